@@ -1,0 +1,1 @@
+//! Passwords: PHC hashes made and proved, and what was proved lately. The only file that handles them.

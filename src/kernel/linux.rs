@@ -1,0 +1,1 @@
+//! The kernel as it is: mio, nix, memmap2, and the only `unsafe` of the house.

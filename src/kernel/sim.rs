@@ -1,0 +1,1 @@
+//! A kernel from a seed.

@@ -1,0 +1,114 @@
+//! Every number of the house: the unit in the name or the type, the reason beside it, the relations between them
+//! asserted at compile time.
+//!
+//! What an operator may set is an option (`server::Options`), and only its default stands here.
+
+use std::time::Duration;
+
+/// Bytes of the longest line that a client may send, its end included.
+pub const LINE_BYTES_MAX: usize = 4096;
+
+/// Bytes that one read for lines asks of a socket. With an incomplete line before them this bounds what a session
+/// holds of its client's input.
+pub const LINES_READ_BYTES: usize = 8 * 1024;
+
+/// Bytes of gathered output at which a connection takes no further line before it has flushed.
+pub const OUTBOX_MARK_BYTES: usize = 16 * 1024;
+
+/// Bytes that one connection may move in one turn before it goes to the back of the queue. 64 KiB costs 10 to 20 %
+/// more CPU a byte; 1 MiB gains nothing.
+pub const TURN_BUDGET_BYTES: usize = 256 * 1024;
+
+/// What a command costs of a turn's budget at least, so that short commands cannot hold the loop either.
+pub const COMMAND_COST_BYTES: usize = 1024;
+
+/// Bytes of the buffer through which incoming files and discarded bytes pass: one for the whole loop.
+pub const TRANSFER_BUFFER_BYTES: usize = 256 * 1024;
+
+/// How long the run queue may work before the sockets are asked again, so that who asks for little does not wait
+/// for a round of everybody's budget.
+pub const QUEUE_TURN: Duration = Duration::from_micros(250);
+
+/// Connections accepted from one listener in one turn.
+pub const ACCEPTS_A_TURN: usize = 64;
+
+/// Readiness events taken from the kernel in one turn.
+pub const EVENTS_A_TURN: usize = 1024;
+
+/// Time between two walks over all connections for their deadlines.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bytes of the largest file that is sent out of a standing map, in one write with what stands around it; a larger
+/// one goes by `sendfile`.
+pub const MAPPED_FILE_BYTES_MAX: u64 = 8 * 1024;
+
+/// Unchanged files that are kept open after their last download, so that the next need not open them again.
+pub const KEPT_FILES_MAX: usize = 256;
+
+/// How long such a file is kept without a download.
+pub const KEPT_FILE_AGE: Duration = Duration::from_secs(10);
+
+/// Failed logins after which a connection is closed.
+pub const LOGIN_FAILURES_MAX: u8 = 5;
+
+/// Bytes of the longest name of a file or a directory (NAME_MAX of Linux).
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Digits of the longest number that a client may send; the largest such number fits in a `u64`.
+pub const NUMBER_DIGITS_MAX: usize = 19;
+
+/// Bytes that are still read and thrown away after our last byte, so that a goodbye is not overtaken by a reset.
+pub const LINGER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How long a closing connection may take to flush its goodbye and to see the peer close.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections beyond the limit of sessions that are told so in full; more are told with one write and dropped.
+pub const TURNED_AWAY_MAX: usize = 64;
+
+/// Descriptors that are kept from the sessions: standard streams, poll, signals, waker, listeners, log, workers'
+/// directories and files.
+pub const DESCRIPTORS_RESERVED: u64 = 32;
+
+/// Default of `--max-sessions`.
+pub const SESSIONS_MAX: usize = 10_000;
+
+/// Bytes that one listing may have as text. A directory of 100,000 names of 200 bytes stays below it.
+pub const LISTING_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Bytes of all listings alive at once; who asks for another waits until one has been sent.
+pub const LISTINGS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes that a checksum reads in one slice of a worker's time.
+pub const CHECKSUM_SLICE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Passwords proved lately that are remembered by their keyed hash.
+pub const PROVED_MAX: usize = 4096;
+
+/// How long a proved password is remembered.
+pub const PROVED_AGE: Duration = Duration::from_secs(300);
+
+/// Lines of the log that may wait for a reader; more are dropped and counted.
+pub const LOG_LINES_MAX: usize = 4096;
+
+const _: () = assert!(
+    LINE_BYTES_MAX <= LINES_READ_BYTES,
+    "a whole line fits in one read"
+);
+const _: () = assert!(
+    MAPPED_FILE_BYTES_MAX as usize <= OUTBOX_MARK_BYTES,
+    "a small file fits below the mark"
+);
+const _: () = assert!(
+    OUTBOX_MARK_BYTES <= TURN_BUDGET_BYTES,
+    "a full outbox can leave in one turn"
+);
+const _: () = assert!(
+    TRANSFER_BUFFER_BYTES <= TURN_BUDGET_BYTES,
+    "one full read is within a turn's budget"
+);
+const _: () = assert!(NUMBER_DIGITS_MAX == 19, "the largest u64 has 20 digits");
+const _: () = assert!(
+    LISTING_BYTES_MAX <= LISTINGS_BYTES_MAX,
+    "the longest listing can be had"
+);

@@ -1,0 +1,3 @@
+//! argv → command → exit status, and nothing else.
+
+fn main() {}

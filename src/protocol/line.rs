@@ -1,0 +1,1 @@
+//! Lines out of fragments, within a limit.

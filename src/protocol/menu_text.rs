@@ -1,0 +1,1 @@
+//! Every sentence that the menu can say, once.
