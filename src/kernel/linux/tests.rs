@@ -1,0 +1,330 @@
+//! What the kernel is relied on for, asked of real sockets and folders.
+
+#![deny(unsafe_code)]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream as Peer;
+use std::os::unix::fs::symlink;
+
+use nix::sys::signal::raise;
+use nix::sys::socket::getsockopt;
+use nix::unistd::mkfifo;
+use tempfile::TempDir;
+
+use super::*;
+
+const SOON: Option<Duration> = Some(Duration::from_secs(20));
+
+#[test]
+fn sockets_tell_of_lines_and_of_the_end() {
+    let (linux, mut socket, mut peer) = connected();
+    linux.register(&mut socket, 7).unwrap();
+    let mut buffer = [0; 16];
+    let error = linux.receive(&socket, &mut buffer).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+
+    peer.write_all(b"hello").unwrap();
+    let told = poll_until(&linux, |told| told.readable);
+    assert_eq!((told.token, told.ended), (7, false));
+    assert_eq!(linux.receive(&socket, &mut buffer).unwrap(), 5);
+
+    peer.shutdown(Shutdown::Write).unwrap();
+    assert!(poll_until(&linux, |told| told.ended).readable);
+    assert_eq!(linux.receive(&socket, &mut buffer).unwrap(), 0);
+
+    linux.shut_sending(&socket).unwrap();
+    assert_eq!(peer.read(&mut buffer).unwrap(), 0);
+}
+
+#[test]
+fn an_accepted_socket_sends_at_once_and_never_blocks() {
+    let (linux, socket, _peer) = connected();
+    assert!(socket.nodelay().unwrap());
+    let block = [0; 64 * 1024];
+    let error = loop {
+        match linux.send(&socket, &[Piece::Bytes(&block)], false) {
+            Ok(sent) => assert!(sent > 0),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn an_ipv6_listener_leaves_the_port_to_ipv4() {
+    let linux = Linux::new().unwrap();
+    match linux.listen("[::1]:0".parse().unwrap(), 1) {
+        Ok(listener) => assert!(getsockopt(&listener, sockopt::Ipv6V6Only).unwrap()),
+        Err(error) => println!("skipped: no IPv6 here: {error}"),
+    }
+}
+
+#[test]
+fn a_wake_and_a_signal_end_the_poll() {
+    let linux = Linux::new().unwrap();
+    let mut ready = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| linux.wake());
+        linux.poll(&mut ready, None).unwrap();
+    });
+    assert_eq!((ready.len(), linux.signal()), (0, None));
+
+    // `raise` sends to this thread alone, so that no other test hears it.
+    for (number, told) in [
+        (Number::SIGHUP, Signal::Reload),
+        (Number::SIGTERM, Signal::Stop),
+        (Number::SIGINT, Signal::Stop),
+    ] {
+        raise(number).unwrap();
+        linux.poll(&mut ready, SOON).unwrap();
+        assert_eq!(linux.signal(), Some(told));
+        assert_eq!(linux.signal(), None);
+    }
+    linux.poll(&mut ready, Some(Duration::ZERO)).unwrap();
+    assert!(ready.is_empty());
+}
+
+#[test]
+fn pieces_leave_in_one_write_and_a_cut_map_is_an_error() {
+    let (linux, socket, mut peer) = connected();
+    let (folder, root) = folder(&linux);
+    let path = folder.path().join("small");
+    fs::write(&path, "0123456789").unwrap();
+    let file = linux.open_beneath(&root, "small", Open::Read).unwrap();
+    let map = linux.map(&file, 10).unwrap();
+    let slice = Piece::Mapped {
+        map: &map,
+        from: 3,
+        length: 4,
+    };
+    let pieces = [Piece::Bytes(b"<"), slice, Piece::Bytes(b">")];
+    assert_eq!(linux.send(&socket, &pieces, true).unwrap(), 6);
+    assert_eq!(linux.send_file(&socket, &file, 8, 100).unwrap(), 2);
+    let mut received = [0; 8];
+    peer.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"<3456>89");
+
+    fs::write(&path, "").unwrap();
+    let error = linux.send(&socket, &pieces[1..2], false).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EFAULT));
+    assert_eq!(linux.send_file(&socket, &file, 8, 100).unwrap(), 0);
+    assert!(linux.send_file(&socket, &file, u64::MAX, 1).is_err());
+}
+
+#[test]
+fn nothing_is_opened_outside_the_root() {
+    let linux = Linux::new().unwrap();
+    let (folder, root) = folder(&linux);
+    let at = |name| folder.path().join(name);
+    fs::create_dir(at("inner")).unwrap();
+    fs::write(at("inner/file"), "12345").unwrap();
+    symlink("inner/../inner/file", at("link")).unwrap();
+    symlink("../..", at("up")).unwrap();
+    symlink("/etc", at("absolute")).unwrap();
+    mkfifo(&at("fifo"), Mode::S_IRWXU).unwrap();
+
+    let file = linux.open_beneath(&root, "link", Open::Read).unwrap();
+    let status = linux.status(&file).unwrap();
+    assert_eq!((status.kind, status.size), (Kind::File, 5));
+    assert_eq!(
+        status,
+        linux.status_by_path(&at("inner/file")).unwrap(),
+        "by path it is the same"
+    );
+    assert_eq!(linux.status_at(&root, "link").unwrap().kind, Kind::Link);
+    let itself = linux.open_beneath(&root, "", Open::Directory).unwrap();
+    assert_eq!(linux.status(&itself).unwrap().kind, Kind::Directory);
+
+    let fifo = linux.open_beneath(&root, "fifo", Open::Read).unwrap();
+    assert_eq!(linux.status(&fifo).unwrap().kind, Kind::Other);
+    for (path, errno) in [
+        ("..", libc::EXDEV),
+        ("inner/../..", libc::EXDEV),
+        ("up", libc::EXDEV),
+        ("absolute/passwd", libc::EXDEV),
+        ("/etc/passwd", libc::EXDEV),
+        ("inner/file/below", libc::ENOTDIR),
+        ("missing", libc::ENOENT),
+    ] {
+        for how in [Open::Read, Open::Directory, Open::Look] {
+            let error = linux.open_beneath(&root, path, how).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(errno), "{path}");
+        }
+    }
+    let process = linux.open_root(Path::new("/proc/self")).unwrap();
+    let error = linux.open_beneath(&process, "exe", Open::Read).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::ELOOP));
+}
+
+#[test]
+fn a_directory_tells_its_entries_to_each_who_asks() {
+    let linux = Linux::new().unwrap();
+    let (folder, root) = folder(&linux);
+    let at = |name| folder.path().join(name);
+    fs::create_dir(at("directory")).unwrap();
+    fs::write(at("file"), "").unwrap();
+    symlink("file", at("link")).unwrap();
+    mkfifo(&at("fifo"), Mode::S_IRWXU).unwrap();
+    for _ in 0..2 {
+        let mut found = Vec::new();
+        linux
+            .entries(&root, &mut |name, kind| {
+                found.push((String::from_utf8(name.to_vec()).unwrap(), kind.unwrap()));
+                true
+            })
+            .unwrap();
+        found.sort_by(|one, other| one.0.cmp(&other.0));
+        let expected = [
+            ("directory", Kind::Directory),
+            ("fifo", Kind::Other),
+            ("file", Kind::File),
+            ("link", Kind::Link),
+        ];
+        assert_eq!(found, expected.map(|(name, kind)| (name.to_owned(), kind)));
+    }
+    let mut calls = 0;
+    linux
+        .entries(&root, &mut |_, _| {
+            calls += 1;
+            false
+        })
+        .unwrap();
+    assert_eq!(calls, 1);
+}
+
+#[test]
+fn new_files_get_names_that_must_be_new() {
+    let linux = Linux::new().unwrap();
+    let (folder, root) = folder(&linux);
+    let named = linux.create_named(&root, "first").unwrap();
+    assert!(linux.create_named(&root, "first").is_err());
+    match linux.create_unnamed(&root) {
+        Ok(unnamed) => {
+            assert_eq!(linux.write_at(&unnamed, b"content", 0).unwrap(), 7);
+            linux.sync(&unnamed).unwrap();
+            let error = linux.link(&unnamed, &root, "first").unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+            linux.link(&unnamed, &root, "second").unwrap();
+        }
+        Err(error) => {
+            println!("without unnamed files: {error}");
+            fs::write(folder.path().join("second"), "content").unwrap();
+        }
+    }
+    let error = linux.rename(&root, "first", "second", false).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+    linux.rename(&root, "second", "first", true).unwrap();
+    linux.sync(&root).unwrap();
+    assert_eq!(
+        fs::read_to_string(folder.path().join("first")).unwrap(),
+        "content"
+    );
+    drop(named);
+    linux.remove(&root, "first").unwrap();
+    linux.make_directory(&root, "directory").unwrap();
+    let error = linux.make_directory(&root, "directory").unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+    assert!(linux.remove(&root, "directory").is_err());
+}
+
+#[test]
+fn a_lock_holds_until_its_handle_is_dropped() {
+    let linux = Linux::new().unwrap();
+    let (_folder, root) = folder(&linux);
+    let file = linux.create_named(&root, "held").unwrap();
+    linux.lock(&file).unwrap();
+    let other = linux.open_beneath(&root, "held", Open::Read).unwrap();
+    let error = linux.lock(&other).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    drop(file);
+    linux.lock(&other).unwrap();
+}
+
+#[test]
+fn room_is_reserved_without_a_change_of_size() {
+    let linux = Linux::new().unwrap();
+    let (_folder, root) = folder(&linux);
+    assert!(linux.room(&root).unwrap() > 0);
+    let file = linux.create_named(&root, "file").unwrap();
+    linux.reserve(&file, 0).unwrap();
+    match linux.reserve(&file, 1 << 20) {
+        Ok(()) => assert_eq!(linux.status(&file).unwrap().size, 0),
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}"),
+    }
+    for absurd in [i64::MAX as u64, u64::MAX] {
+        let error = linux.reserve(&file, absurd).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EFBIG));
+    }
+}
+
+#[test]
+fn what_was_just_written_is_cached() {
+    let linux = Linux::new().unwrap();
+    let (folder, root) = folder(&linux);
+    fs::write(folder.path().join("file"), "12345").unwrap();
+    let file = linux.open_beneath(&root, "file", Open::Read).unwrap();
+    linux.read_ahead(&file, 0, 5).unwrap();
+    for offset in [0, 4, 5, 1 << 40] {
+        match linux.is_cached(&file, offset) {
+            Ok(cached) => assert!(cached, "{offset}"),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}"),
+        }
+    }
+    let mut buffer = [0; 8];
+    assert_eq!(linux.read_at(&file, &mut buffer, 2).unwrap(), 3);
+    assert_eq!(linux.read_at(&file, &mut buffer, 5).unwrap(), 0);
+}
+
+#[test]
+fn the_process_is_fitted() {
+    let hard = raise_descriptor_limit().unwrap();
+    assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard));
+    let niceness = |line: String| {
+        line.rsplit(") ")
+            .next()
+            .unwrap()
+            .split(' ')
+            .nth(16)
+            .unwrap()
+            .parse::<i32>()
+    };
+    std::thread::spawn(move || {
+        Linux::new().unwrap().lower_priority();
+        let line = fs::read_to_string("/proc/thread-self/stat").unwrap();
+        assert_eq!(niceness(line), Ok(10));
+    })
+    .join()
+    .unwrap();
+}
+
+/// A kernel, a socket that it accepted, and the other end.
+fn connected() -> (Linux, TcpStream, Peer) {
+    let linux = Linux::new().unwrap();
+    let listener = linux.listen("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+    let peer = Peer::connect(linux.listening_on(&listener).unwrap()).unwrap();
+    assert_eq!(poll_until(&linux, |told| told.readable).token, 3);
+    let (socket, from) = linux.accept(&listener).unwrap();
+    assert_eq!(from, peer.local_addr().unwrap());
+    let error = linux.accept(&listener).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    (linux, socket, peer)
+}
+
+fn poll_until(linux: &Linux, wanted: impl Fn(&Readiness) -> bool) -> Readiness {
+    let mut ready = Vec::new();
+    let deadline = linux.now() + SOON.unwrap();
+    while linux.now() < deadline {
+        linux.poll(&mut ready, SOON).unwrap();
+        if let Some(told) = ready.iter().find(|told| wanted(told)) {
+            return *told;
+        }
+    }
+    panic!("not told in time; last: {ready:?}");
+}
+
+fn folder(linux: &Linux) -> (TempDir, File) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = linux.open_root(folder.path()).unwrap();
+    (folder, root)
+}
