@@ -1,1 +1,175 @@
 //! Lines out of fragments, within a limit.
+//!
+//! Stateless: the caller keeps the bytes that came and cuts off what a line used. So what is a line cannot depend on
+//! how the network cut the bytes.
+//!
+//! Must not know: what a line says.
+
+use crate::limits::LINE_BYTES_MAX;
+
+/// What the beginning of a buffer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split<'a> {
+    /// A whole line.
+    Line {
+        /// The line without its end, `\n` or `\r\n`.
+        line: &'a [u8],
+        /// Bytes of the line with its end: what the caller cuts off.
+        used: usize,
+    },
+    /// No line end has come yet, and one may still come in time.
+    Missing,
+    /// No line ends within the first [`LINE_BYTES_MAX`] bytes, and more than these have come.
+    TooLong,
+}
+
+/// Splits the first line off `buffer`.
+pub fn split(buffer: &[u8]) -> Split<'_> {
+    let limited = &buffer[..buffer.len().min(LINE_BYTES_MAX)];
+    match limited.iter().position(|&byte| byte == b'\n') {
+        Some(end) => Split::Line {
+            line: without_return(&buffer[..end]),
+            used: end + 1,
+        },
+        None if buffer.len() > LINE_BYTES_MAX => Split::TooLong,
+        None => Split::Missing,
+    }
+}
+
+/// The last line at the end of input, where its end is missing: what [`split`] left over. `None` where nothing is left.
+pub fn last(buffer: &[u8]) -> Option<&[u8]> {
+    (!buffer.is_empty()).then(|| without_return(buffer))
+}
+
+fn without_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn both_line_ends_are_taken() {
+        assert_eq!(
+            split(b"QUIT\r\nx"),
+            Split::Line {
+                line: b"QUIT",
+                used: 6
+            }
+        );
+        assert_eq!(
+            split(b"QUIT\nx"),
+            Split::Line {
+                line: b"QUIT",
+                used: 5
+            }
+        );
+        assert_eq!(split(b"\n"), Split::Line { line: b"", used: 1 });
+        assert_eq!(
+            split(b"a\rb\r\r\n"),
+            Split::Line {
+                line: b"a\rb\r",
+                used: 6
+            }
+        );
+        assert_eq!(split(b""), Split::Missing);
+        assert_eq!(split(b"QUIT\r"), Split::Missing);
+    }
+
+    #[test]
+    fn the_limit_counts_the_end() {
+        let mut bytes = vec![b'x'; LINE_BYTES_MAX];
+        assert_eq!(
+            split(&bytes),
+            Split::Missing,
+            "an end cannot help it, yet no more has come"
+        );
+        bytes.push(b'\n');
+        assert_eq!(
+            split(&bytes),
+            Split::TooLong,
+            "complete, and still too long"
+        );
+        bytes[LINE_BYTES_MAX - 1] = b'\n';
+        assert_eq!(
+            split(&bytes),
+            Split::Line {
+                line: &bytes[..LINE_BYTES_MAX - 1],
+                used: LINE_BYTES_MAX
+            }
+        );
+    }
+
+    #[test]
+    fn the_last_line_needs_no_end() {
+        assert_eq!(last(b""), None);
+        assert_eq!(last(b"QUIT"), Some(&b"QUIT"[..]));
+        assert_eq!(last(b"QUIT\r"), Some(&b"QUIT"[..]));
+        assert_eq!(last(b"\r"), Some(&b""[..]));
+    }
+
+    /// What a client's bytes come to: its lines, and whether one was too long.
+    fn lines_of_fragments<'a>(fragments: impl Iterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, bool) {
+        let (mut buffer, mut lines) = (Vec::new(), Vec::new());
+        for fragment in fragments {
+            buffer.extend_from_slice(fragment);
+            loop {
+                match split(&buffer) {
+                    Split::Line { line, used } => {
+                        lines.push(line.to_vec());
+                        buffer.drain(..used);
+                    }
+                    Split::Missing => break,
+                    Split::TooLong => return (lines, true),
+                }
+            }
+        }
+        lines.extend(last(&buffer).map(<[u8]>::to_vec));
+        (lines, false)
+    }
+
+    /// Bytes with many line ends, and runs that come close to the limit from both sides.
+    fn input() -> impl Strategy<Value = Vec<u8>> {
+        let run = prop_oneof![
+            8 => prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..40),
+            1 => (LINE_BYTES_MAX - 3..LINE_BYTES_MAX + 3).prop_map(|count| vec![b'x'; count]),
+        ];
+        prop::collection::vec(run, 0..6).prop_map(|runs| runs.concat())
+    }
+
+    proptest! {
+        // Byte by byte a long line is searched again and again.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn cuts_do_not_matter(bytes in input(), sizes in prop::collection::vec(1_usize..5000, 1..50)) {
+            let whole = lines_of_fragments([&bytes[..]].into_iter());
+            prop_assert_eq!(&lines_of_fragments(bytes.chunks(1)), &whole);
+            let mut rest = &bytes[..];
+            let cut = sizes.into_iter().cycle().map_while(|size| {
+                let (fragment, behind) = rest.split_at_checked(size).unwrap_or((rest, &[]));
+                rest = behind;
+                (!fragment.is_empty()).then_some(fragment)
+            });
+            prop_assert_eq!(&lines_of_fragments(cut), &whole);
+        }
+
+        #[test]
+        fn nothing_is_lost_or_invented(bytes in input()) {
+            let mut rest = &bytes[..];
+            while let Split::Line { line, used } = split(rest) {
+                prop_assert!(used <= LINE_BYTES_MAX);
+                prop_assert!(!line.contains(&b'\n'));
+                let end = &rest[line.len()..used];
+                prop_assert!(end == b"\n" || end == b"\r\n");
+                prop_assert_eq!(line, &rest[..line.len()]);
+                rest = &rest[used..];
+            }
+            prop_assert!(!rest[..rest.len().min(LINE_BYTES_MAX)].contains(&b'\n'));
+            prop_assert_eq!(split(rest) == Split::TooLong, rest.len() > LINE_BYTES_MAX);
+        }
+    }
+}

@@ -8,6 +8,7 @@
 
 pub mod line;
 pub mod menu;
+pub mod menu_command;
 pub mod menu_text;
 
 use std::sync::Arc;
