@@ -79,6 +79,10 @@ pub const LISTING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of all listings alive at once; who asks for another waits until one has been sent.
 pub const LISTINGS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// How long a listing of an unchanged directory is given to who asks next. Short, since two changes within one tick of
+/// the file system's clock look like one.
+pub const LISTING_AGE: Duration = Duration::from_secs(1);
+
 /// Bytes that a checksum reads in one slice of a worker's time.
 pub const CHECKSUM_SLICE_BYTES: usize = 4 * 1024 * 1024;
 
@@ -87,6 +91,9 @@ pub const PROVED_MAX: usize = 4096;
 
 /// How long a proved password is remembered.
 pub const PROVED_AGE: Duration = Duration::from_secs(300);
+
+/// Threads for jobs that wait for a disk.
+pub const DISK_THREADS: usize = 4;
 
 /// Lines of the log that may wait for a reader; more are dropped and counted.
 pub const LOG_LINES_MAX: usize = 4096;

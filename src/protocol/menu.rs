@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::menu_command::{self as command, Command};
 use super::menu_text::{self as text, say};
-use super::{Action, Answer, Form, Input, Over, Place, Refusal, Request};
+use super::{Action, Answer, Ending, Form, Input, Over, Place, Refusal, Request};
 use crate::home::Access;
 use crate::limits::LOGIN_FAILURES_MAX;
 
@@ -131,6 +131,7 @@ impl Menu {
     pub(super) fn step(&mut self, input: Input<'_>, out: &mut Vec<u8>) -> Action {
         match (std::mem::replace(&mut self.state, State::Closed), input) {
             (State::New, Input::Begin) => self.offer(out),
+            (State::New, Input::Full) => self.close(text::SERVER_FULL, Ending::Full, out),
             (State::Choice, Input::Line(line)) => self.command(line, out),
             (State::Prompted(prompt), Input::Line(line)) => {
                 self.answer_to_prompt(prompt, line, out)
@@ -140,11 +141,13 @@ impl Menu {
             }
             (State::Moving(transfer), Input::Moved(result)) => self.moved(transfer, result, out),
             (State::Choice | State::Prompted(_), Input::LineTooLong) => {
-                self.close(text::LINE_TOO_LONG, out)
+                self.close(text::LINE_TOO_LONG, Ending::LineTooLong, out)
             }
-            (State::Choice | State::Prompted(_), Input::Idle) => self.close(text::IDLE, out),
+            (State::Choice | State::Prompted(_), Input::Idle) => {
+                self.close(text::IDLE, Ending::Idle, out)
+            }
             (State::Choice | State::Prompted(_), Input::Stopping) => {
-                self.close(text::STOPPING, out)
+                self.close(text::STOPPING, Ending::Stopping, out)
             }
             // The input stays unsaid: it may be a line with a password.
             (state, _) => unreachable!("an input that the menu does not wait for in {state:?}"),
@@ -153,21 +156,31 @@ impl Menu {
 
     pub(super) fn reloaded(&mut self, access: Option<Arc<Access>>) {
         assert!(
-            self.access.is_some(),
-            "a reload is told to logged-in sessions"
+            self.access().is_some(),
+            "a reload is told to who is logged in"
         );
         self.reloaded = access.map_or(Reloaded::Invalid, Reloaded::Changed);
     }
 
+    pub(super) fn is_logged_in(&self) -> bool {
+        self.access.is_some()
+    }
+
     pub(super) fn access(&self) -> Option<&Arc<Access>> {
-        self.access.as_ref()
+        match &self.reloaded {
+            Reloaded::Nothing => self.access.as_ref(),
+            Reloaded::Changed(access) => Some(access),
+            Reloaded::Invalid => None,
+        }
     }
 
     fn command(&mut self, line: &[u8], out: &mut Vec<u8>) -> Action {
         match std::mem::take(&mut self.reloaded) {
             Reloaded::Nothing => {}
             Reloaded::Changed(access) => self.take_up(access),
-            Reloaded::Invalid => return self.close(text::LOGIN_INVALID, out),
+            Reloaded::Invalid => {
+                return self.close(text::LOGIN_INVALID, Ending::LoginRevoked, out);
+            }
         }
         if command::trim(line).is_empty() {
             return self.offer(out);
@@ -177,12 +190,12 @@ impl Menu {
         };
         match (command, self.access.clone()) {
             (Command::Help, _) => self.help(out),
-            (Command::Quit, None) => self.close(text::GOODBYE, out),
-            (Command::Quit, Some(_)) => self.close(text::GOODBYE_LOGGED_OUT, out),
+            (Command::Quit, None) => self.close(text::GOODBYE, Ending::Quit, out),
+            (Command::Quit, Some(_)) => self.close(text::GOODBYE_LOGGED_OUT, Ending::Quit, out),
             (Command::Login, None) => self.prompt(Prompt::Username, out),
             (Command::Login, Some(_)) => self.say_and_offer(text::ALREADY_LOGGED_IN, out),
             // Its bytes follow at once and could not be told from commands.
-            (Command::PutFile, None) => self.close(text::LOG_IN_FIRST, out),
+            (Command::PutFile, None) => self.close(text::LOG_IN_FIRST, Ending::PutRefused, out),
             (_, None) => self.say_and_offer(text::LOG_IN_FIRST, out),
             (Command::ShowDirectories, Some(access)) => self.show_directories(&access, out),
             (Command::ShowDetails, Some(_)) => self.show_details(out),
@@ -253,7 +266,7 @@ impl Menu {
     fn put_file(&mut self, access: &Access, rest: &[u8], out: &mut Vec<u8>) -> Action {
         let (length, name) = command::first_word(rest);
         let Some(length) = command::number(length) else {
-            return self.close(text::BAD_NUMBER, out);
+            return self.close(text::BAD_NUMBER, Ending::PutRefused, out);
         };
         let (grant, reason) = if name.is_empty() {
             let grant = self.chosen.as_ref().map(|place| place.grant.clone());
@@ -403,7 +416,7 @@ impl Menu {
             // More than can be taken is announced: it cannot be thrown away either, that might go on for ever.
             (Question::Put { .. }, Answer::Refused(refusal @ Refusal::NoRoom))
             | (Question::PutRoom { .. }, Answer::Refused(refusal)) => {
-                self.close(text::refusal(refusal), out)
+                self.close(text::refusal(refusal), Ending::PutRefused, out)
             }
             (Question::Put { place, length }, Answer::Refused(refusal)) => {
                 let reason = text::refusal(refusal);
@@ -446,7 +459,7 @@ impl Menu {
             return self.say_and_offer(text::LOGIN_FAILED, out);
         }
         say(out, text::LOGIN_FAILED);
-        self.close(text::TOO_MANY_FAILURES, out)
+        self.close(text::TOO_MANY_FAILURES, Ending::LoginFailures, out)
     }
 
     /// Takes the end of a transfer.
@@ -557,10 +570,10 @@ impl Menu {
         }
     }
 
-    fn close(&mut self, goodbye: &str, out: &mut Vec<u8>) -> Action {
+    fn close(&mut self, goodbye: &str, ending: Ending, out: &mut Vec<u8>) -> Action {
         say(out, goodbye);
         self.state = State::Closed;
-        Action::Close
+        Action::Close(ending)
     }
 }
 

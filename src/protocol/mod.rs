@@ -23,6 +23,8 @@ use crate::home::directories::Grant;
 pub enum Input<'a> {
     /// The connection stands; the first input, once.
     Begin,
+    /// There is no room for this session; instead of `Begin`.
+    Full,
     /// A line without its end, after [`Action::ReadLine`].
     Line(&'a [u8]),
     /// More than [`crate::limits::LINE_BYTES_MAX`] bytes came without a line end.
@@ -67,7 +69,59 @@ pub enum Action {
         length: u64,
     },
     /// Send what is owed, then close.
-    Close,
+    Close(Ending),
+}
+
+/// Why a connection ended; for the operator's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The client said goodbye.
+    Quit,
+    /// The client closed its sending half, and all it had asked for was done.
+    ClientLeft,
+    /// The connection was reset.
+    Reset,
+    /// Nothing was moved for too long, or no login came in time.
+    Idle,
+    /// Too many failed logins.
+    LoginFailures,
+    /// A line was too long.
+    LineTooLong,
+    /// The account was removed or changed.
+    LoginRevoked,
+    /// What follows a refused `PUT FILE` could not be told from commands.
+    PutRefused,
+    /// There was no room for the session.
+    Full,
+    /// The server stops.
+    Stopping,
+    /// The server stopped before the work was done.
+    CutOff,
+    /// A file became shorter than what was announced of it.
+    FileShrank,
+    /// Sending failed for a reason that the log tells.
+    Broken,
+}
+
+impl Ending {
+    /// The word of the log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Ending::Quit => "quit",
+            Ending::ClientLeft => "client-left",
+            Ending::Reset => "reset",
+            Ending::Idle => "idle",
+            Ending::LoginFailures => "login-failures",
+            Ending::LineTooLong => "line-too-long",
+            Ending::LoginRevoked => "login-revoked",
+            Ending::PutRefused => "put-refused",
+            Ending::Full => "full",
+            Ending::Stopping => "stopping",
+            Ending::CutOff => "cut-off",
+            Ending::FileShrank => "file-shrank",
+            Ending::Broken => "broken",
+        }
+    }
 }
 
 /// Which connection a transfer goes over (RFC 959 has two; the menu has only the first).
@@ -233,7 +287,14 @@ impl Session {
         }
     }
 
-    /// What the logged-in user may do, as of the last command; `None` before a login.
+    /// Whether a login has been proved, even if it no longer holds.
+    pub fn is_logged_in(&self) -> bool {
+        match self {
+            Session::Menu(menu) => menu.is_logged_in(),
+        }
+    }
+
+    /// What the logged-in user may do, as of the last reload; `None` before a login and after one that was revoked.
     pub fn access(&self) -> Option<&Arc<Access>> {
         match self {
             Session::Menu(menu) => menu.access(),
