@@ -9,6 +9,7 @@
 //! - [`server`] joins them: the loop, the connections, the workers.
 //! - [`cli`] speaks with the person at the prompt.
 
+pub mod cli;
 pub mod home;
 pub mod kernel;
 pub mod limits;

@@ -94,6 +94,17 @@ pub const PROVED_AGE: Duration = Duration::from_secs(300);
 
 /// Threads for jobs that wait for a disk.
 pub const DISK_THREADS: usize = 4;
+/// KiB of memory that a password's hash may ask for; each worker that proves passwords keeps as much.
+pub const HASH_MEMORY_KIB_MAX: u32 = 256 * 1024;
+
+/// KiB that proving a password may go through, all passes together: about a second.
+pub const HASH_WORK_KIB_MAX: u64 = 1024 * 1024;
+
+/// Bytes of a home's `Credentials` or `Directories`: half a million hashes.
+pub const HOME_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Bytes of one record in either: two names, the rights and a path (PATH_MAX of Linux is 4,096) stay below it.
+pub const RECORD_BYTES_MAX: usize = 8 * 1024;
 
 /// Lines of the log that may wait for a reader; more are dropped and counted.
 pub const LOG_LINES_MAX: usize = 4096;
@@ -115,6 +126,10 @@ const _: () = assert!(
     "one full read is within a turn's budget"
 );
 const _: () = assert!(NUMBER_DIGITS_MAX == 19, "the largest u64 has 20 digits");
+const _: () = assert!(
+    2 * NAME_BYTES_MAX + 4096 < RECORD_BYTES_MAX,
+    "every possible grant is a record"
+);
 const _: () = assert!(
     LISTING_BYTES_MAX <= LISTINGS_BYTES_MAX,
     "the longest listing can be had"

@@ -1,3 +1,7 @@
 //! argv → command → exit status, and nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidegate::cli::run(std::env::args_os().skip(1))
+}

@@ -1,6 +1,23 @@
 //! The file `Directories`: a grant a line, `USER:DIRECTORY:RIGHTS[:PATH]`, and who may see what.
+//!
+//! Pure: text in, grants or faults out, and the text of a change. Must not know: the file system.
 
-use std::path::PathBuf;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::HomeError;
+use super::lines::{self, Fault, check_name, check_user};
+
+/// The USER that is everybody.
+pub const EVERYBODY: &str = "*";
+
+/// The folder of a home that holds the directories for which no PATH is given.
+pub const FILES: &str = "files";
 
 /// What a user may do in a directory. `change` contains what `upload` allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +37,44 @@ impl Rights {
     }
 }
 
+/// As the file has them: `read,upload`.
+impl fmt::Display for Rights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (self.read, "read"),
+            (self.upload, "upload"),
+            (self.change, "change"),
+        ];
+        let mut names = names.iter().filter(|(has, _)| *has).map(|(_, name)| name);
+        if let Some(first) = names.next() {
+            f.write_str(first)?;
+        }
+        names.try_for_each(|name| write!(f, ",{name}"))
+    }
+}
+
+/// At least one of `read`, `upload`, `change`, each once, parted by `,`; else what is wrong.
+impl FromStr for Rights {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Rights, &'static str> {
+        let mut rights = Rights::default();
+        for name in text.split(',') {
+            let right = match name {
+                "read" => &mut rights.read,
+                "upload" => &mut rights.upload,
+                "change" => &mut rights.change,
+                "" => return Err("a missing right"),
+                _ => return Err("an unknown right"),
+            };
+            if std::mem::replace(right, true) {
+                return Err("a right twice");
+            }
+        }
+        Ok(rights)
+    }
+}
+
 /// One directory that a user may see.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Grant {
@@ -29,4 +84,399 @@ pub struct Grant {
     pub rights: Rights,
     /// Where it lies: the path as the server opens it.
     pub path: PathBuf,
+}
+
+/// One line: whom the file grants what.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The number of its line.
+    pub line: usize,
+    /// Whom: a user's name, or [`EVERYBODY`].
+    pub user: String,
+    /// What.
+    pub grant: Arc<Grant>,
+}
+
+/// The grants of a home, in the file's order: who may see what.
+#[derive(Debug, Default)]
+pub struct Grants {
+    grants: Vec<Arc<Grant>>,
+    /// Places in `grants`, ascending, by user.
+    own: HashMap<String, Vec<usize>>,
+    everybody: Vec<usize>,
+}
+
+impl Grants {
+    /// Puts them in order.
+    pub fn new(records: &[Record]) -> Grants {
+        let mut all = Grants::default();
+        for (at, record) in records.iter().enumerate() {
+            all.grants.push(Arc::clone(&record.grant));
+            if record.user == EVERYBODY {
+                all.everybody.push(at);
+            } else {
+                all.own.entry(record.user.clone()).or_default().push(at);
+            }
+        }
+        all
+    }
+
+    /// What `user` may see: his own grants, and everybody's for the directories that he has none of his own for.
+    pub fn seen_by(&self, user: &str) -> Vec<Arc<Grant>> {
+        let own = self.own.get(user).map_or(&[][..], Vec::as_slice);
+        let named: HashSet<&str> = own.iter().map(|&at| &*self.grants[at].name).collect();
+        let others = self.everybody.iter().copied();
+        let mut seen: Vec<usize> = others
+            .filter(|&at| !named.contains(&*self.grants[at].name))
+            .chain(own.iter().copied())
+            .collect();
+        seen.sort_unstable();
+        seen.into_iter()
+            .map(|at| Arc::clone(&self.grants[at]))
+            .collect()
+    }
+}
+
+/// The file, read: its text and its records.
+pub struct Directories {
+    text: Zeroizing<Vec<u8>>,
+    records: Vec<Record>,
+}
+
+impl Directories {
+    /// Reads the text of `file`, which belongs to `home`. All faults at once, each with its line.
+    pub fn parse(
+        file: &Path,
+        text: Zeroizing<Vec<u8>>,
+        home: &Path,
+    ) -> Result<Directories, Vec<HomeError>> {
+        let mut first: HashMap<(String, String), usize> = HashMap::new();
+        let records = lines::parse(file, &text, |line, found| {
+            let (user, grant) = record(found, home)?;
+            let key = (user.clone(), grant.name.clone());
+            if let Some(first) = first.get(&key) {
+                return Err(Fault::new(
+                    format!(
+                        "a grant of '{}' to '{user}' a second time, after line {first}",
+                        grant.name
+                    ),
+                    "one for each user and directory",
+                ));
+            }
+            first.insert(key, line);
+            Ok(Record {
+                line,
+                user,
+                grant: Arc::new(grant),
+            })
+        })?;
+        Ok(Directories { text, records })
+    }
+
+    /// The records, in the file's order.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The text that grants `user` these rights in `directory`: in the line that did so before, or in a new one behind the last.
+    ///
+    /// # Panics
+    /// If the line could not be read back; its fields are checked before.
+    pub fn with(
+        &self,
+        user: &str,
+        directory: &str,
+        rights: Rights,
+        path: Option<&str>,
+    ) -> Zeroizing<Vec<u8>> {
+        let path = path.map_or(String::new(), |path| format!(":{path}"));
+        let new = format!("{user}:{directory}:{rights}{path}");
+        assert!(
+            record(&new, Path::new("")).is_ok(),
+            "a line that can be read"
+        );
+        match self.lines_of(user, Some(directory))[..] {
+            [] => lines::edited(&self.text, &[], Some(&new)),
+            [(number, _), ..] => lines::edited(&self.text, &[(number, Some(&new))], None),
+        }
+    }
+
+    /// The text without the grants of `user`, or of only that in `directory`; `None` where there is none.
+    pub fn without(&self, user: &str, directory: Option<&str>) -> Option<Zeroizing<Vec<u8>>> {
+        let lines = self.lines_of(user, directory);
+        (!lines.is_empty()).then(|| lines::edited(&self.text, &lines, None))
+    }
+
+    /// The lines of such grants, ascending, as what an edit takes out.
+    fn lines_of(&self, user: &str, directory: Option<&str>) -> Vec<(usize, Option<&str>)> {
+        self.records
+            .iter()
+            .filter(|record| {
+                record.user == user && directory.is_none_or(|name| record.grant.name == name)
+            })
+            .map(|record| (record.line, None))
+            .collect()
+    }
+}
+
+/// Whether `name` can be a directory's: at most [`crate::limits::NAME_BYTES_MAX`] bytes without `/`, `:` and control characters, not
+/// empty and not led by a dot. What is wrong otherwise.
+pub fn check_directory(name: &str) -> Result<(), &'static str> {
+    check_name(name)?;
+    if name.starts_with('.') {
+        return Err("a name that begins with a dot");
+    }
+    if name.contains('/') {
+        return Err("a name with a '/' in it");
+    }
+    Ok(())
+}
+
+/// Whether `path` can be a PATH. What is wrong otherwise.
+pub fn check_path(path: &str) -> Result<(), &'static str> {
+    if path.is_empty() {
+        return Err("an empty path");
+    }
+    if path.chars().any(char::is_control) {
+        return Err("a path with a control character in it");
+    }
+    Ok(())
+}
+
+/// One line.
+fn record(line: &str, home: &Path) -> Result<(String, Grant), Fault> {
+    const SHAPE: &str = "USER:DIRECTORY:RIGHTS or USER:DIRECTORY:RIGHTS:PATH";
+    let mut fields = line.splitn(4, ':');
+    let (Some(user), Some(name), Some(rights)) = (fields.next(), fields.next(), fields.next())
+    else {
+        return Err(Fault::new("fewer than three fields", SHAPE));
+    };
+    if user != EVERYBODY {
+        check_user(user)
+            .map_err(|what| Fault::new(what, "a user's name or '*' before the first ':'"))?;
+    }
+    check_directory(name)
+        .map_err(|what| Fault::new(what, "a directory's name behind the first ':'"))?;
+    let rights = rights.parse().map_err(|what| {
+        Fault::new(
+            what,
+            "one or more of read, upload and change behind the second ':', parted by ','",
+        )
+    })?;
+    let path = match fields.next() {
+        None => home.join(FILES).join(name),
+        Some(path) => {
+            check_path(path).map_err(|what| Fault::new(what, "a path behind the third ':'"))?;
+            home.join(path)
+        }
+    };
+    let name = name.to_owned();
+    Ok((user.to_owned(), Grant { name, rights, path }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &[u8]) -> Result<Directories, Vec<HomeError>> {
+        let text = Zeroizing::new(text.to_vec());
+        Directories::parse(Path::new("Directories"), text, Path::new("home"))
+    }
+
+    fn seen(text: &str, user: &str) -> Vec<String> {
+        let file = parse(text.as_bytes()).unwrap();
+        let grants = Grants::new(file.records()).seen_by(user);
+        grants
+            .iter()
+            .map(|grant| format!("{}={}", grant.name, grant.rights))
+            .collect()
+    }
+
+    #[test]
+    fn a_directory_lies_in_files_or_where_its_path_says() {
+        let file =
+            parse(b"# c\r\nu:Free Films:read\r\n*:B:change,upload:../x: y \nu:C:upload:/srv")
+                .unwrap();
+        let all: Vec<_> = file
+            .records()
+            .iter()
+            .map(|r| {
+                (
+                    r.line,
+                    &*r.user,
+                    &*r.grant.name,
+                    r.grant.rights.to_string(),
+                    r.grant.path.to_str().unwrap(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            all,
+            [
+                (2, "u", "Free Films", "read".into(), "home/files/Free Films"),
+                (3, "*", "B", "upload,change".into(), "home/../x: y "),
+                (4, "u", "C", "upload".into(), "/srv"),
+            ]
+        );
+    }
+
+    #[test]
+    fn ones_own_line_counts_and_gives_the_place() {
+        let text = "*:A:read,change\nu:B:read\n*:C:read\nu:A:upload\nv:D:read\n";
+        assert_eq!(seen(text, "u"), ["B=read", "C=read", "A=upload"]);
+        assert_eq!(seen(text, "v"), ["A=read,change", "C=read", "D=read"]);
+        assert_eq!(seen(text, "w"), ["A=read,change", "C=read"]);
+    }
+
+    #[test]
+    fn each_fault_is_told_with_its_line() {
+        let long = format!("u:{}:read", "x".repeat(256));
+        for (text, found) in [
+            ("u", "fewer than three fields"),
+            ("u:A", "fewer than three fields"),
+            ("u:A:", "a missing right"),
+            ("u:A:read,", "a missing right"),
+            ("u:A:read ", "an unknown right"),
+            ("u:A:Read", "an unknown right"),
+            ("u:A:read,write", "an unknown right"),
+            ("u:A:read,read", "a right twice"),
+            ("u:A:read:", "an empty path"),
+            ("u:A:read:x\ty", "a path with a control character in it"),
+            (":A:read", "an empty name"),
+            ("u::read", "an empty name"),
+            ("u:.A:read", "a name that begins with a dot"),
+            ("u:..:read", "a name that begins with a dot"),
+            ("u:A/B:read", "a name with a '/' in it"),
+            ("u:A\tB:read", "a name with a control character in it"),
+            (&long, "a name of more than 255 bytes"),
+        ] {
+            let faults = parse(format!("# c\n{text}\n*:Z:read").as_bytes())
+                .err()
+                .expect(text);
+            let [fault] = &faults[..] else {
+                panic!("one fault")
+            };
+            assert_eq!(
+                (fault.line, fault.found.as_str()),
+                (Some(2), found),
+                "{text}"
+            );
+        }
+        let faults = parse(b"u:A:read\nu:A:upload\nx\n").err().unwrap();
+        assert_eq!(
+            faults[0].to_string(),
+            "Directories:2: found a grant of 'A' to 'u' a second time, after line 1; expected one for each user and directory"
+        );
+        assert_eq!(faults[1].line, Some(3));
+    }
+
+    #[test]
+    fn edits_keep_comments_and_order() {
+        let file = parse(b"# a\nu:A:read\n*:A:read\n\nu:B:upload:/b").unwrap();
+        let read = "read".parse().unwrap();
+        assert_eq!(
+            &file.with("u", "A", read, Some("x:y"))[..],
+            b"# a\nu:A:read:x:y\n*:A:read\n\nu:B:upload:/b"
+        );
+        assert_eq!(
+            &file.with("u", "B", read, None)[..],
+            b"# a\nu:A:read\n*:A:read\n\nu:B:read"
+        );
+        assert_eq!(
+            &file.with("v", "B", read, None)[..],
+            b"# a\nu:A:read\n*:A:read\n\nu:B:upload:/b\nv:B:read\n"
+        );
+        assert_eq!(&file.without("u", None).unwrap()[..], b"# a\n*:A:read\n\n");
+        assert_eq!(
+            &file.without("*", Some("A")).unwrap()[..],
+            b"# a\nu:A:read\n\nu:B:upload:/b"
+        );
+        assert!(file.without("*", Some("B")).is_none());
+    }
+
+    fn rights() -> impl Strategy<Value = Rights> {
+        (1u8..8).prop_map(|bits| Rights {
+            read: bits & 1 != 0,
+            upload: bits & 2 != 0,
+            change: bits & 4 != 0,
+        })
+    }
+
+    type Printed = ((String, String), (Rights, Option<String>));
+
+    fn grants() -> impl Strategy<Value = Vec<Printed>> {
+        let user = "\\*|[^:\\p{Cc}#*\u{feff}][^:\\p{Cc}]{0,3}";
+        let key = (user, "[^:/.\\p{Cc}][^:/\\p{Cc}]{0,3}");
+        let path = proptest::option::of("[^\\p{Cc}]{1,9}");
+        proptest::collection::btree_map(key, (rights(), path), 0..8)
+            .prop_map(|records| records.into_iter().collect())
+    }
+
+    fn print(grants: &[Printed]) -> String {
+        grants
+            .iter()
+            .map(|((user, name), (rights, path))| match path {
+                None => format!("{user}:{name}:{rights}\n"),
+                Some(path) => format!("{user}:{name}:{rights}:{path}\n"),
+            })
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_back(grants in grants()) {
+            let file = parse(print(&grants).as_bytes()).unwrap();
+            prop_assert_eq!(file.records().len(), grants.len());
+            for (record, ((user, name), (rights, path))) in file.records().iter().zip(&grants) {
+                prop_assert_eq!(&record.user, user);
+                prop_assert_eq!(&record.grant.name, name);
+                prop_assert_eq!(record.grant.rights, *rights);
+                let path = match path {
+                    None => Path::new("home/files").join(name),
+                    Some(path) => Path::new("home").join(path),
+                };
+                prop_assert_eq!(&record.grant.path, &path);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&text);
+        }
+
+        /// A byte put into a good line, or taken from it, gives nobody a right in a directory that the line did not name.
+        #[test]
+        fn a_malformed_line_never_grants_more(at in 0usize..18, byte in any::<u8>(), take in any::<bool>()) {
+            let mut text = b"alice:Films:upload".to_vec();
+            if take { text.remove(at); } else { text.insert(at, byte); }
+            if let Ok(file) = parse(&text) {
+                for record in file.records() {
+                    prop_assert_eq!(record.grant.rights, Rights { upload: true, ..Rights::default() });
+                    prop_assert_ne!(&record.user, EVERYBODY);
+                }
+            }
+        }
+
+        /// Nobody sees what no line grants to him or to everybody, and nothing twice.
+        #[test]
+        fn nobody_sees_what_is_not_granted(grants in grants(), which in any::<prop::sample::Index>()) {
+            prop_assume!(!grants.is_empty());
+            let user = &grants[which.index(grants.len())].0.0;
+            prop_assume!(user != EVERYBODY);
+            let file = parse(print(&grants).as_bytes()).unwrap();
+            let seen = Grants::new(file.records()).seen_by(user);
+            let own = |name: &str| grants.iter().find(|((u, n), _)| u == user && n == name);
+            let everybody = |name: &str| grants.iter().find(|((u, n), _)| u == EVERYBODY && n == name);
+            let mut names = HashSet::new();
+            for grant in &seen {
+                prop_assert!(names.insert(&grant.name));
+                let (_, (rights, _)) = own(&grant.name).or(everybody(&grant.name)).unwrap();
+                prop_assert_eq!(grant.rights, *rights);
+            }
+            for ((u, name), _) in &grants {
+                prop_assert!((u != user && u != EVERYBODY) || names.contains(name));
+            }
+        }
+    }
 }

@@ -6,12 +6,31 @@
 
 pub mod credentials;
 pub mod directories;
+mod lines;
 pub mod password;
 
+pub use lines::check_user;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use credentials::Account;
-use directories::Grant;
+use zeroize::Zeroizing;
+
+use crate::limits;
+use credentials::{Account, Credentials, Secret};
+use directories::{Directories, EVERYBODY, Grant, Grants};
+use password::Cost;
+
+/// Name of the file of accounts in a home.
+const CREDENTIALS: &str = "Credentials";
+
+/// Name of the file of grants in a home.
+const DIRECTORIES: &str = "Directories";
 
 /// What one user may do: made at a login, shared by all of that user's sessions, made anew by a reload.
 #[derive(Debug)]
@@ -20,4 +39,309 @@ pub struct Access {
     pub account: Arc<Account>,
     /// The directories, each name once, in the order in which the file grants them.
     pub grants: Vec<Arc<Grant>>,
+}
+
+/// Both files of a home, as they were read.
+#[derive(Debug)]
+pub struct Home {
+    path: PathBuf,
+    /// In the file's order.
+    accounts: Vec<Arc<Account>>,
+    /// Places in `accounts`.
+    by_user: HashMap<String, usize>,
+    grants: Grants,
+    typical: Cost,
+}
+
+impl Home {
+    /// Reads both files of the home at `path`, with what should be told of them though it is no fault: plain passwords, a file of
+    /// accounts that anybody may read, grants for nobody, directories that are not there.
+    ///
+    /// # Errors
+    /// All faults of both files.
+    pub fn load(path: &Path) -> Result<(Home, Vec<String>), Vec<HomeError>> {
+        let (credentials, directories) = read(path)?;
+        let warnings = warnings(path, &credentials, &directories);
+        Ok((Home::new(path, &credentials, &directories), warnings))
+    }
+
+    fn new(path: &Path, credentials: &Credentials, directories: &Directories) -> Home {
+        let accounts: Vec<_> = credentials
+            .records()
+            .iter()
+            .map(|(_, account)| Arc::clone(account))
+            .collect();
+        let mut costs: HashMap<Cost, usize> = HashMap::new();
+        for cost in accounts
+            .iter()
+            .filter_map(|account| Cost::of(&account.secret))
+        {
+            *costs.entry(cost).or_default() += 1;
+        }
+        Home {
+            path: path.to_path_buf(),
+            by_user: accounts
+                .iter()
+                .enumerate()
+                .map(|(at, account)| (account.user.clone(), at))
+                .collect(),
+            accounts,
+            grants: Grants::new(directories.records()),
+            typical: costs
+                .into_iter()
+                .max_by_key(|&(_, count)| count)
+                .map_or(Cost::OURS, |(cost, _)| cost),
+        }
+    }
+
+    /// Where it lies, as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The record of a user.
+    pub fn account(&self, user: &str) -> Option<&Arc<Account>> {
+        self.by_user.get(user).map(|&at| &self.accounts[at])
+    }
+
+    /// All records, in the file's order.
+    pub fn accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
+        self.accounts.iter()
+    }
+
+    /// What a user may do, or `None` where there is no such user.
+    pub fn access(&self, user: &str) -> Option<Arc<Access>> {
+        let account = Arc::clone(self.account(user)?);
+        let grants = self.grants.seen_by(user);
+        Some(Arc::new(Access { account, grants }))
+    }
+
+    /// The cost of most of the hashes here, for [`password::Verifier::verify_hidden`].
+    pub fn typical_cost(&self) -> Cost {
+        self.typical
+    }
+}
+
+/// A fault in one of the two files, for the person with the editor. Tells of no password and no hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HomeError {
+    /// The file.
+    pub file: PathBuf,
+    /// The number of the line, the first is 1; `None` where the file as a whole is at fault.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub found: String,
+    /// What would be right.
+    pub expected: &'static str,
+}
+
+impl fmt::Display for HomeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, "{line}:")?;
+        }
+        write!(f, " found {}; expected {}", self.found, self.expected)
+    }
+}
+
+impl std::error::Error for HomeError {}
+
+/// Reads and parses both files; all faults of both.
+fn read(home: &Path) -> Result<(Credentials, Directories), Vec<HomeError>> {
+    let file = home.join(CREDENTIALS);
+    let credentials = read_text(&file).and_then(|text| Credentials::parse(&file, text));
+    let file = home.join(DIRECTORIES);
+    let directories = read_text(&file).and_then(|text| Directories::parse(&file, text, home));
+    match (credentials, directories) {
+        (Ok(credentials), Ok(directories)) => Ok((credentials, directories)),
+        (credentials, directories) => Err(credentials
+            .err()
+            .into_iter()
+            .chain(directories.err())
+            .flatten()
+            .collect()),
+    }
+}
+
+/// The bytes of a regular file of bounded size. Never waits for the other end of a FIFO.
+fn read_text(file: &Path) -> Result<Zeroizing<Vec<u8>>, Vec<HomeError>> {
+    let fault = |found: String, expected| {
+        vec![HomeError {
+            file: file.to_path_buf(),
+            line: None,
+            found,
+            expected,
+        }]
+    };
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => fault(
+            "no such file".into(),
+            "a home, as 'tidegate init HOME' makes one",
+        ),
+        _ => fault(
+            format!("that it cannot be read: {error}"),
+            "a file that can be read",
+        ),
+    };
+    let open = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(file)
+        .map_err(failed)?;
+    let status = open.metadata().map_err(failed)?;
+    if !status.is_file() {
+        return Err(fault("something else".into(), "a regular file"));
+    }
+    let too_large = || fault("more than 64 MiB".into(), "a file of at most 64 MiB");
+    if status.len() > limits::HOME_FILE_BYTES_MAX {
+        return Err(too_large());
+    }
+    // Room for all and a byte, so that no copy of a password is left behind by growing.
+    let mut text = Zeroizing::new(Vec::with_capacity(status.len() as usize + 1));
+    open.take(limits::HOME_FILE_BYTES_MAX + 1)
+        .read_to_end(&mut text)
+        .map_err(failed)?;
+    if text.len() as u64 > limits::HOME_FILE_BYTES_MAX {
+        return Err(too_large());
+    }
+    Ok(text)
+}
+
+/// What should be told of a home without a fault.
+fn warnings(home: &Path, credentials: &Credentials, directories: &Directories) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let file = home.join(CREDENTIALS);
+    if fs::metadata(&file).is_ok_and(|status| status.mode() & 0o004 != 0) {
+        warnings.push(format!(
+            "{}: anybody on this machine may read it; 'chmod 600' ends that",
+            file.display()
+        ));
+    }
+    for (line, account) in credentials.records() {
+        if let Secret::Plain(_) = account.secret {
+            warnings.push(format!(
+                "{}:{line}: the password of '{}' stands in plain; 'tidegate user hash {}' hashes it",
+                file.display(),
+                account.user,
+                home.display(),
+            ));
+        }
+    }
+    let users: std::collections::HashSet<&str> = credentials
+        .records()
+        .iter()
+        .map(|(_, account)| account.user.as_str())
+        .collect();
+    let file = home.join(DIRECTORIES);
+    for record in directories.records() {
+        if record.user != EVERYBODY && !users.contains(record.user.as_str()) {
+            warnings.push(format!(
+                "{}:{}: a grant for '{}', and there is no such user",
+                file.display(),
+                record.line,
+                record.user,
+            ));
+        }
+        if !record.grant.path.is_dir() {
+            warnings.push(format!(
+                "{}:{}: the directory '{}' is not there",
+                file.display(),
+                record.line,
+                record.grant.path.display(),
+            ));
+        }
+    }
+    warnings
+}
+
+const _: () = assert!(limits::HOME_FILE_BYTES_MAX == 64 << 20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn home(credentials: &[u8], directories: &[u8]) -> tempfile::TempDir {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join(CREDENTIALS);
+        fs::write(&file, credentials).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(home.path().join(DIRECTORIES), directories).unwrap();
+        home
+    }
+
+    #[test]
+    fn a_home_is_loaded_with_its_warnings() {
+        let home = home(
+            b"b:plain:x\na:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ\n",
+            b"*:A:read\nb:B:read:.\nc:B:upload:.\n",
+        );
+        let path = home.path();
+        let (loaded, warnings) = Home::load(path).unwrap();
+        assert_eq!(loaded.path(), path);
+        let users: Vec<_> = loaded.accounts().map(|account| &account.user).collect();
+        assert_eq!(users, ["b", "a"]);
+        assert_eq!(loaded.account("a").unwrap().user, "a");
+        assert!(loaded.account("c").is_none() && loaded.access("c").is_none());
+        let access = loaded.access("b").unwrap();
+        assert_eq!(access.account.user, "b");
+        let names: Vec<_> = access.grants.iter().map(|grant| &grant.name).collect();
+        assert_eq!(names, ["A", "B"]);
+        assert_eq!(
+            Some(loaded.typical_cost()),
+            Cost::of(&loaded.account("a").unwrap().secret)
+        );
+        let shown = path.display();
+        assert_eq!(
+            warnings,
+            [
+                format!(
+                    "{shown}/Credentials:1: the password of 'b' stands in plain; 'tidegate user hash {shown}' hashes it"
+                ),
+                format!("{shown}/Directories:1: the directory '{shown}/files/A' is not there"),
+                format!("{shown}/Directories:3: a grant for 'c', and there is no such user"),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_open_file_of_accounts_is_a_warning() {
+        let home = home(b"", b"");
+        let file = home.path().join(CREDENTIALS);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        let (_, warnings) = Home::load(home.path()).unwrap();
+        assert!(warnings[0].contains("anybody on this machine may read it"));
+        assert_eq!(warnings.len(), 1);
+    }
+
+    #[test]
+    fn all_faults_of_both_files_are_told() {
+        let broken = home(b"x\ny\n", b"z\n");
+        let faults = Home::load(broken.path()).unwrap_err();
+        let lines: Vec<_> = faults.iter().map(|fault| fault.line).collect();
+        assert_eq!(lines, [Some(1), Some(2), Some(1)]);
+        assert!(faults[2].file.ends_with(DIRECTORIES));
+    }
+
+    #[test]
+    fn what_is_no_file_is_a_fault_and_not_waited_for() {
+        let home = home(b"", b"");
+        fs::remove_file(home.path().join(CREDENTIALS)).unwrap();
+        fs::remove_file(home.path().join(DIRECTORIES)).unwrap();
+        let fifo = home.path().join(CREDENTIALS);
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let faults = Home::load(home.path()).unwrap_err();
+        let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        let shown = home.path().display();
+        assert_eq!(
+            told,
+            [
+                format!("{shown}/Credentials: found something else; expected a regular file"),
+                format!(
+                    "{shown}/Directories: found no such file; expected a home, as 'tidegate init HOME' makes one"
+                ),
+            ]
+        );
+    }
 }

@@ -1,0 +1,143 @@
+//! The values that options take: sizes, durations, names; for `argh`'s `from_str_fn`.
+//!
+//! Each answers with what is wrong, to be told behind the option and the value.
+
+use std::time::Duration;
+
+use crate::home::check_user;
+use crate::home::directories::{EVERYBODY, check_directory, check_path};
+
+/// Bytes: digits, and behind them nothing, `k`, `M`, `G` or `T` (powers of 1000, as are `kB`, `MB` …), or `KiB`, `MiB`, `GiB` or
+/// `TiB` (powers of 1024). `10M` is 10,000,000 and `10MiB` 10,485,760.
+pub(crate) fn bytes(value: &str) -> Result<u64, String> {
+    let digits = value.len() - value.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = value.split_at(digits);
+    let unit: u64 = match unit {
+        "" | "B" => 1,
+        "k" | "K" | "kB" | "KB" => 1000,
+        "M" | "MB" => 1000 * 1000,
+        "G" | "GB" => 1000 * 1000 * 1000,
+        "T" | "TB" => 1000 * 1000 * 1000 * 1000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return Err("expected bytes, such as 10000000, 10M or 10MiB".into()),
+    };
+    if number.is_empty() {
+        return Err("expected bytes, such as 10000000, 10M or 10MiB".into());
+    }
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| "that is more bytes than there can be".into())
+}
+
+/// Whole seconds from 0 to about 136 years.
+pub(crate) fn seconds(value: &str) -> Result<Duration, String> {
+    if !value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("expected whole seconds".into());
+    }
+    match value.parse::<u32>() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds.into())),
+        Err(_) => Err("expected whole seconds, at most 4294967295".into()),
+    }
+}
+
+/// As [`seconds`], but at least one.
+pub(crate) fn seconds_from_one(value: &str) -> Result<Duration, String> {
+    match seconds(value)? {
+        Duration::ZERO => Err("expected at least one second".into()),
+        seconds => Ok(seconds),
+    }
+}
+
+/// A number of at least one.
+pub(crate) fn from_one(value: &str) -> Result<usize, String> {
+    match value.parse() {
+        Ok(0) | Err(_) => Err("expected a number from 1".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+/// A name that a user can have.
+pub(crate) fn user(value: &str) -> Result<String, String> {
+    check_user(value)?;
+    Ok(value.to_owned())
+}
+
+/// A name that a user can have, or `*`.
+pub(crate) fn user_or_everybody(value: &str) -> Result<String, String> {
+    if value == EVERYBODY {
+        return Ok(value.to_owned());
+    }
+    user(value)
+}
+
+/// A name that a granted directory can have.
+pub(crate) fn directory(value: &str) -> Result<String, String> {
+    check_directory(value)?;
+    Ok(value.to_owned())
+}
+
+/// A path that can stand in the file `Directories`.
+pub(crate) fn path(value: &str) -> Result<String, String> {
+    check_path(value)?;
+    Ok(value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_decimal_and_binary_units() {
+        for (text, size) in [
+            ("0", 0),
+            ("10000000", 10_000_000),
+            ("10M", 10_000_000),
+            ("10MB", 10_000_000),
+            ("10MiB", 10_485_760),
+            ("1k", 1000),
+            ("1KiB", 1024),
+            ("2GiB", 2 << 30),
+            ("3T", 3_000_000_000_000),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(bytes(text), Ok(size), "{text}");
+        }
+        for text in [
+            "",
+            "M",
+            "-1",
+            "+1",
+            "1 M",
+            "1.5M",
+            "1Mib",
+            "1e9",
+            "18446744073709551616",
+            "16777216TiB",
+        ] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_whole() {
+        assert_eq!(seconds("0"), Ok(Duration::ZERO));
+        assert_eq!(seconds_from_one("60"), Ok(Duration::from_secs(60)));
+        for text in ["", "-1", "+1", "1.5", "1s", "4294967296"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+        assert!(seconds_from_one("0").is_err());
+    }
+
+    #[test]
+    fn names_are_checked_before_a_home_is_touched() {
+        assert_eq!(user("a b").as_deref(), Ok("a b"));
+        assert!(user("*").is_err() && user("a:b").is_err());
+        assert_eq!(user_or_everybody("*").as_deref(), Ok("*"));
+        assert!(directory("..").is_err() && path("a\nb").is_err());
+    }
+}
