@@ -1,1 +1,0 @@
-//! A kernel from a seed.
