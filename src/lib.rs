@@ -14,3 +14,5 @@ pub mod home;
 pub mod kernel;
 pub mod limits;
 pub mod protocol;
+pub mod server;
+pub mod vault;

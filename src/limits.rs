@@ -94,6 +94,7 @@ pub const PROVED_AGE: Duration = Duration::from_secs(300);
 
 /// Threads for jobs that wait for a disk.
 pub const DISK_THREADS: usize = 4;
+
 /// KiB of memory that a password's hash may ask for; each worker that proves passwords keeps as much.
 pub const HASH_MEMORY_KIB_MAX: u32 = 256 * 1024;
 

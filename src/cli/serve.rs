@@ -1,6 +1,7 @@
 //! `tidegate serve`: the server.
 
-use std::net::SocketAddr;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,7 +10,16 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::{Failure, values};
 use crate::home::Home;
+use crate::kernel::linux::{self, Linux};
 use crate::limits;
+use crate::server::log::Escaped;
+use crate::server::{self, Options, Stopped};
+
+/// Where to listen if not told.
+const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2100);
+
+/// How long the end waits for somebody to read the rest of the log.
+const LOG_PATIENCE: Duration = Duration::from_millis(500);
 
 /// serve a home to everybody whom it lets in
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -87,9 +97,74 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let (_home, _warnings) = Home::load(&self.home)?;
-        Err(Failure::new("this build has no server"))
+        let (home, warnings) = Home::load(&self.home)?;
+        let cannot_start = |error| Failure::new(format!("cannot start: {error}"));
+        // The kernel blocks the signals that it watches, which must be before the log's thread is started.
+        let kernel = Linux::new().map_err(cannot_start)?;
+        let log = server::log::start(self.log_level).map_err(cannot_start)?;
+        for warning in warnings {
+            warn(&warning);
+        }
+        let stopped = self.serve(kernel, home);
+        log.flush(LOG_PATIENCE);
+        match stopped.map_err(|error| Failure::new(error.to_string()))? {
+            Stopped::Drained => Ok(ExitCode::SUCCESS),
+            Stopped::AtOnce => Ok(ExitCode::FAILURE),
+        }
     }
+
+    fn serve(self, kernel: Linux, home: Home) -> io::Result<Stopped> {
+        let max_sessions = self.fit_sessions()?;
+        let options = Options {
+            hide_usernames: self.hide_usernames,
+            max_sessions,
+            max_per_address: self.max_per_address,
+            idle_timeout: self.idle_timeout,
+            login_timeout: self.login_timeout,
+            max_upload: self.max_upload,
+            drain_timeout: self.drain_timeout,
+        };
+        let addresses = match self.listen.as_slice() {
+            [] => &[DEFAULT_ADDRESS],
+            given => given,
+        };
+        let (mut engine, listening) = server::start(kernel, home, options, addresses)?;
+        for address in &listening {
+            if !address.ip().to_canonical().is_loopback() {
+                warn(&format!(
+                    "{address} can be reached from other machines, and passwords go over it in clear"
+                ));
+            }
+        }
+        announce(&listening)?;
+        engine.run()
+    }
+
+    /// Raises the limit of open files and fits the sessions to it.
+    fn fit_sessions(&self) -> io::Result<usize> {
+        let descriptors = linux::raise_descriptor_limit()?;
+        let fitted = server::fit_sessions(self.max_sessions, descriptors);
+        if fitted < self.max_sessions {
+            warn(&format!(
+                "at most {fitted} sessions at once, since at most {descriptors} files may be open"
+            ));
+        }
+        Ok(fitted)
+    }
+}
+
+/// Says, a line each, that connections can come.
+fn announce(listening: &[SocketAddr]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for address in listening {
+        writeln!(out, "listening on {address} (menu)")?;
+    }
+    out.flush()
+}
+
+/// Tells the operator by the log of what is no fault and yet hardly meant.
+fn warn(what: &str) {
+    log::warn!("event=warning what={}", Escaped(what));
 }
 
 fn level(value: &str) -> Result<log::LevelFilter, String> {

@@ -121,6 +121,11 @@ impl Grants {
         all
     }
 
+    /// All of them, whoever they are for.
+    pub fn all(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.iter().map(|grant| &**grant)
+    }
+
     /// What `user` may see: his own grants, and everybody's for the directories that he has none of his own for.
     pub fn seen_by(&self, user: &str) -> Vec<Arc<Grant>> {
         let own = self.own.get(user).map_or(&[][..], Vec::as_slice);

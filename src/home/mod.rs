@@ -11,7 +11,7 @@ pub mod password;
 
 pub use lines::check_user;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use crate::limits;
 use credentials::{Account, Credentials, Secret};
 use directories::{Directories, EVERYBODY, Grant, Grants};
-use password::Cost;
+use password::{Cost, Verifier};
 
 /// Name of the file of accounts in a home.
 const CREDENTIALS: &str = "Credentials";
@@ -94,6 +94,21 @@ impl Home {
         }
     }
 
+    /// Reads both files again. Takes a proof for each password that stood in plain and is a hash now.
+    pub fn reload(&self, verifier: &mut Verifier) -> Reloaded {
+        let result = Home::load(&self.path);
+        let mut kept = Vec::new();
+        if let Ok((new, _)) = &result {
+            for old in &self.accounts {
+                let changed = new.account(&old.user).filter(|&now| now != old);
+                if changed.is_some_and(|now| password::same_login(old, now, verifier)) {
+                    kept.push(old.user.clone());
+                }
+            }
+        }
+        Reloaded { result, kept }
+    }
+
     /// Where it lies, as it was given.
     pub fn path(&self) -> &Path {
         &self.path
@@ -116,10 +131,26 @@ impl Home {
         Some(Arc::new(Access { account, grants }))
     }
 
+    /// Where anybody may add files, each directory once.
+    pub fn writable_paths(&self) -> Vec<PathBuf> {
+        let grants = self.grants.all().filter(|grant| grant.rights.may_add());
+        let paths: BTreeSet<&PathBuf> = grants.map(|grant| &grant.path).collect();
+        paths.into_iter().cloned().collect()
+    }
+
     /// The cost of most of the hashes here, for [`password::Verifier::verify_hidden`].
     pub fn typical_cost(&self) -> Cost {
         self.typical
     }
+}
+
+/// What came of reading a home again.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// The home as it is now and what should be told of it, or all faults of both files.
+    pub result: Result<(Home, Vec<String>), Vec<HomeError>>,
+    /// Users whose record has changed and whose login holds all the same.
+    pub kept: Vec<String>,
 }
 
 /// A fault in one of the two files, for the person with the editor. Tells of no password and no hash.

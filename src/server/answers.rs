@@ -1,0 +1,693 @@
+//! What each request of a session means: asks the home, the vault and the workers, and logs what the operator should
+//! know.
+//!
+//! Must not know: sockets, buffers, the dialects' words.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use log::{debug, error, info, warn};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::log::Escaped;
+use super::transfer::Held;
+use super::workers::{Checksum, Done, Job, Proof, Workers};
+use super::{Options, Ticket};
+use crate::home::credentials::{Account, Secret};
+use crate::home::password::{Proved, Tag};
+use crate::home::{Access, Home, Reloaded};
+use crate::kernel::Kernel;
+use crate::limits::{LISTING_AGE, LISTING_BYTES_MAX, LISTINGS_BYTES_MAX};
+use crate::protocol::{Answer, Form, Place, Refusal, Request};
+use crate::vault::{self, Incoming, Leftovers, Listing, Refused, Vault};
+
+/// What a connection gets back for a request, at once or later.
+pub(super) enum Reply<K: Kernel> {
+    /// The answer, and what it opened.
+    Answer(Answer, Held<K>),
+    /// What came of the commit of an incoming file.
+    Committed(Result<(), Refusal>),
+}
+
+/// The house: everything that a session may ask for.
+pub(super) struct House<K: Kernel> {
+    kernel: Arc<K>,
+    options: Options,
+    home: Arc<Home>,
+    vault: Vault<K>,
+    workers: Workers<K>,
+    /// Read once a turn.
+    now: Instant,
+    /// No new work is taken.
+    draining: bool,
+    accesses: HashMap<String, Arc<Access>>,
+    proved: Proved,
+    /// Who waits for each login that is being proved: equal ones are proved once.
+    logins: HashMap<Tag, Vec<Ticket>>,
+    listings: Listings,
+    /// Results on their way to their connections.
+    replies: Vec<(Ticket, Reply<K>)>,
+    /// A reload that has been done and not told to the sessions yet.
+    reloaded: Option<Vec<String>>,
+    done: Vec<Done<K>>,
+}
+
+impl<K: Kernel> House<K> {
+    pub(super) fn new(
+        kernel: Arc<K>,
+        home: Home,
+        workers: Workers<K>,
+        options: Options,
+    ) -> House<K> {
+        let now = kernel.now();
+        House {
+            vault: Vault::new(kernel.clone()),
+            kernel,
+            options,
+            home: Arc::new(home),
+            workers,
+            now,
+            draining: false,
+            accesses: HashMap::new(),
+            proved: Proved::new(),
+            logins: HashMap::new(),
+            listings: Listings::default(),
+            replies: Vec::new(),
+            reloaded: None,
+            done: Vec::new(),
+        }
+    }
+
+    pub(super) fn begin_turn(&mut self, now: Instant) {
+        self.now = now;
+        self.vault.begin_turn();
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// From now on who awaits a line is told that the server stops.
+    pub(super) fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    pub(super) fn kernel(&self) -> &K {
+        &self.kernel
+    }
+
+    pub(super) fn workers(&self) -> &Workers<K> {
+        &self.workers
+    }
+
+    /// Answers now, or `None`: the reply comes by [`House::replies`] under this ticket.
+    pub(super) fn ask(&mut self, ticket: Ticket, request: Request) -> Option<Reply<K>> {
+        match request {
+            Request::Account { user } => self.account(ticket, &user),
+            Request::Verify { user, password } => self.verify(ticket, user, password),
+            Request::List { place, form } => self.list(ticket, place, form),
+            Request::OpenRead { place } => Some(match self.vault.open_read(&place, self.now) {
+                Ok(file) => {
+                    let length = file.length();
+                    debug!(
+                        "session={} event=open path={} length={length}",
+                        ticket.serial,
+                        shown(&place)
+                    );
+                    Reply::Answer(Answer::Opened { length }, Held::File(file))
+                }
+                Err(refused) => self.refused(ticket, refused),
+            }),
+            Request::Judge { place } => {
+                let judged = vault::judge(&*self.kernel, &place);
+                Some(self.plain(ticket, judged, Answer::Free))
+            }
+            Request::Room { grant, length } => {
+                let path = match grant {
+                    Some(grant) => grant.path.clone(),
+                    None => self.home.path().to_owned(),
+                };
+                let room = self
+                    .within_size(length)
+                    .and_then(|()| vault::room(&*self.kernel, &path, length));
+                Some(self.plain(ticket, room, Answer::Free))
+            }
+            Request::Create { place, length } => match self.within_size(length) {
+                Ok(()) => self.later(Job::Create {
+                    ticket,
+                    place,
+                    length,
+                }),
+                // What else speaks against the upload is said before its size.
+                Err(refused) => {
+                    let judged = vault::judge(&*self.kernel, &place).and(Err(refused));
+                    Some(self.plain(ticket, judged, Answer::Created))
+                }
+            },
+            Request::MakeDirectory { place } => self.later(Job::MakeDirectory { ticket, place }),
+            Request::Checksum { place } => match self.vault.open_read(&place, self.now) {
+                Ok(file) => self.later(Job::Checksum(Checksum {
+                    ticket,
+                    file,
+                    path: place.grant.path.join(&place.below),
+                    offset: 0,
+                    hasher: Sha256::new(),
+                })),
+                Err(refused) => Some(self.refused(ticket, refused)),
+            },
+        }
+    }
+
+    /// Makes an incoming file durable and publishes it; the reply is [`Reply::Committed`].
+    pub(super) fn commit(&mut self, ticket: Ticket, incoming: Box<Incoming<K>>) {
+        self.workers.submit(Job::Commit { ticket, incoming });
+    }
+
+    /// Lets go of an unfinished upload.
+    pub(super) fn abandon(&mut self, incoming: Box<Incoming<K>>) {
+        self.workers.submit(Job::Abandon(incoming));
+    }
+
+    /// A connection has ended with a request open: what nobody waits for any more is not done.
+    pub(super) fn forget(&mut self, ticket: Ticket) {
+        let mut unwanted = Vec::new();
+        self.logins.retain(|tag, waiting| {
+            waiting.retain(|other| *other != ticket);
+            if waiting.is_empty() {
+                unwanted.push(*tag);
+            }
+            !waiting.is_empty()
+        });
+        self.listings.forget(ticket);
+        self.workers.cancel(|job| match job {
+            Job::Verify(proof) => unwanted.contains(&proof.tag),
+            Job::Create { ticket: owner, .. } | Job::MakeDirectory { ticket: owner, .. } => {
+                *owner == ticket
+            }
+            Job::Checksum(checksum) => checksum.ticket == ticket,
+            // A listing is of use to the next who asks, and an upload that came whole is published.
+            Job::List { .. } | Job::Commit { .. } => false,
+            Job::Abandon(_) | Job::SweepLeftovers(_) | Job::Reload(_) => false,
+        });
+    }
+
+    /// Looks after what the workers have done: the replies, and the users whose login a reload has kept.
+    pub(super) fn collect(&mut self, is_waiting: impl Fn(Ticket) -> bool) {
+        let mut done = std::mem::take(&mut self.done);
+        self.workers.collect(&mut done);
+        for done in done.drain(..) {
+            self.finish(done, &is_waiting);
+        }
+        self.done = done;
+        self.start_listings();
+    }
+
+    /// The replies that have come, each for the connection that still holds its ticket.
+    pub(super) fn replies(&mut self) -> Vec<(Ticket, Reply<K>)> {
+        std::mem::take(&mut self.replies)
+    }
+
+    /// Takes up the two files again, on a worker.
+    pub(super) fn reload(&mut self) {
+        self.workers.submit(Job::Reload(self.home.clone()));
+    }
+
+    /// Takes up a home that was loaded: logins from now on are proved against it. What the sessions may do now is asked
+    /// of [`House::access_after_reload`].
+    pub(super) fn take_up(&mut self, home: Home, kept: Vec<String>) {
+        self.home = Arc::new(home);
+        self.accesses.clear();
+        self.proved.clear();
+        self.listings.clear();
+        self.reloaded = Some(kept);
+    }
+
+    /// Whether sessions are to be told of a reload, once.
+    pub(super) fn take_reloaded(&mut self) -> Option<Vec<String>> {
+        self.reloaded.take()
+    }
+
+    /// What a session with this access may do after a reload that kept the logins of `kept` although their records
+    /// have changed.
+    pub(super) fn access_after_reload(
+        &mut self,
+        access: &Access,
+        kept: &[String],
+    ) -> Option<Arc<Access>> {
+        let user = &access.account.user;
+        let same = self
+            .home
+            .account(user)
+            .is_some_and(|account| *account == access.account);
+        match same || kept.contains(user) {
+            true => self.access(user),
+            false => None,
+        }
+    }
+
+    /// Removes, beside the service, what a crash left of uploads.
+    pub(super) fn sweep_leftovers(&mut self) {
+        for root in self.home.writable_paths() {
+            self.workers
+                .submit(Job::SweepLeftovers(Leftovers::new(&root)));
+        }
+    }
+
+    /// Lets go of what has aged.
+    pub(super) fn sweep(&mut self) {
+        self.vault.sweep(self.now);
+        self.listings.sweep(self.now);
+        self.start_listings();
+    }
+
+    fn later(&mut self, job: Job<K>) -> Option<Reply<K>> {
+        self.workers.submit(job);
+        None
+    }
+
+    fn account(&mut self, ticket: Ticket, user: &str) -> Option<Reply<K>> {
+        let known = self.home.account(user).is_some();
+        if !known && !self.options.hide_usernames {
+            log_failed_login(ticket, user);
+        }
+        let worth_asking = known || self.options.hide_usernames;
+        Some(Reply::Answer(Answer::Account(worth_asking), Held::Nothing))
+    }
+
+    fn verify(
+        &mut self,
+        ticket: Ticket,
+        user: String,
+        password: Zeroizing<Vec<u8>>,
+    ) -> Option<Reply<K>> {
+        let (account, known) = match self.home.account(&user) {
+            Some(account) => (account.clone(), true),
+            None => {
+                let secret = Secret::Hash(String::new());
+                (Arc::new(Account { user, secret }), false)
+            }
+        };
+        let tag = self.proved.tag(&account, &password);
+        if known && self.proved.contains(&tag, self.now) {
+            return Some(self.logged_in(ticket, &account));
+        }
+        let waiting = self.logins.entry(tag).or_default();
+        waiting.push(ticket);
+        if waiting.len() == 1 {
+            let hidden = self
+                .options
+                .hide_usernames
+                .then(|| self.home.typical_cost());
+            self.workers.submit(Job::Verify(Proof {
+                tag,
+                account,
+                known,
+                hidden,
+                password,
+            }));
+        }
+        None
+    }
+
+    fn verified(&mut self, proof: Proof, right: bool) {
+        let tickets = self.logins.remove(&proof.tag).unwrap_or_default();
+        let Proof {
+            tag,
+            account,
+            known,
+            password,
+            ..
+        } = proof;
+        if known && self.home.account(&account.user) != Some(&account) {
+            // A reload came between: what was proved is no longer what counts.
+            for ticket in tickets {
+                if let Some(reply) = self.verify(ticket, account.user.clone(), password.clone()) {
+                    self.replies.push((ticket, reply));
+                }
+            }
+            return;
+        }
+        if right {
+            self.proved.insert(tag, self.now);
+        }
+        for ticket in tickets {
+            let reply = match right {
+                true => self.logged_in(ticket, &account),
+                false => {
+                    log_failed_login(ticket, &account.user);
+                    Reply::Answer(Answer::Verified(None), Held::Nothing)
+                }
+            };
+            self.replies.push((ticket, reply));
+        }
+    }
+
+    fn logged_in(&mut self, ticket: Ticket, account: &Account) -> Reply<K> {
+        let user = Escaped(&account.user);
+        info!(
+            "session={} event=login user={user} from={}",
+            ticket.serial, ticket.peer
+        );
+        Reply::Answer(Answer::Verified(self.access(&account.user)), Held::Nothing)
+    }
+
+    fn access(&mut self, user: &str) -> Option<Arc<Access>> {
+        if let Some(access) = self.accesses.get(user) {
+            return Some(access.clone());
+        }
+        let access = self.home.access(user)?;
+        self.accesses.insert(user.to_owned(), access.clone());
+        Some(access)
+    }
+
+    fn list(&mut self, ticket: Ticket, place: Place, form: Form) -> Option<Reply<K>> {
+        if let Some(listing) = self.listings.fresh(&*self.kernel, &place, form, self.now) {
+            return Some(listed(listing));
+        }
+        if self.listings.wait(ticket, place, form) {
+            self.start_listings();
+        }
+        None
+    }
+
+    /// Starts the listings that there is room for.
+    fn start_listings(&mut self) {
+        while let Some((place, form)) = self.listings.next_to_start() {
+            self.workers.submit(Job::List { place, form });
+        }
+    }
+
+    fn finish(&mut self, done: Done<K>, is_waiting: &impl Fn(Ticket) -> bool) {
+        let (ticket, reply) = match done {
+            Done::Verified { proof, right } => return self.verified(proof, right),
+            Done::Listed {
+                place,
+                form,
+                result,
+            } => return self.listing_made(&place, form, result),
+            Done::Created {
+                ticket,
+                result: Ok(incoming),
+            } => match is_waiting(ticket) {
+                true => (
+                    ticket,
+                    Reply::Answer(Answer::Created, Held::Incoming(incoming)),
+                ),
+                false => return self.abandon(incoming),
+            },
+            Done::Created {
+                ticket,
+                result: Err(refused),
+            } => (ticket, self.refused(ticket, refused)),
+            Done::Committed { ticket, result } => {
+                self.listings.clear();
+                let result = result.map_err(|refused| self.log_fault(ticket, refused));
+                (ticket, Reply::Committed(result))
+            }
+            Done::Made { ticket, result } => {
+                self.listings.clear();
+                (ticket, self.plain(ticket, result, Answer::Made))
+            }
+            Done::Slice(checksum) => {
+                if is_waiting(checksum.ticket) {
+                    self.workers.submit(Job::Checksum(checksum));
+                }
+                return;
+            }
+            Done::Checksummed { ticket, result } => match result {
+                Ok(digest) => (
+                    ticket,
+                    Reply::Answer(Answer::Checksum(digest), Held::Nothing),
+                ),
+                Err(refused) => (ticket, self.refused(ticket, refused)),
+            },
+            Done::Reloaded(Reloaded { result, kept }) => {
+                match result {
+                    Ok((home, warnings)) => {
+                        for warning in warnings {
+                            warn!("event=reload warning={}", Escaped(&warning.to_string()));
+                        }
+                        info!("event=reload result=taken-up");
+                        self.take_up(home, kept);
+                    }
+                    Err(faults) => {
+                        for fault in faults {
+                            error!(
+                                "event=reload result=kept-the-old fault={}",
+                                Escaped(&fault.to_string())
+                            );
+                        }
+                    }
+                }
+                return;
+            }
+            Done::Swept { removed, fault } => {
+                if removed > 0 {
+                    info!("event=sweep removed={removed}");
+                }
+                if let Some(fault) = fault {
+                    warn!("event=fault what={}", Escaped(&fault.to_string()));
+                }
+                return;
+            }
+            Done::Abandoned => return,
+        };
+        self.replies.push((ticket, reply));
+    }
+
+    fn listing_made(&mut self, place: &Place, form: Form, result: Result<Listing, Refused>) {
+        let tickets = self.listings.made(place, form);
+        match result {
+            Ok(listing) => {
+                let listing = Arc::new(listing);
+                self.listings.keep(place, form, &listing, self.now);
+                for ticket in tickets {
+                    self.replies.push((ticket, listed(listing.clone())));
+                }
+            }
+            Err(refused) => {
+                let refusal = match tickets.first() {
+                    Some(ticket) => self.log_fault(*ticket, refused),
+                    None => refused.refusal,
+                };
+                for ticket in tickets {
+                    let reply = Reply::Answer(Answer::Refused(refusal), Held::Nothing);
+                    self.replies.push((ticket, reply));
+                }
+            }
+        }
+    }
+
+    /// Refuses what is over the operator's limit.
+    fn within_size(&self, length: u64) -> Result<(), Refused> {
+        match self.options.max_upload {
+            Some(max) if length > max => Err(Refused::from(Refusal::NoRoom)),
+            _ => Ok(()),
+        }
+    }
+
+    fn plain(&self, ticket: Ticket, result: Result<(), Refused>, answer: Answer) -> Reply<K> {
+        match result {
+            Ok(()) => Reply::Answer(answer, Held::Nothing),
+            Err(refused) => self.refused(ticket, refused),
+        }
+    }
+
+    fn refused(&self, ticket: Ticket, refused: Refused) -> Reply<K> {
+        let refusal = self.log_fault(ticket, refused);
+        Reply::Answer(Answer::Refused(refusal), Held::Nothing)
+    }
+
+    /// Logs why sending failed, where it is not the client that left.
+    pub(super) fn log_broken(&self, ticket: Ticket, error: &std::io::Error) {
+        error!(
+            "session={} event=fault what={}",
+            ticket.serial,
+            Escaped(&error.to_string())
+        );
+    }
+
+    /// Logs why the house refused, where the operator should know.
+    pub(super) fn log_fault(&self, ticket: Ticket, refused: Refused) -> Refusal {
+        if let Some(fault) = &refused.fault {
+            let fault = fault.to_string();
+            error!(
+                "session={} event=fault what={}",
+                ticket.serial,
+                Escaped(&fault)
+            );
+        }
+        refused.refusal
+    }
+}
+
+fn log_failed_login(ticket: Ticket, user: &str) {
+    let user = Escaped(user);
+    warn!(
+        "session={} event=login-failed user={user} from={}",
+        ticket.serial, ticket.peer
+    );
+}
+
+fn listed<K: Kernel>(listing: Arc<Listing>) -> Reply<K> {
+    let answer = Answer::Listing {
+        length: listing.text.len() as u64,
+        entries: listing.entries,
+    };
+    Reply::Answer(answer, Held::Text(listing))
+}
+
+/// A place as the log shows it.
+fn shown(place: &Place) -> String {
+    let path = match place.below.as_str() {
+        "" => place.grant.name.clone(),
+        below => format!("{}/{below}", place.grant.name),
+    };
+    Escaped(&path).to_string()
+}
+
+/// Which listing: the directory and how it is written.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    root: PathBuf,
+    below: String,
+    /// Whether the grant lets its user see what is there.
+    read: bool,
+    form: Form,
+}
+
+impl Key {
+    fn new(place: &Place, form: Form) -> Key {
+        Key {
+            root: place.grant.path.clone(),
+            below: place.below.clone(),
+            read: place.grant.rights.read,
+            form,
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.root.join(&self.below)
+    }
+}
+
+/// Listings that are wanted, being made, fresh, and alive: one for all who ask for the same unchanged directory, and a
+/// bound on the memory of them all.
+#[derive(Default)]
+struct Listings {
+    /// Who waits for each.
+    wanted: HashMap<Key, Vec<Ticket>>,
+    /// Those that no worker has been asked for yet.
+    queue: VecDeque<(Place, Form)>,
+    /// How many workers have been asked for.
+    running: usize,
+    fresh: HashMap<Key, Fresh>,
+    /// All that were made and may still be on their way to somebody.
+    alive: Vec<Weak<Listing>>,
+}
+
+struct Fresh {
+    listing: Arc<Listing>,
+    made: Instant,
+}
+
+impl Listings {
+    /// A listing that was made a moment ago of what has not changed since.
+    fn fresh<K: Kernel>(
+        &self,
+        kernel: &K,
+        place: &Place,
+        form: Form,
+        now: Instant,
+    ) -> Option<Arc<Listing>> {
+        if self.fresh.is_empty() {
+            return None;
+        }
+        let key = Key::new(place, form);
+        let fresh = self.fresh.get(&key)?;
+        let status = kernel.status_by_path(&key.path()).ok();
+        let unchanged = fresh.listing.status == status && now < fresh.made + LISTING_AGE;
+        unchanged.then(|| fresh.listing.clone())
+    }
+
+    /// Notes who waits; true where nobody did before, so that it is to be started.
+    fn wait(&mut self, ticket: Ticket, place: Place, form: Form) -> bool {
+        let waiting = self.wanted.entry(Key::new(&place, form)).or_default();
+        waiting.push(ticket);
+        let first = waiting.len() == 1;
+        if first {
+            self.queue.push_back((place, form));
+        }
+        first
+    }
+
+    /// The next one that there is memory for, counted as if it were the longest.
+    fn next_to_start(&mut self) -> Option<(Place, Form)> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        self.alive.retain(|listing| listing.strong_count() > 0);
+        let alive: usize = self
+            .alive
+            .iter()
+            .filter_map(Weak::upgrade)
+            .map(|listing| listing.text.len())
+            .sum();
+        if alive + (self.running + 1) * LISTING_BYTES_MAX > LISTINGS_BYTES_MAX {
+            return None;
+        }
+        self.running += 1;
+        self.queue.pop_front()
+    }
+
+    /// One has been made: who waits for it.
+    fn made(&mut self, place: &Place, form: Form) -> Vec<Ticket> {
+        self.running -= 1;
+        self.wanted
+            .remove(&Key::new(place, form))
+            .unwrap_or_default()
+    }
+
+    /// Keeps one for who asks next, where it depends on nothing but the directory itself.
+    fn keep(&mut self, place: &Place, form: Form, listing: &Arc<Listing>, now: Instant) {
+        self.alive.push(Arc::downgrade(listing));
+        if listing.status.is_some() {
+            let fresh = Fresh {
+                listing: listing.clone(),
+                made: now,
+            };
+            self.fresh.insert(Key::new(place, form), fresh);
+        }
+    }
+
+    /// Takes a ticket away, and with it what nobody else waits for, unless a worker is at it.
+    fn forget(&mut self, ticket: Ticket) {
+        let Listings { wanted, queue, .. } = self;
+        for waiting in wanted.values_mut() {
+            waiting.retain(|other| *other != ticket);
+        }
+        queue.retain(|(place, form)| {
+            let key = Key::new(place, *form);
+            let unwanted = wanted[&key].is_empty();
+            if unwanted {
+                wanted.remove(&key);
+            }
+            !unwanted
+        });
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        self.fresh.retain(|_, fresh| now < fresh.made + LISTING_AGE);
+    }
+
+    fn clear(&mut self) {
+        self.fresh.clear();
+    }
+}

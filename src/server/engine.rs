@@ -1,0 +1,483 @@
+//! THE loop: poll, accept, replies, events, queue, sweep, remove.
+//!
+//! Readiness is a hint that sets flags; a slot whose flag is false has blocked since. Who spent its budget waits in the
+//! run queue, so that every slot is either blocked, waiting for the house, or queued. Slots are freed after the batch
+//! of events, and a serial tells their tenants apart.
+//!
+//! Must not know: what connections say, how the house answers.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+use slab::Slab;
+
+use super::answers::House;
+use super::connection::{Connection, Overdue, Scratch, Turn};
+use super::log::Escaped;
+use super::workers::Workers;
+use super::{Options, Ticket};
+use crate::home::Home;
+use crate::kernel::{Kernel, Piece, Readiness, Signal};
+use crate::limits::{ACCEPTS_A_TURN, EVENTS_A_TURN, QUEUE_TURN, SWEEP_INTERVAL, TURNED_AWAY_MAX};
+use crate::protocol::menu::Menu;
+use crate::protocol::{Ending, Input, Session};
+
+/// Tokens from here on are listeners; below are the slab's keys.
+const FIRST_LISTENER: usize = usize::MAX / 2;
+
+/// How the loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Every session had its end, or the drain's time ran out.
+    Drained,
+    /// A second signal did not wait for that.
+    AtOnce,
+}
+
+/// The loop and everything that it goes over.
+pub struct Engine<K: Kernel> {
+    kernel: Arc<K>,
+    options: Options,
+    listeners: Vec<Listener<K>>,
+    connections: Slab<Connection<K>>,
+    /// Keys of those that have given way.
+    queue: VecDeque<usize>,
+    /// Keys of those that are done, removed after the batch.
+    finished: Vec<(usize, Ending)>,
+    house: House<K>,
+    scratch: Scratch<K>,
+    ready: Vec<Readiness>,
+    /// Connections beyond the limit that are still being told so.
+    turned_away: usize,
+    per_address: HashMap<IpAddr, usize>,
+    next_serial: u64,
+    next_sweep: Instant,
+    /// Set by the first stop: when the drain's time is over.
+    drain_until: Option<Instant>,
+    stopped: Option<Stopped>,
+}
+
+struct Listener<K: Kernel> {
+    handle: K::Listener,
+    /// It has not blocked since its last edge.
+    ready: bool,
+    /// Out of descriptors: no accept before the next sweep, or before a slot is freed.
+    paused: bool,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// A loop over no connections yet. `workers` may be without threads, for a simulation.
+    pub(super) fn new(
+        kernel: Arc<K>,
+        home: Home,
+        workers: Workers<K>,
+        options: Options,
+    ) -> Engine<K> {
+        let now = kernel.now();
+        Engine {
+            house: House::new(kernel.clone(), home, workers, options.clone()),
+            kernel,
+            options,
+            listeners: Vec::new(),
+            connections: Slab::new(),
+            queue: VecDeque::new(),
+            finished: Vec::new(),
+            scratch: Scratch::new(),
+            ready: Vec::with_capacity(EVENTS_A_TURN),
+            turned_away: 0,
+            per_address: HashMap::new(),
+            next_serial: 1,
+            next_sweep: now + SWEEP_INTERVAL,
+            drain_until: None,
+            stopped: None,
+        }
+    }
+
+    /// A loop whose jobs run when [`Engine::run_job`] is called, on the caller's thread: for simulations and benches.
+    pub fn without_threads(kernel: Arc<K>, home: Home, options: Options) -> Engine<K> {
+        let workers = Workers::without_threads(kernel.clone());
+        Engine::new(kernel, home, workers, options)
+    }
+
+    /// Opens a listener; its address comes back with the port chosen.
+    pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
+        let handle = self
+            .kernel
+            .listen(address, FIRST_LISTENER + self.listeners.len())?;
+        let address = self.kernel.listening_on(&handle)?;
+        self.listeners.push(Listener {
+            handle,
+            ready: false,
+            paused: false,
+        });
+        Ok(address)
+    }
+
+    /// Removes, beside the service, what an earlier crash left of uploads.
+    pub fn sweep_leftovers(&mut self) {
+        self.house.sweep_leftovers();
+    }
+
+    /// Turns until a signal has stopped the loop.
+    ///
+    /// Fails only where the kernel's poll does, which leaves nothing to go on with.
+    pub fn run(&mut self) -> io::Result<Stopped> {
+        loop {
+            self.turn()?;
+            if let Some(stopped) = self.stopped {
+                return Ok(stopped);
+            }
+        }
+    }
+
+    /// One turn of the loop.
+    pub fn turn(&mut self) -> io::Result<()> {
+        let mut ready = std::mem::take(&mut self.ready);
+        self.kernel.poll(&mut ready, Some(self.patience()))?;
+        self.house.begin_turn(self.kernel.now());
+        while let Some(signal) = self.kernel.signal() {
+            self.obey(signal);
+        }
+        for event in &ready {
+            self.notice(*event);
+        }
+        self.ready = ready;
+        self.accept();
+        self.collect();
+        self.run_queue();
+        if self.house.now() >= self.next_sweep {
+            self.sweep();
+        }
+        self.remove_finished();
+        Ok(())
+    }
+
+    /// How long the next poll may wait.
+    fn patience(&self) -> Duration {
+        let accepting = self
+            .listeners
+            .iter()
+            .any(|listener| listener.ready && !listener.paused);
+        if accepting || !self.queue.is_empty() {
+            return Duration::ZERO;
+        }
+        self.next_sweep.saturating_duration_since(self.kernel.now())
+    }
+
+    fn notice(&mut self, event: Readiness) {
+        if let Some(index) = event.token.checked_sub(FIRST_LISTENER) {
+            if let Some(listener) = self.listeners.get_mut(index) {
+                listener.ready = true;
+            }
+            return;
+        }
+        // An event for an empty slot is nothing; for a new tenant it is a hint that turns out false.
+        let Some(connection) = self.connections.get_mut(event.token) else {
+            return;
+        };
+        connection.notice(event);
+        match connection.is_transferring() {
+            true => self.enqueue(event.token),
+            false => self.take_turn(event.token),
+        }
+    }
+
+    fn enqueue(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        if !connection.queued {
+            connection.queued = true;
+            self.queue.push_back(key);
+        }
+    }
+
+    /// A connection's turn, unless it stands in the queue for one anyway.
+    fn take_turn(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        if !connection.queued && !connection.finished {
+            let turn = connection.turn(key, &mut self.house, &mut self.scratch);
+            self.ended_turn(key, turn);
+        }
+    }
+
+    fn ended_turn(&mut self, key: usize, turn: Turn) {
+        match turn {
+            Turn::Waiting => {}
+            Turn::Again => self.enqueue(key),
+            Turn::Finished(ending) => self.finish(key, ending),
+        }
+    }
+
+    /// Notes the end of a connection; it stands until the batch is through.
+    fn finish(&mut self, key: usize, ending: Ending) {
+        let finished = std::mem::replace(&mut self.connections[key].finished, true);
+        if !finished {
+            self.finished.push((key, ending));
+        }
+    }
+
+    /// Takes what knocks, up to the turn's bound for each listener.
+    fn accept(&mut self) {
+        for index in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_A_TURN {
+                let listener = &mut self.listeners[index];
+                if !listener.ready || listener.paused {
+                    break;
+                }
+                match self.kernel.accept(&listener.handle) {
+                    Ok((socket, peer)) => self.admit(socket, peer),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        listener.ready = false
+                    }
+                    Err(error) if is_out_of_descriptors(&error) => {
+                        listener.paused = true;
+                        warn!("event=accept-paused why={}", Escaped(&error.to_string()));
+                    }
+                    // The one that knocked has left, or its network failed: the next may be fine.
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Gives a new connection a slot, or tells it that there is none.
+    fn admit(&mut self, mut socket: K::Socket, peer: SocketAddr) {
+        let sessions = self.connections.len() - self.turned_away;
+        let from_there = self.per_address.get(&peer.ip()).copied().unwrap_or(0);
+        let crowded =
+            self.options.max_per_address > 0 && from_there >= self.options.max_per_address;
+        let full = sessions >= self.options.max_sessions || crowded;
+        if full && self.turned_away >= TURNED_AWAY_MAX {
+            // Told without a slot, by one write that a fresh socket has room for.
+            let mut text = Vec::new();
+            Session::Menu(Menu::new()).step(Input::Full, &mut text);
+            let _ = self.kernel.send(&socket, &[Piece::Bytes(&text)], false);
+            return;
+        }
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let session = Session::Menu(Menu::new());
+        let entry = self.connections.vacant_entry();
+        let key = entry.key();
+        if let Err(error) = self.kernel.register(&mut socket, key) {
+            warn!(
+                "session={serial} event=register-failed why={}",
+                Escaped(&error.to_string())
+            );
+            return;
+        }
+        let connection = Connection::new(socket, peer, serial, full, session, self.house.now());
+        let connection = entry.insert(connection);
+        let input = match full {
+            true => {
+                self.turned_away += 1;
+                Input::Full
+            }
+            false => {
+                *self.per_address.entry(peer.ip()).or_default() += 1;
+                Input::Begin
+            }
+        };
+        info!("session={serial} event=connect from={peer}");
+        let turn = connection.tell(key, input, &mut self.house, &mut self.scratch);
+        self.ended_turn(key, turn);
+    }
+
+    /// What the house has found out since the last turn.
+    fn collect(&mut self) {
+        let connections = &self.connections;
+        self.house
+            .collect(|ticket| holder(connections, ticket).is_some());
+        for (ticket, reply) in self.house.replies() {
+            if let Some(key) = holder(&self.connections, ticket) {
+                let connection = &mut self.connections[key];
+                let turn = connection.reply(key, reply, &mut self.house, &mut self.scratch);
+                self.ended_turn(key, turn);
+            }
+        }
+        if let Some(kept) = self.house.take_reloaded() {
+            self.tell_of_reload(&kept);
+        }
+    }
+
+    fn tell_of_reload(&mut self, kept: &[String]) {
+        for (_, connection) in &mut self.connections {
+            if let Some(access) = connection.access().cloned() {
+                connection.reloaded(self.house.access_after_reload(&access, kept));
+            }
+        }
+    }
+
+    /// Runs who has given way, for as long as others may be kept waiting.
+    fn run_queue(&mut self) {
+        let until = self.house.now() + QUEUE_TURN;
+        while let Some(key) = self.queue.pop_front() {
+            self.connections[key].queued = false;
+            self.take_turn(key);
+            if self.kernel.now() >= until {
+                break;
+            }
+        }
+    }
+
+    /// Walks over all connections for their deadlines.
+    fn sweep(&mut self) {
+        let now = self.house.now();
+        self.next_sweep = now + SWEEP_INTERVAL;
+        self.house.sweep();
+        for listener in &mut self.listeners {
+            listener.paused = false;
+        }
+        let overdue: Vec<(usize, Overdue)> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| !connection.finished)
+            .filter_map(|(key, connection)| Some((key, connection.overdue(now, &self.options)?)))
+            .collect();
+        for (key, overdue) in overdue {
+            match overdue {
+                Overdue::End(ending) => self.finish(key, ending),
+                Overdue::Idle => {
+                    let connection = &mut self.connections[key];
+                    let turn =
+                        connection.tell(key, Input::Idle, &mut self.house, &mut self.scratch);
+                    self.ended_turn(key, turn);
+                }
+            }
+        }
+        if self.drain_until.is_some_and(|until| now >= until) {
+            self.cut_off();
+        }
+    }
+
+    fn obey(&mut self, signal: Signal) {
+        match signal {
+            Signal::Reload => self.house.reload(),
+            Signal::Stop if self.drain_until.is_some() => {
+                info!("event=stop how=at-once sessions={}", self.connections.len());
+                self.stopped = Some(Stopped::AtOnce);
+            }
+            Signal::Stop => {
+                info!("event=drain sessions={}", self.connections.len());
+                self.listeners.clear();
+                self.house.drain();
+                self.drain_until = Some(self.house.now() + self.options.drain_timeout);
+                let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
+                for key in keys {
+                    self.enqueue(key);
+                }
+            }
+        }
+    }
+
+    /// The drain's time is over: who is still there is told nothing.
+    fn cut_off(&mut self) {
+        let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.finish(key, Ending::CutOff);
+        }
+    }
+
+    fn remove_finished(&mut self) {
+        for (key, ending) in std::mem::take(&mut self.finished) {
+            let connection = self.connections.remove(key);
+            if connection.queued {
+                self.queue.retain(|queued| *queued != key);
+            }
+            let (serial, peer) = (connection.serial(), connection.peer());
+            info!("session={serial} event=end reason={}", ending.word());
+            match connection.is_turned_away() {
+                true => self.turned_away -= 1,
+                false => self.leave_address(peer.ip()),
+            }
+            connection.close(key, &mut self.house);
+            for listener in &mut self.listeners {
+                listener.paused = false;
+            }
+        }
+        if self.drain_until.is_some() && self.connections.is_empty() && self.stopped.is_none() {
+            self.stopped = Some(Stopped::Drained);
+        }
+    }
+
+    fn leave_address(&mut self, address: IpAddr) {
+        if let Some(count) = self.per_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_address.remove(&address);
+            }
+        }
+    }
+}
+
+/// What a simulation and the benches look at and do from outside.
+impl<K: Kernel> Engine<K> {
+    /// Connections in their slots.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Jobs that wait for a worker.
+    pub fn jobs(&self) -> usize {
+        self.house.workers().queued()
+    }
+
+    /// Runs the `n`th waiting job (`n` below [`Engine::jobs`]) on the calling thread.
+    pub fn run_job(&self, n: usize) {
+        self.house.workers().run_nth(n);
+    }
+
+    /// How the loop has ended, once it has.
+    pub fn stopped(&self) -> Option<Stopped> {
+        self.stopped
+    }
+
+    /// Takes up another home, as a reload does; the logins of `kept` stand although their records have changed.
+    pub fn take_up(&mut self, home: Home, kept: Vec<String>) {
+        self.house.take_up(home, kept);
+        self.kernel.wake();
+    }
+
+    /// Asserts between two turns what must hold of every slot: it is blocked with a false flag for what it needs, or
+    /// waits for an answer, or stands in the queue, once.
+    pub fn check(&self) {
+        for (key, connection) in &self.connections {
+            let entries = self.queue.iter().filter(|queued| **queued == key).count();
+            assert_eq!(
+                entries,
+                usize::from(connection.queued),
+                "slot {key} stands in the queue {entries} times"
+            );
+            assert!(
+                connection.queued || connection.is_blocked(),
+                "slot {key} is neither blocked nor queued"
+            );
+        }
+        assert_eq!(
+            self.connections.len() - self.turned_away,
+            self.per_address.values().sum::<usize>(),
+            "sessions are counted by address"
+        );
+        assert!(
+            self.finished.is_empty(),
+            "the finished are removed within their turn"
+        );
+    }
+}
+
+/// The key of the connection that still holds a ticket and waits for its reply.
+fn holder<K: Kernel>(connections: &Slab<Connection<K>>, ticket: Ticket) -> Option<usize> {
+    let connection = connections.get(ticket.key)?;
+    (connection.serial() == ticket.serial && connection.awaits_answer()).then_some(ticket.key)
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    matches!(
+        error.raw_os_error(),
+        Some(EMFILE | ENFILE | ENOBUFS | ENOMEM)
+    )
+}

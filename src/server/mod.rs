@@ -1,0 +1,96 @@
+//! The server: start, signals, reload, drain, stop; and the rooms that do the work.
+//!
+//! Must not know: the command line, the dialects' words.
+
+mod answers;
+mod connection;
+mod engine;
+pub mod log;
+mod outbox;
+mod transfer;
+mod workers;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use engine::{Engine, Stopped};
+
+use crate::home::Home;
+use crate::kernel::Kernel;
+use crate::limits::{DESCRIPTORS_RESERVED, DISK_THREADS, SESSIONS_MAX};
+use workers::Workers;
+
+/// What an operator may set.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Ask every name for a password, so that nobody learns which exist.
+    pub hide_usernames: bool,
+    /// Sessions at once.
+    pub max_sessions: usize,
+    /// Sessions at once from one address; 0 is no limit.
+    pub max_per_address: usize,
+    /// How long no byte may move.
+    pub idle_timeout: Duration,
+    /// How long a connection may take to log in.
+    pub login_timeout: Duration,
+    /// Bytes of the largest upload.
+    pub max_upload: Option<u64>,
+    /// How long a stop waits for work to be finished.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            hide_usernames: false,
+            max_sessions: SESSIONS_MAX,
+            max_per_address: 0,
+            idle_timeout: Duration::from_secs(300),
+            login_timeout: Duration::from_secs(60),
+            max_upload: None,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Who asked the house: the slot, its tenant's session number, and where that one sits, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    key: usize,
+    serial: u64,
+    peer: SocketAddr,
+}
+
+/// Opens the listeners and starts the workers; [`Engine::run`] then serves. The addresses come back with their ports
+/// chosen.
+///
+/// Fails where an address cannot be listened to, or no thread can be started.
+pub fn start<K: Kernel>(
+    kernel: K,
+    home: Home,
+    options: Options,
+    addresses: &[SocketAddr],
+) -> io::Result<(Engine<K>, Vec<SocketAddr>)> {
+    let kernel = Arc::new(kernel);
+    let workers = Workers::start(kernel.clone(), DISK_THREADS)?;
+    let mut engine = Engine::new(kernel, home, workers, options);
+    let listening = addresses
+        .iter()
+        .map(|address| {
+            let say = |error: io::Error| {
+                io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+            };
+            engine.listen(*address).map_err(say)
+        })
+        .collect::<io::Result<_>>()?;
+    engine.sweep_leftovers();
+    Ok((engine, listening))
+}
+
+/// How many sessions a limit of open files leaves room for, of those that were asked for.
+pub fn fit_sessions(asked: usize, descriptors: u64) -> usize {
+    let room = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+    asked.min(usize::try_from(room).unwrap_or(usize::MAX))
+}

@@ -1,0 +1,85 @@
+//! Files on their way: one small struct for each direction.
+//!
+//! Must not know: sessions, sentences, what comes before or after on the socket.
+
+use std::io;
+use std::sync::Arc;
+
+use super::Ticket;
+use super::answers::House;
+use crate::kernel::{Kernel, Piece};
+use crate::protocol::Refusal;
+use crate::vault::{Incoming, Listing, SharedFile};
+
+/// What waits in a connection between the answer that opened it and the wish that moves it.
+pub(super) enum Held<K: Kernel> {
+    Nothing,
+    File(Arc<SharedFile<K>>),
+    Text(Arc<Listing>),
+    Incoming(Box<Incoming<K>>),
+}
+
+/// Where outgoing bytes come from.
+pub(super) enum Source<K: Kernel> {
+    File(Arc<SharedFile<K>>),
+    Text(Arc<Listing>),
+}
+
+/// Bytes on their way to the client: `offset` is where we are, `end` where we stop.
+pub(super) struct Outgoing<K: Kernel> {
+    pub(super) source: Source<K>,
+    pub(super) offset: u64,
+    pub(super) end: u64,
+}
+
+impl<K: Kernel> Outgoing<K> {
+    pub(super) fn left(&self) -> u64 {
+        self.end - self.offset
+    }
+
+    /// Moves up to `budget` bytes by one call and says how many. `UnexpectedEof`: the file has shrunk, and what was
+    /// announced cannot be had any more.
+    pub(super) fn advance(
+        &mut self,
+        kernel: &K,
+        socket: &K::Socket,
+        budget: usize,
+    ) -> io::Result<usize> {
+        let count = self.left().min(budget as u64) as usize;
+        let moved = match &self.source {
+            Source::File(file) => kernel.send_file(socket, file.file(), self.offset, count)?,
+            Source::Text(listing) => {
+                let from = self.offset as usize;
+                let piece = Piece::Bytes(&listing.text[from..from + count]);
+                kernel.send(socket, &[piece], false)?
+            }
+        };
+        if moved == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.offset += moved as u64;
+        Ok(moved)
+    }
+}
+
+/// Announced bytes on their way from the client, into a file or, where there is none or it failed, nowhere.
+pub(super) struct Receiving<K: Kernel> {
+    pub(super) incoming: Option<Box<Incoming<K>>>,
+    pub(super) left: u64,
+    /// Why the file failed half-way; the rest is discarded.
+    pub(super) failed: Option<Refusal>,
+}
+
+impl<K: Kernel> Receiving<K> {
+    /// Takes bytes that have come; a file that fails is let go of, and the rest discarded.
+    pub(super) fn take(&mut self, bytes: &[u8], house: &mut House<K>, ticket: Ticket) {
+        self.left -= bytes.len() as u64;
+        let Some(incoming) = &mut self.incoming else {
+            return;
+        };
+        if let Err(refused) = incoming.write(bytes) {
+            self.failed = Some(house.log_fault(ticket, refused));
+            house.abandon(self.incoming.take().expect("it was just written to"));
+        }
+    }
+}
