@@ -13,3 +13,4 @@ pub mod home;
 pub mod kernel;
 pub mod limits;
 pub mod protocol;
+pub mod vault;
