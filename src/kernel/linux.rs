@@ -71,15 +71,18 @@ pub struct Map(memmap2::Mmap);
 
 impl Linux {
     /// Makes ready to poll and takes over SIGTERM, SIGINT and SIGHUP, which from now on [`Kernel::signal`] tells of;
-    /// SIGPIPE is ignored. Call it before any thread is started, since each inherits what its maker blocks.
+    /// SIGPIPE and SIGXFSZ are ignored, since the calls' own EPIPE and EFBIG say the same. Call it before any thread is
+    /// started, since each inherits what its maker blocks.
     pub fn new() -> io::Result<Linux> {
         let mut watched = SigSet::empty();
         for number in [Number::SIGTERM, Number::SIGINT, Number::SIGHUP] {
             watched.add(number);
         }
         watched.thread_block()?;
-        // SAFETY: ignoring a signal installs no handler that could run.
-        unsafe { signal(Number::SIGPIPE, SigHandler::SigIgn) }?;
+        for number in [Number::SIGPIPE, Number::SIGXFSZ] {
+            // SAFETY: to ignore a signal installs no handler that could run.
+            unsafe { signal(number, SigHandler::SigIgn) }?;
+        }
         let signals =
             SignalFd::with_flags(&watched, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
 

@@ -1,0 +1,103 @@
+//! What a crash has left of uploads that were on their way.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::incoming::is_temporary;
+use super::{Fault, check_name};
+use crate::kernel::{Kernel, Kind, Open};
+
+/// A walk through one granted directory that removes temporary names which nobody holds locked. One step is one
+/// directory, so that a worker can do other jobs between.
+#[derive(Debug)]
+pub struct Leftovers {
+    root: PathBuf,
+    /// Paths below the root that are still to be walked.
+    pending: Vec<String>,
+    removed: usize,
+}
+
+impl Leftovers {
+    /// A walk through the directory at an operator's path.
+    pub fn new(root: &Path) -> Leftovers {
+        Leftovers {
+            root: root.to_owned(),
+            pending: vec![String::new()],
+            removed: 0,
+        }
+    }
+
+    /// Walks one more directory; `false` when none is left. A fault ends only that directory.
+    pub fn step<K: Kernel>(&mut self, kernel: &K) -> Result<bool, Fault> {
+        let Some(below) = self.pending.pop() else {
+            return Ok(false);
+        };
+        match self.walk(kernel, &below) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true), // removed meanwhile
+            Err(source) => Err(Fault {
+                doing: "sweeping",
+                path: self.root.join(below),
+                source,
+            }),
+        }
+    }
+
+    /// How many files were removed so far.
+    pub fn removed(&self) -> usize {
+        self.removed
+    }
+
+    fn walk<K: Kernel>(&mut self, kernel: &K, below: &str) -> io::Result<()> {
+        let root = kernel.open_root(&self.root)?;
+        let directory = kernel.open_beneath(&root, below, Open::Directory)?;
+        let mut found = Vec::new();
+        kernel.entries(&directory, &mut |name, kind| {
+            match str::from_utf8(name) {
+                Ok(name) if is_temporary(name) || may_be_entered(name, kind) => {
+                    found.push((name.to_owned(), kind));
+                }
+                _ => {}
+            }
+            true
+        })?;
+        let mut result = Ok(());
+        for (name, kind) in found {
+            if is_temporary(&name) {
+                match remove_unlocked(kernel, &directory, &name) {
+                    Ok(removed) => self.removed += usize::from(removed),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {} // done meanwhile
+                    Err(error) => result = Err(error),
+                }
+            } else if kind.is_some() || is_directory(kernel, &directory, &name) {
+                self.pending.push(match below {
+                    "" => name,
+                    below => format!("{below}/{name}"),
+                });
+            }
+        }
+        result
+    }
+}
+
+/// Whether uploads could have come into it: no link, and with a name that is served.
+fn may_be_entered(name: &str, kind: Option<Kind>) -> bool {
+    matches!(kind, Some(Kind::Directory) | None) && check_name(name)
+}
+
+fn is_directory<K: Kernel>(kernel: &K, directory: &K::File, name: &str) -> bool {
+    (kernel.status_at(directory, name)).is_ok_and(|found| found.kind == Kind::Directory)
+}
+
+/// Removes a temporary file unless somebody still writes to it.
+fn remove_unlocked<K: Kernel>(kernel: &K, directory: &K::File, name: &str) -> io::Result<bool> {
+    if kernel.status_at(directory, name)?.kind != Kind::File {
+        return Ok(false);
+    }
+    let file = kernel.open_beneath(directory, name, Open::Read)?;
+    match kernel.lock(&file) {
+        Ok(()) => kernel.remove(directory, name).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,244 @@
+//! What people fetch: names become files beneath a granted directory, here and nowhere else.
+//!
+//! A name is resolved by the kernel in one call that cannot leave the granted directory; nothing is looked at first and
+//! opened later. The granted directory itself is opened anew each time, so that one which was replaced is never served
+//! stale.
+//!
+//! Must not know: sessions, sockets, the wire's words.
+
+pub mod incoming;
+pub mod leftovers;
+pub mod listing;
+pub mod shared;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use crate::kernel::{Kernel, Kind, Open, Status};
+use crate::limits;
+use crate::protocol::{Place, Refusal};
+
+pub use incoming::{Incoming, create};
+pub use leftovers::Leftovers;
+pub use listing::{Listing, list};
+pub use shared::{SharedFile, Vault};
+
+/// What went wrong on our side, for the operator's log.
+#[derive(Debug)]
+pub struct Fault {
+    /// What was tried: `opening`, `writing`, …
+    pub doing: &'static str,
+    /// On what. Below the granted directory these are a client's words, to be escaped like all of them.
+    pub path: PathBuf,
+    /// What the kernel said.
+    pub source: io::Error,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.doing, self.path.display(), self.source)
+    }
+}
+
+impl std::error::Error for Fault {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// A refusal, with the fault behind it where the operator should know.
+#[derive(Debug)]
+pub struct Refused {
+    /// What the client is told.
+    pub refusal: Refusal,
+    /// What the log is told; `None` where the client alone is at fault.
+    pub fault: Option<Fault>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Refused {
+        Refused {
+            refusal,
+            fault: None,
+        }
+    }
+}
+
+/// Whether `name` can be one part of a path: not empty, not led by a dot, without control characters (Unicode's Cc),
+/// without `/`, and of at most [`limits::NAME_BYTES_MAX`] bytes.
+pub fn check_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= limits::NAME_BYTES_MAX
+        && !name.starts_with('.')
+        && !name.contains(|character: char| character == '/' || character.is_control())
+}
+
+/// Whether an upload could be given the name `place`, as far as can be told before it comes.
+pub fn judge<K: Kernel>(kernel: &K, place: &Place) -> Result<(), Refused> {
+    let (directory, name) = enter(kernel, place)?;
+    check_free(kernel, &directory, name, place)
+}
+
+/// Whether the file system of the directory at an operator's `path` has room for `length` bytes.
+pub fn room<K: Kernel>(kernel: &K, path: &Path, length: u64) -> Result<(), Refused> {
+    let directory = kernel
+        .open_root(path)
+        .map_err(|error| directory_refused(path.to_owned(), error))?;
+    check_room(kernel, &directory, length, path)
+}
+
+/// Makes a directory and waits until its name is durable.
+pub fn make_directory<K: Kernel>(kernel: &K, place: &Place) -> Result<(), Refused> {
+    let (directory, name) = enter(kernel, place)?;
+    match kernel.make_directory(&directory, name) {
+        Ok(()) => kernel
+            .sync(&directory)
+            .map_err(|error| unwritable("syncing", path_of(place, &place.below), error)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let root = open_root(kernel, place)?;
+            match look(kernel, &root, &place.below) {
+                Ok(found) if found.kind == Kind::Directory => Err(Refusal::DirectoryExists.into()),
+                _ => Err(Refusal::FileExists.into()),
+            }
+        }
+        Err(error) => Err(unwritable("making", path_of(place, &place.below), error)),
+    }
+}
+
+/// The directory in which something new is to be made, and its name there. The refusal about the directory comes before
+/// the one about the right, and that before the one about the name.
+fn enter<'a, K: Kernel>(kernel: &K, place: &'a Place) -> Result<(K::File, &'a str), Refused> {
+    let (below, name) = split(&place.below);
+    let root = open_root(kernel, place)?;
+    let directory = open_directory(kernel, &root, place, below)?;
+    if !place.grant.rights.may_add() {
+        return Err(Refusal::MayNotUpload.into());
+    }
+    Ok((directory, name.ok_or(Refusal::BadName)?))
+}
+
+/// Whether a file may take `name`: it is new, or a file or a link that the user may replace.
+fn check_free<K: Kernel>(
+    kernel: &K,
+    directory: &K::File,
+    name: &str,
+    place: &Place,
+) -> Result<(), Refused> {
+    match kernel.status_at(directory, name) {
+        Ok(found) if place.grant.rights.change && is_replaceable(found.kind) => Ok(()),
+        Ok(_) => Err(Refusal::FileExists.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(unwritable(
+            "looking at",
+            path_of(place, &place.below),
+            error,
+        )),
+    }
+}
+
+/// Whether a complete upload may be renamed over it.
+fn is_replaceable(kind: Kind) -> bool {
+    matches!(kind, Kind::File | Kind::Link)
+}
+
+fn check_room<K: Kernel>(
+    kernel: &K,
+    directory: &K::File,
+    length: u64,
+    path: &Path,
+) -> Result<(), Refused> {
+    match kernel.room(directory) {
+        Ok(room) if room >= length => Ok(()),
+        Ok(_) => Err(Refusal::NoRoom.into()),
+        Err(error) => Err(unwritable("asking for the room of", path.to_owned(), error)),
+    }
+}
+
+/// Parts a path below a granted directory into the directory and the name in it. A part that cannot be a name ends the
+/// directory before it, and there is no name: so `sub/../x` is a bad name in `sub`, not one in a directory that nobody
+/// has.
+fn split(below: &str) -> (&str, Option<&str>) {
+    let mut start = 0;
+    loop {
+        let (part, is_last) = match below[start..].split_once('/') {
+            Some((part, _)) => (part, false),
+            None => (&below[start..], true),
+        };
+        if !check_name(part) || is_last {
+            let directory = &below[..start.saturating_sub(1)];
+            return (directory, check_name(part).then_some(part));
+        }
+        start += part.len() + 1;
+    }
+}
+
+fn open_root<K: Kernel>(kernel: &K, place: &Place) -> Result<K::File, Refused> {
+    kernel
+        .open_root(&place.grant.path)
+        .map_err(|error| directory_refused(place.grant.path.clone(), error))
+}
+
+/// Opens a directory below the granted one, to list it or to make names in it.
+fn open_directory<K: Kernel>(
+    kernel: &K,
+    root: &K::File,
+    place: &Place,
+    below: &str,
+) -> Result<K::File, Refused> {
+    kernel
+        .open_beneath(root, below, Open::Directory)
+        .map_err(|error| directory_refused(path_of(place, below), error))
+}
+
+/// The status of what a path leads to, links within the granted directory followed.
+fn look<K: Kernel>(kernel: &K, root: &K::File, below: &str) -> io::Result<Status> {
+    kernel.status(&kernel.open_beneath(root, below, Open::Look)?)
+}
+
+/// The path of something in a granted directory, for a fault.
+fn path_of(place: &Place, below: &str) -> PathBuf {
+    match below {
+        "" => place.grant.path.clone(),
+        below => place.grant.path.join(below),
+    }
+}
+
+fn directory_refused(path: PathBuf, error: io::Error) -> Refused {
+    if is_absent(&error) {
+        return Refusal::NoSuchDirectory.into();
+    }
+    refused(Refusal::DirectoryUnreadable, "opening", path, error)
+}
+
+/// The refusal for what cannot be made, written or given its name.
+fn unwritable(doing: &'static str, path: PathBuf, error: io::Error) -> Refused {
+    use io::ErrorKind::{FileTooLarge, InvalidFilename, QuotaExceeded, StorageFull};
+    match error.kind() {
+        StorageFull | QuotaExceeded | FileTooLarge => refused(Refusal::NoRoom, doing, path, error),
+        // Some file systems take less than 255 bytes.
+        InvalidFilename => Refusal::BadName.into(),
+        _ => refused(Refusal::FileUnwritable, doing, path, error),
+    }
+}
+
+fn refused(refusal: Refusal, doing: &'static str, path: PathBuf, source: io::Error) -> Refused {
+    let fault = Some(Fault {
+        doing,
+        path,
+        source,
+    });
+    Refused { refusal, fault }
+}
+
+/// Whether an error of an opening says that there is nothing to serve: no such name, a step that leads outside or round
+/// in circles, a name that is too long, a socket or a device without a driver.
+fn is_absent(error: &io::Error) -> bool {
+    use Errno::{ELOOP, ENAMETOOLONG, ENODEV, ENOENT, ENOTDIR, ENXIO, EXDEV};
+    matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(ENOENT | ENOTDIR | ELOOP | EXDEV | ENAMETOOLONG | ENXIO | ENODEV)
+    )
+}

@@ -1,0 +1,226 @@
+//! Files opened to be read: one handle for all downloads of the same unchanged file.
+//!
+//! A download holds its [`SharedFile`] by an `Arc`, whatever becomes of the name meanwhile. The table finds a file
+//! again by its name for as long as the name still leads to that very file, unchanged, which is asked once a turn of
+//! the loop. A few files without a download are kept for a while, so that small ones in demand cost no opening.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use super::{Refused, is_absent, look, open_root, path_of, refused, split};
+use crate::kernel::{Kernel, Kind, Open, Status};
+use crate::limits;
+use crate::protocol::{Place, Refusal};
+
+/// A file that is open to be read, its length that of the moment of its opening.
+pub struct SharedFile<K: Kernel> {
+    file: K::File,
+    status: Status,
+    /// Made by the first who asks; `None` where the file is too long for it, empty, or cannot be mapped.
+    map: OnceLock<Option<K::Map>>,
+}
+
+impl<K: Kernel> SharedFile<K> {
+    /// The handle.
+    pub fn file(&self) -> &K::File {
+        &self.file
+    }
+
+    /// Bytes that the file had when it was opened. Who sends learns from the kernel where it was cut since.
+    pub fn length(&self) -> u64 {
+        self.status.size
+    }
+
+    /// The standing map of the whole file, where it has at most [`limits::MAPPED_FILE_BYTES_MAX`] bytes. The file may
+    /// have been cut since: a slice of the map goes out only in a turn in which [`Vault::open_read`] gave the file out,
+    /// or `status` still showed the whole length.
+    pub fn map(&self, kernel: &K) -> Option<&K::Map> {
+        let make = || match self.status.size {
+            length @ 1..=limits::MAPPED_FILE_BYTES_MAX => {
+                kernel.map(&self.file, length as usize).ok()
+            }
+            _ => None,
+        };
+        self.map.get_or_init(make).as_ref()
+    }
+}
+
+/// The table of shared files; it belongs to the loop.
+pub struct Vault<K: Kernel> {
+    kernel: Arc<K>,
+    files: HashMap<OsString, Kept<K>>,
+    /// The key that is looked up, its memory reused.
+    key: OsString,
+    turn: u64,
+    /// Entries at which the unused among them are counted anew.
+    count_at: usize,
+}
+
+struct Kept<K: Kernel> {
+    file: Arc<SharedFile<K>>,
+    /// The turn in which the name was last found to lead to this file, unchanged.
+    checked: u64,
+    /// When it was last asked for, or seen with a download.
+    used: Instant,
+}
+
+impl<K: Kernel> Kept<K> {
+    fn is_unused(&self) -> bool {
+        Arc::strong_count(&self.file) == 1
+    }
+}
+
+impl<K: Kernel> Vault<K> {
+    /// An empty table.
+    pub fn new(kernel: Arc<K>) -> Vault<K> {
+        Vault {
+            kernel,
+            files: HashMap::new(),
+            key: OsString::new(),
+            turn: 0,
+            count_at: limits::KEPT_FILES_MAX,
+        }
+    }
+
+    /// Begins a turn of the loop: what is asked for from now on is checked once more.
+    pub fn begin_turn(&mut self) {
+        self.turn += 1;
+    }
+
+    /// Opens a file to read, or shares it where it is open and unchanged. `now` is the turn's.
+    pub fn open_read(
+        &mut self,
+        place: &Place,
+        now: Instant,
+    ) -> Result<Arc<SharedFile<K>>, Refused> {
+        if place.grant.rights.read
+            && let Some(file) = self.find(place, now)
+        {
+            return Ok(file);
+        }
+        let file = match open(&*self.kernel, place) {
+            Err(error) if error.fault.as_ref().is_some_and(lacks_descriptors) => {
+                self.release_unused();
+                open(&*self.kernel, place)?
+            }
+            result => result?,
+        };
+        Ok(self.keep(file, now))
+    }
+
+    /// Lets go of the files that nobody has asked for lately; once a second is enough.
+    pub fn sweep(&mut self, now: Instant) {
+        self.files.retain(|_, kept| {
+            if !kept.is_unused() {
+                kept.used = now;
+            }
+            now.duration_since(kept.used) < limits::KEPT_FILE_AGE
+        });
+        self.keep_unused(limits::KEPT_FILES_MAX);
+    }
+
+    /// Lets go of every file without a download: for who has run out of descriptors.
+    pub fn release_unused(&mut self) {
+        self.files.retain(|_, kept| !kept.is_unused());
+    }
+
+    /// The file that is open under this name, if the name still leads to it; `key` is left to be used by `keep`.
+    fn find(&mut self, place: &Place, now: Instant) -> Option<Arc<SharedFile<K>>> {
+        self.key.clear();
+        self.key.push(&place.grant.path);
+        // No path below has an empty part, so that the last `//` tells where the granted directory ends: whether a link
+        // leads outside depends on that.
+        self.key.push("//");
+        self.key.push(&place.below);
+        let kept = self.files.get_mut(&self.key)?;
+        if kept.checked != self.turn {
+            if !is_unchanged(&*self.kernel, &self.key, &kept.file) {
+                self.files.remove(&self.key);
+                return None;
+            }
+            kept.checked = self.turn;
+        }
+        kept.used = now;
+        Some(kept.file.clone())
+    }
+
+    fn keep(&mut self, file: SharedFile<K>, now: Instant) -> Arc<SharedFile<K>> {
+        if self.files.len() >= self.count_at {
+            self.keep_unused(limits::KEPT_FILES_MAX / 2);
+        }
+        let file = Arc::new(file);
+        let kept = Kept {
+            file: file.clone(),
+            checked: self.turn,
+            used: now,
+        };
+        self.files.insert(self.key.clone(), kept);
+        file
+    }
+
+    /// Lets go of the files that have been without a download for longest, until at most `count` are left.
+    fn keep_unused(&mut self, count: usize) {
+        let mut ages: Vec<Instant> = (self.files.values())
+            .filter(|kept| kept.is_unused())
+            .map(|kept| kept.used)
+            .collect();
+        let unused = ages.len();
+        if unused > count {
+            let (_, &mut last, _) = ages.select_nth_unstable(unused - count - 1);
+            self.files
+                .retain(|_, kept| !kept.is_unused() || kept.used > last);
+        }
+        self.count_at = self.files.len() + limits::KEPT_FILES_MAX - unused.min(count);
+    }
+}
+
+/// Whether a key still leads to the file that was opened by it.
+fn is_unchanged<K: Kernel>(kernel: &K, key: &OsStr, file: &SharedFile<K>) -> bool {
+    (kernel.status_by_path(Path::new(key))).is_ok_and(|status| status == file.status)
+}
+
+fn lacks_descriptors(fault: &super::Fault) -> bool {
+    use nix::errno::Errno::{EMFILE, ENFILE};
+    let errno = fault.source.raw_os_error();
+    errno == Some(EMFILE as i32) || errno == Some(ENFILE as i32)
+}
+
+/// Opens a file to read. The refusal about its directory comes before the one about the file.
+fn open<K: Kernel>(kernel: &K, place: &Place) -> Result<SharedFile<K>, Refused> {
+    let (directory, name) = split(&place.below);
+    let root = open_root(kernel, place)?;
+    let error = if place.grant.rights.read && name.is_some() {
+        match open_file(kernel, &root, &place.below) {
+            Ok(Some(file)) => return Ok(file),
+            Ok(None) => Refusal::NoSuchFile.into(),
+            Err(error) if is_absent(&error) => Refusal::NoSuchFile.into(),
+            Err(error) => {
+                let path = path_of(place, &place.below);
+                refused(Refusal::FileUnreadable, "opening", path, error)
+            }
+        }
+    } else {
+        Refusal::NoSuchFile.into()
+    };
+    match look(kernel, &root, directory) {
+        Ok(found) if found.kind == Kind::Directory => Err(error),
+        Ok(_) => Err(Refusal::NoSuchDirectory.into()),
+        Err(error) => Err(super::directory_refused(path_of(place, directory), error)),
+    }
+}
+
+/// Opens what a path leads to, if it is a regular file: asked of the handle, and without waiting for anything else.
+fn open_file<K: Kernel>(
+    kernel: &K,
+    root: &K::File,
+    below: &str,
+) -> io::Result<Option<SharedFile<K>>> {
+    let file = kernel.open_beneath(root, below, Open::Read)?;
+    let status = kernel.status(&file)?;
+    let map = OnceLock::new();
+    Ok((status.kind == Kind::File).then_some(SharedFile { file, status, map }))
+}
