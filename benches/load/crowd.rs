@@ -92,6 +92,7 @@ impl Crowd {
         self.poll
             .registry()
             .register(&mut socket, Token(key), both)?;
+        socket.set_nodelay(true)?;
         entry.insert(Client {
             socket,
             is_queued: false,
