@@ -4,7 +4,13 @@
 //!
 //! Must not know: how a home's files are written, sockets, the wire's words.
 
+mod grant;
+mod init;
+mod prompt;
+mod reload;
+mod revoke;
 mod serve;
+mod user;
 mod values;
 
 use std::ffi::OsString;
@@ -14,6 +20,7 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfoKind, FromArgs};
 
 use crate::home::HomeError;
+use crate::home::edit::EditError;
 
 /// A file server for many users at once, led by a menu over plain netcat.
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -35,6 +42,10 @@ struct Tidegate {
 #[argh(subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Init(init::Init),
+    User(user::User),
+    Grant(grant::Grant),
+    Revoke(revoke::Revoke),
 }
 
 /// Runs the command that `args` ask for, the program's own name not among them, and gives its exit status.
@@ -54,7 +65,11 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             command: Some(command),
             ..
         }) => match command {
-            Command::Serve(serve) => serve.run(),
+            Command::Serve(command) => command.run(),
+            Command::Init(command) => command.run(),
+            Command::User(command) => command.run(),
+            Command::Grant(command) => command.run(),
+            Command::Revoke(command) => command.run(),
         },
         Ok(Tidegate { command: None, .. }) => unreachable!("the parser asks for a command"),
         Err(Early::Help(text)) => say(&text),
@@ -88,14 +103,7 @@ impl Failure {
     }
 
     fn tell(self) -> ExitCode {
-        let mut text = String::new();
-        for line in self.lines {
-            text.push_str("tidegate: ");
-            text.push_str(&line);
-            text.push('\n');
-        }
-        // Where nobody can be told, the status still tells.
-        let _ = std::io::stderr().write_all(text.as_bytes());
+        self.lines.iter().for_each(|line| tell(line));
         ExitCode::from(self.status)
     }
 }
@@ -108,6 +116,26 @@ impl From<Vec<HomeError>> for Failure {
             lines: faults.iter().map(ToString::to_string).collect(),
         }
     }
+}
+
+/// Faults in a home end a command with 2, all else that hinders a change with 1.
+impl From<EditError> for Failure {
+    fn from(error: EditError) -> Failure {
+        match error {
+            EditError::Faults(faults) => faults.into(),
+            other => Failure::new(other.to_string()),
+        }
+    }
+}
+
+/// Tells of something that hinders nothing.
+pub(crate) fn warn(what: &str) {
+    tell(&format!("warning: {what}"));
+}
+
+/// A line on standard error. Where nobody can be told, the exit status still tells.
+fn tell(line: &str) {
+    let _ = std::io::stderr().write_all(format!("tidegate: {line}\n").as_bytes());
 }
 
 /// Writes to standard output, which is all that is left to do.

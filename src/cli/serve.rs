@@ -26,7 +26,7 @@ const LOG_PATIENCE: Duration = Duration::from_millis(500);
 #[argh(subcommand, name = "serve", help_triggers("-h", "--help"))]
 pub(crate) struct Serve {
     /// the home: a folder with the files Credentials and Directories
-    #[argh(positional)]
+    #[argh(positional, from_str_fn(values::home))]
     home: PathBuf,
 
     /// where to listen, as ADDR:PORT; may be given again; 127.0.0.1:2100 if not given; a port 0 is chosen by the system

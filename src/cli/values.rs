@@ -2,6 +2,7 @@
 //!
 //! Each answers with what is wrong, to be told behind the option and the value.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::home::check_user;
@@ -59,6 +60,14 @@ pub(crate) fn from_one(value: &str) -> Result<usize, String> {
         Ok(0) | Err(_) => Err("expected a number from 1".into()),
         Ok(number) => Ok(number),
     }
+}
+
+/// The path of a home.
+pub(crate) fn home(value: &str) -> Result<PathBuf, String> {
+    if value.is_empty() {
+        return Err("an empty path".into());
+    }
+    Ok(value.into())
 }
 
 /// A name that a user can have.

@@ -72,6 +72,11 @@ impl Credentials {
         &self.records
     }
 
+    /// Whether there is such a user.
+    pub fn has(&self, user: &str) -> bool {
+        self.line_of(user).is_some()
+    }
+
     /// The text in which `user` has this hash: in his line, or in a new one behind the last.
     ///
     /// # Panics

@@ -6,8 +6,10 @@
 
 pub mod credentials;
 pub mod directories;
+pub mod edit;
 mod lines;
 pub mod password;
+pub mod pid_file;
 
 pub use lines::check_user;
 

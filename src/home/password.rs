@@ -62,6 +62,17 @@ pub fn hash(password: &[u8]) -> String {
         .to_string()
 }
 
+/// Whether `password` can be a new one: not empty, and short enough for a client's line. What is wrong otherwise.
+pub fn check_new(password: &[u8]) -> Result<(), &'static str> {
+    if password.is_empty() {
+        return Err("nothing");
+    }
+    if password.len() >= limits::LINE_BYTES_MAX {
+        return Err("more than 4,095 bytes");
+    }
+    Ok(())
+}
+
 /// Whether a [`Verifier`] can prove passwords against `hash`, at a bearable cost; what is wrong otherwise.
 pub fn check(hash: &str) -> Result<(), &'static str> {
     parse(hash).map(drop)
