@@ -180,12 +180,15 @@ fn parse(args: &[&str]) -> Result<Tidegate, Early> {
                 flag.long == name || flag.short.is_some_and(|short| name == format!("-{short}"))
             });
             plain.push(name);
-            match flag.map(|flag| &flag.kind) {
-                Some(FlagInfoKind::Option { .. }) => plain.extend(value.or_else(|| args.next())),
-                Some(FlagInfoKind::Switch) if value.is_some() => {
+            match (flag.map(|flag| &flag.kind), value) {
+                (Some(FlagInfoKind::Option { .. }), value) => {
+                    plain.extend(value.or_else(|| args.next()));
+                }
+                (Some(FlagInfoKind::Switch), None) => {}
+                (Some(FlagInfoKind::Switch), Some(_)) => {
                     return Err(wrong(format!("{name} takes no value"), &command));
                 }
-                _ => {}
+                (None, _) => return Err(wrong(format!("unknown option '{name}'"), &command)),
             }
         } else if level.commands.is_empty() {
             plain.push(arg);
@@ -257,7 +260,7 @@ mod tests {
             (&["--help", "serve"], "Usage: tidegate [--version]"),
             (&["serve", "-h"], "Usage: tidegate serve ["),
             (
-                &["serve", "help", "--nonsense", "--help"],
+                &["serve", "help", "--hide-usernames", "--help"],
                 "Usage: tidegate serve [",
             ),
         ] {
@@ -286,6 +289,9 @@ mod tests {
             wrong(&["serve", "a", "--log-level", "loud"])
                 .contains("expected error, warn, info or debug")
         );
-        assert!(wrong(&["serve", "a", "--nonsense=1"]).contains("--nonsense"));
+        assert_eq!(
+            wrong(&["serve", "a", "--nonsense=1"]),
+            "unknown option '--nonsense'"
+        );
     }
 }

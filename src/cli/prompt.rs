@@ -28,7 +28,7 @@ pub(crate) fn new_password(user: &str, from_stdin: bool) -> Result<Zeroizing<Vec
 }
 
 fn check(password: &[u8]) -> Result<(), Failure> {
-    password::check_new(password).map_err(|what| Failure::new(format!("{what} is no password")))
+    password::check_new(password).map_err(|what| Failure::new(format!("{what} cannot be given")))
 }
 
 /// A password from the terminal, asked for with `prompt`, whatever the standard streams are. `otherwise` is the option to

@@ -188,7 +188,9 @@ const _: () = assert!(limits::NAME_BYTES_MAX == 255 && limits::RECORD_BYTES_MAX 
 mod tests {
     use super::*;
 
-    fn lines(text: &[u8]) -> Result<Vec<(usize, String)>, Vec<(usize, String)>> {
+    type Numbered = Vec<(usize, String)>;
+
+    fn lines(text: &[u8]) -> Result<Numbered, Numbered> {
         parse(Path::new("F"), text, |number, line| {
             Ok((number, line.to_owned()))
         })

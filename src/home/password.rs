@@ -65,10 +65,10 @@ pub fn hash(password: &[u8]) -> String {
 /// Whether `password` can be a new one: not empty, and short enough for a client's line. What is wrong otherwise.
 pub fn check_new(password: &[u8]) -> Result<(), &'static str> {
     if password.is_empty() {
-        return Err("nothing");
+        return Err("an empty password");
     }
     if password.len() >= limits::LINE_BYTES_MAX {
-        return Err("more than 4,095 bytes");
+        return Err("a password of more than 4,095 bytes");
     }
     Ok(())
 }

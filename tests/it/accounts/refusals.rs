@@ -1,0 +1,242 @@
+//! Wrong command lines, faults in a home, passwords that cannot be; and help.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+
+use super::{HASH, House, failed, ok, said};
+
+#[test]
+fn a_wrong_command_line_is_told_and_changes_nothing() {
+    let house = House::with(&format!("a:{HASH}\n"), "");
+    let before = house.texts();
+    for (args, line, command) in [
+        (&[][..], "a command is missing: one of ", "tidegate"),
+        (
+            &["frobnicate"],
+            "there is no command 'frobnicate'\n",
+            "tidegate",
+        ),
+        (
+            &["--frobnicate"],
+            "unknown option '--frobnicate'\n",
+            "tidegate",
+        ),
+        (
+            &["user"],
+            "a command is missing: one of add, passwd, remove, list, hash\n",
+            "tidegate user",
+        ),
+        (
+            &["user", "help"],
+            "there is no command 'help'\n",
+            "tidegate user",
+        ),
+        (
+            &["init"],
+            "Required positional arguments not provided: home\n",
+            "tidegate init",
+        ),
+        (
+            &["init", ""],
+            "Error parsing positional argument 'home' with value '': an empty path\n",
+            "tidegate init",
+        ),
+        (
+            &["user", "add", "HOME"],
+            "Required positional arguments not provided: user\n",
+            "tidegate user add",
+        ),
+        (
+            &["user", "add", "HOME", "x:y"],
+            "Error parsing positional argument 'user' with value 'x:y': a name with a ':' in it\n",
+            "tidegate user add",
+        ),
+        (
+            &["user", "add", "HOME", "*"],
+            "Error parsing positional argument 'user' with value '*': the name '*', which stands for everybody\n",
+            "tidegate user add",
+        ),
+        (
+            &["user", "add", "HOME", "#x"],
+            "Error parsing positional argument 'user' with value '#x': a name that begins with '#' as a comment does\n",
+            "tidegate user add",
+        ),
+        (
+            &["user", "add", "HOME", ""],
+            "Error parsing positional argument 'user' with value '': an empty name\n",
+            "tidegate user add",
+        ),
+        (
+            &["user", "add", "HOME", "b", "pass"],
+            "Unrecognized argument: pass\n",
+            "tidegate user add",
+        ),
+        (
+            &["user", "add", "HOME", "b", "--password-stdin=x"],
+            "--password-stdin takes no value\n",
+            "tidegate user add",
+        ),
+        (
+            &["user", "remove", "HOME", "a", "--pid-file=x"],
+            "--pid-file says nothing without --reload\n",
+            "tidegate user remove",
+        ),
+        (
+            &["user", "remove", "HOME", "a", "--pid-file"],
+            "No value provided for option '--pid-file'.\n",
+            "tidegate user remove",
+        ),
+        (
+            &["user", "list", "HOME", "--reload"],
+            "unknown option '--reload'\n",
+            "tidegate user list",
+        ),
+        (
+            &["grant", "HOME", "a"],
+            "Required positional arguments not provided: directory rights\n",
+            "tidegate grant",
+        ),
+        (
+            &["grant", "HOME", "a", ".D", "read"],
+            "Error parsing positional argument 'directory' with value '.D': a name that begins with a dot\n",
+            "tidegate grant",
+        ),
+        (
+            &["grant", "HOME", "a", "D/E", "read"],
+            "Error parsing positional argument 'directory' with value 'D/E': a name with a '/' in it\n",
+            "tidegate grant",
+        ),
+        (
+            &["grant", "HOME", "a", "D", "write"],
+            "Error parsing positional argument 'rights' with value 'write': an unknown right\n",
+            "tidegate grant",
+        ),
+        (
+            &["grant", "HOME", "a", "D", "read", ""],
+            "Error parsing positional argument 'path' with value '': an empty path\n",
+            "tidegate grant",
+        ),
+        (
+            &["revoke", "HOME", "a"],
+            "Required positional arguments not provided: directory\n",
+            "tidegate revoke",
+        ),
+    ] {
+        let ran = house.run(args);
+        assert_eq!((ran.status, ran.out.as_str()), (Some(2), ""), "{args:?}");
+        assert!(
+            ran.err.starts_with(&format!("tidegate: {line}")),
+            "{args:?}: {}",
+            ran.err
+        );
+        let more = format!("tidegate: '{command} --help' tells more\n");
+        assert!(ran.err.ends_with(&more), "{args:?}: {}", ran.err);
+    }
+    let mut command = house.command(&["user", "remove", "HOME"]);
+    command.arg(OsStr::from_bytes(b"a\xff"));
+    assert_eq!(
+        house.finish(&mut command, ""),
+        failed(
+            2,
+            "tidegate: an argument is not UTF-8\ntidegate: 'tidegate --help' tells more\n"
+        )
+    );
+    assert_eq!(house.texts(), before);
+}
+
+#[test]
+fn help_and_version_are_had_on_every_level() {
+    let house = House::new();
+    for args in [
+        &[][..],
+        &["serve"],
+        &["init"],
+        &["user"],
+        &["user", "add"],
+        &["user", "passwd"],
+        &["user", "remove"],
+        &["user", "list"],
+        &["user", "hash"],
+        &["grant"],
+        &["revoke"],
+    ] {
+        for help in ["--help", "-h"] {
+            let ran = house.run(&[args, &[help]].concat());
+            assert_eq!((ran.status, ran.err.as_str()), (Some(0), ""), "{args:?}");
+            let usage = format!("Usage: {}", [&["tidegate"], args].concat().join(" "));
+            assert!(ran.out.starts_with(&usage), "{}", ran.out);
+            assert!(ran.out.contains("-h, --help"), "{}", ran.out);
+        }
+    }
+    let version = concat!("tidegate ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(house.run(&["--version"]), said(version));
+}
+
+#[test]
+fn a_fault_in_a_home_ends_every_command_and_nothing_is_changed() {
+    let house = House::with("a:plain:x\nb:secret\n", "a:A:read\na:A:read\nc\n");
+    let before = house.texts();
+    for args in [
+        &["user", "add", "HOME", "z", "--password-stdin"][..],
+        &["user", "passwd", "HOME", "a", "--password-stdin"],
+        &["user", "remove", "HOME", "a"],
+        &["user", "list", "HOME"],
+        &["user", "hash", "HOME"],
+        &["grant", "HOME", "a", "B", "read"],
+        &["revoke", "HOME", "a", "A"],
+        &["serve", "HOME"],
+    ] {
+        let ran = house.run_with(args, "x\n");
+        assert_eq!(
+            ran,
+            failed(
+                2,
+                "tidegate: HOME/Credentials:2: found neither a hash nor 'plain:' behind the name; expected USER:HASH or USER:plain:PASSWORD\n\
+                 tidegate: HOME/Directories:2: found a grant of 'A' to 'a' a second time, after line 1; expected one for each user and directory\n\
+                 tidegate: HOME/Directories:3: found fewer than three fields; expected USER:DIRECTORY:RIGHTS or USER:DIRECTORY:RIGHTS:PATH\n"
+            ),
+            "{args:?}"
+        );
+    }
+    assert_eq!(house.texts(), before);
+    assert!(!house.path().join("files/B").exists());
+}
+
+#[test]
+fn where_there_is_no_home_none_is_begun() {
+    let house = House {
+        folder: tempfile::tempdir().unwrap(),
+    };
+    fs::create_dir(house.path()).unwrap();
+    let ran = house.run(&["grant", "HOME", "a", "A", "read"]);
+    assert_eq!(
+        ran,
+        failed(
+            2,
+            "tidegate: HOME/Credentials: found no such file; expected a home, as 'tidegate init HOME' makes one\n\
+             tidegate: HOME/Directories: found no such file; expected a home, as 'tidegate init HOME' makes one\n"
+        )
+    );
+    assert_eq!(fs::read_dir(house.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn bad_passwords_are_refused_without_being_repeated() {
+    let house = House::new();
+    let add = ["user", "add", "HOME", "a", "--password-stdin"];
+    let empty = failed(1, "tidegate: an empty password cannot be given\n");
+    assert_eq!(house.run_with(&add, ""), empty);
+    assert_eq!(house.run_with(&add, "\nx\n"), empty);
+    assert_eq!(house.run_with(&add, "\r\n"), empty);
+    let long = "p".repeat(4096);
+    assert_eq!(
+        house.run_with(&add, &long),
+        failed(
+            1,
+            "tidegate: a password of more than 4,095 bytes cannot be given\n"
+        )
+    );
+    assert_eq!(house.run_with(&add, &long[1..]), ok());
+    assert!(house.lets_in("a", &long[1..]));
+}

@@ -1,0 +1,118 @@
+//! `--reload`: who is told of a change, and who never is.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use tidegate::home::Home;
+use tidegate::home::pid_file::{self, PidFile};
+
+use super::{House, PATIENCE, failed};
+
+/// Not a test of its own: what the next ones run as a server's stand-in. It holds the file until it is signalled.
+#[test]
+fn holds_the_file_when_told_to() {
+    if let Some(path) = std::env::var_os("TIDEGATE_TEST_PID_FILE") {
+        let _held = PidFile::take(Path::new(&path))
+            .unwrap()
+            .expect("nobody holds it");
+        std::thread::sleep(PATIENCE);
+    }
+}
+
+/// A process that holds the file, and dies of the signal to reload.
+fn stand_in(path: &Path) -> Child {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "accounts::reload::holds_the_file_when_told_to"])
+        .env("TIDEGATE_TEST_PID_FILE", path)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begin = Instant::now();
+    while fs::read_to_string(path).unwrap_or_default() != format!("{}\n", child.id()) {
+        assert!(begin.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+#[test]
+fn a_running_server_is_told() {
+    let house = House::with("a:plain:x\nb:plain:y\n", "a:A:read\n");
+    let elsewhere = house.folder.path().join("pid");
+    let other = format!("--pid-file={}", elsewhere.display());
+    for (args, file) in [
+        (
+            &["user", "add", "HOME", "c", "--password-stdin", "--reload"][..],
+            pid_file::of_home(&house.path()),
+        ),
+        (
+            &[
+                "user",
+                "passwd",
+                "HOME",
+                "a",
+                "--password-stdin",
+                "--reload",
+                &other,
+            ],
+            elsewhere.clone(),
+        ),
+        (
+            &["user", "hash", "HOME", "--reload"],
+            pid_file::of_home(&house.path()),
+        ),
+        (
+            &["grant", "HOME", "b", "B", "read", "--reload"],
+            pid_file::of_home(&house.path()),
+        ),
+        (
+            &["revoke", "HOME", "b", "B", &other, "--reload"],
+            elsewhere.clone(),
+        ),
+        (
+            &["user", "remove", "HOME", "a", "--reload"],
+            pid_file::of_home(&house.path()),
+        ),
+    ] {
+        let mut server = stand_in(&file);
+        let ran = house.run_with(args, "new\n");
+        assert_eq!((ran.status, ran.err.as_str()), (Some(0), ""), "{args:?}");
+        assert_eq!(
+            server.wait().unwrap().signal(),
+            Some(libc::SIGHUP),
+            "{args:?}"
+        );
+    }
+    let (home, _) = Home::load(&house.path()).unwrap();
+    let users: Vec<_> = home
+        .accounts()
+        .map(|account| account.user.as_str())
+        .collect();
+    assert_eq!(users, ["b", "c"]);
+}
+
+#[test]
+fn a_process_that_does_not_hold_the_file_is_never_signalled() {
+    let house = House::with("", "");
+    let mut bystander = Command::new("sleep").arg("60").spawn().unwrap();
+    let file = pid_file::of_home(&house.path());
+    fs::write(&file, format!("{}\n", bystander.id())).unwrap();
+    let told = "tidegate: the change is made, but not taken up: no server runs: HOME/.tidegate.pid is not locked\n";
+    assert_eq!(
+        house.run(&["grant", "HOME", "*", "A", "read", "--reload"]),
+        failed(1, told)
+    );
+    assert_eq!(house.texts().1, "*:A:read\n", "the change stands");
+    fs::remove_file(&file).unwrap();
+    assert_eq!(
+        house.run(&["grant", "HOME", "*", "B", "read", "--reload"]),
+        failed(1, told)
+    );
+    assert_eq!(bystander.try_wait().unwrap(), None, "it lives");
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
+}
