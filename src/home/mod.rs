@@ -252,6 +252,13 @@ fn warnings(home: &Path, credentials: &Credentials, directories: &Directories) -
         ));
     }
     for (line, account) in credentials.records() {
+        if account.user.trim() != account.user {
+            warnings.push(format!(
+                "{}:{line}: the blank at an end of '{}' belongs to the name",
+                file.display(),
+                account.user,
+            ));
+        }
         if let Secret::Plain(_) = account.secret {
             warnings.push(format!(
                 "{}:{line}: the password of '{}' stands in plain; 'tidegate user hash {}' hashes it",
@@ -307,14 +314,14 @@ mod tests {
     #[test]
     fn a_home_is_loaded_with_its_warnings() {
         let home = home(
-            b"b:plain:x\na:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ\n",
+            b"b:plain:x\nc :plain:y\na:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ\n",
             b"*:A:read\nb:B:read:.\nc:B:upload:.\n",
         );
         let path = home.path();
         let (loaded, warnings) = Home::load(path).unwrap();
         assert_eq!(loaded.path(), path);
         let users: Vec<_> = loaded.accounts().map(|account| &account.user).collect();
-        assert_eq!(users, ["b", "a"]);
+        assert_eq!(users, ["b", "c ", "a"]);
         assert_eq!(loaded.account("a").unwrap().user, "a");
         assert!(loaded.account("c").is_none() && loaded.access("c").is_none());
         let access = loaded.access("b").unwrap();
@@ -331,6 +338,10 @@ mod tests {
             [
                 format!(
                     "{shown}/Credentials:1: the password of 'b' stands in plain; 'tidegate user hash {shown}' hashes it"
+                ),
+                format!("{shown}/Credentials:2: the blank at an end of 'c ' belongs to the name"),
+                format!(
+                    "{shown}/Credentials:2: the password of 'c ' stands in plain; 'tidegate user hash {shown}' hashes it"
                 ),
                 format!("{shown}/Directories:1: the directory '{shown}/files/A' is not there"),
                 format!("{shown}/Directories:3: a grant for 'c', and there is no such user"),
