@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_hundred_thousand_entries_are_quick_and_far_more_are_refused() {
-        let world = World::new();
+        let world = World::in_memory();
         let name = |number: usize| format!("{number:0>255}");
         let make = |numbers: std::ops::Range<usize>| {
             for number in numbers {
@@ -356,11 +356,9 @@ mod tests {
         assert!(text.starts_with(&format!("{}, {}, ", name(0), name(1))));
 
         make(100_000..limits::LISTING_BYTES_MAX / 257 + 10);
-        for form in [Form::Names, Form::Details] {
-            let refused = list(&*world.kernel, &world.place("", READ), form).unwrap_err();
-            assert_eq!(refused.refusal, Refusal::DirectoryUnreadable);
-            let fault = refused.fault.unwrap().to_string();
-            assert!(fault.ends_with("longer than 33554432 bytes"), "{fault}");
-        }
+        let refused = list(&*world.kernel, &world.place("", READ), Form::Names).unwrap_err();
+        assert_eq!(refused.refusal, Refusal::DirectoryUnreadable);
+        let fault = refused.fault.unwrap().to_string();
+        assert!(fault.ends_with("longer than 33554432 bytes"), "{fault}");
     }
 }

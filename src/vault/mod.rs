@@ -285,10 +285,21 @@ mod tests {
 
     impl World {
         pub(super) fn new() -> World {
-            let world = World {
-                kernel: Arc::new(Linux::new().unwrap()),
-                folder: tempfile::tempdir().unwrap(),
-            };
+            World::within(tempfile::tempdir().unwrap())
+        }
+
+        /// In a file system in memory, if there is one, for what is many.
+        pub(super) fn in_memory() -> World {
+            World::within(
+                tempfile::tempdir_in("/dev/shm")
+                    .or_else(|_| tempfile::tempdir())
+                    .unwrap(),
+            )
+        }
+
+        fn within(folder: TempDir) -> World {
+            let kernel = Arc::new(Linux::new().unwrap());
+            let world = World { kernel, folder };
             fs::create_dir_all(world.at("")).unwrap();
             fs::create_dir(world.at("../outside")).unwrap();
             fs::write(world.at("../outside/canary"), CANARY).unwrap();
