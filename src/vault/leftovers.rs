@@ -101,3 +101,86 @@ fn remove_unlocked<K: Kernel>(kernel: &K, directory: &K::File, name: &str) -> io
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
+    use super::super::tests::World;
+    use super::*;
+
+    #[test]
+    fn only_temporary_files_that_nobody_holds_are_removed() {
+        let world = World::new();
+        let gone = ["", "sub/", "sub/deep/"];
+        let stays = ["sub/.hidden/", "../outside/"];
+        for folder in gone.iter().chain(&stays) {
+            fs::create_dir_all(world.at(folder)).unwrap();
+            fs::write(
+                world.at(&format!("{folder}.tidegate-0123456789abcdef.part")),
+                "x",
+            )
+            .unwrap();
+        }
+        symlink("../outside", world.at("out")).unwrap();
+        let others = [
+            "sub/.tidegate-0123456789abcde.part",
+            "sub/.tidegate-0123456789abcdeg.part",
+            "sub/.tidegate-0123456789ABCDEF.part",
+            "sub/.tidegate-0123456789abcdef.par",
+            "sub/.tidegate.pid",
+            "sub/tidegate-0123456789abcdef.part",
+            "sub/film",
+        ];
+        for name in others {
+            fs::write(world.at(name), "").unwrap();
+        }
+        let held = "sub/deep/.tidegate-fedcba9876543210.part";
+        let handle = fs::File::create(world.at(held)).unwrap();
+        handle.lock().unwrap();
+        mkfifo(&world.at(".tidegate-ffffffffffffffff.part"), Mode::S_IRWXU).unwrap();
+        fs::create_dir(world.at(".tidegate-eeeeeeeeeeeeeeee.part")).unwrap();
+
+        let mut sweep = Leftovers::new(&world.at(""));
+        let mut steps = 0;
+        while sweep.step(&*world.kernel).unwrap() {
+            steps += 1;
+        }
+        assert_eq!((sweep.removed(), steps), (3, 3));
+        let left = |name: &str| fs::symlink_metadata(world.at(name)).is_ok();
+        for folder in gone {
+            assert!(!left(&format!("{folder}.tidegate-0123456789abcdef.part")));
+        }
+        for folder in stays {
+            assert!(left(&format!("{folder}.tidegate-0123456789abcdef.part")));
+        }
+        assert!(others.iter().all(|name| left(name)) && left(held));
+        assert!(left(".tidegate-ffffffffffffffff.part") && left(".tidegate-eeeeeeeeeeeeeeee.part"));
+
+        drop(handle);
+        let mut again = Leftovers::new(&world.at(""));
+        while again.step(&*world.kernel).unwrap() {}
+        assert_eq!((again.removed(), left(held)), (1, false));
+    }
+
+    #[test]
+    fn a_fault_ends_one_directory_and_not_the_walk() {
+        let world = World::new();
+        fs::create_dir(world.at("sub")).unwrap();
+        let mut sweep = Leftovers::new(&world.at(""));
+        assert!(sweep.step(&*world.kernel).unwrap());
+        fs::remove_dir(world.at("sub")).unwrap();
+        fs::write(world.at("sub"), "").unwrap();
+        let fault = sweep.step(&*world.kernel).unwrap_err();
+        assert_eq!((fault.doing, fault.path), ("sweeping", world.at("sub")));
+        assert!(!sweep.step(&*world.kernel).unwrap());
+
+        let mut missing = Leftovers::new(&world.at("missing"));
+        assert!(missing.step(&*world.kernel).unwrap());
+        assert!(!missing.step(&*world.kernel).unwrap());
+    }
+}

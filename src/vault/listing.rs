@@ -168,3 +168,197 @@ fn too_long() -> io::Error {
     let text = format!("longer than {} bytes", limits::LISTING_BYTES_MAX);
     io::Error::new(io::ErrorKind::FileTooLarge, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::net::UnixListener;
+    use std::time::{Duration, Instant, SystemTime};
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
+    use super::super::tests::{DROP_BOX, READ, World, open_to_all, place, refusal, without_power};
+    use super::*;
+
+    fn listed(world: &World, below: &str, form: Form) -> Result<(String, usize), Refusal> {
+        let listing = list(&*world.kernel, &world.place(below, READ), form);
+        refusal(listing).map(|listing| (String::from_utf8(listing.text).unwrap(), listing.entries))
+    }
+
+    #[test]
+    fn what_would_be_served_is_listed_in_the_order_of_bytes() {
+        let world = World::new();
+        fs::create_dir_all(world.at("sub/deep")).unwrap();
+        fs::create_dir(world.at("a b")).unwrap();
+        for name in [
+            "b",
+            "B",
+            "Ä",
+            "a",
+            "-",
+            ".hidden",
+            "new\nline",
+            "del\x7f",
+            "c1\u{85}",
+        ] {
+            fs::write(world.at(name), "12345").unwrap();
+        }
+        fs::write(world.at("").join(OsStr::from_bytes(b"not-utf8-\xff")), "").unwrap();
+        mkfifo(&world.at("fifo"), Mode::S_IRWXU).unwrap();
+        let _socket = UnixListener::bind(world.at("socket")).unwrap();
+        for (link, to) in [
+            ("link-file", "b"),
+            ("link-sub", "sub"),
+            ("link-out", "../outside/canary"),
+            ("link-nowhere", "nowhere"),
+            ("link-fifo", "fifo"),
+            ("link-root", "/"),
+            ("sub/deep/climbing", "../../b"),
+            ("sub/deep/above", "../.."),
+            ("sub/deep/out", "../../../outside"),
+        ] {
+            symlink(to, world.at(link)).unwrap();
+        }
+        let names = "-, B, a, a b/, b, link-file, link-sub/, sub/, Ä";
+        assert_eq!(listed(&world, "", Form::Names), Ok((names.to_owned(), 9)));
+        let names = "above/, climbing";
+        assert_eq!(
+            listed(&world, "sub/deep", Form::Names),
+            Ok((names.to_owned(), 2))
+        );
+        assert_eq!(
+            listed(&world, "link-sub/deep", Form::Names),
+            Ok((names.to_owned(), 2))
+        );
+
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_370_400);
+        for name in ["b", "sub/deep"] {
+            fs::File::open(world.at(name))
+                .unwrap()
+                .set_modified(at)
+                .unwrap();
+        }
+        assert_eq!(
+            listed(&world, "sub", Form::Details),
+            Ok(("directory - 2026-11-22T18:00:00Z deep\n".to_owned(), 1))
+        );
+        let (details, entries) = listed(&world, "", Form::Details).unwrap();
+        assert_eq!((entries, details.lines().count()), (9, 9));
+        assert!(
+            details.contains(
+                "\nfile 5 2026-11-22T18:00:00Z b\nfile 5 2026-11-22T18:00:00Z link-file\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_directory_must_be_there_within_the_granted_one() {
+        let world = World::new();
+        fs::create_dir_all(world.at(".hidden")).unwrap();
+        fs::write(world.at("file"), "").unwrap();
+        symlink("../outside", world.at("out")).unwrap();
+        symlink(world.at(""), world.at("absolute")).unwrap();
+        mkfifo(&world.at("fifo"), Mode::S_IRWXU).unwrap();
+        for below in [
+            "missing", "file", "fifo", "out", "absolute", ".hidden", "..", ".", "/", "out/..",
+        ] {
+            assert_eq!(
+                listed(&world, below, Form::Names),
+                Err(Refusal::NoSuchDirectory),
+                "{below}"
+            );
+        }
+        let nowhere = place(&world.at("missing"), "", READ);
+        let listing = list(&*world.kernel, &nowhere, Form::Names);
+        assert_eq!(refusal(listing).err(), Some(Refusal::NoSuchDirectory));
+
+        fs::create_dir(world.at("empty")).unwrap();
+        for form in [Form::Names, Form::Details] {
+            assert_eq!(listed(&world, "empty", form), Ok((String::new(), 0)));
+        }
+    }
+
+    #[test]
+    fn a_drop_box_looks_empty() {
+        let world = World::new();
+        fs::create_dir(world.at("sub")).unwrap();
+        for (below, expected) in [
+            ("", Ok(0)),
+            ("sub", Ok(0)),
+            ("missing", Err(Refusal::NoSuchDirectory)),
+        ] {
+            let listing = refusal(list(
+                &*world.kernel,
+                &world.place(below, DROP_BOX),
+                Form::Names,
+            ));
+            let entries = listing.map(|listing| {
+                assert_eq!((listing.text.len(), listing.status), (0, None));
+                listing.entries
+            });
+            assert_eq!(entries, expected);
+        }
+    }
+
+    #[test]
+    fn a_listing_tells_whether_it_depends_on_its_directory_alone() {
+        let world = World::new();
+        fs::create_dir(world.at("sub")).unwrap();
+        fs::write(world.at("file"), "").unwrap();
+        let status = |form| {
+            let listing = list(&*world.kernel, &world.place("", READ), form).unwrap();
+            listing.status
+        };
+        let first = status(Form::Names);
+        assert_eq!(first, world.kernel.status_by_path(&world.at("")).ok());
+        assert_eq!(status(Form::Details), None);
+        std::thread::sleep(Duration::from_millis(20));
+        fs::write(world.at("new"), "").unwrap();
+        assert_ne!(status(Form::Names), first);
+        symlink("file", world.at("link")).unwrap();
+        assert_eq!(status(Form::Names), None);
+    }
+
+    #[test]
+    fn who_may_not_read_a_directory_is_told_and_the_log_knows_why() {
+        let world = World::new();
+        fs::create_dir(world.at("closed")).unwrap();
+        fs::set_permissions(world.at("closed"), PermissionsExt::from_mode(0o300)).unwrap();
+        open_to_all(&world);
+        without_power(|| {
+            let refused =
+                list(&*world.kernel, &world.place("closed", READ), Form::Names).unwrap_err();
+            assert_eq!(refused.refusal, Refusal::DirectoryUnreadable);
+            let fault = refused.fault.unwrap();
+            assert_eq!((fault.doing, fault.path), ("opening", world.at("closed")));
+        });
+    }
+
+    #[test]
+    fn a_hundred_thousand_entries_are_quick_and_far_more_are_refused() {
+        let world = World::in_memory();
+        let name = |number: usize| format!("{number:0>255}");
+        let make = |numbers: std::ops::Range<usize>| {
+            for number in numbers {
+                fs::write(world.at(&name(number)), "").unwrap();
+            }
+        };
+        make(0..100_000);
+        let begun = Instant::now();
+        let (text, entries) = listed(&world, "", Form::Names).unwrap();
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        assert_eq!((text.len(), entries), (100_000 * 257 - 2, 100_000));
+        assert!(text.starts_with(&format!("{}, {}, ", name(0), name(1))));
+
+        make(100_000..limits::LISTING_BYTES_MAX / 257 + 10);
+        let refused = list(&*world.kernel, &world.place("", READ), Form::Names).unwrap_err();
+        assert_eq!(refused.refusal, Refusal::DirectoryUnreadable);
+        let fault = refused.fault.unwrap().to_string();
+        assert!(fault.ends_with("longer than 33554432 bytes"), "{fault}");
+    }
+}

@@ -242,3 +242,277 @@ fn is_absent(error: &io::Error) -> bool {
         Some(ENOENT | ENOTDIR | ELOOP | EXDEV | ENAMETOOLONG | ENXIO | ENODEV)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::sync::Arc;
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::{Uid, mkfifo, setfsuid};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::home::directories::{Grant, Rights};
+    use crate::kernel::linux::Linux;
+
+    pub(super) const READ: Rights = Rights {
+        read: true,
+        upload: false,
+        change: false,
+    };
+    pub(super) const UPLOAD: Rights = Rights {
+        upload: true,
+        ..READ
+    };
+    pub(super) const CHANGE: Rights = Rights {
+        change: true,
+        ..READ
+    };
+    pub(super) const DROP_BOX: Rights = Rights {
+        read: false,
+        ..UPLOAD
+    };
+
+    /// A granted directory, and outside of it a file that nobody may get.
+    pub(super) struct World {
+        pub(super) kernel: Arc<Linux>,
+        folder: TempDir,
+    }
+
+    pub(super) const CANARY: &str = "canary: nobody may get this";
+
+    impl World {
+        pub(super) fn new() -> World {
+            World::within(tempfile::tempdir().unwrap())
+        }
+
+        /// In a file system in memory, if there is one, for what is many.
+        pub(super) fn in_memory() -> World {
+            World::within(
+                tempfile::tempdir_in("/dev/shm")
+                    .or_else(|_| tempfile::tempdir())
+                    .unwrap(),
+            )
+        }
+
+        fn within(folder: TempDir) -> World {
+            let kernel = Arc::new(Linux::new().unwrap());
+            let world = World { kernel, folder };
+            fs::create_dir_all(world.at("")).unwrap();
+            fs::create_dir(world.at("../outside")).unwrap();
+            fs::write(world.at("../outside/canary"), CANARY).unwrap();
+            world
+        }
+
+        /// The path of something in the granted directory.
+        pub(super) fn at(&self, below: &str) -> PathBuf {
+            self.folder.path().join("granted").join(below)
+        }
+
+        pub(super) fn place(&self, below: &str, rights: Rights) -> Place {
+            place(&self.at(""), below, rights)
+        }
+
+        /// The files in the granted directory, temporary ones too: names and contents.
+        pub(super) fn files(&self) -> Vec<(String, String)> {
+            let mut files: Vec<_> = (fs::read_dir(self.at("")).unwrap())
+                .map(|entry| entry.unwrap())
+                .filter(|entry| entry.file_type().unwrap().is_file())
+                .map(|entry| {
+                    let name = entry.file_name().into_string().unwrap();
+                    (name, fs::read_to_string(entry.path()).unwrap())
+                })
+                .collect();
+            files.sort();
+            files
+        }
+    }
+
+    pub(super) fn place(path: &Path, below: &str, rights: Rights) -> Place {
+        let grant = Arc::new(Grant {
+            name: "Movies".to_owned(),
+            rights,
+            path: path.to_owned(),
+        });
+        let below = below.to_owned();
+        Place { grant, below }
+    }
+
+    /// Runs something on a thread without root's power over files.
+    pub(super) fn without_power(test: impl FnOnce() + Send) {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                if Uid::effective().is_root() {
+                    setfsuid(Uid::from_raw(65_534)); // of this thread alone
+                }
+                test();
+            });
+            thread.join().unwrap();
+        });
+    }
+
+    pub(super) fn refusal<T>(result: Result<T, Refused>) -> Result<T, Refusal> {
+        result.map_err(|refused| refused.refusal)
+    }
+
+    #[test]
+    fn names_that_can_be() {
+        let longest = "ä".repeat(127) + "x";
+        for good in [
+            "a",
+            "Free Fire",
+            "a.b",
+            "ü",
+            "~",
+            "-rf",
+            "a\\b",
+            "%2e%2e",
+            "\u{feff}",
+            &longest,
+        ] {
+            assert!(check_name(good), "{good:?}");
+        }
+        let too_long = "ä".repeat(128);
+        for bad in [
+            "", ".", "..", ".a", "a/b", "/", "a\0", "\n", "a\tb", "\x7f", "\u{80}", "\u{9f}x",
+            &too_long,
+        ] {
+            assert!(!check_name(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_parted_before_what_cannot_be_a_name() {
+        for (below, directory, name) in [
+            ("x", "", Some("x")),
+            ("sub/deep/x", "sub/deep", Some("x")),
+            ("", "", None),
+            ("/x", "", None),
+            ("sub/", "sub", None),
+            ("sub//x", "sub", None),
+            ("../x", "", None),
+            ("sub/../x", "sub", None),
+            ("sub/.hidden/deep/x", "sub", None),
+            ("sub/x\n", "sub", None),
+        ] {
+            assert_eq!(split(below), (directory, name), "{below:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_refusal_is_about_the_directory_then_the_right_then_the_name() {
+        let world = World::new();
+        fs::create_dir(world.at("sub")).unwrap();
+        fs::write(world.at("sub/taken"), "").unwrap();
+        for (below, rights, expected) in [
+            ("missing/..", READ, Err(Refusal::NoSuchDirectory)),
+            ("sub/taken/x", READ, Err(Refusal::NoSuchDirectory)),
+            ("sub/..", READ, Err(Refusal::MayNotUpload)),
+            ("sub/taken", READ, Err(Refusal::MayNotUpload)),
+            ("sub/../x", UPLOAD, Err(Refusal::BadName)),
+            ("sub/", UPLOAD, Err(Refusal::BadName)),
+            ("", UPLOAD, Err(Refusal::BadName)),
+            ("sub/taken", UPLOAD, Err(Refusal::FileExists)),
+            ("sub/taken", DROP_BOX, Err(Refusal::FileExists)),
+            ("sub/new", UPLOAD, Ok(())),
+            ("new", DROP_BOX, Ok(())),
+            ("sub/taken", CHANGE, Ok(())),
+        ] {
+            let judged = refusal(judge(&*world.kernel, &world.place(below, rights)));
+            assert_eq!(judged, expected, "{below:?} {rights:?}");
+        }
+        let nowhere = place(&world.at("missing"), "x", UPLOAD);
+        let judged = refusal(judge(&*world.kernel, &nowhere));
+        assert_eq!(judged, Err(Refusal::NoSuchDirectory));
+    }
+
+    #[test]
+    fn only_a_file_or_a_link_can_be_replaced() {
+        let world = World::new();
+        fs::write(world.at("file"), "").unwrap();
+        fs::create_dir(world.at("directory")).unwrap();
+        symlink("nowhere", world.at("dangling")).unwrap();
+        symlink("../outside/canary", world.at("leading-out")).unwrap();
+        mkfifo(&world.at("fifo"), Mode::S_IRWXU).unwrap();
+        for (name, expected) in [
+            ("file", Ok(())),
+            ("dangling", Ok(())),
+            ("leading-out", Ok(())),
+            ("directory", Err(Refusal::FileExists)),
+            ("fifo", Err(Refusal::FileExists)),
+        ] {
+            let judged = refusal(judge(&*world.kernel, &world.place(name, CHANGE)));
+            assert_eq!(judged, expected, "{name}");
+            let judged = refusal(judge(&*world.kernel, &world.place(name, UPLOAD)));
+            assert_eq!(judged, Err(Refusal::FileExists), "{name}");
+        }
+    }
+
+    #[test]
+    fn directories_are_made() {
+        let world = World::new();
+        fs::write(world.at("file"), "").unwrap();
+        fs::create_dir(world.at("there")).unwrap();
+        symlink("there", world.at("link")).unwrap();
+        symlink("../outside", world.at("leading-out")).unwrap();
+        for (below, rights, expected) in [
+            ("new", UPLOAD, Ok(())),
+            ("new", UPLOAD, Err(Refusal::DirectoryExists)),
+            ("new/deeper", CHANGE, Ok(())),
+            ("link/through", DROP_BOX, Ok(())),
+            ("there", CHANGE, Err(Refusal::DirectoryExists)),
+            ("link", CHANGE, Err(Refusal::DirectoryExists)),
+            ("leading-out", CHANGE, Err(Refusal::FileExists)),
+            ("file", CHANGE, Err(Refusal::FileExists)),
+            ("leading-out/new", CHANGE, Err(Refusal::NoSuchDirectory)),
+            ("other", READ, Err(Refusal::MayNotUpload)),
+            (".other", UPLOAD, Err(Refusal::BadName)),
+            ("new/", UPLOAD, Err(Refusal::BadName)),
+        ] {
+            let made = refusal(make_directory(&*world.kernel, &world.place(below, rights)));
+            assert_eq!(made, expected, "{below}");
+        }
+        assert!(world.at("new/deeper").is_dir());
+        assert!(world.at("there/through").is_dir());
+        assert!(!world.at("../outside/new").exists());
+    }
+
+    #[test]
+    fn who_may_not_write_there_is_told_and_the_log_knows_why() {
+        let world = World::new();
+        fs::create_dir(world.at("closed")).unwrap();
+        let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(world.at("closed"), mode(0o555)).unwrap();
+        open_to_all(&world);
+        without_power(|| {
+            let place = world.place("closed/new", UPLOAD);
+            assert_eq!(refusal(judge(&*world.kernel, &place)), Ok(()));
+            let refused = make_directory(&*world.kernel, &place).unwrap_err();
+            assert_eq!(refused.refusal, Refusal::FileUnwritable);
+            let fault = refused.fault.unwrap().to_string();
+            assert!(fault.starts_with("making /"), "{fault}");
+            assert!(
+                fault.contains("granted/closed/new: Permission denied"),
+                "{fault}"
+            );
+        });
+    }
+
+    /// Lets everybody pass to the granted directory.
+    pub(super) fn open_to_all(world: &World) {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(world.folder.path(), mode).unwrap();
+    }
+
+    #[test]
+    fn room_is_told() {
+        let world = World::new();
+        assert_eq!(refusal(room(&*world.kernel, &world.at(""), 1)), Ok(()));
+        let absurd = refusal(room(&*world.kernel, &world.at(""), u64::MAX));
+        assert_eq!(absurd, Err(Refusal::NoRoom));
+        let missing = refusal(room(&*world.kernel, &world.at("missing"), 1));
+        assert_eq!(missing, Err(Refusal::NoSuchDirectory));
+    }
+}
