@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use nix::errno::Errno;
 
-use super::Signal;
+use super::{Signal, Status};
 
 use faults::{Call, Fault, Faults, Plan};
 use files::Files;
@@ -217,9 +217,15 @@ impl Sim {
         tree.at(inode).permitted = permitted;
     }
 
-    /// Every regular file by its path.
-    pub fn files(&self) -> BTreeMap<String, Arc<Vec<u8>>> {
-        self.state().files.tree.files()
+    /// Everything by its path; with its content where it is a regular file.
+    pub fn tree(&self) -> BTreeMap<String, Option<Arc<Vec<u8>>>> {
+        self.state().files.tree.paths()
+    }
+
+    /// The status of what lies at a path, links followed.
+    pub fn status_of(&self, path: &str) -> Option<Status> {
+        let tree = &self.state().files.tree;
+        Some(tree.status(tree.find(path)?))
     }
 
     /// Bounds the room for files, in bytes.
@@ -542,11 +548,11 @@ mod tests {
             sim.write_at(&file, b"whole", 0).unwrap();
             sim.as_worker(|| sim.sync(&file)).unwrap();
             sim.link(&file, &root, "name").unwrap();
-            if let Some(content) = sim.crash().files().get("/d/name") {
+            if let Some(Some(content)) = sim.crash().tree().get("/d/name") {
                 assert_eq!(**content, b"whole");
             }
             sim.sync(&root).unwrap();
-            assert_eq!(**sim.crash().files().get("/d/name").unwrap(), b"whole");
+            assert_eq!(sim.crash().tree(), sim.tree());
             assert_eq!(sim.stalls(), 1, "the second sync was on the loop");
         }
     }

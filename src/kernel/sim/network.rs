@@ -6,6 +6,7 @@
 //! Must not know: files, clocks, who the clients are.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 
 use fastrand::Rng;
@@ -151,11 +152,7 @@ impl Network {
             stream.recall();
         }
         if !stream.arrived.is_empty() {
-            let count = buffer.len().min(stream.arrived.len());
-            for (to, byte) in buffer.iter_mut().zip(stream.arrived.drain(..count)) {
-                *to = byte;
-            }
-            return Ok(count);
+            return Ok(stream.take(buffer));
         }
         stream.tell()?;
         match stream.end_arrived || stream.broken == Broken::Told {
@@ -348,9 +345,8 @@ impl Network {
     pub(super) fn peer_receive(&mut self, id: usize, count: usize) -> Result<Vec<u8>, Errno> {
         let connection = self.at(id);
         let stream = &mut connection.down;
-        let count = count.min(stream.arrived.len());
-        if count > 0 {
-            let bytes = stream.arrived.drain(..count).collect();
+        let mut bytes = vec![0; count.min(stream.arrived.len())];
+        if stream.take(&mut bytes) > 0 {
             if connection.blocked && connection.down.writable() {
                 connection.blocked = false;
                 connection.edge = true;
@@ -497,6 +493,11 @@ impl Stream {
         Err(Errno::ECONNRESET)
     }
 
+    /// Reads what has arrived, as much as fits.
+    fn take(&mut self, buffer: &mut [u8]) -> usize {
+        self.arrived.read(buffer).expect("reading memory")
+    }
+
     /// Sends all but the first byte of what has arrived back into the air.
     fn recall(&mut self) {
         let mut late = self.arrived.split_off(1);
@@ -517,7 +518,9 @@ impl Stream {
             true => self.flying.len(),
             false => rng.usize(..=self.flying.len()),
         };
-        self.arrived.extend(self.flying.drain(..count));
+        let late = self.flying.split_off(count);
+        self.arrived.append(&mut self.flying);
+        self.flying = late;
         let mut any = count > 0;
         if self.flying.is_empty() {
             if self.broken == Broken::Flying {
