@@ -1,0 +1,7 @@
+//! The integration tests: one binary, so that it is linked once.
+
+mod dialogues;
+mod menu_seeds;
+mod model;
+mod random;
+mod world;
