@@ -1,3 +1,8 @@
 //! The integration tests: one binary, so that it is linked once.
 
 mod accounts;
+mod dialogues;
+mod menu_seeds;
+mod model;
+mod random;
+mod world;
