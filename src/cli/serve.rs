@@ -1,8 +1,9 @@
 //! `tidegate serve`: the server.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::{Failure, values};
 use crate::home::Home;
+use crate::home::pid_file::{self, PidFile};
 use crate::kernel::linux::{self, Linux};
 use crate::limits;
 use crate::server::log::Escaped;
@@ -128,6 +130,8 @@ impl Serve {
             [] => &[DEFAULT_ADDRESS],
             given => given,
         };
+        // Kept until the end: the lock says that this server runs.
+        let _pid_files = self.keep_pid_files(home.path())?;
         let (mut engine, listening) = server::start(kernel, home, options, addresses)?;
         for address in &listening {
             if !address.ip().to_canonical().is_loopback() {
@@ -138,6 +142,39 @@ impl Serve {
         }
         announce(&listening)?;
         engine.run()
+    }
+
+    /// Writes the home's own file with this process's number, where that can be, and the one that was asked for.
+    fn keep_pid_files(&self, home: &Path) -> io::Result<[Option<PidFile>; 2]> {
+        let own = pid_file::of_home(home);
+        let kept = match PidFile::take(&own) {
+            Ok(Some(file)) => Some(file),
+            Ok(None) => {
+                warn(&format!(
+                    "another server of this home runs: {} is left to it",
+                    own.display()
+                ));
+                None
+            }
+            Err(error) => {
+                warn(&format!(
+                    "no '--reload' will find this server: {}: {error}",
+                    own.display()
+                ));
+                None
+            }
+        };
+        let asked = match self.pid_file.as_deref().filter(|asked| *asked != own) {
+            None => None,
+            Some(asked) => {
+                let say = |what: &dyn Display| format!("{}: {what}", asked.display());
+                let file = PidFile::take(asked)
+                    .map_err(|error| io::Error::new(error.kind(), say(&error)))?;
+                let held = || io::Error::other(say(&"another process holds it"));
+                Some(file.ok_or_else(held)?)
+            }
+        };
+        Ok([kept, asked])
     }
 
     /// Raises the limit of open files and fits the sessions to it.

@@ -33,6 +33,7 @@ use nix::sys::socket::{
     sockopt,
 };
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat, stat};
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
@@ -377,6 +378,11 @@ impl Kernel for Linux {
         match read {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => match is_in_memory(&file.0)
+            {
+                true => Ok(true),
+                false => Err(error),
+            },
             Err(error) => Err(error),
         }
     }
@@ -471,6 +477,11 @@ fn retry<T, E: Into<io::Error>>(mut call: impl FnMut() -> Result<T, E>) -> io::R
 }
 
 /// An offset as the kernel counts it; one that it cannot have is beyond every file's end.
+/// Whether a file lies in a file system without a disk behind it, which has no use for RWF_NOWAIT.
+fn is_in_memory(file: &std::fs::File) -> bool {
+    fstatfs(file).is_ok_and(|system| system.filesystem_type() == TMPFS_MAGIC)
+}
+
 fn as_offset(offset: u64) -> io::Result<libc::off_t> {
     libc::off_t::try_from(offset).map_err(|_| Errno::EOVERFLOW.into())
 }

@@ -1,6 +1,6 @@
 //! The one seam: everything that the server, its workers included, asks of Linux.
 //!
-//! Below it stand [`linux`] (mio, nix, memmap2) and, behind the feature `sim`, [`sim`]: a kernel from a seed. Nothing
+//! Below it stand [`linux`] (mio, nix, memmap2) and, behind the feature `sim`, `sim`: a kernel from a seed. Nothing
 //! above it knows which. A handle is owned and closed by its drop; calls take `&self`, since workers share the kernel
 //! with the loop. No call but [`Kernel::poll`] blocks on a socket.
 //!
@@ -178,8 +178,8 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     fn write_at(&self, file: &Self::File, bytes: &[u8], offset: u64) -> io::Result<usize>;
     /// Maps the first `length` bytes, at least one.
     fn map(&self, file: &Self::File, length: usize) -> io::Result<Self::Map>;
-    /// Whether the page at `offset` can be had without waiting for a disk (preadv2(2), RWF_NOWAIT). A file system that cannot
-    /// tell fails with `Unsupported`.
+    /// Whether the page at `offset` can be had without waiting for a disk (preadv2(2), RWF_NOWAIT). A file system that lives in
+    /// memory always says so; one that cannot tell fails with `Unsupported`.
     fn is_cached(&self, file: &Self::File, offset: u64) -> io::Result<bool>;
     /// Asks for the pages of a stretch ahead of their use; may wait for the disk.
     fn read_ahead(&self, file: &Self::File, offset: u64, count: usize) -> io::Result<()>;

@@ -4,6 +4,7 @@
 //! Must not know: sockets, buffers, the dialects' words.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -13,10 +14,11 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::log::Escaped;
-use super::transfer::Held;
+use super::transfer::{Cold, Held};
 use super::workers::{Checksum, Done, Job, Proof, Workers};
 use super::{Options, Ticket};
 use crate::home::credentials::{Account, Secret};
+use crate::home::directories::Grant;
 use crate::home::password::{Proved, Tag};
 use crate::home::{Access, Home, Reloaded};
 use crate::kernel::Kernel;
@@ -30,6 +32,8 @@ pub(super) enum Reply<K: Kernel> {
     Answer(Answer, Held<K>),
     /// What came of the commit of an incoming file.
     Committed(Result<(), Refusal>),
+    /// The stretch that was cold is in memory.
+    Warm(io::Result<()>),
 }
 
 /// The house: everything that a session may ask for.
@@ -130,13 +134,7 @@ impl<K: Kernel> House<K> {
                 Some(self.plain(ticket, judged, Answer::Free))
             }
             Request::Room { grant, length } => {
-                let path = match grant {
-                    Some(grant) => grant.path.clone(),
-                    None => self.home.path().to_owned(),
-                };
-                let room = self
-                    .within_size(length)
-                    .and_then(|()| vault::room(&*self.kernel, &path, length));
+                let room = self.room(grant.as_deref(), length);
                 Some(self.plain(ticket, room, Answer::Free))
             }
             Request::Create { place, length } => match self.within_size(length) {
@@ -170,6 +168,11 @@ impl<K: Kernel> House<K> {
         self.workers.submit(Job::Commit { ticket, incoming });
     }
 
+    /// Lets a worker wait for the disk; the reply is [`Reply::Warm`].
+    pub(super) fn warm_up(&mut self, ticket: Ticket, cold: Cold<K>) {
+        self.workers.submit(Job::WarmUp { ticket, cold });
+    }
+
     /// Lets go of an unfinished upload.
     pub(super) fn abandon(&mut self, incoming: Box<Incoming<K>>) {
         self.workers.submit(Job::Abandon(incoming));
@@ -188,9 +191,9 @@ impl<K: Kernel> House<K> {
         self.listings.forget(ticket);
         self.workers.cancel(|job| match job {
             Job::Verify(proof) => unwanted.contains(&proof.tag),
-            Job::Create { ticket: owner, .. } | Job::MakeDirectory { ticket: owner, .. } => {
-                *owner == ticket
-            }
+            Job::Create { ticket: owner, .. }
+            | Job::MakeDirectory { ticket: owner, .. }
+            | Job::WarmUp { ticket: owner, .. } => *owner == ticket,
             Job::Checksum(checksum) => checksum.ticket == ticket,
             // A listing is of use to the next who asks, and an upload that came whole is published.
             Job::List { .. } | Job::Commit { .. } => false,
@@ -411,6 +414,7 @@ impl<K: Kernel> House<K> {
                 let result = result.map_err(|refused| self.log_fault(ticket, refused));
                 (ticket, Reply::Committed(result))
             }
+            Done::WarmedUp { ticket, result } => (ticket, Reply::Warm(result)),
             Done::Made { ticket, result } => {
                 self.listings.clear();
                 (ticket, self.plain(ticket, result, Answer::Made))
@@ -485,6 +489,26 @@ impl<K: Kernel> House<K> {
         }
     }
 
+    /// Whether an upload of this length could be taken, as far as its grant tells, or else the home's file system.
+    fn room(&self, grant: Option<&Grant>, length: u64) -> Result<(), Refused> {
+        self.within_size(length)?;
+        let paths = grant.map(|grant| &*grant.path).into_iter();
+        for path in paths.chain([self.home.path()]) {
+            match vault::room(&*self.kernel, path, length) {
+                Ok(()) => return Ok(()),
+                Err(refused) if refused.refusal == Refusal::NoRoom => return Err(refused),
+                // A directory that cannot be opened tells nothing of room.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go of open files that nobody downloads: for who has run out of descriptors.
+    pub(super) fn release_unused(&mut self) {
+        self.vault.release_unused();
+    }
+
     /// Refuses what is over the operator's limit.
     fn within_size(&self, length: u64) -> Result<(), Refused> {
         match self.options.max_upload {
@@ -506,7 +530,7 @@ impl<K: Kernel> House<K> {
     }
 
     /// Logs why sending failed, where it is not the client that left.
-    pub(super) fn log_broken(&self, ticket: Ticket, error: &std::io::Error) {
+    pub(super) fn log_broken(&self, ticket: Ticket, error: &io::Error) {
         error!(
             "session={} event=fault what={}",
             ticket.serial,

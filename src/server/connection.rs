@@ -62,6 +62,8 @@ enum Work<K: Kernel> {
     /// The house is to answer.
     Answer,
     Sending(Outgoing<K>),
+    /// A worker waits for the disk.
+    Warming(Outgoing<K>),
     Receiving(Receiving<K>),
     /// What is owed is flushed, then the sending half is shut.
     Goodbye {
@@ -162,7 +164,7 @@ impl<K: Kernel> Connection<K> {
     }
 
     pub(super) fn awaits_answer(&self) -> bool {
-        matches!(self.work, Work::Answer)
+        matches!(self.work, Work::Answer | Work::Warming(_))
     }
 
     pub(super) fn is_turned_away(&self) -> bool {
@@ -173,7 +175,7 @@ impl<K: Kernel> Connection<K> {
     pub(super) fn is_blocked(&self) -> bool {
         match self.work {
             _ if !self.outbox.is_empty() => !self.writable,
-            Work::Answer => true,
+            Work::Answer | Work::Warming(_) => true,
             Work::Sending(_) => !self.writable,
             Work::Lines | Work::Receiving(_) | Work::Linger { .. } => !self.readable,
             Work::Goodbye { .. } => false,
@@ -193,7 +195,7 @@ impl<K: Kernel> Connection<K> {
         let silent = now.saturating_duration_since(self.moved_at) >= options.idle_timeout;
         match &self.work {
             // The house's own work is what is waited for.
-            Work::Answer => None,
+            Work::Answer | Work::Warming(_) => None,
             Work::Lines => {
                 let login_time = now.saturating_duration_since(self.opened_at);
                 let late = !self.session.is_logged_in() && login_time >= options.login_timeout;
@@ -235,8 +237,17 @@ impl<K: Kernel> Connection<K> {
         assert!(self.awaits_answer(), "a reply without a question");
         self.moved_at = house.now();
         let mut turn = TurnState::begin(self, key, house, scratch);
-        let input = turn.unpack(reply);
-        turn.step(input);
+        match reply {
+            Reply::Warm(Ok(())) => turn.connection.go_on_sending(),
+            Reply::Warm(Err(error)) => {
+                let ending = turn.ending_of(&error);
+                return turn.finish(Turn::Finished(ending));
+            }
+            reply => {
+                let input = turn.unpack(reply);
+                turn.step(input);
+            }
+        }
         turn.run()
     }
 
@@ -248,6 +259,21 @@ impl<K: Kernel> Connection<K> {
         scratch: &mut Scratch<K>,
     ) -> Turn {
         TurnState::begin(self, key, house, scratch).run()
+    }
+
+    fn wait_for_disk(&mut self) {
+        self.work = match std::mem::replace(&mut self.work, Work::Lines) {
+            Work::Sending(outgoing) => Work::Warming(outgoing),
+            _ => unreachable!("only who sends a file waits for it"),
+        };
+    }
+
+    /// The stretch that was cold is in memory.
+    fn go_on_sending(&mut self) {
+        self.work = match std::mem::replace(&mut self.work, Work::Lines) {
+            Work::Warming(outgoing) => Work::Sending(outgoing),
+            _ => unreachable!("only who warms a file up waits for that"),
+        };
     }
 
     fn take_held(&mut self) -> Held<K> {
@@ -395,7 +421,7 @@ impl<'a, K: Kernel> TurnState<'a, K> {
                 }
             }
             let moved = match self.connection.work {
-                Work::Answer => return Turn::Waiting,
+                Work::Answer | Work::Warming(_) => return Turn::Waiting,
                 Work::Lines => self.receive_lines(),
                 Work::Sending(_) => self.send(),
                 Work::Receiving(_) => self.receive(),
@@ -500,6 +526,7 @@ impl<'a, K: Kernel> TurnState<'a, K> {
                 Input::Answer(answer)
             }
             Reply::Committed(result) => Input::Moved(result),
+            Reply::Warm(_) => unreachable!("the session does not know of disks"),
         }
     }
 
@@ -536,6 +563,7 @@ impl<'a, K: Kernel> TurnState<'a, K> {
                 source,
                 offset: from,
                 end,
+                warm_until: from,
             });
         }
         length == 0
@@ -577,6 +605,11 @@ impl<'a, K: Kernel> TurnState<'a, K> {
             unreachable!("called for a sending connection");
         };
         if !self.connection.writable {
+            return Err(Stop::Blocked);
+        }
+        if let Some(cold) = outgoing.cold(self.house.kernel()) {
+            self.connection.wait_for_disk();
+            self.house.warm_up(self.ticket, cold);
             return Err(Stop::Blocked);
         }
         match outgoing.advance(self.house.kernel(), &self.connection.socket, self.budget) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Ticket;
 use super::answers::House;
 use crate::kernel::{Kernel, Piece};
+use crate::limits::TURN_BUDGET_BYTES;
 use crate::protocol::Refusal;
 use crate::vault::{Incoming, Listing, SharedFile};
 
@@ -30,11 +31,37 @@ pub(super) struct Outgoing<K: Kernel> {
     pub(super) source: Source<K>,
     pub(super) offset: u64,
     pub(super) end: u64,
+    /// Up to where the bytes are known to be in memory.
+    pub(super) warm_until: u64,
+}
+
+/// A stretch of a file that a worker is to bring into memory before it is sent.
+pub(super) struct Cold<K: Kernel> {
+    pub(super) file: Arc<SharedFile<K>>,
+    pub(super) offset: u64,
+    pub(super) count: usize,
 }
 
 impl<K: Kernel> Outgoing<K> {
     pub(super) fn left(&self) -> u64 {
         self.end - self.offset
+    }
+
+    /// The next stretch, if somebody would have to wait for a disk who sends it.
+    pub(super) fn cold(&mut self, kernel: &K) -> Option<Cold<K>> {
+        let Source::File(file) = &self.source else {
+            return None;
+        };
+        if self.offset < self.warm_until {
+            return None;
+        }
+        let count = self.left().min(TURN_BUDGET_BYTES as u64);
+        self.warm_until = self.offset + count;
+        (!file.is_warm(kernel, self.offset, count)).then(|| Cold {
+            file: file.clone(),
+            offset: self.offset,
+            count: count as usize,
+        })
     }
 
     /// Moves up to `budget` bytes by one call and says how many. `UnexpectedEof`: the file has shrunk, and what was
@@ -45,7 +72,11 @@ impl<K: Kernel> Outgoing<K> {
         socket: &K::Socket,
         budget: usize,
     ) -> io::Result<usize> {
-        let count = self.left().min(budget as u64) as usize;
+        let most = match self.source {
+            Source::File(_) => self.warm_until - self.offset,
+            Source::Text(_) => self.left(),
+        };
+        let count = most.min(budget as u64) as usize;
         let moved = match &self.source {
             Source::File(file) => kernel.send_file(socket, file.file(), self.offset, count)?,
             Source::Text(listing) => {

@@ -8,6 +8,7 @@
 //! Must not know: connections, sentences.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -16,6 +17,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::Ticket;
+use super::transfer::Cold;
 use crate::home::credentials::Account;
 use crate::home::password::{Cost, Tag, Verifier};
 use crate::home::{Home, Reloaded};
@@ -48,6 +50,11 @@ pub(super) enum Job<K: Kernel> {
         place: Place,
     },
     Checksum(Checksum<K>),
+    /// Wait for the disk in the loop's stead.
+    WarmUp {
+        ticket: Ticket,
+        cold: Cold<K>,
+    },
     /// Remove what an earlier crash left of uploads beneath one granted directory, a directory a slice.
     SweepLeftovers(Leftovers),
     Reload(Arc<Home>),
@@ -101,6 +108,10 @@ pub(super) enum Done<K: Kernel> {
     Checksummed {
         ticket: Ticket,
         result: Result<[u8; 32], Refused>,
+    },
+    WarmedUp {
+        ticket: Ticket,
+        result: io::Result<()>,
     },
     Reloaded(Reloaded),
     Abandoned,
@@ -193,7 +204,7 @@ impl<K: Kernel> Workers<K> {
     }
 
     /// Starts `disk` threads for the first lane and as many as there are processors, two at least, for the second.
-    pub(super) fn start(kernel: Arc<K>, disk: usize) -> std::io::Result<Workers<K>> {
+    pub(super) fn start(kernel: Arc<K>, disk: usize) -> io::Result<Workers<K>> {
         let mut workers = Workers::without_threads(kernel);
         let processors = std::thread::available_parallelism().map_or(2, |n| n.get().max(2));
         let lanes = (0..disk)
@@ -382,6 +393,10 @@ impl<K: Kernel> Job<K> {
                 result: vault::make_directory(&**kernel, &place),
             },
             Job::Checksum(checksum) => checksum.slice(&**kernel),
+            Job::WarmUp { ticket, cold } => Done::WarmedUp {
+                ticket,
+                result: cold.file.warm_up(&**kernel, cold.offset, cold.count),
+            },
             Job::SweepLeftovers(mut leftovers) => match leftovers.step(&**kernel) {
                 Ok(true) => return Step::Again(Job::SweepLeftovers(leftovers)),
                 Ok(false) => Done::Swept {

@@ -20,7 +20,7 @@ use crate::protocol::{Place, Refusal};
 pub struct SharedFile<K: Kernel> {
     file: K::File,
     status: Status,
-    /// Made by the first who asks; `None` where the file is too long for it, empty, or cannot be mapped.
+    /// Made by the first who asks while the file is in memory; `None` where it cannot be mapped.
     map: OnceLock<Option<K::Map>>,
 }
 
@@ -35,19 +35,51 @@ impl<K: Kernel> SharedFile<K> {
         self.status.size
     }
 
-    /// The standing map of the whole file, where it has at most [`limits::MAPPED_FILE_BYTES_MAX`] bytes. The file may
-    /// have been cut since: a slice of the map goes out only in a turn in which [`Vault::open_read`] gave the file out,
-    /// or `status` still showed the whole length.
+    /// The standing map of the whole file, where it has at most [`limits::MAPPED_FILE_BYTES_MAX`] bytes and they were in
+    /// memory when it was made, so that nobody waits for a disk who sends them. The file may have been cut since: a slice
+    /// of the map goes out only in a turn in which [`Vault::open_read`] gave the file out, or `status` still showed the
+    /// whole length.
     pub fn map(&self, kernel: &K) -> Option<&K::Map> {
-        let make = || match self.status.size {
-            length @ 1..=limits::MAPPED_FILE_BYTES_MAX => {
-                kernel.map(&self.file, length as usize).ok()
+        if let Some(map) = self.map.get() {
+            return map.as_ref();
+        }
+        match self.status.size {
+            length @ 1..=limits::MAPPED_FILE_BYTES_MAX if self.is_warm(kernel, 0, length) => {
+                let map = kernel.map(&self.file, length as usize).ok();
+                self.map.get_or_init(|| map).as_ref()
             }
             _ => None,
-        };
-        self.map.get_or_init(make).as_ref()
+        }
+    }
+
+    /// Whether `count` bytes from `offset` on, at least one, are in memory, judged by the first and the last of them. What
+    /// cannot be told counts as not.
+    pub fn is_warm(&self, kernel: &K, offset: u64, count: u64) -> bool {
+        let last = offset + count - 1;
+        [offset, last]
+            .iter()
+            .all(|at| kernel.is_cached(&self.file, *at).unwrap_or(false))
+    }
+
+    /// Brings `count` bytes from `offset` on into memory and waits for the disk: for a worker.
+    ///
+    /// # Errors
+    /// What a read of them gives. A file that ends before them is none.
+    pub fn warm_up(&self, kernel: &K, offset: u64, count: usize) -> io::Result<()> {
+        // Advice, which need not be followed: the reads below wait for what it began.
+        let _ = kernel.read_ahead(&self.file, offset, count);
+        let mut byte = [0];
+        let end = offset + count as u64;
+        let mut at = offset;
+        while at < end && kernel.read_at(&self.file, &mut byte, at)? > 0 {
+            at += PAGE_BYTES;
+        }
+        Ok(())
     }
 }
+
+/// Bytes of a page: what a read of one byte brings in at least.
+const PAGE_BYTES: u64 = 4096;
 
 /// The table of shared files; it belongs to the loop.
 pub struct Vault<K: Kernel> {
@@ -403,7 +435,7 @@ mod tests {
         fs::write(world.at("secret"), "").unwrap();
         fs::write(world.at("closed/inner/file"), "").unwrap();
         let closed =
-            |below| fs::set_permissions(world.at(below), PermissionsExt::from_mode(0)).unwrap();
+            |below| fs::set_permissions(world.at(below), PermissionsExt::from_mode(0o0)).unwrap();
         closed("secret");
         closed("closed");
         open_to_all(&world);
