@@ -403,7 +403,7 @@ mod tests {
         fs::write(world.at("secret"), "").unwrap();
         fs::write(world.at("closed/inner/file"), "").unwrap();
         let closed =
-            |below| fs::set_permissions(world.at(below), PermissionsExt::from_mode(0)).unwrap();
+            |below| fs::set_permissions(world.at(below), PermissionsExt::from_mode(0o000)).unwrap();
         closed("secret");
         closed("closed");
         open_to_all(&world);
