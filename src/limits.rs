@@ -8,6 +8,9 @@ use std::time::Duration;
 /// Bytes of the longest line that a client may send, its end included.
 pub const LINE_BYTES_MAX: usize = 4096;
 
+/// Bytes of the longest line that a client takes from a server, names on one line aside.
+pub const SERVER_LINE_BYTES_MAX: usize = 64 * 1024;
+
 /// Bytes that one read for lines asks of a socket. With an incomplete line before them this bounds what a session
 /// holds of its client's input.
 pub const LINES_READ_BYTES: usize = 8 * 1024;

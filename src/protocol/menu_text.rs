@@ -96,13 +96,60 @@ pub const SERVER_FULL: &str = "The server is full. Please try again later.";
 /// The goodbye when the server stops.
 pub const STOPPING: &str = "The server is shutting down. Connection is terminated.";
 
+/// The prompts.
+pub(super) const PROMPTS: [&str; 9] = [
+    ENTER_USERNAME,
+    ENTER_PASSWORD,
+    ENTER_DIRECTORY,
+    CHOOSE_FILE,
+    ENTER_OFFSET,
+    ENTER_UPLOAD,
+    ENTER_LENGTH,
+    ENTER_NEW_DIRECTORY,
+    CHOOSE_CHECKSUM,
+];
+
+/// What stands instead of names where there are none.
+pub(super) const NOTHINGS: [&str; 2] = [NO_FILES, NO_DIRECTORIES];
+
+/// What is said when something is wrong and the connection stays.
+pub(super) const WRONGS: [&str; 15] = [
+    LOG_IN_FIRST,
+    ALREADY_LOGGED_IN,
+    UNKNOWN_COMMAND,
+    CHOOSE_DIRECTORY_FIRST,
+    BAD_NUMBER,
+    refusal(Refusal::NoSuchDirectory),
+    refusal(Refusal::DirectoryUnreadable),
+    refusal(Refusal::NoSuchFile),
+    refusal(Refusal::FileUnreadable),
+    refusal(Refusal::FileUnwritable),
+    refusal(Refusal::MayNotUpload),
+    refusal(Refusal::FileExists),
+    refusal(Refusal::DirectoryExists),
+    refusal(Refusal::BadName),
+    refusal(Refusal::NoRoom),
+];
+
+/// What is said last.
+pub(super) const GOODBYES: [&str; 8] = [
+    GOODBYE,
+    GOODBYE_LOGGED_OUT,
+    LINE_TOO_LONG,
+    TOO_MANY_FAILURES,
+    IDLE,
+    LOGIN_INVALID,
+    SERVER_FULL,
+    STOPPING,
+];
+
 /// Appends one line.
 pub fn say(out: &mut Vec<u8>, sentence: impl Display) {
     writeln!(out, "{sentence}").expect("a Vec takes every byte");
 }
 
 /// The sentence for a refusal.
-pub fn refusal(refusal: Refusal) -> &'static str {
+pub const fn refusal(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::NoSuchDirectory => "No such directory",
         Refusal::DirectoryUnreadable => "The directory cannot be read",
@@ -171,6 +218,23 @@ pub(super) fn append_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     for byte in bytes {
         write!(out, "{byte:02x}").expect("a Vec takes every byte");
     }
+}
+
+/// The bytes that [`append_hex`] wrote.
+pub(super) fn parse_hex(text: &str) -> Option<[u8; 32]> {
+    let digit = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; 32];
+    if text.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
 }
 
 /// What a file's details begin with.

@@ -8,7 +8,9 @@
 
 pub mod line;
 pub mod menu;
+pub mod menu_client;
 pub mod menu_command;
+pub mod menu_sentence;
 pub mod menu_text;
 
 use std::sync::Arc;
