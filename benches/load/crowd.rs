@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use nix::sys::socket::{setsockopt, sockopt};
 use sha2::{Digest, Sha256};
 use slab::Slab;
 
@@ -55,6 +56,7 @@ pub(crate) struct Crowd {
     buffer: Vec<u8>,
     server: SocketAddr,
     verify: bool,
+    receive_buffer: Option<usize>,
 }
 
 struct Client {
@@ -80,7 +82,14 @@ impl Crowd {
             buffer: vec![0; READ_BYTES],
             server,
             verify,
+            receive_buffer: None,
         })
+    }
+
+    /// From now on a client is given so many bytes of the kernel's memory for what it has not read (SO_RCVBUF). Left alone,
+    /// thousands of them on the server's own machine use up what the kernel has for TCP, and it drops what has come.
+    pub(crate) fn set_receive_buffer(&mut self, bytes: usize) {
+        self.receive_buffer = Some(bytes);
     }
 
     /// Lets a client connect and say `first`; its key is free again after [`News::Closed`].
@@ -93,6 +102,9 @@ impl Crowd {
             .registry()
             .register(&mut socket, Token(key), both)?;
         socket.set_nodelay(true)?;
+        if let Some(bytes) = self.receive_buffer {
+            setsockopt(&socket, sockopt::RcvBuf, &bytes)?;
+        }
         entry.insert(Client {
             socket,
             is_queued: false,

@@ -75,6 +75,9 @@ pub(crate) struct Download {
     /// downloads for each session; a quick one takes over some of a slow one's
     #[argh(option, default = "1")]
     times: usize,
+    /// bytes of each client's receive buffer; the kernel's choice if not given
+    #[argh(option)]
+    receive_buffer: Option<usize>,
     /// compare every copy with the file by SHA-256
     #[argh(switch)]
     verify: bool,
@@ -89,6 +92,9 @@ impl Download {
         let expected = home.add_file("file", self.size)?;
         let server = Server::start(&home)?;
         let mut crowd = Crowd::new(server.address(), self.verify)?;
+        if let Some(bytes) = self.receive_buffer {
+            crowd.set_receive_buffer(bytes);
+        }
         let keys = gather(&mut crowd, self.sessions, 0)?;
 
         let command = download("file");
