@@ -118,6 +118,11 @@ impl Sim {
         self.state().elapsed += time;
     }
 
+    /// How long it has gone on.
+    pub fn elapsed(&self) -> Duration {
+        self.state().elapsed
+    }
+
     /// The longest that a poll with nothing to tell lets pass, whatever its timeout; at first a second.
     pub fn set_patience(&self, time: Duration) {
         self.state().patience = time;

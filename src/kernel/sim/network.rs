@@ -495,7 +495,10 @@ impl Stream {
 
     /// Reads what has arrived, as much as fits.
     fn take(&mut self, buffer: &mut [u8]) -> usize {
-        self.arrived.read(buffer).expect("reading memory")
+        let count = buffer.len().min(self.arrived.len());
+        let all = self.arrived.read_exact(&mut buffer[..count]);
+        all.expect("memory can be read");
+        count
     }
 
     /// Sends all but the first byte of what has arrived back into the air.

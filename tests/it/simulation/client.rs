@@ -1,0 +1,449 @@
+//! A model client: says its script at its own pace, cut anywhere, and knows every byte that may come back.
+//!
+//! It is the peer of one simulated connection. What it hears and cannot account for is a panic.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use tidegate::kernel::sim::{Peer, Sim};
+use tidegate::limits::LINGER_TIMEOUT;
+use tidegate::protocol::menu_text as text;
+
+use super::script::{Item, Memory, Part, Reply, Then};
+use super::world::World;
+
+/// One client.
+pub(super) struct Client {
+    pub(super) id: usize,
+    state: State,
+    memory: Memory,
+    pace: Pace,
+    leaving: Leaving,
+    script: VecDeque<Item>,
+    /// What was said and is not answered yet.
+    said: VecDeque<Said>,
+    /// Bytes that were said and not sent yet.
+    outbox: VecDeque<u8>,
+    /// Whether the sending half is shut.
+    shut: bool,
+    /// Bytes that came and are not accounted for yet.
+    inbox: Vec<u8>,
+    /// What of the reply at hand has been heard.
+    heard: Vec<Heard>,
+    body: Option<Body>,
+    /// The server has said goodbye.
+    dismissed: bool,
+    /// Bytes that were moved so far.
+    pub(super) moved: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It connects at this step.
+    Before(usize),
+    Connected(Peer),
+    Gone,
+}
+
+/// How fast it is.
+#[derive(Clone, Debug)]
+struct Pace {
+    /// Chance that it does anything in a step.
+    acts: f64,
+    /// Bytes sent and received at once at most.
+    sends: usize,
+    receives: usize,
+    /// Items that it says without having an answer.
+    ahead: usize,
+}
+
+/// How it leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    /// By the end of its script; one that does not make the server close shuts its sending half.
+    Orderly,
+    /// By a reset at this step.
+    Reset(usize),
+    /// By closing at this step, whatever is on its way.
+    Close(usize),
+    /// Not: from this step on it does nothing, until it is hurried.
+    Stall(usize),
+}
+
+struct Said {
+    item: Item,
+    step: usize,
+    at: Duration,
+}
+
+enum Heard {
+    Line(String),
+    Body(Arc<Vec<u8>>, usize),
+}
+
+/// The bytes of a file that are being heard.
+struct Body {
+    /// What they may be: a file's content from a byte on.
+    expected: Vec<(Arc<Vec<u8>>, usize)>,
+    length: usize,
+    heard: usize,
+    may_be_cut: bool,
+}
+
+impl Client {
+    pub(super) fn new(rng: &mut Rng, id: usize, script: Vec<Item>) -> Client {
+        let leaving = match rng.u8(..10) {
+            0 => Leaving::Reset(rng.usize(..1500)),
+            1 => Leaving::Close(rng.usize(..1500)),
+            2 => Leaving::Stall(rng.usize(..1000)),
+            _ => Leaving::Orderly,
+        };
+        let sizes = [1, 7, 100, 4000, 1 << 20];
+        let pace = Pace {
+            acts: [0.1, 0.5, 1.0][rng.usize(..3)],
+            sends: sizes[rng.usize(..sizes.len())],
+            receives: sizes[rng.usize(1..sizes.len())],
+            ahead: [1, 2, 100][rng.usize(..3)],
+        };
+        Client {
+            id,
+            state: State::Before(rng.usize(..200)),
+            memory: Memory::default(),
+            pace,
+            leaving,
+            script: script.into(),
+            said: VecDeque::new(),
+            outbox: VecDeque::new(),
+            shut: false,
+            inbox: Vec::new(),
+            heard: Vec::new(),
+            body: None,
+            dismissed: false,
+            moved: 0,
+        }
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.state == State::Gone
+    }
+
+    /// Whether it does nothing now and has not left.
+    pub(super) fn is_stalled(&self, step: usize) -> bool {
+        matches!(self.leaving, Leaving::Stall(since) if since <= step) && !self.is_gone()
+    }
+
+    /// From now on it is as fast as can be.
+    pub(super) fn hurry(&mut self) {
+        self.pace = Pace {
+            acts: 1.0,
+            sends: 1 << 20,
+            receives: 1 << 20,
+            ahead: self.pace.ahead,
+        };
+        if let State::Before(step) = &mut self.state {
+            *step = 0;
+        }
+    }
+
+    /// One that stalls goes on.
+    pub(super) fn wake(&mut self) {
+        self.leaving = Leaving::Orderly;
+    }
+
+    /// What it waits for, for a failure.
+    pub(super) fn waits_for(&self) -> String {
+        let item = self.said.front().map(|said| &said.item);
+        let (unsent, state) = (self.outbox.len(), self.state);
+        format!(
+            "{state:?}, {unsent} bytes to send, {item:?} answered by {:?}",
+            self.lines()
+        )
+    }
+
+    /// One step.
+    pub(super) fn act(&mut self, rng: &mut Rng, sim: &Sim, world: &mut World, to: SocketAddr) {
+        if self.is_stalled(world.step) || rng.f64() >= self.pace.acts {
+            return;
+        }
+        let peer = match self.state {
+            State::Before(step) if step <= world.step => return self.connect(sim, world, to),
+            State::Connected(peer) => peer,
+            State::Before(_) | State::Gone => return,
+        };
+        match self.leaving {
+            Leaving::Reset(step) if step <= world.step => {
+                sim.peer_reset(peer);
+                self.state = State::Gone;
+            }
+            Leaving::Close(step) if step <= world.step => {
+                sim.peer_close(peer);
+                self.state = State::Gone;
+            }
+            _ => {
+                self.say(world, sim);
+                self.send(rng, sim, peer);
+                self.receive(rng, sim, world, peer);
+            }
+        }
+    }
+
+    fn connect(&mut self, sim: &Sim, world: &World, to: SocketAddr) {
+        let from = Ipv4Addr::new(127, 0, 0, 1 + (self.id % 3) as u8);
+        match sim.connect(to, IpAddr::V4(from)) {
+            Ok(peer) => self.state = State::Connected(peer),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => {
+                assert!(world.stopping, "nobody listens: {error}");
+                self.state = State::Gone;
+            }
+        }
+    }
+
+    /// Says what comes next, if it may before an answer.
+    fn say(&mut self, world: &World, sim: &Sim) {
+        while self.outbox.is_empty() && !self.dismissed && self.said.len() < self.pace.ahead {
+            if self.said.iter().any(|said| said.item.is_awaited()) {
+                return;
+            }
+            let Some(item) = self.script.pop_front() else {
+                return;
+            };
+            self.outbox.extend(item.said(world));
+            self.said.push_back(Said {
+                item,
+                step: world.step,
+                at: sim.elapsed(),
+            });
+        }
+    }
+
+    fn send(&mut self, rng: &mut Rng, sim: &Sim, peer: Peer) {
+        let (bytes, _) = self.outbox.as_slices();
+        let count = rng.usize(1..=self.pace.sends).min(bytes.len());
+        match sim.peer_send(peer, &bytes[..count]) {
+            Ok(sent) => {
+                self.outbox.drain(..sent);
+                self.moved += sent;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            // The server has closed: why, what it has sent will tell.
+            Err(_) => self.outbox.clear(),
+        }
+        let all_said = self.script.is_empty() && self.outbox.is_empty();
+        let goes_on = |said: &Said| said.item.is_awaited() || said.item.is_last();
+        if all_said && !self.shut && !self.said.iter().any(goes_on) && !self.dismissed {
+            sim.peer_shut(peer);
+            self.shut = true;
+        }
+    }
+
+    fn receive(&mut self, rng: &mut Rng, sim: &Sim, world: &mut World, peer: Peer) {
+        match sim.peer_receive(peer, rng.usize(1..=self.pace.receives)) {
+            Ok(bytes) if bytes.is_empty() => {
+                self.check_end(sim, world);
+                sim.peer_close(peer);
+                self.state = State::Gone;
+            }
+            Ok(bytes) => {
+                self.moved += bytes.len();
+                self.inbox.extend(bytes);
+                self.hear(sim, world);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => {
+                let expected = world.faulty || world.crowded || world.stopping;
+                assert!(
+                    expected || self.has_lingered(sim),
+                    "client {}: {error}",
+                    self.id
+                );
+                sim.peer_close(peer);
+                self.state = State::Gone;
+            }
+        }
+    }
+
+    /// Accounts for what has come.
+    fn hear(&mut self, sim: &Sim, world: &mut World) {
+        loop {
+            if let Some(body) = &mut self.body {
+                let count = body.hear(&self.inbox, self.id);
+                self.inbox.drain(..count);
+                if body.heard < body.length {
+                    return;
+                }
+                let (content, from) = body.expected.swap_remove(0);
+                self.heard.push(Heard::Body(content, from));
+                self.body = None;
+            } else {
+                let Some(end) = self.inbox.iter().position(|&byte| byte == b'\n') else {
+                    return;
+                };
+                let rest = self.inbox.split_off(end + 1);
+                let mut line = std::mem::replace(&mut self.inbox, rest);
+                line.pop();
+                let line = String::from_utf8(line).expect("sentences are UTF-8");
+                assert!(
+                    !self.dismissed,
+                    "client {} after the goodbye: {line}",
+                    self.id
+                );
+                if world.stopping && line == text::STOPPING || world.impatient && line == text::IDLE
+                {
+                    self.dismissed = true;
+                    continue;
+                }
+                self.heard.push(Heard::Line(line));
+            }
+            self.recognize(sim, world);
+        }
+    }
+
+    /// Finds the reply to which all that was heard belongs.
+    fn recognize(&mut self, sim: &Sim, world: &mut World) {
+        let Some(Said { item, step, .. }) = self.said.front() else {
+            panic!(
+                "client {} has said nothing and hears {:?}",
+                self.id,
+                self.lines()
+            );
+        };
+        let replies = item.replies(world, &self.memory, *step);
+        let follow = |reply: Reply| {
+            let next = self.follow(&reply, sim, world, *step)?;
+            Some((reply, next))
+        };
+        let mut possible: Vec<(Reply, usize)> = replies.into_iter().filter_map(follow).collect();
+        if possible.is_empty() {
+            let expected = item.replies(world, &self.memory, *step);
+            let (id, lines) = (self.id, self.lines());
+            panic!("client {id} hears {lines:?} in answer to {item:?} and expected {expected:#?}");
+        }
+        let whole = possible
+            .iter()
+            .position(|(reply, next)| *next == reply.parts.len());
+        if let Some(whole) = whole {
+            let (reply, _) = possible.swap_remove(whole);
+            self.dismissed = matches!(reply.then, Then::Closed);
+            self.said.pop_front();
+            self.heard.clear();
+            if let Some(next) = self.memory.take(reply.then, world) {
+                self.script.push_front(next);
+            }
+            return;
+        }
+        let may_be_cut = possible.iter().any(|(reply, _)| reply.may_be_cut);
+        let bodies = possible.into_iter().filter_map(|(mut reply, next)| {
+            match reply.parts.swap_remove(next) {
+                Part::Body(content, from) => Some((content, from)),
+                _ => None,
+            }
+        });
+        let expected: Vec<_> = bodies.collect();
+        self.body = expected
+            .first()
+            .map(|(content, from)| content.len() - from)
+            .map(|length| Body {
+                expected,
+                length,
+                heard: 0,
+                may_be_cut,
+            });
+    }
+
+    /// The part of a reply that is to come next, if all that was heard belongs to it.
+    fn follow(&self, reply: &Reply, sim: &Sim, world: &World, sent: usize) -> Option<usize> {
+        let mut heard = self.heard.iter();
+        for (number, part) in reply.parts.iter().enumerate() {
+            let Some(next) = heard.next() else {
+                return Some(number);
+            };
+            let fits = match (part, next) {
+                (Part::Line(expected), Heard::Line(line)) => expected == line,
+                (Part::Begins(expected), Heard::Line(line)) => line.starts_with(expected),
+                (Part::Names(path), Heard::Line(line)) => world.lists_names(path, sent, line),
+                (Part::Details(path), Heard::Line(line)) => {
+                    for _ in 0..world.counts_entries(path, sent, line)? {
+                        let Some(Heard::Line(line)) = heard.next() else {
+                            return Some(number);
+                        };
+                        if !world.details(sim, path, sent, line) {
+                            return None;
+                        }
+                    }
+                    true
+                }
+                (Part::Body(content, from), Heard::Body(heard, heard_from)) => {
+                    Arc::ptr_eq(content, heard) && from == heard_from
+                }
+                _ => false,
+            };
+            if !fits {
+                return None;
+            }
+        }
+        heard.next().is_none().then_some(reply.parts.len())
+    }
+
+    /// The server has closed its sending half: whether it may have.
+    fn check_end(&self, sim: &Sim, world: &World) {
+        let all_answered = self.said.is_empty() && self.script.is_empty() && self.shut;
+        let is_cut = match &self.body {
+            Some(body) => body.may_be_cut || world.impatient,
+            None => false,
+        };
+        let expected =
+            self.inbox.is_empty() && self.heard.is_empty() && (all_answered || self.dismissed);
+        let excused = world.faulty || world.impatient || self.has_lingered(sim);
+        assert!(
+            expected || is_cut || excused,
+            "client {} is left alone: {:?} behind {:?}",
+            self.id,
+            self.said.front().map(|said| &said.item),
+            self.lines(),
+        );
+    }
+
+    /// Whether the server may have tired of waiting for it after a goodbye.
+    fn has_lingered(&self, sim: &Sim) -> bool {
+        let closes = |said: &Said| said.item.is_last() || matches!(said.item, Item::Put { .. });
+        let mut closing = self.said.iter().filter(|said| closes(said));
+        let patience = LINGER_TIMEOUT - Duration::from_secs(1);
+        closing.any(|said| sim.elapsed() - said.at > patience)
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let line = |heard: &Heard| match heard {
+            Heard::Line(line) => line.clone(),
+            Heard::Body(content, from) => format!("({} bytes)", content.len() - from),
+        };
+        let rest = String::from_utf8_lossy(&self.inbox[..self.inbox.len().min(100)]);
+        self.heard
+            .iter()
+            .map(line)
+            .chain([rest.into_owned()])
+            .collect()
+    }
+}
+
+impl Body {
+    /// Compares what has come; how many of the bytes belong to it.
+    fn hear(&mut self, bytes: &[u8], id: usize) -> usize {
+        let count = bytes.len().min(self.length - self.heard);
+        self.expected.retain(|(content, from)| {
+            let from = from + self.heard;
+            content[from..from + count] == bytes[..count]
+        });
+        assert!(
+            !self.expected.is_empty(),
+            "client {id} hears other bytes than the file has, among those from {} on",
+            self.heard
+        );
+        self.heard += count;
+        count
+    }
+}
