@@ -131,7 +131,10 @@ impl World {
         world.add_links(sim);
         for number in 1..=4 {
             let grants = DIRECTORIES.iter();
-            let grants = grants.filter_map(|name| (rng.u8(..4) > 0).then(|| grant(rng, name)));
+            let grants = grants.filter_map(|name| match rng.u8(..4) {
+                0 => None,
+                _ => Some(grant(rng, name)),
+            });
             world.users.push(User {
                 name: format!("user{number}"),
                 password: format!("pass word {number}"),
