@@ -3,16 +3,16 @@
 //!
 //! Must not know: sockets, buffers, the dialects' words.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
 use log::{debug, error, info, warn};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::listings::Listings;
 use super::log::Escaped;
 use super::transfer::{Cold, Held};
 use super::workers::{Checksum, Done, Job, Proof, Workers};
@@ -22,7 +22,6 @@ use crate::home::directories::Grant;
 use crate::home::password::{Proved, Tag};
 use crate::home::{Access, Home, Reloaded};
 use crate::kernel::Kernel;
-use crate::limits::{LISTING_AGE, LISTING_BYTES_MAX, LISTINGS_BYTES_MAX};
 use crate::protocol::{Answer, Form, Place, Refusal, Request};
 use crate::vault::{self, Incoming, Leftovers, Listing, Refused, Vault};
 
@@ -575,143 +574,4 @@ fn shown(place: &Place) -> String {
         below => format!("{}/{below}", place.grant.name),
     };
     Escaped(&path).to_string()
-}
-
-/// Which listing: the directory and how it is written.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    root: PathBuf,
-    below: String,
-    /// Whether the grant lets its user see what is there.
-    read: bool,
-    form: Form,
-}
-
-impl Key {
-    fn new(place: &Place, form: Form) -> Key {
-        Key {
-            root: place.grant.path.clone(),
-            below: place.below.clone(),
-            read: place.grant.rights.read,
-            form,
-        }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.root.join(&self.below)
-    }
-}
-
-/// Listings that are wanted, being made, fresh, and alive: one for all who ask for the same unchanged directory, and a
-/// bound on the memory of them all.
-#[derive(Default)]
-struct Listings {
-    /// Who waits for each.
-    wanted: HashMap<Key, Vec<Ticket>>,
-    /// Those that no worker has been asked for yet.
-    queue: VecDeque<(Place, Form)>,
-    /// How many workers have been asked for.
-    running: usize,
-    fresh: HashMap<Key, Fresh>,
-    /// All that were made and may still be on their way to somebody.
-    alive: Vec<Weak<Listing>>,
-}
-
-struct Fresh {
-    listing: Arc<Listing>,
-    made: Instant,
-}
-
-impl Listings {
-    /// A listing that was made a moment ago of what has not changed since.
-    fn fresh<K: Kernel>(
-        &self,
-        kernel: &K,
-        place: &Place,
-        form: Form,
-        now: Instant,
-    ) -> Option<Arc<Listing>> {
-        if self.fresh.is_empty() {
-            return None;
-        }
-        let key = Key::new(place, form);
-        let fresh = self.fresh.get(&key)?;
-        let status = kernel.status_by_path(&key.path()).ok();
-        let unchanged = fresh.listing.status == status && now < fresh.made + LISTING_AGE;
-        unchanged.then(|| fresh.listing.clone())
-    }
-
-    /// Notes who waits; true where nobody did before, so that it is to be started.
-    fn wait(&mut self, ticket: Ticket, place: Place, form: Form) -> bool {
-        let waiting = self.wanted.entry(Key::new(&place, form)).or_default();
-        waiting.push(ticket);
-        let first = waiting.len() == 1;
-        if first {
-            self.queue.push_back((place, form));
-        }
-        first
-    }
-
-    /// The next one that there is memory for, counted as if it were the longest.
-    fn next_to_start(&mut self) -> Option<(Place, Form)> {
-        if self.queue.is_empty() {
-            return None;
-        }
-        self.alive.retain(|listing| listing.strong_count() > 0);
-        let alive: usize = self
-            .alive
-            .iter()
-            .filter_map(Weak::upgrade)
-            .map(|listing| listing.text.len())
-            .sum();
-        if alive + (self.running + 1) * LISTING_BYTES_MAX > LISTINGS_BYTES_MAX {
-            return None;
-        }
-        self.running += 1;
-        self.queue.pop_front()
-    }
-
-    /// One has been made: who waits for it.
-    fn made(&mut self, place: &Place, form: Form) -> Vec<Ticket> {
-        self.running -= 1;
-        self.wanted
-            .remove(&Key::new(place, form))
-            .unwrap_or_default()
-    }
-
-    /// Keeps one for who asks next, where it depends on nothing but the directory itself.
-    fn keep(&mut self, place: &Place, form: Form, listing: &Arc<Listing>, now: Instant) {
-        self.alive.push(Arc::downgrade(listing));
-        if listing.status.is_some() {
-            let fresh = Fresh {
-                listing: listing.clone(),
-                made: now,
-            };
-            self.fresh.insert(Key::new(place, form), fresh);
-        }
-    }
-
-    /// Takes a ticket away, and with it what nobody else waits for, unless a worker is at it.
-    fn forget(&mut self, ticket: Ticket) {
-        let Listings { wanted, queue, .. } = self;
-        for waiting in wanted.values_mut() {
-            waiting.retain(|other| *other != ticket);
-        }
-        queue.retain(|(place, form)| {
-            let key = Key::new(place, *form);
-            let unwanted = wanted[&key].is_empty();
-            if unwanted {
-                wanted.remove(&key);
-            }
-            !unwanted
-        });
-    }
-
-    fn sweep(&mut self, now: Instant) {
-        self.fresh.retain(|_, fresh| now < fresh.made + LISTING_AGE);
-    }
-
-    fn clear(&mut self) {
-        self.fresh.clear();
-    }
 }

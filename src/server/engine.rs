@@ -16,7 +16,7 @@ use log::{info, warn};
 use slab::Slab;
 
 use super::answers::House;
-use super::connection::{Connection, Overdue, Scratch, Turn};
+use super::connection::{Connection, Outcome, Overdue, Scratch};
 use super::log::Escaped;
 use super::workers::Workers;
 use super::{Options, Ticket};
@@ -198,16 +198,16 @@ impl<K: Kernel> Engine<K> {
     fn take_turn(&mut self, key: usize) {
         let connection = &mut self.connections[key];
         if !connection.queued && !connection.finished {
-            let turn = connection.turn(key, &mut self.house, &mut self.scratch);
-            self.ended_turn(key, turn);
+            let outcome = connection.turn(key, &mut self.house, &mut self.scratch);
+            self.after_turn(key, outcome);
         }
     }
 
-    fn ended_turn(&mut self, key: usize, turn: Turn) {
-        match turn {
-            Turn::Waiting => {}
-            Turn::Again => self.enqueue(key),
-            Turn::Finished(ending) => self.finish(key, ending),
+    fn after_turn(&mut self, key: usize, outcome: Outcome) {
+        match outcome {
+            Outcome::Waiting => {}
+            Outcome::Again => self.enqueue(key),
+            Outcome::Finished(ending) => self.finish(key, ending),
         }
     }
 
@@ -283,8 +283,8 @@ impl<K: Kernel> Engine<K> {
             }
         };
         info!("session={serial} event=connect from={peer}");
-        let turn = connection.tell(key, input, &mut self.house, &mut self.scratch);
-        self.ended_turn(key, turn);
+        let outcome = connection.tell(key, input, &mut self.house, &mut self.scratch);
+        self.after_turn(key, outcome);
     }
 
     /// What the house has found out since the last turn.
@@ -295,8 +295,8 @@ impl<K: Kernel> Engine<K> {
         for (ticket, reply) in self.house.replies() {
             if let Some(key) = holder(&self.connections, ticket) {
                 let connection = &mut self.connections[key];
-                let turn = connection.reply(key, reply, &mut self.house, &mut self.scratch);
-                self.ended_turn(key, turn);
+                let outcome = connection.reply(key, reply, &mut self.house, &mut self.scratch);
+                self.after_turn(key, outcome);
             }
         }
         if let Some(kept) = self.house.take_reloaded() {
@@ -343,9 +343,9 @@ impl<K: Kernel> Engine<K> {
                 Overdue::End(ending) => self.finish(key, ending),
                 Overdue::Idle => {
                     let connection = &mut self.connections[key];
-                    let turn =
+                    let outcome =
                         connection.tell(key, Input::Idle, &mut self.house, &mut self.scratch);
-                    self.ended_turn(key, turn);
+                    self.after_turn(key, outcome);
                 }
             }
         }

@@ -5,6 +5,7 @@
 mod answers;
 mod connection;
 mod engine;
+mod listings;
 pub mod log;
 mod outbox;
 mod transfer;
@@ -12,13 +13,14 @@ mod workers;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use engine::{Engine, Stopped};
 
 use crate::home::Home;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Open};
 use crate::limits::{DESCRIPTORS_RESERVED, DISK_THREADS, SESSIONS_MAX};
 use workers::Workers;
 
@@ -66,13 +68,14 @@ pub(crate) struct Ticket {
 /// Opens the listeners and starts the workers; [`Engine::run`] then serves. The addresses come back with their ports
 /// chosen.
 ///
-/// Fails where an address cannot be listened to, or no thread can be started.
+/// Fails where an address cannot be listened to, no thread can be started, or the kernel is too old.
 pub fn start<K: Kernel>(
     kernel: K,
     home: Home,
     options: Options,
     addresses: &[SocketAddr],
 ) -> io::Result<(Engine<K>, Vec<SocketAddr>)> {
+    can_open_beneath(&kernel, home.path())?;
     let kernel = Arc::new(kernel);
     let workers = Workers::start(kernel.clone(), DISK_THREADS)?;
     let mut engine = Engine::new(kernel, home, workers, options);
@@ -87,6 +90,18 @@ pub fn start<K: Kernel>(
         .collect::<io::Result<_>>()?;
     engine.sweep_leftovers();
     Ok((engine, listening))
+}
+
+/// Whether this kernel knows the one call by which files are opened: better said at the start than at each download.
+fn can_open_beneath<K: Kernel>(kernel: &K, home: &Path) -> io::Result<()> {
+    let root = kernel.open_root(home)?;
+    match kernel.open_beneath(&root, "", Open::Look) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("openat2 fails, which Linux has since 5.6: {error}"),
+        )),
+    }
 }
 
 /// How many sessions a limit of open files leaves room for, of those that were asked for.

@@ -1,0 +1,496 @@
+//! One turn of a connection: lines, then the outbox, then the transfer, else a read.
+//!
+//! It goes on until the socket blocks, the budget is spent, the house has to be waited for, or the end. Whole lines that
+//! are at hand are taken first and their sentences gathered; nothing is read while a command is at work or output
+//! waits, so that what a client sends ahead stays in the kernel's buffers.
+//!
+//! Must not know: other connections, what a line or a sentence means.
+
+use std::io;
+use std::time::Instant;
+
+use super::{Connection, Work};
+use crate::kernel::Kernel;
+use crate::limits::{
+    COMMAND_COST_BYTES, LINE_BYTES_MAX, LINES_READ_BYTES, LINGER_BYTES_MAX, OUTBOX_MARK_BYTES,
+    TRANSFER_BUFFER_BYTES, TURN_BUDGET_BYTES,
+};
+use crate::protocol::line::{self, Split};
+use crate::protocol::{Action, Ending, Input, Over};
+use crate::server::Ticket;
+use crate::server::answers::{House, Reply};
+use crate::server::outbox::Outbox;
+use crate::server::transfer::{Held, Outgoing, Receiving, Source};
+use crate::vault::Incoming;
+
+/// One turn: a connection with the loop's buffers in its hands.
+pub(super) struct Turn<'a, K: Kernel> {
+    pub(super) connection: &'a mut Connection<K>,
+    ticket: Ticket,
+    house: &'a mut House<K>,
+    scratch: &'a mut Scratch<K>,
+    /// The input at hand is `scratch.input[start..end]`.
+    start: usize,
+    end: usize,
+    /// Bytes that may still be moved.
+    budget: usize,
+}
+
+impl<'a, K: Kernel> Turn<'a, K> {
+    pub(super) fn begin(
+        connection: &'a mut Connection<K>,
+        key: usize,
+        house: &'a mut House<K>,
+        scratch: &'a mut Scratch<K>,
+    ) -> Self {
+        let ticket = connection.ticket(key);
+        let inbox = std::mem::take(&mut connection.inbox);
+        scratch.input[..inbox.len()].copy_from_slice(&inbox);
+        scratch.outbox.clear();
+        scratch
+            .outbox
+            .bytes()
+            .extend_from_slice(&std::mem::take(&mut connection.outbox));
+        Turn {
+            connection,
+            ticket,
+            house,
+            scratch,
+            start: 0,
+            end: inbox.len(),
+            budget: TURN_BUDGET_BYTES,
+        }
+    }
+
+    pub(super) fn run(mut self) -> Outcome {
+        let outcome = self.work();
+        self.finish(outcome)
+    }
+
+    /// Keeps what could not be taken or written for the next turn.
+    pub(super) fn finish(self, outcome: Outcome) -> Outcome {
+        if let Outcome::Finished(_) = outcome {
+            self.scratch.outbox.clear();
+            return outcome;
+        }
+        self.connection.inbox = self.scratch.input[self.start..self.end].into();
+        if self.scratch.outbox.is_empty() {
+            return outcome;
+        }
+        match self.scratch.outbox.take_rest(self.house.kernel()) {
+            Ok(rest) => {
+                self.connection.outbox = rest;
+                outcome
+            }
+            Err(error) => Outcome::Finished(self.ending_of(&error)),
+        }
+    }
+
+    /// The budget is spent: what is gathered still goes, where it can.
+    fn flush_then_again(&mut self) -> Outcome {
+        match self.flush() {
+            Ok(_) => Outcome::Again,
+            Err(error) => Outcome::Finished(self.ending_of(&error)),
+        }
+    }
+
+    fn work(&mut self) -> Outcome {
+        loop {
+            if matches!(self.connection.work, Work::Lines)
+                && self.scratch.outbox.len() < OUTBOX_MARK_BYTES
+            {
+                if self.budget < COMMAND_COST_BYTES {
+                    return self.flush_then_again();
+                }
+                if self.take_line() {
+                    continue;
+                }
+            }
+            if !self.scratch.outbox.is_empty() {
+                match self.flush() {
+                    Ok(true) => continue,
+                    Ok(false) => return Outcome::Waiting,
+                    Err(error) => return Outcome::Finished(self.ending_of(&error)),
+                }
+            }
+            let moved = match self.connection.work {
+                Work::Answer | Work::Warming(_) => return Outcome::Waiting,
+                Work::Lines => self.receive_lines(),
+                Work::Sending(_) => self.send(),
+                Work::Receiving(_) => self.receive(),
+                Work::Goodbye { ending, since } => self.shut(ending, since),
+                Work::Linger { .. } => self.linger(),
+            };
+            match moved {
+                Ok(()) if self.budget == 0 => return self.flush_then_again(),
+                Ok(()) => {}
+                Err(Stop::Blocked) => return Outcome::Waiting,
+                Err(Stop::Finished(ending)) => return Outcome::Finished(ending),
+            }
+        }
+    }
+
+    /// Takes one line that is at hand; false where there is none.
+    fn take_line(&mut self) -> bool {
+        if self.house.is_draining() {
+            self.step(Input::Stopping);
+            return true;
+        }
+        // The line is lent to the session while the rest of this turn is at work: it moves out of the scratch buffer
+        // for that long.
+        let input = std::mem::take(&mut self.scratch.input);
+        let at_hand = &input[self.start..self.end];
+        let step = match line::split(at_hand) {
+            Split::Line { line, used } => Some((Input::Line(line), used)),
+            Split::TooLong => Some((Input::LineTooLong, 0)),
+            Split::Missing if self.connection.ended => {
+                line::last(at_hand).map(|line| (Input::Line(line), at_hand.len()))
+            }
+            Split::Missing => None,
+        };
+        let found = step.is_some();
+        if let Some((line, used)) = step {
+            self.start += used;
+            self.spend(COMMAND_COST_BYTES);
+            self.step(line);
+        }
+        self.scratch.input = input;
+        found
+    }
+
+    /// One step of the session, and those that follow from what it wishes.
+    pub(super) fn step(&mut self, mut input: Input<'_>) {
+        loop {
+            let answered = matches!(input, Input::Answer(_));
+            let action = self
+                .connection
+                .session
+                .step(input, self.scratch.outbox.bytes());
+            input = match action {
+                Action::ReadLine => {
+                    // What was opened waits for the next line only where this step opened it.
+                    if !answered {
+                        self.connection.held = Held::Nothing;
+                    }
+                    self.connection.work = Work::Lines;
+                    return;
+                }
+                Action::Ask(request) => match self.house.ask(self.ticket, request) {
+                    Some(reply) => self.unpack(reply),
+                    None => {
+                        self.connection.work = Work::Answer;
+                        return;
+                    }
+                },
+                Action::Send {
+                    over: Over::Control,
+                    from,
+                    length,
+                } => {
+                    // What was opened in this very step was also seen whole in this turn.
+                    match self.begin_sending(from, length, answered) {
+                        true => Input::Moved(Ok(())),
+                        false => return,
+                    }
+                }
+                Action::Receive {
+                    over: Over::Control,
+                    length,
+                } => {
+                    let Held::Incoming(incoming) = self.connection.take_held() else {
+                        unreachable!("only what was created is received");
+                    };
+                    return self.begin_receiving(Some(incoming), length);
+                }
+                Action::Discard { length } => return self.begin_receiving(None, length),
+                Action::Close(ending) => {
+                    self.connection.leave(ending, self.house.now());
+                    return;
+                }
+            };
+        }
+    }
+
+    /// What a reply means to the session; what it opened is held.
+    pub(super) fn unpack(&mut self, reply: Reply<K>) -> Input<'static> {
+        match reply {
+            Reply::Answer(answer, held) => {
+                self.connection.held = held;
+                Input::Answer(answer)
+            }
+            Reply::Committed(result) => Input::Moved(result),
+            Reply::Warm(_) => unreachable!("the session does not know of disks"),
+        }
+    }
+
+    /// Sends what is held; true where all of it stands in the outbox already.
+    fn begin_sending(&mut self, from: u64, length: u64, seen_whole: bool) -> bool {
+        let end = from + length;
+        let source = match self.connection.take_held() {
+            Held::File(file) => {
+                let kernel = self.house.kernel();
+                if length > 0 && file.map(kernel).is_some() {
+                    let whole =
+                        seen_whole || kernel.status(file.file()).is_ok_and(|now| now.size >= end);
+                    if whole {
+                        self.scratch
+                            .outbox
+                            .push_mapped(file, from as usize, length as usize);
+                        return true;
+                    }
+                }
+                Source::File(file)
+            }
+            Held::Text(listing) => {
+                if length <= OUTBOX_MARK_BYTES as u64 {
+                    let text = &listing.text[from as usize..end as usize];
+                    self.scratch.outbox.bytes().extend_from_slice(text);
+                    return true;
+                }
+                Source::Text(listing)
+            }
+            Held::Nothing | Held::Incoming(_) => unreachable!("only what was opened is sent"),
+        };
+        if length > 0 {
+            self.connection.work = Work::Sending(Outgoing {
+                source,
+                offset: from,
+                end,
+                warm_until: from,
+            });
+        }
+        length == 0
+    }
+
+    fn begin_receiving(&mut self, incoming: Option<Box<Incoming<K>>>, length: u64) {
+        self.connection.work = Work::Receiving(Receiving {
+            incoming,
+            left: length,
+            failed: None,
+        });
+    }
+
+    /// Writes the outbox; false where it blocked before its end.
+    fn flush(&mut self) -> io::Result<bool> {
+        let more = matches!(self.connection.work, Work::Sending(_));
+        while !self.scratch.outbox.is_empty() {
+            if !self.connection.writable {
+                return Ok(false);
+            }
+            let written =
+                self.scratch
+                    .outbox
+                    .write(self.house.kernel(), &self.connection.socket, more);
+            match written {
+                Ok(n) => self.moved(n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.connection.writable = false
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Moves a part of the outgoing transfer.
+    fn send(&mut self) -> Result<(), Stop> {
+        let Work::Sending(outgoing) = &mut self.connection.work else {
+            unreachable!("called for a sending connection");
+        };
+        if !self.connection.writable {
+            return Err(Stop::Blocked);
+        }
+        if let Some(cold) = outgoing.cold(self.house.kernel()) {
+            self.connection.wait_for_disk();
+            self.house.warm_up(self.ticket, cold);
+            return Err(Stop::Blocked);
+        }
+        match outgoing.advance(self.house.kernel(), &self.connection.socket, self.budget) {
+            Ok(n) => {
+                let done = outgoing.left() == 0;
+                self.moved(n);
+                if done {
+                    self.connection.work = Work::Lines;
+                    self.step(Input::Moved(Ok(())));
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.connection.writable = false;
+                Err(Stop::Blocked)
+            }
+            Err(error) => Err(Stop::Finished(self.ending_of(&error))),
+        }
+    }
+
+    /// Moves a part of the incoming transfer: first what was read with the lines before it, then from the socket.
+    fn receive(&mut self) -> Result<(), Stop> {
+        let Work::Receiving(receiving) = &mut self.connection.work else {
+            unreachable!("called for a receiving connection");
+        };
+        if receiving.left == 0 {
+            self.end_receiving();
+            return Ok(());
+        }
+        let most = receiving.left.min(self.budget as u64) as usize;
+        let at_hand = most.min(self.end - self.start);
+        let n = if at_hand > 0 {
+            receiving.take(
+                &self.scratch.input[self.start..self.start + at_hand],
+                self.house,
+                self.ticket,
+            );
+            self.start += at_hand;
+            at_hand
+        } else {
+            let n = self
+                .connection
+                .receive(self.house.kernel(), &mut self.scratch.transfer[..most])?;
+            if n == 0 {
+                return Err(Stop::Finished(Ending::ClientLeft));
+            }
+            let Work::Receiving(receiving) = &mut self.connection.work else {
+                unreachable!("a read changes no work");
+            };
+            receiving.take(&self.scratch.transfer[..n], self.house, self.ticket);
+            n
+        };
+        self.moved(n);
+        Ok(())
+    }
+
+    /// All announced bytes have come.
+    fn end_receiving(&mut self) {
+        let Work::Receiving(receiving) = std::mem::replace(&mut self.connection.work, Work::Answer)
+        else {
+            unreachable!("called for a receiving connection");
+        };
+        match receiving.incoming {
+            Some(incoming) => self.house.commit(self.ticket, incoming),
+            None => {
+                self.connection.work = Work::Lines;
+                self.step(Input::Moved(receiving.failed.map_or(Ok(()), Err)));
+            }
+        }
+    }
+
+    /// Reads what may be lines, behind the incomplete one at hand.
+    fn receive_lines(&mut self) -> Result<(), Stop> {
+        if self.connection.ended {
+            return Err(Stop::Finished(Ending::ClientLeft));
+        }
+        self.scratch.input.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        let room = self.end..self.end + LINES_READ_BYTES;
+        let n = self
+            .connection
+            .receive(self.house.kernel(), &mut self.scratch.input[room])?;
+        self.end += n;
+        self.moved(n);
+        Ok(())
+    }
+
+    /// Everything owed is written: tells the client that nothing more comes.
+    fn shut(&mut self, ending: Ending, since: Instant) -> Result<(), Stop> {
+        let shut = self.house.kernel().shut_sending(&self.connection.socket);
+        if self.connection.ended || shut.is_err() {
+            return Err(Stop::Finished(ending));
+        }
+        self.connection.work = Work::Linger {
+            ending,
+            since,
+            left: LINGER_BYTES_MAX,
+        };
+        Ok(())
+    }
+
+    /// Reads and drops, so that what a client still sends makes no reset that overtakes our last word.
+    fn linger(&mut self) -> Result<(), Stop> {
+        let Work::Linger {
+            ending,
+            since,
+            left,
+        } = self.connection.work
+        else {
+            unreachable!("called for a lingering connection");
+        };
+        let most = self.budget.min(self.scratch.transfer.len());
+        (self.start, self.end) = (0, 0);
+        let read = self
+            .connection
+            .receive(self.house.kernel(), &mut self.scratch.transfer[..most]);
+        let left = match read {
+            Ok(n) if n > 0 && (n as u64) < left => left - n as u64,
+            // A server that stops does not wait for who has nothing more to say.
+            Err(Stop::Blocked) if !self.house.is_draining() => return Err(Stop::Blocked),
+            _ => return Err(Stop::Finished(ending)),
+        };
+        self.connection.work = Work::Linger {
+            ending,
+            since,
+            left,
+        };
+        self.spend(most);
+        Ok(())
+    }
+
+    /// Bytes have gone one way or the other.
+    fn moved(&mut self, n: usize) {
+        self.connection.moved_at = self.house.now();
+        self.spend(n);
+    }
+
+    fn spend(&mut self, cost: usize) {
+        self.budget = self.budget.saturating_sub(cost);
+    }
+
+    /// How a failed write ends the connection; a file's own fault goes to the log.
+    pub(super) fn ending_of(&self, error: &io::Error) -> Ending {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Ending::FileShrank,
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected => Ending::Reset,
+            _ if error.raw_os_error() == Some(nix::libc::EFAULT) => Ending::FileShrank,
+            _ => {
+                self.house.log_broken(self.ticket, error);
+                Ending::Broken
+            }
+        }
+    }
+}
+
+/// How a turn ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::server) enum Outcome {
+    /// An event, an answer or a deadline brings the next turn.
+    Waiting,
+    /// The budget is spent: to the back of the queue.
+    Again,
+    /// To be removed.
+    Finished(Ending),
+}
+
+/// The loop's buffers, one set for all connections.
+pub(in crate::server) struct Scratch<K: Kernel> {
+    input: Box<[u8]>,
+    transfer: Box<[u8]>,
+    outbox: Outbox<K>,
+}
+
+impl<K: Kernel> Scratch<K> {
+    pub(in crate::server) fn new() -> Scratch<K> {
+        Scratch {
+            input: vec![0; LINE_BYTES_MAX + LINES_READ_BYTES].into(),
+            transfer: vec![0; TRANSFER_BUFFER_BYTES].into(),
+            outbox: Outbox::new(),
+        }
+    }
+}
+
+/// Why a turn goes no further.
+pub(super) enum Stop {
+    Blocked,
+    Finished(Ending),
+}
