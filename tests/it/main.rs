@@ -5,4 +5,5 @@ mod dialogues;
 mod menu_seeds;
 mod model;
 mod random;
+mod server;
 mod world;
