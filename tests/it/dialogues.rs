@@ -5,10 +5,17 @@
 //! `testdata/dialogues/README` tells the notation.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use nix::sys::signal::Signal;
 
 use crate::model::{Connection, House};
 use crate::random::Random;
+use crate::server::Server;
 use crate::world::{Change, World, example};
 
 /// A dialogue, parsed.
@@ -76,16 +83,48 @@ fn the_session_plays_every_dialogue_in_cuts() {
 }
 
 #[test]
+fn the_server_plays_every_dialogue_whole() {
+    play_all(|dialogue| play_server(dialogue, |bytes| vec![bytes]));
+}
+
+#[test]
+fn the_server_plays_every_dialogue_byte_by_byte() {
+    play_all(|dialogue| play_server(dialogue, |bytes| bytes.chunks(1).collect()));
+}
+
+#[test]
+fn the_server_plays_every_dialogue_in_cuts() {
+    play_all(|dialogue| {
+        let seed = dialogue.name.len() as u64;
+        play_server(dialogue, |bytes| Random::from_seed(seed).cut(bytes))
+    });
+}
+
+#[test]
 fn there_are_many_dialogues() {
     assert!(all().len() >= 60);
 }
 
-/// Plays every dialogue, and tells of all that failed.
-fn play_all(play: impl Fn(&Dialogue) -> Result<(), String>) {
-    let failures: Vec<String> = all()
-        .iter()
-        .filter_map(|dialogue| Some(format!("{}: {}", dialogue.name, play(dialogue).err()?)))
-        .collect();
+/// Plays every dialogue, several at a time, and tells of all that failed.
+fn play_all(play: impl Fn(&Dialogue) -> Result<(), String> + Sync) {
+    let dialogues = all();
+    let next = AtomicUsize::new(0);
+    let play_some = || {
+        let mut failures = Vec::new();
+        while let Some(dialogue) = dialogues.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(failure) = play(dialogue) {
+                failures.push(format!("{}: {failure}", dialogue.name));
+            }
+        }
+        failures
+    };
+    let failures = thread::scope(|scope| {
+        let players: Vec<_> = (0..4).map(|_| scope.spawn(play_some)).collect();
+        let failures = players
+            .into_iter()
+            .map(|player| player.join().expect("a player"));
+        failures.collect::<Vec<_>>().concat()
+    });
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
@@ -138,6 +177,73 @@ fn play_model<'a>(
         }
     }
     Ok(())
+}
+
+/// Plays a dialogue against a server of its own, what the client sends cut into fragments.
+fn play_server<'a>(
+    dialogue: &'a Dialogue,
+    mut cut: impl FnMut(&'a [u8]) -> Vec<&'a [u8]>,
+) -> Result<(), String> {
+    if dialogue.needs_no_root && nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let world = world_of(dialogue);
+    let options = dialogue
+        .options
+        .iter()
+        .flat_map(|(option, value)| [format!("--{option}")].into_iter().chain(value.clone()));
+    let server = Server::start(&world.home(), &options.collect::<Vec<_>>());
+    let crowd: Vec<TcpStream> = (0..dialogue.crowd).map(|_| server.connect()).collect();
+    for mut other in &crowd {
+        other
+            .read_exact(&mut [0])
+            .expect("a greeting for each of the crowd");
+    }
+    let connection = server.connect();
+    for stage in &dialogue.stages {
+        let fragments = cut(&stage.client);
+        let sent = thread::scope(|scope| {
+            scope.spawn(|| send(&connection, &fragments, stage.client_ends));
+            receive(&connection, stage)
+        });
+        compare(stage, &sent)?;
+        match &stage.then {
+            None | Some(Event::Idle) => {} // the server's own clock sees to it
+            Some(Event::Change(change)) => world.change(change).expect("a change of the home"),
+            Some(Event::Reload) => server.reload(),
+            Some(Event::Stop) => server.signal(Signal::SIGTERM),
+            Some(Event::Check(path, expected)) => check(&world, path, expected.as_deref())?,
+        }
+    }
+    Ok(())
+}
+
+/// Sends fragments, each in a packet of its own as far as that can be had. Where the server has closed meanwhile, what
+/// it has sent tells.
+fn send(mut connection: &TcpStream, fragments: &[&[u8]], then_end: bool) {
+    for fragment in fragments {
+        if connection.write_all(fragment).is_err() {
+            return;
+        }
+    }
+    if then_end {
+        let _ = connection.shutdown(Shutdown::Write);
+    }
+}
+
+/// Receives as many bytes as the stage has, and where the server is to close whatever comes up to the end.
+fn receive(connection: &TcpStream, stage: &Stage) -> Vec<u8> {
+    let mut sent = Vec::new();
+    let expected = stage.server.len() as u64;
+    let limit = if stage.server_ends {
+        expected + 1000
+    } else {
+        expected
+    };
+    if let Err(error) = connection.take(limit).read_to_end(&mut sent) {
+        sent.extend(format!("[{error}]").into_bytes());
+    }
+    sent
 }
 
 fn world_of(dialogue: &Dialogue) -> World {

@@ -6,4 +6,5 @@ mod menu_seeds;
 mod model;
 mod random;
 mod simulation;
+mod server;
 mod world;
