@@ -13,6 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 use nix::sys::socket::{setsockopt, sockopt};
 use sha2::{Digest, Sha256};
 use slab::Slab;
+use tidegate::protocol::menu_sentence::{Sentence, sentence};
 
 /// Bytes that one read asks of a socket.
 const READ_BYTES: usize = 256 * 1024;
@@ -22,8 +23,8 @@ const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// What has happened to a client.
 pub(crate) enum News<'a> {
-    /// A line came, here without its end.
-    Line(&'a [u8]),
+    /// The server said something, other than that a file follows.
+    Said(Sentence<'a>),
     /// The last byte of a file came.
     Downloaded {
         /// Time since the client last had something to say.
@@ -31,7 +32,7 @@ pub(crate) enum News<'a> {
         /// SHA-256 of what came, where the crowd verifies.
         digest: Option<[u8; 32]>,
     },
-    /// The connection is over; `amid` a file, or between two commands. The client is gone.
+    /// The connection is over, or the server said what cannot be understood. The client is gone.
     Closed {
         /// Whether bytes of a file were still to come.
         amid: bool,
@@ -230,8 +231,8 @@ impl Client {
                 let mut line = std::mem::take(&mut self.line);
                 line.extend_from_slice(&bytes[..end]);
                 bytes = &bytes[end + 1..];
-                match announced(&line) {
-                    Some(length) => {
+                match sentence(&line) {
+                    Some(Sentence::Length(length)) => {
                         self.left = length;
                         self.hash = verify.then(Sha256::new);
                         match length {
@@ -239,7 +240,8 @@ impl Client {
                             _ => Next::Wait,
                         }
                     }
-                    None => scenario(News::Line(&line)),
+                    Some(sentence) => scenario(News::Said(sentence)),
+                    None => return Err(ErrorKind::InvalidData.into()),
                 }
             } else {
                 self.line.extend_from_slice(bytes);
@@ -262,12 +264,4 @@ impl Client {
             digest: self.hash.take().map(|hash| hash.finalize().into()),
         })
     }
-}
-
-/// The length that a line announces before a file's bytes.
-fn announced(line: &[u8]) -> Option<u64> {
-    std::str::from_utf8(line.strip_prefix(b"LENGTH ")?)
-        .ok()?
-        .parse()
-        .ok()
 }

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use argh::FromArgs;
+use tidegate::protocol::menu_sentence::Sentence;
 
 use crate::crowd::{Crowd, News, Next};
 use crate::probe;
@@ -16,9 +17,6 @@ const LOGINS_AT_ONCE: usize = 256;
 
 /// Time within which a crowd must have gathered.
 const GATHERING: Duration = Duration::from_secs(120);
-
-/// What the menu of a logged-in user begins with.
-const MENU: &[u8] = b"Please choose: ";
 
 /// Resident memory of the server for each idle logged-in session.
 #[derive(FromArgs)]
@@ -121,11 +119,11 @@ impl Download {
                         }
                     }
                 }
-                News::Closed { .. } => {
+                News::Said(Sentence::Refused(_)) | News::Closed { .. } => {
                     lost += 1;
                     Next::Wait
                 }
-                News::Line(_) => Next::Wait,
+                News::Said(_) => Next::Wait,
             })?;
         }
         let seconds = begun.elapsed().as_secs_f64();
@@ -254,7 +252,7 @@ impl Beside {
                         downloads += 1;
                         Next::Say(large.clone())
                     }
-                    News::Line(b"Login Failed") => {
+                    News::Said(Sentence::LoginFailed) => {
                         failures += 1;
                         Next::Wait
                     }
@@ -262,7 +260,7 @@ impl Beside {
                         cut += usize::from(amid);
                         Next::Wait
                     }
-                    News::Line(_) => Next::Wait,
+                    News::Said(_) => Next::Wait,
                 })?;
                 if cut > 0 {
                     return Err(io::Error::other("a greedy client lost its connection"));
@@ -304,18 +302,19 @@ fn gather(crowd: &mut Crowd, count: usize, user: usize) -> io::Result<Vec<usize>
         let mut refused = None;
         crowd.turn(Duration::from_millis(100), &mut |key, news| {
             match news {
-                News::Line(line) if line.starts_with(MENU) => there.push(key),
-                News::Line(line) if line.starts_with(b"The server is full") => {
-                    refused = Some("the server is full");
+                News::Said(Sentence::Menu) => there.push(key),
+                News::Said(Sentence::Goodbye(reason) | Sentence::Refused(reason)) => {
+                    refused = Some(reason);
                 }
-                News::Closed { .. } => refused = refused.or(Some("a connection was closed")),
+                News::Said(Sentence::LoginFailed) => refused = Some("A login failed."),
+                News::Closed { .. } => refused = refused.or(Some("A connection was closed.")),
                 _ => {}
             }
             Next::Wait
         })?;
         if let Some(reason) = refused {
             return Err(io::Error::other(format!(
-                "{reason} after {} logins",
+                "after {} logins: {reason}",
                 there.len()
             )));
         }
