@@ -1,0 +1,422 @@
+//! Files on their way out over real sockets: many at once, long ones, and files that change meanwhile.
+
+use std::fs;
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixListener;
+use std::thread;
+use std::time::Instant;
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use sha2::{Digest, Sha256};
+
+use crate::support::{Client, Home, Server, median, pattern};
+
+const MIB: usize = 1024 * 1024;
+
+/// Longer than what both sockets' buffers can hold, so that a reader who waits holds the rest back.
+const LONG: usize = 48 * MIB;
+
+#[test]
+fn five_hundred_downloads_at_once_are_each_whole() {
+    let home = Home::new();
+    let content = pattern(300_007, 1);
+    home.write("Movies/Long", &content);
+    let server = Server::over(home, &[]);
+    let wanted = Sha256::digest(&content);
+    let joker = fs::read(server.home.file("Movies/Joker")).unwrap();
+
+    // All have asked before the first reads, and then all are read side by side.
+    let mut clients: Vec<Client> = (0..500)
+        .map(|_| {
+            let mut client = server.connect();
+            client.send(
+                "LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Long\nDOWNLOAD FILE Movies/Joker\n",
+            );
+            client
+        })
+        .collect();
+    thread::scope(|scope| {
+        for group in clients.chunks_mut(25) {
+            scope.spawn(|| {
+                for client in group {
+                    for _ in 0..5 {
+                        client.line();
+                    }
+                    assert_eq!(client.length(), content.len() as u64);
+                    let copy = client.bytes(content.len());
+                    assert_eq!(Sha256::digest(&copy), wanted);
+                    client.expect_menu();
+                    assert_eq!(client.length(), joker.len() as u64);
+                    assert_eq!(client.bytes(joker.len()), joker);
+                    client.expect_menu();
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_file_that_is_downloaded_many_times_at_once_is_opened_once() {
+    let home = Home::new();
+    home.write("Movies/Long", pattern(LONG, 2));
+    let server = Server::over(home, &[]);
+    let mut clients: Vec<Client> = (0..20).map(|_| server.login("user1")).collect();
+    let before = server.descriptors();
+    for client in &mut clients {
+        assert_eq!(client.begin_download("Movies/Long"), LONG as u64);
+    }
+    assert_eq!(server.descriptors(), before + 1);
+}
+
+#[test]
+fn a_download_and_a_resume_cross_two_gib() {
+    const LENGTH: u64 = (1 << 31) + 5 * MIB as u64;
+    let marks = [0, (1 << 31) - 8, (1 << 31) + 1, LENGTH - 8];
+    let home = Home::new();
+    let file = home.write_sparse("Movies/Huge", LENGTH);
+    for mark in marks {
+        file.write_all_at(b"tidegate", mark).unwrap();
+    }
+    let server = Server::over(home, &[]);
+
+    let mut client = server.login("user1");
+    assert_eq!(client.begin_download("Movies/Huge"), LENGTH);
+    let nothing = vec![0; MIB];
+    let mut at = 0;
+    while at < LENGTH {
+        let chunk = client.bytes(MIB.min((LENGTH - at) as usize));
+        let end = at + chunk.len() as u64;
+        // The bytes around 2 GiB are looked at below; there is no mark that lies on another edge.
+        let is_marked = marks.iter().any(|mark| *mark < end && mark + 8 > at);
+        assert!(is_marked || chunk == nothing, "zeros before {end}");
+        for mark in marks
+            .iter()
+            .filter(|mark| **mark >= at && **mark + 8 <= end)
+        {
+            let mark = (mark - at) as usize;
+            assert_eq!(&chunk[mark..mark + 8], b"tidegate");
+        }
+        at = end;
+    }
+    client.expect_menu();
+
+    for from in [
+        (1_u64 << 31) - 8,
+        1 << 31,
+        (1 << 31) + 1,
+        LENGTH - 1,
+        LENGTH,
+    ] {
+        client.say(format_args!("RESUME DOWNLOAD Movies/Huge\n{from}"));
+        client.expect("Please enter the number of bytes you already have");
+        assert_eq!(client.length(), LENGTH - from);
+        let tail = client.bytes((LENGTH - from) as usize);
+        client.expect_menu();
+        let mut wanted = vec![0; tail.len()];
+        file.read_exact_at(&mut wanted, from).unwrap();
+        assert!(tail == wanted, "the tail from byte {from} on");
+    }
+    client.say(format_args!("RESUME DOWNLOAD Movies/Huge\n{}", LENGTH + 1));
+    client.expect("Please enter the number of bytes you already have");
+    client.expect("That is not a valid number of bytes");
+}
+
+#[test]
+fn a_file_cut_in_mid_transfer_closes_short_and_hurts_nobody_else() {
+    let home = Home::new();
+    let content = pattern(LONG, 3);
+    home.write("Movies/Long", &content);
+    let server = Server::over(home, &[]);
+    let mut client = server.login("user1");
+    let mut other = server.login("user1");
+    assert_eq!(client.begin_download("Movies/Long"), LONG as u64);
+    assert_eq!(client.bytes(MIB), content[..MIB]);
+
+    let file = fs::File::options()
+        .write(true)
+        .open(server.home.file("Movies/Long"))
+        .unwrap();
+    file.set_len(2 * MIB as u64).unwrap();
+    let rest = client.rest();
+    assert!(
+        MIB + rest.len() < LONG,
+        "the end comes before the announced length"
+    );
+    // What lies before the cut is the file's; what the socket held behind it may be zeros.
+    assert!(rest[..MIB] == content[MIB..2 * MIB]);
+    server.log_line(&["event=end", "reason=file-shrank"]);
+
+    assert!(
+        other.download("Movies/Long") == content[..2 * MIB],
+        "the file as it is now"
+    );
+}
+
+#[test]
+fn a_small_file_that_is_cut_between_two_downloads_is_never_sent_with_zeros_behind_it() {
+    let home = Home::new();
+    home.write("Movies/Small", "a standing map of this file is kept");
+    let server = Server::over(home, &[]);
+    let mut client = server.login("user1");
+    for length in (1..35).rev() {
+        client.download("Movies/Small");
+        let file = fs::File::options()
+            .write(true)
+            .open(server.home.file("Movies/Small"))
+            .unwrap();
+        file.set_len(length).unwrap();
+        let copy = client.download("Movies/Small");
+        assert_eq!(
+            copy,
+            b"a standing map of this file is kept"[..length as usize]
+        );
+    }
+}
+
+#[test]
+fn a_file_replaced_in_mid_transfer_goes_on_as_it_was_and_is_the_new_one_next_time() {
+    let home = Home::new();
+    let (old, new) = (pattern(LONG, 4), pattern(MIB, 5));
+    home.write("Movies/Long", &old);
+    let server = Server::over(home, &[]);
+    let mut client = server.login("user1");
+    let mut other = server.login("user1");
+    assert_eq!(client.begin_download("Movies/Long"), LONG as u64);
+    assert!(client.bytes(MIB) == old[..MIB]);
+
+    server.home.write("Movies/New", &new);
+    fs::rename(
+        server.home.file("Movies/New"),
+        server.home.file("Movies/Long"),
+    )
+    .unwrap();
+    assert!(
+        other.download("Movies/Long") == new,
+        "who asks now gets the new one"
+    );
+    assert!(
+        client.bytes(LONG - MIB) == old[MIB..],
+        "who has begun gets the old one whole"
+    );
+    client.expect_menu();
+    assert!(client.download("Movies/Long") == new);
+}
+
+#[test]
+fn a_file_that_grows_in_mid_transfer_is_sent_as_long_as_it_was_announced() {
+    let home = Home::new();
+    let content = pattern(LONG, 6);
+    home.write("Movies/Long", &content);
+    let server = Server::over(home, &[]);
+    let mut client = server.login("user1");
+    assert_eq!(client.begin_download("Movies/Long"), LONG as u64);
+    assert!(client.bytes(MIB) == content[..MIB]);
+
+    let mut file = fs::File::options()
+        .write(true)
+        .open(server.home.file("Movies/Long"))
+        .unwrap();
+    file.seek(SeekFrom::End(0)).unwrap();
+    file.write_all(b"and more").unwrap();
+    assert!(client.bytes(LONG - MIB) == content[MIB..]);
+    client.expect_menu();
+    assert_eq!(client.begin_download("Movies/Long"), LONG as u64 + 8);
+}
+
+#[test]
+fn what_is_written_in_mid_transfer_changes_no_length() {
+    let home = Home::new();
+    home.write("Movies/Long", pattern(LONG, 7));
+    let server = Server::over(home, &[]);
+    let mut client = server.login("user1");
+    let length = client.begin_download("Movies/Long");
+    let file = fs::File::options()
+        .write(true)
+        .open(server.home.file("Movies/Long"))
+        .unwrap();
+    file.write_all_at(&pattern(LONG, 8), 0).unwrap();
+    client.bytes(length as usize);
+    client.expect_menu();
+}
+
+#[test]
+fn a_download_begins_wherever_the_commands_before_it_have_left_the_turns_budget() {
+    let home = Home::new();
+    let content = pattern(100_000, 9);
+    home.write("Movies/Long", &content);
+    home.append("Directories", "user3:Kept:read,change");
+    fs::create_dir(home.file("Kept")).unwrap();
+    let server = Server::over(home, &[]);
+    // A turn's budget is spent after some two hundred commands: the download meets every place around that.
+    for before in (150..320).step_by(3) {
+        let mut client = server.login("user3");
+        let mut script = "SHOW DIRECTORIES\n".repeat(before);
+        script.push_str("DOWNLOAD FILE Movies/Long\nPUT FILE 3 Kept/Three\nabcQUIT\n");
+        client.send(script);
+        for _ in 0..before {
+            client.expect("The available directories are: Docs, Uploads, Movies, Kept");
+            client.expect_menu();
+        }
+        assert_eq!(client.length(), content.len() as u64);
+        assert!(
+            client.bytes(content.len()) == content,
+            "after {before} commands"
+        );
+        client.expect_menu();
+        client.expect("Upload complete: Three, 3 bytes");
+        client.expect_menu();
+        client.expect("Connection is terminated. You are logged out.");
+        client.expect_end();
+    }
+}
+
+#[test]
+fn an_upload_begins_wherever_the_commands_before_it_have_left_the_turns_budget() {
+    let server = Server::start(&[]);
+    for before in 240..262 {
+        let mut client = server.login("user3");
+        let mut script = "\n".repeat(before);
+        script.push_str("PUT FILE 3 Uploads/Three\nabc");
+        client.send(script);
+        for _ in 0..before {
+            client.expect_menu();
+        }
+        client.expect("Upload complete: Three, 3 bytes");
+        client.expect_menu();
+        client.quit();
+    }
+}
+
+#[test]
+fn a_listing_far_longer_than_the_outbox_arrives_whole_and_holds_nobody_up() {
+    const ENTRIES: usize = 100_000;
+    let home = Home::new();
+    home.append("Directories", "user1:Crowd:read");
+    fs::create_dir(home.file("Crowd")).unwrap();
+    for n in 0..ENTRIES {
+        fs::File::create(home.file(&format!("Crowd/entry {n:06}"))).unwrap();
+    }
+    let server = Server::over(home, &[]);
+    let wanted: Vec<String> = (0..ENTRIES).map(|n| format!("entry {n:06}")).collect();
+    let wanted = format!("The available files are: {}", wanted.join(", "));
+
+    thread::scope(|scope| {
+        let crowd = scope.spawn(|| {
+            let mut client = server.login("user1");
+            assert!(client.ask("SHOW DIRECTORY Crowd") == wanted, "the names");
+            let begun = Instant::now();
+            client.say("SHOW DETAILS");
+            client.expect(&format!("ENTRIES {ENTRIES}"));
+            let took = begun.elapsed();
+            for n in 0..ENTRIES {
+                let line = client.line();
+                assert!(
+                    line.starts_with("file 0 ") && line.ends_with(&format!("Z entry {n:06}")),
+                    "{line}"
+                );
+            }
+            client.expect_menu();
+            took
+        });
+        let mut other = server.login("user1");
+        let mut times = Vec::new();
+        while !crowd.is_finished() {
+            let begun = Instant::now();
+            other.download("Movies/Joker");
+            times.push(begun.elapsed());
+        }
+        let took = crowd.join().unwrap();
+        let middle = median(times);
+        assert!(middle < took / 4, "{middle:?} beside a listing of {took:?}");
+    });
+}
+
+#[test]
+fn what_is_no_file_is_neither_listed_nor_served_nor_waited_for() {
+    let home = Home::new();
+    mkfifo(&home.file("Movies/Pipe"), Mode::S_IRWXU).unwrap();
+    let _socket = UnixListener::bind(home.file("Movies/Socket")).unwrap();
+    let link = |target: &str, name: &str| {
+        std::os::unix::fs::symlink(target, home.file(name)).unwrap();
+    };
+    link("/dev/zero", "Movies/Device");
+    link("/etc/passwd", "Movies/Outside");
+    link("../../Credentials", "Movies/Climbing");
+    link("Loop", "Movies/Loop");
+    link("Joker", "Movies/Inside");
+    fs::write(home.file("Movies/.hidden"), "").unwrap();
+    fs::write(home.file("Movies/bell\u{7}"), "").unwrap();
+    home.append("Directories", "user1:Devices:read:/dev");
+    let server = Server::over(home, &[]);
+    let mut client = server.login("user1");
+
+    let listing = client.ask("SHOW DIRECTORY Movies");
+    assert_eq!(
+        listing,
+        "The available files are: Free Fire, Inside, Joker, WAR"
+    );
+    for name in [
+        "Pipe",
+        "Socket",
+        "Device",
+        "Outside",
+        "Climbing",
+        "Loop",
+        ".hidden",
+        "bell\u{7}",
+        ".",
+        "..",
+    ] {
+        assert_eq!(
+            client.ask(&format!("DOWNLOAD FILE {name}")),
+            "No such file",
+            "{name}"
+        );
+        assert_eq!(
+            client.ask(&format!("CHECKSUM FILE {name}")),
+            "No such file",
+            "{name}"
+        );
+    }
+    for name in ["null", "zero", "tty", "ptmx"] {
+        let path = format!("Devices/{name}");
+        assert_eq!(
+            client.ask(&format!("DOWNLOAD FILE {path}")),
+            "No such file",
+            "{path}"
+        );
+    }
+    assert_eq!(
+        client.download("Movies/Inside"),
+        fs::read(server.home.file("Movies/Joker")).unwrap()
+    );
+}
+
+#[test]
+fn checksums_of_long_files_keep_no_login_waiting() {
+    let home = Home::new();
+    home.write_sparse("Movies/Huge", 512 * MIB as u64);
+    let server = Server::over(home, &[]);
+    let mut slow: Vec<Client> = (0..3).map(|_| server.login("user1")).collect();
+    for client in &mut slow {
+        client.say("CHECKSUM FILE Movies/Huge");
+    }
+    // Each of these is proved by argon2, since each is another user's.
+    for user in ["user2", "user3", "user4"] {
+        server.login(user).quit();
+    }
+    let last = slow[2].socket();
+    last.set_nonblocking(true).unwrap();
+    let early = last.peek(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(early, Err(ErrorKind::WouldBlock), "the logins came first");
+    last.set_nonblocking(false).unwrap();
+    for client in &mut slow {
+        // As sha256sum says of 512 MiB of zeros.
+        client.expect(
+            "SHA-256 9acca8e8c22201155389f65abbf6bc9723edc7384ead80503839f49dcc56d767 Huge",
+        );
+        client.expect_menu();
+    }
+}

@@ -1,0 +1,307 @@
+//! Files on their way in over real sockets: whole under their name, or nothing of them.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::support::{Client, Home, Server, eventually, pattern};
+
+#[test]
+fn an_upload_arrives_whole_and_its_directory_holds_nothing_else() {
+    let server = Server::start(&[]);
+    let before = server.home.names("Uploads");
+    let content = pattern(5_000_003, 21);
+    let mut client = server.login("user2");
+    client.say("UPLOAD FILE Uploads/Long");
+    client.expect("Please enter the length of the file in bytes");
+    client.say(content.len());
+    client.expect("Ready to receive 5000003 bytes");
+    client.send(&content[..1_000_000]);
+    assert_eq!(
+        server.home.names("Uploads"),
+        before,
+        "nobody sees it before it is whole"
+    );
+    client.send(&content[1_000_000..]);
+    client.expect("Upload complete: Long, 5000003 bytes");
+    client.expect_menu();
+
+    assert!(fs::read(server.home.file("Uploads/Long")).unwrap() == content);
+    assert!(client.download("Uploads/Long") == content);
+    let mut after = before;
+    after.push("Long".into());
+    after.sort();
+    assert_eq!(server.home.names("Uploads"), after);
+}
+
+/// Every stage of a `PUT FILE` and of an `UPLOAD FILE` over a file that is there, cut at many points, by an end and by a
+/// reset.
+#[test]
+fn a_client_killed_at_any_point_of_an_upload_leaves_nothing_behind() {
+    let server = Server::start(&[]);
+    let before = server.home.names("Uploads");
+    let old = fs::read(server.home.file("Uploads/Notes.old")).unwrap();
+    server.login("user3").quit();
+    let descriptors = server.descriptors();
+
+    let data = pattern(400_000, 22);
+    let put = b"LOGIN\nuser3\n3456\nPUT FILE 400000 Uploads/New\n".to_vec();
+    let replace = b"LOGIN\nuser3\n3456\nUPLOAD FILE Uploads/Notes.old\n400000\n".to_vec();
+    for commands in [put, replace] {
+        let whole: Vec<u8> = commands.iter().chain(&data).copied().collect();
+        let stages = (0..commands.len()).step_by(3);
+        let amid = (0..40).map(|n| commands.len() + n * 10_000);
+        for cut in stages.chain(amid).chain(whole.len() - 3..whole.len()) {
+            for reset in [false, true] {
+                let mut client = server.connect();
+                client.send(&whole[..cut]);
+                match reset {
+                    true => client.reset(),
+                    false => drop(client),
+                }
+            }
+        }
+    }
+    eventually("every descriptor is closed", || {
+        server.descriptors() <= descriptors
+    });
+    assert_eq!(server.home.names("Uploads"), before);
+    assert!(fs::read(server.home.file("Uploads/Notes.old")).unwrap() == old);
+}
+
+#[test]
+fn a_server_killed_in_mid_upload_leaves_nothing_behind() {
+    let server = Server::start(&[]);
+    let before = server.home.names("Uploads");
+    let mut clients: Vec<Client> = (0..5).map(|_| server.login("user3")).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.send(format!("PUT FILE 1000000 Uploads/{n}\n"));
+        client.send(pattern(999_999, 23));
+    }
+    server.signal(Signal::SIGKILL);
+    for client in &mut clients {
+        client.rest();
+    }
+    assert_eq!(server.home.names("Uploads"), before);
+}
+
+#[test]
+fn leftovers_of_a_crash_are_swept_and_nothing_else_is() {
+    const LEFT: &str = ".tidegate-0123456789abcdef.part";
+    const HELD: &str = ".tidegate-fedcba9876543210.part";
+    const OTHER: &str = ".tidegate-notes.part";
+    let home = Home::new();
+    fs::create_dir(home.file("Uploads/Deep")).unwrap();
+    for name in [LEFT, HELD, OTHER] {
+        home.write(&format!("Uploads/Deep/{name}"), "half");
+    }
+    // Nobody uploads to Movies: it is none of ours there.
+    home.write(&format!("Movies/{LEFT}"), "half");
+    let held = fs::File::open(home.file(&format!("Uploads/Deep/{HELD}"))).unwrap();
+    held.lock().unwrap();
+    let server = Server::over(home, &[]);
+    server.log_line(&["event=sweep", "removed=1"]);
+    assert_eq!(server.home.names("Uploads/Deep"), [HELD, OTHER]);
+    assert!(server.home.file(&format!("Movies/{LEFT}")).exists());
+}
+
+#[test]
+fn of_two_uploads_of_one_name_the_first_to_be_whole_wins() {
+    let server = Server::start(&[]);
+    let (one, other) = (pattern(300_000, 24), pattern(300_000, 25));
+    let mut slow = server.login("user2");
+    let mut fast = server.login("user2");
+    for client in [&mut slow, &mut fast] {
+        client.say("UPLOAD FILE Uploads/Same\n300000");
+        client.expect("Please enter the length of the file in bytes");
+        client.expect("Ready to receive 300000 bytes");
+    }
+    slow.send(&one[..100_000]);
+    fast.send(&other);
+    fast.expect("Upload complete: Same, 300000 bytes");
+    slow.send(&one[100_000..]);
+    slow.expect("Upload failed: The file already exists");
+    slow.expect_menu();
+    assert!(slow.download("Uploads/Same") == other);
+}
+
+#[test]
+fn a_change_replaces_whole_and_at_once_and_writes_through_no_link() {
+    let home = Home::new();
+    home.write("Uploads/Target", "the link's target");
+    std::os::unix::fs::symlink("Target", home.file("Uploads/Link")).unwrap();
+    let server = Server::over(home, &[]);
+    let contents = [pattern(200_000, 26), pattern(200_000, 27)];
+    let mut writer = server.login("user3");
+    let mut put = |content: &[u8], name: &str| {
+        writer.send(format!("PUT FILE {} Uploads/{name}\n", content.len()));
+        writer.send(content);
+        writer.expect(&format!("Upload complete: {name}, {} bytes", content.len()));
+        writer.expect_menu();
+    };
+    put(&contents[0], "Notes.old");
+    let mut reader = server.login("user2");
+    thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            for n in 1..=20 {
+                put(&contents[n % 2], "Notes.old");
+            }
+            put(b"new", "Link");
+        });
+        while !writing.is_finished() {
+            let copy = reader.download("Uploads/Notes.old");
+            assert!(contents.contains(&copy), "one of the two, and whole");
+        }
+    });
+    assert!(!server.home.file("Uploads/Link").is_symlink());
+    assert_eq!(fs::read(server.home.file("Uploads/Link")).unwrap(), b"new");
+    assert_eq!(
+        fs::read(server.home.file("Uploads/Target")).unwrap(),
+        b"the link's target"
+    );
+}
+
+#[test]
+fn what_is_over_the_operators_limit_is_refused_before_it_comes() {
+    let server = Server::start(&["--max-upload", "10k"]);
+    let mut client = server.login("user2");
+    client.say("UPLOAD FILE Uploads/Fits\n10000");
+    client.expect("Please enter the length of the file in bytes");
+    client.expect("Ready to receive 10000 bytes");
+    client.send([0; 10_000]);
+    client.expect("Upload complete: Fits, 10000 bytes");
+    client.expect_menu();
+    client.say("UPLOAD FILE Uploads/Over\n10001");
+    client.expect("Please enter the length of the file in bytes");
+    client.expect("There is not enough room for that file");
+    client.expect_menu();
+    // What follows a PUT FILE could not be told from commands.
+    client.say("PUT FILE 10001 Uploads/Over");
+    client.expect("There is not enough room for that file");
+    client.close_sending();
+    client.expect_end();
+    server.log_line(&["event=end", "reason=put-refused"]);
+    assert!(!server.home.file("Uploads/Over").exists());
+}
+
+#[test]
+fn an_upload_beyond_the_disk_is_refused_before_it_comes() {
+    let server = Server::start(&[]);
+    let mut client = server.login("user2");
+    client.say("UPLOAD FILE Uploads/Over\n4611686018427387904");
+    client.expect("Please enter the length of the file in bytes");
+    client.expect("There is not enough room for that file");
+    client.expect_menu();
+}
+
+#[test]
+fn a_drop_box_takes_and_shows_nothing() {
+    let server = Server::start(&[]);
+    let mut client = server.login("user4");
+    assert_eq!(
+        client.ask("SHOW DIRECTORY Dropbox"),
+        "There are no files in this directory"
+    );
+    assert_eq!(client.ask("DOWNLOAD FILE Manifest"), "No such file");
+    assert_eq!(client.ask("CHECKSUM FILE Manifest"), "No such file");
+    client.send("PUT FILE 3 Letter\nabc");
+    client.expect("Upload complete: Letter, 3 bytes");
+    client.expect_menu();
+    assert_eq!(client.ask("DOWNLOAD FILE Letter"), "No such file");
+    client.send("PUT FILE 3 Letter\ndef");
+    client.expect("Upload failed: The file already exists");
+    client.expect_menu();
+    assert_eq!(
+        fs::read(server.home.file("Dropbox/Letter")).unwrap(),
+        b"abc"
+    );
+}
+
+#[test]
+fn what_the_server_may_not_read_or_write_is_said_and_logged() {
+    let home = Home::new();
+    home.append(
+        "Directories",
+        "user2:Closed:read,upload\nuser2:Sealed:read,upload",
+    );
+    for (directory, mode) in [("Closed", 0o000), ("Sealed", 0o555)] {
+        fs::create_dir(home.file(directory)).unwrap();
+        home.write(&format!("{directory}/Letter"), "unread");
+        set_mode(&home.file(&format!("{directory}/Letter")), 0o000);
+        set_mode(&home.file(directory), mode);
+    }
+    let server = start_unprivileged(home);
+    let mut client = server.login("user2");
+    assert_eq!(
+        client.ask("SHOW DIRECTORY Closed"),
+        "The directory cannot be read"
+    );
+    server.log_line(&["event=fault", "files/Closed", "Permission denied"]);
+    assert_eq!(
+        client.ask("SHOW DIRECTORY Sealed"),
+        "The available files are: Letter"
+    );
+    assert_eq!(
+        client.ask("DOWNLOAD FILE Letter"),
+        "The file cannot be read"
+    );
+    server.log_line(&["event=fault", "files/Sealed/Letter", "Permission denied"]);
+    client.send("PUT FILE 3 New\nabc");
+    client.expect("Upload failed: The file cannot be written");
+    client.expect_menu();
+    server.log_line(&["event=fault", "files/Sealed/New", "Permission denied"]);
+    assert_eq!(
+        client.ask("MAKE DIRECTORY New"),
+        "The file cannot be written"
+    );
+    assert_eq!(
+        client.download("Movies/Joker").len(),
+        4096,
+        "the rest is served"
+    );
+    // The temporary folder can only be removed with its modes given back.
+    for directory in ["Closed", "Sealed"] {
+        set_mode(&server.home.file(directory), 0o755);
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A server that modes hold for: for the superuser they do not.
+fn start_unprivileged(home: Home) -> Server {
+    use crate::support::{Log, TIDEGATE};
+    if !nix::unistd::geteuid().is_root() {
+        return Server::over(home, &[]);
+    }
+    set_mode(home.beside(), 0o755);
+    // A copy, since the folder of the build may be closed to others.
+    let program = home.beside().join("tidegate");
+    fs::copy(TIDEGATE, &program).unwrap();
+    let program = program.to_str().unwrap().to_owned();
+    let nobody = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        &program,
+    ];
+    Server::launch(home, &nobody, &[], Log::Read)
+}
+
+#[test]
+fn an_upload_that_goes_nowhere_for_too_long_is_let_go_of() {
+    let server = Server::start(&["--idle-timeout", "1"]);
+    let before = server.home.names("Uploads");
+    let mut client = server.login("user2");
+    client.send("PUT FILE 1000 Uploads/Slow\nabc");
+    thread::sleep(Duration::from_millis(100));
+    client.expect_end();
+    server.log_line(&["event=end", "reason=idle"]);
+    assert_eq!(server.home.names("Uploads"), before);
+}
