@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use super::{Refused, is_absent, look, open_root, path_of, refused, split};
+use super::{Refused, check_name, is_absent, path_of, refused};
 use crate::kernel::{Kernel, Kind, Open, Status};
 use crate::limits;
 use crate::protocol::{Place, Refusal};
@@ -221,27 +221,22 @@ fn lacks_descriptors(fault: &super::Fault) -> bool {
     errno == Some(EMFILE as i32) || errno == Some(ENFILE as i32)
 }
 
-/// Opens a file to read. The refusal about its directory comes before the one about the file.
+/// Opens a file to read. Whatever is not there, not his to read, or leads outside is the same: no such file.
 fn open<K: Kernel>(kernel: &K, place: &Place) -> Result<SharedFile<K>, Refused> {
-    let (directory, name) = split(&place.below);
-    let root = open_root(kernel, place)?;
-    let error = if place.grant.rights.read && name.is_some() {
-        match open_file(kernel, &root, &place.below) {
-            Ok(Some(file)) => return Ok(file),
-            Ok(None) => Refusal::NoSuchFile.into(),
-            Err(error) if is_absent(&error) => Refusal::NoSuchFile.into(),
-            Err(error) => {
-                let path = path_of(place, &place.below);
-                refused(Refusal::FileUnreadable, "opening", path, error)
-            }
+    if !place.grant.rights.read || !place.below.split('/').all(check_name) {
+        return Err(Refusal::NoSuchFile.into());
+    }
+    let opened = kernel
+        .open_root(&place.grant.path)
+        .and_then(|root| open_file(kernel, &root, &place.below));
+    match opened {
+        Ok(Some(file)) => Ok(file),
+        Ok(None) => Err(Refusal::NoSuchFile.into()),
+        Err(error) if is_absent(&error) => Err(Refusal::NoSuchFile.into()),
+        Err(error) => {
+            let path = path_of(place, &place.below);
+            Err(refused(Refusal::FileUnreadable, "opening", path, error))
         }
-    } else {
-        Refusal::NoSuchFile.into()
-    };
-    match look(kernel, &root, directory) {
-        Ok(found) if found.kind == Kind::Directory => Err(error),
-        Ok(_) => Err(Refusal::NoSuchDirectory.into()),
-        Err(error) => Err(super::directory_refused(path_of(place, directory), error)),
     }
 }
 

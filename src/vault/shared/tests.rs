@@ -76,11 +76,11 @@ fn what_leads_inside_is_followed_and_nothing_else() {
         ("sub", Err(Refusal::NoSuchFile)),
         ("", Err(Refusal::NoSuchFile)),
         (".hidden/file", Err(Refusal::NoSuchFile)),
-        ("out-directory/canary", Err(Refusal::NoSuchDirectory)),
-        ("root/etc/passwd", Err(Refusal::NoSuchDirectory)),
-        ("circle/x", Err(Refusal::NoSuchDirectory)),
-        ("missing/file", Err(Refusal::NoSuchDirectory)),
-        ("file/file", Err(Refusal::NoSuchDirectory)),
+        ("out-directory/canary", Err(Refusal::NoSuchFile)),
+        ("root/etc/passwd", Err(Refusal::NoSuchFile)),
+        ("circle/x", Err(Refusal::NoSuchFile)),
+        ("missing/file", Err(Refusal::NoSuchFile)),
+        ("file/file", Err(Refusal::NoSuchFile)),
     ] {
         let opened = outcome(open_in(&mut vault, &world.place(below, READ)));
         assert_eq!(opened, expected, "{below}");
@@ -133,7 +133,7 @@ fn no_spelling_leads_outside() {
     ] {
         let refusal = outcome(open_in(&mut vault, &world.place(below, READ)));
         assert!(
-            matches!(refusal, Err(Refusal::NoSuchFile | Refusal::NoSuchDirectory)),
+            matches!(refusal, Err(Refusal::NoSuchFile)),
             "{below}: {refusal:?}"
         );
     }
@@ -184,7 +184,7 @@ fn who_may_not_read_is_told_apart_by_the_log() {
         let mut vault = Vault::new(world.kernel.clone());
         for (below, expected) in [
             ("secret", Refusal::FileUnreadable),
-            ("closed/inner/file", Refusal::DirectoryUnreadable),
+            ("closed/inner/file", Refusal::FileUnreadable),
         ] {
             let refused = open_in(&mut vault, &world.place(below, READ))
                 .err()
@@ -206,7 +206,7 @@ fn a_drop_box_gives_nothing_out() {
     for (below, expected) in [
         ("file", Refusal::NoSuchFile),
         ("missing", Refusal::NoSuchFile),
-        ("missing/file", Refusal::NoSuchDirectory),
+        ("missing/file", Refusal::NoSuchFile),
     ] {
         let opened = outcome(open_in(&mut vault, &world.place(below, DROP_BOX)));
         assert_eq!(opened, Err(expected), "{below}");
@@ -268,7 +268,7 @@ fn one_handle_serves_all_while_the_file_is_unchanged() {
     fs::remove_dir_all(world.at("")).unwrap();
     assert_eq!(
         outcome(open_in(&mut vault, &place)),
-        Err(Refusal::NoSuchDirectory)
+        Err(Refusal::NoSuchFile)
     );
 }
 
@@ -390,7 +390,7 @@ fn names_that_are_swapped_meanwhile_never_lead_outside() {
                         assert_ne!(text, CANARY);
                         counts[0] += 1;
                     }
-                    Err(Refusal::NoSuchFile | Refusal::NoSuchDirectory) => counts[1] += 1,
+                    Err(Refusal::NoSuchFile) => counts[1] += 1,
                     Err(other) => panic!("{below}: {other:?}"),
                 }
             }

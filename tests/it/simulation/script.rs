@@ -485,13 +485,6 @@ impl Replies<'_> {
     /// The file that a path stands for, and whether it must be there; or what is said instead.
     fn readable(&self, user: &User, path: &str) -> Result<(String, bool), &'static str> {
         let (grant, path) = self.place(user, path, Refusal::NoSuchFile)?;
-        if self
-            .world
-            .is_directory(World::directory_of(&path), self.sent)
-            == Some(false)
-        {
-            return Err(text::refusal(Refusal::NoSuchDirectory));
-        }
         match grant.read && self.world.is_file(&path) {
             true => {
                 let must = self.world.is_taken(&path, self.sent, None) == Some(true);

@@ -461,15 +461,6 @@ impl World {
         }
     }
 
-    /// The directory of a path: all that comes before its last part, or before one that cannot be a name.
-    pub(super) fn directory_of(path: &str) -> &str {
-        let last = path.rfind('/').expect("below a granted directory");
-        let mut part_ends = path.match_indices('/').map(|(at, _)| at);
-        let bad =
-            part_ends.find(|&at| !World::is_name(path[at + 1..].split('/').next().unwrap_or("")));
-        &path[..bad.unwrap_or(last)]
-    }
-
     /// Whether a file can be given this name.
     pub(super) fn is_name(name: &str) -> bool {
         !name.is_empty()
