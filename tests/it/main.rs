@@ -2,16 +2,16 @@
 
 mod accounts;
 mod dialogues;
-mod menu_seeds;
-mod model;
-mod random;
-mod simulation;
-mod server;
-mod world;
 mod downloads;
 mod life;
+mod menu_seeds;
+mod model;
 mod netcat;
+mod random;
+mod server;
+mod simulation;
 mod sockets;
 mod support;
 mod tidy;
 mod uploads;
+mod world;
