@@ -70,7 +70,7 @@ impl<K: Kernel> SharedFile<K> {
         let _ = kernel.read_ahead(&self.file, offset, count);
         let mut byte = [0];
         let end = offset + count as u64;
-        let mut at = offset;
+        let mut at = offset - offset % PAGE_BYTES;
         while at < end && kernel.read_at(&self.file, &mut byte, at)? > 0 {
             at += PAGE_BYTES;
         }

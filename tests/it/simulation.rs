@@ -6,6 +6,7 @@
 
 mod client;
 mod script;
+mod stories;
 mod world;
 
 use std::fs;
@@ -87,11 +88,12 @@ impl Run {
             .map(|id| script::script(&mut rng, &mut world, id))
             .collect();
         let clients = scripts.into_iter().enumerate();
-        let clients = clients
+        let clients: Vec<_> = clients
             .map(|(id, script)| Client::new(&mut rng, id, script))
             .collect();
         let home = TempDir::new().expect("a temporary folder");
-        write_home(home.path(), &world);
+        let (credentials, directories) = world.home();
+        write_home(home.path(), &credentials, &directories);
         sim.put(home.path().to_str().expect("UTF-8"), Entry::Directory);
         let mut options = Options {
             hide_usernames: world.hidden,
@@ -124,6 +126,21 @@ impl Run {
         let has_news = rng.bool();
         let reloads = rng.u8(..4) == 0;
         let stop_at = (rng.u8(..6) == 0).then(|| rng.usize(..ROUGH_STEPS));
+        if std::env::var("DBG").is_ok() {
+            eprintln!(
+                "clients {} hidden {} max_upload {:?} tight {} faulty {} crowded {} impatient {} news {} reloads {} stop {:?}",
+                clients.len(),
+                world.hidden,
+                world.max_upload,
+                world.tight,
+                world.faulty,
+                world.crowded,
+                world.impatient,
+                has_news,
+                reloads,
+                stop_at
+            );
+        }
         Run {
             rng,
             sim,
@@ -168,7 +185,7 @@ impl Run {
             self.engine.take_up(load(self.home.path()), Vec::new());
         }
         if self.stop_at == Some(self.world.step) {
-            self.world.stopping = true;
+            self.world.stopping = Some(self.sim.elapsed());
             self.sim.raise(Signal::Stop);
         }
         if self.rng.u8(..) < 2 {
@@ -185,6 +202,21 @@ impl Run {
     }
 
     fn turn(&mut self) {
+        if std::env::var("DBG").is_ok() {
+            struct L;
+            impl log::Log for L {
+                fn enabled(&self, _: &log::Metadata) -> bool {
+                    true
+                }
+                fn log(&self, r: &log::Record) {
+                    eprintln!("   {}", r.args())
+                }
+                fn flush(&self) {}
+            }
+            static LL: L = L;
+            let _ = log::set_logger(&LL);
+            log::set_max_level(log::LevelFilter::Debug);
+        }
         if self.engine.stopped().is_some() {
             // Nobody serves any more, but what was sent still arrives.
             let polled = self.sim.poll(&mut Vec::new(), Some(Duration::ZERO));
@@ -266,14 +298,12 @@ impl Run {
             };
             assert_eq!(self.sim.held(), held, "handles are left");
         }
-        let kept = self
-            .sim
-            .fired()
-            .iter()
-            .any(|(call, _)| *call == Call::Remove);
+        let fired = self.sim.fired();
+        let kept = fired.iter().any(|(call, _)| *call == Call::Remove);
+        let temporary = self.world.audit(&self.sim);
         assert!(
-            kept || self.world.audit(&self.sim) == 0,
-            "temporary files are left"
+            kept || temporary == 0,
+            "temporary files are left, and {fired:?}"
         );
     }
 
@@ -294,8 +324,7 @@ fn serve(sim: &Sim, home: &Path, options: Options) -> (Engine<Sim>, SocketAddr) 
     (engine, address)
 }
 
-fn write_home(home: &Path, world: &World) {
-    let (credentials, directories) = world.home();
+fn write_home(home: &Path, credentials: &str, directories: &str) {
     fs::write(home.join("Credentials"), credentials).expect("Credentials");
     fs::write(home.join("Directories"), directories).expect("Directories");
 }

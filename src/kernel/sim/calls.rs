@@ -298,8 +298,7 @@ impl Kernel for Sim {
 
     fn is_cached(&self, file: &SimFile, offset: u64) -> io::Result<bool> {
         let mut state = self.call(Call::IsCached)?;
-        let State { rng, files, .. } = &mut *state;
-        Ok(files.is_cached(rng, file.handle, offset)?)
+        Ok(state.files.is_cached(file.handle, offset)?)
     }
 
     fn read_ahead(&self, file: &SimFile, offset: u64, count: usize) -> io::Result<()> {

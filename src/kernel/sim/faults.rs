@@ -50,7 +50,8 @@ pub enum Fault {
 }
 
 impl Call {
-    /// How it can go wrong, as its man page says and as far as a server must live with it.
+    /// How it can go wrong, as its man page says and as far as a server must live with it. None of them says something
+    /// untrue of what is there, but that a name is taken or that one which people may rename is gone.
     pub fn faults(self) -> &'static [Fault] {
         use Errno::*;
         use Fault::{Error, Short};
@@ -102,7 +103,8 @@ impl Call {
                 Error(EAGAIN),
             ],
             Call::Status => &[Error(EIO)],
-            Call::StatusByPath | Call::StatusAt => &[Error(ENOENT), Error(EACCES), Error(EIO)],
+            Call::StatusByPath => &[Error(ENOENT), Error(EACCES), Error(EIO)],
+            Call::StatusAt => &[Error(EACCES), Error(EIO)],
             Call::Entries => &[Error(EIO), Error(EMFILE), Error(ENOMEM)],
             Call::ReadAt => &[Short, Error(EINTR), Error(EIO)],
             Call::WriteAt => &[
@@ -145,15 +147,9 @@ impl Call {
             ],
             Call::Room => &[Error(EIO), Error(ENOSYS)],
             Call::Sync => &[Error(EIO), Error(ENOSPC), Error(EDQUOT)],
-            Call::Link => &[
-                Error(EEXIST),
-                Error(ENOENT),
-                Error(ENOSPC),
-                Error(EDQUOT),
-                Error(EIO),
-            ],
-            Call::Rename => &[Error(ENOENT), Error(ENOSPC), Error(EDQUOT), Error(EIO)],
-            Call::Remove => &[Error(ENOENT), Error(EROFS), Error(EIO)],
+            Call::Link => &[Error(EEXIST), Error(ENOSPC), Error(EDQUOT), Error(EIO)],
+            Call::Rename => &[Error(ENOSPC), Error(EDQUOT), Error(EIO)],
+            Call::Remove => &[Error(EROFS), Error(EIO)],
             Call::MakeDirectory => &[
                 Error(EEXIST),
                 Error(ENOSPC),

@@ -23,8 +23,8 @@ pub(super) struct Files {
     pub(super) unnamed: bool,
     /// Whether a directory tells the kinds of its names.
     kinds: bool,
-    /// Chance that a page is not in memory when it is first asked for; `None` where the file system cannot tell.
-    cold: Option<f64>,
+    /// Whether no page is in memory before somebody has read it; `None` where the file system cannot tell.
+    cold: Option<bool>,
     /// Calls that had to wait for the disk where nothing may wait.
     pub(super) stalls: u64,
 }
@@ -48,8 +48,8 @@ impl Files {
             unnamed: true,
             kinds: rng.bool(),
             cold: *rng
-                .choice(&[None, Some(0.0), Some(0.1), Some(0.9)])
-                .expect("one of four"),
+                .choice(&[None, Some(false), Some(true)])
+                .expect("one of three"),
             stalls: 0,
         }
     }
@@ -315,23 +315,16 @@ impl Files {
         Ok(())
     }
 
-    /// Whether a page is in memory; what was said of it once stays until somebody has waited for it.
-    pub(super) fn is_cached(
-        &mut self,
-        rng: &mut Rng,
-        handle: u64,
-        offset: u64,
-    ) -> Result<bool, Errno> {
-        let chance = self.cold.ok_or(Errno::EOPNOTSUPP)?;
+    /// Whether a page is in memory; of one that is not, it is noted that this was said.
+    pub(super) fn is_cached(&mut self, handle: u64, offset: u64) -> Result<bool, Errno> {
+        let cold = self.cold.ok_or(Errno::EOPNOTSUPP)?;
         let page = offset / PAGE as u64;
         let inode = self.inode(handle);
-        if !inode.warm.contains(&page) && !inode.cold.contains(&page) {
-            match rng.f64() < chance {
-                true => inode.cold.insert(page),
-                false => inode.warm.insert(page),
-            };
+        let is_cached = !cold || inode.warm.contains(&page);
+        if !is_cached {
+            inode.cold.insert(page);
         }
-        Ok(inode.warm.contains(&page))
+        Ok(is_cached)
     }
 
     /// Brings in the first of the bytes asked for, and often all of them.

@@ -422,8 +422,7 @@ impl<'a, K: Kernel> Turn<'a, K> {
             .receive(self.house.kernel(), &mut self.scratch.transfer[..most]);
         let left = match read {
             Ok(n) if n > 0 && (n as u64) < left => left - n as u64,
-            // A server that stops does not wait for who has nothing more to say.
-            Err(Stop::Blocked) if !self.house.is_draining() => return Err(Stop::Blocked),
+            Err(Stop::Blocked) => return Err(Stop::Blocked),
             _ => return Err(Stop::Finished(ending)),
         };
         self.connection.work = Work::Linger {

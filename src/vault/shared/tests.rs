@@ -12,6 +12,7 @@ use nix::unistd::mkfifo;
 
 use super::*;
 use crate::kernel::linux::Linux;
+use crate::kernel::sim::{Entry, Sim};
 use crate::vault::tests::{
     CANARY, DROP_BOX, READ, UPLOAD, World, open_to_all, place, refusal, without_power,
 };
@@ -353,6 +354,23 @@ fn files_without_a_download_are_few_and_soon_let_go() {
     vault.open_read(&last, late).unwrap();
     vault.release_unused();
     assert_eq!(vault.files.len(), 0);
+}
+
+#[test]
+fn a_stretch_that_begins_amid_a_page_is_warmed_to_its_last_byte() {
+    for seed in 0..32 {
+        let kernel = Arc::new(Sim::new(seed));
+        kernel.put("/Movies/Joker", Entry::File(vec![0; 3 * 4096]));
+        let joker = place(Path::new("/Movies"), "Joker", READ);
+        let file = Vault::new(kernel.clone()).open_read(&joker, Instant::now());
+        let file = file.unwrap();
+        if kernel.is_cached(file.file(), 1).is_ok() {
+            kernel
+                .as_worker(|| file.warm_up(&*kernel, 1, 8192))
+                .unwrap();
+            assert!(file.is_warm(&*kernel, 1, 8192), "seed {seed}");
+        }
+    }
 }
 
 #[test]

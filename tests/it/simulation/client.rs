@@ -35,6 +35,8 @@ pub(super) struct Client {
     /// What of the reply at hand has been heard.
     heard: Vec<Heard>,
     body: Option<Body>,
+    /// When it said something to which the answer may be a goodbye.
+    closing: Option<Duration>,
     /// The server has said goodbye.
     dismissed: bool,
     /// Bytes that were moved so far.
@@ -77,7 +79,6 @@ enum Leaving {
 struct Said {
     item: Item,
     step: usize,
-    at: Duration,
 }
 
 enum Heard {
@@ -91,7 +92,6 @@ struct Body {
     expected: Vec<(Arc<Vec<u8>>, usize)>,
     length: usize,
     heard: usize,
-    may_be_cut: bool,
 }
 
 impl Client {
@@ -122,6 +122,7 @@ impl Client {
             inbox: Vec::new(),
             heard: Vec::new(),
             body: None,
+            closing: None,
             dismissed: false,
             moved: 0,
         }
@@ -197,7 +198,7 @@ impl Client {
             Ok(peer) => self.state = State::Connected(peer),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => {
-                assert!(world.stopping, "nobody listens: {error}");
+                assert!(world.stopping.is_some(), "nobody listens: {error}");
                 self.state = State::Gone;
             }
         }
@@ -213,11 +214,11 @@ impl Client {
                 return;
             };
             self.outbox.extend(item.said(world));
-            self.said.push_back(Said {
-                item,
-                step: world.step,
-                at: sim.elapsed(),
-            });
+            if item.is_last() || matches!(item, Item::Put { .. }) {
+                self.closing = self.closing.or(Some(sim.elapsed()));
+            }
+            let step = world.step;
+            self.said.push_back(Said { item, step });
         }
     }
 
@@ -255,12 +256,8 @@ impl Client {
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => {
-                let expected = world.faulty || world.crowded || world.stopping;
-                assert!(
-                    expected || self.has_lingered(sim),
-                    "client {}: {error}",
-                    self.id
-                );
+                let excused = self.dismissed || self.may_be_cut(sim, world);
+                assert!(excused, "client {}: {error}: {}", self.id, self.waits_for());
                 sim.peer_close(peer);
                 self.state = State::Gone;
             }
@@ -292,9 +289,11 @@ impl Client {
                     "client {} after the goodbye: {line}",
                     self.id
                 );
-                if world.stopping && line == text::STOPPING || world.impatient && line == text::IDLE
+                if world.stopping.is_some() && line == text::STOPPING
+                    || world.impatient && line == text::IDLE
                 {
                     self.dismissed = true;
+                    self.heard.clear();
                     continue;
                 }
                 self.heard.push(Heard::Line(line));
@@ -328,6 +327,16 @@ impl Client {
             .position(|(reply, next)| *next == reply.parts.len());
         if let Some(whole) = whole {
             let (reply, _) = possible.swap_remove(whole);
+            if std::env::var("DBG").is_ok() {
+                eprintln!(
+                    "{:?} client {} {:?} -> {:?} {:?}",
+                    sim.elapsed(),
+                    self.id,
+                    item,
+                    self.lines(),
+                    reply.then
+                );
+            }
             self.dismissed = matches!(reply.then, Then::Closed);
             self.said.pop_front();
             self.heard.clear();
@@ -336,7 +345,6 @@ impl Client {
             }
             return;
         }
-        let may_be_cut = possible.iter().any(|(reply, _)| reply.may_be_cut);
         let bodies = possible.into_iter().filter_map(|(mut reply, next)| {
             match reply.parts.swap_remove(next) {
                 Part::Body(content, from) => Some((content, from)),
@@ -351,7 +359,6 @@ impl Client {
                 expected,
                 length,
                 heard: 0,
-                may_be_cut,
             });
     }
 
@@ -392,15 +399,10 @@ impl Client {
     /// The server has closed its sending half: whether it may have.
     fn check_end(&self, sim: &Sim, world: &World) {
         let all_answered = self.said.is_empty() && self.script.is_empty() && self.shut;
-        let is_cut = match &self.body {
-            Some(body) => body.may_be_cut || world.impatient,
-            None => false,
-        };
-        let expected =
-            self.inbox.is_empty() && self.heard.is_empty() && (all_answered || self.dismissed);
-        let excused = world.faulty || world.impatient || self.has_lingered(sim);
+        let nothing_begun = self.inbox.is_empty() && self.heard.is_empty();
+        let expected = nothing_begun && (all_answered || self.dismissed);
         assert!(
-            expected || is_cut || excused,
+            expected || self.may_be_cut(sim, world),
             "client {} is left alone: {:?} behind {:?}",
             self.id,
             self.said.front().map(|said| &said.item),
@@ -408,12 +410,34 @@ impl Client {
         );
     }
 
-    /// Whether the server may have tired of waiting for it after a goodbye.
-    fn has_lingered(&self, sim: &Sim) -> bool {
-        let closes = |said: &Said| said.item.is_last() || matches!(said.item, Item::Put { .. });
-        let mut closing = self.said.iter().filter(|said| closes(said));
+    /// Whether the server may end it before its last word.
+    fn may_be_cut(&self, sim: &Sim, world: &World) -> bool {
+        let shrinks = |said: &Said| {
+            let mut replies = said
+                .item
+                .replies(world, &self.memory, said.step)
+                .into_iter();
+            replies.any(|reply| reply.may_be_cut)
+        };
+        // It waits for so long that a goodbye is taken, and no longer.
         let patience = LINGER_TIMEOUT - Duration::from_secs(1);
-        closing.any(|said| sim.elapsed() - said.at > patience)
+        let said_long_ago = self.closing.is_some_and(|at| sim.elapsed() - at > patience);
+        let stopped_long_ago = world
+            .stopping
+            .is_some_and(|at| sim.elapsed() - at > patience);
+        let greeted = !matches!(
+            self.said.front(),
+            Some(Said {
+                item: Item::Greet,
+                ..
+            })
+        );
+        world.faulty
+            || world.impatient
+            || world.crowded && !greeted
+            || said_long_ago
+            || stopped_long_ago
+            || self.said.front().is_some_and(shrinks)
     }
 
     fn lines(&self) -> Vec<String> {

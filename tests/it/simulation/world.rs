@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fastrand::Rng;
 use sha2::{Digest, Sha256};
@@ -35,8 +36,8 @@ pub(super) struct World {
     pub(super) crowded: bool,
     /// Who is silent for long is sent away.
     pub(super) impatient: bool,
-    /// The server was told to stop.
-    pub(super) stopping: bool,
+    /// When the server was told to stop.
+    pub(super) stopping: Option<Duration>,
     /// Bytes of the next upload; no two have the same length.
     next_length: usize,
 }
@@ -106,7 +107,7 @@ impl World {
             faulty: false,
             crowded: false,
             impatient: false,
-            stopping: false,
+            stopping: None,
             next_length: rng.usize(..3000),
         };
         for directory in DIRECTORIES {

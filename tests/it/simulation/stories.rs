@@ -1,0 +1,89 @@
+//! What seeds have found, each told on its own.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tidegate::kernel::Signal;
+use tidegate::kernel::sim::{Entry, Peer, Sim};
+use tidegate::protocol::menu_text as text;
+use tidegate::server::{Engine, Options};
+
+/// A server with one client, who has not logged in.
+struct Stage {
+    sim: Sim,
+    engine: Engine<Sim>,
+    peer: Peer,
+    _home: TempDir,
+}
+
+impl Stage {
+    fn new(seed: u64) -> Stage {
+        let sim = Sim::new(seed);
+        sim.set_patience(Duration::from_millis(1));
+        sim.put("/srv/Movies", Entry::Directory);
+        let home = TempDir::new().expect("a temporary folder");
+        super::write_home(
+            home.path(),
+            "user1:plain:1234\n",
+            "user1:Movies:read,change:/srv/Movies\n",
+        );
+        let (engine, address) = super::serve(&sim, home.path(), Options::default());
+        let peer = sim.connect(address, IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let peer = peer.expect("somebody listens");
+        Stage {
+            sim,
+            engine,
+            peer,
+            _home: home,
+        }
+    }
+
+    /// Turns until nothing is to be done before a deadline.
+    fn settle(&mut self) {
+        for _ in 0..20 {
+            self.engine.turn().expect("polling does not fail");
+            while self.engine.jobs() > 0 {
+                self.sim.as_worker(|| self.engine.run_job(0));
+            }
+        }
+    }
+
+    fn send(&self, text: &str) {
+        let sent = self.sim.peer_send(self.peer, text.as_bytes());
+        assert_eq!(sent.expect("the connection stands"), text.len());
+    }
+
+    /// All that has come, with turns between, until the server closes or nothing more comes.
+    fn receive(&mut self) -> String {
+        let mut received = Vec::new();
+        loop {
+            self.settle();
+            match self.sim.peer_receive(self.peer, usize::MAX) {
+                Ok(bytes) if !bytes.is_empty() => received.extend(bytes),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                end => {
+                    end.expect("an end is no reset");
+                    break;
+                }
+            }
+        }
+        String::from_utf8(received).expect("sentences are UTF-8")
+    }
+}
+
+#[test]
+fn the_goodbye_of_a_stop_is_not_overtaken_by_the_reset_of_what_was_sent_ahead() {
+    for seed in 0..32 {
+        let mut stage = Stage::new(seed);
+        assert_eq!(stage.receive(), format!("{}\n", text::FIRST_CHOICE));
+        stage.sim.raise(Signal::Stop);
+        stage.engine.turn().expect("polling does not fail");
+        stage.send("LOGIN\nuser1\n");
+        assert_eq!(
+            stage.receive(),
+            format!("{}\n", text::STOPPING),
+            "seed {seed}"
+        );
+    }
+}
