@@ -396,6 +396,8 @@ impl<'a, K: Kernel> TurnState<'a, K> {
             }
             let moved = match self.connection.work {
                 Work::Answer => return Turn::Waiting,
+                // A call for no bytes would look like the end of the file or of the client.
+                _ if self.budget == 0 => return Turn::Again,
                 Work::Lines => self.receive_lines(),
                 Work::Sending(_) => self.send(),
                 Work::Receiving(_) => self.receive(),
@@ -403,7 +405,6 @@ impl<'a, K: Kernel> TurnState<'a, K> {
                 Work::Linger { .. } => self.linger(),
             };
             match moved {
-                Ok(()) if self.budget == 0 => return self.flush_then_again(),
                 Ok(()) => {}
                 Err(Stop::Blocked) => return Turn::Waiting,
                 Err(Stop::Finished(ending)) => return Turn::Finished(ending),
