@@ -260,8 +260,11 @@ impl<K: Kernel> Connection<K> {
     }
 
     /// Reads once and keeps the flags: readable no longer after a block, nor after a short read of a socket whose end
-    /// was not announced. Zero bytes are the end of the client's sending half.
+    /// was not announced. Zero bytes are the end of the client's sending half, now or seen before.
     fn receive(&mut self, kernel: &K, buffer: &mut [u8]) -> Result<usize, Stop> {
+        if self.ended {
+            return Ok(0);
+        }
         if !self.readable {
             return Err(Stop::Blocked);
         }

@@ -115,6 +115,8 @@ impl<'a, K: Kernel> Turn<'a, K> {
             }
             let moved = match self.connection.work {
                 Work::Answer | Work::Warming(_) => return Outcome::Waiting,
+                // A call for no bytes would look like the end of the file or of the client.
+                _ if self.budget == 0 => return Outcome::Again,
                 Work::Lines => self.receive_lines(),
                 Work::Sending(_) => self.send(),
                 Work::Receiving(_) => self.receive(),
@@ -122,7 +124,6 @@ impl<'a, K: Kernel> Turn<'a, K> {
                 Work::Linger { .. } => self.linger(),
             };
             match moved {
-                Ok(()) if self.budget == 0 => return self.flush_then_again(),
                 Ok(()) => {}
                 Err(Stop::Blocked) => return Outcome::Waiting,
                 Err(Stop::Finished(ending)) => return Outcome::Finished(ending),
