@@ -397,7 +397,7 @@ fn what_is_no_file_is_neither_listed_nor_served_nor_waited_for() {
 #[test]
 fn checksums_of_long_files_keep_no_login_waiting() {
     let home = Home::new();
-    home.write_sparse("Movies/Huge", 512 * MIB as u64);
+    home.write_sparse("Movies/Huge", 128 * MIB as u64);
     let server = Server::over(home, &[]);
     let mut slow: Vec<Client> = (0..3).map(|_| server.login("user1")).collect();
     for client in &mut slow {
@@ -413,9 +413,9 @@ fn checksums_of_long_files_keep_no_login_waiting() {
     assert_eq!(early, Err(ErrorKind::WouldBlock), "the logins came first");
     last.set_nonblocking(false).unwrap();
     for client in &mut slow {
-        // As sha256sum says of 512 MiB of zeros.
+        // As sha256sum says of 128 MiB of zeros.
         client.expect(
-            "SHA-256 9acca8e8c22201155389f65abbf6bc9723edc7384ead80503839f49dcc56d767 Huge",
+            "SHA-256 254bcc3fc4f27172636df4bf32de9f107f620d559b20d760197e452b97453917 Huge",
         );
         client.expect_menu();
     }
