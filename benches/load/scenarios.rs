@@ -187,18 +187,26 @@ impl Beside {
         home.add_file("small", self.small)?;
         let server = Server::start(&home)?;
         let (mut without, mut with) = (Vec::new(), Vec::new());
+        let mut failures = 0;
         for round in 0..self.rounds {
             // A B, B A, A B, …, so that what changes slowly on the machine meets both alike.
             for second in [false, true] {
                 if second ^ (round % 2 == 1) {
-                    with.push(self.measure(&server, self.failing)?);
+                    let (p99, failed) = self.measure(&server, self.failing)?;
+                    with.push(p99);
+                    failures += failed;
                 } else {
-                    without.push(self.measure(&server, 0)?);
+                    without.push(self.measure(&server, 0)?.0);
                 }
             }
         }
         server.stop()?;
 
+        if self.failing > 0 && failures == 0 {
+            return Err(io::Error::other(
+                "no login failed, so that nothing was shown",
+            ));
+        }
         let (without, with) = (median(&mut without), median(&mut with));
         let ratio = with / without;
         println!(
@@ -212,8 +220,8 @@ impl Beside {
         }
     }
 
-    /// One run beside `failing` clients: the small download's p99 in milliseconds.
-    fn measure(&self, server: &Server, failing: usize) -> io::Result<f64> {
+    /// One run beside `failing` clients: the small download's p99 in milliseconds, and how many logins failed.
+    fn measure(&self, server: &Server, failing: usize) -> io::Result<(f64, usize)> {
         let mut crowd = Crowd::new(server.address(), false)?;
         let large = download("large");
         for key in gather(&mut crowd, self.greedy, 0)? {
@@ -284,7 +292,7 @@ impl Beside {
         drop(crowd);
         // What the failing ones have left in the server's queue is worked off before the next run.
         thread::sleep(Duration::from_secs(1));
-        Ok(milliseconds.p99)
+        Ok((milliseconds.p99, failures))
     }
 }
 
