@@ -13,7 +13,8 @@ use std::thread;
 
 use nix::sys::signal::Signal;
 
-use crate::model::{Connection, House};
+use crate::house::House;
+use crate::model::Connection;
 use crate::random::Random;
 use crate::server::Server;
 use crate::world::{Change, World, example};
@@ -84,20 +85,42 @@ fn the_session_plays_every_dialogue_in_cuts() {
 
 #[test]
 fn the_server_plays_every_dialogue_whole() {
-    play_all(|dialogue| play_server(dialogue, |bytes| vec![bytes]));
+    play_all(|dialogue| play_server(dialogue, &world_of(dialogue), |bytes| vec![bytes]));
 }
 
 #[test]
 fn the_server_plays_every_dialogue_byte_by_byte() {
-    play_all(|dialogue| play_server(dialogue, |bytes| bytes.chunks(1).collect()));
+    play_all(|dialogue| {
+        play_server(dialogue, &world_of(dialogue), |bytes| {
+            bytes.chunks(1).collect()
+        })
+    });
 }
 
 #[test]
 fn the_server_plays_every_dialogue_in_cuts() {
     play_all(|dialogue| {
         let seed = dialogue.name.len() as u64;
-        play_server(dialogue, |bytes| Random::from_seed(seed).cut(bytes))
+        play_server(dialogue, &world_of(dialogue), |bytes| {
+            Random::from_seed(seed).cut(bytes)
+        })
     });
+}
+
+#[test]
+fn the_reference_comes_out_over_the_home_as_it_ships() {
+    let world = World::new();
+    fs::copy(
+        example().join("Credentials"),
+        world.home().join("Credentials"),
+    )
+    .expect("a copy");
+    for dialogue in all()
+        .iter()
+        .filter(|dialogue| dialogue.name.starts_with("reference"))
+    {
+        play_server(dialogue, &world, |bytes| vec![bytes]).expect("the reference dialogue");
+    }
 }
 
 #[test]
@@ -170,7 +193,7 @@ fn play_model<'a>(
         match &stage.then {
             None => {}
             Some(Event::Change(change)) => world.change(change).expect("a change of the home"),
-            Some(Event::Reload) => connection.reload(),
+            Some(Event::Reload) => reload(&mut connection),
             Some(Event::Idle) => connection.idle(),
             Some(Event::Stop) => connection.stop(),
             Some(Event::Check(path, expected)) => check(&world, path, expected.as_deref())?,
@@ -182,12 +205,12 @@ fn play_model<'a>(
 /// Plays a dialogue against a server of its own, what the client sends cut into fragments.
 fn play_server<'a>(
     dialogue: &'a Dialogue,
+    world: &World,
     mut cut: impl FnMut(&'a [u8]) -> Vec<&'a [u8]>,
 ) -> Result<(), String> {
     if dialogue.needs_no_root && nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    let world = world_of(dialogue);
     let options = dialogue
         .options
         .iter()
@@ -212,7 +235,7 @@ fn play_server<'a>(
             Some(Event::Change(change)) => world.change(change).expect("a change of the home"),
             Some(Event::Reload) => server.reload(),
             Some(Event::Stop) => server.signal(Signal::SIGTERM),
-            Some(Event::Check(path, expected)) => check(&world, path, expected.as_deref())?,
+            Some(Event::Check(path, expected)) => check(world, path, expected.as_deref())?,
         }
     }
     Ok(())
@@ -244,6 +267,15 @@ fn receive(connection: &TcpStream, stage: &Stage) -> Vec<u8> {
         sent.extend(format!("[{error}]").into_bytes());
     }
     sent
+}
+
+/// Tells the model's session what a reload of the home makes of its user.
+fn reload(connection: &mut Connection<House>) {
+    connection.house().load();
+    if let Some(access) = connection.session().access().cloned() {
+        let access = connection.house().access_after_reload(&access);
+        connection.session().reloaded(access);
+    }
 }
 
 fn world_of(dialogue: &Dialogue) -> World {

@@ -3,7 +3,9 @@
 mod accounts;
 mod dialogues;
 mod downloads;
+mod house;
 mod life;
+mod menu_client;
 mod menu_seeds;
 mod model;
 mod netcat;
