@@ -10,7 +10,6 @@ mod menu_seeds;
 mod model;
 mod netcat;
 mod random;
-mod server;
 mod simulation;
 mod sockets;
 mod support;

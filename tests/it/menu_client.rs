@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fs;
 
+use fastrand::Rng;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use tidegate::limits::{LINE_BYTES_MAX, SERVER_LINE_BYTES_MAX};
@@ -14,8 +15,9 @@ use tidegate::protocol::menu_text::{self as text, refusal};
 
 use crate::house::House;
 use crate::model::Connection;
-use crate::random::{Random, for_seeds};
-use crate::world::{Change, World};
+use crate::random::{cut, for_seeds};
+use crate::support::Home;
+use crate::world::{Change, MODIFIED, change, path_in, plain_home};
 
 /// An event whose bytes are its own; pieces of names joined, and the bytes of a file with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,24 +40,24 @@ enum Heard {
 struct Client {
     dialogue: Dialogue,
     server: Connection<House>,
-    random: Random,
+    random: Rng,
     received: Vec<u8>,
     names: Vec<u8>,
 }
 
 impl Client {
-    fn new(world: &World, seed: u64) -> Client {
+    fn new(home: &Home, seed: u64) -> Client {
         Client {
             dialogue: Dialogue::new(),
-            server: Connection::new(House::new(world.home(), false, Some(1000))),
-            random: Random::from_seed(seed),
+            server: Connection::new(House::new(home.path(), false, Some(1000))),
+            random: Rng::with_seed(seed),
             received: Vec::new(),
             names: Vec::new(),
         }
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        for fragment in self.random.cut(bytes) {
+        for fragment in cut(&mut self.random, bytes) {
             self.server.receive(fragment);
         }
     }
@@ -63,7 +65,7 @@ impl Client {
     /// Everything that the server has said by now.
     fn hear(&mut self) -> Result<Vec<Heard>, Violation> {
         let sent = self.server.take_sent();
-        let mut arriving: VecDeque<&[u8]> = self.random.cut(&sent).into();
+        let mut arriving: VecDeque<&[u8]> = cut(&mut self.random, &sent).into();
         let mut heard = Vec::new();
         loop {
             let came = self.dialogue.hear(&self.received)?;
@@ -97,7 +99,7 @@ impl Client {
                     size,
                     modified,
                 })) => {
-                    assert_eq!(modified, 1_795_370_400);
+                    assert_eq!(modified, MODIFIED);
                     heard.push(Heard::Entry(name.to_owned(), size));
                 }
                 Some(Event::File { length }) => file = Some(length as usize),
@@ -133,21 +135,19 @@ impl Client {
 #[test]
 fn commands_sent_ahead_are_answered_in_order() {
     for_seeds(&[], 64, |seed| {
-        let world = World::new();
+        let home = plain_home();
         let padded = b"Uploads/ padded ".to_vec();
-        world
-            .change(&Change::File(padded, b"blanks".to_vec()))
-            .unwrap();
-        let mut client = Client::new(&world, seed);
+        change(&home, &Change::File(padded, b"blanks".to_vec()));
+        let mut client = Client::new(&home, seed);
         client.log_in();
         let (mut out, mut expected) = (Vec::new(), Vec::new());
         for number in 0..20 {
-            let choice = client.random.below(20);
+            let choice = client.random.usize(..20);
             command(
                 choice,
                 number,
                 &mut client.dialogue,
-                &world,
+                &home,
                 &mut out,
                 &mut expected,
             );
@@ -169,11 +169,11 @@ fn command(
     choice: usize,
     number: usize,
     dialogue: &mut Dialogue,
-    world: &World,
+    home: &Home,
     out: &mut Vec<u8>,
     expected: &mut Vec<Heard>,
 ) {
-    let joker = || fs::read(world.path(b"Movies/Joker")).unwrap();
+    let joker = || fs::read(path_in(home, b"Movies/Joker")).unwrap();
     let no_file = Heard::Refused(refusal(Refusal::NoSuchFile));
     match choice {
         0 | 1 => {
@@ -260,8 +260,8 @@ fn command(
 
 #[test]
 fn failed_logins_end_the_connection() {
-    let world = World::new();
-    let mut client = Client::new(&world, 1);
+    let home = plain_home();
+    let mut client = Client::new(&home, 1);
     let mut heard = Vec::new();
     for user in ["nobody", "user1", "", "user1", "nobody"] {
         let mut out = Vec::new();
@@ -283,8 +283,8 @@ fn failed_logins_end_the_connection() {
 
 #[test]
 fn an_upload_that_cannot_be_thrown_away_ends_the_connection() {
-    let world = World::new();
-    let mut client = Client::new(&world, 1);
+    let home = plain_home();
+    let mut client = Client::new(&home, 1);
     client.log_in();
     let mut out = Vec::new();
     client.dialogue.put("Uploads/New", 1001, &mut out).unwrap();

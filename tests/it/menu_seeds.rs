@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use fastrand::Rng;
 use tidegate::home::Access;
 use tidegate::home::credentials::{Account, Secret};
 use tidegate::home::directories::{Grant, Rights};
@@ -17,7 +18,7 @@ use tidegate::protocol::menu_sentence::sentence;
 use tidegate::protocol::{Answer, Input, Place, Refusal, Request, Session};
 
 use crate::model::{Answers, Connection};
-use crate::random::{Random, for_seeds};
+use crate::random::{cut, for_seeds, once_in, one_of};
 
 /// Every seed that ever failed.
 const FAILED_ONCE: &[u64] = &[];
@@ -43,10 +44,10 @@ fn any_input_leads_to_the_same_words_however_it_is_cut() {
             play(seed, &inputs, |bytes| bytes.chunks(1).collect()),
             "byte by byte"
         );
-        let mut random = Random::from_seed(seed);
+        let mut random = Rng::with_seed(seed);
         assert_eq!(
             whole,
-            play(seed, &inputs, |bytes| random.cut(bytes)),
+            play(seed, &inputs, |bytes| cut(&mut random, bytes)),
             "in cuts"
         );
     });
@@ -141,7 +142,7 @@ fn play<'a>(
     inputs: &'a [Happening],
     mut cut: impl FnMut(&'a [u8]) -> Vec<&'a [u8]>,
 ) -> Transcript {
-    let random = Random::from_seed(seed.wrapping_add(1_000_000));
+    let random = Rng::with_seed(seed.wrapping_add(1_000_000));
     let mut connection = Connection::new(Fate {
         random,
         refuses_logins: seed.is_multiple_of(8),
@@ -192,7 +193,7 @@ fn check_said(said: &str) {
 
 /// A house that answers as it likes, within what it may answer.
 struct Fate {
-    random: Random,
+    random: Rng,
     refuses_logins: bool,
     requests: Vec<String>,
 }
@@ -203,9 +204,9 @@ impl Answers for Fate {
             .push(format!("{request:?}").replace(SECRET, ""));
         let random = &mut self.random;
         let refusals = match &request {
-            Request::Account { .. } => return Answer::Account(!random.once_in(8)),
+            Request::Account { .. } => return Answer::Account(!once_in(random, 8)),
             Request::Verify { .. } => {
-                let is_proved = !self.refuses_logins && !random.once_in(4);
+                let is_proved = !self.refuses_logins && !once_in(random, 4);
                 return Answer::Verified(is_proved.then(|| some_access(random)));
             }
             Request::Room { .. } => &[Refusal::NoRoom][..],
@@ -234,10 +235,10 @@ impl Answers for Fate {
             | Request::MakeDirectory { place } => place.below.contains(char::is_control),
             _ => false,
         };
-        if is_impossible || random.once_in(4) {
-            return Answer::Refused(random.one_of(refusals));
+        if is_impossible || once_in(random, 4) {
+            return Answer::Refused(one_of(random, refusals));
         }
-        let length = random.one_of(&[0, 1, 10, 4096, 5000]);
+        let length = one_of(random, &[0, 1, 10, 4096, 5000]);
         match request {
             Request::Account { .. } | Request::Verify { .. } => unreachable!("answered above"),
             Request::List { .. } => {
@@ -257,25 +258,28 @@ impl Answers for Fate {
             Request::Judge { .. } | Request::Room { .. } => Answer::Free,
             Request::Create { .. } => Answer::Created,
             Request::MakeDirectory { .. } => Answer::Made,
-            Request::Checksum { .. } => Answer::Checksum([random.next() as u8; 32]),
+            Request::Checksum { .. } => Answer::Checksum([random.u8(..); 32]),
         }
     }
 
     fn publish(&mut self, place: &Place, bytes: &[u8]) -> Result<(), Refusal> {
         self.requests.push(format!("publish {place:?} {bytes:?}"));
-        match self.random.once_in(4) {
-            true => Err(self.random.one_of(&[Refusal::FileExists, Refusal::NoRoom])),
+        match once_in(&mut self.random, 4) {
+            true => Err(one_of(
+                &mut self.random,
+                &[Refusal::FileExists, Refusal::NoRoom],
+            )),
             false => Ok(()),
         }
     }
 }
 
 /// An access of some of three directories, each with some rights.
-fn some_access(random: &mut Random) -> Arc<Access> {
+fn some_access(random: &mut Rng) -> Arc<Access> {
     let mut grants = Vec::new();
     for name in ["Movies", "Docs", "Uploads"] {
-        let [read, upload, change] = [random.once_in(2), random.once_in(3), random.once_in(4)];
-        if random.below(5) < 3 {
+        let [read, upload, change] = [once_in(random, 2), once_in(random, 3), once_in(random, 4)];
+        if random.usize(..5) < 3 {
             let (name, rights) = (
                 name.to_owned(),
                 Rights {
@@ -297,19 +301,19 @@ fn some_access(random: &mut Random) -> Arc<Access> {
 }
 
 fn inputs(seed: u64) -> Vec<Happening> {
-    let mut random = Random::from_seed(seed);
+    let mut random = Rng::with_seed(seed);
     let mut inputs = Vec::new();
-    for _ in 0..1 + random.below(8) {
+    for _ in 0..1 + random.usize(..8) {
         let mut bytes = Vec::new();
-        for _ in 0..random.below(20) {
+        for _ in 0..random.usize(..20) {
             add_input(&mut random, &mut bytes);
         }
         inputs.push(Happening::Bytes(bytes));
-        inputs.extend(match random.below(10) {
+        inputs.extend(match random.usize(..10) {
             0 => Some(Happening::Reloaded(None)),
             1..=3 => Some(Happening::Reloaded(Some(some_access(&mut random)))),
-            4 if random.once_in(4) => Some(Happening::Idle),
-            5 if random.once_in(4) => Some(Happening::Stopping),
+            4 if once_in(&mut random, 4) => Some(Happening::Idle),
+            5 if once_in(&mut random, 4) => Some(Happening::Stopping),
             _ => None,
         });
     }
@@ -318,19 +322,19 @@ fn inputs(seed: u64) -> Vec<Happening> {
 }
 
 /// Appends something that a client may send.
-fn add_input(random: &mut Random, out: &mut Vec<u8>) {
-    match random.below(40) {
+fn add_input(random: &mut Rng, out: &mut Vec<u8>) {
+    match random.usize(..41) {
         0..=9 => {
-            let user = random.one_of(&["user1", "nobody", "", "\u{e4}"]);
-            out.extend(format!("LOGIN\n{user}\n{SECRET}{}\n", random.below(3)).bytes());
+            let user = one_of(random, &["user1", "nobody", "", "\u{e4}"]);
+            out.extend(format!("LOGIN\n{user}\n{SECRET}{}\n", random.usize(..3)).bytes());
         }
         10..=14 => {
-            let length = random.below(12);
+            let length = random.usize(..12);
             out.extend(format!("PUT FILE {length} {}\n", name(random)).bytes());
             out.extend(std::iter::repeat_n(b'\n', length));
         }
         15..=17 => {
-            let length = random.below(12);
+            let length = random.usize(..12);
             out.extend(format!("UPLOAD FILE\n{}\n{length}\n", name(random)).bytes());
             out.extend(std::iter::repeat_n(b'x', length));
             out.push(b'\n');
@@ -339,65 +343,73 @@ fn add_input(random: &mut Random, out: &mut Vec<u8>) {
             out.extend(format!("RESUME DOWNLOAD {}\n{}\n", name(random), number(random)).bytes())
         }
         21..=32 => {
-            let words = random.one_of(&Command::ALL[..11]).words();
-            let words = if random.once_in(3) {
+            let words = one_of(random, &Command::ALL[..11]).words();
+            let words = if once_in(random, 3) {
                 words.to_lowercase()
             } else {
                 words.to_owned()
             };
-            let end = if random.once_in(3) { "\r\n" } else { "\n" };
-            let name = if random.once_in(2) { name(random) } else { "" };
+            let end = if once_in(random, 3) { "\r\n" } else { "\n" };
+            let name = if once_in(random, 2) { name(random) } else { "" };
             out.extend(format!("{words} {name}{end}").bytes());
         }
         33 => out.extend(format!("{}\n", number(random)).bytes()),
         34 => out.extend(format!("{}\n", name(random)).bytes()),
         35 => out.push(b'\n'),
         36 => out.extend(
-            (0..random.below(40))
-                .map(|_| random.next() as u8)
+            (0..random.usize(..40))
+                .map(|_| random.u8(..))
                 .collect::<Vec<u8>>(),
         ),
-        37 if random.once_in(4) => out.extend([b'y'].repeat(LINE_BYTES_MAX - 2 + random.below(4))),
-        38 if random.once_in(4) => out.extend(b"QUIT\n"),
-        _ => out.extend(b"SHOW DIRECTORY Movies\n"),
+        37 if once_in(random, 4) => {
+            out.extend([b'y'].repeat(LINE_BYTES_MAX - 2 + random.usize(..4)))
+        }
+        38 if once_in(random, 4) => out.extend(b"QUIT\n"),
+        _ => out.extend(b"SHOW DIRECTORY Movies\nSHOW DETAILS\n"),
     }
 }
 
-fn name(random: &mut Random) -> &'static str {
-    random.one_of(&[
-        "Movies",
-        "Movies/",
-        "Movies//",
-        "Movies/Joker",
-        "Docs/Classics",
-        "Docs/Classics/Sonnet 18",
-        "Uploads/Notes",
-        "Joker",
-        "Notes",
-        ".",
-        "..",
-        "../x",
-        "/",
-        "/etc/passwd",
-        " blank ",
-        "\u{1b}[2J",
-        "a\0b",
-        "\u{1f40b}",
-        "Movies/../Joker",
-        "nothing/at/all",
-    ])
+fn name(random: &mut Rng) -> &'static str {
+    one_of(
+        random,
+        &[
+            "Movies",
+            "Movies/",
+            "Movies//",
+            "Movies/Joker",
+            "Docs/Classics",
+            "Docs/Classics/Sonnet 18",
+            "Uploads/Notes",
+            "Joker",
+            "Notes",
+            ".",
+            "..",
+            "../x",
+            "/",
+            "/etc/passwd",
+            " blank ",
+            "\u{1b}[2J",
+            "a\0b",
+            "\u{1f40b}",
+            "Movies/../Joker",
+            "nothing/at/all",
+        ],
+    )
 }
 
-fn number(random: &mut Random) -> &'static str {
-    random.one_of(&[
-        "0",
-        "1",
-        "10",
-        "4096",
-        "5001",
-        "-1",
-        "x",
-        "9999999999999999999",
-        "10000000000000000000",
-    ])
+fn number(random: &mut Rng) -> &'static str {
+    one_of(
+        random,
+        &[
+            "0",
+            "1",
+            "10",
+            "4096",
+            "5001",
+            "-1",
+            "x",
+            "9999999999999999999",
+            "10000000000000000000",
+        ],
+    )
 }
