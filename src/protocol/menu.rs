@@ -438,11 +438,6 @@ impl Menu {
                 text::append_hex(out, &hash);
                 self.say_and_offer(format_args!(" {name}"), out)
             }
-            // Why a file to read is not there is nobody's business: the same words for all.
-            (
-                Question::Download | Question::Resume | Question::Checksum(_),
-                Answer::Refused(Refusal::NoSuchDirectory),
-            ) => self.say_and_offer(text::refusal(Refusal::NoSuchFile), out),
             (
                 Question::Enter(_)
                 | Question::Details

@@ -149,8 +149,9 @@ pub fn entry(line: &[u8]) -> Option<Entry<'_>> {
 
 /// Seconds since 1970 of a time as `menu_text` writes it, and no other way.
 fn time(text: &str) -> Option<i64> {
-    let time = text.parse::<Timestamp>().ok()?;
-    (time.to_string() == text).then_some(time.as_second())
+    let seconds = text.parse::<Timestamp>().ok()?.as_second();
+    let written = Timestamp::from_second(seconds).ok()?.to_string();
+    (written == text).then_some(seconds)
 }
 
 /// Whether a server may name a file so: the name stays in its folder, and shows on a terminal as what it is.

@@ -4,100 +4,72 @@
 //!
 //! `testdata/dialogues/README` tells the notation.
 
+mod notation;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use fastrand::Rng;
 use nix::sys::signal::Signal;
+use notation::{Dialogue, Event, Stage, all};
 
-use crate::model::{Connection, House};
-use crate::random::Random;
-use crate::server::Server;
-use crate::world::{Change, World, example};
+use crate::house::House;
+use crate::model::Connection;
+use crate::random::cut;
+use crate::support::{Client, FIRST_CHOICE, Home, Server, eventually};
+use crate::world::{change, make_readable, path_in, plain_home};
 
-/// A dialogue, parsed.
-struct Dialogue {
-    name: String,
-    /// What the server is started with: option and value.
-    options: Vec<(String, Option<String>)>,
-    /// Whether the engine's own doing is its matter, so that the pure session alone cannot play it.
-    needs_server: bool,
-    /// Whether it is about modes of files, which mean nothing to a server that runs as root.
-    needs_no_root: bool,
-    /// Connections that stand before this one.
-    crowd: usize,
-    /// What the home is before the server starts.
-    before: Vec<Change>,
-    stages: Vec<Stage>,
-}
-
-/// A stretch in which the client may send everything ahead, and what happens behind it.
-#[derive(Debug, Default)]
-struct Stage {
-    /// The line of the file where it begins.
-    at: usize,
-    client: Vec<u8>,
-    /// Whether the client closes its sending half then.
-    client_ends: bool,
-    server: Vec<u8>,
-    /// Whether the server closes then.
-    server_ends: bool,
-    /// What happens when all of that is done.
-    then: Option<Event>,
-}
-
-#[derive(Debug)]
-enum Event {
-    Change(Change),
-    Reload,
-    /// So long a silence that the server has enough of it.
-    Idle,
-    Stop,
-    /// A path relative to the home's `files/`, and what has to be there: these bytes, or nothing.
-    Check(Vec<u8>, Option<Vec<u8>>),
+/// How what the client sends is cut.
+#[derive(Clone, Copy)]
+enum Cuts {
+    Whole,
+    Bytes,
+    Seed(u64),
 }
 
 #[test]
 fn the_session_plays_every_dialogue_whole() {
-    play_all(|dialogue| play_model(dialogue, |bytes| vec![bytes]));
+    play_all(|dialogue| play_model(dialogue, Cuts::Whole));
 }
 
 #[test]
 fn the_session_plays_every_dialogue_byte_by_byte() {
-    play_all(|dialogue| play_model(dialogue, |bytes| bytes.chunks(1).collect()));
+    play_all(|dialogue| play_model(dialogue, Cuts::Bytes));
 }
 
 #[test]
 fn the_session_plays_every_dialogue_in_cuts() {
     play_all(|dialogue| {
-        for seed in 0..2 {
-            let mut random = Random::from_seed(seed);
-            play_model(dialogue, |bytes| random.cut(bytes))
-                .map_err(|failure| format!("seed {seed}: {failure}"))?;
-        }
-        Ok(())
+        play_model(dialogue, Cuts::Seed(1))?;
+        play_model(dialogue, Cuts::Seed(2))
     });
 }
 
 #[test]
 fn the_server_plays_every_dialogue_whole() {
-    play_all(|dialogue| play_server(dialogue, |bytes| vec![bytes]));
+    play_all(|dialogue| play_server(dialogue, plain_home(), Cuts::Whole));
 }
 
 #[test]
 fn the_server_plays_every_dialogue_byte_by_byte() {
-    play_all(|dialogue| play_server(dialogue, |bytes| bytes.chunks(1).collect()));
+    play_all(|dialogue| play_server(dialogue, plain_home(), Cuts::Bytes));
 }
 
 #[test]
 fn the_server_plays_every_dialogue_in_cuts() {
-    play_all(|dialogue| {
-        let seed = dialogue.name.len() as u64;
-        play_server(dialogue, |bytes| Random::from_seed(seed).cut(bytes))
-    });
+    play_all(|dialogue| play_server(dialogue, plain_home(), Cuts::Seed(3)));
+}
+
+#[test]
+fn the_reference_comes_out_over_the_home_as_it_ships() {
+    let dialogues = all();
+    let of_the_reference = |dialogue: &&Dialogue| dialogue.name.starts_with("reference");
+    for dialogue in dialogues.iter().filter(of_the_reference) {
+        play_server(dialogue, Home::new(), Cuts::Whole).expect("the reference dialogue");
+    }
 }
 
 #[test]
@@ -129,14 +101,12 @@ fn play_all(play: impl Fn(&Dialogue) -> Result<(), String> + Sync) {
 }
 
 /// Plays a dialogue against the pure session, its input cut into fragments.
-fn play_model<'a>(
-    dialogue: &'a Dialogue,
-    mut cut: impl FnMut(&'a [u8]) -> Vec<&'a [u8]>,
-) -> Result<(), String> {
+fn play_model(dialogue: &Dialogue, cuts: Cuts) -> Result<(), String> {
     if dialogue.needs_server {
         return Ok(());
     }
-    let world = world_of(dialogue);
+    let home = plain_home();
+    prepare(&home, dialogue);
     let mut max_upload = None;
     let mut hide_usernames = false;
     for (option, value) in &dialogue.options {
@@ -147,11 +117,11 @@ fn play_model<'a>(
             other => panic!("{}: the model has no option {other}", dialogue.name),
         }
     }
-    let house = House::new(world.home(), hide_usernames, max_upload);
+    let house = House::new(home.path(), hide_usernames, max_upload);
     let mut connection = Connection::new(house);
     let mut ends = false;
     for stage in &dialogue.stages {
-        for fragment in cut(&stage.client) {
+        for fragment in cuts.of(&stage.client) {
             connection.receive(fragment);
         }
         if stage.client_ends {
@@ -169,52 +139,56 @@ fn play_model<'a>(
         }
         match &stage.then {
             None => {}
-            Some(Event::Change(change)) => world.change(change).expect("a change of the home"),
-            Some(Event::Reload) => connection.reload(),
+            Some(Event::Change(wanted)) => change(&home, wanted),
+            Some(Event::Reload) => reload(&mut connection),
             Some(Event::Idle) => connection.idle(),
             Some(Event::Stop) => connection.stop(),
-            Some(Event::Check(path, expected)) => check(&world, path, expected.as_deref())?,
+            Some(Event::Check(path, expected)) => check(&home, path, expected.as_deref())?,
         }
     }
+    make_readable(&home.path());
     Ok(())
 }
 
 /// Plays a dialogue against a server of its own, what the client sends cut into fragments.
-fn play_server<'a>(
-    dialogue: &'a Dialogue,
-    mut cut: impl FnMut(&'a [u8]) -> Vec<&'a [u8]>,
-) -> Result<(), String> {
+fn play_server(dialogue: &Dialogue, home: Home, cuts: Cuts) -> Result<(), String> {
     if dialogue.needs_no_root && nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    let world = world_of(dialogue);
-    let options = dialogue
+    prepare(&home, dialogue);
+    let options: Vec<String> = dialogue
         .options
         .iter()
-        .flat_map(|(option, value)| [format!("--{option}")].into_iter().chain(value.clone()));
-    let server = Server::start(&world.home(), &options.collect::<Vec<_>>());
-    let crowd: Vec<TcpStream> = (0..dialogue.crowd).map(|_| server.connect()).collect();
-    for mut other in &crowd {
-        other
-            .read_exact(&mut [0])
-            .expect("a greeting for each of the crowd");
+        .flat_map(|(option, value)| [format!("--{option}")].into_iter().chain(value.clone()))
+        .collect();
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let server = Server::over(home, &options);
+    let mut crowd: Vec<Client> = (0..dialogue.crowd).map(|_| server.connect()).collect();
+    for client in &mut crowd {
+        client.expect(FIRST_CHOICE);
     }
-    let connection = server.connect();
+    let client = server.connect();
+    let connection = client.socket();
     for stage in &dialogue.stages {
-        let fragments = cut(&stage.client);
         let sent = thread::scope(|scope| {
-            scope.spawn(|| send(&connection, &fragments, stage.client_ends));
-            receive(&connection, stage)
+            scope.spawn(|| send(connection, &cuts.of(&stage.client), stage.client_ends));
+            receive(connection, stage)
         });
         compare(stage, &sent)?;
         match &stage.then {
             None | Some(Event::Idle) => {} // the server's own clock sees to it
-            Some(Event::Change(change)) => world.change(change).expect("a change of the home"),
-            Some(Event::Reload) => server.reload(),
+            Some(Event::Change(wanted)) => change(&server.home, wanted),
+            Some(Event::Reload) => {
+                let reloads = || server.log().matches("event=reload result=").count();
+                let before = reloads();
+                server.signal(Signal::SIGHUP);
+                eventually("the server reloads", || reloads() > before);
+            }
             Some(Event::Stop) => server.signal(Signal::SIGTERM),
-            Some(Event::Check(path, expected)) => check(&world, path, expected.as_deref())?,
+            Some(Event::Check(path, expected)) => check(&server.home, path, expected.as_deref())?,
         }
     }
+    make_readable(&server.home.path());
     Ok(())
 }
 
@@ -246,12 +220,19 @@ fn receive(connection: &TcpStream, stage: &Stage) -> Vec<u8> {
     sent
 }
 
-fn world_of(dialogue: &Dialogue) -> World {
-    let world = World::new();
-    for change in &dialogue.before {
-        world.change(change).expect("a change of the home");
+/// Tells the model's session what a reload of the home makes of its user.
+fn reload(connection: &mut Connection<House>) {
+    connection.house().load();
+    if let Some(access) = connection.session().access().cloned() {
+        let access = connection.house().access_after_reload(&access);
+        connection.session().reloaded(access);
     }
-    world
+}
+
+fn prepare(home: &Home, dialogue: &Dialogue) {
+    for wanted in &dialogue.before {
+        change(home, wanted);
+    }
 }
 
 fn compare(stage: &Stage, sent: &[u8]) -> Result<(), String> {
@@ -283,8 +264,8 @@ fn compare(stage: &Stage, sent: &[u8]) -> Result<(), String> {
     ))
 }
 
-fn check(world: &World, path: &[u8], expected: Option<&[u8]>) -> Result<(), String> {
-    let found = fs::read(world.path(path)).ok();
+fn check(home: &Home, path: &[u8], expected: Option<&[u8]>) -> Result<(), String> {
+    let found = fs::read(path_in(home, path)).ok();
     if found.as_deref() == expected {
         return Ok(());
     }
@@ -294,159 +275,12 @@ fn check(world: &World, path: &[u8], expected: Option<&[u8]>) -> Result<(), Stri
     ))
 }
 
-fn all() -> Vec<Dialogue> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/dialogues");
-    let mut dialogues: Vec<Dialogue> = fs::read_dir(folder)
-        .expect("the folder of dialogues")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
-        .map(|path| {
-            let name = path
-                .file_stem()
-                .expect("a name")
-                .to_string_lossy()
-                .into_owned();
-            let text = fs::read_to_string(&path).expect("a dialogue");
-            parse(name.clone(), &text).unwrap_or_else(|wrong| panic!("{name}.txt, {wrong}"))
-        })
-        .collect();
-    dialogues.sort_by(|one, other| one.name.cmp(&other.name));
-    dialogues
-}
-
-fn parse(name: String, text: &str) -> Result<Dialogue, String> {
-    let mut dialogue = Dialogue {
-        name,
-        options: Vec::new(),
-        needs_server: false,
-        needs_no_root: false,
-        crowd: 0,
-        before: Vec::new(),
-        stages: vec![Stage::default()],
-    };
-    for (index, line) in text.lines().enumerate() {
-        let at = index + 1;
-        if line.is_empty() || line.starts_with('#') {
-            continue;
+impl Cuts {
+    fn of(self, bytes: &[u8]) -> Vec<&[u8]> {
+        match self {
+            Cuts::Whole => vec![bytes],
+            Cuts::Bytes => bytes.chunks(1).collect(),
+            Cuts::Seed(seed) => cut(&mut Rng::with_seed(seed), bytes),
         }
-        parse_line(line, at, &mut dialogue)
-            .ok_or_else(|| format!("line {at}: not understood: {line}"))?;
     }
-    match dialogue.stages.iter().any(|stage| stage.server_ends) {
-        true => Ok(dialogue),
-        false => Err("the server never closes".to_owned()),
-    }
-}
-
-/// Takes up one line; `None` where it is not in the notation.
-fn parse_line(line: &str, at: usize, dialogue: &mut Dialogue) -> Option<()> {
-    let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
-    let has_begun = dialogue.stages[0].at > 0;
-    let stage = dialogue.stages.last_mut()?;
-    if stage.at == 0 && kind.starts_with(['C', 'S']) {
-        stage.at = at;
-    }
-    let mut event = None;
-    match (kind, rest) {
-        ("C:", _) => stage
-            .client
-            .extend(unescape(rest)?.into_iter().chain([b'\n'])),
-        ("S:", _) => stage
-            .server
-            .extend(unescape(rest)?.into_iter().chain([b'\n'])),
-        ("C>", _) => stage.client.extend(data(rest)?),
-        ("S>", _) => stage.server.extend(data(rest)?),
-        ("C!", "end") => stage.client_ends = true,
-        ("S!", "end") => stage.server_ends = true,
-        ("needs-server", "") => dialogue.needs_server = true,
-        ("needs-no-root", "") => dialogue.needs_no_root = true,
-        ("crowd", _) => dialogue.crowd = rest.parse().ok()?,
-        ("option", _) => dialogue.options.push(match rest.split_once(' ') {
-            Some((option, value)) => (option.to_owned(), Some(value.to_owned())),
-            None => (rest.to_owned(), None),
-        }),
-        ("world", _) if !has_begun => dialogue.before.push(parse_change(rest)?),
-        ("world", _) => event = Some(Event::Change(parse_change(rest)?)),
-        ("now", "reload") => event = Some(Event::Reload),
-        ("now", "idle") => event = Some(Event::Idle),
-        ("now", "stop") => event = Some(Event::Stop),
-        ("check", _) => {
-            let mut fields = rest.splitn(3, ' ');
-            let (what, path) = (fields.next()?, unescape(fields.next()?)?);
-            event = match (what, fields.next()) {
-                ("absent", None) => Some(Event::Check(path, None)),
-                ("file", Some(bytes)) => Some(Event::Check(path, Some(data(bytes)?))),
-                _ => return None,
-            };
-        }
-        _ => return None,
-    }
-    if event.is_some() {
-        stage.then = event;
-        dialogue.stages.push(Stage::default());
-    }
-    Some(())
-}
-
-fn parse_change(text: &str) -> Option<Change> {
-    let mut fields = text.splitn(3, ' ');
-    let (what, path, rest) = (fields.next()?, fields.next()?, fields.next());
-    Some(match (what, rest) {
-        ("file", Some(bytes)) => Change::File(unescape(path)?, data(bytes)?),
-        ("sparse", Some(length)) => Change::Sparse(unescape(path)?, length.parse().ok()?),
-        ("directory", None) => Change::Directory(unescape(path)?),
-        ("link", Some(target)) => Change::Link(unescape(path)?, unescape(target)?),
-        ("fifo", None) => Change::Fifo(unescape(path)?),
-        ("unreadable", None) => Change::Unreadable(unescape(path)?),
-        ("remove", None) => Change::Remove(unescape(path)?),
-        ("add", Some(line)) => {
-            Change::AddLine(path.to_owned(), String::from_utf8(unescape(line)?).ok()?)
-        }
-        ("drop", Some(beginning)) => Change::DropLines(path.to_owned(), beginning.to_owned()),
-        _ => return None,
-    })
-}
-
-/// Raw bytes: `text TEXT`, `repeat COUNT TEXT`, `file PATH` (of the example home, whole) or `file PATH from OFFSET`.
-fn data(text: &str) -> Option<Vec<u8>> {
-    let (kind, rest) = text.split_once(' ').unwrap_or((text, ""));
-    match kind {
-        "text" => unescape(rest),
-        "repeat" => {
-            let (count, text) = rest.split_once(' ')?;
-            Some(unescape(text)?.repeat(count.parse().ok()?))
-        }
-        "file" => {
-            let (path, from) = rest.split_once(" from ").unwrap_or((rest, "0"));
-            let bytes = fs::read(example().join("files").join(path)).ok()?;
-            Some(bytes.get(from.parse().ok()?..)?.to_vec())
-        }
-        _ => None,
-    }
-}
-
-/// Text with `\n`, `\r`, `\t`, `\\` and `\xHH` in it as bytes.
-fn unescape(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, behind @ ..] = rest {
-        let (byte, behind) = match (first, behind) {
-            (b'\\', [b'n', behind @ ..]) => (b'\n', behind),
-            (b'\\', [b'r', behind @ ..]) => (b'\r', behind),
-            (b'\\', [b't', behind @ ..]) => (b'\t', behind),
-            (b'\\', [b'\\', behind @ ..]) => (b'\\', behind),
-            (b'\\', [b'x', high, low, behind @ ..]) => {
-                let digits = [*high, *low];
-                (
-                    u8::from_str_radix(str::from_utf8(&digits).ok()?, 16).ok()?,
-                    behind,
-                )
-            }
-            (b'\\', _) => return None,
-            (byte, behind) => (*byte, behind),
-        };
-        bytes.push(byte);
-        rest = behind;
-    }
-    Some(bytes)
 }

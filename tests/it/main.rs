@@ -3,12 +3,13 @@
 mod accounts;
 mod dialogues;
 mod downloads;
+mod house;
 mod life;
+mod menu_client;
 mod menu_seeds;
 mod model;
 mod netcat;
 mod random;
-mod server;
 mod simulation;
 mod sockets;
 mod support;

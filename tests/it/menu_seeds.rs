@@ -1,1 +1,415 @@
-//! x
+//! The simulation's first ring: the menu alone, its input and the house's answers from a seed.
+//!
+//! What is checked of every seed: it never panics; the model's connection finds each action in its place; the session
+//! says nothing but sentences that the client's side understands, and no password; and what comes out does not depend
+//! on how the input was cut.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use fastrand::Rng;
+use tidegate::home::Access;
+use tidegate::home::credentials::{Account, Secret};
+use tidegate::home::directories::{Grant, Rights};
+use tidegate::limits::LINE_BYTES_MAX;
+use tidegate::protocol::menu::Menu;
+use tidegate::protocol::menu_command::Command;
+use tidegate::protocol::menu_sentence::sentence;
+use tidegate::protocol::{Answer, Input, Place, Refusal, Request, Session};
+
+use crate::model::{Answers, Connection};
+use crate::random::{cut, for_seeds, once_in, one_of};
+
+/// Every seed that ever failed.
+const FAILED_ONCE: &[u64] = &[];
+
+/// The bytes of files and listings: one that no sentence has.
+const CONTENT: u8 = 0xfe;
+
+/// What every password is made of, to be found where it must not be.
+const SECRET: &str = "s3cret";
+
+#[test]
+fn any_input_leads_to_the_same_words_however_it_is_cut() {
+    for_seeds(FAILED_ONCE, 256, |seed| {
+        let inputs = inputs(seed);
+        let whole = play(seed, &inputs, |bytes| vec![bytes]);
+        assert_eq!(
+            whole,
+            play(seed, &inputs, |bytes| vec![bytes]),
+            "played once more"
+        );
+        assert_eq!(
+            whole,
+            play(seed, &inputs, |bytes| bytes.chunks(1).collect()),
+            "byte by byte"
+        );
+        let mut random = Rng::with_seed(seed);
+        assert_eq!(
+            whole,
+            play(seed, &inputs, |bytes| cut(&mut random, bytes)),
+            "in cuts"
+        );
+    });
+}
+
+/// The seeds are of use only as long as they come far.
+#[test]
+fn the_seeds_come_everywhere() {
+    let mut said = String::new();
+    for seed in 0..256 {
+        said += &play(seed, &inputs(seed), |bytes| vec![bytes]).said;
+    }
+    let everywhere = [
+        "Login Successfully",
+        "Login Failed",
+        "LENGTH ",
+        "ENTRIES ",
+        "SHA-256 ",
+        "Ready to receive ",
+        "Upload complete: ",
+        "Upload failed: ",
+        "Directory made: ",
+        "The available directories are: ",
+        "The available files are: ",
+        "HELP - ",
+        "You are already logged in",
+        "Please log in first",
+        "Unknown command.",
+        "Please choose a directory first",
+        "There are no files",
+        "There are no directories",
+        "not a valid number",
+        "There is not enough room",
+        "Too many failed logins.",
+        "line is too long.",
+        "Idle for too long.",
+        "no longer valid.",
+        "shutting down.",
+        "Please enter the number of bytes you already have",
+        "Connection is terminated. You are logged out.",
+    ];
+    for words in everywhere {
+        assert!(said.contains(words), "no seed leads to: {words}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "does not wait for")]
+fn a_closed_session_takes_nothing_more() {
+    let mut session = Session::Menu(Menu::new());
+    let mut out = Vec::new();
+    session.step(Input::Begin, &mut out);
+    session.step(Input::Line(b"QUIT"), &mut out);
+    session.step(Input::Line(b"QUIT"), &mut out);
+}
+
+#[test]
+#[should_panic(expected = "does not answer")]
+fn a_wrong_answer_of_the_house_is_not_borne() {
+    let mut session = Session::Menu(Menu::new());
+    let mut out = Vec::new();
+    for input in [
+        Input::Begin,
+        Input::Line(b"LOGIN"),
+        Input::Line(b"user1"),
+        Input::Answer(Answer::Made),
+    ] {
+        session.step(input, &mut out);
+    }
+}
+
+/// What happens to a connection.
+enum Happening {
+    Bytes(Vec<u8>),
+    End,
+    Idle,
+    Stopping,
+    Reloaded(Option<Arc<Access>>),
+}
+
+/// All that came of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Transcript {
+    sent: Vec<u8>,
+    said: String,
+    requests: Vec<String>,
+    is_closed: bool,
+}
+
+fn play<'a>(
+    seed: u64,
+    inputs: &'a [Happening],
+    mut cut: impl FnMut(&'a [u8]) -> Vec<&'a [u8]>,
+) -> Transcript {
+    let random = Rng::with_seed(seed.wrapping_add(1_000_000));
+    let mut connection = Connection::new(Fate {
+        random,
+        refuses_logins: seed.is_multiple_of(8),
+        requests: Vec::new(),
+    });
+    for input in inputs {
+        match input {
+            Happening::Bytes(bytes) => {
+                for fragment in cut(bytes) {
+                    connection.receive(fragment);
+                }
+            }
+            Happening::End => connection.end(),
+            Happening::Idle if connection.awaits_line() => connection.idle(),
+            Happening::Stopping if connection.awaits_line() => connection.stop(),
+            Happening::Reloaded(access)
+                if connection.session().access().is_some() && !connection.is_closed() =>
+            {
+                connection.session().reloaded(access.clone());
+            }
+            Happening::Idle | Happening::Stopping | Happening::Reloaded(_) => {}
+        }
+    }
+    let said = String::from_utf8(connection.take_said()).expect("UTF-8");
+    check_said(&said);
+    Transcript {
+        sent: connection.take_sent(),
+        said,
+        is_closed: connection.is_closed(),
+        requests: std::mem::take(&mut connection.house().requests),
+    }
+}
+
+fn check_said(said: &str) {
+    assert!(!said.contains(SECRET), "a password was said");
+    assert!(said.ends_with('\n') || said.is_empty());
+    for line in said.lines() {
+        assert!(!line.contains(char::is_control), "{line:?}");
+        let is_help = Command::ALL
+            .iter()
+            .any(|command| line.starts_with(command.words()));
+        assert!(
+            is_help || sentence(line.as_bytes()).is_some(),
+            "not understood: {line}"
+        );
+    }
+}
+
+/// A house that answers as it likes, within what it may answer.
+struct Fate {
+    random: Rng,
+    refuses_logins: bool,
+    requests: Vec<String>,
+}
+
+impl Answers for Fate {
+    fn answer(&mut self, request: Request, opened: &mut Vec<u8>) -> Answer {
+        self.requests
+            .push(format!("{request:?}").replace(SECRET, ""));
+        let random = &mut self.random;
+        let refusals = match &request {
+            Request::Account { .. } => return Answer::Account(!once_in(random, 8)),
+            Request::Verify { .. } => {
+                let is_proved = !self.refuses_logins && !once_in(random, 4);
+                return Answer::Verified(is_proved.then(|| some_access(random)));
+            }
+            Request::Room { .. } => &[Refusal::NoRoom][..],
+            Request::List { .. } => &[Refusal::NoSuchDirectory, Refusal::DirectoryUnreadable],
+            Request::OpenRead { .. } | Request::Checksum { .. } => &[
+                Refusal::NoSuchDirectory,
+                Refusal::NoSuchFile,
+                Refusal::FileUnreadable,
+            ],
+            Request::Judge { .. } | Request::Create { .. } | Request::MakeDirectory { .. } => &[
+                Refusal::NoSuchDirectory,
+                Refusal::MayNotUpload,
+                Refusal::BadName,
+                Refusal::FileExists,
+                Refusal::DirectoryExists,
+                Refusal::NoRoom,
+                Refusal::FileUnwritable,
+            ],
+        };
+        // A house lets no impossible name pass, so that what a session says of a file shows no control character.
+        let is_impossible = match &request {
+            Request::OpenRead { place }
+            | Request::Checksum { place }
+            | Request::Judge { place }
+            | Request::Create { place, .. }
+            | Request::MakeDirectory { place } => place.below.contains(char::is_control),
+            _ => false,
+        };
+        if is_impossible || once_in(random, 4) {
+            return Answer::Refused(one_of(random, refusals));
+        }
+        let length = one_of(random, &[0, 1, 10, 4096, 5000]);
+        match request {
+            Request::Account { .. } | Request::Verify { .. } => unreachable!("answered above"),
+            Request::List { .. } => {
+                opened.resize(length, CONTENT);
+                let entries = length.min(7);
+                Answer::Listing {
+                    length: length as u64,
+                    entries,
+                }
+            }
+            Request::OpenRead { .. } => {
+                opened.resize(length, CONTENT);
+                Answer::Opened {
+                    length: length as u64,
+                }
+            }
+            Request::Judge { .. } | Request::Room { .. } => Answer::Free,
+            Request::Create { .. } => Answer::Created,
+            Request::MakeDirectory { .. } => Answer::Made,
+            Request::Checksum { .. } => Answer::Checksum([random.u8(..); 32]),
+        }
+    }
+
+    fn publish(&mut self, place: &Place, bytes: &[u8]) -> Result<(), Refusal> {
+        self.requests.push(format!("publish {place:?} {bytes:?}"));
+        match once_in(&mut self.random, 4) {
+            true => Err(one_of(
+                &mut self.random,
+                &[Refusal::FileExists, Refusal::NoRoom],
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+/// An access of some of three directories, each with some rights.
+fn some_access(random: &mut Rng) -> Arc<Access> {
+    let mut grants = Vec::new();
+    for name in ["Movies", "Docs", "Uploads"] {
+        let [read, upload, change] = [once_in(random, 2), once_in(random, 3), once_in(random, 4)];
+        if random.usize(..5) < 3 {
+            let (name, rights) = (
+                name.to_owned(),
+                Rights {
+                    read,
+                    upload,
+                    change,
+                },
+            );
+            let path = PathBuf::from("/nowhere").join(&name);
+            grants.push(Arc::new(Grant { name, rights, path }));
+        }
+    }
+    let secret = Secret::Hash(String::new());
+    let account = Arc::new(Account {
+        user: "user1".to_owned(),
+        secret,
+    });
+    Arc::new(Access { account, grants })
+}
+
+fn inputs(seed: u64) -> Vec<Happening> {
+    let mut random = Rng::with_seed(seed);
+    let mut inputs = Vec::new();
+    for _ in 0..1 + random.usize(..8) {
+        let mut bytes = Vec::new();
+        for _ in 0..random.usize(..20) {
+            add_input(&mut random, &mut bytes);
+        }
+        inputs.push(Happening::Bytes(bytes));
+        inputs.extend(match random.usize(..10) {
+            0 => Some(Happening::Reloaded(None)),
+            1..=3 => Some(Happening::Reloaded(Some(some_access(&mut random)))),
+            4 if once_in(&mut random, 4) => Some(Happening::Idle),
+            5 if once_in(&mut random, 4) => Some(Happening::Stopping),
+            _ => None,
+        });
+    }
+    inputs.push(Happening::End);
+    inputs
+}
+
+/// Appends something that a client may send.
+fn add_input(random: &mut Rng, out: &mut Vec<u8>) {
+    match random.usize(..41) {
+        0..=9 => {
+            let user = one_of(random, &["user1", "nobody", "", "\u{e4}"]);
+            out.extend(format!("LOGIN\n{user}\n{SECRET}{}\n", random.usize(..3)).bytes());
+        }
+        10..=14 => {
+            let length = random.usize(..12);
+            out.extend(format!("PUT FILE {length} {}\n", name(random)).bytes());
+            out.extend(std::iter::repeat_n(b'\n', length));
+        }
+        15..=17 => {
+            let length = random.usize(..12);
+            out.extend(format!("UPLOAD FILE\n{}\n{length}\n", name(random)).bytes());
+            out.extend(std::iter::repeat_n(b'x', length));
+            out.push(b'\n');
+        }
+        18..=20 => {
+            out.extend(format!("RESUME DOWNLOAD {}\n{}\n", name(random), number(random)).bytes())
+        }
+        21..=32 => {
+            let words = one_of(random, &Command::ALL[..11]).words();
+            let words = if once_in(random, 3) {
+                words.to_lowercase()
+            } else {
+                words.to_owned()
+            };
+            let end = if once_in(random, 3) { "\r\n" } else { "\n" };
+            let name = if once_in(random, 2) { name(random) } else { "" };
+            out.extend(format!("{words} {name}{end}").bytes());
+        }
+        33 => out.extend(format!("{}\n", number(random)).bytes()),
+        34 => out.extend(format!("{}\n", name(random)).bytes()),
+        35 => out.push(b'\n'),
+        36 => out.extend(
+            (0..random.usize(..40))
+                .map(|_| random.u8(..))
+                .collect::<Vec<u8>>(),
+        ),
+        37 if once_in(random, 4) => {
+            out.extend([b'y'].repeat(LINE_BYTES_MAX - 2 + random.usize(..4)))
+        }
+        38 if once_in(random, 4) => out.extend(b"QUIT\n"),
+        _ => out.extend(b"SHOW DIRECTORY Movies\nSHOW DETAILS\n"),
+    }
+}
+
+fn name(random: &mut Rng) -> &'static str {
+    one_of(
+        random,
+        &[
+            "Movies",
+            "Movies/",
+            "Movies//",
+            "Movies/Joker",
+            "Docs/Classics",
+            "Docs/Classics/Sonnet 18",
+            "Uploads/Notes",
+            "Joker",
+            "Notes",
+            ".",
+            "..",
+            "../x",
+            "/",
+            "/etc/passwd",
+            " blank ",
+            "\u{1b}[2J",
+            "a\0b",
+            "\u{1f40b}",
+            "Movies/../Joker",
+            "nothing/at/all",
+        ],
+    )
+}
+
+fn number(random: &mut Rng) -> &'static str {
+    one_of(
+        random,
+        &[
+            "0",
+            "1",
+            "10",
+            "4096",
+            "5001",
+            "-1",
+            "x",
+            "9999999999999999999",
+            "10000000000000000000",
+        ],
+    )
+}

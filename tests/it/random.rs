@@ -1,45 +1,53 @@
-//! Numbers from a seed, the same on every machine.
+//! What the tests that go by a seed share.
 
-/// SplitMix64: a few operations, and no seed is a bad one.
-pub(crate) struct Random(u64);
+use fastrand::Rng;
 
-impl Random {
-    pub(crate) fn from_seed(seed: u64) -> Random {
-        Random(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `end`, which is not 0.
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    /// One of several.
-    pub(crate) fn one_of<'a, T>(&mut self, several: &'a [T]) -> &'a T {
-        &several[self.below(several.len())]
-    }
-
-    /// True once in so many times.
-    pub(crate) fn once_in(&mut self, times: usize) -> bool {
-        self.below(times) == 0
-    }
-
-    /// Cuts bytes into fragments, most of them short.
-    pub(crate) fn cut<'a>(&mut self, mut bytes: &'a [u8]) -> Vec<&'a [u8]> {
-        let mut fragments = Vec::new();
-        while !bytes.is_empty() {
-            let longest = *self.one_of(&[1, 3, 20, 500, 5000]);
-            let (fragment, rest) = bytes.split_at((1 + self.below(longest)).min(bytes.len()));
-            fragments.push(fragment);
-            bytes = rest;
+/// Runs a test for each seed below `count`, those that ever failed first; for one seed where the variable TIDEGATE_SEED
+/// names it, for as many as TIDEGATE_SEEDS says where that is set. Says which seed failed.
+pub(crate) fn for_seeds(failed_once: &[u64], count: u64, run: impl Fn(u64)) {
+    let number = |name| Some(std::env::var(name).ok()?.parse::<u64>().expect("a number"));
+    let seeds: Vec<u64> = match number("TIDEGATE_SEED") {
+        Some(seed) => vec![seed],
+        None => {
+            let count = number("TIDEGATE_SEEDS").unwrap_or(count);
+            failed_once.iter().copied().chain(0..count).collect()
         }
-        fragments
+    };
+    for seed in seeds {
+        let told = Told(seed);
+        run(seed);
+        drop(told);
     }
+}
+
+struct Told(u64);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed with TIDEGATE_SEED={}", self.0);
+        }
+    }
+}
+
+/// One of several, which are not none.
+pub(crate) fn one_of<T: Copy>(rng: &mut Rng, several: &[T]) -> T {
+    *rng.choice(several).expect("several")
+}
+
+/// True once in so many times.
+pub(crate) fn once_in(rng: &mut Rng, times: usize) -> bool {
+    rng.usize(..times) == 0
+}
+
+/// Cuts bytes into fragments, most of them short.
+pub(crate) fn cut<'a>(rng: &mut Rng, mut bytes: &'a [u8]) -> Vec<&'a [u8]> {
+    let mut fragments = Vec::new();
+    while !bytes.is_empty() {
+        let longest = one_of(rng, &[1, 3, 20, 500, 5000]);
+        let (fragment, rest) = bytes.split_at(rng.usize(1..=longest).min(bytes.len()));
+        fragments.push(fragment);
+        bytes = rest;
+    }
+    fragments
 }

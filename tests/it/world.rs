@@ -1,4 +1,4 @@
-//! A copy of the example home in a temporary folder, to be changed at will.
+//! A home whose every byte and time is known, and the changes that a dialogue asks for.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -8,15 +8,16 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use tempfile::TempDir;
+use crate::support::Home;
 
-/// A change of the home, as a dialogue asks for it. Paths are relative to the home's `files/`.
+/// When every file was last changed: 2026-11-22T18:00:00Z, in seconds since 1970.
+pub(crate) const MODIFIED: i64 = 1_795_370_400;
+
+/// A change of a home. Paths are relative to its `files/`.
 #[derive(Debug)]
 pub(crate) enum Change {
     /// A file of these bytes.
     File(Vec<u8>, Vec<u8>),
-    /// A file of so many zeros, which takes no room.
-    Sparse(Vec<u8>, u64),
     Directory(Vec<u8>),
     /// A symbolic link and where it leads.
     Link(Vec<u8>, Vec<u8>),
@@ -31,97 +32,89 @@ pub(crate) enum Change {
     DropLines(String, String),
 }
 
-/// The home, and with it everything that was changed in it, until it is dropped.
-pub(crate) struct World {
-    folder: TempDir,
+/// A copy of the example home, its passwords in plain so that no hash is computed.
+pub(crate) fn plain_home() -> Home {
+    let home = Home::new();
+    touch_all(&home.path().join("files")).expect("the times of our own files");
+    let credentials: String = (1..=4)
+        .map(|user| format!("user{user}:plain:{}\n", password(user)))
+        .collect();
+    fs::write(home.path().join("Credentials"), credentials).expect("our own file");
+    home
 }
 
-impl World {
-    /// The example home, its passwords in plain so that no hash is computed, every file of it last changed at
-    /// 2026-11-22T18:00:00Z.
-    pub(crate) fn new() -> World {
-        let folder = TempDir::new().expect("a temporary folder");
-        copy(&example(), &folder.path().join("home")).expect("a copy of the example home");
-        let world = World { folder };
-        let credentials: String = (1..=4)
-            .map(|user| format!("user{user}:plain:{}\n", password(user)))
-            .collect();
-        fs::write(world.home().join("Credentials"), credentials).expect("Credentials");
-        world
-    }
+/// Where a path relative to the home's `files/` lies.
+pub(crate) fn path_in(home: &Home, path: &[u8]) -> PathBuf {
+    home.path().join("files").join(OsStr::from_bytes(path))
+}
 
-    pub(crate) fn home(&self) -> PathBuf {
-        self.folder.path().join("home")
-    }
+/// Makes a change; what is made, and the directory that it is made in, were last changed when all the others were.
+pub(crate) fn change(home: &Home, change: &Change) {
+    make(home, change).unwrap_or_else(|error| panic!("{change:?}: {error}"));
+}
 
-    /// Where a path relative to the home's `files/` lies.
-    pub(crate) fn path(&self, path: &[u8]) -> PathBuf {
-        self.home().join("files").join(OsStr::from_bytes(path))
+/// Gives back what keeps a home from being removed.
+pub(crate) fn make_readable(path: &Path) {
+    let Ok(status) = fs::symlink_metadata(path) else {
+        return;
+    };
+    if status.permissions().mode() & 0o700 == 0 {
+        let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
     }
-
-    /// Makes a change; what is made, and the directory that it is made in, were last changed when all the others were.
-    pub(crate) fn change(&self, change: &Change) -> io::Result<()> {
-        match change {
-            Change::File(path, bytes) => {
-                fs::write(self.path(path), bytes)?;
-                touch(&self.path(path))?;
-                touch(self.path(path).parent().expect("a path in files/"))
-            }
-            Change::Sparse(path, length) => {
-                File::create(self.path(path))?.set_len(*length)?;
-                touch(&self.path(path))?;
-                touch(self.path(path).parent().expect("a path in files/"))
-            }
-            Change::Directory(path) => {
-                fs::create_dir(self.path(path))?;
-                touch(&self.path(path))?;
-                touch(self.path(path).parent().expect("a path in files/"))
-            }
-            Change::Link(path, target) => {
-                symlink(OsStr::from_bytes(target), self.path(path))?;
-                touch(self.path(path).parent().expect("a path in files/"))
-            }
-            Change::Fifo(path) => {
-                nix::unistd::mkfifo(&self.path(path), nix::sys::stat::Mode::S_IRWXU)?;
-                touch(self.path(path).parent().expect("a path in files/"))
-            }
-            Change::Unreadable(path) => {
-                fs::set_permissions(self.path(path), fs::Permissions::from_mode(0o0))
-            }
-            Change::Remove(path) => {
-                let path = self.path(path);
-                match fs::symlink_metadata(&path)?.is_dir() {
-                    true => fs::remove_dir_all(path),
-                    false => fs::remove_file(path),
-                }
-            }
-            Change::AddLine(file, line) => {
-                let path = self.home().join(file);
-                fs::write(&path, fs::read_to_string(&path)? + line + "\n")
-            }
-            Change::DropLines(file, beginning) => {
-                let path = self.home().join(file);
-                let text = fs::read_to_string(&path)?;
-                let kept = text.lines().filter(|line| !line.starts_with(beginning));
-                fs::write(
-                    &path,
-                    kept.map(|line| format!("{line}\n")).collect::<String>(),
-                )
-            }
+    if status.is_dir() {
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            make_readable(&entry.path());
         }
     }
 }
 
-impl Drop for World {
-    /// Gives back what keeps the folder from being removed.
-    fn drop(&mut self) {
-        let _ = make_readable(&self.home().join("files"));
+fn make(home: &Home, change: &Change) -> io::Result<()> {
+    match change {
+        Change::File(path, bytes) => {
+            let path = path_in(home, path);
+            fs::write(&path, bytes)?;
+            touch(&path)?;
+            touch_parent(&path)
+        }
+        Change::Directory(path) => {
+            let path = path_in(home, path);
+            fs::create_dir(&path)?;
+            touch(&path)?;
+            touch_parent(&path)
+        }
+        Change::Link(path, target) => {
+            let path = path_in(home, path);
+            symlink(OsStr::from_bytes(target), &path)?;
+            touch_parent(&path)
+        }
+        Change::Fifo(path) => {
+            let path = path_in(home, path);
+            nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU)?;
+            touch_parent(&path)
+        }
+        Change::Unreadable(path) => {
+            fs::set_permissions(path_in(home, path), fs::Permissions::from_mode(0o0))
+        }
+        Change::Remove(path) => {
+            let path = path_in(home, path);
+            match fs::symlink_metadata(&path)?.is_dir() {
+                true => fs::remove_dir_all(&path)?,
+                false => fs::remove_file(&path)?,
+            }
+            touch_parent(&path)
+        }
+        Change::AddLine(file, line) => {
+            home.append(file, line);
+            Ok(())
+        }
+        Change::DropLines(file, beginning) => {
+            let path = home.path().join(file);
+            let text = fs::read_to_string(&path)?;
+            let kept = text.lines().filter(|line| !line.starts_with(beginning));
+            let kept: String = kept.map(|line| format!("{line}\n")).collect();
+            fs::write(&path, kept)
+        }
     }
-}
-
-/// The example home itself.
-pub(crate) fn example() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/home")
 }
 
 /// The password of the example home's user of this number: `1234`, `2345` and so on.
@@ -129,34 +122,20 @@ fn password(user: u32) -> String {
     (user..user + 4).map(|digit| digit.to_string()).collect()
 }
 
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    if !from.is_dir() {
-        fs::copy(from, to)?;
-        return touch(to);
-    }
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        copy(&entry.path(), &to.join(entry.file_name()))?;
-    }
-    touch(to)
-}
-
-/// Sets the time of the last change, a directory's included, to 2026-11-22T18:00:00Z.
-fn touch(path: &Path) -> io::Result<()> {
-    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_370_400);
-    File::open(path)?.set_modified(time)
-}
-
-fn make_readable(path: &Path) -> io::Result<()> {
-    let status = fs::symlink_metadata(path)?;
-    if status.permissions().mode() & 0o700 == 0 {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
-    }
-    if status.is_dir() {
+fn touch_all(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
         for entry in fs::read_dir(path)? {
-            make_readable(&entry?.path())?;
+            touch_all(&entry?.path())?;
         }
     }
-    Ok(())
+    touch(path)
+}
+
+fn touch_parent(path: &Path) -> io::Result<()> {
+    touch(path.parent().expect("a path in files/"))
+}
+
+fn touch(path: &Path) -> io::Result<()> {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(MODIFIED.unsigned_abs());
+    File::open(path)?.set_modified(time)
 }

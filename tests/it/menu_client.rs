@@ -1,0 +1,560 @@
+//! The client's side of the menu against the model's: commands sent ahead, answers taken in order, both directions cut
+//! anywhere; and against servers that do not keep to the protocol.
+
+use std::collections::VecDeque;
+use std::fs;
+
+use fastrand::Rng;
+use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+use tidegate::limits::{LINE_BYTES_MAX, SERVER_LINE_BYTES_MAX};
+use tidegate::protocol::Refusal;
+use tidegate::protocol::menu_client::{Dialogue, Event, Unsayable, Violation};
+use tidegate::protocol::menu_sentence::Entry;
+use tidegate::protocol::menu_text::{self as text, refusal};
+
+use crate::house::House;
+use crate::model::Connection;
+use crate::random::{cut, for_seeds};
+use crate::support::Home;
+use crate::world::{Change, MODIFIED, change, path_in, plain_home};
+
+/// An event whose bytes are its own; pieces of names joined, and the bytes of a file with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Heard {
+    PasswordWanted,
+    LoggedIn,
+    LoginFailed,
+    Names(String),
+    Entries(u64),
+    Entry(String, Option<u64>),
+    File(Vec<u8>),
+    Checksum([u8; 32]),
+    Uploaded,
+    DirectoryMade,
+    Refused(&'static str),
+    Goodbye(&'static str),
+}
+
+/// A client on a model server: what it has received is cut anywhere.
+struct Client {
+    dialogue: Dialogue,
+    server: Connection<House>,
+    random: Rng,
+    received: Vec<u8>,
+    names: Vec<u8>,
+}
+
+impl Client {
+    fn new(home: &Home, seed: u64) -> Client {
+        Client {
+            dialogue: Dialogue::new(),
+            server: Connection::new(House::new(home.path(), false, Some(1000))),
+            random: Rng::with_seed(seed),
+            received: Vec::new(),
+            names: Vec::new(),
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        for fragment in cut(&mut self.random, bytes) {
+            self.server.receive(fragment);
+        }
+    }
+
+    /// Everything that the server has said by now.
+    fn hear(&mut self) -> Result<Vec<Heard>, Violation> {
+        let sent = self.server.take_sent();
+        let mut arriving: VecDeque<&[u8]> = cut(&mut self.random, &sent).into();
+        let mut heard = Vec::new();
+        loop {
+            let came = self.dialogue.hear(&self.received)?;
+            let used = came.used;
+            let mut file = None;
+            match came.event {
+                None => match arriving.pop_front() {
+                    Some(fragment) => {
+                        self.received.drain(..used);
+                        self.received.extend_from_slice(fragment);
+                        continue;
+                    }
+                    None => {
+                        self.received.drain(..used);
+                        return Ok(heard);
+                    }
+                },
+                Some(Event::PasswordWanted) => heard.push(Heard::PasswordWanted),
+                Some(Event::LoggedIn) => heard.push(Heard::LoggedIn),
+                Some(Event::LoginFailed) => heard.push(Heard::LoginFailed),
+                Some(Event::Names { piece, is_last }) => {
+                    self.names.extend_from_slice(piece);
+                    if is_last {
+                        let names = String::from_utf8(std::mem::take(&mut self.names));
+                        heard.push(Heard::Names(names.expect("UTF-8")));
+                    }
+                }
+                Some(Event::Entries(count)) => heard.push(Heard::Entries(count)),
+                Some(Event::Entry(Entry {
+                    name,
+                    size,
+                    modified,
+                })) => {
+                    assert_eq!(modified, MODIFIED);
+                    heard.push(Heard::Entry(name.to_owned(), size));
+                }
+                Some(Event::File { length }) => file = Some(length as usize),
+                Some(Event::Checksum(hash)) => heard.push(Heard::Checksum(hash)),
+                Some(Event::Uploaded) => heard.push(Heard::Uploaded),
+                Some(Event::DirectoryMade) => heard.push(Heard::DirectoryMade),
+                Some(Event::Refused(refused)) => heard.push(Heard::Refused(refused)),
+                Some(Event::Goodbye(goodbye)) => heard.push(Heard::Goodbye(goodbye)),
+            }
+            self.received.drain(..used);
+            if let Some(length) = file {
+                while self.received.len() < length {
+                    self.received
+                        .extend_from_slice(arriving.pop_front().expect("the file's bytes"));
+                }
+                heard.push(Heard::File(self.received.drain(..length).collect()));
+            }
+        }
+    }
+
+    fn log_in(&mut self) {
+        let mut out = Vec::new();
+        self.dialogue.login("user2", &mut out).unwrap();
+        self.send(&out);
+        assert_eq!(self.hear().unwrap(), [Heard::PasswordWanted]);
+        out.clear();
+        self.dialogue.password(b"2345", &mut out).unwrap();
+        self.send(&out);
+        assert_eq!(self.hear().unwrap(), [Heard::LoggedIn]);
+    }
+}
+
+#[test]
+fn commands_sent_ahead_are_answered_in_order() {
+    for_seeds(&[], 64, |seed| {
+        let home = plain_home();
+        let padded = b"Uploads/ padded ".to_vec();
+        change(&home, &Change::File(padded, b"blanks".to_vec()));
+        let mut client = Client::new(&home, seed);
+        client.log_in();
+        let (mut out, mut expected) = (Vec::new(), Vec::new());
+        for number in 0..20 {
+            let choice = client.random.usize(..20);
+            command(
+                choice,
+                number,
+                &mut client.dialogue,
+                &home,
+                &mut out,
+                &mut expected,
+            );
+        }
+        client.dialogue.quit(&mut out);
+        expected.push(Heard::Goodbye(text::GOODBYE_LOGGED_OUT));
+        client.send(&out);
+        assert_eq!(client.hear().unwrap(), expected);
+        assert_eq!(
+            client.dialogue.unanswered(),
+            1,
+            "a goodbye is said and not answered"
+        );
+    });
+}
+
+/// Asks for one of several things, and says what is to be heard.
+fn command(
+    choice: usize,
+    number: usize,
+    dialogue: &mut Dialogue,
+    home: &Home,
+    out: &mut Vec<u8>,
+    expected: &mut Vec<Heard>,
+) {
+    let joker = || fs::read(path_in(home, b"Movies/Joker")).unwrap();
+    let no_file = Heard::Refused(refusal(Refusal::NoSuchFile));
+    match choice {
+        0 | 1 => {
+            dialogue.download("Movies/Joker", out).unwrap();
+            expected.push(Heard::File(joker()));
+        }
+        2 => {
+            dialogue.download("Movies/Nothing", out).unwrap();
+            expected.push(no_file);
+        }
+        3 => {
+            dialogue.download("Uploads/ padded ", out).unwrap();
+            expected.push(Heard::File(b"blanks".to_vec()));
+        }
+        4 | 5 => {
+            let from = number * 200;
+            dialogue.resume("Movies/Joker", from as u64, out).unwrap();
+            expected.push(Heard::File(joker()[from..].to_vec()));
+        }
+        6 | 7 => {
+            dialogue.resume("Movies/Nothing", 5, out).unwrap();
+            expected.push(no_file);
+        }
+        8 => {
+            dialogue.resume("Movies/Joker", 4097, out).unwrap();
+            expected.push(Heard::Refused(text::BAD_NUMBER));
+        }
+        9 => {
+            dialogue.resume("Uploads/ padded ", 3, out).unwrap();
+            expected.push(Heard::File(b"nks".to_vec()));
+        }
+        10 => {
+            dialogue.show_directories(out);
+            expected.push(Heard::Names("Movies, Music, Uploads".to_owned()));
+        }
+        11 | 12 => {
+            dialogue.show_directory("Movies/", out).unwrap();
+            expected.push(Heard::Names("Free Fire, Joker, WAR".to_owned()));
+            dialogue.show_details(out);
+            expected.push(Heard::Entries(3));
+            for (name, size) in [("Free Fire", 1279), ("Joker", 4096), ("WAR", 1362)] {
+                expected.push(Heard::Entry(name.to_owned(), Some(size)));
+            }
+        }
+        13 => {
+            dialogue.show_directory("Nothing", out).unwrap();
+            expected.push(Heard::Refused(refusal(Refusal::NoSuchDirectory)));
+        }
+        14 => {
+            dialogue.checksum("Movies/Joker", out).unwrap();
+            expected.push(Heard::Checksum(Sha256::digest(joker()).into()));
+            dialogue.checksum("Uploads/ padded ", out).unwrap();
+            expected.push(Heard::Checksum(Sha256::digest(b"blanks").into()));
+            dialogue.checksum("Movies/Nothing", out).unwrap();
+            expected.push(no_file);
+        }
+        15 | 16 => {
+            dialogue
+                .put(&format!("Uploads/New, {number}, 4 bytes"), 5, out)
+                .unwrap();
+            out.extend(b"QUIT\n");
+            expected.push(Heard::Uploaded);
+        }
+        17 => {
+            dialogue.put("Uploads/Welcome", 5, out).unwrap();
+            out.extend(b"QUIT\n");
+            expected.push(Heard::Refused(refusal(Refusal::FileExists)));
+        }
+        18 => {
+            let path = format!("Uploads/Box {number} ");
+            dialogue.make_directory(&path, out).unwrap();
+            expected.push(Heard::DirectoryMade);
+            dialogue.show_directory(&path, out).unwrap();
+            expected.push(Heard::Names(String::new()));
+            dialogue.show_details(out);
+            expected.push(Heard::Entries(0));
+        }
+        _ => {
+            dialogue.make_directory("Uploads/Welcome", out).unwrap();
+            expected.push(Heard::Refused(refusal(Refusal::FileExists)));
+        }
+    }
+}
+
+#[test]
+fn failed_logins_end_the_connection() {
+    let home = plain_home();
+    let mut client = Client::new(&home, 1);
+    let mut heard = Vec::new();
+    for user in ["nobody", "user1", "", "user1", "nobody"] {
+        let mut out = Vec::new();
+        client.dialogue.login(user, &mut out).unwrap();
+        client.send(&out);
+        let mut came = client.hear().unwrap();
+        if came == [Heard::PasswordWanted] {
+            out.clear();
+            client.dialogue.password(b"QUIT", &mut out).unwrap();
+            client.send(&out);
+            came = client.hear().unwrap();
+        }
+        heard.extend(came);
+    }
+    let mut expected = vec![Heard::LoginFailed; 5];
+    expected.push(Heard::Goodbye(text::TOO_MANY_FAILURES));
+    assert_eq!(heard, expected);
+}
+
+#[test]
+fn an_upload_that_cannot_be_thrown_away_ends_the_connection() {
+    let home = plain_home();
+    let mut client = Client::new(&home, 1);
+    client.log_in();
+    let mut out = Vec::new();
+    client.dialogue.put("Uploads/New", 1001, &mut out).unwrap();
+    client.send(&out);
+    assert_eq!(
+        client.hear().unwrap(),
+        [Heard::Goodbye(refusal(Refusal::NoRoom))]
+    );
+}
+
+#[test]
+fn what_cannot_be_said_is_not_sent() {
+    let long = "x".repeat(LINE_BYTES_MAX);
+    let fits = "x".repeat(LINE_BYTES_MAX - "DOWNLOAD FILE \n".len());
+    let mut dialogue = Dialogue::new();
+    let mut out = Vec::new();
+    for path in ["", "a\nQUIT", "a\rb", "a\tb", "\u{1b}[2J", "\u{9b}", &long] {
+        assert_eq!(
+            dialogue.download(path, &mut out),
+            Err(Unsayable),
+            "{path:?}"
+        );
+        assert_eq!(
+            dialogue.resume(path, 1, &mut out),
+            Err(Unsayable),
+            "{path:?}"
+        );
+        assert_eq!(dialogue.put(path, 1, &mut out), Err(Unsayable), "{path:?}");
+        assert_eq!(
+            dialogue.checksum(path, &mut out),
+            Err(Unsayable),
+            "{path:?}"
+        );
+    }
+    for path in ["Uploads/x ", " Uploads/x"] {
+        assert_eq!(dialogue.put(path, 1, &mut out), Err(Unsayable), "{path:?}");
+    }
+    let one_more = fits.clone() + "x";
+    assert_eq!(dialogue.download(&one_more, &mut out), Err(Unsayable));
+    assert_eq!(
+        dialogue.put("Uploads/x", u64::MAX, &mut out),
+        Err(Unsayable)
+    );
+    assert_eq!(
+        dialogue.resume("Movies/x", u64::MAX, &mut out),
+        Err(Unsayable)
+    );
+    assert_eq!(dialogue.login("a\nQUIT", &mut out), Err(Unsayable));
+    assert_eq!(dialogue.password(b"a\nQUIT", &mut out), Err(Unsayable));
+    assert_eq!(dialogue.password(b"a\r", &mut out), Err(Unsayable));
+    assert!(out.is_empty() && dialogue.unanswered() == 0);
+    dialogue.download(&fits, &mut out).unwrap();
+    assert_eq!(out.len(), LINE_BYTES_MAX);
+}
+
+/// A dialogue that has come to the menu and asked for something.
+fn asking(ask: impl Fn(&mut Dialogue, &mut Vec<u8>)) -> Dialogue {
+    let mut dialogue = Dialogue::new();
+    let mut out = Vec::new();
+    dialogue.login("user1", &mut out).unwrap();
+    let greeting = [
+        text::FIRST_CHOICE,
+        text::ENTER_USERNAME,
+        text::ENTER_PASSWORD,
+        "",
+    ]
+    .join("\n");
+    let heard = dialogue.hear(greeting.as_bytes()).unwrap();
+    assert_eq!(
+        (heard.used, heard.event),
+        (greeting.len(), Some(Event::PasswordWanted))
+    );
+    dialogue.password(b"1234", &mut out).unwrap();
+    let welcome = [text::LOGIN_SUCCESSFUL, text::MENU, ""].join("\n");
+    let heard = dialogue.hear(welcome.as_bytes()).unwrap();
+    assert_eq!(heard.event, Some(Event::LoggedIn));
+    assert_eq!(
+        dialogue
+            .hear(&welcome.as_bytes()[heard.used..])
+            .unwrap()
+            .event,
+        None
+    );
+    ask(&mut dialogue, &mut out);
+    dialogue
+}
+
+#[test]
+fn a_server_that_says_something_else_is_found_out() {
+    type Ask = fn(&mut Dialogue, &mut Vec<u8>);
+    let nothing: Ask = |_, _| {};
+    let download: Ask = |dialogue, out| dialogue.download("Movies/Joker", out).unwrap();
+    let checksum: Ask = |dialogue, out| dialogue.checksum("Movies/Joker", out).unwrap();
+    let details: Ask = |dialogue, out| dialogue.show_details(out);
+    let put: Ask = |dialogue, out| dialogue.put("Uploads/x", 3, out).unwrap();
+    let make: Ask = |dialogue, out| dialogue.make_directory("Uploads/x", out).unwrap();
+    let hash = "0".repeat(64);
+    let cases: Vec<(Ask, String)> = vec![
+        (nothing, "LENGTH 5".into()),
+        (nothing, text::MENU.into()),
+        (download, "LENGTH -1".into()),
+        (download, "LENGTH 10000000000000000000".into()),
+        (download, "LENGTH 5 ".into()),
+        (download, "LENGTH".into()),
+        (download, "length 5".into()),
+        (download, "LENGTH 5\r".into()),
+        (download, "ENTRIES 5".into()),
+        (download, text::MENU.into()),
+        (download, text::ENTER_PASSWORD.into()),
+        (download, text::FIRST_CHOICE.into()),
+        (download, "No such luck".into()),
+        (download, "No such file \u{1b}[2J".into()),
+        (download, "Upload failed: No such file".into()),
+        (download, String::new()),
+        (checksum, format!("SHA-256 {hash} Riddler")),
+        (checksum, format!("SHA-256 {hash}0 Joker")),
+        (
+            checksum,
+            format!("SHA-256 {} Joker", hash.replace('0', "A")),
+        ),
+        (checksum, format!("SHA-256 {}é Joker", &hash[2..])),
+        (put, "Upload complete: y, 3 bytes".into()),
+        (put, "Upload complete: x, 4 bytes".into()),
+        (put, "Upload complete: x, 3".into()),
+        (put, "Upload failed: because".into()),
+        (put, "Ready to receive 3 bytes".into()),
+        (make, "Directory made: ../x".into()),
+        (details, "ENTRIES many".into()),
+        (
+            details,
+            "ENTRIES 1\nfile 1 2026-11-22T18:00:00Z ../../etc/passwd".into(),
+        ),
+        (details, "ENTRIES 1\nfile 1 2026-11-22T18:00:00Z ..".into()),
+        (
+            details,
+            "ENTRIES 1\nfile 1 2026-11-22T18:00:00Z .bashrc".into(),
+        ),
+        (
+            details,
+            "ENTRIES 1\nfile 1 2026-11-22T18:00:00Z a\u{1b}b".into(),
+        ),
+        (
+            details,
+            "ENTRIES 1\nfile 1 2026-11-22T18:00:00Z a\u{85}b".into(),
+        ),
+        (details, "ENTRIES 1\nfile 1 2026-11-22T18:00:00Z ".into()),
+        (
+            details,
+            format!("ENTRIES 1\nfile 1 2026-11-22T18:00:00Z {}", "x".repeat(256)),
+        ),
+        (details, "ENTRIES 1\nfile -1 2026-11-22T18:00:00Z x".into()),
+        (details, "ENTRIES 1\nfile - 2026-11-22T18:00:00Z x".into()),
+        (
+            details,
+            "ENTRIES 1\ndirectory 1 2026-11-22T18:00:00Z x".into(),
+        ),
+        (details, "ENTRIES 1\nlink - 2026-11-22T18:00:00Z x".into()),
+        (details, "ENTRIES 1\nfile 1 2026-11-22 x".into()),
+        (details, "ENTRIES 1\nfile 1 2026-13-22T18:00:00Z x".into()),
+        (details, "ENTRIES 1\nfile 1 2026-11-22T18:00:00.5Z x".into()),
+        (
+            details,
+            format!(
+                "ENTRIES 2\ndirectory - 2026-11-22T18:00:00Z x\n{}",
+                text::MENU
+            ),
+        ),
+    ];
+    for (ask, said) in cases {
+        let mut dialogue = asking(ask);
+        let said = said + "\n";
+        let mut rest = said.as_bytes();
+        let violation = loop {
+            match dialogue.hear(rest) {
+                Err(violation) => break violation,
+                Ok(heard) => {
+                    assert!(heard.event.is_some(), "taken: {said}");
+                    rest = &rest[heard.used..];
+                }
+            }
+        };
+        assert!(!violation.to_string().contains(char::is_control));
+    }
+}
+
+#[test]
+fn lines_are_bounded_and_names_are_not() {
+    let mut dialogue = asking(|dialogue, out| dialogue.download("Movies/Joker", out).unwrap());
+    let long = vec![b'x'; SERVER_LINE_BYTES_MAX];
+    assert_eq!(dialogue.hear(&long).unwrap().event, None);
+    assert_eq!(
+        dialogue.hear(&[&long[..], b"x"].concat()),
+        Err(Violation::LineTooLong)
+    );
+
+    let mut dialogue = asking(|dialogue, out| dialogue.show_directory("Movies", out).unwrap());
+    let heard = dialogue.hear(text::FILES.as_bytes()).unwrap();
+    assert_eq!((heard.used, heard.event), (text::FILES.len(), None));
+    for _ in 0..3 {
+        let heard = dialogue.hear(&long).unwrap();
+        assert_eq!(
+            heard.event,
+            Some(Event::Names {
+                piece: &long,
+                is_last: false
+            })
+        );
+        assert_eq!(heard.used, long.len());
+    }
+    let end = dialogue.hear(b"y\nPlease").unwrap();
+    assert_eq!(
+        (end.used, end.event),
+        (
+            2,
+            Some(Event::Names {
+                piece: b"y",
+                is_last: true
+            })
+        )
+    );
+}
+
+#[test]
+fn a_goodbye_may_come_at_any_time_and_nothing_behind_it() {
+    for goodbye in [text::IDLE, text::STOPPING, text::LOGIN_INVALID] {
+        let mut dialogue = asking(|dialogue, out| dialogue.download("Movies/Joker", out).unwrap());
+        let line = format!("{goodbye}\n");
+        assert_eq!(
+            dialogue.hear(line.as_bytes()).unwrap().event,
+            Some(Event::Goodbye(goodbye))
+        );
+        assert!(dialogue.hear(line.as_bytes()).is_err());
+    }
+    let full = format!("{}\n", text::SERVER_FULL);
+    let heard = Dialogue::new().hear(full.as_bytes()).unwrap().event;
+    assert_eq!(heard, Some(Event::Goodbye(text::SERVER_FULL)));
+}
+
+proptest! {
+    /// Whatever comes, it is taken or refused, and never taken twice.
+    #[test]
+    fn no_server_makes_it_panic(
+        lines in prop::collection::vec(prop_oneof![
+            Just(format!("{}\n", text::MENU)),
+            Just(format!("{}\n", text::FILES)),
+            Just("LENGTH 3\n".to_owned()),
+            Just("ENTRIES 2\n".to_owned()),
+            Just("directory - 2026-11-22T18:00:00Z x\n".to_owned()),
+            Just("No such file\n".to_owned()),
+            Just("Unknown command. 'HELP' lists them.\n".to_owned()),
+            Just(format!("{}\n", text::ENTER_OFFSET)),
+            "\\PC{0,20}\n",
+            "[A-Z]{3,7} [0-9]{0,20}\n",
+        ], 0..20),
+    ) {
+        let mut dialogue = asking(|dialogue, out| {
+            dialogue.resume("Movies/Joker", 3, out).unwrap();
+            dialogue.show_directory(" Movies", out).unwrap();
+            dialogue.show_details(out);
+            dialogue.checksum("Movies/Joker", out).unwrap();
+            dialogue.download("Movies/Joker", out).unwrap();
+        });
+        let bytes = lines.concat().into_bytes();
+        let mut rest = &bytes[..];
+        while let Ok(heard) = dialogue.hear(rest) {
+            rest = &rest[heard.used..];
+            if heard.event.is_none() {
+                break;
+            }
+            prop_assert!(heard.used > 0);
+        }
+    }
+}
