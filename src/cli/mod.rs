@@ -5,6 +5,8 @@
 //! Must not know: how a home's files are written, sockets, the wire's words.
 
 #[cfg(feature = "client")]
+mod connect;
+#[cfg(feature = "client")]
 mod get;
 mod grant;
 mod init;
@@ -60,6 +62,8 @@ enum Command {
     Put(put::Put),
     #[cfg(feature = "client")]
     Ls(ls::Ls),
+    #[cfg(feature = "client")]
+    Connect(connect::Connect),
 }
 
 /// Runs the command that `args` ask for, the program's own name not among them, and gives its exit status.
@@ -90,6 +94,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Put(command) => command.run(),
             #[cfg(feature = "client")]
             Command::Ls(command) => command.run(),
+            #[cfg(feature = "client")]
+            Command::Connect(command) => command.run(),
         },
         Ok(Tidegate { command: None, .. }) => unreachable!("the parser asks for a command"),
         Err(Early::Help(text)) => say(&text),

@@ -170,15 +170,7 @@ impl Connection {
             self.start += heard.used;
             if let Some(event) = heard.event {
                 return match event {
-                    // The one goodbye that is about a file and not about us.
-                    Event::Goodbye(goodbye)
-                        if goodbye == menu_text::refusal(Refusal::NoRoom) && !self.is_leaving =>
-                    {
-                        Err(Error::Abandoned(goodbye.into()))
-                    }
-                    Event::Goodbye(goodbye) if !self.is_leaving => {
-                        Err(Error::Broken(goodbye.into()))
-                    }
+                    Event::Goodbye(goodbye) if !self.is_leaving => Err(said_goodbye(goodbye)),
                     event => {
                         if let Event::File { length } = event {
                             self.left = length;
@@ -329,6 +321,14 @@ impl Connection {
                 "the server closed the connection {left} bytes before the end of the file"
             )),
         }
+    }
+}
+
+/// A goodbye that nobody asked for. After the one about a file, or about being silent, another connection may do.
+fn said_goodbye(goodbye: &str) -> Error {
+    match goodbye == menu_text::refusal(Refusal::NoRoom) || goodbye == menu_text::IDLE {
+        true => Error::Abandoned(goodbye.into()),
+        false => Error::Broken(goodbye.into()),
     }
 }
 

@@ -83,7 +83,8 @@ pub fn list(
         .map_err(|error: io::Error| Error::Here(format!("standard output: {error}")))
 }
 
-fn line(node: &Node, name: &str, look: Look) -> String {
+/// A line of a listing.
+pub(super) fn line(node: &Node, name: &str, look: Look) -> String {
     let end = if node.size.is_none() { "/" } else { "" };
     let time = node
         .modified

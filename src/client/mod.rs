@@ -5,6 +5,8 @@
 //!
 //! Must not know: flags, exit statuses, the wire's words.
 
+mod completion;
+pub mod connect;
 mod connection;
 pub mod get;
 mod jobs;
