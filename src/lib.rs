@@ -7,9 +7,12 @@
 //! - [`vault`] knows what people fetch: names become files beneath a root, and nothing else does.
 //! - [`kernel`] acts: the one seam to Linux, and the only `unsafe`.
 //! - [`server`] joins them: the loop, the connections, the workers.
+//! - `client` is the other end of the wire: blocking sockets, and files that land (feature `client`).
 //! - [`cli`] speaks with the person at the prompt.
 
 pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod home;
 pub mod kernel;
 pub mod limits;

@@ -113,6 +113,34 @@ pub const RECORD_BYTES_MAX: usize = 8 * 1024;
 /// Lines of the log that may wait for a reader; more are dropped and counted.
 pub const LOG_LINES_MAX: usize = 4096;
 
+/// Bytes that the client keeps of what a server sent: a piece of a file, or a line.
+pub const CLIENT_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Commands that the client sends ahead of their answers on one connection.
+pub const SENT_AHEAD_MAX: usize = 64;
+
+/// Bytes of a file up to which the client gathers it with others into one write; a larger one goes by `sendfile`.
+pub const GATHERED_FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Connections of one `get` or `put`.
+pub const JOBS_MAX: usize = 256;
+
+/// Entries that the client takes from a server in one run, in all listings together; a server is not trusted to end.
+pub const LISTED_ENTRIES_MAX: u64 = 500_000;
+
+/// Bytes of those entries' paths.
+pub const LISTED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of a file that cannot be kept which the client still reads and throws away; for more a new connection is cheaper.
+pub const THROWN_AWAY_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Bytes for which a server that hashes or stores them is given one more second.
+pub const WORKED_THROUGH_BYTES_A_SECOND: u64 = 10_000_000;
+
+const _: () = assert!(
+    SERVER_LINE_BYTES_MAX < CLIENT_BUFFER_BYTES,
+    "the longest line of a server fits"
+);
 const _: () = assert!(
     LINE_BYTES_MAX <= LINES_READ_BYTES,
     "a whole line fits in one read"

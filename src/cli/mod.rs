@@ -4,9 +4,19 @@
 //!
 //! Must not know: how a home's files are written, sockets, the wire's words.
 
+#[cfg(feature = "client")]
+mod connect;
+#[cfg(feature = "client")]
+mod get;
 mod grant;
 mod init;
+#[cfg(feature = "client")]
+mod login;
+#[cfg(feature = "client")]
+mod ls;
 mod prompt;
+#[cfg(feature = "client")]
+mod put;
 mod reload;
 mod revoke;
 mod serve;
@@ -46,6 +56,14 @@ enum Command {
     User(user::User),
     Grant(grant::Grant),
     Revoke(revoke::Revoke),
+    #[cfg(feature = "client")]
+    Get(get::Get),
+    #[cfg(feature = "client")]
+    Put(put::Put),
+    #[cfg(feature = "client")]
+    Ls(ls::Ls),
+    #[cfg(feature = "client")]
+    Connect(connect::Connect),
 }
 
 /// Runs the command that `args` ask for, the program's own name not among them, and gives its exit status.
@@ -70,6 +88,14 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::User(command) => command.run(),
             Command::Grant(command) => command.run(),
             Command::Revoke(command) => command.run(),
+            #[cfg(feature = "client")]
+            Command::Get(command) => command.run(),
+            #[cfg(feature = "client")]
+            Command::Put(command) => command.run(),
+            #[cfg(feature = "client")]
+            Command::Ls(command) => command.run(),
+            #[cfg(feature = "client")]
+            Command::Connect(command) => command.run(),
         },
         Ok(Tidegate { command: None, .. }) => unreachable!("the parser asks for a command"),
         Err(Early::Help(text)) => say(&text),

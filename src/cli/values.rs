@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::home::check_user;
 use crate::home::directories::{EVERYBODY, check_directory, check_path};
+#[cfg(feature = "client")]
+use crate::limits::JOBS_MAX;
 
 /// Bytes: digits, and behind them nothing, `k`, `M`, `G` or `T` (powers of 1000, as are `kB`, `MB` …), or `KiB`, `MiB`, `GiB` or
 /// `TiB` (powers of 1024). `10M` is 10,000,000 and `10MiB` 10,485,760.
@@ -68,6 +70,15 @@ pub(crate) fn home(value: &str) -> Result<PathBuf, String> {
         return Err("an empty path".into());
     }
     Ok(value.into())
+}
+
+/// Connections at once.
+#[cfg(feature = "client")]
+pub(crate) fn jobs(value: &str) -> Result<usize, String> {
+    match from_one(value) {
+        Ok(jobs @ ..=JOBS_MAX) => Ok(jobs),
+        _ => Err(format!("expected a number from 1 to {JOBS_MAX}")),
+    }
 }
 
 /// A name that a user can have.

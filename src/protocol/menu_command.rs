@@ -69,7 +69,7 @@ impl Command {
     }
 
     /// Whether something may follow it on its line. `LOGIN` takes nothing, so that nobody learns to put a password there.
-    fn takes_words(self) -> bool {
+    pub fn takes_words(self) -> bool {
         match self {
             Command::ShowDirectory
             | Command::DownloadFile
@@ -88,7 +88,7 @@ impl Command {
 }
 
 /// The command on a line and what follows it, without the blanks around; `None` where there is no such command.
-pub(super) fn parse(line: &[u8]) -> Option<(Command, &[u8])> {
+pub fn parse(line: &[u8]) -> Option<(Command, &[u8])> {
     Command::ALL.into_iter().find_map(|command| {
         let rest = behind(line, command.words())?;
         (command.takes_words() || rest.is_empty()).then_some((command, rest))

@@ -155,7 +155,7 @@ fn time(text: &str) -> Option<i64> {
 }
 
 /// Whether a server may name a file so: the name stays in its folder, and shows on a terminal as what it is.
-fn is_name(name: &str) -> bool {
+pub fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= NAME_BYTES_MAX
         && !name.starts_with('.')

@@ -165,7 +165,7 @@ pub const fn refusal(refusal: Refusal) -> &'static str {
 }
 
 /// What `HELP` says of a command.
-pub(super) fn help(command: Command) -> &'static str {
+pub fn help(command: Command) -> &'static str {
     match command {
         Command::Login => "LOGIN - log in with a username and a password",
         Command::ShowDirectories => "SHOW DIRECTORIES - list the directories that you may enter",

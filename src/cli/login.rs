@@ -1,0 +1,61 @@
+//! Who logs in where: the password from a file, the environment or the person.
+
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::{Failure, prompt};
+use crate::client::Login;
+use crate::client::remote::Remote;
+use crate::client::shown::Shown;
+use crate::limits::LINE_BYTES_MAX;
+
+/// The variable of the environment that may hold the password.
+const VARIABLE: &str = "TIDEGATE_PASSWORD";
+
+/// The login of `remote`: the password is the first line of `password_file`, else of TIDEGATE_PASSWORD, else asked for.
+pub(crate) fn login(
+    remote: Remote,
+    password_file: Option<&Path>,
+    timeout: Duration,
+) -> Result<Login, Failure> {
+    let password = match (password_file, std::env::var_os(VARIABLE)) {
+        (Some(file), _) => first_line(file)?,
+        (None, Some(password)) => Zeroizing::new(password.into_encoded_bytes()),
+        (None, None) => prompt::ask(
+            &format!("Password for {remote}: "),
+            "--password-file or TIDEGATE_PASSWORD",
+        )?,
+    };
+    Ok(Login {
+        remote,
+        password,
+        timeout,
+    })
+}
+
+fn first_line(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let failed = |what: &dyn ToString| {
+        let file = file.to_string_lossy();
+        Failure::new(format!("{}: {}", Shown(&file), what.to_string()))
+    };
+    let opened = std::fs::File::open(file).map_err(|error| failed(&error))?;
+    let mut line = Zeroizing::new(Vec::with_capacity(LINE_BYTES_MAX));
+    let read = opened.take(LINE_BYTES_MAX as u64).read_to_end(&mut line);
+    read.map_err(|error| match error.kind() {
+        ErrorKind::IsADirectory => failed(&"a folder holds no password"),
+        _ => failed(&error),
+    })?;
+    if let Some(end) = line.iter().position(|&byte| byte == b'\n') {
+        line.truncate(end);
+    }
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    match line.is_empty() {
+        true => Err(failed(&"its first line is empty")),
+        false => Ok(line),
+    }
+}

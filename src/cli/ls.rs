@@ -1,0 +1,61 @@
+//! `tidegate ls`: listings.
+
+use std::io::{self, BufWriter, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use argh::{ArgsInfo, FromArgs};
+
+use super::login::login;
+use super::{Failure, values};
+use crate::client::list::{Look, list};
+use crate::client::remote::Remote;
+use crate::client::shown::Shown;
+
+/// list a directory, or the directories that there are
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(subcommand, name = "ls", help_triggers("-h", "--help"))]
+pub(crate) struct Ls {
+    /// the server, as USER@HOST or USER@HOST:PORT; the port is 2100 if not given
+    #[argh(positional)]
+    remote: Remote,
+
+    /// what to list; may hold * and ?
+    #[argh(positional)]
+    path: Option<String>,
+
+    /// show sizes in bytes
+    #[argh(switch)]
+    bytes: bool,
+
+    /// seconds without a byte moving that are a failure; 60 if not given
+    #[argh(
+        option,
+        arg_name = "seconds",
+        default = "Duration::from_secs(60)",
+        from_str_fn(values::seconds_from_one)
+    )]
+    timeout: Duration,
+
+    /// a file whose first line is the password, which else is in TIDEGATE_PASSWORD or asked for
+    #[argh(option, arg_name = "file")]
+    password_file: Option<PathBuf>,
+}
+
+impl Ls {
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let login = login(self.remote, self.password_file.as_deref(), self.timeout)?;
+        let out = io::stdout();
+        let look = match out.is_terminal() {
+            true => Look::Table { exact: self.bytes },
+            false => Look::Plain,
+        };
+        let path = self.path.as_deref();
+        list(&login, path, look, &mut BufWriter::new(out.lock())).map_err(|error| match path {
+            Some(path) => Failure::new(format!("{}: {}: {error}", login.remote, Shown(path))),
+            None => Failure::new(format!("{}: {error}", login.remote)),
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,275 @@
+//! A file on its way to its place here: written as `NAME.part`, and under its own name once it is whole.
+//!
+//! The part is locked while it is written, so that two downloads of one file cannot mix. It is no link and nothing but a
+//! regular file. It stays where the transfer breaks.
+//!
+//! Must not know: connections.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
+use nix::sys::statvfs::fstatvfs;
+use sha2::{Digest, Sha256};
+
+use super::Error;
+use super::shown::Shown;
+use crate::limits::NAME_BYTES_MAX;
+
+/// Bytes that are read at once to be hashed.
+const HASHED_BYTES: usize = 256 * 1024;
+
+pub(super) struct Landing {
+    name: PathBuf,
+    part: PathBuf,
+    file: File,
+    length: u64,
+    is_named: bool,
+}
+
+impl Landing {
+    /// Opens the part of the file `name`, making it and the folders above it where they are missing. What an earlier transfer
+    /// left in it is kept: [`Landing::length`] tells how much that is.
+    pub(super) fn open(name: &Path) -> Result<Landing, Error> {
+        let part = part(name);
+        let failed = |error: io::Error| here(&part, error);
+        if let Some(folder) = name.parent() {
+            fs::create_dir_all(folder).map_err(|error| here(folder, error))?;
+        }
+        let file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+            .open(&part)
+            .map_err(failed)?;
+        let status = file.metadata().map_err(failed)?;
+        if !status.is_file() {
+            return Err(here(&part, "it is in the way, and no file"));
+        }
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(here(&part, "another download is writing it"));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        Ok(Landing {
+            name: name.to_owned(),
+            length: status.len(),
+            part,
+            file,
+            is_named: false,
+        })
+    }
+
+    /// Bytes that are there.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Throws away what is there.
+    pub(super) fn restart(&mut self) -> Result<(), Error> {
+        self.file
+            .set_len(0)
+            .map_err(|error| here(&self.part, error))?;
+        self.length = 0;
+        Ok(())
+    }
+
+    /// Makes ready for `length` more bytes, which have to fit.
+    pub(super) fn expect(&mut self, length: u64) -> Result<(), Error> {
+        let room = fstatvfs(&self.file).map_err(|error| here(&self.part, error))?;
+        let room =
+            u64::from(room.blocks_available()).saturating_mul(u64::from(room.fragment_size()));
+        if length > room {
+            return Err(here(
+                &self.name,
+                format_args!("there is no room for {length} bytes, only for {room}"),
+            ));
+        }
+        let end = self.file.seek(SeekFrom::Start(self.length));
+        end.map(drop).map_err(|error| here(&self.part, error))
+    }
+
+    /// Appends a piece.
+    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), Error> {
+        self.file
+            .write_all(piece)
+            .map_err(|error| here(&self.part, error))?;
+        self.length += piece.len() as u64;
+        Ok(())
+    }
+
+    /// The SHA-256 of what is there.
+    pub(super) fn checksum(&mut self) -> Result<[u8; 32], Error> {
+        let failed = |error| here(&self.part, error);
+        self.file.rewind().map_err(failed)?;
+        checksum(&mut self.file).map_err(failed)
+    }
+
+    /// Gives the whole file its name, over another one only with `replace`.
+    pub(super) fn finish(mut self, replace: bool) -> Result<(), Error> {
+        let renamed = match replace {
+            true => fs::rename(&self.part, &self.name),
+            false => rename_new(&self.part, &self.name),
+        };
+        self.is_named = renamed.is_ok();
+        renamed.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists(&self.name),
+            _ => here(&self.name, error),
+        })
+    }
+}
+
+impl Drop for Landing {
+    /// A part with nothing in it is of no use to anybody.
+    fn drop(&mut self) {
+        if !self.is_named && self.length == 0 {
+            let _ = fs::remove_file(&self.part);
+        }
+    }
+}
+
+/// Whether there is anything of this name.
+pub(super) fn is_taken(name: &Path) -> bool {
+    name.symlink_metadata().is_ok()
+}
+
+/// What is said where a name is taken and nobody said that it may be replaced.
+pub(super) fn exists(name: &Path) -> Error {
+    here(name, "it exists already; --force replaces it")
+}
+
+/// The SHA-256 of the file `name`.
+pub(super) fn checksum_of(name: &Path) -> Result<[u8; 32], Error> {
+    let failed = |error| here(name, error);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(name)
+        .map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(here(name, "it is in the way, and no file"));
+    }
+    checksum(&mut file).map_err(failed)
+}
+
+/// Under which name a file is written: with `.part` behind its own one, of which the end is replaced by a hash where the two
+/// together would be too long.
+pub(super) fn part(name: &Path) -> PathBuf {
+    const END: &str = ".part";
+    const HASH_BYTES: usize = 8;
+    let own = name.file_name().unwrap_or(OsStr::new("")).as_bytes();
+    let mut part = own.to_vec();
+    if own.len() + END.len() > NAME_BYTES_MAX {
+        let mut cut = NAME_BYTES_MAX - END.len() - "~".len() - 2 * HASH_BYTES;
+        // Not within a character.
+        while own[cut] & 0xc0 == 0x80 {
+            cut -= 1;
+        }
+        part.truncate(cut);
+        part.push(b'~');
+        for byte in &Sha256::digest(own)[..HASH_BYTES] {
+            write!(part, "{byte:02x}").expect("a Vec takes every byte");
+        }
+    }
+    part.extend_from_slice(END.as_bytes());
+    name.with_file_name(OsString::from_vec(part))
+}
+
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        // The file system cannot do it in one.
+        Err(Errno::EINVAL | Errno::ENOSYS) if !is_taken(to) => fs::rename(from, to),
+        Err(Errno::EINVAL | Errno::ENOSYS) => Err(io::ErrorKind::AlreadyExists.into()),
+        done => Ok(done?),
+    }
+}
+
+fn checksum(file: &mut File) -> io::Result<[u8; 32]> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; HASHED_BYTES];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hash.finalize().into()),
+            Ok(count) => hash.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn here(path: &Path, what: impl ToString) -> Error {
+    let path = path.to_string_lossy();
+    Error::Here(format!("{}: {}", Shown(&path), what.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_has_a_name_that_a_file_system_takes() {
+        assert_eq!(part(Path::new("a/Joker")), Path::new("a/Joker.part"));
+        let long = format!("{}ä{}", "x".repeat(232), "y".repeat(21));
+        let other = format!("{}ä{}z", "x".repeat(232), "y".repeat(20));
+        assert_eq!(long.len(), 255);
+        let name = part(Path::new(&long));
+        let name = name.to_str().expect("not cut within a character");
+        assert!(name.len() <= 255 && name.ends_with(".part"), "{name}");
+        assert_ne!(part(Path::new(&long)), part(Path::new(&other)));
+    }
+
+    #[test]
+    fn a_file_lands_whole_and_over_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = folder.path().join("deep/Joker");
+        let land = |replace| {
+            let mut landing = Landing::open(&name)?;
+            landing.restart()?;
+            landing.expect(3)?;
+            landing.write(b"ha")?;
+            assert!(!replace || fs::read(&name).unwrap() == b"old");
+            landing.write(b"!")?;
+            landing.finish(replace)
+        };
+        land(false).unwrap();
+        assert_eq!(fs::read(&name).unwrap(), b"ha!");
+        fs::write(&name, "old").unwrap();
+        assert!(matches!(land(false), Err(Error::Here(_))));
+        assert_eq!(fs::read(&name).unwrap(), b"old");
+        land(true).unwrap();
+        assert_eq!(fs::read(&name).unwrap(), b"ha!");
+        assert!(!is_taken(&part(&name)));
+    }
+
+    #[test]
+    fn what_is_in_the_way_of_a_part_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = folder.path().join("Joker");
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "mine").unwrap();
+        std::os::unix::fs::symlink(&victim, part(&name)).unwrap();
+        assert!(Landing::open(&name).is_err());
+        fs::remove_file(part(&name)).unwrap();
+        nix::unistd::mkfifo(&part(&name), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(Landing::open(&name).is_err());
+        fs::remove_file(part(&name)).unwrap();
+        let first = Landing::open(&name).unwrap();
+        assert!(Landing::open(&name).is_err(), "it is locked");
+        drop(first);
+        let mut landing = Landing::open(&name).unwrap();
+        assert!(
+            landing.expect(u64::MAX / 2).is_err(),
+            "there is no such room"
+        );
+        assert_eq!(fs::read(&victim).unwrap(), b"mine");
+    }
+}

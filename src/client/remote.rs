@@ -1,0 +1,137 @@
+//! `USER@HOST[:PORT]`.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
+
+use super::shown::Shown;
+
+/// The port where none is given.
+const DEFAULT_PORT: u16 = 2100;
+
+/// A user of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// The user's name.
+    pub user: String,
+    /// A name or an address, an IPv6 address without its brackets.
+    host: String,
+    port: u16,
+}
+
+impl Remote {
+    /// The addresses of the server, in the order in which they are to be tried; at least one.
+    pub(super) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        let addresses: Vec<SocketAddr> =
+            (self.host.as_str(), self.port).to_socket_addrs()?.collect();
+        match addresses.is_empty() {
+            true => Err(io::Error::new(io::ErrorKind::NotFound, "it has no address")),
+            false => Ok(addresses),
+        }
+    }
+}
+
+impl FromStr for Remote {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Remote, &'static str> {
+        let (user, server) = text
+            .rsplit_once('@')
+            .ok_or("expected USER@HOST or USER@HOST:PORT")?;
+        if user.is_empty() || user.contains(char::is_control) {
+            return Err("there is no user before the @");
+        }
+        let (host, port) = match server.strip_prefix('[') {
+            Some(rest) => {
+                let (host, rest) = rest
+                    .split_once(']')
+                    .ok_or("the ] behind the address is missing")?;
+                let port = match rest.strip_prefix(':') {
+                    None if !rest.is_empty() => return Err("expected a : and a port behind the ]"),
+                    port => port,
+                };
+                (host, port)
+            }
+            None => match server.split_once(':') {
+                Some((_, port)) if port.contains(':') => {
+                    return Err("an IPv6 address stands in brackets: USER@[::1]");
+                }
+                Some((host, port)) => (host, Some(port)),
+                None => (server, None),
+            },
+        };
+        if host.is_empty() || host.contains(char::is_control) {
+            return Err("there is no host behind the @");
+        }
+        let port = match port {
+            Some(port) => Some(port)
+                .filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|port| port.parse().ok())
+                .filter(|&port| port != 0)
+                .ok_or("a port is a number from 1 to 65535")?,
+            None => DEFAULT_PORT,
+        };
+        Ok(Remote {
+            user: user.to_owned(),
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (user, host) = (Shown(&self.user), Shown(&self.host));
+        match self.host.contains(':') {
+            true => write!(f, "{user}@[{host}]")?,
+            false => write!(f, "{user}@{host}")?,
+        }
+        match self.port {
+            DEFAULT_PORT => Ok(()),
+            port => write!(f, ":{port}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remote_is_a_user_a_host_and_maybe_a_port() {
+        for (text, user, host, port) in [
+            ("user1@127.0.0.1", "user1", "127.0.0.1", 2100),
+            ("user1@localhost:2200", "user1", "localhost", 2200),
+            ("user1@[::1]", "user1", "::1", 2100),
+            ("user1@[fe80::1%lo]:1", "user1", "fe80::1%lo", 1),
+            ("a b@c@host", "a b@c", "host", 2100),
+        ] {
+            let remote: Remote = text.parse().unwrap();
+            assert_eq!(
+                (remote.user.as_str(), remote.host.as_str(), remote.port),
+                (user, host, port)
+            );
+            assert_eq!(remote.to_string(), text, "it is shown as it was given");
+        }
+        for text in [
+            "",
+            "host",
+            "@host",
+            "user@",
+            "user@:21",
+            "user@host:",
+            "user@host:0",
+            "user@host:65536",
+            "user@host:+1",
+            "user@::1",
+            "user@[::1",
+            "user@[::1]x",
+            "user@[]:1",
+            "a\u{1b}@host",
+            "a@b\n",
+        ] {
+            assert!(text.parse::<Remote>().is_err(), "{text}");
+        }
+    }
+}
