@@ -231,7 +231,7 @@ mod tests {
     fn a_file_lands_whole_and_over_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let name = folder.path().join("deep/Joker");
-        let land = |replace| {
+        let land = |replace: bool| {
             let mut landing = Landing::open(&name)?;
             landing.restart()?;
             landing.expect(3)?;
