@@ -408,8 +408,21 @@ impl<K: Kernel> House<K> {
                 ticket,
                 result: Err(refused),
             } => (ticket, self.refused(ticket, refused)),
-            Done::Committed { ticket, result } => {
+            Done::Committed {
+                ticket,
+                path,
+                length,
+                result,
+            } => {
                 self.listings.clear();
+                if result.is_ok() {
+                    let path = path.to_string_lossy();
+                    let path = Escaped(&path);
+                    info!(
+                        "session={} event=upload path={path} length={length}",
+                        ticket.serial
+                    );
+                }
                 let result = result.map_err(|refused| self.log_fault(ticket, refused));
                 (ticket, Reply::Committed(result))
             }

@@ -97,6 +97,8 @@ pub(super) enum Done<K: Kernel> {
     },
     Committed {
         ticket: Ticket,
+        path: PathBuf,
+        length: u64,
         result: Result<(), Refused>,
     },
     Made {
@@ -382,6 +384,8 @@ impl<K: Kernel> Job<K> {
             },
             Job::Commit { ticket, incoming } => Done::Committed {
                 ticket,
+                path: incoming.path().to_owned(),
+                length: incoming.length(),
                 result: incoming.commit(),
             },
             Job::Abandon(incoming) => {

@@ -5,7 +5,7 @@
 //! a dot-led name that [`super::leftovers`] knows, locked for as long as somebody writes to it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Refused, check_free, check_room, enter, is_replaceable, path_of, unwritable};
@@ -79,6 +79,16 @@ fn create_with<K: Kernel>(
 }
 
 impl<K: Kernel> Incoming<K> {
+    /// Where it is to lie: the granted directory's path and a client's words below it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes that were announced.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
     /// Bytes that are still to come.
     pub fn left(&self) -> u64 {
         self.length - self.offset
