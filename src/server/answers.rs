@@ -3,6 +3,7 @@
 //!
 //! Must not know: sockets, buffers, the dialects' words.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -258,6 +259,11 @@ impl<K: Kernel> House<K> {
             self.workers
                 .submit(Job::SweepLeftovers(Leftovers::new(&root)));
         }
+    }
+
+    /// Out of descriptors: lets go of the files that are only kept for the next who asks.
+    pub(super) fn release_files(&mut self) {
+        self.vault.release_unused();
     }
 
     /// Lets go of what has aged.
@@ -617,15 +623,20 @@ impl Listings {
         unchanged.then(|| fresh.listing.clone())
     }
 
-    /// Notes who waits; true where nobody did before, so that it is to be started.
+    /// Notes who waits; true where it is neither queued nor being made, so that it is to be started.
     fn wait(&mut self, ticket: Ticket, place: Place, form: Form) -> bool {
-        let waiting = self.wanted.entry(Key::new(&place, form)).or_default();
-        waiting.push(ticket);
-        let first = waiting.len() == 1;
-        if first {
-            self.queue.push_back((place, form));
+        match self.wanted.entry(Key::new(&place, form)) {
+            // Where all who waited have left, a worker is at it still.
+            Entry::Occupied(mut waiting) => {
+                waiting.get_mut().push(ticket);
+                false
+            }
+            Entry::Vacant(vacant) => {
+                vacant.insert(vec![ticket]);
+                self.queue.push_back((place, form));
+                true
+            }
         }
-        first
     }
 
     /// The next one that there is memory for, counted as if it were the longest.
@@ -689,5 +700,50 @@ impl Listings {
 
     fn clear(&mut self) {
         self.fresh.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::directories::{Grant, Rights};
+
+    fn place(name: &str) -> Place {
+        let rights = Rights {
+            read: true,
+            upload: false,
+            change: false,
+        };
+        Place {
+            grant: Arc::new(Grant {
+                name: name.into(),
+                path: PathBuf::from("/").join(name),
+                rights,
+            }),
+            below: String::new(),
+        }
+    }
+
+    fn ticket(serial: u64) -> Ticket {
+        Ticket {
+            key: serial as usize,
+            serial,
+            peer: ([127, 0, 0, 1], 1).into(),
+        }
+    }
+
+    #[test]
+    fn a_listing_whose_askers_have_all_left_is_made_once_for_the_next_and_forgotten_by_all() {
+        let mut listings = Listings::default();
+        assert!(listings.wait(ticket(1), place("one"), Form::Names));
+        assert!(listings.wait(ticket(2), place("two"), Form::Names));
+        assert!(listings.next_to_start().is_some() && listings.next_to_start().is_some());
+        listings.forget(ticket(1));
+        assert!(!listings.wait(ticket(3), place("one"), Form::Names));
+        assert!(listings.next_to_start().is_none());
+        assert_eq!(listings.made(&place("one"), Form::Names), [ticket(3)]);
+        listings.forget(ticket(2));
+        assert_eq!(listings.made(&place("two"), Form::Names), []);
+        assert!(listings.wanted.is_empty() && listings.queue.is_empty());
     }
 }

@@ -234,6 +234,7 @@ impl<K: Kernel> Engine<K> {
                     }
                     Err(error) if is_out_of_descriptors(&error) => {
                         listener.paused = true;
+                        self.house.release_files();
                         warn!("event=accept-paused why={}", Escaped(&error.to_string()));
                     }
                     // The one that knocked has left, or its network failed: the next may be fine.
