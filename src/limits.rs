@@ -66,11 +66,12 @@ pub const LINGER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How long a closing connection may take to flush its goodbye and to see the peer close.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections beyond the limit of sessions that are told so in full; more are told with one write and dropped.
-pub const TURNED_AWAY_MAX: usize = 64;
+/// Connections beyond the limit of sessions that are told so in full; more are told with one write and dropped. Each
+/// holds one of [`DESCRIPTORS_RESERVED`].
+pub const TURNED_AWAY_MAX: usize = 8;
 
 /// Descriptors that are kept from the sessions: standard streams, poll, signals, waker, listeners, log, workers'
-/// directories and files.
+/// directories and files, connections that are turned away.
 pub const DESCRIPTORS_RESERVED: u64 = 32;
 
 /// Default of `--max-sessions`.
@@ -165,4 +166,8 @@ const _: () = assert!(
 const _: () = assert!(
     LISTING_BYTES_MAX <= LISTINGS_BYTES_MAX,
     "the longest listing can be had"
+);
+const _: () = assert!(
+    TURNED_AWAY_MAX as u64 <= DESCRIPTORS_RESERVED / 4,
+    "those who are turned away leave descriptors to work with"
 );

@@ -1,1 +1,144 @@
+//! netcat itself, as a person and a script use it.
 
+use std::fs;
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::support::{PATIENCE, Server, eventually};
+
+#[test]
+fn a_script_piped_into_nc_with_n_delivers_header_content_and_goodbye() {
+    let server = Server::start(&[]);
+    let mut nc = Netcat::start(&server, &["-N"]);
+    nc.say("LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\nQUIT\n");
+    nc.close_input();
+    let joker = fs::read(server.home.file("Movies/Joker")).unwrap();
+    assert_eq!(nc.output(), expected(&joker));
+}
+
+#[test]
+fn a_script_without_quit_piped_into_nc_with_n_gets_all_that_it_is_owed() {
+    let server = Server::start(&[]);
+    let mut nc = Netcat::start(&server, &["-N"]);
+    nc.say("LOGIN\nuser2\n2345\nPUT FILE 5 Uploads/Piped\nhello");
+    nc.close_input();
+    let output = String::from_utf8(nc.output()).unwrap();
+    assert!(
+        output.contains("Upload complete: Piped, 5 bytes\n"),
+        "{output}"
+    );
+    assert_eq!(
+        fs::read(server.home.file("Uploads/Piped")).unwrap(),
+        b"hello"
+    );
+}
+
+#[test]
+fn a_script_piped_into_plain_nc_ends_with_the_servers_goodbye() {
+    let server = Server::start(&[]);
+    let mut nc = Netcat::start(&server, &[]);
+    nc.say("LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\nQUIT\n");
+    nc.close_input();
+    let joker = fs::read(server.home.file("Movies/Joker")).unwrap();
+    assert_eq!(nc.output(), expected(&joker));
+}
+
+/// What the README tells of plain `nc`: after the server's goodbye it waits for Enter or Ctrl-D.
+#[test]
+fn a_person_at_plain_nc_sees_the_goodbye_and_presses_enter() {
+    let server = Server::start(&[]);
+    let mut nc = Netcat::start(&server, &[]);
+    for line in [
+        "LOGIN\r\n",
+        "user1\r\n",
+        "1234\r\n",
+        "show   directory movies\n",
+        "quit\n",
+    ] {
+        nc.say(line);
+        thread::sleep(Duration::from_millis(20));
+    }
+    server.log_line(&["event=end", "reason=quit"]);
+    nc.say("\n");
+    let output = String::from_utf8(nc.output()).unwrap();
+    assert!(
+        output.contains("\nNo such directory\n"),
+        "names are matched by case: {output}"
+    );
+    assert!(
+        output.ends_with("\nConnection is terminated. You are logged out.\n"),
+        "{output}"
+    );
+}
+
+fn expected(joker: &[u8]) -> Vec<u8> {
+    let mut expected = b"Please choose 'LOGIN' or 'QUIT'\n\
+        Please enter your username\n\
+        Username OK, Please enter your password\n\
+        Login Successfully\n\
+        Please choose: 'SHOW DIRECTORIES' or 'SHOW DIRECTORY' or 'DOWNLOAD FILE' or 'QUIT'\n\
+        LENGTH 4096\n"
+        .to_vec();
+    expected.extend_from_slice(joker);
+    expected.extend_from_slice(
+        b"Please choose: 'SHOW DIRECTORIES' or 'SHOW DIRECTORY' or 'DOWNLOAD FILE' or 'QUIT'\n\
+        Connection is terminated. You are logged out.\n",
+    );
+    expected
+}
+
+/// An `nc` that is connected; killed when dropped.
+struct Netcat {
+    child: Child,
+}
+
+impl Netcat {
+    fn start(server: &Server, options: &[&str]) -> Netcat {
+        let address = server.address();
+        let child = Command::new("nc")
+            .args(options)
+            .args([address.ip().to_string(), address.port().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this test needs nc (Debian: netcat-openbsd)");
+        Netcat { child }
+    }
+
+    fn say(&mut self, text: &str) {
+        let input = self.child.stdin.as_mut().expect("it is still open");
+        input.write_all(text.as_bytes()).expect("nc reads");
+    }
+
+    fn close_input(&mut self) {
+        self.child.stdin = None;
+    }
+
+    /// All that it printed, once it has ended.
+    fn output(&mut self) -> Vec<u8> {
+        let mut stdout = self.child.stdout.take().expect("asked for once");
+        let reading = thread::spawn(move || {
+            let mut output = Vec::new();
+            stdout.read_to_end(&mut output).map(|_| output)
+        });
+        eventually(&format!("nc ends, within {PATIENCE:?}"), || {
+            self.child
+                .try_wait()
+                .expect("our own child can be waited for")
+                .is_some()
+        });
+        reading
+            .join()
+            .expect("no panic")
+            .expect("its output can be read")
+    }
+}
+
+impl Drop for Netcat {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
