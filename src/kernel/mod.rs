@@ -96,7 +96,8 @@ pub enum Piece<'a, M> {
 /// Pieces that one [`Kernel::send`] takes at most.
 pub const PIECES_MAX: usize = 64;
 
-/// The system calls of the server. Errors are the kernel's own (`io::Error` with its errno); `WouldBlock` is a fact.
+/// The system calls of the server. Errors are the kernel's own (`io::Error` with its errno); `WouldBlock` is a fact, and a
+/// call that was interrupted is made again below.
 pub trait Kernel: Send + Sync + Sized + 'static {
     /// A listening socket.
     type Listener: Send + 'static;

@@ -50,8 +50,9 @@ pub enum Fault {
 }
 
 impl Call {
-    /// How it can go wrong, as its man page says and as far as a server must live with it. None of them says something
-    /// untrue of what is there, but that a name is taken or that one which people may rename is gone.
+    /// How it can go wrong, as its man page says and as far as a server must live with it: nothing is interrupted, since
+    /// the seam has that done again, and nothing untrue is said of a name, but that somebody was there first or that
+    /// people have taken it away.
     pub fn faults(self) -> &'static [Fault] {
         use Errno::*;
         use Fault::{Error, Short};
@@ -64,20 +65,12 @@ impl Call {
                 Error(ENOMEM),
                 Error(ECONNABORTED),
                 Error(EPROTO),
-                Error(EINTR),
                 Error(EAGAIN),
             ],
             Call::Register => &[Error(ENOMEM), Error(ENOSPC)],
-            Call::Receive => &[
-                Short,
-                Error(EINTR),
-                Error(EAGAIN),
-                Error(ECONNRESET),
-                Error(ETIMEDOUT),
-            ],
+            Call::Receive => &[Short, Error(EAGAIN), Error(ECONNRESET), Error(ETIMEDOUT)],
             Call::Send => &[
                 Short,
-                Error(EINTR),
                 Error(EAGAIN),
                 Error(ECONNRESET),
                 Error(EPIPE),
@@ -85,7 +78,6 @@ impl Call {
             ],
             Call::SendFile => &[
                 Short,
-                Error(EINTR),
                 Error(EAGAIN),
                 Error(EIO),
                 Error(ECONNRESET),
@@ -99,17 +91,15 @@ impl Call {
                 Error(ENOENT),
                 Error(EACCES),
                 Error(EIO),
-                Error(EINTR),
                 Error(EAGAIN),
             ],
             Call::Status => &[Error(EIO)],
             Call::StatusByPath => &[Error(ENOENT), Error(EACCES), Error(EIO)],
             Call::StatusAt => &[Error(EACCES), Error(EIO)],
             Call::Entries => &[Error(EIO), Error(EMFILE), Error(ENOMEM)],
-            Call::ReadAt => &[Short, Error(EINTR), Error(EIO)],
+            Call::ReadAt => &[Short, Error(EIO)],
             Call::WriteAt => &[
                 Short,
-                Error(EINTR),
                 Error(ENOSPC),
                 Error(EDQUOT),
                 Error(EFBIG),
@@ -136,10 +126,9 @@ impl Call {
                 Error(EIO),
                 Error(EEXIST),
             ],
-            Call::Lock => &[Error(EINTR), Error(ENOLCK)],
+            Call::Lock => &[Error(ENOLCK)],
             Call::Reserve => &[
                 Error(EOPNOTSUPP),
-                Error(EINTR),
                 Error(ENOSPC),
                 Error(EDQUOT),
                 Error(EFBIG),

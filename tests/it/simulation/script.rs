@@ -690,10 +690,9 @@ impl Replies<'_> {
 }
 
 /// What a fault may make of reading.
-const READING: [Refusal; 4] = [
+const READING: [Refusal; 3] = [
     Refusal::NoSuchFile,
     Refusal::FileUnreadable,
-    Refusal::NoSuchDirectory,
     Refusal::DirectoryUnreadable,
 ];
 
