@@ -10,6 +10,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::menu_command::{self as command, Command};
+use super::menu_place as place;
 use super::menu_text::{self as text, say};
 use super::{Action, Answer, Ending, Form, Input, Over, Place, Refusal, Request};
 use crate::home::Access;
@@ -272,7 +273,12 @@ impl Menu {
             let grant = self.chosen.as_ref().map(|place| place.grant.clone());
             (grant, text::refusal(Refusal::BadName))
         } else {
-            match self.place(access, name, Refusal::NoSuchDirectory) {
+            match place::resolve(
+                access,
+                self.chosen.as_deref(),
+                name,
+                Refusal::NoSuchDirectory,
+            ) {
                 Ok(place) => {
                     let question = Question::Put {
                         place: place.clone(),
@@ -326,10 +332,11 @@ impl Menu {
         out: &mut Vec<u8>,
     ) -> Result<Action, &'static str> {
         let access = self.access.clone().expect("a prompt after the login");
+        let chosen = self.chosen.as_deref();
         Ok(match prompt {
             Prompt::Username | Prompt::Password(_) => unreachable!("a prompt of the login"),
             Prompt::Directory => {
-                let place = directory(&access, line)?;
+                let place = place::directory(&access, line)?;
                 let form = Form::Names;
                 self.ask(
                     Question::Enter(place.clone()),
@@ -337,11 +344,11 @@ impl Menu {
                 )
             }
             Prompt::Download => {
-                let place = self.place(&access, line, Refusal::NoSuchFile)?;
+                let place = place::resolve(&access, chosen, line, Refusal::NoSuchFile)?;
                 self.ask(Question::Download, Request::OpenRead { place })
             }
             Prompt::Resume => {
-                let place = self.place(&access, line, Refusal::NoSuchFile)?;
+                let place = place::resolve(&access, chosen, line, Refusal::NoSuchFile)?;
                 self.ask(Question::Resume, Request::OpenRead { place })
             }
             Prompt::Offset(length) => {
@@ -350,28 +357,28 @@ impl Menu {
                 self.send_file(from, length - from, out)
             }
             Prompt::Upload => {
-                let place = self.place(&access, line, Refusal::NoSuchDirectory)?;
+                let place = place::resolve(&access, chosen, line, Refusal::NoSuchDirectory)?;
                 self.ask(Question::Judge(place.clone()), Request::Judge { place })
             }
             Prompt::Length(place) => {
                 let length = command::number(line).ok_or(text::BAD_NUMBER)?;
-                let name = last_part(&place);
+                let name = place::last_part(&place);
                 self.ask(
                     Question::Create { name, length },
                     Request::Create { place, length },
                 )
             }
             Prompt::NewDirectory => {
-                let place = self.place(&access, line, Refusal::NoSuchDirectory)?;
-                let name = last_part(&place);
+                let place = place::resolve(&access, chosen, line, Refusal::NoSuchDirectory)?;
+                let name = place::last_part(&place);
                 self.ask(
                     Question::MakeDirectory(name),
                     Request::MakeDirectory { place },
                 )
             }
             Prompt::Checksum => {
-                let place = self.place(&access, line, Refusal::NoSuchFile)?;
-                let name = last_part(&place);
+                let place = place::resolve(&access, chosen, line, Refusal::NoSuchFile)?;
+                let name = place::last_part(&place);
                 self.ask(Question::Checksum(name), Request::Checksum { place })
             }
         })
@@ -411,7 +418,7 @@ impl Menu {
                 self.receive(name, length)
             }
             (Question::Put { place, length }, Answer::Created) => {
-                self.receive(last_part(&place), length)
+                self.receive(place::last_part(&place), length)
             }
             // More than can be taken is announced: it cannot be thrown away either, that might go on for ever.
             (Question::Put { .. }, Answer::Refused(refusal @ Refusal::NoRoom))
@@ -487,24 +494,6 @@ impl Menu {
 
     fn upload_failed(&mut self, reason: &str, out: &mut Vec<u8>) -> Action {
         self.say_and_offer(format_args!("{}{reason}", text::UPLOAD_FAILED), out)
-    }
-
-    /// The place that a name stands for: a path from the top where it has a `/`, else a name in the chosen directory.
-    /// Where it cannot be told, the sentence for that; `unknown` is the refusal of a path that begins in no grant.
-    fn place(&self, access: &Access, name: &[u8], unknown: Refusal) -> Result<Place, &'static str> {
-        let name = command::name(name);
-        if name.contains('/') {
-            return from_top(access, &name).ok_or(text::refusal(unknown));
-        }
-        let chosen = self.chosen.as_ref().ok_or(text::CHOOSE_DIRECTORY_FIRST)?;
-        let below = match &*chosen.below {
-            "" => name,
-            directory => format!("{directory}/{name}"),
-        };
-        Ok(Place {
-            grant: chosen.grant.clone(),
-            below,
-        })
     }
 
     fn say_and_offer(&mut self, sentence: impl std::fmt::Display, out: &mut Vec<u8>) -> Action {
@@ -585,31 +574,4 @@ impl Default for Menu {
 
 fn may_add_somewhere(access: &Access) -> bool {
     access.grants.iter().any(|grant| grant.rights.may_add())
-}
-
-/// The directory that a name of the list, or a path below one, stands for; one `/` may stand at its end.
-fn directory(access: &Access, name: &[u8]) -> Result<Place, &'static str> {
-    let name = command::name(name);
-    let path = name.strip_suffix('/').unwrap_or(&name);
-    let place = if path.ends_with('/') {
-        None
-    } else {
-        from_top(access, path)
-    };
-    place.ok_or(text::refusal(Refusal::NoSuchDirectory))
-}
-
-/// Resolves the first part of a path to a grant and leaves the rest to the house.
-fn from_top(access: &Access, path: &str) -> Option<Place> {
-    let (directory, below) = path.split_once('/').unwrap_or((path, ""));
-    let grant = access.grants.iter().find(|grant| grant.name == directory)?;
-    Some(Place {
-        grant: grant.clone(),
-        below: below.to_owned(),
-    })
-}
-
-fn last_part(place: &Place) -> String {
-    let (_, name) = place.below.rsplit_once('/').unwrap_or(("", &place.below));
-    name.to_owned()
 }

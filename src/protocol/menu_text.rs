@@ -252,6 +252,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_docs_tell_every_sentence() {
+        let docs = include_str!("../../docs/protocol.md");
+        let others = [
+            FIRST_CHOICE,
+            MENU,
+            MENU_WITH_UPLOAD,
+            LOGIN_SUCCESSFUL,
+            LOGIN_FAILED,
+            DIRECTORIES,
+            FILES,
+            LENGTH,
+            ENTRIES,
+            SHA_256,
+            READY,
+            UPLOAD_COMPLETE,
+            UPLOAD_FAILED,
+            DIRECTORY_MADE,
+        ];
+        let sentences = [&PROMPTS[..], &NOTHINGS, &WRONGS, &GOODBYES, &others].concat();
+        let commands = Command::ALL.map(Command::words);
+        for words in sentences.iter().chain(&commands) {
+            assert!(
+                docs.contains(words),
+                "docs/protocol.md does not tell: {words}"
+            );
+        }
+    }
+
+    #[test]
     fn names_are_separated() {
         let mut out = Vec::new();
         append_name(&mut out, "Classics", true);

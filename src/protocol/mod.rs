@@ -10,6 +10,7 @@ pub mod line;
 pub mod menu;
 pub mod menu_client;
 pub mod menu_command;
+mod menu_place;
 pub mod menu_sentence;
 pub mod menu_text;
 
