@@ -86,8 +86,7 @@ impl Landing {
     /// Makes ready for `length` more bytes, which have to fit.
     pub(super) fn expect(&mut self, length: u64) -> Result<(), Error> {
         let room = fstatvfs(&self.file).map_err(|error| here(&self.part, error))?;
-        let room =
-            u64::from(room.blocks_available()).saturating_mul(u64::from(room.fragment_size()));
+        let room = room.blocks_available().saturating_mul(room.fragment_size());
         if length > room {
             return Err(here(
                 &self.name,
