@@ -206,10 +206,7 @@ fn a_chosen_directory_that_a_reload_takes_away_is_chosen_no_more() {
         client.ask("DOWNLOAD FILE Joker"),
         "Please choose a directory first with 'SHOW DIRECTORY'"
     );
-    assert_eq!(
-        client.ask("DOWNLOAD FILE Movies/Joker"),
-        "No such directory"
-    );
+    assert_eq!(client.ask("DOWNLOAD FILE Movies/Joker"), "No such file");
 }
 
 fn reload(server: &Server) {
