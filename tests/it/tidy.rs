@@ -13,9 +13,17 @@ const WORDS: &[(&str, &[&str])] = &[
     ("memmap2::", &["kernel/linux"]),
     (
         "nix::sys::",
-        &["kernel/linux", "home/pid_file.rs", "cli/prompt.rs"],
+        &[
+            "kernel/linux",
+            "home/pid_file.rs",
+            "cli/prompt.rs",
+            "client",
+        ],
     ),
-    ("nix::fcntl::", &["kernel/linux", "home/pid_file.rs"]),
+    (
+        "nix::fcntl::",
+        &["kernel/linux", "home/pid_file.rs", "client"],
+    ),
     ("TcpListener", &["kernel/linux", "client"]),
     ("TcpStream", &["kernel/linux", "client"]),
     ("UdpSocket", &[]),
