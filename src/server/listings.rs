@@ -2,6 +2,7 @@
 //!
 //! Must not know: how a directory is read, who the tickets belong to.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -49,13 +50,18 @@ impl Listings {
 
     /// Notes who waits; true where nobody did before, so that it is to be started.
     pub(super) fn wait(&mut self, ticket: Ticket, place: Place, form: Form) -> bool {
-        let waiting = self.wanted.entry(Key::new(&place, form)).or_default();
-        waiting.push(ticket);
-        let first = waiting.len() == 1;
-        if first {
-            self.queue.push_back((place, form));
+        match self.wanted.entry(Key::new(&place, form)) {
+            // Where all who waited have left, a worker is at it still.
+            Entry::Occupied(mut waiting) => {
+                waiting.get_mut().push(ticket);
+                false
+            }
+            Entry::Vacant(vacant) => {
+                vacant.insert(vec![ticket]);
+                self.queue.push_back((place, form));
+                true
+            }
         }
-        first
     }
 
     /// The next one that there is memory for, counted as if it were the longest.
@@ -149,5 +155,50 @@ impl Key {
 
     fn path(&self) -> PathBuf {
         self.root.join(&self.below)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::directories::{Grant, Rights};
+
+    #[test]
+    fn a_listing_whose_askers_have_all_left_is_made_once_for_the_next_and_forgotten_by_all() {
+        let mut listings = Listings::default();
+        assert!(listings.wait(ticket(1), place("one"), Form::Names));
+        assert!(listings.wait(ticket(2), place("two"), Form::Names));
+        assert!(listings.next_to_start().is_some() && listings.next_to_start().is_some());
+        listings.forget(ticket(1));
+        assert!(!listings.wait(ticket(3), place("one"), Form::Names));
+        assert!(listings.next_to_start().is_none());
+        assert_eq!(listings.made(&place("one"), Form::Names), [ticket(3)]);
+        listings.forget(ticket(2));
+        assert_eq!(listings.made(&place("two"), Form::Names), []);
+        assert!(listings.wanted.is_empty() && listings.queue.is_empty());
+    }
+
+    fn place(name: &str) -> Place {
+        let rights = Rights {
+            read: true,
+            upload: false,
+            change: false,
+        };
+        Place {
+            grant: Arc::new(Grant {
+                name: name.into(),
+                path: PathBuf::from("/").join(name),
+                rights,
+            }),
+            below: String::new(),
+        }
+    }
+
+    fn ticket(serial: u64) -> Ticket {
+        Ticket {
+            key: serial as usize,
+            serial,
+            peer: ([127, 0, 0, 1], 1).into(),
+        }
     }
 }

@@ -74,7 +74,7 @@ fn a_file_that_is_downloaded_many_times_at_once_is_opened_once() {
 fn a_download_and_a_resume_cross_two_gib() {
     const LENGTH: u64 = (1 << 31) + 5 * MIB as u64;
     let marks = [0, (1 << 31) - 8, (1 << 31) + 1, LENGTH - 8];
-    let home = Home::new();
+    let home = Home::in_memory();
     let file = home.write_sparse("Movies/Huge", LENGTH);
     for mark in marks {
         file.write_all_at(b"tidegate", mark).unwrap();
@@ -292,7 +292,7 @@ fn an_upload_begins_wherever_the_commands_before_it_have_left_the_turns_budget()
 #[test]
 fn a_listing_far_longer_than_the_outbox_arrives_whole_and_holds_nobody_up() {
     const ENTRIES: usize = 100_000;
-    let home = Home::new();
+    let home = Home::in_memory();
     home.append("Directories", "user1:Crowd:read");
     fs::create_dir(home.file("Crowd")).unwrap();
     for n in 0..ENTRIES {

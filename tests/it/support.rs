@@ -36,7 +36,20 @@ pub(crate) struct Home {
 
 impl Home {
     pub(crate) fn new() -> Home {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        Home::within(&std::env::temp_dir())
+    }
+
+    /// One in memory where the system has a place for that: for what would take long on a disk.
+    pub(crate) fn in_memory() -> Home {
+        let memory = Path::new("/dev/shm");
+        match memory.is_dir() {
+            true => Home::within(memory),
+            false => Home::new(),
+        }
+    }
+
+    fn within(place: &Path) -> Home {
+        let folder = tempfile::tempdir_in(place).expect("a temporary folder can be made");
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/home");
         copy(&example, &folder.path().join("home"));
         Home { folder }
@@ -357,10 +370,12 @@ impl Client {
         bytes
     }
 
-    /// All that still comes before the end. A reset is as good an end as any here.
+    /// All that still comes before the end, upon which the client closes too. A reset is as good an end as any here.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
-        match self.stream.read_to_end(&mut rest) {
+        let read = self.stream.read_to_end(&mut rest);
+        self.close_sending();
+        match read {
             Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => {
                 panic!("no end comes in time: {error}")
             }
