@@ -7,27 +7,25 @@ mod hostile;
 mod terminal;
 mod transfers;
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use super::world::World;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate");
+use super::support::{self, Home, TIDEGATE as PROGRAM};
+use super::world::plain_home;
 
 /// How long anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server, and a folder in which its clients are run.
 struct Server {
-    world: World,
+    server: support::Server,
     folder: TempDir,
-    port: u16,
-    child: Child,
 }
 
 /// What a run of the program came to.
@@ -44,37 +42,28 @@ impl Server {
     }
 
     /// Serves the example home as `change` leaves it.
-    fn with(change: impl FnOnce(&World)) -> Server {
-        let world = World::new();
-        change(&world);
-        let folder = tempfile::tempdir().unwrap();
-        let log = File::create(folder.path().join("server.log")).unwrap();
-        let mut child = Command::new(PROGRAM)
-            .arg("serve")
-            .arg(world.home())
-            .args(["--listen", "127.0.0.1:0", "--drain-timeout", "0"])
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let port = line
-            .strip_prefix("listening on 127.0.0.1:")
-            .and_then(|line| line.strip_suffix(" (menu)\n"))
-            .unwrap_or_else(|| panic!("{line:?}"));
+    fn with(change: impl FnOnce(&Home)) -> Server {
+        let home = plain_home();
+        change(&home);
         Server {
-            port: port.parse().unwrap(),
-            world,
-            folder,
-            child,
+            server: support::Server::over(home, &["--drain-timeout", "0"]),
+            folder: tempfile::tempdir().unwrap(),
         }
     }
 
+    fn port(&self) -> u16 {
+        self.server.address().port()
+    }
+
+    /// Ends it at once.
+    fn stop(&mut self) {
+        self.server.signal(Signal::SIGTERM);
+        self.server.signal(Signal::SIGTERM);
+        self.server.status();
+    }
+
     fn remote(&self, user: &str) -> String {
-        format!("{user}@127.0.0.1:{}", self.port)
+        format!("{user}@127.0.0.1:{}", self.port())
     }
 
     /// A path in the clients' folder.
@@ -84,24 +73,17 @@ impl Server {
 
     /// A path in the home's `files/`.
     fn there(&self, path: &str) -> PathBuf {
-        self.world.path(path.as_bytes())
+        self.server.home.file(path)
     }
 
     /// The program in the clients' folder; `USER1` among its arguments is that user of this server, and his password is in
     /// the environment.
     fn command(&self, args: &[&str]) -> Command {
-        client(self.folder.path(), self.port, args)
+        client(self.folder.path(), self.port(), args)
     }
 
     fn run(&self, args: &[&str]) -> Ran {
         finish(self.command(args))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

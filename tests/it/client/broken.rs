@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use super::{PATIENCE, Server, finish, noise, wait};
-use crate::world::Change;
+use crate::world::{Change, change};
 
-/// What a relay does after so many bytes of the server's.
+/// What a relay does after so many bytes of the server's, on the first connection over it.
 #[derive(Clone, Copy)]
-enum After {
+pub(super) enum After {
     Never,
     /// It passes no more.
     Stall(u64),
@@ -21,26 +21,28 @@ enum After {
     Close(u64),
 }
 
-struct Relay {
-    port: u16,
+pub(super) struct Relay {
+    pub(super) port: u16,
     passed: Arc<AtomicU64>,
 }
 
 impl Relay {
-    fn new(server: &Server, after: After) -> Relay {
+    pub(super) fn new(server: &Server, after: After) -> Relay {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let relay = Relay {
             port: listener.local_addr().unwrap().port(),
             passed: Arc::default(),
         };
-        let (to, passed) = (server.port, Arc::clone(&relay.passed));
+        let (to, passed) = (server.port(), Arc::clone(&relay.passed));
         std::thread::spawn(move || {
+            let mut after = after;
             for client in listener.incoming() {
                 let client = client.unwrap();
                 let server = TcpStream::connect(("127.0.0.1", to)).unwrap();
                 let (from, into) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 std::thread::spawn(move || copy(from, into, After::Never, &AtomicU64::new(0)));
                 let passed = Arc::clone(&passed);
+                let after = std::mem::replace(&mut after, After::Never);
                 std::thread::spawn(move || copy(server, client, after, &passed));
             }
         });
@@ -90,9 +92,9 @@ const LENGTH: usize = 8_000_000;
 const TALK: u64 = 4096;
 
 fn server() -> Server {
-    Server::with(|world| {
+    Server::with(|home| {
         let large = Change::File("Movies/Large".into(), noise(LENGTH));
-        world.change(&large).unwrap();
+        change(home, &large);
     })
 }
 

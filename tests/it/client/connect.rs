@@ -45,10 +45,10 @@ fn the_dialogue_is_the_menus() {
             "The available directories are: Movies, Music, Docs\n",
             "Please enter the desired directory\n",
             "The available files are: Classics/, Harbour Rules, How a Lock Works, Tides\n",
-            "         -  2026-11-22 18:00  Classics/\n",
-            "     669 B  2026-11-22 18:00  Harbour Rules\n",
-            "     989 B  2026-11-22 18:00  How a Lock Works\n",
-            "     903 B  2026-11-22 18:00  Tides\n",
+            "          -  2026-11-22 18:00  Classics/\n",
+            "      669 B  2026-11-22 18:00  Harbour Rules\n",
+            "      989 B  2026-11-22 18:00  How a Lock Works\n",
+            "      903 B  2026-11-22 18:00  Tides\n",
             "SHA-256 ",
             &ran.out[ran.out.find("SHA-256 ").unwrap() + 8..][..64],
             " Tides\n",
@@ -138,8 +138,7 @@ fn a_login_that_fails_and_a_server_that_goes_are_failures() {
     let mut line = String::new();
     std::io::BufRead::read_line(&mut out, &mut line).unwrap();
     assert_eq!(line, MENU);
-    server.child.kill().unwrap();
-    server.child.wait().unwrap();
+    server.stop();
     let _ = child.stdin.take().unwrap().write_all(b"SHOW DIRECTORIES\n");
     let err = reader(child.stderr.take().unwrap());
     assert_eq!(wait(&mut child), Some(1));

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use nix::pty::Winsize;
 
-use super::{PATIENCE, Server, noise, wait};
-use crate::world::Change;
+use super::broken::{After, Relay};
+use super::{PATIENCE, Server, client, noise, wait};
+use crate::world::{Change, change};
 
 /// A client on a pseudo-terminal of its own.
 struct Terminal {
@@ -161,18 +162,21 @@ fn a_bar_is_for_a_terminal() {
 
 #[test]
 fn a_listing_is_a_table_for_a_person() {
-    let server = Server::with(|world| {
+    let server = Server::with(|home| {
         let file = |name: &str| Change::File(format!("Music/{name}").into(), noise(1_500_000));
-        world.change(&file("x\u{202e}y")).unwrap();
+        change(home, &file("x\u{202e}y"));
     });
     let (status, screen) = Terminal::run(&server.command(&["ls", "USER1", "Music"])).end();
     assert_eq!(status, Some(0));
     assert_eq!(
         screen.replace("\r\n", "\n"),
-        "     202 B  2026-11-22 18:00  Drunken Sailor.abc\n\
-        \x20224.72 KiB  2026-11-22 18:00  Drunken Sailor.wav\n\
-        \x2086.18 KiB  2026-11-22 18:00  Harbour Bell.wav\n\
-        \x20\x201.43 MiB  2026-11-22 18:00  x\\u{202e}y\n"
+        [
+            "      202 B  2026-11-22 18:00  Drunken Sailor.abc\n",
+            " 224.72 KiB  2026-11-22 18:00  Drunken Sailor.wav\n",
+            "  86.18 KiB  2026-11-22 18:00  Harbour Bell.wav\n",
+            "   1.43 MiB  2026-11-22 18:00  x\\u{202e}y\n",
+        ]
+        .concat()
     );
     let (status, screen) =
         Terminal::run(&server.command(&["ls", "--bytes", "USER1", "Music"])).end();
@@ -247,28 +251,36 @@ fn connect_completes_and_remembers() {
 
 #[test]
 fn ctrl_c_ends_a_transfer_and_not_the_program() {
-    let server = Server::with(|world| {
-        world
-            .change(&Change::Sparse("Movies/Endless".into(), 200_000_000_000))
-            .unwrap();
+    let server = Server::with(|home| {
+        home.write_sparse("Movies/Vast", 200_000_000_000);
+        change(home, &Change::File("Movies/Large".into(), noise(3_000_000)));
     });
-    // A disk that never fills: the file is larger than it, or is cut off long before.
-    let mut terminal = Terminal::run(&server.command(&["connect", "USER1"]));
+    let relay = Relay::new(&server, After::Stall(1_000_000));
+    let command = client(server.folder.path(), relay.port, &["connect", "USER1"]);
+    let mut terminal = Terminal::run(&command);
     terminal.until("> ");
     terminal.keys("SHOW DIRECTORY Movies\r");
     terminal.until("Movies> ");
-    terminal.keys("CHECKSUM FILE Endless\r");
+    terminal.keys("DOWNLOAD FILE Large\r");
+    terminal.until("% [=");
+    terminal.keys("\u{3}");
+    terminal.until("tidegate: interrupted");
+    terminal.until("Movies> ");
+    // It goes on where it was, on a connection that does not stall.
+    terminal.keys("SHOW DETAILS\r");
+    terminal.until("Joker");
+    terminal.until("Movies> ");
+    terminal.keys("RESUME DOWNLOAD Large\r");
+    terminal.until("downloads/Large: 1 file, ");
+    terminal.until("Movies> ");
+    // Also while nothing moves.
+    terminal.keys("CHECKSUM FILE Vast\r");
     std::thread::sleep(Duration::from_millis(300));
     terminal.keys("\u{3}");
     terminal.until("tidegate: interrupted");
     terminal.until("Movies> ");
-    // It goes on where it was.
-    terminal.keys("SHOW DETAILS\r");
-    terminal.until("Joker");
-    terminal.until("Movies> ");
-    terminal.keys("DOWNLOAD FILE Joker\r");
-    terminal.until("downloads/Joker: 1 file, 4096 bytes");
-    terminal.until("Movies> ");
     terminal.keys("QUIT\r");
     assert_eq!(terminal.end().0, Some(0));
+    let large = fs::read(server.here("downloads/Large")).unwrap();
+    assert!(large == noise(3_000_000));
 }

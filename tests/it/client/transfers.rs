@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use super::{PROGRAM, Ran, Server, client, finish, noise, tree};
-use crate::world::Change;
+use crate::world::{Change, change};
 
 #[test]
 fn a_file_lands_in_the_download_folder() {
@@ -64,11 +64,11 @@ fn each_failure_is_said_and_the_rest_is_done() {
 
 #[test]
 fn two_paths_on_one_name_are_an_error_before_anything_is_moved() {
-    let server = Server::with(|world| {
+    let server = Server::with(|home| {
         let file = |path: &str| Change::File(path.into(), b"x".into());
-        world.change(&file("Docs/Joker")).unwrap();
-        world.change(&file("Music/a")).unwrap();
-        world.change(&file("Music/a.part")).unwrap();
+        change(home, &file("Docs/Joker"));
+        change(home, &file("Music/a"));
+        change(home, &file("Music/a.part"));
     });
     let remote = server.remote("user1");
     for (paths, what) in [
@@ -146,27 +146,23 @@ fn patterns_mean_what_is_there() {
 
 #[test]
 fn a_tree_is_kept_below_its_last_part_and_goes_back() {
-    let server = Server::with(|world| {
+    let server = Server::with(|home| {
         for directory in [
             "Docs/many",
             "Docs/many/deep",
             "Docs/many/deep/er",
             "Docs/many/empty",
         ] {
-            world.change(&Change::Directory(directory.into())).unwrap();
+            change(home, &Change::Directory(directory.into()));
         }
         for number in 0..500 {
             let path = format!("Docs/many/deep/file {number}");
-            world
-                .change(&Change::File(path.into(), noise(number * 7)))
-                .unwrap();
+            change(home, &Change::File(path.into(), noise(number * 7)));
         }
-        world
-            .change(&Change::File(
-                "Docs/many/deep/er/large".into(),
-                noise(3_000_000),
-            ))
-            .unwrap();
+        change(
+            home,
+            &Change::File("Docs/many/deep/er/large".into(), noise(3_000_000)),
+        );
     });
     let there = tree(&server.there("Docs/many"));
     let bytes = there.iter().map(|(_, bytes)| bytes.len() as u64).sum();
@@ -433,7 +429,7 @@ fn a_password_is_found_or_missed() {
         1,
         "tidegate: there is no terminal to ask for a password on: use --password-file or TIDEGATE_PASSWORD\n",
     );
-    let unknown = format!("nobody@127.0.0.1:{}", server.port);
+    let unknown = format!("nobody@127.0.0.1:{}", server.port());
     let mut command = server.command(&["get", &unknown, "Movies/Joker"]);
     command.env("TIDEGATE_PASSWORD", "x");
     finish(command).failed(1, &format!("tidegate: {unknown}: Login Failed\n"));
