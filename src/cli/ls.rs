@@ -9,6 +9,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use super::login::login;
 use super::{Failure, values};
+use crate::client::Error;
 use crate::client::list::{Look, list};
 use crate::client::remote::Remote;
 use crate::client::shown::Shown;
@@ -52,9 +53,13 @@ impl Ls {
             false => Look::Plain,
         };
         let path = self.path.as_deref();
-        list(&login, path, look, &mut BufWriter::new(out.lock())).map_err(|error| match path {
-            Some(path) => Failure::new(format!("{}: {}: {error}", login.remote, Shown(path))),
-            None => Failure::new(format!("{}: {error}", login.remote)),
+        list(&login, path, look, &mut BufWriter::new(out.lock())).map_err(|error| {
+            match (&error, path) {
+                (Error::Refused(_) | Error::Here(_), Some(path)) => {
+                    Failure::new(format!("{}: {error}", Shown(path)))
+                }
+                _ => Failure::new(format!("{}: {error}", login.remote)),
+            }
         })?;
         Ok(ExitCode::SUCCESS)
     }

@@ -5,6 +5,8 @@
 //! Must not know: how a home's files are written, sockets, the wire's words.
 
 #[cfg(feature = "client")]
+mod completions;
+#[cfg(feature = "client")]
 mod connect;
 #[cfg(feature = "client")]
 mod get;
@@ -14,6 +16,7 @@ mod init;
 mod login;
 #[cfg(feature = "client")]
 mod ls;
+mod manual;
 mod prompt;
 #[cfg(feature = "client")]
 mod put;
@@ -64,6 +67,9 @@ enum Command {
     Ls(ls::Ls),
     #[cfg(feature = "client")]
     Connect(connect::Connect),
+    #[cfg(feature = "client")]
+    Completions(completions::Completions),
+    Manual(manual::Manual),
 }
 
 /// Runs the command that `args` ask for, the program's own name not among them, and gives its exit status.
@@ -96,6 +102,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Ls(command) => command.run(),
             #[cfg(feature = "client")]
             Command::Connect(command) => command.run(),
+            #[cfg(feature = "client")]
+            Command::Completions(command) => command.run(),
+            Command::Manual(command) => command.run(),
         },
         Ok(Tidegate { command: None, .. }) => unreachable!("the parser asks for a command"),
         Err(Early::Help(text)) => say(&text),

@@ -13,7 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
-use rustyline::{Config, Editor};
+use rustyline::{CompletionType, Config, Editor};
 
 use super::completion::{Completion, Wanted};
 use super::connection::Connection;
@@ -48,8 +48,10 @@ pub fn connect(login: Rc<Login>, options: Options, tell: fn(&str)) -> Result<(),
     let interrupt = SignalFd::with_flags(&interrupts, flags);
     let interrupt = Rc::new(interrupt.map_err(|error| Error::Here(error.desc().into()))?);
     let connection = Connection::open_interruptible(&login, Some(Rc::clone(&interrupt)))?;
-    let mut editor = Editor::with_config(Config::builder().auto_add_history(true).build())
-        .map_err(|error| Error::Here(error.to_string()))?;
+    let config = Config::builder()
+        .completion_type(CompletionType::List)
+        .build();
+    let mut editor = Editor::with_config(config).map_err(|error| Error::Here(error.to_string()))?;
     editor.set_helper(Some(Completion::new(Rc::clone(&login))));
     let mut talk = Talk {
         connection,
@@ -103,7 +105,13 @@ impl Talk {
         };
         loop {
             return match self.editor.readline(&prompt) {
-                Ok(line) => Ok(Some(line)),
+                Ok(line) => {
+                    if wanted == Wanted::Command {
+                        let added = self.editor.add_history_entry(&line);
+                        added.map_err(|error| Error::Here(error.to_string()))?;
+                    }
+                    Ok(Some(line))
+                }
                 Err(ReadlineError::Eof) => Ok(None),
                 Err(ReadlineError::Interrupted) if wanted == Wanted::Command => continue,
                 // At a prompt it cancels.

@@ -143,7 +143,7 @@ impl Connection {
                 Err(Errno::EAGAIN) => self.wait_to_send()?,
                 Err(Errno::EINTR) => {}
                 Err(error @ (Errno::EPIPE | Errno::ECONNRESET | Errno::ETIMEDOUT)) => {
-                    return Err(self.lose(error));
+                    return Err(self.failed(error.into()));
                 }
                 Err(error) => return Err(Error::Abandoned(error.desc().into())),
             }
@@ -225,7 +225,7 @@ impl Connection {
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait_to_send()?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.lose(error)),
+                Err(error) => return Err(self.failed(error)),
             }
         }
         self.out.clear();
@@ -247,7 +247,7 @@ impl Connection {
                     self.wait(PollFlags::POLLIN)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.lose(error)),
+                Err(error) => return Err(self.failed(error)),
             }
         }
     }
@@ -261,7 +261,7 @@ impl Connection {
         }
         let ready = self.wait(wanted)?;
         if ready.contains(PollFlags::POLLIN) && self.receive()? == 0 {
-            return Err(self.lose("the server closed the connection"));
+            return Err(self.closed());
         }
         Ok(())
     }
@@ -281,7 +281,7 @@ impl Connection {
             let left = allowed.saturating_sub(start.elapsed());
             if left.is_zero() {
                 let seconds = allowed.as_secs();
-                return Err(self.lose(format_args!("nothing moved for {seconds} seconds")));
+                return Err(self.lose(format_args!("nothing moved for {seconds} s")));
             }
             // Rounded up, so that the last millisecond is not spun through.
             let left = left + Duration::from_millis(1);
@@ -312,6 +312,13 @@ impl Connection {
     /// The connection takes nothing more, or gives nothing more: the first reason is the one that is told.
     fn lose(&mut self, reason: impl ToString) -> Error {
         Error::Broken(self.lost.get_or_insert_with(|| reason.to_string()).clone())
+    }
+
+    fn failed(&mut self, error: io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => self.closed(),
+            _ => self.lose(error),
+        }
     }
 
     fn closed(&mut self) -> Error {

@@ -104,7 +104,7 @@ pub(super) fn line(node: &Node, name: &str, look: Look) -> String {
             };
             // 2026-11-22 18:00, of UTC as all times of the server.
             let time = time.map_or("-".into(), |time| time.to_string()[..16].replace('T', " "));
-            let width = if exact { 19 } else { 10 };
+            let width = if exact { 19 } else { 11 };
             writeln!(line, "{size:>width$}  {time:<16}  {}{end}", Shown(name))
         }
     };
@@ -139,11 +139,11 @@ mod tests {
         let table = Look::Table { exact: false };
         assert_eq!(
             line(&file, table),
-            " 86.18 KiB  2026-11-22 18:00  a\\u{202e}b\n"
+            "  86.18 KiB  2026-11-22 18:00  a\\u{202e}b\n"
         );
         assert_eq!(
             line(&directory, table),
-            "         -  2026-11-22 18:00  a\\u{202e}b/\n"
+            "          -  2026-11-22 18:00  a\\u{202e}b/\n"
         );
         let exact = Look::Table { exact: true };
         assert_eq!(

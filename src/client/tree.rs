@@ -264,32 +264,29 @@ pub(super) fn is_pattern(path: &str) -> bool {
 
 /// Whether a name matches a part of a pattern.
 fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), name.chars().collect());
-    let (mut p, mut n) = (0, 0);
-    // Where the last star stood, and up to where it reaches.
+    let (mut pattern, mut name) = (pattern.chars(), name.chars());
+    // What stands behind the last star, and what is left of the name where that reaches a character further.
     let mut star = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, n));
-                p += 1;
+    loop {
+        let rest = name.clone();
+        match (pattern.next(), name.next()) {
+            (Some('*'), _) => {
+                star = Some((pattern.clone(), rest.clone()));
+                name = rest;
             }
-            Some(&character) if character == '?' || character == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match star {
-                Some((at, reach)) => {
-                    star = Some((at, reach + 1));
-                    p = at + 1;
-                    n = reach + 1;
+            (Some(expected), Some(character)) if expected == '?' || expected == character => {}
+            (None, None) => return true,
+            (Some(_), None) => return false,
+            _ => match &mut star {
+                Some((behind, reached)) => {
+                    reached.next();
+                    pattern = behind.clone();
+                    name = reached.clone();
                 }
                 None => return false,
             },
         }
     }
-    pattern[p..].iter().all(|&character| character == '*')
 }
 
 fn node(directory: &str, entry: &Entry<'_>) -> Node {

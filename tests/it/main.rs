@@ -1,6 +1,8 @@
 //! The integration tests: one binary, so that it is linked once.
 
 mod accounts;
+#[cfg(feature = "client")]
+mod client;
 mod dialogues;
 mod downloads;
 mod house;

@@ -1,0 +1,150 @@
+//! connect, spoken to through a pipe.
+
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+
+use super::{Ran, Server, reader, wait};
+
+fn talk(server: &Server, args: &[&str], lines: &str) -> Ran {
+    let mut command = server.command(&[&["connect"], args].concat());
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = reader(child.stdout.take().unwrap());
+    let err = reader(child.stderr.take().unwrap());
+    // Who is turned away does not read it.
+    let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
+    Ran {
+        status: wait(&mut child),
+        out: out.join().unwrap(),
+        err: err.join().unwrap(),
+    }
+}
+
+const MENU: &str = "Please choose: 'SHOW DIRECTORIES' or 'SHOW DIRECTORY' or 'DOWNLOAD FILE' or 'UPLOAD FILE' or 'QUIT'\n";
+const GOODBYE: &str = "Connection is terminated. You are logged out.\n";
+
+#[test]
+fn the_dialogue_is_the_menus() {
+    let server = Server::new();
+    let ran = talk(
+        &server,
+        &["USER1"],
+        "SHOW DIRECTORIES\nshow  directory\nDocs\nSHOW DETAILS\nchecksum file Tides\nSHOW DIRECTORY nowhere\n\
+         SHOW DIRECTORY Docs/Classics/\n\nLOGIN\nbogus\nPUT FILE 3 x\nMAKE DIRECTORY x\nDOWNLOAD FILE\n\nQUIT\nSHOW DIRECTORIES\n",
+    );
+    ran.failed(0, "");
+    assert_eq!(
+        ran.out,
+        [
+            MENU,
+            "The available directories are: Movies, Music, Docs\n",
+            "Please enter the desired directory\n",
+            "The available files are: Classics/, Harbour Rules, How a Lock Works, Tides\n",
+            "          -  2026-11-22 18:00  Classics/\n",
+            "      669 B  2026-11-22 18:00  Harbour Rules\n",
+            "      989 B  2026-11-22 18:00  How a Lock Works\n",
+            "      903 B  2026-11-22 18:00  Tides\n",
+            "SHA-256 ",
+            &ran.out[ran.out.find("SHA-256 ").unwrap() + 8..][..64],
+            " Tides\n",
+            "No such directory\n",
+            "The available files are: Jabberwocky, Ozymandias, Sonnet 18\n",
+            MENU,
+            "You are already logged in\n",
+            "Unknown command. 'HELP' lists them.\n",
+            "'UPLOAD FILE' sends a file from here\n",
+            "You may not upload to this directory\n",
+            "Please choose the desired file to download\n",
+            GOODBYE,
+        ]
+        .concat()
+    );
+}
+
+#[test]
+fn what_is_downloaded_lands_and_what_is_uploaded_arrives() {
+    let server = Server::new();
+    fs::create_dir(server.here("folder")).unwrap();
+    fs::write(server.here("folder/Fresh"), "fresh").unwrap();
+    fs::write(server.here("Welcome"), "mine").unwrap();
+    fs::create_dir(server.here("landed")).unwrap();
+    fs::write(server.here("landed/Notes.old.part"), "x").unwrap();
+    let ran = talk(
+        &server,
+        &["--into", "landed", "USER2"],
+        "upload Welcome\nSHOW DIRECTORY Uploads\nDOWNLOAD FILE Movies/Joker\nDOWNLOAD FILE Movies/Joker\nDOWNLOAD FILE\nnothing\n\
+         RESUME DOWNLOAD Notes.old\nupload Welcome\nUPLOAD FILE\nfolder/Fresh\nupload nowhere\nMAKE DIRECTORY made\n",
+    );
+    assert_eq!(ran.status, Some(0));
+    assert_eq!(
+        ran.err,
+        "tidegate: landed/Joker: it exists already; --force replaces it\n\
+         tidegate: Welcome: it exists already; --force replaces it\n\
+         tidegate: No such file or directory (os error 2)\n"
+    );
+    for line in [
+        "Please choose a directory first with 'SHOW DIRECTORY'\n",
+        "\nlanded/Joker: 1 file, 4096 bytes, ",
+        "\nNo such file\n",
+        "\nlanded/Notes.old: 1 file, ",
+        "\nFresh: 1 file, 5 bytes, ",
+        "\nDirectory made: made\n",
+    ] {
+        assert!(ran.out.contains(line), "{line:?} {ran:?}");
+    }
+    assert!(ran.out.ends_with(GOODBYE));
+    assert_eq!(
+        fs::read(server.here("landed/Joker")).unwrap(),
+        fs::read(server.there("Movies/Joker")).unwrap()
+    );
+    assert_eq!(
+        fs::read(server.here("landed/Notes.old")).unwrap(),
+        fs::read(server.there("Uploads/Notes.old")).unwrap()
+    );
+    assert_eq!(fs::read(server.there("Uploads/Fresh")).unwrap(), b"fresh");
+    assert_ne!(fs::read(server.there("Uploads/Welcome")).unwrap(), b"mine");
+    assert!(server.there("Uploads/made").is_dir());
+
+    let ran = talk(
+        &server,
+        &["--force", "USER3"],
+        "SHOW DIRECTORY Uploads\nupload Welcome\n",
+    );
+    ran.failed(0, "");
+    assert_eq!(fs::read(server.there("Uploads/Welcome")).unwrap(), b"mine");
+}
+
+#[test]
+fn a_login_that_fails_and_a_server_that_goes_are_failures() {
+    let mut server = Server::new();
+    let remote = server.remote("user1");
+    let mut command = server.command(&["connect", &remote]);
+    command.env("TIDEGATE_PASSWORD", "wrong");
+    super::finish(command).failed(1, &format!("tidegate: {remote}: Login Failed\n"));
+
+    let mut child = server.command(&["connect", "USER1"]);
+    let mut child = child
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+    assert_eq!(line, MENU);
+    server.stop();
+    let _ = child.stdin.take().unwrap().write_all(b"SHOW DIRECTORIES\n");
+    let err = reader(child.stderr.take().unwrap());
+    assert_eq!(wait(&mut child), Some(1));
+    let err = err.join().unwrap();
+    assert!(
+        err.starts_with(&format!("tidegate: {remote}: ")) && err.lines().count() == 1,
+        "{err}"
+    );
+}

@@ -1,0 +1,101 @@
+//! What is said about the options: `--help`, the manual, the completions and the README agree.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::{Ran, client, finish};
+
+/// The commands whose options the README has in a table.
+const TABLED: [&str; 5] = ["serve", "get", "put", "ls", "connect"];
+
+fn run(args: &[&str]) -> Ran {
+    let ran = finish(client(Path::new("."), 1, args));
+    ran.failed(0, "");
+    ran
+}
+
+/// The options at the beginnings of lines of `--help`.
+fn helped(command: &[&str]) -> BTreeSet<String> {
+    let help = run(&[command, &["--help"]].concat()).out;
+    let lines = help.lines().filter_map(|line| line.strip_prefix("  --"));
+    lines
+        .map(|line| format!("--{}", line.split_whitespace().next().unwrap()))
+        .collect()
+}
+
+/// The commands that `--help` lists.
+fn commands(above: &[&str]) -> Vec<String> {
+    let help = run(&[above, &["--help"]].concat()).out;
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = lines.filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next());
+    let deeper = help.lines().filter(|line| line.starts_with("   ")).count();
+    assert!(deeper < help.lines().count());
+    names
+        .filter(|name| name.chars().all(|c| c.is_ascii_lowercase()))
+        .filter(|name| help.contains(&format!("\n  {name} ")))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_manual_has_what_help_has() {
+    let manual = run(&["manual"]).out;
+    let mut seen = 0;
+    for command in commands(&[]) {
+        let subs = commands(&[&command]);
+        let levels: Vec<Vec<&str>> = match subs.is_empty() {
+            true => vec![vec![&command]],
+            false => subs.iter().map(|sub| vec![command.as_str(), sub]).collect(),
+        };
+        for level in levels {
+            let title = format!(".SS tidegate {}\n", level.join(" "));
+            let (_, section) = manual
+                .split_once(&title)
+                .unwrap_or_else(|| panic!("{title}"));
+            let section = section.split(".SS ").next().unwrap();
+            let section = section.split(".SH ").next().unwrap();
+            let told: BTreeSet<String> = section
+                .lines()
+                .filter_map(|line| line.strip_prefix("\\fB"))
+                .map(|line| line.split("\\fR").next().unwrap().replace("\\-", "-"))
+                .collect();
+            assert_eq!(told, helped(&level), "{title}");
+            seen += told.len();
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+#[test]
+fn the_readme_has_a_line_for_each_option() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let tabled: BTreeSet<String> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `--"))
+        .map(|line| format!("--{}", line.split(['`', ' ']).next().unwrap()))
+        .collect();
+    let options: BTreeSet<String> = TABLED
+        .iter()
+        .flat_map(|command| helped(&[command]))
+        .collect();
+    assert_eq!(tabled, options);
+}
+
+#[test]
+fn the_completions_know_every_command_and_option() {
+    for shell in ["bash", "zsh", "fish", "nushell"] {
+        let script = run(&["completions", shell]).out;
+        for command in commands(&[]) {
+            assert!(script.contains(&command), "{shell} {command}");
+            for option in helped(&[&command]) {
+                // fish says `-l into`.
+                assert!(
+                    script.contains(option.trim_start_matches('-')),
+                    "{shell} {command} {option}"
+                );
+            }
+        }
+    }
+}

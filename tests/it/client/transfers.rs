@@ -1,0 +1,532 @@
+//! get, put and ls, with their options and what they say.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
+
+use super::{PROGRAM, Ran, Server, client, finish, noise, tree};
+use crate::world::{Change, change};
+
+#[test]
+fn a_file_lands_in_the_download_folder() {
+    let server = Server::new();
+    let ran = server.run(&["get", "USER1", "Movies/Joker"]);
+    ran.moved(1, 4096);
+    let joker = fs::read(server.there("Movies/Joker")).unwrap();
+    assert_eq!(
+        tree(&server.here("downloads")),
+        [("Joker".to_owned(), joker.clone())]
+    );
+
+    let again = server.run(&["get", "USER1", "Movies/Joker"]);
+    again.failed(
+        1,
+        "tidegate: Movies/Joker: downloads/Joker: it exists already; --force replaces it\n",
+    );
+    assert!(again.out.starts_with("0 files, 0 bytes, "));
+
+    fs::write(server.here("downloads/Joker"), "mine").unwrap();
+    server
+        .run(&["get", "--force", "USER1", "Movies/Joker"])
+        .moved(1, 4096);
+    assert_eq!(fs::read(server.here("downloads/Joker")).unwrap(), joker);
+
+    let quiet = server.run(&["get", "--quiet", "--into=deep/er", "USER1", "Movies/Joker"]);
+    quiet.failed(0, "");
+    assert_eq!(quiet.out, "");
+    assert_eq!(fs::read(server.here("deep/er/Joker")).unwrap(), joker);
+}
+
+#[test]
+fn each_failure_is_said_and_the_rest_is_done() {
+    let server = Server::new();
+    let ran = server.run(&[
+        "get",
+        "USER1",
+        "Movies/Nobody",
+        "Movies/WAR",
+        "Nowhere/x",
+        "Joker",
+        "Movies/",
+        "Movies/..",
+    ]);
+    ran.failed(
+        1,
+        "tidegate: Joker: a whole directory is taken with --recursive; a file is DIRECTORY/FILE\n\
+         tidegate: Movies/: a whole directory is taken with --recursive; a file is DIRECTORY/FILE\n\
+         tidegate: Movies/..: that is not a name that can be downloaded\n\
+         tidegate: Movies/Nobody: No such file\n\
+         tidegate: Nowhere/x: No such file\n",
+    );
+    assert!(ran.out.starts_with("1 file, 1362 bytes, "), "{ran:?}");
+    assert_eq!(tree(&server.here("downloads")).len(), 1);
+}
+
+#[test]
+fn two_paths_on_one_name_are_an_error_before_anything_is_moved() {
+    let server = Server::with(|home| {
+        let file = |path: &str| Change::File(path.into(), b"x".into());
+        change(home, &file("Docs/Joker"));
+        change(home, &file("Music/a"));
+        change(home, &file("Music/a.part"));
+    });
+    let remote = server.remote("user1");
+    for (paths, what) in [
+        (
+            &["Movies/Joker", "Docs/Joker"][..],
+            "Movies/Joker and Docs/Joker would both land on Joker",
+        ),
+        (
+            &["Movies/*", "Docs/J*"],
+            "Movies/Joker and Docs/Joker would both land on Joker",
+        ),
+        (
+            &["Movies/Joker", "Movies/Joker"],
+            "Movies/Joker and Movies/Joker would both land on Joker",
+        ),
+        (
+            &["--recursive", "Docs/Classics", "Music", "Docs/Classics/"],
+            "Docs/Classics and Docs/Classics would both land on Classics",
+        ),
+        (
+            &["--recursive", "Music"],
+            "Music/a and Music/a.part would both land on Music/a.part",
+        ),
+    ] {
+        let ran = server.run(&[&["get", "USER1"], paths].concat());
+        ran.failed(
+            1,
+            &format!("tidegate: {remote}: {what}: nothing was moved\n"),
+        );
+        assert!(!server.here("downloads").exists());
+    }
+    fs::create_dir(server.here("other")).unwrap();
+    fs::write(server.here("a"), "1").unwrap();
+    fs::write(server.here("other/a"), "2").unwrap();
+    let ran = server.run(&["put", "USER2", "Uploads", "a", "other/a"]);
+    let remote = server.remote("user2");
+    ran.failed(
+        1,
+        &format!(
+            "tidegate: {remote}: a and other/a would both land on Uploads/a: nothing was moved\n"
+        ),
+    );
+    assert!(!server.there("Uploads/a").exists());
+}
+
+#[test]
+fn patterns_mean_what_is_there() {
+    let server = Server::new();
+    server
+        .run(&["get", "USER1", "Movies/*r*"])
+        .moved(2, 4096 + 1279);
+    server
+        .run(&["get", "USER1", "D?c*/T*", "*/W?R"])
+        .moved(2, 903 + 1362);
+    let names: Vec<String> = tree(&server.here("downloads"))
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(names, ["Free Fire", "Joker", "Tides", "WAR"]);
+    // A pattern means files, and directories with --recursive.
+    server
+        .run(&["get", "--into", "flat", "USER1", "Docs/*"])
+        .moved(3, 669 + 989 + 903);
+    server
+        .run(&["get", "--into", "deep", "--recursive", "USER1", "Docs/*"])
+        .moved(6, 2561 + 1025 + 663 + 661);
+    assert_eq!(tree(&server.here("deep")), tree(&server.there("Docs")));
+    server
+        .run(&["get", "USER1", "Movies/x*", "Nowhere/*"])
+        .failed(
+            1,
+            "tidegate: Movies/x*: nothing matches\ntidegate: Nowhere/*: No such directory\n",
+        );
+}
+
+#[test]
+fn a_tree_is_kept_below_its_last_part_and_goes_back() {
+    let server = Server::with(|home| {
+        for directory in [
+            "Docs/many",
+            "Docs/many/deep",
+            "Docs/many/deep/er",
+            "Docs/many/empty",
+        ] {
+            change(home, &Change::Directory(directory.into()));
+        }
+        for number in 0..500 {
+            let path = format!("Docs/many/deep/file {number}");
+            change(home, &Change::File(path.into(), noise(number * 7)));
+        }
+        change(
+            home,
+            &Change::File("Docs/many/deep/er/large".into(), noise(3_000_000)),
+        );
+    });
+    let there = tree(&server.there("Docs/many"));
+    let bytes = there.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+    for jobs in ["1", "8"] {
+        let into = format!("got{jobs}");
+        let ran = server.run(&[
+            "get",
+            "--recursive",
+            "--jobs",
+            jobs,
+            "--into",
+            &into,
+            "USER1",
+            "Docs/many",
+        ]);
+        ran.moved(501, bytes);
+        assert_eq!(tree(&server.here(&into).join("many")), there);
+    }
+    let folder = "got1/many";
+    for (jobs, directory) in [("1", "Uploads"), ("8", "Uploads/made/on the way")] {
+        let ran = server.run(&[
+            "put",
+            "--recursive",
+            "--jobs",
+            jobs,
+            "USER2",
+            directory,
+            folder,
+        ]);
+        ran.moved(501, bytes);
+        assert_eq!(tree(&server.there(directory).join("many")), there);
+    }
+    // Once more it is all there: nothing is moved.
+    let ran = server.run(&["put", "--recursive", "USER2", "Uploads", folder]);
+    assert_eq!(ran.status, Some(1));
+    assert!(ran.out.starts_with("0 files, 0 bytes"), "{ran:?}");
+    let lines: Vec<&str> = ran.err.lines().collect();
+    assert_eq!(lines.len(), 501);
+    assert_eq!(
+        lines[0],
+        "tidegate: Uploads/many/deep/er/large: it exists already; --force replaces it"
+    );
+    // One of them is gone, and goes again.
+    fs::remove_file(server.there("Uploads/many/deep/file 1")).unwrap();
+    let ran = server.run(&["put", "--recursive", "USER2", "Uploads", folder]);
+    assert!(ran.out.starts_with("1 file, 7 bytes, "), "{ran:?}");
+    assert_eq!(tree(&server.there("Uploads/many")), there);
+}
+
+#[test]
+fn what_is_whole_already_is_not_moved_again() {
+    let server = Server::new();
+    server.run(&["get", "USER1", "Movies/Joker"]).moved(1, 4096);
+    server
+        .run(&[
+            "get",
+            "--continue",
+            "--recursive",
+            "--into",
+            "downloads",
+            "USER1",
+            "Movies/*",
+        ])
+        .moved(2, 1279 + 1362);
+    fs::write(server.here("downloads/Joker"), "changed").unwrap();
+    server
+        .run(&["get", "--continue", "USER1", "Movies/Joker"])
+        .failed(
+            1,
+            "tidegate: Movies/Joker: downloads/Joker: it exists already; --force replaces it\n",
+        );
+    server
+        .run(&["get", "--continue", "--force", "USER1", "Movies/Joker"])
+        .moved(1, 4096);
+}
+
+#[test]
+fn an_upload_replaces_only_what_it_is_told_to() {
+    let server = Server::new();
+    fs::write(server.here("Welcome"), "new").unwrap();
+    fs::write(server.here("Fresh"), "fresh").unwrap();
+    let taken = "tidegate: Uploads/Welcome: it exists already; --force replaces it\n";
+    for user in ["USER2", "USER3"] {
+        let ran = server.run(&["put", user, "Uploads", "Welcome"]);
+        ran.failed(1, taken);
+    }
+    server
+        .run(&["put", "--force", "USER2", "Uploads", "Welcome"])
+        .failed(1, "tidegate: Uploads/Welcome: The file already exists\n");
+    assert_ne!(fs::read(server.there("Uploads/Welcome")).unwrap(), b"new");
+    server
+        .run(&["put", "--force", "USER3", "Uploads/", "Welcome", "Fresh"])
+        .moved(2, 8);
+    assert_eq!(fs::read(server.there("Uploads/Welcome")).unwrap(), b"new");
+    // A drop box shows nothing, and so hides nothing behind a listing either.
+    server
+        .run(&["put", "USER4", "Dropbox", "Fresh"])
+        .moved(1, 5);
+    server
+        .run(&["put", "USER4", "Dropbox", "Fresh"])
+        .failed(1, "tidegate: Dropbox/Fresh: The file already exists\n");
+}
+
+#[test]
+fn what_cannot_be_put_is_said() {
+    let server = Server::new();
+    fs::create_dir_all(server.here("folder/.hidden")).unwrap();
+    fs::write(server.here("folder/.hidden/x"), "x").unwrap();
+    fs::write(server.here("folder/y"), "y").unwrap();
+    symlink("..", server.here("folder/up")).unwrap();
+    symlink("y", server.here("folder/z")).unwrap();
+    fs::write(server.here(".dot"), "").unwrap();
+    nix::unistd::mkfifo(&server.here("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fs::write(server.here("blank "), "").unwrap();
+    let ran = server.run(&[
+        "put", "USER2", "Uploads", "missing", "folder", "pipe", ".dot", "blank ",
+    ]);
+    // Over one connection, and yet what the server refuses is known later.
+    let mut lines: Vec<&str> = ran.err.lines().collect();
+    lines[3..].sort_unstable();
+    let ran = Ran {
+        err: lines.join("\n") + "\n",
+        ..ran
+    };
+    ran.failed(
+        1,
+        "tidegate: missing: No such file or directory (os error 2)\n\
+         tidegate: folder: a whole folder is taken with --recursive\n\
+         tidegate: pipe: it is no file\n\
+         tidegate: Uploads/.dot: That is not a valid file name\n\
+         tidegate: Uploads/blank : the protocol cannot say this name\n",
+    );
+    let ran = server.run(&["put", "--recursive", "USER2", "Uploads", "folder"]);
+    ran.failed(
+        1,
+        "tidegate: folder/up: a link to a folder is not followed\n\
+         tidegate: Uploads/folder/.hidden: That is not a valid file name\n",
+    );
+    let names: Vec<String> = tree(&server.there("Uploads/folder"))
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(names, ["y", "z"]);
+    for (user, directory, why) in [
+        ("USER1", "Movies", "You may not upload to this directory"),
+        ("USER1", "Nowhere", "No such directory"),
+        ("USER2", "Uploads/nowhere", "No such directory"),
+    ] {
+        server
+            .run(&["put", user, directory, "folder/y"])
+            .failed(1, &format!("tidegate: {directory}/y: {why}\n"));
+    }
+    let long = "x".repeat(256);
+    let ran = server.run(&[
+        "put",
+        "USER2",
+        &format!("Uploads/{}", "d/".repeat(2500)),
+        "folder/y",
+    ]);
+    assert_eq!(
+        (
+            ran.status,
+            ran.err.contains("the protocol cannot say this name")
+        ),
+        (Some(1), true),
+        "{ran:?}"
+    );
+    let ran = server.run(&["get", "USER1", &format!("Movies/{long}")]);
+    ran.failed(
+        1,
+        &format!("tidegate: Movies/{long}: that is not a name that can be downloaded\n"),
+    );
+}
+
+#[test]
+fn where_there_is_no_room_the_others_still_go() {
+    let server = Server::new();
+    let huge = fs::File::create(server.here("huge")).unwrap();
+    huge.set_len(1 << 60)
+        .or_else(|_| huge.set_len(1 << 43))
+        .unwrap();
+    fs::write(server.here("after"), "after").unwrap();
+    fs::write(server.here("before"), "before").unwrap();
+    let ran = server.run(&["put", "USER2", "Uploads", "before", "huge", "after"]);
+    ran.failed(
+        1,
+        "tidegate: Uploads/huge: There is not enough room for that file\n",
+    );
+    assert!(ran.out.starts_with("2 files, "), "{ran:?}");
+    assert_eq!(fs::read(server.there("Uploads/after")).unwrap(), b"after");
+}
+
+#[test]
+fn a_listing_is_plain_in_a_pipe() {
+    let server = Server::new();
+    let ls = |args: &[&str]| {
+        let ran = server.run(args);
+        ran.failed(0, "");
+        ran.out
+    };
+    assert_eq!(
+        ls(&["ls", "USER1"]),
+        "-\t-\tMovies/\n-\t-\tMusic/\n-\t-\tDocs/\n"
+    );
+    let docs = "-\t2026-11-22T18:00:00Z\tClassics/\n669\t2026-11-22T18:00:00Z\tHarbour Rules\n\
+                989\t2026-11-22T18:00:00Z\tHow a Lock Works\n903\t2026-11-22T18:00:00Z\tTides\n";
+    assert_eq!(ls(&["ls", "USER1", "Docs"]), docs);
+    assert_eq!(ls(&["ls", "--bytes", "USER1", "Docs/"]), docs);
+    assert_eq!(
+        ls(&["ls", "USER1", "Docs/Tides"]),
+        "903\t2026-11-22T18:00:00Z\tDocs/Tides\n"
+    );
+    assert_eq!(
+        ls(&["ls", "USER1", "*/*J*"]),
+        "4096\t2026-11-22T18:00:00Z\tMovies/Joker\n"
+    );
+    for (path, why) in [
+        ("Nowhere", "No such directory"),
+        ("Docs/nothing", "No such file"),
+        ("Nowhere/x", "No such directory"),
+        ("Docs/x*", "nothing matches"),
+        ("Docs/\u{202e}", "No such file"),
+    ] {
+        let shown = path.replace('\u{202e}', "\\u{202e}");
+        server
+            .run(&["ls", "USER1", path])
+            .failed(1, &format!("tidegate: {shown}: {why}\n"));
+    }
+}
+
+#[test]
+fn a_password_is_found_or_missed() {
+    let server = Server::new();
+    let remote = server.remote("user1");
+    let ls = |password: Option<&str>, file: Option<&str>| {
+        let mut args = vec!["ls", &remote, "Movies"];
+        args.extend(file.map(|_| "--password-file").into_iter().chain(file));
+        let mut command = server.command(&args);
+        if let Some(password) = password {
+            command.env("TIDEGATE_PASSWORD", password);
+        }
+        finish(command)
+    };
+    fs::write(server.here("password"), "1234\r\nnot this\n").unwrap();
+    fs::write(server.here("empty"), "\n1234\n").unwrap();
+    assert_eq!(ls(Some("1234"), None).status, Some(0));
+    assert_eq!(ls(None, Some("password")).status, Some(0));
+    assert_eq!(
+        ls(Some("wrong"), Some("password")).status,
+        Some(0),
+        "the file comes first"
+    );
+    ls(Some("wrong"), None).failed(1, &format!("tidegate: {remote}: Login Failed\n"));
+    ls(Some("1234\n"), None).failed(
+        1,
+        &format!("tidegate: {remote}: the protocol cannot say this password\n"),
+    );
+    ls(None, Some("empty")).failed(1, "tidegate: empty: its first line is empty\n");
+    ls(None, Some("nowhere")).failed(
+        1,
+        "tidegate: nowhere: No such file or directory (os error 2)\n",
+    );
+    ls(None, None).failed(
+        1,
+        "tidegate: there is no terminal to ask for a password on: use --password-file or TIDEGATE_PASSWORD\n",
+    );
+    let unknown = format!("nobody@127.0.0.1:{}", server.port());
+    let mut command = server.command(&["get", &unknown, "Movies/Joker"]);
+    command.env("TIDEGATE_PASSWORD", "x");
+    finish(command).failed(1, &format!("tidegate: {unknown}: Login Failed\n"));
+}
+
+#[test]
+fn a_wrong_command_line_is_told_before_anything_else() {
+    let folder = tempfile::tempdir().unwrap();
+    for (args, what) in [
+        (
+            &["get"][..],
+            "Required positional arguments not provided: remote",
+        ),
+        (&["get", "USER1"], "a path is missing"),
+        (
+            &["put", "USER1"],
+            "Required positional arguments not provided: directory",
+        ),
+        (&["put", "USER1", "Uploads"], "a file is missing"),
+        (
+            &["ls", "user1"],
+            "Error parsing positional argument 'remote' with value 'user1': expected USER@HOST or USER@HOST:PORT",
+        ),
+        (
+            &["ls", "user1@::1"],
+            "Error parsing positional argument 'remote' with value 'user1@::1': an IPv6 address stands in brackets: USER@[::1]",
+        ),
+        (
+            &["connect", "user1@h:0"],
+            "Error parsing positional argument 'remote' with value 'user1@h:0': a port is a number from 1 to 65535",
+        ),
+        (
+            &["get", "--jobs=0", "USER1", "x/y"],
+            "Error parsing option '--jobs' with value '0': expected a number from 1 to 256",
+        ),
+        (
+            &["get", "--jobs=257", "USER1", "x/y"],
+            "Error parsing option '--jobs' with value '257': expected a number from 1 to 256",
+        ),
+        (
+            &["put", "--timeout", "0", "USER1", "x", "y"],
+            "Error parsing option '--timeout' with value '0': expected at least one second",
+        ),
+        (
+            &["completions", "tcsh"],
+            "Error parsing positional argument 'shell' with value 'tcsh': expected bash, zsh, fish or nushell",
+        ),
+    ] {
+        let ran = finish(client(folder.path(), 1, args));
+        ran.failed(
+            2,
+            &format!(
+                "tidegate: {what}\ntidegate: 'tidegate {} --help' tells more\n",
+                args[0]
+            ),
+        );
+    }
+    let ran = finish(client(folder.path(), 1, &["get", "USER1", "x/y"]));
+    ran.failed(
+        1,
+        "tidegate: user1@127.0.0.1:1: Connection refused (os error 111)\n",
+    );
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_told() {
+    let server = Server::new();
+    fs::write(server.here("downloads"), "no folder").unwrap();
+    server
+        .run(&["get", "USER1", "Movies/Joker", "Movies/WAR"])
+        .failed(
+            1,
+            "tidegate: Movies/Joker: downloads: File exists (os error 17)\n\
+             tidegate: Movies/WAR: downloads: File exists (os error 17)\n",
+        );
+    assert_eq!(fs::read(server.here("downloads")).unwrap(), b"no folder");
+}
+
+#[test]
+fn a_full_standard_output_is_a_failure() {
+    let server = Server::new();
+    let mut command = Command::new("sh");
+    command
+        .args([
+            "-c",
+            "exec \"$0\" \"$@\" >/dev/full",
+            PROGRAM,
+            "ls",
+            &server.remote("user1"),
+            "Docs",
+        ])
+        .env("TIDEGATE_PASSWORD", "1234");
+    let ran = finish(command);
+    assert_eq!(ran.status, Some(1));
+    assert!(
+        ran.err.contains("standard output: No space left on device"),
+        "{ran:?}"
+    );
+    assert!(fs::metadata("/dev/full").unwrap().permissions().mode() != 0);
+}
