@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -133,6 +133,8 @@ pub(crate) struct Server {
     /// One for each `--listen`.
     pub(crate) addresses: Vec<SocketAddr>,
     log: Arc<Mutex<String>>,
+    /// Who reads the log, to its end.
+    reading: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -162,7 +164,7 @@ impl Server {
             .expect("the server's program can be started");
 
         let text = Arc::new(Mutex::new(String::new()));
-        if log == Log::Read {
+        let reading = (log == Log::Read).then(|| {
             let lines = BufReader::new(child.stderr.take().expect("it is piped"));
             let text = text.clone();
             thread::spawn(move || {
@@ -171,8 +173,8 @@ impl Server {
                     text.push_str(&line);
                     text.push('\n');
                 }
-            });
-        }
+            })
+        });
         let (told, heard) = channel();
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         thread::spawn(move || {
@@ -185,6 +187,7 @@ impl Server {
             home,
             addresses: Vec::new(),
             log: text,
+            reading,
         };
         for _ in 0..listeners.max(1) {
             let line = heard
@@ -218,7 +221,7 @@ impl Server {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("our own child takes signals");
     }
 
-    /// The exit status, once it has ended by itself.
+    /// The exit status, once it has ended by itself and its log is read.
     pub(crate) fn status(&mut self) -> i32 {
         let mut status = None;
         eventually("the server ends", || {
@@ -228,6 +231,9 @@ impl Server {
                 .expect("our own child can be waited for");
             status.is_some()
         });
+        if let Some(reading) = self.reading.take() {
+            reading.join().expect("it does not panic");
+        }
         status
             .and_then(|status| status.code())
             .expect("it ends by itself")
