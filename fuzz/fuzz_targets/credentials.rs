@@ -1,0 +1,87 @@
+//! The file `Credentials`: whatever it holds is understood or told line by line, no fault repeats a password, and an edit
+//! changes its own line and no other.
+
+#![no_main]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use tidegate::home::HomeError;
+use tidegate::home::credentials::{Credentials, Secret};
+use zeroize::Zeroizing;
+
+/// A hash as small as the format allows.
+const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ";
+
+fuzz_target!(|text: &[u8]| {
+    let credentials = match parse(text) {
+        Ok(credentials) => credentials,
+        Err(faults) => return check_faults(text, &faults),
+    };
+    let before = accounts(&credentials);
+    let new = "a new user";
+    for user in before.keys().map(String::as_str).take(3).chain([new]) {
+        let with = read_back(&credentials.with(user, HASH));
+        let mut expected = before.clone();
+        expected.insert(user.to_owned(), HASH.to_owned());
+        assert_eq!(accounts(&with), expected);
+
+        let mut expected = before.clone();
+        expected.remove(user);
+        match credentials.without(user) {
+            Some(without) => assert_eq!(accounts(&read_back(&without)), expected),
+            None => assert_eq!(expected, before),
+        }
+    }
+    let plain = before
+        .values()
+        .filter(|secret| secret.starts_with("plain:"));
+    let (hashed, count) = credentials.hashed(|_| HASH.to_owned());
+    assert_eq!(count, plain.count());
+    let after = accounts(&read_back(&hashed));
+    assert!(after.values().all(|secret| secret.starts_with('$')));
+    assert!(after.keys().eq(before.keys()));
+});
+
+fn parse(text: &[u8]) -> Result<Credentials, Vec<HomeError>> {
+    Credentials::parse(Path::new("Credentials"), Zeroizing::new(text.to_vec()))
+}
+
+fn read_back(text: &[u8]) -> Credentials {
+    parse(text).expect("what was edited can be read")
+}
+
+/// Users and what follows their names.
+fn accounts(credentials: &Credentials) -> BTreeMap<String, String> {
+    let records = credentials.records().iter();
+    let accounts = records.map(|(_, account)| {
+        let secret = match &account.secret {
+            Secret::Hash(hash) => hash.clone(),
+            Secret::Plain(password) => format!("plain:{}", **password),
+        };
+        (account.user.clone(), secret)
+    });
+    let accounts: BTreeMap<_, _> = accounts.collect();
+    assert_eq!(
+        accounts.len(),
+        credentials.records().len(),
+        "each user once"
+    );
+    accounts
+}
+
+fn check_faults(text: &[u8], faults: &[HomeError]) {
+    let lines = text.split(|&byte| byte == b'\n').count();
+    assert!(!faults.is_empty() && faults.len() <= lines);
+    for fault in faults {
+        assert!(fault.line.is_some_and(|line| (1..=lines).contains(&line)));
+        let told = fault.to_string();
+        assert!(!told.contains(char::is_control), "{told:?}");
+        // No password: what stands in the fault is a name before the first ':' at most.
+        assert!(
+            !told.contains("plain:") || fault.expected.contains("plain:"),
+            "{told:?}"
+        );
+    }
+}

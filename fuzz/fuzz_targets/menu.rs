@@ -1,0 +1,254 @@
+//! The menu's session, by operations: a client's bytes, a house that answers as it is told, and what befalls a
+//! connection. It never panics, says whole sentences that its own client understands, gives no control character out,
+//! and moves exactly what it has announced.
+//!
+//! The first line of an input is the house's: a byte of it decides each answer, over and over. What follows is the
+//! client's, files included. A line of one control character is none: 1 is an idle input, 2 the stop, 3 a reload that
+//! leaves other rights, 4 one that ends the login.
+
+#![no_main]
+
+use std::iter::Cycle;
+use std::path::PathBuf;
+use std::slice::Iter;
+use std::sync::Arc;
+
+use libfuzzer_sys::fuzz_target;
+use tidegate::home::Access;
+use tidegate::home::credentials::{Account, Secret};
+use tidegate::home::directories::{Grant, Rights};
+use tidegate::limits::{LISTING_BYTES_MAX, LOGIN_FAILURES_MAX};
+use tidegate::protocol::line::{Split, last, split};
+use tidegate::protocol::menu::Menu;
+use tidegate::protocol::menu_command::Command;
+use tidegate::protocol::menu_sentence::{Sentence, sentence};
+use tidegate::protocol::{Action, Answer, Input, Refusal, Request, Session};
+use tidegate::vault::check_name;
+use zeroize::Zeroizing;
+
+fuzz_target!(|input: &[u8]| {
+    let end = input.iter().position(|&byte| byte == b'\n');
+    let (decisions, rest) = input.split_at(end.unwrap_or(0));
+    let bytes = rest.get(1..).unwrap_or_default();
+    let transcript = Dialogue::play(decisions, bytes);
+    let again = Dialogue::play(decisions, bytes);
+    assert_eq!(again, transcript, "not a function of its inputs");
+    check(&transcript);
+});
+
+/// Every line is a sentence, and only so many are of a failed login.
+fn check(transcript: &[u8]) {
+    let text = std::str::from_utf8(transcript).expect("sentences are UTF-8");
+    let mut failures = 0;
+    for line in text.lines() {
+        assert!(
+            !line.contains(char::is_control),
+            "a control character in {line:?}"
+        );
+        let said = sentence(line.as_bytes());
+        let is_help = || {
+            let mut commands = Command::ALL.iter();
+            line.contains(" - ") && commands.any(|command| line.starts_with(command.words()))
+        };
+        assert!(said.is_some() || is_help(), "nobody understands {line:?}");
+        failures += u8::from(said == Some(Sentence::LoginFailed));
+    }
+    assert!(failures <= LOGIN_FAILURES_MAX);
+}
+
+struct Dialogue<'a> {
+    session: Session,
+    decisions: Cycle<Iter<'a, u8>>,
+    transcript: Vec<u8>,
+    /// Bytes of what was opened last.
+    opened: u64,
+    /// Bytes that the last `Create` was asked for.
+    created: Option<u64>,
+}
+
+/// What a session waits for.
+enum Wait {
+    Line,
+    Bytes(u64),
+    /// Bytes that go nowhere.
+    Discard(u64),
+    Nothing,
+}
+
+impl<'a> Dialogue<'a> {
+    /// What the client hears.
+    fn play(decisions: &'a [u8], mut bytes: &[u8]) -> Vec<u8> {
+        let mut dialogue = Dialogue {
+            session: Session::Menu(Menu::new()),
+            decisions: decisions.iter().cycle(),
+            transcript: Vec::new(),
+            opened: 0,
+            created: None,
+        };
+        let mut wait = match dialogue.decide() {
+            b'!' => dialogue.step(Input::Full),
+            _ => dialogue.step(Input::Begin),
+        };
+        loop {
+            wait = match wait {
+                Wait::Nothing => break,
+                Wait::Bytes(length) | Wait::Discard(length) if length > bytes.len() as u64 => break,
+                Wait::Bytes(length) => {
+                    bytes = &bytes[length as usize..];
+                    let result = dialogue.decide_refusal().map_or(Ok(()), Err);
+                    dialogue.step(Input::Moved(result))
+                }
+                Wait::Discard(length) => {
+                    bytes = &bytes[length as usize..];
+                    dialogue.step(Input::Moved(Ok(())))
+                }
+                Wait::Line => match split(bytes) {
+                    Split::Line { line, used } => {
+                        bytes = &bytes[used..];
+                        dialogue.line(line)
+                    }
+                    Split::TooLong => dialogue.step(Input::LineTooLong),
+                    Split::Missing => match last(bytes) {
+                        Some(line) => {
+                            bytes = b"";
+                            dialogue.line(line)
+                        }
+                        None => break,
+                    },
+                },
+            };
+        }
+        dialogue.transcript
+    }
+
+    fn line(&mut self, line: &[u8]) -> Wait {
+        match line {
+            b"\x01" => self.step(Input::Idle),
+            b"\x02" => self.step(Input::Stopping),
+            b"\x03" | b"\x04" => {
+                if self.session.access().is_some() {
+                    let access = (line == b"\x03").then(|| self.access());
+                    self.session.reloaded(access);
+                }
+                Wait::Line
+            }
+            line => self.step(Input::Line(line)),
+        }
+    }
+
+    /// Steps until the session waits for the client.
+    fn step(&mut self, mut input: Input<'_>) -> Wait {
+        loop {
+            let action = self.session.step(input, &mut self.transcript);
+            input = match action {
+                Action::Ask(request) => Input::Answer(self.answer(request)),
+                Action::Send { from, length, .. } => {
+                    assert_eq!(from + length, self.opened, "all that is left, and no more");
+                    // Names stand on a line that was begun; a file or details would on lines of their own.
+                    if !self.transcript.ends_with(b"\n") {
+                        self.transcript.extend_from_slice(b"names");
+                    }
+                    Input::Moved(Ok(()))
+                }
+                action => {
+                    assert!(self.transcript.ends_with(b"\n") || self.transcript.is_empty());
+                    return match action {
+                        Action::ReadLine => Wait::Line,
+                        Action::Receive { length, .. } => {
+                            assert_eq!(Some(length), self.created.take());
+                            Wait::Bytes(length)
+                        }
+                        Action::Discard { length } => Wait::Discard(length),
+                        _ => Wait::Nothing,
+                    };
+                }
+            };
+        }
+    }
+
+    /// The house's answer: one that fits the request.
+    fn answer(&mut self, request: Request) -> Answer {
+        let refusal = self.decide_refusal();
+        match request {
+            Request::Account { .. } => Answer::Account(refusal.is_none()),
+            Request::Verify { .. } => Answer::Verified(refusal.is_none().then(|| self.access())),
+            Request::Judge { place }
+            | Request::Create { place, .. }
+            | Request::MakeDirectory { place }
+            | Request::Checksum { place }
+            | Request::OpenRead { place }
+                if !place.below.split('/').all(check_name) =>
+            {
+                Answer::Refused(Refusal::BadName)
+            }
+            _ if let Some(refusal) = refusal => Answer::Refused(refusal),
+            Request::List { .. } => {
+                self.opened = u64::from(self.decide()) * LISTING_BYTES_MAX as u64 / 255;
+                let entries = self.opened as usize / 2;
+                Answer::Listing {
+                    length: self.opened,
+                    entries,
+                }
+            }
+            Request::OpenRead { .. } => {
+                self.opened = u64::from(self.decide()).pow(8);
+                Answer::Opened {
+                    length: self.opened,
+                }
+            }
+            Request::Judge { .. } | Request::Room { .. } => Answer::Free,
+            Request::Create { length, .. } => {
+                self.created = Some(length);
+                Answer::Created
+            }
+            Request::MakeDirectory { .. } => Answer::Made,
+            Request::Checksum { .. } => Answer::Checksum([self.decide(); 32]),
+        }
+    }
+
+    /// Who is logged in and what he may do, a few grants.
+    fn access(&mut self) -> Arc<Access> {
+        let account = Account {
+            user: "user1".into(),
+            secret: Secret::Plain(Zeroizing::new("1234".into())),
+        };
+        let grants = ["Movies", "Uploads", "Drop box"].map(|name| {
+            let rights = self.decide();
+            Arc::new(Grant {
+                name: name.into(),
+                rights: Rights {
+                    read: rights & 1 > 0,
+                    upload: rights & 2 > 0,
+                    change: rights & 4 > 0,
+                },
+                path: PathBuf::from("/srv").join(name),
+            })
+        });
+        let count = usize::from(self.decide()) % (grants.len() + 1);
+        Arc::new(Access {
+            account: Arc::new(account),
+            grants: grants.into_iter().take(count).collect(),
+        })
+    }
+
+    fn decide(&mut self) -> u8 {
+        self.decisions.next().copied().unwrap_or_default()
+    }
+
+    /// A refusal, or none in most cases.
+    fn decide_refusal(&mut self) -> Option<Refusal> {
+        Some(match self.decide() {
+            b'0' => Refusal::NoSuchDirectory,
+            b'1' => Refusal::DirectoryUnreadable,
+            b'2' => Refusal::NoSuchFile,
+            b'3' => Refusal::FileUnreadable,
+            b'4' => Refusal::FileUnwritable,
+            b'5' => Refusal::MayNotUpload,
+            b'6' => Refusal::FileExists,
+            b'7' => Refusal::DirectoryExists,
+            b'8' => Refusal::BadName,
+            b'9' => Refusal::NoRoom,
+            _ => return None,
+        })
+    }
+}
