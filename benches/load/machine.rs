@@ -58,6 +58,29 @@ pub(crate) fn set_nice(nice: i32) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// Another priority for this process and its children, until it is dropped.
+pub(crate) struct Priority;
+
+impl Priority {
+    pub(crate) fn take(nice: i32) -> io::Result<Priority> {
+        // Where the kernel groups processes by terminal session, the group's own priority is what counts against others
+        // (sched(7), autogroup); where it does not, there is no such file.
+        let _ = fs::write(AUTOGROUP, nice.to_string());
+        match set_nice(nice) {
+            true => Ok(Priority),
+            false => Err(io::Error::other("no right to that priority")),
+        }
+    }
+}
+
+impl Drop for Priority {
+    fn drop(&mut self) {
+        let _ = fs::write(AUTOGROUP, "0");
+    }
+}
+
+const AUTOGROUP: &str = "/proc/self/autogroup";
+
 /// Time that all processors have worked so far, the time that the host took from them included (proc_stat(5)).
 pub(crate) fn busy() -> io::Result<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;

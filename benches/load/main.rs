@@ -188,9 +188,10 @@ fn run(arguments: Arguments) -> io::Result<()> {
     // Thousands of clients are thousands of descriptors. The server, a child, raises its own limit.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    if arguments.nice != 0 && !machine::set_nice(arguments.nice) {
-        return Err(io::Error::other("no right to that priority"));
-    }
+    let _priority = match arguments.nice {
+        0 => None,
+        nice => Some(machine::Priority::take(nice)?),
+    };
     let pinning = match arguments.unpinned {
         true => Pinning::None,
         false => Pinning::best()?,
