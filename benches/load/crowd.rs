@@ -1,30 +1,39 @@
-//! Many clients of the menu in one thread: their sockets, what they have yet to say, and what is said to them.
+//! Many clients in one thread: their sockets, what they have yet to say, and what is said to them.
 //!
+//! They speak the menu to tidegate and HTTP or FTP to its peers, in one loop, so that every server meets the same client.
 //! What a client says and when is the scenario's affair: [`Crowd::turn`] hands it every [`News`] and does what it
 //! answers. Reading goes in rounds, one read a client and round, so that no client is served at another's cost.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use sha2::{Digest, Sha256};
 use slab::Slab;
-use tidegate::protocol::menu_sentence::{Sentence, sentence};
+
+use crate::speech::{Dialect, Heard};
 
 /// Bytes that one read asks of a socket.
 const READ_BYTES: usize = 256 * 1024;
 
-/// Bytes of the longest line that is believed of a server.
-const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of an upload that one write hands over.
+const WRITE_BYTES: usize = 256 * 1024;
+
+/// Time between two reads of a client that reads slowly.
+const PACE: Duration = Duration::from_millis(100);
 
 /// What has happened to a client.
-pub(crate) enum News<'a> {
-    /// The server said something, other than that a file follows.
-    Said(Sentence<'a>),
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// Whatever it said last is done with, and it may say the next.
+    Ready,
+    /// A file follows.
+    Begun,
     /// The last byte of a file came.
     Downloaded {
         /// Time since the client last had something to say.
@@ -32,10 +41,23 @@ pub(crate) enum News<'a> {
         /// SHA-256 of what came, where the crowd verifies.
         digest: Option<[u8; 32]>,
     },
+    /// A file that it sent is where it should be.
+    Uploaded {
+        /// Time since the client last had something to say.
+        took: Duration,
+    },
+    /// A directory was listed.
+    Listed,
+    /// A login failed.
+    LoginFailed,
+    /// The server refused what it was asked for.
+    Refused,
     /// The connection is over, or the server said what cannot be understood. The client is gone.
     Closed {
         /// Whether bytes of a file were still to come.
         amid: bool,
+        /// Time since the client last had something to say.
+        took: Duration,
     },
 }
 
@@ -44,7 +66,28 @@ pub(crate) enum Next {
     /// Nothing, until more news comes.
     Wait,
     /// Say this.
-    Say(Vec<u8>),
+    Say(Words),
+    /// Drop the connection where it stands; there will be no news of it.
+    Leave,
+}
+
+/// Something to say: text, and behind it so many bytes of a file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Words {
+    pub(crate) text: Vec<u8>,
+    pub(crate) body: u64,
+}
+
+/// How the clients take the bytes of files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Into memory.
+    #[default]
+    Real,
+    /// The kernel throws them away (MSG_TRUNC, tcp(7)): the client is no brake.
+    Discard,
+    /// Into memory and through SHA-256.
+    Verify,
 }
 
 /// The clients.
@@ -54,36 +97,54 @@ pub(crate) struct Crowd {
     clients: Slab<Client>,
     /// Keys of the clients that may have something to read or write, each at most once.
     ready: VecDeque<usize>,
+    /// Keys of the clients that read slowly.
+    slow: Vec<usize>,
+    next_pace: Instant,
     buffer: Vec<u8>,
+    upload: Vec<u8>,
     server: SocketAddr,
-    verify: bool,
+    dialect: Dialect,
+    reading: Reading,
     receive_buffer: Option<usize>,
+    opened: u32,
 }
 
 struct Client {
     socket: TcpStream,
     is_queued: bool,
-    unsent: Vec<u8>,
+    /// The server has closed its sending half, so that a short read is not the last.
+    ended: bool,
+    unsent: Words,
     said: Instant,
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
+    speech: Dialect,
     /// Bytes of a file that are still to come.
     left: u64,
     hash: Option<Sha256>,
+    /// Bytes that it reads each [`PACE`], where it is slow.
+    pace: Option<usize>,
+    /// Bytes of files that have come.
+    received: u64,
 }
 
 impl Crowd {
-    /// A crowd of nobody before `server`. With `verify` it hashes the files that it is sent.
-    pub(crate) fn new(server: SocketAddr, verify: bool) -> io::Result<Crowd> {
+    /// A crowd of nobody before `server`.
+    pub(crate) fn new(server: SocketAddr, dialect: Dialect, reading: Reading) -> io::Result<Crowd> {
         Ok(Crowd {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             clients: Slab::new(),
             ready: VecDeque::new(),
+            slow: Vec::new(),
+            next_pace: Instant::now(),
             buffer: vec![0; READ_BYTES],
+            upload: (0..WRITE_BYTES).map(|at| at as u8).collect(),
             server,
-            verify,
+            dialect,
+            reading,
             receive_buffer: None,
+            opened: 0,
         })
     }
 
@@ -94,8 +155,11 @@ impl Crowd {
     }
 
     /// Lets a client connect and say `first`; its key is free again after [`News::Closed`].
-    pub(crate) fn open(&mut self, first: Vec<u8>) -> io::Result<usize> {
-        let mut socket = TcpStream::connect(self.server)?;
+    pub(crate) fn open(&mut self, first: Words) -> io::Result<usize> {
+        // One address has some 28,000 ports, of which those of the last minute are not free.
+        let [_, _, high, low] = (self.opened % 64 + 2).to_be_bytes();
+        self.opened = self.opened.wrapping_add(1);
+        let mut socket = connect(Ipv4Addr::new(127, 0, high, low), self.server)?;
         let entry = self.clients.vacant_entry();
         let key = entry.key();
         let both = Interest::READABLE | Interest::WRITABLE;
@@ -109,21 +173,30 @@ impl Crowd {
         entry.insert(Client {
             socket,
             is_queued: false,
+            ended: false,
             unsent: first,
             said: Instant::now(),
             line: Vec::new(),
+            speech: self.dialect.clone(),
             left: 0,
             hash: None,
+            pace: None,
+            received: 0,
         });
         Ok(key)
     }
 
     /// Lets a client say something. It goes out in the next turn.
-    pub(crate) fn say(&mut self, key: usize, bytes: &[u8]) {
+    pub(crate) fn say(&mut self, key: usize, words: &Words) {
         let client = &mut self.clients[key];
-        client.unsent.extend_from_slice(bytes);
-        client.said = Instant::now();
+        client.say(words.clone());
         queue(client, key, &mut self.ready);
+    }
+
+    /// From now on a client reads `bytes` ten times a second; 0 is never.
+    pub(crate) fn slow_down(&mut self, key: usize, bytes: usize) {
+        self.clients[key].pace = Some(bytes);
+        self.slow.push(key);
     }
 
     /// How many clients are there.
@@ -131,14 +204,23 @@ impl Crowd {
         self.clients.len()
     }
 
+    /// Bytes of files that each client has received, by key.
+    pub(crate) fn received(&self) -> Vec<(usize, u64)> {
+        self.clients
+            .iter()
+            .map(|(key, client)| (key, client.received))
+            .collect()
+    }
+
     /// Waits up to `timeout` for something to happen, and gives each client that it happened to one read.
     pub(crate) fn turn(
         &mut self,
         timeout: Duration,
-        scenario: &mut dyn FnMut(usize, News<'_>) -> Next,
+        scenario: &mut dyn FnMut(usize, News) -> Next,
     ) -> io::Result<()> {
         let timeout = match self.ready.is_empty() {
-            true => timeout,
+            true if self.slow.is_empty() => timeout,
+            true => timeout.min(self.next_pace.saturating_duration_since(Instant::now())),
             false => Duration::ZERO,
         };
         match self.poll.poll(&mut self.events, Some(timeout)) {
@@ -148,26 +230,72 @@ impl Crowd {
         for event in &self.events {
             let Token(key) = event.token();
             if let Some(client) = self.clients.get_mut(key) {
+                client.ended |= event.is_read_closed() || event.is_error();
                 queue(client, key, &mut self.ready);
             }
         }
         for _ in 0..self.ready.len() {
             let key = self.ready.pop_front().expect("counted");
-            let client = &mut self.clients[key];
-            client.is_queued = false;
-            let scenario = &mut |news: News<'_>| scenario(key, news);
-            match client.work(&mut self.buffer, self.verify, scenario) {
-                Ok(()) => queue(client, key, &mut self.ready),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(_) => {
-                    let amid = client.left > 0;
-                    self.clients.remove(key);
-                    scenario(News::Closed { amid });
-                }
+            self.clients[key].is_queued = false;
+            self.work(key, None, scenario);
+        }
+        if !self.slow.is_empty() && Instant::now() >= self.next_pace {
+            self.next_pace = Instant::now() + PACE;
+            self.slow.retain(|key| self.clients.contains(*key));
+            for key in self.slow.clone() {
+                let pace = self.clients[key].pace;
+                self.work(key, pace, scenario);
             }
         }
         Ok(())
     }
+
+    /// A client's turn; of a slow one, with how much it may read.
+    fn work(
+        &mut self,
+        key: usize,
+        pace: Option<usize>,
+        scenario: &mut dyn FnMut(usize, News) -> Next,
+    ) {
+        let client = &mut self.clients[key];
+        let buffer = match (client.pace, pace) {
+            (Some(_), None | Some(0)) => &mut [][..],
+            (Some(_), Some(most)) => &mut self.buffer[..most.min(READ_BYTES)],
+            (None, _) => &mut self.buffer[..],
+        };
+        let scenario = &mut |news: News| scenario(key, news);
+        match client.work(buffer, &self.upload, self.reading, scenario) {
+            Ok(Done::Again) if client.pace.is_none() => queue(client, key, &mut self.ready),
+            Ok(Done::Again | Done::Blocked) => {}
+            Ok(Done::Left) => drop(self.clients.remove(key)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => {
+                let client = self.clients.remove(key);
+                scenario(News::Closed {
+                    amid: client.left > 0,
+                    took: client.said.elapsed(),
+                });
+            }
+        }
+    }
+}
+
+/// A socket on its way from `source`, which may share a port with others that go elsewhere (IP_BIND_ADDRESS_NO_PORT
+/// would do; mio has no way to bind before it connects, so that the standard library's socket is not used either).
+fn connect(source: Ipv4Addr, server: SocketAddr) -> io::Result<TcpStream> {
+    use nix::sys::socket::{
+        AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket,
+    };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
+    setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+    let source = SocketAddr::from((source, 0));
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(source))?;
+    match connect(socket.as_raw_fd(), &SockaddrStorage::from(server)) {
+        Ok(()) | Err(nix::errno::Errno::EINPROGRESS) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    Ok(TcpStream::from_std(socket.into()))
 }
 
 fn queue(client: &mut Client, key: usize, ready: &mut VecDeque<usize>) {
@@ -177,91 +305,150 @@ fn queue(client: &mut Client, key: usize, ready: &mut VecDeque<usize>) {
     }
 }
 
+/// How a client's turn ended.
+enum Done {
+    /// There may be more at once.
+    Again,
+    /// An event brings the next turn.
+    Blocked,
+    /// It is to be dropped.
+    Left,
+}
+
 impl Client {
-    /// Writes what is unsent, then reads once. `Ok` where there may be more to read at once; the end of the
-    /// connection is an error too.
+    fn say(&mut self, words: Words) {
+        self.unsent.text.extend_from_slice(&words.text);
+        self.unsent.body += words.body;
+        self.said = Instant::now();
+    }
+
+    /// Writes what is unsent, then reads once. The end of the connection is an error too.
     fn work(
         &mut self,
         buffer: &mut [u8],
-        verify: bool,
-        scenario: &mut dyn FnMut(News<'_>) -> Next,
-    ) -> io::Result<()> {
-        self.flush()?;
-        let count = self.socket.read(buffer)?;
+        upload: &[u8],
+        reading: Reading,
+        scenario: &mut dyn FnMut(News) -> Next,
+    ) -> io::Result<Done> {
+        self.flush(upload)?;
+        if buffer.is_empty() {
+            return Ok(Done::Blocked);
+        }
+        let (asked, count);
+        if reading == Reading::Discard && self.left > 0 {
+            asked = buffer.len().min(self.left as usize);
+            let flags = MsgFlags::MSG_TRUNC;
+            count = recv(self.socket.as_raw_fd(), &mut buffer[..asked], flags)?;
+        } else {
+            asked = buffer.len();
+            count = self.socket.read(buffer)?;
+        }
         if count == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        self.take(&buffer[..count], verify, scenario)?;
-        self.flush()
+        if !self.take(&buffer[..count], reading, scenario)? {
+            return Ok(Done::Left);
+        }
+        self.flush(upload)?;
+        Ok(match count < asked && !self.ended {
+            true => Done::Blocked,
+            false => Done::Again,
+        })
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        while !self.unsent.is_empty() {
+    fn flush(&mut self, upload: &[u8]) -> io::Result<()> {
+        while !self.unsent.text.is_empty() || self.unsent.body > 0 {
+            let text = &mut self.unsent.text;
+            let bytes = match text.is_empty() {
+                false => &text[..],
+                true => &upload[..upload.len().min(self.unsent.body as usize)],
+            };
             // Until the connection stands, writing fails with NotConnected or WouldBlock.
-            match self.socket.write(&self.unsent) {
-                Ok(count) => drop(self.unsent.drain(..count)),
-                Err(error) if error.kind() == ErrorKind::NotConnected => {
-                    return Err(ErrorKind::WouldBlock.into());
+            match self.socket.write(bytes) {
+                Ok(count) if text.is_empty() => self.unsent.body -= count as u64,
+                Ok(count) => drop(text.drain(..count)),
+                Err(error) => {
+                    let waits = matches!(
+                        error.kind(),
+                        ErrorKind::NotConnected | ErrorKind::WouldBlock
+                    );
+                    // An answer may come before all is said.
+                    return match waits {
+                        true if self.unsent.body > 0 && text.is_empty() => Ok(()),
+                        true => Err(ErrorKind::WouldBlock.into()),
+                        false => Err(error),
+                    };
                 }
-                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
+    /// Takes what came; false where the client leaves over it.
     fn take(
         &mut self,
         mut bytes: &[u8],
-        verify: bool,
-        scenario: &mut dyn FnMut(News<'_>) -> Next,
-    ) -> io::Result<()> {
+        reading: Reading,
+        scenario: &mut dyn FnMut(News) -> Next,
+    ) -> io::Result<bool> {
         while !bytes.is_empty() {
-            let next = if self.left > 0 {
+            let news = if self.left > 0 {
                 let (content, rest) = bytes.split_at(bytes.len().min(self.left as usize));
                 bytes = rest;
                 self.left -= content.len() as u64;
+                self.received += content.len() as u64;
                 if let Some(hash) = &mut self.hash {
                     hash.update(content);
                 }
                 if self.left > 0 {
-                    return Ok(());
+                    return Ok(true);
                 }
-                self.downloaded(scenario)
+                self.downloaded()
             } else if let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
-                let mut line = std::mem::take(&mut self.line);
-                line.extend_from_slice(&bytes[..end]);
-                bytes = &bytes[end + 1..];
-                match sentence(&line) {
-                    Some(Sentence::Length(length)) => {
-                        self.left = length;
-                        self.hash = verify.then(Sha256::new);
-                        match length {
-                            0 => self.downloaded(scenario),
-                            _ => Next::Wait,
-                        }
+                let (line, rest) = bytes.split_at(end);
+                bytes = &rest[1..];
+                let heard = match self.line.is_empty() {
+                    true => self.speech.hear(line),
+                    false => {
+                        self.line.extend_from_slice(line);
+                        let heard = self.speech.hear(&self.line);
+                        self.line.clear();
+                        heard
                     }
-                    Some(sentence) => scenario(News::Said(sentence)),
-                    None => return Err(ErrorKind::InvalidData.into()),
+                };
+                match heard.ok_or(ErrorKind::InvalidData)? {
+                    Heard::Nothing => continue,
+                    Heard::File(0) => self.downloaded(),
+                    Heard::File(length) => {
+                        self.left = length;
+                        self.hash = (reading == Reading::Verify).then(Sha256::new);
+                        News::Begun
+                    }
+                    Heard::Ready => News::Ready,
+                    Heard::Uploaded => News::Uploaded {
+                        took: self.said.elapsed(),
+                    },
+                    Heard::Listed => News::Listed,
+                    Heard::LoginFailed => News::LoginFailed,
+                    Heard::Refused => News::Refused,
                 }
             } else {
                 self.line.extend_from_slice(bytes);
-                if self.line.len() > LINE_BYTES_MAX {
-                    return Err(ErrorKind::InvalidData.into());
-                }
-                return Ok(());
+                return Ok(true);
             };
-            if let Next::Say(words) = next {
-                self.unsent.extend_from_slice(&words);
-                self.said = Instant::now();
+            match scenario(news) {
+                Next::Wait => {}
+                Next::Say(words) => self.say(words),
+                Next::Leave => return Ok(false),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn downloaded(&mut self, scenario: &mut dyn FnMut(News<'_>) -> Next) -> Next {
-        scenario(News::Downloaded {
+    fn downloaded(&mut self) -> News {
+        News::Downloaded {
             took: self.said.elapsed(),
             digest: self.hash.take().map(|hash| hash.finalize().into()),
-        })
+        }
     }
 }

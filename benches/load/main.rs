@@ -1,35 +1,154 @@
 //! The load bench: a real server in a process of its own, and thousands of clients in one thread of this one.
 //!
-//! Run by `cargo bench --bench load -- SCENARIO`, and by the scripts `scripts/measure-*`. Each scenario makes a home in
-//! a temporary folder, starts `tidegate serve` on a port that the system chooses, bounds its load in count and time,
-//! prints what it measured as `name key=value…` rows on standard output, and stops what it started. The exit status is
-//! 1 where a limit given on the command line is missed or anything failed, 2 for a wrong command line.
+//! Run by `cargo bench --bench load -- SCENARIO`, by the scripts `scripts/measure-*`, and in interleaved rounds beside other
+//! servers by `scripts/bench`. Each scenario makes its files in a temporary folder, starts a server, bounds its load in count
+//! and time, prints what it measured as `name=value` on standard output, and stops what it started. The exit status is 1
+//! where a limit given on the command line is missed or anything failed, 2 for a wrong command line.
 //!
 //! Must not know: the inside of the server. It meets it as a client and as a process.
 
 mod crowd;
+mod floor;
+mod machine;
+mod measure;
+mod plots;
 mod probe;
+mod report;
+mod rounds;
 mod scenarios;
 mod server;
+mod speech;
+mod throttle;
 
+use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::FromArgs;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Put a load on a tidegate server and measure what it does.
+use machine::Pinning;
+use measure::{Row, median};
+use server::Kind;
+
+/// Put a load on a server and measure what it does.
 #[derive(FromArgs)]
 struct Arguments {
+    /// the server: tidegate, floor, nginx, nginx-256k, lighttpd or vsftpd; tidegate if not given
+    #[argh(option, default = "Kind::Tidegate")]
+    server: Kind,
+    /// let the kernel choose the processors, instead of one for the server and one for the clients
+    #[argh(switch)]
+    unpinned: bool,
+    /// fail where this number of the result, such as bytes_a_session, is over the limit
+    #[argh(option)]
+    limit: Option<String>,
+    /// priority of server and clients, where other work on the machine cannot be stopped: -20 to 19
+    #[argh(option, default = "0")]
+    nice: i32,
     #[argh(subcommand)]
-    scenario: Scenario,
+    command: Command,
 }
 
 #[derive(FromArgs)]
 #[argh(subcommand)]
-enum Scenario {
-    Idle(scenarios::Idle),
+enum Command {
     Download(scenarios::Download),
+    Upload(scenarios::Upload),
+    Login(scenarios::Login),
+    Idle(scenarios::Idle),
+    Churn(scenarios::Churn),
     Beside(scenarios::Beside),
+    Cold(scenarios::Cold),
+    Failing(Failing),
+    Rounds(rounds::Rounds),
+    Floor(Floor),
+}
+
+/// What failing logins make of a small download's p99: the ratio of medians of interleaved runs with and without them.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "failing")]
+struct Failing {
+    /// clients that fail logins without pause
+    #[argh(option, default = "50")]
+    clients: usize,
+    /// clients that download 10 MiB in a loop all the while
+    #[argh(option, default = "100")]
+    greedy: usize,
+    /// rounds of two runs
+    #[argh(option, default = "5")]
+    rounds: usize,
+}
+
+/// The least that sending files costs, as a server; the scenarios start it.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "floor")]
+struct Floor {
+    /// the files' directory
+    #[argh(positional)]
+    directory: PathBuf,
+}
+
+/// What can be measured in one run.
+struct Scenario(Command);
+
+impl Scenario {
+    /// A scenario out of its words on the command line.
+    fn parse(words: &str) -> Result<Scenario, String> {
+        let words: Vec<&str> = words.split(' ').collect();
+        Arguments::from_args(&["load"], &words)
+            .map(|arguments| Scenario(arguments.command))
+            .map_err(|exit| exit.output)
+    }
+
+    fn measure(&self, kind: Kind, pinning: Pinning) -> io::Result<Row> {
+        match &self.0 {
+            Command::Download(scenario) => scenario.measure(kind, pinning),
+            Command::Upload(scenario) => scenario.measure(kind, pinning),
+            Command::Login(scenario) => scenario.measure(kind, pinning),
+            Command::Idle(scenario) => scenario.measure(kind, pinning),
+            Command::Churn(scenario) => scenario.measure(kind, pinning),
+            Command::Beside(scenario) => scenario.measure(kind, pinning),
+            Command::Cold(scenario) => scenario.measure(kind, pinning),
+            Command::Failing(failing) => failing.measure(kind, pinning),
+            Command::Rounds(_) | Command::Floor(_) => {
+                Err(io::Error::other("that is more than one run"))
+            }
+        }
+    }
+}
+
+impl Failing {
+    fn measure(&self, kind: Kind, pinning: Pinning) -> io::Result<Row> {
+        let (mut without, mut with, mut last) = (Vec::new(), Vec::new(), Row::default());
+        for round in 0..self.rounds {
+            // A B, B A, A B, …, so that what changes slowly on the machine meets both alike.
+            for second in [false, true] {
+                let fails = second ^ (round % 2 == 1);
+                let failing = if fails { self.clients } else { 0 };
+                let words = format!("beside --greedy {} --failing {failing}", self.greedy);
+                let row = Scenario::parse(&words)
+                    .map_err(io::Error::other)?
+                    .measure(kind, pinning)?;
+                println!("{words}{row}");
+                let p99 = row.get("small_p99_milliseconds").unwrap_or(f64::NAN);
+                if fails {
+                    row.get("failed_logins_a_second").ok_or_else(|| {
+                        io::Error::other("no login failed, so that nothing was shown")
+                    })?;
+                    with.push(p99);
+                    last = row;
+                } else {
+                    without.push(p99);
+                }
+            }
+        }
+        let (without, with) = (median(&mut without), median(&mut with));
+        last.add("p99_without_milliseconds", without);
+        last.add("p99_with_milliseconds", with);
+        last.add("ratio", with / without);
+        Ok(last)
+    }
 }
 
 fn main() -> ExitCode {
@@ -42,8 +161,8 @@ fn main() -> ExitCode {
         true => vec!["--help"],
         false => arguments.iter().map(String::as_str).collect(),
     };
-    let scenario = match Arguments::from_args(&["load"], &arguments) {
-        Ok(arguments) => arguments.scenario,
+    let arguments = match Arguments::from_args(&["load"], &arguments) {
+        Ok(arguments) => arguments,
         Err(exit) if exit.status.is_ok() => {
             println!("{}", exit.output);
             return ExitCode::SUCCESS;
@@ -53,12 +172,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let outcome = raise_descriptor_limit().and_then(|()| match scenario {
-        Scenario::Idle(idle) => idle.run(),
-        Scenario::Download(download) => download.run(),
-        Scenario::Beside(beside) => beside.run(),
-    });
-    match outcome {
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("load: {error}");
@@ -67,9 +181,36 @@ fn main() -> ExitCode {
     }
 }
 
-/// Thousands of clients are thousands of descriptors. The server, a child, raises its own limit.
-fn raise_descriptor_limit() -> std::io::Result<()> {
+fn run(arguments: Arguments) -> io::Result<()> {
+    if let Command::Floor(Floor { directory }) = &arguments.command {
+        return floor::run(directory);
+    }
+    // Thousands of clients are thousands of descriptors. The server, a child, raises its own limit.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    Ok(())
+    let _priority = match arguments.nice {
+        0 => None,
+        nice => Some(machine::Priority::take(nice)?),
+    };
+    let pinning = match arguments.unpinned {
+        true => Pinning::None,
+        false => Pinning::best()?,
+    };
+    if let Command::Rounds(rounds) = &arguments.command {
+        return rounds.run(pinning, arguments.nice);
+    }
+    let row = Scenario(arguments.command).measure(arguments.server, pinning)?;
+    println!("{}{row}", arguments.server.name());
+    let Some(limit) = arguments.limit else {
+        return Ok(());
+    };
+    let wrong = || io::Error::other(format!("'{limit}' is not NAME=NUMBER of a result"));
+    let (name, most) = limit.split_once('=').ok_or_else(wrong)?;
+    let value = row.get(name).ok_or_else(wrong)?;
+    match value <= most.parse().map_err(|_| wrong())? {
+        true => Ok(()),
+        false => Err(io::Error::other(format!(
+            "{name} is {value:.2}, more than {most}"
+        ))),
+    }
 }

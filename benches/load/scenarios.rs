@@ -1,16 +1,22 @@
-//! The scenarios: what is asked of the server, what is measured, and which limit makes the bench fail.
+//! The scenarios: what is asked of the server and what is measured. Each starts a server of its own over files of its own
+//! and leaves nothing.
 
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use argh::FromArgs;
-use tidegate::protocol::menu_sentence::Sentence;
 
-use crate::crowd::{Crowd, News, Next};
+use crate::crowd::{Crowd, News, Next, Reading};
+use crate::machine::{self, Pinning};
+use crate::measure::{Row, Window};
 use crate::probe;
-use crate::server::{DIRECTORY, Home, Server, USERS};
+use crate::server::{Home, Kind, Server, USERS};
+use crate::speech::{Dialect, TINY};
+use crate::throttle::Throttle;
 
 /// Clients that log in at the same time while a crowd gathers: less than a listener's backlog holds.
 const LOGINS_AT_ONCE: usize = 256;
@@ -18,49 +24,13 @@ const LOGINS_AT_ONCE: usize = 256;
 /// Time within which a crowd must have gathered.
 const GATHERING: Duration = Duration::from_secs(120);
 
-/// Resident memory of the server for each idle logged-in session.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "idle")]
-pub(crate) struct Idle {
-    /// sessions that log in and then do nothing
-    #[argh(option, default = "9000")]
-    sessions: usize,
-    /// most bytes that a session may cost
-    #[argh(option)]
-    limit: Option<u64>,
-}
+/// How long a load goes on before it is measured.
+const WARM_UP: Duration = Duration::from_millis(700);
 
-impl Idle {
-    pub(crate) fn run(&self) -> io::Result<()> {
-        let home = Home::new()?;
-        let server = Server::start(&home)?;
-        let mut crowd = Crowd::new(server.address(), false)?;
-        // What the first logins make resident once and for all (code, the workers' memory for argon2) is no session's.
-        for user in 0..USERS.len() {
-            gather(&mut crowd, 16, user)?;
-        }
-        rest(&mut crowd)?;
-        let before = server.resident_bytes()?;
-        gather(&mut crowd, self.sessions, 0)?;
-        rest(&mut crowd)?;
-        let after = server.resident_bytes()?;
-        server.stop()?;
+/// How long a turn of the crowd waits for something to happen.
+const WAIT: Duration = Duration::from_millis(100);
 
-        let each = after.saturating_sub(before) / self.sessions as u64;
-        println!(
-            "idle sessions={} resident_before_bytes={before} resident_after_bytes={after} bytes_a_session={each}",
-            self.sessions
-        );
-        match self.limit {
-            Some(limit) if each > limit => Err(io::Error::other(format!(
-                "an idle session costs {each} bytes, more than {limit}"
-            ))),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Sessions that download one file, all at the same time.
+/// Sessions that download one file, again and again.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "download")]
 pub(crate) struct Download {
@@ -70,266 +40,685 @@ pub(crate) struct Download {
     /// bytes of the file
     #[argh(option, default = "1048576")]
     size: usize,
-    /// downloads for each session; a quick one takes over some of a slow one's
-    #[argh(option, default = "1")]
-    times: usize,
+    /// seconds of the load
+    #[argh(option, default = "3.0")]
+    seconds: f64,
+    /// downloads for each session, instead of a time; a quick one takes over some of a slow one's
+    #[argh(option)]
+    times: Option<usize>,
     /// bytes of each client's receive buffer; the kernel's choice if not given
     #[argh(option)]
     receive_buffer: Option<usize>,
+    /// let the kernel throw the bytes away instead of reading them
+    #[argh(switch)]
+    discard: bool,
     /// compare every copy with the file by SHA-256
     #[argh(switch)]
     verify: bool,
-    /// seconds after which what is still under way has failed
-    #[argh(option, default = "300")]
-    timeout: u64,
 }
 
 impl Download {
-    pub(crate) fn run(&self) -> io::Result<()> {
-        let home = Home::new()?;
+    pub(crate) fn measure(&self, kind: Kind, pinning: Pinning) -> io::Result<Row> {
+        let home = Home::new(None)?;
         let expected = home.add_file("file", self.size)?;
-        let server = Server::start(&home)?;
-        let mut crowd = Crowd::new(server.address(), self.verify)?;
+        let server = Server::start(kind, &home, pinning)?;
+        let reading = match (self.verify, self.discard) {
+            (true, _) => Reading::Verify,
+            (false, true) => Reading::Discard,
+            (false, false) => Reading::Real,
+        };
+        let dialect = server.dialect();
+        let mut crowd = Crowd::new(server.address(), dialect.clone(), reading)?;
         if let Some(bytes) = self.receive_buffer {
             crowd.set_receive_buffer(bytes);
         }
-        let keys = gather(&mut crowd, self.sessions, 0)?;
-
-        let command = download("file");
-        let all = self.sessions * self.times;
-        let mut to_begin = all - self.sessions;
-        let (mut times, mut broken, mut lost) = (Vec::with_capacity(all), 0, 0);
-        let cpu = server.cpu_time()?;
-        let begun = Instant::now();
-        let deadline = begun + Duration::from_secs(self.timeout);
+        let command = dialect.download("file");
+        let keys = gather(&mut crowd, &dialect, self.sessions, 0)?;
         for &key in &keys {
             crowd.say(key, &command);
         }
-        while times.len() < all && lost == 0 && Instant::now() < deadline {
-            crowd.turn(Duration::from_millis(100), &mut |_, news| match news {
+
+        let (mut times, mut broken, mut lost) = (Vec::new(), 0, 0);
+        let mut to_begin = self.times.map(|times| (times - 1) * self.sessions);
+        let all = self.times.map(|times| times * self.sessions);
+        let mut load = |crowd: &mut Crowd, times: &mut Vec<Duration>| {
+            crowd.turn(WAIT, &mut |_, news| match news {
                 News::Downloaded { took, digest } => {
                     times.push(took);
                     broken += usize::from(digest.is_some_and(|digest| digest != expected));
                     // Who is quick takes over what the slow ones have not begun.
-                    match to_begin {
-                        0 => Next::Wait,
-                        _ => {
-                            to_begin -= 1;
+                    match &mut to_begin {
+                        Some(0) => Next::Wait,
+                        Some(left) => {
+                            *left -= 1;
                             Next::Say(command.clone())
                         }
+                        None => Next::Say(command.clone()),
                     }
                 }
-                News::Said(Sentence::Refused(_)) | News::Closed { .. } => {
+                News::Refused | News::Closed { .. } => {
                     lost += 1;
                     Next::Wait
                 }
-                News::Said(_) => Next::Wait,
+                _ => Next::Wait,
             })?;
+            match lost {
+                0 => Ok(()),
+                _ => Err(io::Error::other(format!(
+                    "{lost} downloads were cut or refused"
+                ))),
+            }
+        };
+        let mut row = Row::default();
+        let window;
+        let before;
+        match all {
+            Some(all) => {
+                before = crowd.received();
+                window = Window::begin(&server)?;
+                while times.len() < all && window.elapsed() < GATHERING {
+                    load(&mut crowd, &mut times)?;
+                }
+                if times.len() < all {
+                    return Err(io::Error::other(format!(
+                        "{} of {all} came in time",
+                        times.len()
+                    )));
+                }
+            }
+            None => {
+                let warm_up = Instant::now();
+                while warm_up.elapsed() < WARM_UP {
+                    load(&mut crowd, &mut times)?;
+                }
+                times.clear();
+                before = crowd.received();
+                window = Window::begin(&server)?;
+                while window.elapsed().as_secs_f64() < self.seconds {
+                    load(&mut crowd, &mut times)?;
+                }
+            }
         }
-        let seconds = begun.elapsed().as_secs_f64();
-        let cpu = (server.cpu_time()? - cpu).as_secs_f64();
+        let (seconds, cpu) = window.end(&server, &mut row)?;
+        if broken > 0 {
+            return Err(io::Error::other(format!(
+                "{broken} copies were not the file"
+            )));
+        }
+        let shares: Vec<u64> = crowd
+            .received()
+            .iter()
+            .zip(before)
+            .map(|((_, after), (_, before))| after - before)
+            .collect();
+        drop(crowd);
         server.stop()?;
 
-        let whole = times.len() - broken;
-        let gibibytes = (times.len() * self.size) as f64 / (1 << 30) as f64;
-        let milliseconds = Percentiles::of(&mut times);
-        println!(
-            "download sessions={} size={} verified={} downloads={all} whole={whole} broken={broken} \
-             lost_connections={lost} seconds={seconds:.3} mebibytes_a_second={:.1} {milliseconds} \
-             server_cpu_microseconds_a_download={:.2} server_cpu_seconds_a_gibibyte={:.3}",
-            self.sessions,
-            self.size,
-            self.verify,
-            gibibytes * 1024.0 / seconds,
-            cpu * 1e6 / whole.max(1) as f64,
-            cpu / gibibytes,
+        let bytes: u64 = shares.iter().sum();
+        let (least, most) = (shares.iter().min(), shares.iter().max());
+        let fairness = *least.unwrap_or(&0) as f64 / (*most.unwrap_or(&0)).max(1) as f64;
+        let downloads = bytes as f64 / self.size as f64;
+        row.add("downloads", times.len() as f64);
+        row.add("downloads_a_second", downloads / seconds);
+        row.add(
+            "mebibytes_a_second",
+            bytes as f64 / f64::from(1 << 20) / seconds,
         );
-        match whole == all && lost == 0 {
-            true => Ok(()),
-            false => Err(io::Error::other(format!(
-                "{whole} of {all} downloads came whole"
-            ))),
-        }
+        row.add("server_cpu_microseconds_a_download", cpu * 1e6 / downloads);
+        row.add(
+            "server_cpu_seconds_a_gibibyte",
+            cpu * f64::from(1 << 30) / bytes as f64,
+        );
+        row.add("least_to_most", fairness);
+        row.add_times("download", &mut times);
+        Ok(row)
     }
 }
 
-/// A small download's time beside greedy ones, with and without failing logins.
+/// Sessions that upload a file each, again and again, over the one before.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "upload")]
+pub(crate) struct Upload {
+    /// sessions
+    #[argh(option, default = "1")]
+    sessions: usize,
+    /// bytes of a file
+    #[argh(option, default = "10485760")]
+    size: u64,
+    /// seconds of the load
+    #[argh(option, default = "3.0")]
+    seconds: f64,
+    /// where the files are made: /dev/shm is memory; the folder for temporary files if not given
+    #[argh(option)]
+    folder: Option<String>,
+}
+
+impl Upload {
+    pub(crate) fn measure(&self, kind: Kind, pinning: Pinning) -> io::Result<Row> {
+        let home = Home::new(self.folder.as_deref().map(Path::new))?;
+        let server = Server::start(kind, &home, pinning)?;
+        let dialect = server.dialect();
+        let mut crowd = Crowd::new(server.address(), dialect.clone(), Reading::Real)?;
+        let words = |key: usize| dialect.upload(&format!("upload{key}"), self.size);
+        for key in gather(&mut crowd, &dialect, self.sessions, 0)? {
+            crowd.say(key, &words(key));
+        }
+        let (mut times, mut lost) = (Vec::new(), 0);
+        let mut row = Row::default();
+        let mut window = None;
+        let begun = Instant::now();
+        let window = loop {
+            crowd.turn(WAIT, &mut |key, news| match news {
+                // A peer may say 200 without content.
+                News::Uploaded { took } | News::Downloaded { took, .. } => {
+                    times.push(took);
+                    Next::Say(words(key))
+                }
+                News::Refused | News::Closed { .. } => {
+                    lost += 1;
+                    Next::Wait
+                }
+                _ => Next::Wait,
+            })?;
+            if lost > 0 {
+                return Err(io::Error::other("an upload failed"));
+            }
+            match window.take() {
+                None if begun.elapsed() > WARM_UP => {
+                    times.clear();
+                    window = Some(Window::begin(&server)?);
+                }
+                Some(open) if Window::elapsed(&open).as_secs_f64() >= self.seconds => break open,
+                other => window = other,
+            }
+        };
+        let (seconds, cpu) = window.end(&server, &mut row)?;
+        drop(crowd);
+        server.stop()?;
+
+        let gibibytes = times.len() as f64 * self.size as f64 / f64::from(1 << 30);
+        row.add("uploads", times.len() as f64);
+        row.add("mebibytes_a_second", gibibytes * 1024.0 / seconds);
+        row.add("server_cpu_seconds_a_gibibyte", cpu / gibibytes);
+        row.add_times("upload", &mut times);
+        Ok(row)
+    }
+}
+
+/// Sessions that log in, download 1 KiB and quit, all said in one segment.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "login")]
+pub(crate) struct Login {
+    /// sessions at once
+    #[argh(option, default = "64")]
+    at_once: usize,
+    /// seconds of the load
+    #[argh(option, default = "3.0")]
+    seconds: f64,
+    /// let no password be one that was proved lately
+    #[argh(switch)]
+    cold: bool,
+}
+
+impl Login {
+    pub(crate) fn measure(&self, kind: Kind, pinning: Pinning) -> io::Result<Row> {
+        let home = Home::new(None)?;
+        if self.cold {
+            home.add_users(20_000)?;
+        }
+        let server = Server::start(kind, &home, pinning)?;
+        let dialect = server.dialect();
+        let mut crowd = Crowd::new(server.address(), dialect.clone(), Reading::Real)?;
+        let mut visits = 0;
+        let mut visit = || {
+            visits += 1;
+            let (user, password) = USERS[0];
+            match self.cold {
+                true => dialect.visit(&format!("cold{visits}"), password, TINY),
+                false => dialect.visit(user, password, TINY),
+            }
+        };
+        let (mut times, mut failures, mut files) = (Vec::new(), 0, 0);
+        let mut row = Row::default();
+        let mut window = None;
+        let begun = Instant::now();
+        let window = loop {
+            while crowd.len() < self.at_once {
+                crowd.open(visit())?;
+            }
+            crowd.turn(WAIT, &mut |_, news| {
+                match news {
+                    News::Downloaded { .. } => files += 1,
+                    News::Closed { took, .. } => times.push(took),
+                    News::LoginFailed | News::Refused => failures += 1,
+                    _ => {}
+                }
+                Next::Wait
+            })?;
+            match window.take() {
+                None if begun.elapsed() > WARM_UP => {
+                    times.clear();
+                    files = 0;
+                    window = Some(Window::begin(&server)?);
+                }
+                Some(open) if Window::elapsed(&open).as_secs_f64() >= self.seconds => break open,
+                other => window = other,
+            }
+        };
+        let (seconds, cpu) = window.end(&server, &mut row)?;
+        drop(crowd);
+        server.stop()?;
+
+        if failures > 0 || (files + self.at_once < times.len() && kind != Kind::Vsftpd) {
+            return Err(io::Error::other(format!(
+                "{files} files in {} sessions, {failures} failures",
+                times.len()
+            )));
+        }
+        row.add("sessions_a_second", times.len() as f64 / seconds);
+        row.add(
+            "server_cpu_microseconds_a_session",
+            cpu * 1e6 / times.len() as f64,
+        );
+        row.add_times("session", &mut times);
+        Ok(row)
+    }
+}
+
+/// Resident memory of the server for each idle logged-in session.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "idle")]
+pub(crate) struct Idle {
+    /// sessions that log in and then do nothing
+    #[argh(option, default = "9000")]
+    sessions: usize,
+}
+
+impl Idle {
+    pub(crate) fn measure(&self, kind: Kind, pinning: Pinning) -> io::Result<Row> {
+        let home = Home::new(None)?;
+        let server = Server::start(kind, &home, pinning)?;
+        let dialect = server.dialect();
+        let mut crowd = Crowd::new(server.address(), dialect.clone(), Reading::Real)?;
+        // What the first logins make resident once and for all (code, the workers' memory for argon2) is no session's.
+        for user in 0..USERS.len() {
+            gather(&mut crowd, &dialect, 16, user)?;
+        }
+        rest(&mut crowd)?;
+        let before = server.resident_bytes()?;
+        gather(&mut crowd, &dialect, self.sessions, 0)?;
+        rest(&mut crowd)?;
+        let mut row = Row::default();
+        let window = Window::begin(&server)?;
+        rest(&mut crowd)?;
+        window.end(&server, &mut row)?;
+        let after = server.resident_bytes()?;
+        drop(crowd);
+        server.stop()?;
+
+        row.add("resident_before_bytes", before as f64);
+        row.add("resident_after_bytes", after as f64);
+        let each = after.saturating_sub(before) as f64 / self.sessions as f64;
+        row.add("bytes_a_session", each.round());
+        Ok(row)
+    }
+}
+
+/// Clients that come in, begin a download and leave amid it.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "churn")]
+pub(crate) struct Churn {
+    /// clients at once
+    #[argh(option, default = "64")]
+    at_once: usize,
+    /// bytes of the file
+    #[argh(option, default = "10485760")]
+    size: usize,
+    /// seconds of the load
+    #[argh(option, default = "3.0")]
+    seconds: f64,
+}
+
+impl Churn {
+    pub(crate) fn measure(&self, kind: Kind, pinning: Pinning) -> io::Result<Row> {
+        let home = Home::new(None)?;
+        home.add_file("file", self.size)?;
+        let server = Server::start(kind, &home, pinning)?;
+        let dialect = server.dialect();
+        let mut crowd = Crowd::new(server.address(), dialect.clone(), Reading::Real)?;
+        let (user, password) = USERS[0];
+        let visit = dialect.visit(user, password, "file");
+        let (mut left, mut lost) = (0, 0);
+        let begun = Instant::now();
+        let mut row = Row::default();
+        let mut window = None;
+        let window = loop {
+            while crowd.len() < self.at_once {
+                crowd.open(visit.clone())?;
+            }
+            crowd.turn(WAIT, &mut |_, news| match news {
+                News::Begun => {
+                    left += 1;
+                    Next::Leave
+                }
+                News::Closed { .. } | News::Refused | News::LoginFailed => {
+                    lost += 1;
+                    Next::Wait
+                }
+                _ => Next::Wait,
+            })?;
+            match window.take() {
+                None if begun.elapsed() > WARM_UP => {
+                    left = 0;
+                    window = Some(Window::begin(&server)?);
+                }
+                Some(open) if Window::elapsed(&open).as_secs_f64() >= self.seconds => break open,
+                other => window = other,
+            }
+        };
+        let (seconds, cpu) = window.end(&server, &mut row)?;
+        drop(crowd);
+        // What is left of them is gone a moment later.
+        thread::sleep(Duration::from_millis(500));
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", server.process()))?.count();
+        row.add("sessions_a_second", f64::from(left) / seconds);
+        row.add(
+            "server_cpu_microseconds_a_session",
+            cpu * 1e6 / f64::from(left),
+        );
+        row.add("lost", f64::from(lost));
+        row.add("descriptors_after", descriptors as f64);
+        row.add("resident_after_bytes", server.resident_bytes()? as f64);
+        server.stop()?;
+        Ok(row)
+    }
+}
+
+/// A small download's time beside greedy ones, slow ones, stalled ones and failing logins.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "beside")]
 pub(crate) struct Beside {
     /// clients that download a large file in a loop
-    #[argh(option, default = "100")]
+    #[argh(option, default = "0")]
     greedy: usize,
+    /// clients that read that file slowly
+    #[argh(option, default = "0")]
+    slow: usize,
+    /// bytes a second of a slow one
+    #[argh(option, default = "65536")]
+    rate: usize,
+    /// clients that begin to download that file and never read
+    #[argh(option, default = "0")]
+    stalled: usize,
+    /// clients that fail logins without pause
+    #[argh(option, default = "0")]
+    failing: usize,
+    /// clients that list a directory in a loop
+    #[argh(option, default = "0")]
+    listing: usize,
+    /// files of that directory
+    #[argh(option, default = "100000")]
+    entries: usize,
     /// bytes of the large file
     #[argh(option, default = "10485760")]
     size: usize,
     /// bytes of the small file
     #[argh(option, default = "1024")]
     small: usize,
-    /// clients that fail logins without pause, in every second run
-    #[argh(option, default = "50")]
-    failing: usize,
-    /// rounds of two runs, one without and one with the failing logins
-    #[argh(option, default = "5")]
-    rounds: usize,
-    /// seconds of a run
-    #[argh(option, default = "5")]
-    seconds: u64,
-    /// most times that the p99 with failing logins may be of the one without, each the median of the rounds
-    #[argh(option)]
-    limit: Option<f64>,
+    /// seconds of the load
+    #[argh(option, default = "4.0")]
+    seconds: f64,
 }
 
 impl Beside {
-    pub(crate) fn run(&self) -> io::Result<()> {
-        let home = Home::new()?;
+    pub(crate) fn measure(&self, kind: Kind, pinning: Pinning) -> io::Result<Row> {
+        let home = Home::new(None)?;
         home.add_file("large", self.size)?;
         home.add_file("small", self.small)?;
-        let server = Server::start(&home)?;
-        let (mut without, mut with) = (Vec::new(), Vec::new());
-        let mut failures = 0;
-        for round in 0..self.rounds {
-            // A B, B A, A B, …, so that what changes slowly on the machine meets both alike.
-            for second in [false, true] {
-                if second ^ (round % 2 == 1) {
-                    let (p99, failed) = self.measure(&server, self.failing)?;
-                    with.push(p99);
-                    failures += failed;
-                } else {
-                    without.push(self.measure(&server, 0)?.0);
-                }
+        home.add_users(if self.failing > 0 { 1000 } else { 0 })?;
+        if self.listing > 0 {
+            let many = home.add_directory("Many")?;
+            for number in 0..self.entries {
+                fs::write(many.join(format!("file{number:06}")), "")?;
             }
         }
-        server.stop()?;
-
-        if self.failing > 0 && failures == 0 {
-            return Err(io::Error::other(
-                "no login failed, so that nothing was shown",
-            ));
+        let server = Server::start(kind, &home, pinning)?;
+        let dialect = server.dialect();
+        let mut crowd = Crowd::new(server.address(), dialect.clone(), Reading::Real)?;
+        let large = dialect.download("large");
+        let mut row = Row::default();
+        let memory = machine::tcp_memory()?;
+        for (count, pace) in [
+            (self.stalled, Some(0)),
+            (self.slow, Some(self.rate / 10)),
+            (self.greedy, None),
+        ] {
+            for key in gather(&mut crowd, &dialect, count, 0)? {
+                crowd.say(key, &large);
+                if let Some(pace) = pace {
+                    crowd.slow_down(key, pace);
+                }
+            }
+            if pace == Some(0) && count > 0 {
+                let begun = Instant::now();
+                while begun.elapsed() < 3 * WARM_UP {
+                    crowd.turn(WAIT, &mut |_, _| Next::Wait)?;
+                }
+                let held = machine::tcp_memory()?.saturating_sub(memory) as f64;
+                row.add(
+                    "tcp_mebibytes_a_stalled",
+                    held / f64::from(1 << 20) / count as f64,
+                );
+            }
         }
-        let (without, with) = (median(&mut without), median(&mut with));
-        let ratio = with / without;
-        println!(
-            "beside p99_without_milliseconds={without:.3} p99_with_milliseconds={with:.3} ratio={ratio:.2}"
-        );
-        match self.limit {
-            Some(limit) if ratio > limit => Err(io::Error::other(format!(
-                "failing logins make a small download's p99 {ratio:.2} times as long, more than {limit}"
-            ))),
-            _ => Ok(()),
-        }
-    }
-
-    /// One run beside `failing` clients: the small download's p99 in milliseconds, and how many logins failed.
-    fn measure(&self, server: &Server, failing: usize) -> io::Result<(f64, usize)> {
-        let mut crowd = Crowd::new(server.address(), false)?;
-        let large = download("large");
-        for key in gather(&mut crowd, self.greedy, 0)? {
-            crowd.say(key, &large);
+        let listing = dialect.list("Many");
+        for key in gather(&mut crowd, &dialect, self.listing, 0)? {
+            crowd.say(key, &listing);
         }
         // No password is like another, or the server could prove equal logins once.
         let mut attempts = 0;
         let mut fail = || {
-            let mut words = Vec::new();
+            let mut words = dialect.login("user2", "wrong");
+            words.text.clear();
             for _ in 0..5 {
                 attempts += 1;
-                words.extend(login("user2", &format!("wrong{attempts}")));
+                words
+                    .text
+                    .extend(dialect.login("user2", &format!("wrong{attempts}")).text);
             }
             words
         };
-        for _ in 0..failing {
-            crowd.open(fail())?;
-        }
-
-        let (mut downloads, mut failures) = (0, 0);
-        let is_over = AtomicBool::new(false);
-        let (user, password) = USERS[0];
-        let mut times = thread::scope(|scope| {
-            let probe = scope.spawn(|| {
-                thread::sleep(Duration::from_secs(1)); // the crowd comes up to speed
-                let seconds = Duration::from_secs(self.seconds);
-                let small = format!("{DIRECTORY}/small");
-                let times = probe::run(server.address(), &login(user, password), &small, seconds);
-                is_over.store(true, Ordering::Relaxed);
-                times
-            });
-            while !is_over.load(Ordering::Relaxed) {
-                let mut cut = 0;
-                crowd.turn(Duration::from_millis(100), &mut |_, news| match news {
-                    News::Downloaded { .. } => {
-                        downloads += 1;
-                        Next::Say(large.clone())
-                    }
-                    News::Said(Sentence::LoginFailed) => {
-                        failures += 1;
-                        Next::Wait
-                    }
-                    News::Closed { amid } => {
-                        cut += usize::from(amid);
-                        Next::Wait
-                    }
-                    News::Said(_) => Next::Wait,
-                })?;
-                if cut > 0 {
-                    return Err(io::Error::other("a greedy client lost its connection"));
+        let mut rightful = 0;
+        let all = crowd.len() + self.failing + usize::from(self.failing > 0);
+        let mut visitor = None;
+        let (mut downloads, mut listings, mut failures, mut cut) = (0, 0, 0, 0);
+        let mut logins = Vec::new();
+        let mut each = |crowd: &mut Crowd| {
+            let mut gone = None;
+            crowd.turn(WAIT, &mut |key, news| match news {
+                News::Downloaded { .. } if Some(key) != visitor => {
+                    downloads += 1;
+                    Next::Say(large.clone())
                 }
-                // After its fifth failure a client is shown the door, and comes in by it again.
-                while crowd.len() < self.greedy + failing {
-                    crowd.open(fail())?;
+                News::Listed => {
+                    listings += 1;
+                    Next::Say(listing.clone())
                 }
+                News::LoginFailed => {
+                    failures += 1;
+                    Next::Wait
+                }
+                News::Closed { took, .. } if Some(key) == visitor => {
+                    logins.push(took);
+                    gone = Some(key);
+                    Next::Wait
+                }
+                News::Closed { amid, .. } => {
+                    cut += usize::from(amid);
+                    Next::Wait
+                }
+                _ => Next::Wait,
+            })?;
+            if cut > 0 {
+                return Err(io::Error::other("a download was cut"));
             }
-            probe.join().expect("the probe does not panic")
-        })?;
-        let milliseconds = Percentiles::of(&mut times);
-        println!(
-            "beside greedy={} size={} failing={failing} small={} {milliseconds} small_downloads={} \
-             greedy_downloads={downloads} failed_logins={failures}",
-            self.greedy,
-            self.size,
-            self.small,
-            times.len(),
-        );
+            if gone.is_some() {
+                visitor = None;
+            }
+            if self.failing > 0 && visitor.is_none() {
+                // Somebody who knows his password, which was not proved lately.
+                rightful += 1;
+                let user = format!("cold{}", rightful % 1000);
+                visitor = Some(crowd.open(dialect.visit(&user, USERS[0].1, TINY))?);
+            }
+            // After its fifth failure a client is shown the door, and comes in by it again.
+            while crowd.len() < all {
+                crowd.open(fail())?;
+            }
+            Ok(())
+        };
+        let mut times = beside(
+            &server,
+            &mut crowd,
+            "small",
+            self.seconds,
+            &mut row,
+            &mut each,
+        )?;
         drop(crowd);
-        // What the failing ones have left in the server's queue is worked off before the next run.
-        thread::sleep(Duration::from_secs(1));
-        Ok((milliseconds.p99, failures))
+        server.stop()?;
+        row.add("small_downloads", times.len() as f64);
+        row.add_times("small", &mut times);
+        for (name, count) in [
+            ("large_downloads_a_second", downloads),
+            ("listings_a_second", listings),
+            ("failed_logins_a_second", failures),
+        ] {
+            if count > 0 {
+                row.add(name, f64::from(count) / self.seconds);
+            }
+        }
+        row.add_times("rightful_login", &mut logins);
+        Ok(row)
     }
 }
 
-/// Brings `count` clients to the menu as one of the [`USERS`], and tells their keys.
-fn gather(crowd: &mut Crowd, count: usize, user: usize) -> io::Result<Vec<usize>> {
+/// A small download's time while one client streams a file from a slow disk.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "cold")]
+pub(crate) struct Cold {
+    /// bytes a second that the disk gives
+    #[argh(option, default = "20971520")]
+    rate: u64,
+    /// where the files are made, on a disk; the folder for temporary files if not given
+    #[argh(option)]
+    folder: Option<String>,
+    /// seconds of the load
+    #[argh(option, default = "4.0")]
+    seconds: f64,
+}
+
+impl Cold {
+    pub(crate) fn measure(&self, kind: Kind, pinning: Pinning) -> io::Result<Row> {
+        let home = Home::new(self.folder.as_deref().map(Path::new))?;
+        home.add_file("small", 1024)?;
+        let size = self.rate as usize * (self.seconds as usize + 4);
+        home.add_file("cold", size)?;
+        let cold = home.directory().join("cold");
+        let server = Server::start(kind, &home, pinning)?;
+        let throttle = Throttle::new(&cold, self.rate)?;
+        throttle.evict()?;
+        throttle.hold(server.process())?;
+        let dialect = server.dialect();
+        let mut crowd = Crowd::new(server.address(), dialect.clone(), Reading::Real)?;
+        for key in gather(&mut crowd, &dialect, 1, 0)? {
+            crowd.say(key, &dialect.download("cold"));
+        }
+        let mut row = Row::default();
+        let mut each = |crowd: &mut Crowd| crowd.turn(WAIT, &mut |_, _| Next::Wait);
+        let mut times = beside(
+            &server,
+            &mut crowd,
+            "small",
+            self.seconds,
+            &mut row,
+            &mut each,
+        )?;
+        let streamed: u64 = crowd.received().iter().map(|(_, bytes)| bytes).sum();
+        drop(crowd);
+        throttle.lift()?;
+        server.stop()?;
+        row.add("streamed_mebibytes", (streamed / (1 << 20)) as f64);
+        row.add_times("small", &mut times);
+        Ok(row)
+    }
+}
+
+/// Lets a probe download a small file beside a crowd that `each` keeps going.
+fn beside(
+    server: &Server,
+    crowd: &mut Crowd,
+    small: &str,
+    seconds: f64,
+    row: &mut Row,
+    each: &mut dyn FnMut(&mut Crowd) -> io::Result<()>,
+) -> io::Result<Vec<Duration>> {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let begun = Instant::now();
+        while begun.elapsed() < WARM_UP {
+            each(crowd)?;
+        }
+        let window = Window::begin(server)?;
+        let probe = scope.spawn(|| {
+            let duration = Duration::from_secs_f64(seconds);
+            let times = probe::run(server.address(), server.dialect(), small, duration);
+            is_over.store(true, Ordering::Relaxed);
+            times
+        });
+        let mut outcome = Ok(());
+        while !is_over.load(Ordering::Relaxed) && outcome.is_ok() {
+            outcome = each(crowd);
+        }
+        window.end(server, row)?;
+        let times = probe.join().expect("the probe does not panic");
+        outcome.and(times)
+    })
+}
+
+/// Lets `count` clients come in as one of the [`USERS`], and tells their keys.
+fn gather(
+    crowd: &mut Crowd,
+    dialect: &Dialect,
+    count: usize,
+    user: usize,
+) -> io::Result<Vec<usize>> {
     let (user, password) = USERS[user];
+    let login = dialect.login(user, password);
     let deadline = Instant::now() + GATHERING;
     let mut opened = 0;
     let mut there = Vec::with_capacity(count);
     while there.len() < count {
         while opened < count && opened - there.len() < LOGINS_AT_ONCE {
-            crowd.open(login(user, password))?;
+            crowd.open(login.clone())?;
             opened += 1;
         }
         let mut refused = None;
-        crowd.turn(Duration::from_millis(100), &mut |key, news| {
+        crowd.turn(WAIT, &mut |key, news| {
             match news {
-                News::Said(Sentence::Menu) => there.push(key),
-                News::Said(Sentence::Goodbye(reason) | Sentence::Refused(reason)) => {
-                    refused = Some(reason);
-                }
-                News::Said(Sentence::LoginFailed) => refused = Some("A login failed."),
-                News::Closed { .. } => refused = refused.or(Some("A connection was closed.")),
+                news if dialect.is_login(&news) => there.push(key),
+                News::Refused => refused = Some("one was refused"),
+                News::LoginFailed => refused = Some("a login failed"),
+                News::Closed { .. } => refused = Some("a connection was closed"),
                 _ => {}
             }
             Next::Wait
         })?;
-        if let Some(reason) = refused {
+        let late = Instant::now() > deadline;
+        if let Some(why) = refused.or(late.then_some("no more came in time")) {
+            let there = there.len();
             return Err(io::Error::other(format!(
-                "after {} logins: {reason}",
-                there.len()
-            )));
-        }
-        if Instant::now() > deadline {
-            return Err(io::Error::other(format!(
-                "{} of {count} logged in in time",
-                there.len()
+                "{there} of {count} came in, then {why}"
             )));
         }
     }
@@ -339,63 +728,12 @@ fn gather(crowd: &mut Crowd, count: usize, user: usize) -> io::Result<Vec<usize>
 /// Lets a crowd do nothing for a while in which nobody may be lost.
 fn rest(crowd: &mut Crowd) -> io::Result<()> {
     let there = crowd.len();
-    let end = Instant::now() + Duration::from_secs(3);
+    let end = Instant::now() + Duration::from_millis(1500);
     while Instant::now() < end {
-        crowd.turn(Duration::from_millis(100), &mut |_, _| Next::Wait)?;
+        crowd.turn(WAIT, &mut |_, _| Next::Wait)?;
     }
     match crowd.len() == there {
         true => Ok(()),
         false => Err(io::Error::other("an idle session was closed")),
     }
-}
-
-fn login(user: &str, password: &str) -> Vec<u8> {
-    format!("LOGIN\n{user}\n{password}\n").into_bytes()
-}
-
-fn download(name: &str) -> Vec<u8> {
-    format!("DOWNLOAD FILE {DIRECTORY}/{name}\n").into_bytes()
-}
-
-/// How long the fast, the usual and the slow ones took, in milliseconds.
-struct Percentiles {
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    max: f64,
-}
-
-impl Percentiles {
-    /// Sorts the times. Each percentile is a time that was measured, the first with so many hundredths at or below it.
-    fn of(times: &mut [Duration]) -> Percentiles {
-        times.sort_unstable();
-        let at = |hundredths: usize| {
-            let rank = (times.len() * hundredths).div_ceil(100);
-            times
-                .get(rank.saturating_sub(1))
-                .map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
-        };
-        Percentiles {
-            p50: at(50),
-            p90: at(90),
-            p99: at(99),
-            max: at(100),
-        }
-    }
-}
-
-impl std::fmt::Display for Percentiles {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Percentiles { p50, p90, p99, max } = self;
-        write!(
-            f,
-            "p50_milliseconds={p50:.3} p90_milliseconds={p90:.3} p99_milliseconds={p99:.3} max_milliseconds={max:.3}"
-        )
-    }
-}
-
-/// The middle of what was measured; of an even number, the upper of the two.
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

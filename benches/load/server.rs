@@ -1,18 +1,23 @@
-//! The server under load: a home in a temporary folder, a process, and what the kernel tells of that process.
+//! The server under load: tidegate, one of its peers, or the bench's own floor; a process over files in a temporary
+//! folder, and what the kernel tells of that process and its children.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use nix::unistd::Pid;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
+
+use crate::machine::{Pinning, ticks_to_time};
+use crate::speech::{DIRECTORY, Dialect, TINY, UPLOADS};
 
 /// The users of the example home and their passwords, under the hashes of its file `Credentials`.
 pub(crate) const USERS: [(&str, &str); 4] = [
@@ -22,29 +27,124 @@ pub(crate) const USERS: [(&str, &str); 4] = [
     ("user4", "4567"),
 ];
 
-/// The directory that every user of the home may read.
-pub(crate) const DIRECTORY: &str = "Load";
-
-/// How long the server may take to come up, and to go.
+/// How long a server may take to come up, and to go.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The home that a load goes to.
+/// A server that the bench knows how to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// This package's.
+    Tidegate,
+    /// A bare loop around `sendfile` in this program.
+    Floor,
+    /// nginx with one worker, its open files kept; `sendfile_max_chunk` as it ships.
+    Nginx,
+    /// The same with `sendfile_max_chunk 256k`.
+    NginxChunks,
+    /// lighttpd in one process.
+    Lighttpd,
+    /// vsftpd, a process or two a session.
+    Vsftpd,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Tidegate => "tidegate",
+            Kind::Floor => "floor",
+            Kind::Nginx => "nginx",
+            Kind::NginxChunks => "nginx-256k",
+            Kind::Lighttpd => "lighttpd",
+            Kind::Vsftpd => "vsftpd",
+        }
+    }
+
+    pub(crate) fn dialect(self) -> Dialect {
+        match self {
+            Kind::Tidegate => Dialect::Menu,
+            Kind::Vsftpd => Dialect::Ftp,
+            _ => Dialect::HTTP,
+        }
+    }
+
+    /// The program that it is, where that is no part of this package.
+    pub(crate) fn program(self) -> Option<&'static str> {
+        match self {
+            Kind::Tidegate | Kind::Floor => None,
+            Kind::Nginx | Kind::NginxChunks => Some("/usr/sbin/nginx"),
+            Kind::Lighttpd => Some("/usr/sbin/lighttpd"),
+            Kind::Vsftpd => Some("/usr/sbin/vsftpd"),
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Kind, String> {
+        use Kind::*;
+        [Tidegate, Floor, Nginx, NginxChunks, Lighttpd, Vsftpd]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| format!("there is no server '{name}'"))
+    }
+}
+
+/// The files that a load goes to, and what the server needs beside them.
 pub(crate) struct Home {
     folder: TempDir,
 }
 
 impl Home {
-    /// A home with the example home's users, who may all read one directory.
-    pub(crate) fn new() -> io::Result<Home> {
-        let folder = TempDir::with_prefix("tidegate-load-")?;
+    /// A home with the example home's users, who may all read one directory and change another. `parent` is where it is made,
+    /// the folder for temporary files if none is given.
+    pub(crate) fn new(parent: Option<&Path>) -> io::Result<Home> {
+        let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
+        let folder = TempDir::with_prefix_in("tidegate-load-", parent)?;
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/home/Credentials");
         fs::copy(example, folder.path().join("Credentials"))?;
         fs::write(
             folder.path().join("Directories"),
-            format!("*:{DIRECTORY}:read\n"),
+            format!("*:{DIRECTORY}:read\n*:{UPLOADS}:read,change:files/{DIRECTORY}/{UPLOADS}\n"),
         )?;
-        fs::create_dir_all(folder.path().join("files").join(DIRECTORY))?;
-        Ok(Home { folder })
+        let home = Home { folder };
+        // The peers serve the first directory, and take uploads in the second beneath it.
+        fs::create_dir_all(home.directory().join(UPLOADS))?;
+        open_to_all(home.folder.path())?;
+        open_to_all(&home.directory().join(UPLOADS))?;
+        home.add_file(TINY, 1024)?;
+        Ok(home)
+    }
+
+    /// Where the files are.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.folder.path().join("files").join(DIRECTORY)
+    }
+
+    /// Adds a directory that every user may read.
+    pub(crate) fn add_directory(&self, name: &str) -> io::Result<PathBuf> {
+        let directories = self.folder.path().join("Directories");
+        let grants = fs::read_to_string(&directories)?;
+        fs::write(directories, format!("{grants}*:{name}:read\n"))?;
+        let directory = self.folder.path().join("files").join(name);
+        fs::create_dir_all(&directory)?;
+        Ok(directory)
+    }
+
+    /// Adds users `cold0`, `cold1`, … with the password of the first of the [`USERS`], and the price of its hash.
+    pub(crate) fn add_users(&self, count: usize) -> io::Result<()> {
+        let path = self.folder.path().join("Credentials");
+        let mut credentials = fs::read_to_string(&path)?;
+        let first = format!("{}:", USERS[0].0);
+        let hash = credentials
+            .lines()
+            .find_map(|line| line.strip_prefix(&first))
+            .ok_or_else(|| io::Error::other("the example home has no first user"))?
+            .to_owned();
+        for number in 0..count {
+            credentials += &format!("cold{number}:{hash}\n");
+        }
+        fs::write(path, credentials)
     }
 
     /// Adds a file of `size` bytes, of which no stretch is like another, and tells its SHA-256.
@@ -59,50 +159,66 @@ impl Home {
             content.extend_from_slice(&state.to_le_bytes());
         }
         content.truncate(size);
-        let directory = self.folder.path().join("files").join(DIRECTORY);
-        fs::write(directory.join(name), &content)?;
+        fs::write(self.directory().join(name), &content)?;
         Ok(Sha256::digest(&content).into())
     }
 }
 
-/// A running `tidegate serve`; dropped, it is killed.
+fn open_to_all(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o777))
+}
+
+/// A running server; dropped, it is killed.
 pub(crate) struct Server {
+    kind: Kind,
     child: Child,
     address: SocketAddr,
 }
 
 impl Server {
-    /// Starts the server of this package over `home` and waits until it listens.
-    pub(crate) fn start(home: &Home) -> io::Result<Server> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .arg("serve")
-            .arg(home.folder.path())
-            .args(["--listen", "127.0.0.1:0", "--log-level", "error"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
+    /// Starts a server over `home`, pinned to its processor, and waits until it listens.
+    pub(crate) fn start(kind: Kind, home: &Home, pinning: Pinning) -> io::Result<Server> {
+        let (mut command, port) = match kind {
+            Kind::Tidegate => (tidegate(home), None),
+            Kind::Floor => (floor(home)?, None),
+            _ => {
+                // The peers cannot say which port the system chose, so that one which was free a moment ago has to do.
+                let free = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
+                let command = match kind {
+                    Kind::Nginx => nginx(home, free.port(), None)?,
+                    Kind::NginxChunks => nginx(home, free.port(), Some("256k"))?,
+                    Kind::Lighttpd => lighttpd(home, free.port())?,
+                    _ => vsftpd(home, free.port())?,
+                };
+                (command, Some(free))
+            }
+        };
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        pinning.to_server()?;
+        let child = command.spawn();
+        pinning.to_clients()?;
+        let mut child = child.map_err(|error| {
+            let program = command.get_program().to_string_lossy().into_owned();
+            io::Error::new(
+                error.kind(),
+                format!("{program} cannot be started: {error}"),
+            )
+        })?;
         let stdout = child.stdout.take().expect("standard output is piped");
         // From here on a return kills the child.
         let mut server = Server {
+            kind,
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
         };
-        let (tell, told) = mpsc::channel();
-        thread::spawn(move || {
-            let mut line = String::new();
-            let _ = BufReader::new(stdout).read_line(&mut line);
-            let _ = tell.send(line);
-        });
-        let line = told
-            .recv_timeout(PATIENCE)
-            .map_err(|_| io::Error::other("the server does not say that it listens"))?;
-        server.address = line
-            .strip_prefix("listening on ")
-            .and_then(|rest| rest.split(' ').next())
-            .and_then(|address| address.parse().ok())
-            .ok_or_else(|| {
-                io::Error::other(format!("the server did not start: it said {line:?}"))
-            })?;
+        server.address = match port {
+            None => listening_on(stdout)?,
+            Some(address) => {
+                wait_for(|| Ok(TcpStream::connect(address).ok().map(drop)))?;
+                address
+            }
+        };
         Ok(server)
     }
 
@@ -111,46 +227,85 @@ impl Server {
         self.address
     }
 
-    /// Bytes of its memory that are resident now, as exactly as the kernel knows (proc_pid_smaps(5)).
-    pub(crate) fn resident_bytes(&self) -> io::Result<u64> {
-        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
-        rollup
-            .lines()
-            .find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB"))
-            .and_then(|kibibytes| kibibytes.parse::<u64>().ok())
-            .map(|kibibytes| kibibytes * 1024)
-            .ok_or_else(|| io::Error::other("smaps_rollup has no line Rss"))
+    /// What it speaks.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.kind.dialect()
     }
 
-    /// CPU time that all its threads have had so far, in ticks of usually 10 ms (proc_pid_stat(5)).
+    /// Its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Bytes of memory that are resident now, of it and its children; what they share counts once (`Pss` of
+    /// proc_pid_smaps(5)).
+    pub(crate) fn resident_bytes(&self) -> io::Result<u64> {
+        let mut kibibytes = 0;
+        for process in self.processes()? {
+            let Ok(rollup) = fs::read_to_string(format!("/proc/{process}/smaps_rollup")) else {
+                continue; // it has ended meanwhile
+            };
+            kibibytes += rollup
+                .lines()
+                .find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB"))
+                .and_then(|kibibytes| kibibytes.parse::<u64>().ok())
+                .ok_or_else(|| io::Error::other("smaps_rollup has no line Pss"))?;
+        }
+        Ok(kibibytes * 1024)
+    }
+
+    /// CPU time that it and its children have had so far: of those that live in nanoseconds (the first number of
+    /// /proc/PID/task/TID/schedstat), of those that have ended in ticks (proc_pid_stat(5)).
     pub(crate) fn cpu_time(&self) -> io::Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name of the program, in brackets, may hold blanks; fields are counted behind it, from the third on.
-        let fields = stat.rsplit(')').next().unwrap_or_default();
-        let ticks: u64 = fields
-            .split_whitespace()
-            .skip(14 - 3)
-            .take(2)
-            .filter_map(|field| field.parse::<u64>().ok())
-            .sum();
-        let a_second = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100) as f64;
-        Ok(Duration::from_secs_f64(ticks as f64 / a_second))
+        let mut time = Duration::ZERO;
+        for process in self.processes()? {
+            time += threads_time(process);
+        }
+        let ended: u64 = stat_fields(self.child.id())?
+            .get(15 - 3..17 - 3)
+            .map_or(0, |f| f.iter().sum());
+        Ok(time + ticks_to_time(ended)?)
+    }
+
+    /// Its process, and those that descend from it.
+    fn processes(&self) -> io::Result<Vec<u32>> {
+        let mut processes = vec![self.child.id()];
+        if self.kind == Kind::Tidegate || self.kind == Kind::Floor {
+            return Ok(processes);
+        }
+        let mut parents = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            if let Some(process) = name.to_str().and_then(|name| name.parse().ok())
+                && let Ok(fields) = stat_fields(process)
+                && let Some(parent) = fields.first()
+            {
+                parents.push((process, *parent as u32));
+            }
+        }
+        let mut at = 0;
+        while let Some(parent) = processes.get(at).copied() {
+            processes.extend(
+                parents
+                    .iter()
+                    .filter(|(_, of)| *of == parent)
+                    .map(|(process, _)| process),
+            );
+            at += 1;
+        }
+        Ok(processes)
     }
 
     /// Asks it to stop and waits until it has.
     pub(crate) fn stop(mut self) -> io::Result<()> {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM)?;
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            match self.child.try_wait()? {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => {
-                    return Err(io::Error::other(format!("the server ended: {status}")));
-                }
-                None => thread::sleep(Duration::from_millis(20)),
-            }
+        let status = wait_for(|| self.child.try_wait())
+            .map_err(|_| io::Error::other("the server does not stop"))?;
+        // A peer may say of its own orderly end that it was told to.
+        match status.success() || self.kind.program().is_some() {
+            true => Ok(()),
+            false => Err(io::Error::other(format!("the server ended: {status}"))),
         }
-        Err(io::Error::other("the server does not stop"))
     }
 }
 
@@ -161,4 +316,142 @@ impl Drop for Server {
             let _ = self.child.wait();
         }
     }
+}
+
+/// CPU time that the threads of a process have had, of those that live.
+pub(crate) fn threads_time(process: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{process}/task"));
+    let nanoseconds = tasks.into_iter().flatten().filter_map(|task| {
+        let stat = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        stat.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanoseconds.sum())
+}
+
+/// The numbers of /proc/PID/stat from the fourth field on, which is the parent.
+fn stat_fields(process: u32) -> io::Result<Vec<u64>> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name of the program, in brackets, may hold blanks; the state behind it is a letter.
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    Ok(fields
+        .split_whitespace()
+        .skip(1)
+        .map(|field| field.parse().unwrap_or(0))
+        .collect())
+}
+
+/// Asks until there is an answer or the patience is over.
+fn wait_for<T>(mut ask: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(answer) = ask()? {
+            return Ok(answer);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Err(io::Error::other("the server does not come up"))
+}
+
+/// The address in the line that a server of this package says once it listens.
+fn listening_on(stdout: impl io::Read + Send + 'static) -> io::Result<SocketAddr> {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let mut line = String::new();
+        let _ = BufReader::new(stdout).read_line(&mut line);
+        let _ = tell.send(line);
+    });
+    let line = told
+        .recv_timeout(PATIENCE)
+        .map_err(|_| io::Error::other("the server does not say that it listens"))?;
+    line.strip_prefix("listening on ")
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|address| address.parse().ok())
+        .ok_or_else(|| io::Error::other(format!("the server did not start: it said {line:?}")))
+}
+
+fn tidegate(home: &Home) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command
+        .arg("serve")
+        .arg(home.folder.path())
+        .args(["--listen", "127.0.0.1:0", "--log-level", "error"])
+        .args(["--max-sessions", "100000"]);
+    command
+}
+
+fn floor(home: &Home) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("floor").arg(home.directory());
+    Ok(command)
+}
+
+fn nginx(home: &Home, port: u16, chunk: Option<&str>) -> io::Result<Command> {
+    let folder = home.folder.path().display();
+    let root = home.directory();
+    let chunk = chunk.map_or_else(String::new, |bytes| format!("sendfile_max_chunk {bytes};"));
+    let config = format!(
+        "worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.log crit;\n\
+         worker_rlimit_nofile 20000;\n\
+         events {{ worker_connections 19900; }}\n\
+         http {{\n\
+           sendfile on; {chunk} tcp_nopush on; access_log off; server_tokens off;\n\
+           open_file_cache max=1000 inactive=60s; open_file_cache_valid 60s;\n\
+           keepalive_requests 1000000000; keepalive_timeout 600s; reset_timedout_connection on;\n\
+           send_timeout 600s; client_max_body_size 0; client_body_temp_path {folder}/body;\n\
+           proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n\
+           server {{\n\
+             listen 127.0.0.1:{port} backlog=4096; root {root};\n\
+             location /{UPLOADS}/ {{ dav_methods PUT; open_file_cache off; }}\n\
+           }}\n\
+         }}\n",
+        root = root.display()
+    );
+    let path = home.folder.path().join("nginx.conf");
+    fs::write(&path, config)?;
+    let mut command = Command::new(Kind::Nginx.program().expect("a peer"));
+    command.arg("-e").arg(home.folder.path().join("nginx.log"));
+    command.arg("-c").arg(path);
+    Ok(command)
+}
+
+fn lighttpd(home: &Home, port: u16) -> io::Result<Command> {
+    let config = format!(
+        "server.modules = ( \"mod_webdav\" )\n\
+         server.document-root = \"{root}\"\n\
+         server.bind = \"127.0.0.1\"\nserver.port = {port}\n\
+         server.errorlog = \"{folder}/lighttpd.log\"\n\
+         server.upload-dirs = ( \"{folder}\" )\n\
+         server.network-backend = \"sendfile\"\n\
+         server.event-handler = \"linux-sysepoll\"\n\
+         server.max-fds = 20000\nserver.max-connections = 19000\n\
+         server.listen-backlog = 4096\n\
+         server.max-keep-alive-requests = 1000000000\n\
+         server.max-keep-alive-idle = 600\nserver.max-write-idle = 600\nserver.max-read-idle = 600\n\
+         server.stat-cache-engine = \"simple\"\n\
+         $HTTP[\"url\"] =~ \"^/{UPLOADS}/\" {{ webdav.activate = \"enable\" }}\n",
+        root = home.directory().display(),
+        folder = home.folder.path().display(),
+    );
+    let path = home.folder.path().join("lighttpd.conf");
+    fs::write(&path, config)?;
+    let mut command = Command::new(Kind::Lighttpd.program().expect("a peer"));
+    command.arg("-D").arg("-f").arg(path);
+    Ok(command)
+}
+
+fn vsftpd(home: &Home, port: u16) -> io::Result<Command> {
+    let empty = home.folder.path().join("empty");
+    fs::create_dir_all(&empty)?;
+    let config = format!(
+        "listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\nbackground=NO\n\
+         anonymous_enable=YES\nlocal_enable=NO\nno_anon_password=NO\nanon_root={root}\n\
+         secure_chroot_dir={empty}\nxferlog_enable=NO\nmax_clients=0\nmax_per_ip=0\nseccomp_sandbox=NO\n",
+        root = home.directory().display(),
+        empty = empty.display(),
+    );
+    let path = home.folder.path().join("vsftpd.conf");
+    fs::write(&path, config)?;
+    let mut command = Command::new(Kind::Vsftpd.program().expect("a peer"));
+    command.arg(path);
+    Ok(command)
 }

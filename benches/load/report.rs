@@ -1,0 +1,224 @@
+//! A folder of results: how they came about, every number of every run, the medians, and plots.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+use crate::machine::{self, Pinning};
+use crate::plots;
+use crate::rounds::{self, Conditions, Run};
+use crate::server::Kind;
+
+/// The numbers that the summary shows; all are in the raw rows.
+const SHOWN: [&str; 17] = [
+    "downloads_a_second",
+    "mebibytes_a_second",
+    "server_cpu_microseconds_a_download",
+    "server_cpu_seconds_a_gibibyte",
+    "least_to_most",
+    "download_p99_milliseconds",
+    "sessions_a_second",
+    "server_cpu_microseconds_a_session",
+    "session_p99_milliseconds",
+    "bytes_a_session",
+    "descriptors_after",
+    "tcp_mebibytes_a_stalled",
+    "small_p50_milliseconds",
+    "small_p99_milliseconds",
+    "large_downloads_a_second",
+    "listings_a_second",
+    "rightful_login_max_milliseconds",
+];
+
+/// Writes README.md, raw.tsv, summary.md and the plots.
+pub(crate) fn write(
+    folder: &Path,
+    conditions: &Conditions,
+    runs: &[Run],
+    skipped: &BTreeMap<(&'static str, Kind), String>,
+) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join("raw.tsv"), raw(runs))?;
+    fs::write(folder.join("summary.md"), summary(runs, skipped))?;
+    fs::write(folder.join("README.md"), readme(conditions, runs))?;
+    plots::write(folder, &rounds::summary(runs)).map_err(io::Error::other)
+}
+
+fn raw(runs: &[Run]) -> String {
+    let mut text = String::from("round\tserver\tcase\tnumber\tvalue\tdisturbed\n");
+    for run in runs {
+        for (name, value) in &run.row.0 {
+            let _ = writeln!(
+                text,
+                "{}\t{}\t{}\t{name}\t{value}\t{}",
+                run.round,
+                run.server.name(),
+                run.case,
+                u8::from(run.disturbed)
+            );
+        }
+    }
+    text
+}
+
+fn summary(runs: &[Run], skipped: &BTreeMap<(&'static str, Kind), String>) -> String {
+    let numbers = rounds::summary(runs);
+    let mut text = String::from("# Medians\n\nIn brackets the least and the most of the rounds.\n");
+    let mut cases: Vec<&str> = Vec::new();
+    for run in runs {
+        if !cases.contains(&run.case) {
+            cases.push(run.case);
+        }
+    }
+    for case in cases {
+        let mut servers: Vec<Kind> = runs
+            .iter()
+            .filter(|run| run.case == case)
+            .map(|run| run.server)
+            .collect();
+        servers.sort_unstable();
+        servers.dedup();
+        let _ = write!(text, "\n## {case}\n\n| |");
+        for server in &servers {
+            let _ = write!(text, " {} |", server.name());
+        }
+        let _ = write!(text, "\n| --- |{}\n", " --- |".repeat(servers.len()));
+        for name in SHOWN {
+            let of = |server: &Kind| numbers.get(&(case, *server, name.to_owned()));
+            if !servers.iter().any(|server| of(server).is_some()) {
+                continue;
+            }
+            let _ = write!(text, "| {} |", name.replace('_', " "));
+            for server in &servers {
+                let _ = match of(server) {
+                    Some((median, least, most)) => {
+                        write!(
+                            text,
+                            " {} ({} … {}) |",
+                            short(*median),
+                            short(*least),
+                            short(*most)
+                        )
+                    }
+                    None => write!(text, " |"),
+                };
+            }
+            text.push('\n');
+        }
+        let disturbed = runs
+            .iter()
+            .filter(|run| run.case == case && run.disturbed)
+            .count();
+        if disturbed > 0 {
+            let all = runs.iter().filter(|run| run.case == case).count();
+            let _ = writeln!(
+                text,
+                "\n{disturbed} of {all} runs were disturbed by other work, and stayed so when repeated."
+            );
+        }
+    }
+    if !skipped.is_empty() {
+        text += "\n## Skipped\n\n";
+        for ((case, server), why) in skipped {
+            let _ = writeln!(text, "- {case}, {}: {why}", server.name());
+        }
+    }
+    text
+}
+
+/// Three digits that count.
+fn short(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+fn readme(conditions: &Conditions, runs: &[Run]) -> String {
+    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let processor = processor
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+        .map_or("unknown", |(_, name)| name.trim());
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let memory = memory
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .replace("MemTotal:", "");
+    let where_run = match conditions.pinning {
+        Pinning::Apart => "the server on processor 0, the clients on processor 1",
+        Pinning::None => "wherever the kernel put them",
+    };
+    let mut versions = format!("tidegate {}", env!("CARGO_PKG_VERSION"));
+    for (program, argument) in [("nginx", "-v"), ("lighttpd", "-v"), ("vsftpd", "-v")] {
+        if runs
+            .iter()
+            .any(|run| run.server.name().starts_with(program))
+        {
+            let version = version(program, argument);
+            let _ = write!(versions, "; {version}");
+        }
+    }
+    let disturbed = runs.iter().filter(|run| run.disturbed).count();
+    format!(
+        "# Results of {day}\n\n\
+         Made by `scripts/bench`, {rounds} interleaved rounds, {count} runs, of which {disturbed} were disturbed by other work on \
+         the machine although they were repeated (more than 15 % of one processor; column `disturbed` of `raw.tsv`, its share \
+         under `others_share`).\n\n\
+         | what | which |\n| --- | --- |\n\
+         | processor | {processor}, {processors} of them |\n| memory | {memory} |\n| kernel | {kernel} |\n\
+         | congestion control | {congestion} |\n| placed | {where_run} |\n| priority (nice) of server and clients | {nice} |\n| servers | {versions} |\n\n\
+         All traffic is on loopback. The same client drives every server: one thread, one epoll, real reads of 256 KiB, or with \
+         `--discard` reads that the kernel throws away (MSG_TRUNC). It speaks the menu to tidegate, and HTTP/1.1 on standing \
+         connections to nginx, lighttpd and the floor. The floor is a bare loop around `sendfile` in the bench itself, with the \
+         server's own system calls and socket options.\n\n\
+         How each server is set is in `benches/load/server.rs`: one worker each, logs of requests off, `sendfile` on, files kept \
+         open where a server can, no limit of requests on a connection. `nginx-256k` differs from `nginx` by \
+         `sendfile_max_chunk 256k`. tidegate makes each upload durable (fdatasync of the file and of its directory) before it \
+         says that it is complete; the peers do not.\n\n\
+         A case's words are those of `cargo bench --bench load -- --server SERVER CASE`, which repeats it alone. Server CPU time \
+         is what /proc/PID/task/*/schedstat tells of the server's threads and its children's; what decides where the client is \
+         the brake.\n\n\
+         `summary.md` has the medians, `raw.tsv` every number of every run that counted.\n",
+        day = rounds::today(),
+        nice = conditions.nice,
+        rounds = conditions.rounds,
+        count = runs.len(),
+        processors = std::thread::available_parallelism()
+            .map_or(0, usize::from)
+            .max(
+                fs::read_to_string("/proc/cpuinfo")
+                    .unwrap_or_default()
+                    .matches("processor\t")
+                    .count()
+            ),
+        kernel = kernel.trim(),
+        memory = memory.trim(),
+        congestion = machine::congestion_control(),
+    )
+}
+
+/// What a program says of its version, on its first line.
+fn version(program: &str, argument: &str) -> String {
+    let output = Command::new(format!("/usr/sbin/{program}"))
+        .arg(argument)
+        .stdin(std::process::Stdio::null())
+        .output();
+    let text = output.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+    );
+    let first = text.lines().next().unwrap_or_default();
+    match first.is_empty() {
+        true => program.to_owned(),
+        false => first.replace("nginx version: ", "").trim().to_owned(),
+    }
+}
