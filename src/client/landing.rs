@@ -6,10 +6,10 @@
 //! Must not know: connections.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -38,24 +38,23 @@ impl Landing {
     pub(super) fn open(name: &Path) -> Result<Landing, Error> {
         let part = part(name);
         let failed = |error: io::Error| here(&part, error);
-        if let Some(folder) = name.parent() {
-            fs::create_dir_all(folder).map_err(|error| here(folder, error))?;
-        }
-        let file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-            .open(&part)
-            .map_err(failed)?;
+        let file = match open_part(&part) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = name.parent().unwrap_or(Path::new("."));
+                fs::create_dir_all(folder).map_err(|error| here(folder, error))?;
+                open_part(&part)
+            }
+            opened => opened,
+        };
+        let file = file.map_err(failed)?;
         let status = file.metadata().map_err(failed)?;
         if !status.is_file() {
             return Err(here(&part, "it is in the way, and no file"));
         }
         match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
+            // Before the lock was had, another download may have given the file its own name.
+            Ok(()) if is_same(&status, &part.symlink_metadata()) => {}
+            Ok(()) | Err(TryLockError::WouldBlock) => {
                 return Err(here(&part, "another download is writing it"));
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
@@ -76,10 +75,11 @@ impl Landing {
 
     /// Throws away what is there.
     pub(super) fn restart(&mut self) -> Result<(), Error> {
-        self.file
-            .set_len(0)
-            .map_err(|error| here(&self.part, error))?;
-        self.length = 0;
+        if self.length > 0 {
+            let cut = self.file.set_len(0);
+            cut.map_err(|error| here(&self.part, error))?;
+            self.length = 0;
+        }
         Ok(())
     }
 
@@ -181,6 +181,21 @@ pub(super) fn part(name: &Path) -> PathBuf {
     }
     part.extend_from_slice(END.as_bytes());
     name.with_file_name(OsString::from_vec(part))
+}
+
+fn is_same(status: &Metadata, named: &io::Result<Metadata>) -> bool {
+    let named = named.as_ref().map(|named| (named.dev(), named.ino()));
+    named.is_ok_and(|named| named == (status.dev(), status.ino()))
+}
+
+fn open_part(part: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .read(true)
+        .write(true)
+        .truncate(false)
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+        .open(part)
 }
 
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {

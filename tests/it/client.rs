@@ -20,7 +20,7 @@ use super::support::{self, Home, TIDEGATE as PROGRAM};
 use super::world::plain_home;
 
 /// How long anything here may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A server, and a folder in which its clients are run.
 struct Server {

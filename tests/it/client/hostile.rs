@@ -142,6 +142,8 @@ fn listing(lines: &'static [&'static str]) -> impl Fn(&mut Client) + Send + Sync
     }
 }
 
+const FILE: &str = "file 3 2026-11-22T18:00:00Z";
+const DIRECTORY: &str = "directory - 2026-11-22T18:00:00Z";
 const WHO: &str = "tidegate: user1@127.0.0.1:PORT:";
 
 #[test]
@@ -243,16 +245,23 @@ fn a_listing_without_end_ends() {
         client.say_for_ever("file 3 2026-11-22T18:00:00Z x\n");
     });
     ran.failed(1, &format!("{WHO} {too_much}"));
-    // Names that take more room than there are entries.
-    let (ran, _) = run(&["get", "USER1", "Movies/*"], |client| {
+    // Fewer, whose paths take more room than that.
+    let (ran, _) = run(&["get", "--recursive", "USER1", "Movies"], |client| {
         client.log_in();
-        client.line();
-        client.line();
-        client.say(format!(
-            "The available files are: x\n{MENU}ENTRIES 400000\n"
-        ));
         let name = "x".repeat(250);
-        client.say_for_ever(&format!("file 3 2026-11-22T18:00:00Z {name}\n"));
+        loop {
+            let path = client.line();
+            client.line();
+            client.say(format!("The available files are: x\n{MENU}"));
+            match path.len() {
+                0 => return,
+                1..3700 => client.say(format!("ENTRIES 1\n{DIRECTORY} {name}\n{MENU}")),
+                _ => {
+                    client.say("ENTRIES 400000\n");
+                    return client.say_for_ever(&format!("{FILE} {name}\n"));
+                }
+            };
+        }
     });
     ran.failed(1, &format!("{WHO} {too_much}"));
     // Directories on one line.
@@ -264,9 +273,10 @@ fn a_listing_without_end_ends() {
     });
     ran.failed(1, &format!("{WHO} {too_much}"));
     // A directory in each directory.
+    let long: &str = format!("{DIRECTORY} {}", "x".repeat(250)).leak();
     let (ran, _) = run(
         &["get", "--recursive", "USER1", "Movies"],
-        listing(&["directory - 2026-11-22T18:00:00Z deeper"]),
+        listing(vec![long].leak()),
     );
     ran.failed(1, &format!("{WHO} the protocol cannot say this name\n"));
     // A thousand of them in each.
