@@ -28,6 +28,10 @@ pub const COMMAND_COST_BYTES: usize = 1024;
 /// Bytes of the buffer through which incoming files and discarded bytes pass: one for the whole loop.
 pub const TRANSFER_BUFFER_BYTES: usize = 256 * 1024;
 
+/// Bytes that a socket takes beyond what the network has taken (TCP_NOTSENT_LOWAT). Without it the kernel takes megabytes of
+/// a file for a reader that has stalled, and a few hundred of those exhaust what it has for TCP.
+pub const UNSENT_BYTES_MAX: usize = 128 * 1024;
+
 /// How long the run queue may work before the sockets are asked again, so that who asks for little does not wait
 /// for a round of everybody's budget.
 pub const QUEUE_TURN: Duration = Duration::from_micros(250);
