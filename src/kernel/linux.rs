@@ -115,6 +115,23 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(hard)
 }
 
+/// Lets a socket, and whoever is accepted from it, take no more than [`limits::UNSENT_BYTES_MAX`] beyond what is sent.
+fn limit_unsent(socket: &OwnedFd) -> io::Result<()> {
+    let bytes = limits::UNSENT_BYTES_MAX as libc::c_int;
+    // SAFETY: the kernel reads one number, of the size that it is told, that outlives the call.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const bytes).cast(),
+            size_of_val(&bytes) as libc::socklen_t,
+        )
+    };
+    Errno::result(set)?;
+    Ok(())
+}
+
 impl Kernel for Linux {
     type Listener = TcpListener;
     type Socket = TcpStream;
@@ -189,6 +206,7 @@ impl Kernel for Linux {
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
         // Whoever is accepted inherits it: what is written goes out at once, unless `send` says that more follows.
         setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
+        limit_unsent(&fd)?;
         if address.is_ipv6() {
             setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
         }
