@@ -7,9 +7,8 @@
 //! Must not know: other connections, what a line or a sentence means.
 
 use std::io;
-use std::time::Instant;
 
-use super::{Connection, Work};
+use super::{Connection, Rest, Work};
 use crate::kernel::Kernel;
 use crate::limits::{
     COMMAND_COST_BYTES, LINE_BYTES_MAX, LINES_READ_BYTES, LINGER_BYTES_MAX, OUTBOX_MARK_BYTES,
@@ -44,20 +43,20 @@ impl<'a, K: Kernel> Turn<'a, K> {
         scratch: &'a mut Scratch<K>,
     ) -> Self {
         let ticket = connection.ticket(key);
-        let inbox = std::mem::take(&mut connection.inbox);
-        scratch.input[..inbox.len()].copy_from_slice(&inbox);
         scratch.outbox.clear();
-        scratch
-            .outbox
-            .bytes()
-            .extend_from_slice(&std::mem::take(&mut connection.outbox));
+        let mut end = 0;
+        if let Some(rest) = connection.rest.take() {
+            end = rest.input.len();
+            scratch.input[..end].copy_from_slice(&rest.input);
+            scratch.outbox.bytes().extend_from_slice(&rest.output);
+        }
         Turn {
             connection,
             ticket,
             house,
             scratch,
             start: 0,
-            end: inbox.len(),
+            end,
             budget: TURN_BUDGET_BYTES,
         }
     }
@@ -73,13 +72,14 @@ impl<'a, K: Kernel> Turn<'a, K> {
             self.scratch.outbox.clear();
             return outcome;
         }
-        self.connection.inbox = self.scratch.input[self.start..self.end].into();
-        if self.scratch.outbox.is_empty() {
+        let input = &self.scratch.input[self.start..self.end];
+        if input.is_empty() && self.scratch.outbox.is_empty() {
             return outcome;
         }
         match self.scratch.outbox.take_rest(self.house.kernel()) {
-            Ok(rest) => {
-                self.connection.outbox = rest;
+            Ok(output) => {
+                let input = input.into();
+                self.connection.rest = Some(Box::new(Rest { input, output }));
                 outcome
             }
             Err(error) => Outcome::Finished(self.ending_of(&error)),
@@ -120,7 +120,7 @@ impl<'a, K: Kernel> Turn<'a, K> {
                 Work::Lines => self.receive_lines(),
                 Work::Sending(_) => self.send(),
                 Work::Receiving(_) => self.receive(),
-                Work::Goodbye { ending, since } => self.shut(ending, since),
+                Work::Goodbye { ending } => self.shut(ending),
                 Work::Linger { .. } => self.linger(),
             };
             match moved {
@@ -253,12 +253,12 @@ impl<'a, K: Kernel> Turn<'a, K> {
             Held::Nothing | Held::Incoming(_) => unreachable!("only what was opened is sent"),
         };
         if length > 0 {
-            self.connection.work = Work::Sending(Outgoing {
+            self.connection.work = Work::Sending(Box::new(Outgoing {
                 source,
                 offset: from,
                 end,
                 warm_until: from,
-            });
+            }));
         }
         length == 0
     }
@@ -393,14 +393,13 @@ impl<'a, K: Kernel> Turn<'a, K> {
     }
 
     /// Everything owed is written: tells the client that nothing more comes.
-    fn shut(&mut self, ending: Ending, since: Instant) -> Result<(), Stop> {
+    fn shut(&mut self, ending: Ending) -> Result<(), Stop> {
         let shut = self.house.kernel().shut_sending(&self.connection.socket);
         if self.connection.ended || shut.is_err() {
             return Err(Stop::Finished(ending));
         }
         self.connection.work = Work::Linger {
             ending,
-            since,
             left: LINGER_BYTES_MAX,
         };
         Ok(())
@@ -408,12 +407,7 @@ impl<'a, K: Kernel> Turn<'a, K> {
 
     /// Reads and drops, so that what a client still sends makes no reset that overtakes our last word.
     fn linger(&mut self) -> Result<(), Stop> {
-        let Work::Linger {
-            ending,
-            since,
-            left,
-        } = self.connection.work
-        else {
+        let Work::Linger { ending, left } = self.connection.work else {
             unreachable!("called for a lingering connection");
         };
         let most = self.budget.min(self.scratch.transfer.len());
@@ -426,11 +420,7 @@ impl<'a, K: Kernel> Turn<'a, K> {
             Err(Stop::Blocked) => return Err(Stop::Blocked),
             _ => return Err(Stop::Finished(ending)),
         };
-        self.connection.work = Work::Linger {
-            ending,
-            since,
-            left,
-        };
+        self.connection.work = Work::Linger { ending, left };
         self.spend(most);
         Ok(())
     }
