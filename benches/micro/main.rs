@@ -1,0 +1,111 @@
+//! What the pure parts cost: the line splitter, a step of the menu, a turn of the engine over the simulated kernel, the
+//! listing of a large directory. `cargo bench --bench micro`.
+//!
+//! With `count N` it does N downloads over the simulated kernel and nothing else: `scripts/count-instructions` runs that
+//! under callgrind.
+
+mod world;
+
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use criterion::{Criterion, Throughput};
+use tidegate::home::directories::{Grant, Rights};
+use tidegate::kernel::sim::{Entry, Sim};
+use tidegate::protocol::line::{Split, split};
+use tidegate::protocol::menu::Menu;
+use tidegate::protocol::{Form, Input, Place, Session};
+
+use world::World;
+
+/// Files of the directory that is listed.
+const ENTRIES: usize = 10_000;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [count, number, ..] = arguments.as_slice()
+        && count == "count"
+    {
+        let mut world = World::new();
+        for _ in 0..number.parse().expect("a number of downloads") {
+            world.download();
+        }
+        return;
+    }
+    let mut criterion = Criterion::default().configure_from_args();
+    lines(&mut criterion);
+    menu(&mut criterion);
+    engine(&mut criterion);
+    listing(&mut criterion);
+    criterion.final_summary();
+}
+
+fn lines(criterion: &mut Criterion) {
+    let text = b"DOWNLOAD FILE Movies/Joker\n".repeat(100);
+    let mut group = criterion.benchmark_group("lines");
+    group.throughput(Throughput::Elements(100));
+    group.bench_function("split a hundred", |bencher| {
+        bencher.iter(|| {
+            let mut at = 0;
+            while let Split::Line { line, used } = split(black_box(&text[at..])) {
+                black_box(line);
+                at += used;
+            }
+            at
+        });
+    });
+    group.finish();
+}
+
+fn menu(criterion: &mut Criterion) {
+    let mut session = Session::Menu(Menu::new());
+    let mut out = Vec::new();
+    session.step(Input::Begin, &mut out);
+    criterion.bench_function("menu: an unknown command", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            black_box(session.step(Input::Line(black_box(b"DANCE")), &mut out))
+        });
+    });
+}
+
+fn engine(criterion: &mut Criterion) {
+    let mut world = World::new();
+    criterion.bench_function("engine: a download of 1 KiB, simulated kernel", |bencher| {
+        bencher.iter(|| world.download());
+    });
+}
+
+fn listing(criterion: &mut Criterion) {
+    let sim = Sim::new(1);
+    for number in 0..ENTRIES {
+        sim.put(
+            &format!("/srv/Many/file{number:05}"),
+            Entry::File(Vec::new()),
+        );
+    }
+    let grant = Grant {
+        name: "Many".into(),
+        rights: Rights {
+            read: true,
+            upload: false,
+            change: false,
+        },
+        path: PathBuf::from("/srv/Many"),
+    };
+    let place = Place {
+        grant: Arc::new(grant),
+        below: String::new(),
+    };
+    let mut group = criterion.benchmark_group("listing");
+    group.sample_size(20);
+    for (name, form) in [("names", Form::Names), ("details", Form::Details)] {
+        group.bench_function(format!("10,000 entries, {name}"), |bencher| {
+            bencher.iter(|| {
+                tidegate::vault::list(&sim, black_box(&place), form).map(|listing| listing.entries)
+            });
+        });
+    }
+    group.finish();
+}
