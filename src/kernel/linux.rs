@@ -187,7 +187,7 @@ impl Kernel for Linux {
 
     fn lower_priority(&self) {
         // SAFETY: takes three numbers; on Linux process 0 is the calling thread alone. To be refused harms nobody.
-        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 10) };
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 5) };
     }
 
     fn listen(&self, address: SocketAddr, token: usize) -> io::Result<TcpListener> {

@@ -22,7 +22,7 @@ pub(crate) const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
 
 /// How long anything here is waited for: far more than it takes, even where builds on the same machine go before the
 /// server's threads of lower priority.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The first choice of a connection that was let in.
 pub(crate) const FIRST_CHOICE: &str = "Please choose 'LOGIN' or 'QUIT'";

@@ -292,7 +292,7 @@ fn the_process_is_fitted() {
     std::thread::spawn(move || {
         Linux::new().unwrap().lower_priority();
         let line = fs::read_to_string("/proc/thread-self/stat").unwrap();
-        assert_eq!(niceness(line), Ok(10));
+        assert_eq!(niceness(line), Ok(5));
     })
     .join()
     .unwrap();
