@@ -1,29 +1,33 @@
 //! The whole server on a simulated kernel: the real engine, connections, transfers, answers and vault, model clients that
 //! know every byte that may come, and a world that cuts, resets, stalls, fails and loses power, all from one seed.
 //!
-//! `TIDEGATE_SEED=n` runs one seed, `TIDEGATE_SEEDS=n` so many. A seed that failed is put into `failed_seeds.txt` and
-//! runs first from then on.
+//! `TIDEGATE_SEED=n` runs one seed, `TIDEGATE_SEEDS=n` so many, and `TIDEGATE_TRACE=1` tells what is said and logged. A
+//! seed that failed is put into `failed_seeds.txt` and runs first from then on.
 
 mod client;
+mod replies;
 mod script;
 mod stories;
+mod walk;
 mod world;
 
 use std::fs;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use log::{LevelFilter, debug};
 use tempfile::TempDir;
 use tidegate::home::Home;
 use tidegate::kernel::sim::faults::{Call, Plan};
 use tidegate::kernel::sim::{Entry, Held, Sim};
 use tidegate::kernel::{Kernel, Signal};
-use tidegate::server::{Engine, Options};
+use tidegate::limits::TURN_BUDGET_BYTES;
+use tidegate::server::{self, Engine, Options};
 
+use crate::random::{for_seeds, once_in};
 use client::Client;
 use world::World;
 
@@ -38,26 +42,12 @@ const PATIENCE_STEPS: usize = 300;
 
 #[test]
 fn nothing_is_lost_whatever_the_kernel_does() {
-    for seed in seeds() {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| Run::new(seed).run())) {
-            eprintln!("TIDEGATE_SEED={seed} fails; put it into tests/it/failed_seeds.txt");
-            resume_unwind(panic);
-        }
-    }
-}
-
-/// The seeds to run: those that ever failed come first.
-fn seeds() -> Vec<u64> {
-    let number = |name| Some(std::env::var(name).ok()?.parse::<u64>().expect("a number"));
-    if let Some(seed) = number("TIDEGATE_SEED") {
-        return vec![seed];
-    }
     let failed = include_str!("failed_seeds.txt").lines();
-    let failed = failed.filter(|line| !line.starts_with('#') && !line.is_empty());
+    let failed = failed.filter(|line| !line.starts_with('#'));
     let failed = failed.map(|line| line.parse().expect("a seed a line"));
-    failed
-        .chain(0..number("TIDEGATE_SEEDS").unwrap_or(SEEDS))
-        .collect()
+    for_seeds(&failed.collect::<Vec<u64>>(), SEEDS, |seed| {
+        Run::from_seed(seed).run();
+    });
 }
 
 /// One run.
@@ -70,77 +60,100 @@ struct Run {
     clients: Vec<Client>,
     home: TempDir,
     options: Options,
+    happens: Happens,
+}
+
+/// What happens beside the clients.
+#[derive(Debug, Default)]
+struct Happens {
     /// People change files.
-    has_news: bool,
+    news: bool,
+    /// The home is read again, now and then with a fault in it.
     reloads: bool,
-    /// The step at which the server is told to stop, if before its clients have finished.
-    stop_at: Option<usize>,
+    /// A user is taken away at this step.
+    revoked: Option<usize>,
+    /// The server is told to stop at this step.
+    stopped: Option<usize>,
+    /// Until a call has failed that somebody must suffer from, nobody may.
+    few_faults: bool,
 }
 
 impl Run {
-    fn new(seed: u64) -> Run {
+    fn from_seed(seed: u64) -> Run {
         let mut rng = Rng::with_seed(seed);
         let sim = Sim::new(rng.u64(..));
-        sim.set_patience(Duration::from_millis(1));
-        sim.set_unnamed_files(rng.u8(..4) > 0);
-        let mut world = World::new(&mut rng, &sim);
+        sim.set_unnamed_files(!once_in(&mut rng, 4));
+        let large = rng.usize(TURN_BUDGET_BYTES..4 * TURN_BUDGET_BYTES);
+        let mut world = World::new(&mut rng, &sim, large);
         let scripts: Vec<_> = (0..rng.usize(1..10))
             .map(|id| script::script(&mut rng, &mut world, id))
             .collect();
-        let clients = scripts.into_iter().enumerate();
-        let clients: Vec<_> = clients
+        let clients: Vec<_> = (scripts.into_iter().enumerate())
             .map(|(id, script)| Client::new(&mut rng, id, script))
             .collect();
-        let home = TempDir::new().expect("a temporary folder");
-        let (credentials, directories) = world.home();
-        write_home(home.path(), &credentials, &directories);
-        sim.put(home.path().to_str().expect("UTF-8"), Entry::Directory);
         let mut options = Options {
             hide_usernames: world.hidden,
             max_upload: world.max_upload,
             login_timeout: Duration::from_secs(3600),
             ..Options::default()
         };
-        if rng.u8(..8) == 0 {
+        if once_in(&mut rng, 8) {
             options.max_sessions = rng.usize(1..5);
             world.crowded = true;
         }
-        if rng.u8(..8) == 0 {
-            (options.idle_timeout, options.login_timeout) =
-                (Duration::from_secs(5), Duration::from_secs(3));
+        if once_in(&mut rng, 8) {
+            options.idle_timeout = Duration::from_secs(5);
+            options.login_timeout = Duration::from_secs(3);
             world.impatient = true;
         }
-        if rng.u8(..4) == 0 {
+        if once_in(&mut rng, 4) {
             sim.set_capacity(rng.u64(1_300_000..3_000_000));
             world.tight = true;
         }
-        if rng.u8(..8) == 0 {
-            sim.set_descriptors(rng.usize(4..30));
-            world.faulty = true;
+        let step = |rng: &mut Rng| once_in(rng, 6).then(|| rng.usize(..ROUGH_STEPS));
+        let happens = Happens {
+            news: rng.bool(),
+            reloads: once_in(&mut rng, 4),
+            revoked: step(&mut rng),
+            stopped: step(&mut rng),
+            few_faults: false,
+        };
+        let mut run = Run::new(rng, sim, world, clients, options, happens);
+        if once_in(&mut run.rng, 8) {
+            run.sim.set_descriptors(run.rng.usize(4..30));
+            run.world.faulty = true;
         }
+        if once_in(&mut run.rng, 3) {
+            run.sim.plan(Plan::from_seed(run.rng.u64(..)));
+            run.world.faulty = true;
+        }
+        debug!(
+            "faulty={} impatient={}",
+            run.world.faulty, run.world.impatient
+        );
+        run
+    }
+
+    /// A server that stands ready in a world.
+    fn new(
+        rng: Rng,
+        sim: Sim,
+        world: World,
+        clients: Vec<Client>,
+        options: Options,
+        happens: Happens,
+    ) -> Run {
+        if std::env::var_os("TIDEGATE_TRACE").is_some() {
+            // From the second run on there is a log already.
+            let _ = server::log::start(LevelFilter::Debug);
+        }
+        debug!("{happens:?} {options:?}");
+        sim.set_patience(Duration::from_millis(1));
+        let home = TempDir::new().expect("a temporary folder");
+        write_home(home.path(), world.home());
+        let path = home.path().to_str().expect("a folder in UTF-8");
+        sim.put(path, Entry::Directory);
         let (engine, address) = serve(&sim, home.path(), options.clone());
-        if rng.u8(..3) == 0 {
-            sim.plan(Plan::from_seed(rng.u64(..)));
-            world.faulty = true;
-        }
-        let has_news = rng.bool();
-        let reloads = rng.u8(..4) == 0;
-        let stop_at = (rng.u8(..6) == 0).then(|| rng.usize(..ROUGH_STEPS));
-        if std::env::var("DBG").is_ok() {
-            eprintln!(
-                "clients {} hidden {} max_upload {:?} tight {} faulty {} crowded {} impatient {} news {} reloads {} stop {:?}",
-                clients.len(),
-                world.hidden,
-                world.max_upload,
-                world.tight,
-                world.faulty,
-                world.crowded,
-                world.impatient,
-                has_news,
-                reloads,
-                stop_at
-            );
-        }
         Run {
             rng,
             sim,
@@ -150,16 +163,14 @@ impl Run {
             clients,
             home,
             options,
-            has_news,
-            reloads,
-            stop_at,
+            happens,
         }
     }
 
     fn run(mut self) {
         while self.world.step < ROUGH_STEPS && !self.clients.iter().all(Client::is_gone) {
             self.step();
-            if self.rng.u8(..) == 0 {
+            if once_in(&mut self.rng, 256) {
                 self.lose_power();
             }
         }
@@ -170,53 +181,41 @@ impl Run {
         self.finish();
         self.clients.iter_mut().for_each(Client::wake);
         self.finish();
-        self.lose_power();
-        self.rest();
-        self.stop();
+        self.end();
     }
 
     /// One step of everybody.
     fn step(&mut self) {
         self.world.step += 1;
-        if self.has_news && self.rng.u8(..64) == 0 {
+        let step = Some(self.world.step);
+        if self.happens.news && once_in(&mut self.rng, 64) {
             self.world.change_news(&mut self.rng, &self.sim);
         }
-        if self.reloads && self.rng.u8(..) == 0 {
-            self.engine.take_up(load(self.home.path()), Vec::new());
+        if self.happens.reloads && once_in(&mut self.rng, 256) {
+            self.reload();
         }
-        if self.stop_at == Some(self.world.step) {
+        if self.happens.revoked == step {
+            self.world.revoke();
+            self.reload();
+        }
+        if self.happens.stopped == step {
             self.world.stopping = Some(self.sim.elapsed());
             self.sim.raise(Signal::Stop);
         }
-        if self.rng.u8(..) < 2 {
-            self.sim
-                .advance(Duration::from_millis(self.rng.u64(..1500)));
+        if once_in(&mut self.rng, 128) {
+            let time = Duration::from_millis(self.rng.u64(..1500));
+            self.sim.advance(time);
         }
         for client in &mut self.clients {
             client.act(&mut self.rng, &self.sim, &mut self.world, self.address);
         }
         self.turn();
-        while self.engine.jobs() > 0 && self.rng.u8(..3) > 0 {
+        while self.engine.jobs() > 0 && !once_in(&mut self.rng, 3) {
             self.run_job();
         }
     }
 
     fn turn(&mut self) {
-        if std::env::var("DBG").is_ok() {
-            struct L;
-            impl log::Log for L {
-                fn enabled(&self, _: &log::Metadata) -> bool {
-                    true
-                }
-                fn log(&self, r: &log::Record) {
-                    eprintln!("   {}", r.args())
-                }
-                fn flush(&self) {}
-            }
-            static LL: L = L;
-            let _ = log::set_logger(&LL);
-            log::set_max_level(log::LevelFilter::Debug);
-        }
         if self.engine.stopped().is_some() {
             // Nobody serves any more, but what was sent still arrives.
             let polled = self.sim.poll(&mut Vec::new(), Some(Duration::ZERO));
@@ -224,10 +223,12 @@ impl Run {
         }
         self.engine.turn().expect("polling does not fail");
         self.engine.check();
-        assert!(
-            self.world.faulty || self.sim.stalls() == 0,
-            "the loop waits for the disk"
-        );
+        if self.happens.few_faults {
+            let fired = self.sim.fired();
+            self.world.faulty = !fired.into_iter().all(walk::is_harmless);
+        }
+        let waits = self.sim.stalls() > 0 && !self.world.faulty;
+        assert!(!waits, "the loop waits for the disk");
     }
 
     fn run_job(&mut self) {
@@ -235,32 +236,50 @@ impl Run {
         self.sim.as_worker(|| self.engine.run_job(job));
     }
 
+    fn run_jobs(&mut self) {
+        while self.engine.jobs() > 0 {
+            self.run_job();
+        }
+    }
+
     /// Goes on until everybody but the stalled has left, and sees that nobody is starved.
     fn finish(&mut self) {
-        let mut waits: Vec<(usize, usize)> = vec![(0, 0); self.clients.len()];
+        self.sim.set_patience(Duration::from_millis(50));
+        let mut waits = vec![(0, self.world.step); self.clients.len()];
         loop {
             self.step();
             let step = self.world.step;
-            let mut left = 0;
+            let mut all_gone = true;
             for (client, (moved, since)) in self.clients.iter().zip(&mut waits) {
                 if client.is_gone() || client.is_stalled(step) {
                     continue;
                 }
-                left += 1;
-                if *moved != client.moved || *since == 0 {
+                all_gone = false;
+                if *moved != client.moved {
                     (*moved, *since) = (client.moved, step);
                 }
-                assert!(
-                    step - *since < PATIENCE_STEPS,
-                    "client {} is starved: {}",
-                    client.id,
-                    client.waits_for()
-                );
+                let is_starved = step - *since >= PATIENCE_STEPS;
+                assert!(!is_starved, "starved: {}", client.waits_for());
             }
-            if left == 0 {
+            if all_gone {
                 return;
             }
         }
+    }
+
+    /// Takes the home up again; one with a fault in it changes nothing.
+    fn reload(&mut self) {
+        let (credentials, directories) = self.world.home();
+        if once_in(&mut self.rng, 3) && self.happens.revoked != Some(self.world.step) {
+            write_home(self.home.path(), (credentials, "nonsense\n".into()));
+        } else {
+            write_home(self.home.path(), (credentials, directories));
+        }
+        self.sim.raise(Signal::Reload);
+        self.turn();
+        self.run_jobs();
+        self.turn();
+        write_home(self.home.path(), self.world.home());
     }
 
     /// What a power cut at this moment leaves is whole, and the sweep after the next start takes what is not.
@@ -273,62 +292,51 @@ impl Run {
         while engine.jobs() > 0 {
             after.as_worker(|| engine.run_job(0));
         }
-        assert_eq!(
-            self.world.audit(&after),
-            0,
-            "temporary files outlive the sweep"
-        );
+        let temporary = self.world.audit(&after);
+        assert_eq!(temporary, 0, "temporary files outlive the sweep");
     }
 
-    /// Lets time pass until the server has nothing more to do.
-    fn rest(&mut self) {
+    /// Everybody has left: the server rests, and stops, and nothing is left.
+    fn end(mut self) {
+        self.lose_power();
         self.sim.set_patience(Duration::from_secs(1));
-        for _ in 0..200 {
+        for _ in 0..100 {
             self.turn();
-            while self.engine.jobs() > 0 {
-                self.run_job();
-            }
+            self.run_jobs();
         }
         assert_eq!(self.engine.connections(), 0, "slots are left");
-        if self.engine.stopped().is_none() {
-            let listeners = 1;
+        let listeners = usize::from(self.engine.stopped().is_none());
+        if listeners > 0 {
             let held = Held {
                 listeners,
                 ..Held::default()
             };
             assert_eq!(self.sim.held(), held, "handles are left");
-        }
-        let fired = self.sim.fired();
-        let kept = fired.iter().any(|(call, _)| *call == Call::Remove);
-        let temporary = self.world.audit(&self.sim);
-        assert!(
-            kept || temporary == 0,
-            "temporary files are left, and {fired:?}"
-        );
-    }
-
-    fn stop(mut self) {
-        self.sim.raise(Signal::Stop);
-        while self.engine.stopped().is_none() {
+            self.sim.raise(Signal::Stop);
             self.turn();
         }
+        assert!(self.engine.stopped().is_some(), "it does not stop");
         drop(self.engine);
-        assert_eq!(self.sim.held(), Held::default());
+        assert_eq!(self.sim.held(), Held::default(), "handles outlive it");
+        let fired = self.sim.fired();
+        let excused = fired.iter().any(|(call, _)| *call == Call::Remove);
+        let temporary = self.world.audit(&self.sim);
+        assert!(
+            temporary == 0 || excused,
+            "temporary files are left behind {fired:?}"
+        );
     }
 }
 
 fn serve(sim: &Sim, home: &Path, options: Options) -> (Engine<Sim>, SocketAddr) {
-    let mut engine = Engine::without_threads(Arc::new(sim.clone()), load(home), options);
+    let (home, _) = Home::load(home).expect("a home without faults");
+    let mut engine = Engine::without_threads(Arc::new(sim.clone()), home, options);
     let address = "127.0.0.1:0".parse().expect("an address");
     let address = engine.listen(address).expect("nothing fails yet");
     (engine, address)
 }
 
-fn write_home(home: &Path, credentials: &str, directories: &str) {
+fn write_home(home: &Path, (credentials, directories): (String, String)) {
     fs::write(home.join("Credentials"), credentials).expect("Credentials");
     fs::write(home.join("Directories"), directories).expect("Directories");
-}
-
-fn load(home: &Path) -> Home {
-    Home::load(home).expect("a home without faults").0
 }

@@ -233,7 +233,7 @@ impl Files {
             return Err(Errno::EBADF);
         }
         let inode = self.tree.at(inode);
-        let waited = inode.warm_up(offset, count);
+        let waited = self.cold == Some(true) && inode.warm_up(offset, count);
         self.stalls += u64::from(waited && !may_wait);
         match &inode.node {
             Node::File { content, .. } => {

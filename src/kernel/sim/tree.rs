@@ -47,7 +47,8 @@ pub enum Entry {
 /// The tree. Inodes are never reused, and never dropped, since a power cut may bring a name back.
 #[derive(Clone)]
 pub(super) struct Tree {
-    inodes: BTreeMap<u64, Inode>,
+    /// The first is that of [`ROOT`].
+    inodes: Vec<Inode>,
 }
 
 #[derive(Clone)]
@@ -90,8 +91,7 @@ pub(super) enum Node {
 
 impl Tree {
     pub(super) fn new() -> Tree {
-        let inodes = BTreeMap::new();
-        let mut tree = Tree { inodes };
+        let mut tree = Tree { inodes: Vec::new() };
         let root = tree.add(Node::directory(), (0, 0));
         assert_eq!(root, ROOT);
         tree.at(ROOT).links = 1;
@@ -114,7 +114,7 @@ impl Tree {
             warm: BTreeSet::new(),
             cold: BTreeSet::new(),
         };
-        self.inodes.insert(id, inode);
+        self.inodes.push(inode);
         id
     }
 
@@ -188,13 +188,13 @@ impl Tree {
     /// Bytes of room that are taken.
     pub(super) fn used(&self) -> u64 {
         let alive = |inode: &&Inode| inode.links > 0 || inode.users > 0;
-        self.inodes.values().filter(alive).map(Inode::held).sum()
+        self.inodes.iter().filter(alive).map(Inode::held).sum()
     }
 
     /// Inodes that are in use and have no name.
     pub(super) fn nameless(&self) -> usize {
         let nameless = |inode: &&Inode| inode.links == 0 && inode.users > 0;
-        self.inodes.values().filter(nameless).count()
+        self.inodes.iter().filter(nameless).count()
     }
 
     pub(super) fn status(&self, id: u64) -> Status {
@@ -214,11 +214,11 @@ impl Tree {
     }
 
     pub(super) fn get(&self, inode: u64) -> &Inode {
-        &self.inodes[&inode]
+        &self.inodes[(inode - ROOT) as usize]
     }
 
     pub(super) fn at(&mut self, inode: u64) -> &mut Inode {
-        self.inodes.get_mut(&inode).expect("inodes stay")
+        &mut self.inodes[(inode - ROOT) as usize]
     }
 
     // The harness; a path is absolute, and what is done is durable at once.
@@ -288,7 +288,7 @@ impl Tree {
     /// What is left after a power cut: all that was synced, and of the rest each thing kept, torn or lost.
     pub(super) fn crash(&self, rng: &mut Rng) -> Tree {
         let mut left = self.clone();
-        for inode in left.inodes.values_mut() {
+        for inode in &mut left.inodes {
             (inode.users, inode.links, inode.lock) = (0, 0, None);
             match &mut inode.node {
                 Node::File { content, durable } if content != durable => {

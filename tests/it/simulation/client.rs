@@ -9,12 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use log::debug;
 use tidegate::kernel::sim::{Peer, Sim};
 use tidegate::limits::LINGER_TIMEOUT;
 use tidegate::protocol::menu_text as text;
 
-use super::script::{Item, Memory, Part, Reply, Then};
+use super::replies::{Memory, Part, Reply, Then, replies};
+use super::script::Item;
 use super::world::World;
+use crate::random::one_of;
 
 /// One client.
 pub(super) struct Client {
@@ -41,6 +44,8 @@ pub(super) struct Client {
     dismissed: bool,
     /// Bytes that were moved so far.
     pub(super) moved: usize,
+    /// It was told something that takes a fault of the kernel.
+    pub(super) has_suffered: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,26 +100,19 @@ struct Body {
 }
 
 impl Client {
-    pub(super) fn new(rng: &mut Rng, id: usize, script: Vec<Item>) -> Client {
-        let leaving = match rng.u8(..10) {
-            0 => Leaving::Reset(rng.usize(..1500)),
-            1 => Leaving::Close(rng.usize(..1500)),
-            2 => Leaving::Stall(rng.usize(..1000)),
-            _ => Leaving::Orderly,
-        };
-        let sizes = [1, 7, 100, 4000, 1 << 20];
-        let pace = Pace {
-            acts: [0.1, 0.5, 1.0][rng.usize(..3)],
-            sends: sizes[rng.usize(..sizes.len())],
-            receives: sizes[rng.usize(1..sizes.len())],
-            ahead: [1, 2, 100][rng.usize(..3)],
-        };
+    /// One that does everything at once.
+    pub(super) fn brisk(id: usize, script: Vec<Item>) -> Client {
         Client {
             id,
-            state: State::Before(rng.usize(..200)),
+            state: State::Before(0),
             memory: Memory::default(),
-            pace,
-            leaving,
+            pace: Pace {
+                acts: 1.0,
+                sends: 1 << 20,
+                receives: 1 << 20,
+                ahead: 100,
+            },
+            leaving: Leaving::Orderly,
             script: script.into(),
             said: VecDeque::new(),
             outbox: VecDeque::new(),
@@ -125,6 +123,29 @@ impl Client {
             closing: None,
             dismissed: false,
             moved: 0,
+            has_suffered: false,
+        }
+    }
+
+    /// One with a pace and a way to leave from a seed.
+    pub(super) fn new(rng: &mut Rng, id: usize, script: Vec<Item>) -> Client {
+        let leaving = match rng.u8(..10) {
+            0 => Leaving::Reset(rng.usize(..1500)),
+            1 => Leaving::Close(rng.usize(..1500)),
+            2 => Leaving::Stall(rng.usize(..1000)),
+            _ => Leaving::Orderly,
+        };
+        let pace = Pace {
+            acts: one_of(rng, &[0.1, 0.5, 1.0]),
+            sends: one_of(rng, &[1, 7, 100, 4000, 1 << 20]),
+            receives: one_of(rng, &[7, 100, 4000, 1 << 20]),
+            ahead: one_of(rng, &[1, 2, 100]),
+        };
+        Client {
+            state: State::Before(rng.usize(..200)),
+            pace,
+            leaving,
+            ..Client::brisk(id, script)
         }
     }
 
@@ -139,12 +160,9 @@ impl Client {
 
     /// From now on it is as fast as can be.
     pub(super) fn hurry(&mut self) {
-        self.pace = Pace {
-            acts: 1.0,
-            sends: 1 << 20,
-            receives: 1 << 20,
-            ahead: self.pace.ahead,
-        };
+        let ahead = self.pace.ahead;
+        let brisk = Client::brisk(self.id, Vec::new()).pace;
+        self.pace = Pace { ahead, ..brisk };
         if let State::Before(step) = &mut self.state {
             *step = 0;
         }
@@ -158,10 +176,10 @@ impl Client {
     /// What it waits for, for a failure.
     pub(super) fn waits_for(&self) -> String {
         let item = self.said.front().map(|said| &said.item);
-        let (unsent, state) = (self.outbox.len(), self.state);
+        let (id, state, unsent) = (self.id, self.state, self.outbox.len());
+        let lines = self.lines();
         format!(
-            "{state:?}, {unsent} bytes to send, {item:?} answered by {:?}",
-            self.lines()
+            "client {id}, {state:?}, {unsent} bytes unsent, has said {item:?} and hears {lines:?}"
         )
     }
 
@@ -245,7 +263,10 @@ impl Client {
     fn receive(&mut self, rng: &mut Rng, sim: &Sim, world: &mut World, peer: Peer) {
         match sim.peer_receive(peer, rng.usize(1..=self.pace.receives)) {
             Ok(bytes) if bytes.is_empty() => {
-                self.check_end(sim, world);
+                let all_answered = self.said.is_empty() && self.script.is_empty() && self.shut;
+                let nothing_begun = self.inbox.is_empty() && self.heard.is_empty();
+                let expected = nothing_begun && (all_answered || self.dismissed);
+                self.check_end(sim, world, expected, "the end");
                 sim.peer_close(peer);
                 self.state = State::Gone;
             }
@@ -256,8 +277,7 @@ impl Client {
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => {
-                let excused = self.dismissed || self.may_be_cut(sim, world);
-                assert!(excused, "client {}: {error}: {}", self.id, self.waits_for());
+                self.check_end(sim, world, self.dismissed, &error.to_string());
                 sim.peer_close(peer);
                 self.state = State::Gone;
             }
@@ -284,15 +304,18 @@ impl Client {
                 let mut line = std::mem::replace(&mut self.inbox, rest);
                 line.pop();
                 let line = String::from_utf8(line).expect("sentences are UTF-8");
-                assert!(
-                    !self.dismissed,
-                    "client {} after the goodbye: {line}",
-                    self.id
-                );
-                if world.stopping.is_some() && line == text::STOPPING
-                    || world.impatient && line == text::IDLE
-                {
-                    self.dismissed = true;
+                assert!(!self.dismissed, "{line} after all for {}", self.waits_for());
+                let is_revoked = world
+                    .revoked
+                    .is_some_and(|(user, _)| Some(user) == self.memory.user);
+                self.dismissed = match &*line {
+                    text::STOPPING => world.stopping.is_some(),
+                    text::IDLE => world.impatient,
+                    text::LOGIN_INVALID => is_revoked,
+                    _ => false,
+                };
+                if self.dismissed {
+                    debug!("client={} dismissed={line}", self.id);
                     self.heard.clear();
                     continue;
                 }
@@ -304,54 +327,51 @@ impl Client {
 
     /// Finds the reply to which all that was heard belongs.
     fn recognize(&mut self, sim: &Sim, world: &mut World) {
-        let Some(Said { item, step, .. }) = self.said.front() else {
-            panic!(
-                "client {} has said nothing and hears {:?}",
-                self.id,
-                self.lines()
-            );
+        let Some(Said { item, step }) = self.said.front() else {
+            panic!("told without a question: {}", self.waits_for());
         };
-        let replies = item.replies(world, &self.memory, *step);
-        let follow = |reply: Reply| {
-            let next = self.follow(&reply, sim, world, *step)?;
-            Some((reply, next))
-        };
-        let mut possible: Vec<(Reply, usize)> = replies.into_iter().filter_map(follow).collect();
-        if possible.is_empty() {
-            let expected = item.replies(world, &self.memory, *step);
-            let (id, lines) = (self.id, self.lines());
-            panic!("client {id} hears {lines:?} in answer to {item:?} and expected {expected:#?}");
-        }
-        let whole = possible
-            .iter()
-            .position(|(reply, next)| *next == reply.parts.len());
-        if let Some(whole) = whole {
-            let (reply, _) = possible.swap_remove(whole);
-            if std::env::var("DBG").is_ok() {
-                eprintln!(
-                    "{:?} client {} {:?} -> {:?} {:?}",
-                    sim.elapsed(),
-                    self.id,
-                    item,
-                    self.lines(),
-                    reply.then
-                );
+        let mut possible = Vec::new();
+        let all = replies(item, world, &self.memory, *step);
+        for reply in &all {
+            if let Some(next) = self.follow(reply, sim, world, *step) {
+                possible.push((reply, next));
             }
+        }
+        let waits_for = || self.waits_for();
+        assert!(
+            !possible.is_empty(),
+            "{} and expected {all:#?}",
+            waits_for()
+        );
+        let is_whole = |(reply, next): &&(&Reply, usize)| *next == reply.parts.len();
+        if let Some((reply, _)) = possible.iter().find(is_whole) {
+            debug!("client={} said={item:?} heard={:?}", self.id, self.lines());
+            // What was begun is finished; the next command is not.
+            let goes_on = matches!(
+                item,
+                Item::UploadLength { .. } | Item::UploadBytes { .. } | Item::TooLong
+            );
+            let is_me = |(user, since)| Some(user) == self.memory.user && *step > since && !goes_on;
+            assert!(
+                !world.revoked.is_some_and(is_me),
+                "revoked, and served: {}",
+                waits_for()
+            );
+            self.has_suffered |= reply.is_fault;
             self.dismissed = matches!(reply.then, Then::Closed);
+            let next = self.memory.take(reply.then.clone(), world);
             self.said.pop_front();
             self.heard.clear();
-            if let Some(next) = self.memory.take(reply.then, world) {
+            if let Some(next) = next {
                 self.script.push_front(next);
             }
             return;
         }
-        let bodies = possible.into_iter().filter_map(|(mut reply, next)| {
-            match reply.parts.swap_remove(next) {
-                Part::Body(content, from) => Some((content, from)),
-                _ => None,
-            }
-        });
-        let expected: Vec<_> = bodies.collect();
+        let body = |(reply, next): (&Reply, usize)| match &reply.parts[next] {
+            Part::Body(content, from) => Some((content.clone(), *from)),
+            _ => None,
+        };
+        let expected: Vec<_> = possible.into_iter().filter_map(body).collect();
         self.body = expected
             .first()
             .map(|(content, from)| content.len() - from)
@@ -396,48 +416,30 @@ impl Client {
         heard.next().is_none().then_some(reply.parts.len())
     }
 
-    /// The server has closed its sending half: whether it may have.
-    fn check_end(&self, sim: &Sim, world: &World) {
-        let all_answered = self.said.is_empty() && self.script.is_empty() && self.shut;
-        let nothing_begun = self.inbox.is_empty() && self.heard.is_empty();
-        let expected = nothing_begun && (all_answered || self.dismissed);
-        assert!(
-            expected || self.may_be_cut(sim, world),
-            "client {} is left alone: {:?} behind {:?}",
-            self.id,
-            self.said.front().map(|said| &said.item),
-            self.lines(),
-        );
+    /// The connection has ended: whether it may have, if it was not `expected`.
+    fn check_end(&mut self, sim: &Sim, world: &World, expected: bool, how: &str) {
+        debug!("client={} ended={how}", self.id);
+        if !expected && !self.may_be_cut(sim, world) {
+            assert!(world.faulty, "{how} comes too early: {}", self.waits_for());
+            self.has_suffered = true;
+        }
     }
 
-    /// Whether the server may end it before its last word.
+    /// Whether the server may end it before its last word, though nothing fails.
     fn may_be_cut(&self, sim: &Sim, world: &World) -> bool {
         let shrinks = |said: &Said| {
-            let mut replies = said
-                .item
-                .replies(world, &self.memory, said.step)
-                .into_iter();
-            replies.any(|reply| reply.may_be_cut)
+            let replies = replies(&said.item, world, &self.memory, said.step);
+            replies.iter().any(|reply| reply.may_be_cut)
         };
         // It waits for so long that a goodbye is taken, and no longer.
         let patience = LINGER_TIMEOUT - Duration::from_secs(1);
-        let said_long_ago = self.closing.is_some_and(|at| sim.elapsed() - at > patience);
-        let stopped_long_ago = world
-            .stopping
-            .is_some_and(|at| sim.elapsed() - at > patience);
-        let greeted = !matches!(
-            self.said.front(),
-            Some(Said {
-                item: Item::Greet,
-                ..
-            })
-        );
-        world.faulty
-            || world.impatient
-            || world.crowded && !greeted
-            || said_long_ago
-            || stopped_long_ago
-            || self.said.front().is_some_and(shrinks)
+        let is_long_ago = |at: Duration| sim.elapsed() - at > patience;
+        let is_new = (self.said.iter()).any(|said| matches!(said.item, Item::Greet));
+        world.impatient
+            || world.crowded && is_new
+            || self.closing.is_some_and(is_long_ago)
+            || world.stopping.is_some_and(is_long_ago)
+            || self.said.iter().any(shrinks)
     }
 
     fn lines(&self) -> Vec<String> {

@@ -9,6 +9,8 @@ use tidegate::kernel::sim::{Entry, Peer, Sim};
 use tidegate::protocol::menu_text as text;
 use tidegate::server::{Engine, Options};
 
+use super::{serve, write_home};
+
 /// A server with one client, who has not logged in.
 struct Stage {
     sim: Sim,
@@ -23,12 +25,12 @@ impl Stage {
         sim.set_patience(Duration::from_millis(1));
         sim.put("/srv/Movies", Entry::Directory);
         let home = TempDir::new().expect("a temporary folder");
-        super::write_home(
+        let directories = "user1:Movies:read,change:/srv/Movies\n";
+        write_home(
             home.path(),
-            "user1:plain:1234\n",
-            "user1:Movies:read,change:/srv/Movies\n",
+            ("user1:plain:1234\n".into(), directories.into()),
         );
-        let (engine, address) = super::serve(&sim, home.path(), Options::default());
+        let (engine, address) = serve(&sim, home.path(), Options::default());
         let peer = sim.connect(address, IpAddr::V4(Ipv4Addr::LOCALHOST));
         let peer = peer.expect("somebody listens");
         Stage {

@@ -4,7 +4,7 @@
 //! It knows nothing of the server but what the protocol promises.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 use tidegate::kernel::sim::{Entry, Sim};
 use tidegate::limits::{LINE_BYTES_MAX, MAPPED_FILE_BYTES_MAX, NAME_BYTES_MAX, TURN_BUDGET_BYTES};
 use tidegate::protocol::menu_text::{ENTRIES, FILES, NO_FILES, SEPARATOR, append_details};
+
+use crate::random::{once_in, one_of};
 
 /// Where the granted directories lie.
 pub(super) const ROOT: &str = "/srv";
@@ -38,6 +40,8 @@ pub(super) struct World {
     pub(super) impatient: bool,
     /// When the server was told to stop.
     pub(super) stopping: Option<Duration>,
+    /// A user who was taken away, and the step at which that was done.
+    pub(super) revoked: Option<(usize, usize)>,
     /// Bytes of the next upload; no two have the same length.
     next_length: usize,
 }
@@ -94,20 +98,30 @@ impl Version {
 /// Directories of the world, and who changes what is in them: nobody, people on the server, clients, clients who may not look.
 const DIRECTORIES: [&str; 4] = ["Movies", "News", "Mail", "Box"];
 
+/// The first users' passwords, hashed at the least cost.
+const HASHES: [&str; 2] = [
+    "$argon2id$v=19$m=8,t=1,p=1$K+uIL4298aLp6ARwQwIbUQ$Pxi+DII5ZO+uW4B+caZcVafHuAmjqOGfN2Edqknloe0",
+    "$argon2id$v=19$m=8,t=1,p=1$XH0abdngbQl4yllFdtFjFA$W8Z/QXK/RvZLKbcGqksmS3i/slPUh9hn2wvMo7LqC70",
+];
+
+/// The files that people change.
+const NEWS: [&str; 3] = ["News/Today", "News/Weather", "News/Sport"];
+
 impl World {
-    /// A world whose files are put into `sim`.
-    pub(super) fn new(rng: &mut Rng, sim: &Sim) -> World {
+    /// A world whose files are put into `sim`, the largest of them of `large` bytes.
+    pub(super) fn new(rng: &mut Rng, sim: &Sim, large: usize) -> World {
         let mut world = World {
             users: Vec::new(),
             nodes: BTreeMap::new(),
             step: 0,
-            hidden: rng.u8(..3) == 0,
-            max_upload: (rng.u8(..5) == 0).then(|| rng.u64(1000..40_000)),
+            hidden: once_in(rng, 3),
+            max_upload: once_in(rng, 5).then(|| rng.u64(1000..40_000)),
             tight: false,
             faulty: false,
             crowded: false,
             impatient: false,
             stopping: None,
+            revoked: None,
             next_length: rng.usize(..3000),
         };
         for directory in DIRECTORIES {
@@ -119,13 +133,12 @@ impl World {
         let around = MAPPED_FILE_BYTES_MAX as usize;
         let sizes = [0, 1, 100, around - 1, around, around + 1, 30_000, 65_536];
         for (number, size) in sizes.into_iter().enumerate() {
-            let below = ["", "/Classics", "/Classics/Silent"][rng.usize(..3)];
+            let below = ["", "", "/Classics", "/Classics/Silent"][number / 2];
             world.add_file(rng, sim, &format!("Movies{below}/Film {number}"), size);
         }
         world.add_file(rng, sim, "Movies/Joker", 4096);
-        let large = rng.usize(TURN_BUDGET_BYTES..4 * TURN_BUDGET_BYTES);
         world.add_file(rng, sim, "Movies/WAR", large);
-        for name in ["News/Today", "News/Weather", "News/Sport"] {
+        for name in NEWS {
             let size = rng.usize(..3 * around);
             world.add_file(rng, sim, name, size);
         }
@@ -189,15 +202,17 @@ impl World {
 
     /// A person on the server changes a file of `News`: replaced by rename, cut, or made longer in place.
     pub(super) fn change_news(&mut self, rng: &mut Rng, sim: &Sim) {
-        let name = ["News/Today", "News/Weather", "News/Sport"][rng.usize(..3)];
+        let name = one_of(rng, &NEWS);
         let step = self.step;
         let Some(Node::File(versions)) = self.nodes.get_mut(name) else {
             unreachable!("the world has news");
         };
+        // What was cut in place may not grow again in place: what is sent would be neither.
+        let was_cut = versions.len() > 1 && versions[versions.len() - 2].cut;
         let last = versions.last_mut().expect("a file has content");
         let mut content = last.content.to_vec();
         match rng.u8(..3) {
-            0 => {
+            change if was_cut || change == 0 => {
                 let size = rng.usize(..30_000);
                 content = bytes(rng, size);
                 sim.put(&real(name), Entry::File(content.clone()));
@@ -220,9 +235,27 @@ impl World {
         });
     }
 
+    /// Everybody may do everything, and nothing is hidden or bounded.
+    pub(super) fn grant_everything(&mut self) {
+        (self.hidden, self.max_upload) = (false, None);
+        for user in &mut self.users {
+            let grants = DIRECTORIES.iter().map(|directory| Grant {
+                directory,
+                read: true,
+                upload: true,
+                change: true,
+            });
+            user.grants = grants.collect();
+        }
+    }
+
+    /// The last user is taken away.
+    pub(super) fn revoke(&mut self) {
+        self.revoked = Some((self.users.len() - 1, self.step));
+    }
+
     /// Notes an upload that somebody will try; which content of the path it is.
-    pub(super) fn plan_upload(&mut self, rng: &mut Rng, path: &str) -> usize {
-        let longest = [10, 5000, 70_000, 600_000][rng.usize(..4)];
+    pub(super) fn plan_upload(&mut self, rng: &mut Rng, path: &str, longest: usize) -> usize {
         self.next_length += 1;
         let length = self.next_length % 3000 + rng.usize(..=longest / 3000) * 3000;
         let version = Version {
@@ -481,8 +514,16 @@ impl World {
     pub(super) fn home(&self) -> (String, String) {
         let mut credentials = String::new();
         let mut directories = String::new();
-        for user in &self.users {
-            credentials += &format!("{}:plain:{}\n", user.name, user.password);
+        let revoked = self.revoked.map(|(user, _)| user);
+        for (number, user) in self.users.iter().enumerate() {
+            if Some(number) == revoked {
+                continue;
+            }
+            let secret = match HASHES.get(number) {
+                Some(hash) => (*hash).to_owned(),
+                None => format!("plain:{}", user.password),
+            };
+            credentials += &format!("{}:{secret}\n", user.name);
             for grant in &user.grants {
                 let rights = [
                     ("read", grant.read),
@@ -528,8 +569,13 @@ fn grant(rng: &mut Rng, directory: &'static str) -> Grant {
     }
 }
 
+/// Bytes cut out of a random piece at a random place.
 fn bytes(rng: &mut Rng, count: usize) -> Vec<u8> {
-    let mut bytes = vec![0; count];
-    rng.fill(&mut bytes);
-    bytes
+    static RANDOM: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let mut bytes = vec![0; 8 * TURN_BUDGET_BYTES];
+        Rng::with_seed(0).fill(&mut bytes);
+        bytes
+    });
+    let from = rng.usize(..=RANDOM.len() - count);
+    RANDOM[from..from + count].to_vec()
 }
