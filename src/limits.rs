@@ -56,6 +56,9 @@ pub const KEPT_FILES_MAX: usize = 256;
 /// How long such a file is kept without a download.
 pub const KEPT_FILE_AGE: Duration = Duration::from_secs(10);
 
+/// How long a session waits for an address of its own for a data connection, when all are taken.
+pub const PORT_WAIT: Duration = Duration::from_secs(10);
+
 /// Failed logins after which a connection is closed.
 pub const LOGIN_FAILURES_MAX: u8 = 5;
 

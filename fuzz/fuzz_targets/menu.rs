@@ -155,8 +155,8 @@ impl<'a> Dialogue<'a> {
                     return match action {
                         Action::ReadLine => Wait::Line,
                         Action::Receive { length, .. } => {
-                            assert_eq!(Some(length), self.created.take());
-                            Wait::Bytes(length)
+                            assert_eq!(length, self.created.take());
+                            Wait::Bytes(length.expect("announced"))
                         }
                         Action::Discard { length } => Wait::Discard(length),
                         _ => Wait::Nothing,
@@ -175,7 +175,7 @@ impl<'a> Dialogue<'a> {
             Request::Judge { place }
             | Request::Create { place, .. }
             | Request::MakeDirectory { place }
-            | Request::Checksum { place }
+            | Request::Checksum { place, .. }
             | Request::OpenRead { place }
                 if !place.below.split('/').all(check_name) =>
             {
@@ -198,11 +198,15 @@ impl<'a> Dialogue<'a> {
             }
             Request::Judge { .. } | Request::Room { .. } => Answer::Free,
             Request::Create { length, .. } => {
-                self.created = Some(length);
+                self.created = length;
                 Answer::Created
             }
             Request::MakeDirectory { .. } => Answer::Made,
-            Request::Checksum { .. } => Answer::Checksum([self.decide(); 32]),
+            Request::Checksum { .. } => Answer::Checksum {
+                digest: Box::new([self.decide(); 32]),
+                end: 0,
+            },
+            request => unreachable!("the menu does not ask for {request:?}"),
         }
     }
 

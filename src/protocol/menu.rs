@@ -12,7 +12,10 @@ use zeroize::Zeroizing;
 use super::menu_command::{self as command, Command};
 use super::menu_place as place;
 use super::menu_text::{self as text, say};
-use super::{Action, Answer, Ending, Form, Input, Over, Place, Refusal, Request};
+use super::{
+    Action, Algorithm, Answer, Base, Ending, Form, Input, Listed, Over, Place, Refusal,
+    Representation, Request,
+};
 use crate::home::Access;
 use crate::limits::LOGIN_FAILURES_MAX;
 
@@ -258,7 +261,7 @@ impl Menu {
         self.ask(
             Question::Details,
             Request::List {
-                place,
+                listed: Listed::Directory(place),
                 form: Form::Details,
             },
         )
@@ -284,7 +287,7 @@ impl Menu {
                         place: place.clone(),
                         length,
                     };
-                    return self.ask(question, Request::Create { place, length });
+                    return self.ask(question, create(place, length));
                 }
                 Err(reason) => (None, reason),
             }
@@ -340,7 +343,10 @@ impl Menu {
                 let form = Form::Names;
                 self.ask(
                     Question::Enter(place.clone()),
-                    Request::List { place, form },
+                    Request::List {
+                        listed: Listed::Directory(place),
+                        form,
+                    },
                 )
             }
             Prompt::Download => {
@@ -363,10 +369,7 @@ impl Menu {
             Prompt::Length(place) => {
                 let length = command::number(line).ok_or(text::BAD_NUMBER)?;
                 let name = place::last_part(&place);
-                self.ask(
-                    Question::Create { name, length },
-                    Request::Create { place, length },
-                )
+                self.ask(Question::Create { name, length }, create(place, length))
             }
             Prompt::NewDirectory => {
                 let place = place::resolve(&access, chosen, line, Refusal::NoSuchDirectory)?;
@@ -379,7 +382,13 @@ impl Menu {
             Prompt::Checksum => {
                 let place = place::resolve(&access, chosen, line, Refusal::NoSuchFile)?;
                 let name = place::last_part(&place);
-                self.ask(Question::Checksum(name), Request::Checksum { place })
+                let request = Request::Checksum {
+                    place,
+                    algorithm: Algorithm::Sha256,
+                    from: 0,
+                    end: None,
+                };
+                self.ask(Question::Checksum(name), request)
             }
         })
     }
@@ -421,7 +430,10 @@ impl Menu {
                 self.receive(place::last_part(&place), length)
             }
             // More than can be taken is announced: it cannot be thrown away either, that might go on for ever.
-            (Question::Put { .. }, Answer::Refused(refusal @ Refusal::NoRoom))
+            (
+                Question::Put { .. },
+                Answer::Refused(refusal @ (Refusal::NoRoom | Refusal::TooLarge)),
+            )
             | (Question::PutRoom { .. }, Answer::Refused(refusal)) => {
                 self.close(text::refusal(refusal), Ending::PutRefused, out)
             }
@@ -440,9 +452,9 @@ impl Menu {
             (Question::MakeDirectory(name), Answer::Made) => {
                 self.say_and_offer(format_args!("{}{name}", text::DIRECTORY_MADE), out)
             }
-            (Question::Checksum(name), Answer::Checksum(hash)) => {
+            (Question::Checksum(name), Answer::Checksum { digest, .. }) => {
                 out.extend_from_slice(text::SHA_256.as_bytes());
-                text::append_hex(out, &hash);
+                text::append_hex(out, &digest);
                 self.say_and_offer(format_args!(" {name}"), out)
             }
             (
@@ -546,6 +558,7 @@ impl Menu {
         self.state = State::Moving(transfer);
         Action::Send {
             over: Over::Control,
+            representation: Representation::Image,
             from,
             length,
         }
@@ -555,7 +568,8 @@ impl Menu {
         self.state = State::Moving(Transfer::Incoming { name, length });
         Action::Receive {
             over: Over::Control,
-            length,
+            representation: Representation::Image,
+            length: Some(length),
         }
     }
 
@@ -569,6 +583,14 @@ impl Menu {
 impl Default for Menu {
     fn default() -> Menu {
         Menu::new()
+    }
+}
+
+fn create(place: Place, length: u64) -> Request {
+    Request::Create {
+        place,
+        length: Some(length),
+        base: Base::Nothing,
     }
 }
 

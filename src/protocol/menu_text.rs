@@ -160,7 +160,18 @@ pub const fn refusal(refusal: Refusal) -> &'static str {
         Refusal::FileExists => "The file already exists",
         Refusal::DirectoryExists => "The directory already exists",
         Refusal::BadName => "That is not a valid file name",
-        Refusal::NoRoom => "There is not enough room for that file",
+        Refusal::NoRoom | Refusal::TooLarge => "There is not enough room for that file",
+        Refusal::MayNotChange
+        | Refusal::NotEmpty
+        | Refusal::OtherFileSystem
+        | Refusal::IntoItself
+        | Refusal::BeyondEnd
+        | Refusal::FileShrank
+        | Refusal::NoPort
+        | Refusal::NoDataConnection
+        | Refusal::DataConnectionLost
+        | Refusal::DataConnectionIdle
+        | Refusal::Aborted => unreachable!(),
     }
 }
 

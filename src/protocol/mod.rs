@@ -14,6 +14,7 @@ mod menu_place;
 pub mod menu_sentence;
 pub mod menu_text;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -30,23 +31,32 @@ pub enum Input<'a> {
     Full,
     /// A line without its end, after [`Action::ReadLine`].
     Line(&'a [u8]),
-    /// More than [`crate::limits::LINE_BYTES_MAX`] bytes came without a line end.
+    /// More than [`crate::limits::LINE_BYTES_MAX`] bytes came without a line end. Who wants to read on gets the next line: the
+    /// rest of this one is thrown away.
     LineTooLong,
     /// The answer to the one open [`Action::Ask`].
     Answer(Answer),
     /// What [`Action::Send`], [`Action::Receive`] or [`Action::Discard`] asked for is done: every byte is on its way, an
-    /// incoming file is durable under its name, or why it is not.
+    /// incoming file is durable under its name, or why it is not. Over a data connection also the client has seen the end, or
+    /// the time for it is over, and it is closed. The one answer to [`Action::Abort`], too.
     Moved(Result<(), Refusal>),
-    /// Nothing was moved for too long, or no login came in time; only while a line is awaited.
+    /// The answer to [`Action::Listen`]: the address to tell the client.
+    Listening(Result<SocketAddr, Refusal>),
+    /// The answer to [`Action::Connect`]: the data connection stands, or why it does not.
+    Connected(Result<(), Refusal>),
+    /// Nothing was moved for too long, or no login came in time; only while a line is awaited and nothing else.
     Idle,
-    /// The server stops; only while a line is awaited.
+    /// The server stops; only while a line is awaited and nothing else.
     Stopping,
 }
 
 /// The one wish of a step.
+///
+/// While a data connection is made or bytes move over it, lines are read all the same. The answer to such a line is
+/// [`Action::ReadLine`], [`Action::Abort`], or an [`Action::Ask`] of [`Request::Progress`] alone; what was begun goes on beside it.
 #[derive(Debug)]
 pub enum Action {
-    /// The next line, please.
+    /// The next line, please; and let what was begun go on.
     ReadLine,
     /// Put this to the house; nothing else happens before its answer.
     Ask(Request),
@@ -54,24 +64,38 @@ pub enum Action {
     Send {
         /// On which of the two connections.
         over: Over,
+        /// What becomes of line ends on the way.
+        representation: Representation,
         /// The first byte that is sent.
         from: u64,
         /// How many bytes are sent.
         length: u64,
     },
-    /// Take `length` bytes into what [`Answer::Created`] created, make them durable and publish them.
+    /// Take `length` bytes, or all up to the end of the data connection, into what [`Answer::Created`] created, make them durable
+    /// and publish them.
     Receive {
         /// On which of the two connections.
         over: Over,
-        /// How many bytes were announced.
-        length: u64,
+        /// What becomes of line ends on the way.
+        representation: Representation,
+        /// How many bytes were announced; `None` only over a data connection.
+        length: Option<u64>,
     },
     /// Take `length` bytes and throw them away.
     Discard {
         /// How many bytes were announced.
         length: u64,
     },
-    /// Send what is owed, then close.
+    /// An address at which this client alone is awaited, for one data connection, please; it may take as long as
+    /// [`Refusal::NoPort`] says. An earlier one is given back. Answered by [`Input::Listening`].
+    Listen,
+    /// Make the data connection. Answered by [`Input::Connected`].
+    Connect(Via),
+    /// Let go of the data connection, of the address where one is awaited, and of the transfer, whichever there are. If a
+    /// connection is being made, [`Input::Connected`] with [`Refusal::Aborted`] is the answer. Else it is [`Input::Moved`] with
+    /// that refusal, also where there was nothing to let go of; and with `Ok` where it came too late.
+    Abort,
+    /// Send what is owed, then close; a data connection at once.
     Close(Ending),
 }
 
@@ -104,6 +128,8 @@ pub enum Ending {
     FileShrank,
     /// Sending failed for a reason that the log tells.
     Broken,
+    /// Whoever it was spoke another protocol.
+    NotFtp,
 }
 
 impl Ending {
@@ -123,6 +149,7 @@ impl Ending {
             Ending::CutOff => "cut-off",
             Ending::FileShrank => "file-shrank",
             Ending::Broken => "broken",
+            Ending::NotFtp => "not-ftp",
         }
     }
 }
@@ -132,6 +159,27 @@ impl Ending {
 pub enum Over {
     /// The one that the commands come on.
     Control,
+    /// The one that [`Action::Connect`] made, for this transfer alone.
+    Data,
+}
+
+/// How a data connection is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// The client comes to the address of [`Input::Listening`].
+    Accept,
+    /// The server goes to this address, which the session has found to be the client's own.
+    Dial(SocketAddr),
+}
+
+/// What becomes of line ends on their way (RFC 959, 3.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Representation {
+    /// The bytes as they are.
+    Image,
+    /// CR LF on the wire, LF in the file: an LF without a CR before it gets one on its way out, and a CR LF becomes an LF on
+    /// its way in. Offsets and lengths count bytes of the file.
+    Ascii,
 }
 
 /// A place in what a user may see: a granted directory and a path below it, parts parted by one `/`, as the client
@@ -144,13 +192,99 @@ pub struct Place {
     pub below: String,
 }
 
-/// In which form a listing is wanted; `menu_text` knows how each looks.
+/// What a listing tells of.
+#[derive(Clone, Debug)]
+pub enum Listed {
+    /// The granted directories themselves, which are what FTP shows as `/`; those of them that match, where there is a pattern
+    /// (`ftp_glob`). One that is not there is left out.
+    Top {
+        /// Whose.
+        access: Arc<Access>,
+        /// Which of them.
+        pattern: Option<String>,
+    },
+    /// The entries of a directory.
+    Directory(Place),
+    /// The entries of a directory; or a file, as the only entry; or, where neither is there and `glob` is set, what in the directory
+    /// above matches the last part (`ftp_glob`), nothing included.
+    Path {
+        /// The directory, the file or the pattern.
+        place: Place,
+        /// What stands before the names of what is listed as a file or a match, in the form [`Form::Lines`].
+        prefix: String,
+        /// Whether the last part may be a pattern.
+        glob: bool,
+    },
+}
+
+/// In which form a listing is wanted; `menu_text` and `ftp_list` know how each looks. What the user may do with an entry shows in the
+/// last two, so they are never shared by users with different rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
-    /// Names on one line.
+    /// The menu's: names on one line.
     Names,
-    /// An entry a line, for programs.
+    /// The menu's: an entry a line, for programs.
     Details,
+    /// FTP's NLST: a name a line.
+    Lines,
+    /// FTP's LIST: as `ls -l` has it.
+    Long,
+    /// FTP's MLSD.
+    Facts(Facts),
+}
+
+/// Which facts a client wants to see of each entry (RFC 3659, 7.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Facts {
+    /// `type`
+    pub kind: bool,
+    /// `size`
+    pub size: bool,
+    /// `modify`
+    pub modify: bool,
+    /// `perm`
+    pub perm: bool,
+    /// `unique`
+    pub unique: bool,
+}
+
+/// What is at a place, a regular file or a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Whether it is a directory.
+    pub is_directory: bool,
+    /// Size in bytes.
+    pub size: u64,
+    /// Last change of the content, in seconds since 1970.
+    pub modified: i64,
+    /// What it is known by as long as it is there, whatever its name: device and inode.
+    pub identity: (u64, u64),
+}
+
+/// What an upload builds on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// Nothing: what comes is the file.
+    Nothing,
+    /// So many first bytes of the file that is there ([`Refusal::BeyondEnd`] where it has less, or there is none).
+    First(u64),
+    /// The whole file that is there, if there is one.
+    All,
+}
+
+/// How a checksum is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// SHA-512 (FIPS 180-4).
+    Sha512,
+    /// SHA-256 (FIPS 180-4).
+    Sha256,
+    /// SHA-1 (FIPS 180-4), for clients that know no better.
+    Sha1,
+    /// MD5 (RFC 1321), for clients that know no better.
+    Md5,
+    /// CRC-32 as zip and Ethernet have it, four bytes, the highest first.
+    Crc32,
 }
 
 /// What a session asks of the house.
@@ -168,10 +302,10 @@ pub enum Request {
         /// As the client gave it; wiped when dropped.
         password: Zeroizing<Vec<u8>>,
     },
-    /// The listing of a directory, as text.
+    /// A listing, as text.
     List {
-        /// The directory.
-        place: Place,
+        /// Of what.
+        listed: Listed,
         /// How it is written.
         form: Form,
     },
@@ -196,19 +330,69 @@ pub enum Request {
     Create {
         /// The file to be.
         place: Place,
-        /// Announced bytes.
-        length: u64,
+        /// Announced bytes, if any were.
+        length: Option<u64>,
+        /// What they are put behind; anything but nothing replaces a file, and needs the right to.
+        base: Base,
+    },
+    /// Make ready to receive a file under a name that nobody has taken.
+    CreateUnique {
+        /// Where it will lie.
+        directory: Place,
     },
     /// Make a directory.
     MakeDirectory {
         /// The directory to be.
         place: Place,
     },
-    /// The SHA-256 of a file.
+    /// The checksum of a file, or of a part of it.
     Checksum {
         /// The file.
         place: Place,
+        /// How it is made.
+        algorithm: Algorithm,
+        /// The first byte that counts.
+        from: u64,
+        /// The byte behind the last one that counts; `None` is the file's end.
+        end: Option<u64>,
     },
+    /// What is there? Where the user may not read, only a directory is found.
+    Status {
+        /// What is looked at, links within the granted directory followed.
+        place: Place,
+    },
+    /// Give a file or a directory another name, also in another granted directory of the same file system. A file or a link
+    /// that has the new name is replaced.
+    Rename {
+        /// As it is; never a granted directory itself.
+        from: Place,
+        /// As it is to be; never a granted directory itself.
+        to: Place,
+    },
+    /// Remove a file or a link.
+    Remove {
+        /// The file.
+        place: Place,
+    },
+    /// Remove an empty directory.
+    RemoveDirectory {
+        /// The directory; never a granted one itself.
+        place: Place,
+    },
+    /// Set when a file or a directory was last changed.
+    SetModified {
+        /// What is set.
+        place: Place,
+        /// Seconds since 1970.
+        modified: i64,
+    },
+    /// How many bytes can still be written there?
+    Space {
+        /// A directory, or a file in one.
+        place: Place,
+    },
+    /// How many bytes have moved over the data connection? Always answered at once.
+    Progress,
 }
 
 /// What the house answers.
@@ -236,8 +420,26 @@ pub enum Answer {
     Created,
     /// To `MakeDirectory`: it is there, and durable.
     Made,
+    /// To `CreateUnique`: the bytes can come.
+    CreatedAs {
+        /// The name of the file to be, a last part of a path.
+        name: String,
+    },
     /// To `Checksum`.
-    Checksum([u8; 32]),
+    Checksum {
+        /// As many bytes as the algorithm makes.
+        digest: Box<[u8]>,
+        /// The byte behind the last one that was counted.
+        end: u64,
+    },
+    /// To `Status`.
+    Found(Found),
+    /// To `Rename`, `Remove`, `RemoveDirectory` and `SetModified`: it is so, and durable.
+    Done,
+    /// To `Space`: so many bytes.
+    Space(u64),
+    /// To `Progress`: so many bytes.
+    Progress(u64),
     /// To any but `Account` and `Verify`.
     Refused(Refusal),
 }
@@ -263,8 +465,32 @@ pub enum Refusal {
     DirectoryExists,
     /// Not a name that a file can be given.
     BadName,
-    /// No room, or over the size limit.
+    /// No room.
     NoRoom,
+    /// Over the operator's limit for one upload.
+    TooLarge,
+    /// No right to change what is there: to rename, to remove, to set a time.
+    MayNotChange,
+    /// The directory that is to be removed is not empty.
+    NotEmpty,
+    /// What is to be renamed would have to be copied: the two directories lie in different file systems.
+    OtherFileSystem,
+    /// A directory cannot be moved into itself.
+    IntoItself,
+    /// The file does not have as many bytes.
+    BeyondEnd,
+    /// The file became shorter while it was sent.
+    FileShrank,
+    /// No address for a data connection has become free within [`crate::limits::PORT_WAIT`].
+    NoPort,
+    /// The data connection was not made: nobody came in time, or the client's side refused it.
+    NoDataConnection,
+    /// The data connection broke.
+    DataConnectionLost,
+    /// No byte has moved over the data connection for too long.
+    DataConnectionIdle,
+    /// The session has asked for an end ([`Action::Abort`]).
+    Aborted,
 }
 
 /// The dialogue with one client: one of the dialects.

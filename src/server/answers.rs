@@ -22,7 +22,7 @@ use crate::home::directories::Grant;
 use crate::home::password::{Proved, Tag};
 use crate::home::{Access, Home, Reloaded};
 use crate::kernel::Kernel;
-use crate::protocol::{Answer, Form, Place, Refusal, Request};
+use crate::protocol::{Algorithm, Answer, Base, Form, Listed, Place, Refusal, Request};
 use crate::vault::{self, Incoming, Leftovers, Listing, Refused, Vault};
 
 /// What a connection gets back for a request, at once or later.
@@ -115,7 +115,10 @@ impl<K: Kernel> House<K> {
         match request {
             Request::Account { user } => self.account(ticket, &user),
             Request::Verify { user, password } => self.verify(ticket, user, password),
-            Request::List { place, form } => self.list(ticket, place, form),
+            Request::List {
+                listed: Listed::Directory(place),
+                form,
+            } => self.list(ticket, place, form),
             Request::OpenRead { place } => Some(match self.vault.open_read(&place, self.now) {
                 Ok(file) => {
                     let length = file.length();
@@ -136,7 +139,11 @@ impl<K: Kernel> House<K> {
                 let room = self.room(grant.as_deref(), length);
                 Some(self.plain(ticket, room, Answer::Free))
             }
-            Request::Create { place, length } => match self.within_size(length) {
+            Request::Create {
+                place,
+                length: Some(length),
+                base: Base::Nothing,
+            } => match self.within_size(length) {
                 Ok(()) => self.later(Job::Create {
                     ticket,
                     place,
@@ -149,7 +156,12 @@ impl<K: Kernel> House<K> {
                 }
             },
             Request::MakeDirectory { place } => self.later(Job::MakeDirectory { ticket, place }),
-            Request::Checksum { place } => match self.vault.open_read(&place, self.now) {
+            Request::Checksum {
+                place,
+                algorithm: Algorithm::Sha256,
+                from: 0,
+                end: None,
+            } => match self.vault.open_read(&place, self.now) {
                 Ok(file) => self.later(Job::Checksum(Checksum {
                     ticket,
                     file,
@@ -159,6 +171,17 @@ impl<K: Kernel> House<K> {
                 })),
                 Err(refused) => Some(self.refused(ticket, refused)),
             },
+            Request::List { .. }
+            | Request::Create { .. }
+            | Request::CreateUnique { .. }
+            | Request::Checksum { .. }
+            | Request::Status { .. }
+            | Request::Rename { .. }
+            | Request::Remove { .. }
+            | Request::RemoveDirectory { .. }
+            | Request::SetModified { .. }
+            | Request::Space { .. }
+            | Request::Progress => unreachable!("the menu asks for none of these"),
         }
     }
 
@@ -438,10 +461,11 @@ impl<K: Kernel> House<K> {
                 return;
             }
             Done::Checksummed { ticket, result } => match result {
-                Ok(digest) => (
-                    ticket,
-                    Reply::Answer(Answer::Checksum(digest), Held::Nothing),
-                ),
+                Ok((digest, end)) => {
+                    let digest = Box::new(digest);
+                    let answer = Answer::Checksum { digest, end };
+                    (ticket, Reply::Answer(answer, Held::Nothing))
+                }
                 Err(refused) => (ticket, self.refused(ticket, refused)),
             },
             Done::Reloaded(Reloaded { result, kept }) => {
@@ -524,7 +548,7 @@ impl<K: Kernel> House<K> {
     /// Refuses what is over the operator's limit.
     fn within_size(&self, length: u64) -> Result<(), Refused> {
         match self.options.max_upload {
-            Some(max) if length > max => Err(Refused::from(Refusal::NoRoom)),
+            Some(max) if length > max => Err(Refused::from(Refusal::TooLarge)),
             _ => Ok(()),
         }
     }

@@ -109,7 +109,7 @@ pub(super) enum Done<K: Kernel> {
     Slice(Checksum<K>),
     Checksummed {
         ticket: Ticket,
-        result: Result<[u8; 32], Refused>,
+        result: Result<([u8; 32], u64), Refused>,
     },
     WarmedUp {
         ticket: Ticket,
@@ -427,7 +427,7 @@ impl<K: Kernel> Checksum<K> {
                 Ok(0) => {
                     return Done::Checksummed {
                         ticket: self.ticket,
-                        result: Ok(self.hasher.finalize().into()),
+                        result: Ok((self.hasher.finalize().into(), self.offset)),
                     };
                 }
                 Ok(n) => {

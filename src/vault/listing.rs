@@ -77,6 +77,9 @@ fn list_within<K: Kernel>(
                         let (modified, _) = found.modified;
                         append_details(&mut listing.text, name, is_directory, found.size, modified);
                     }
+                    Form::Lines | Form::Long | Form::Facts(_) => {
+                        unreachable!("the menu has two forms")
+                    }
                 }
             }
         }

@@ -14,7 +14,7 @@ use tidegate::home::credentials::{Account, Secret};
 use tidegate::home::directories::{Grant, Rights};
 use tidegate::limits::NAME_BYTES_MAX;
 use tidegate::protocol::menu_text::{append_details, append_name};
-use tidegate::protocol::{Answer, Form, Place, Refusal, Request};
+use tidegate::protocol::{Answer, Form, Listed, Place, Refusal, Request};
 use zeroize::Zeroizing;
 
 use crate::model::Answers;
@@ -117,7 +117,10 @@ impl House {
                 });
                 Ok(Answer::Verified(proved.map(|_| self.access(&user))))
             }
-            Request::List { place, form } => {
+            Request::List {
+                listed: Listed::Directory(place),
+                form,
+            } => {
                 let entries = list(&place, form, opened)?;
                 Ok(Answer::Listing {
                     length: opened.len() as u64,
@@ -130,14 +133,18 @@ impl House {
                     length: opened.len() as u64,
                 })
             }
-            Request::Checksum { place } => {
-                Ok(Answer::Checksum(Sha256::digest(read(&place)?).into()))
+            Request::Checksum { place, .. } => {
+                let bytes = read(&place)?;
+                Ok(Answer::Checksum {
+                    digest: Box::from(&Sha256::digest(&bytes)[..]),
+                    end: bytes.len() as u64,
+                })
             }
             Request::Judge { place } => judge(&place).map(|_| Answer::Free),
             Request::Room { length, .. } => self.room(length).map(|()| Answer::Free),
-            Request::Create { place, length } => {
+            Request::Create { place, length, .. } => {
                 judge(&place)?;
-                self.room(length).map(|()| Answer::Created)
+                self.room(length.unwrap_or(0)).map(|()| Answer::Created)
             }
             Request::MakeDirectory { place } => {
                 let (directory, name) = enter(&place)?;
@@ -148,6 +155,7 @@ impl House {
                 fs::create_dir(path).map_err(|_| Refusal::FileExists)?;
                 Ok(Answer::Made)
             }
+            request => unreachable!("the menu does not ask for {request:?}"),
         }
     }
 
@@ -269,6 +277,7 @@ fn list(place: &Place, form: Form, out: &mut Vec<u8>) -> Result<usize, Refusal> 
                 let seconds = modified.expect("a time after 1970").as_secs() as i64;
                 append_details(out, &name, status.is_dir(), status.len(), seconds);
             }
+            form => unreachable!("the menu does not list in {form:?}"),
         }
     }
     Ok(entries)

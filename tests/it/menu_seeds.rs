@@ -225,11 +225,12 @@ impl Answers for Fate {
                 Refusal::NoRoom,
                 Refusal::FileUnwritable,
             ],
+            request => unreachable!("the menu does not ask for {request:?}"),
         };
         // A house lets no impossible name pass, so that what a session says of a file shows no control character.
         let is_impossible = match &request {
             Request::OpenRead { place }
-            | Request::Checksum { place }
+            | Request::Checksum { place, .. }
             | Request::Judge { place }
             | Request::Create { place, .. }
             | Request::MakeDirectory { place } => place.below.contains(char::is_control),
@@ -258,7 +259,11 @@ impl Answers for Fate {
             Request::Judge { .. } | Request::Room { .. } => Answer::Free,
             Request::Create { .. } => Answer::Created,
             Request::MakeDirectory { .. } => Answer::Made,
-            Request::Checksum { .. } => Answer::Checksum([random.u8(..); 32]),
+            Request::Checksum { .. } => Answer::Checksum {
+                digest: Box::new([random.u8(..); 32]),
+                end: length as u64,
+            },
+            request => unreachable!("the menu does not ask for {request:?}"),
         }
     }
 

@@ -172,7 +172,7 @@ impl<H: Answers> Connection<H> {
                         self.incoming.is_some(),
                         "bytes of an upload that was not created"
                     );
-                    self.waits = Waits::Upload(length);
+                    self.waits = Waits::Upload(length.expect("announced"));
                     return;
                 }
                 Action::Discard { length } => {
@@ -188,6 +188,9 @@ impl<H: Answers> Connection<H> {
                     return;
                 }
                 Action::Ask(request) => Input::Answer(self.ask(request)),
+                Action::Listen | Action::Connect(_) | Action::Abort => {
+                    unreachable!("the menu has no data connection")
+                }
                 Action::Send { from, length, .. } => {
                     let opened = self.opened.take().expect("something that was opened");
                     let (from, length) = (from as usize, length as usize);

@@ -72,7 +72,6 @@ const ROOMS: &[(&str, &[&str])] = &[
 const NOT_IN_PROTOCOL: &[&str] = &[
     "std::fs",
     "std::io::Read",
-    "std::net",
     "std::os",
     "std::time",
     "thread",
@@ -80,7 +79,6 @@ const NOT_IN_PROTOCOL: &[&str] = &[
     "nix::",
     "libc::",
     "Instant",
-    "SocketAddr",
     "log::",
 ];
 

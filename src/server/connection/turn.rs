@@ -185,6 +185,7 @@ impl<'a, K: Kernel> Turn<'a, K> {
                 },
                 Action::Send {
                     over: Over::Control,
+                    representation: _,
                     from,
                     length,
                 } => {
@@ -196,7 +197,8 @@ impl<'a, K: Kernel> Turn<'a, K> {
                 }
                 Action::Receive {
                     over: Over::Control,
-                    length,
+                    representation: _,
+                    length: Some(length),
                 } => {
                     let Held::Incoming(incoming) = self.connection.take_held() else {
                         unreachable!("only what was created is received");
@@ -204,6 +206,11 @@ impl<'a, K: Kernel> Turn<'a, K> {
                     return self.begin_receiving(Some(incoming), length);
                 }
                 Action::Discard { length } => return self.begin_receiving(None, length),
+                Action::Send { .. }
+                | Action::Receive { .. }
+                | Action::Listen
+                | Action::Connect(_)
+                | Action::Abort => unreachable!("the menu has no data connection"),
                 Action::Close(ending) => {
                     self.connection.leave(ending, self.house.now());
                     return;
