@@ -91,6 +91,7 @@ fn listing(criterion: &mut Criterion) {
             read: true,
             upload: false,
             change: false,
+            quota: None,
         },
         path: PathBuf::from("/srv/Many"),
     };

@@ -15,6 +15,7 @@ const READ: Rights = Rights {
     read: true,
     upload: false,
     change: false,
+    quota: None,
 };
 
 fuzz_target!(|text: &[u8]| {

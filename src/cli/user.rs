@@ -9,6 +9,7 @@ use argh::{ArgsInfo, FromArgs};
 use super::reload::Reload;
 use super::{Failure, prompt, say, values, warn};
 use crate::home::edit::{self, EditError};
+use crate::home::user_limits::UserLimits;
 use crate::home::{Home, password};
 
 /// add, change, remove and list the users of a home
@@ -162,7 +163,7 @@ impl Remove {
     }
 }
 
-/// list the users with their directories and rights, a user a line
+/// list the users with their directories, rights and limits, a user a line
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "list", help_triggers("-h", "--help"))]
 struct List {
@@ -188,7 +189,12 @@ impl List {
                 [] => "no directories".to_owned(),
                 grants => grants.join(", "),
             };
-            let _ = writeln!(text, "{}: {grants}", access.account.user);
+            let user = &access.account.user;
+            let limits = match home.limits(user) {
+                limits if limits == UserLimits::default() => String::new(),
+                limits => format!("; {limits}"),
+            };
+            let _ = writeln!(text, "{user}: {grants}{limits}");
         }
         let done = say(&text);
         warnings.iter().for_each(|warning| warn(warning));

@@ -7,34 +7,13 @@ use std::time::Duration;
 
 use crate::home::check_user;
 use crate::home::directories::{EVERYBODY, check_directory, check_path};
+use crate::home::user_limits;
 #[cfg(feature = "client")]
 use crate::limits::JOBS_MAX;
 
-/// Bytes: digits, and behind them nothing, `k`, `M`, `G` or `T` (powers of 1000, as are `kB`, `MB` …), or `KiB`, `MiB`, `GiB` or
-/// `TiB` (powers of 1024). `10M` is 10,000,000 and `10MiB` 10,485,760.
+/// Bytes, as a home's files have them too: `10M` is 10,000,000 and `10MiB` 10,485,760.
 pub(crate) fn bytes(value: &str) -> Result<u64, String> {
-    let digits = value.len() - value.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = value.split_at(digits);
-    let unit: u64 = match unit {
-        "" | "B" => 1,
-        "k" | "K" | "kB" | "KB" => 1000,
-        "M" | "MB" => 1000 * 1000,
-        "G" | "GB" => 1000 * 1000 * 1000,
-        "T" | "TB" => 1000 * 1000 * 1000 * 1000,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "TiB" => 1 << 40,
-        _ => return Err("expected bytes, such as 10000000, 10M or 10MiB".into()),
-    };
-    if number.is_empty() {
-        return Err("expected bytes, such as 10000000, 10M or 10MiB".into());
-    }
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit))
-        .ok_or_else(|| "that is more bytes than there can be".into())
+    Ok(user_limits::bytes(value)?)
 }
 
 /// Whole seconds from 0 to about 136 years.
@@ -110,38 +89,6 @@ pub(crate) fn path(value: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_decimal_and_binary_units() {
-        for (text, size) in [
-            ("0", 0),
-            ("10000000", 10_000_000),
-            ("10M", 10_000_000),
-            ("10MB", 10_000_000),
-            ("10MiB", 10_485_760),
-            ("1k", 1000),
-            ("1KiB", 1024),
-            ("2GiB", 2 << 30),
-            ("3T", 3_000_000_000_000),
-            ("18446744073709551615", u64::MAX),
-        ] {
-            assert_eq!(bytes(text), Ok(size), "{text}");
-        }
-        for text in [
-            "",
-            "M",
-            "-1",
-            "+1",
-            "1 M",
-            "1.5M",
-            "1Mib",
-            "1e9",
-            "18446744073709551616",
-            "16777216TiB",
-        ] {
-            assert!(bytes(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn seconds_are_whole() {

@@ -1,6 +1,7 @@
-//! The file `Directories`: a grant a line, `USER:DIRECTORY:RIGHTS[:PATH]`, and who may see what.
+//! The file `Directories`: a grant a line, `USER:DIRECTORY:RIGHTS[:PATH]`, and who may see what; or a user's limits,
+//! `USER::LIMITS`.
 //!
-//! Pure: text in, grants or faults out, and the text of a change. Must not know: the file system.
+//! Pure: text in, records or faults out, and the text of a change. Must not know: the file system.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -12,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::HomeError;
 use super::lines::{self, Fault, check_name, check_user};
+use super::user_limits::{Bytes, UserLimits, bytes_from_one};
 
 /// The USER that is everybody.
 pub const EVERYBODY: &str = "*";
@@ -19,7 +21,7 @@ pub const EVERYBODY: &str = "*";
 /// The folder of a home that holds the directories for which no PATH is given.
 pub const FILES: &str = "files";
 
-/// What a user may do in a directory. `change` contains what `upload` allows.
+/// What a user may do in a directory, and how much. `change` contains what `upload` allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
     /// List and download.
@@ -28,6 +30,8 @@ pub struct Rights {
     pub upload: bool,
     /// Add and replace files.
     pub change: bool,
+    /// Bytes that the directory may hold where this user adds to it, whoever put them there; `None` is no limit.
+    pub quota: Option<u64>,
 }
 
 impl Rights {
@@ -37,7 +41,7 @@ impl Rights {
     }
 }
 
-/// As the file has them: `read,upload`.
+/// As the file has them: `read,upload,quota=10G`.
 impl fmt::Display for Rights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = [
@@ -49,11 +53,16 @@ impl fmt::Display for Rights {
         if let Some(first) = names.next() {
             f.write_str(first)?;
         }
-        names.try_for_each(|name| write!(f, ",{name}"))
+        names.try_for_each(|name| write!(f, ",{name}"))?;
+        match self.quota {
+            None => Ok(()),
+            Some(quota) => write!(f, ",quota={}", Bytes(quota)),
+        }
     }
 }
 
-/// At least one of `read`, `upload`, `change`, each once, parted by `,`; else what is wrong.
+/// At least one of `read`, `upload`, `change`, and `quota=BYTES` if there is to be a limit, each once, parted by `,`; else what is
+/// wrong.
 impl FromStr for Rights {
     type Err = &'static str;
 
@@ -65,13 +74,22 @@ impl FromStr for Rights {
                 "upload" => &mut rights.upload,
                 "change" => &mut rights.change,
                 "" => return Err("a missing right"),
-                _ => return Err("an unknown right"),
+                limit => {
+                    let quota = limit.strip_prefix("quota=").ok_or("an unknown right")?;
+                    if rights.quota.replace(bytes_from_one(quota)?).is_some() {
+                        return Err("a limit twice");
+                    }
+                    continue;
+                }
             };
             if std::mem::replace(right, true) {
                 return Err("a right twice");
             }
         }
-        Ok(rights)
+        match rights.read || rights.may_add() {
+            true => Ok(rights),
+            false => Err("no right"),
+        }
     }
 }
 
@@ -142,10 +160,22 @@ impl Grants {
     }
 }
 
+/// One line that names no directory: what the file bounds for whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsRecord {
+    /// The number of its line.
+    pub line: usize,
+    /// Whom: a user's name, or [`EVERYBODY`], which is each user without such a line of his own.
+    pub user: String,
+    /// What.
+    pub limits: UserLimits,
+}
+
 /// The file, read: its text and its records.
 pub struct Directories {
     text: Zeroizing<Vec<u8>>,
     records: Vec<Record>,
+    limits: Vec<LimitsRecord>,
 }
 
 impl Directories {
@@ -156,31 +186,58 @@ impl Directories {
         home: &Path,
     ) -> Result<Directories, Vec<HomeError>> {
         let mut first: HashMap<(String, String), usize> = HashMap::new();
+        let mut limits = Vec::new();
         let records = lines::parse(file, &text, |line, found| {
-            let (user, grant) = record(found, home)?;
-            let key = (user.clone(), grant.name.clone());
-            if let Some(first) = first.get(&key) {
-                return Err(Fault::new(
-                    format!(
-                        "a grant of '{}' to '{user}' a second time, after line {first}",
-                        grant.name
+            let (user, name, what) = match record(found, home)? {
+                Line::Grant(user, grant) => (user, grant.name.clone(), Ok(grant)),
+                Line::Limits(user, limits) => (user, String::new(), Err(limits)),
+            };
+            let first = *first.entry((user.clone(), name.clone())).or_insert(line);
+            if first != line {
+                return Err(match what {
+                    Ok(_) => Fault::new(
+                        format!(
+                            "a grant of '{name}' to '{user}' a second time, after line {first}"
+                        ),
+                        "one for each user and directory",
                     ),
-                    "one for each user and directory",
-                ));
+                    Err(_) => Fault::new(
+                        format!("limits of '{user}' a second time, after line {first}"),
+                        "one such line for each user",
+                    ),
+                });
             }
-            first.insert(key, line);
-            Ok(Record {
-                line,
-                user,
-                grant: Arc::new(grant),
+            Ok(match what {
+                Ok(grant) => Some(Record {
+                    line,
+                    user,
+                    grant: Arc::new(grant),
+                }),
+                Err(found) => {
+                    limits.push(LimitsRecord {
+                        line,
+                        user,
+                        limits: found,
+                    });
+                    None
+                }
             })
         })?;
-        Ok(Directories { text, records })
+        Ok(Directories {
+            text,
+            records: records.into_iter().flatten().collect(),
+            limits,
+        })
     }
 
-    /// The records, in the file's order.
+    /// The grants, in the file's order.
     pub fn records(&self) -> &[Record] {
         &self.records
+    }
+
+    /// The limits of users, in the file's order.
+    pub fn limits(&self) -> &[LimitsRecord] {
+        &self.limits
     }
 
     /// The text that grants `user` these rights in `directory`: in the line that did so before, or in a new one behind the last.
@@ -206,9 +263,14 @@ impl Directories {
         }
     }
 
-    /// The text without the grants of `user`, or of only that in `directory`; `None` where there is none.
+    /// The text without the grants and the limits of `user`, or without only the grant of `directory`; `None` where there is none.
     pub fn without(&self, user: &str, directory: Option<&str>) -> Option<Zeroizing<Vec<u8>>> {
-        let lines = self.lines_of(user, directory);
+        let mut lines = self.lines_of(user, directory);
+        if directory.is_none() {
+            let limits = self.limits.iter().filter(|record| record.user == user);
+            lines.extend(limits.map(|record| (record.line, None)));
+            lines.sort_unstable();
+        }
         (!lines.is_empty()).then(|| lines::edited(&self.text, &lines, None))
     }
 
@@ -248,8 +310,14 @@ pub fn check_path(path: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// What one line says, and of whom.
+enum Line {
+    Grant(String, Grant),
+    Limits(String, UserLimits),
+}
+
 /// One line.
-fn record(line: &str, home: &Path) -> Result<(String, Grant), Fault> {
+fn record(line: &str, home: &Path) -> Result<Line, Fault> {
     const SHAPE: &str = "USER:DIRECTORY:RIGHTS or USER:DIRECTORY:RIGHTS:PATH";
     let mut fields = line.splitn(4, ':');
     let (Some(user), Some(name), Some(rights)) = (fields.next(), fields.next(), fields.next())
@@ -260,12 +328,24 @@ fn record(line: &str, home: &Path) -> Result<(String, Grant), Fault> {
         check_user(user)
             .map_err(|what| Fault::new(what, "a user's name or '*' before the first ':'"))?;
     }
+    if name.is_empty() {
+        let limits = rights.parse().map_err(|what| {
+            Fault::new(
+                what,
+                "one or more of sessions=N, rate=BYTES and quota=BYTES behind '::', parted by ','",
+            )
+        })?;
+        return match fields.next() {
+            None => Ok(Line::Limits(user.to_owned(), limits)),
+            Some(_) => Err(Fault::new("a path behind a user's limits", "USER::LIMITS")),
+        };
+    }
     check_directory(name)
         .map_err(|what| Fault::new(what, "a directory's name behind the first ':'"))?;
     let rights = rights.parse().map_err(|what| {
         Fault::new(
             what,
-            "one or more of read, upload and change behind the second ':', parted by ','",
+            "one or more of read, upload and change behind the second ':', parted by ',', and quota=BYTES if there is a limit",
         )
     })?;
     let path = match fields.next() {
@@ -276,7 +356,7 @@ fn record(line: &str, home: &Path) -> Result<(String, Grant), Fault> {
         }
     };
     let name = name.to_owned();
-    Ok((user.to_owned(), Grant { name, rights, path }))
+    Ok(Line::Grant(user.to_owned(), Grant { name, rights, path }))
 }
 
 #[cfg(test)]
@@ -349,7 +429,17 @@ mod tests {
             ("u:A:read:", "an empty path"),
             ("u:A:read:x\ty", "a path with a control character in it"),
             (":A:read", "an empty name"),
-            ("u::read", "an empty name"),
+            ("u::read", "an unknown limit"),
+            ("u::", "a missing limit"),
+            ("u::sessions=0", "a limit that is no number from 1"),
+            ("u::rate=1:x", "a path behind a user's limits"),
+            ("u:A:quota=1G", "no right"),
+            (
+                "u:A:read,quota=0",
+                "a limit that is no number of bytes from 1",
+            ),
+            ("u:A:read,quota=1G,quota=1G", "a limit twice"),
+            ("u:A:read,rate=1G", "an unknown right"),
             ("u:.A:read", "a name that begins with a dot"),
             ("u:..:read", "a name that begins with a dot"),
             ("u:A/B:read", "a name with a '/' in it"),
@@ -374,6 +464,36 @@ mod tests {
             "Directories:2: found a grant of 'A' to 'u' a second time, after line 1; expected one for each user and directory"
         );
         assert_eq!(faults[1].line, Some(3));
+        let faults = parse(b"u::sessions=1\n*::sessions=2\nu::rate=1k\n")
+            .err()
+            .unwrap();
+        assert_eq!(
+            faults[0].to_string(),
+            "Directories:3: found limits of 'u' a second time, after line 1; expected one such line for each user"
+        );
+    }
+
+    #[test]
+    fn limits_of_a_user_stand_beside_his_grants_and_go_with_him() {
+        let text = "u::sessions=4,rate=10MiB\n# c\nu:A:read,quota=10G\n*::quota=1G\n";
+        let file = parse(text.as_bytes()).unwrap();
+        let limits: Vec<_> = (file.limits().iter())
+            .map(|record| (record.line, &*record.user, record.limits.to_string()))
+            .collect();
+        let expected = [(1, "u", "sessions=4,rate=10MiB"), (4, "*", "quota=1G")];
+        assert_eq!(
+            limits,
+            expected.map(|(line, user, limits)| (line, user, limits.to_owned()))
+        );
+        assert_eq!(seen(text, "u"), ["A=read,quota=10G"]);
+        let grant = file.with("u", "A", "read,upload".parse().unwrap(), None);
+        let expected = "u::sessions=4,rate=10MiB\n# c\nu:A:read,upload\n*::quota=1G\n";
+        assert_eq!(&grant[..], expected.as_bytes());
+        assert_eq!(
+            &file.without("u", Some("A")).unwrap()[..],
+            b"u::sessions=4,rate=10MiB\n# c\n*::quota=1G\n"
+        );
+        assert_eq!(&file.without("u", None).unwrap()[..], b"# c\n*::quota=1G\n");
     }
 
     #[test]
@@ -401,10 +521,11 @@ mod tests {
     }
 
     fn rights() -> impl Strategy<Value = Rights> {
-        (1u8..8).prop_map(|bits| Rights {
+        (1u8..8, proptest::option::of(1u64..)).prop_map(|(bits, quota)| Rights {
             read: bits & 1 != 0,
             upload: bits & 2 != 0,
             change: bits & 4 != 0,
+            quota,
         })
     }
 

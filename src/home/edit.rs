@@ -17,6 +17,7 @@ use nix::libc;
 
 use super::credentials::Credentials;
 use super::directories::{Directories, EVERYBODY, FILES, Rights};
+use super::user_limits::Bytes;
 use super::{CREDENTIALS, DIRECTORIES, HomeError, read};
 
 /// Name of the file in a home whose lock a change holds.
@@ -156,7 +157,7 @@ pub fn hash_plain(home: &Path, hash: impl Fn(&[u8]) -> String) -> Result<usize, 
 }
 
 /// Grants a directory, in place of an earlier grant of the two, and makes `files/DIRECTORY` where no PATH is given. Tells
-/// what should be known of it: a user or a directory that is not there.
+/// what should be known of it: a user or a directory that is not there, a limit that is gone.
 pub fn grant(
     home: &Path,
     user: &str,
@@ -173,6 +174,16 @@ pub fn grant(
         None => make_directory(home, &home.join(FILES).join(directory))?,
         Some(path) if path.is_dir() => {}
         Some(path) => warnings.push(format!("there is no directory {} yet", path.display())),
+    }
+    let earlier = (edit.directories.records().iter())
+        .find(|record| record.user == user && record.grant.name == directory);
+    if let Some(quota) = earlier.and_then(|record| record.grant.rights.quota)
+        && rights.quota.is_none()
+    {
+        warnings.push(format!(
+            "the earlier grant had quota={}, and this one has none",
+            Bytes(quota)
+        ));
     }
     edit.write_directories(&edit.directories.with(user, directory, rights, path))?;
     Ok(warnings)
@@ -198,7 +209,9 @@ const CREDENTIALS_COMMENT: &str = "\
 const DIRECTORIES_COMMENT: &str = "\
 # Who may see what, a grant a line: USER:DIRECTORY:RIGHTS, and :PATH behind it for a
 # directory that does not lie in files/. USER * is everybody; a line of one's own counts
-# before it. RIGHTS: read, upload (add new files), change (add and replace), parted by ','.
+# before it. RIGHTS: read, upload (add new files), change (add and replace), parted by ',',
+# and quota=BYTES among them for a limit. USER::LIMITS bounds a user: sessions=N, rate=BYTES
+# (a second), quota=BYTES, parted by ','.
 ";
 
 /// A change under way: both files as they are, and the lock.

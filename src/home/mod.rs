@@ -10,6 +10,7 @@ pub mod edit;
 mod lines;
 pub mod password;
 pub mod pid_file;
+pub mod user_limits;
 
 pub use lines::check_user;
 
@@ -27,6 +28,7 @@ use crate::limits;
 use credentials::{Account, Credentials, Secret};
 use directories::{Directories, EVERYBODY, Grant, Grants};
 use password::{Cost, Verifier};
+use user_limits::UserLimits;
 
 /// Name of the file of accounts in a home.
 const CREDENTIALS: &str = "Credentials";
@@ -52,6 +54,8 @@ pub struct Home {
     /// Places in `accounts`.
     by_user: HashMap<String, usize>,
     grants: Grants,
+    /// By user, everybody's among them.
+    limits: HashMap<String, UserLimits>,
     typical: Cost,
 }
 
@@ -89,6 +93,11 @@ impl Home {
                 .collect(),
             accounts,
             grants: Grants::new(directories.records()),
+            limits: directories
+                .limits()
+                .iter()
+                .map(|record| (record.user.clone(), record.limits))
+                .collect(),
             typical: costs
                 .into_iter()
                 .max_by_key(|&(_, count)| count)
@@ -131,6 +140,14 @@ impl Home {
         let account = Arc::clone(self.account(user)?);
         let grants = self.grants.seen_by(user);
         Some(Arc::new(Access { account, grants }))
+    }
+
+    /// What is bounded for a user: by his own line, or else by everybody's.
+    pub fn limits(&self, user: &str) -> UserLimits {
+        let own = self.limits.get(user);
+        own.or_else(|| self.limits.get(EVERYBODY))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Where anybody may add files, each directory once.
@@ -274,6 +291,16 @@ fn warnings(home: &Path, credentials: &Credentials, directories: &Directories) -
         .map(|(_, account)| account.user.as_str())
         .collect();
     let file = home.join(DIRECTORIES);
+    for record in directories.limits() {
+        if record.user != EVERYBODY && !users.contains(record.user.as_str()) {
+            warnings.push(format!(
+                "{}:{}: limits of '{}', and there is no such user",
+                file.display(),
+                record.line,
+                record.user,
+            ));
+        }
+    }
     for record in directories.records() {
         if record.user != EVERYBODY && !users.contains(record.user.as_str()) {
             warnings.push(format!(
@@ -315,7 +342,7 @@ mod tests {
     fn a_home_is_loaded_with_its_warnings() {
         let home = home(
             b"b:plain:x\nc :plain:y\na:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ\n",
-            b"*:A:read\nb:B:read:.\nc:B:upload:.\n",
+            b"*:A:read\nb:B:read:.\nc:B:upload:.\n*::sessions=9\nb::rate=1k\nd::quota=1k\n",
         );
         let path = home.path();
         let (loaded, warnings) = Home::load(path).unwrap();
@@ -328,6 +355,8 @@ mod tests {
         assert_eq!(access.account.user, "b");
         let names: Vec<_> = access.grants.iter().map(|grant| &grant.name).collect();
         assert_eq!(names, ["A", "B"]);
+        assert_eq!(loaded.limits("a").to_string(), "sessions=9");
+        assert_eq!(loaded.limits("b").to_string(), "rate=1k");
         assert_eq!(
             Some(loaded.typical_cost()),
             Cost::of(&loaded.account("a").unwrap().secret)
@@ -343,6 +372,7 @@ mod tests {
                 format!(
                     "{shown}/Credentials:2: the password of 'c ' stands in plain; 'tidegate user hash {shown}' hashes it"
                 ),
+                format!("{shown}/Directories:6: limits of 'd', and there is no such user"),
                 format!("{shown}/Directories:1: the directory '{shown}/files/A' is not there"),
                 format!("{shown}/Directories:3: a grant for 'c', and there is no such user"),
             ]

@@ -405,6 +405,9 @@ impl Menu {
                 self.access = Some(access);
                 self.say_and_offer(text::LOGIN_SUCCESSFUL, out)
             }
+            (Question::Verify, Answer::Refused(refusal)) => {
+                self.close(text::refusal(refusal), Ending::TooManySessions, out)
+            }
             (Question::Enter(place), Answer::Listing { length, entries }) => {
                 self.chosen = Some(Box::new(place));
                 if entries == 0 {

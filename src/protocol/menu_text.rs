@@ -93,6 +93,8 @@ pub const IDLE: &str = "Idle for too long. Connection is terminated.";
 pub const LOGIN_INVALID: &str = "Your login is no longer valid. Connection is terminated.";
 /// The goodbye to who finds no free place.
 pub const SERVER_FULL: &str = "The server is full. Please try again later.";
+/// The goodbye to who has as many sessions as he may.
+pub const TOO_MANY_SESSIONS: &str = "You have too many sessions. Please try again later.";
 /// The goodbye when the server stops.
 pub const STOPPING: &str = "The server is shutting down. Connection is terminated.";
 
@@ -132,7 +134,7 @@ pub(super) const WRONGS: [&str; 15] = [
 ];
 
 /// What is said last.
-pub(super) const GOODBYES: [&str; 8] = [
+pub(super) const GOODBYES: [&str; 9] = [
     GOODBYE,
     GOODBYE_LOGGED_OUT,
     LINE_TOO_LONG,
@@ -140,6 +142,7 @@ pub(super) const GOODBYES: [&str; 8] = [
     IDLE,
     LOGIN_INVALID,
     SERVER_FULL,
+    TOO_MANY_SESSIONS,
     STOPPING,
 ];
 
@@ -172,6 +175,7 @@ pub const fn refusal(refusal: Refusal) -> &'static str {
         | Refusal::DataConnectionLost
         | Refusal::DataConnectionIdle
         | Refusal::Aborted => unreachable!(),
+        Refusal::TooManySessions => TOO_MANY_SESSIONS,
     }
 }
 

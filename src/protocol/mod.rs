@@ -120,6 +120,8 @@ pub enum Ending {
     PutRefused,
     /// There was no room for the session.
     Full,
+    /// The user has as many sessions as he may.
+    TooManySessions,
     /// The server stops.
     Stopping,
     /// The server stopped before the work was done.
@@ -145,6 +147,7 @@ impl Ending {
             Ending::LoginRevoked => "login-revoked",
             Ending::PutRefused => "put-refused",
             Ending::Full => "full",
+            Ending::TooManySessions => "too-many-sessions",
             Ending::Stopping => "stopping",
             Ending::CutOff => "cut-off",
             Ending::FileShrank => "file-shrank",
@@ -440,7 +443,7 @@ pub enum Answer {
     Space(u64),
     /// To `Progress`: so many bytes.
     Progress(u64),
-    /// To any but `Account` and `Verify`.
+    /// To any; to `Verify` where the login was right and may not be had now.
     Refused(Refusal),
 }
 
@@ -491,6 +494,8 @@ pub enum Refusal {
     DataConnectionIdle,
     /// The session has asked for an end ([`Action::Abort`]).
     Aborted,
+    /// The user has as many sessions as he may.
+    TooManySessions,
 }
 
 /// The dialogue with one client: one of the dialects.

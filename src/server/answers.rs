@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::listings::Listings;
 use super::log::Escaped;
 use super::transfer::{Cold, Held};
+use super::users::{UserKey, Users};
 use super::workers::{Checksum, Done, Job, Proof, Workers};
 use super::{Options, Ticket};
 use crate::home::credentials::{Account, Secret};
@@ -48,6 +49,7 @@ pub(super) struct House<K: Kernel> {
     draining: bool,
     accesses: HashMap<String, Arc<Access>>,
     proved: Proved,
+    users: Users,
     /// Who waits for each login that is being proved: equal ones are proved once.
     logins: HashMap<Tag, Vec<Ticket>>,
     listings: Listings,
@@ -76,6 +78,7 @@ impl<K: Kernel> House<K> {
             draining: false,
             accesses: HashMap::new(),
             proved: Proved::new(),
+            users: Users::default(),
             logins: HashMap::new(),
             listings: Listings::default(),
             replies: Vec::new(),
@@ -321,7 +324,7 @@ impl<K: Kernel> House<K> {
         };
         let tag = self.proved.tag(&account, &password);
         if known && self.proved.contains(&tag, self.now) {
-            return Some(self.logged_in(ticket, &account));
+            return Some(self.proved(&account));
         }
         let waiting = self.logins.entry(tag).or_default();
         waiting.push(ticket);
@@ -364,7 +367,7 @@ impl<K: Kernel> House<K> {
         }
         for ticket in tickets {
             let reply = match right {
-                true => self.logged_in(ticket, &account),
+                true => self.proved(&account),
                 false => {
                     log_failed_login(ticket, &account.user);
                     Reply::Answer(Answer::Verified(None), Held::Nothing)
@@ -374,13 +377,37 @@ impl<K: Kernel> House<K> {
         }
     }
 
-    fn logged_in(&mut self, ticket: Ticket, account: &Account) -> Reply<K> {
-        let user = Escaped(&account.user);
-        info!(
-            "session={} event=login user={user} from={}",
-            ticket.serial, ticket.peer
-        );
+    fn proved(&mut self, account: &Account) -> Reply<K> {
         Reply::Answer(Answer::Verified(self.access(&account.user)), Held::Nothing)
+    }
+
+    /// Lets a session in whose login was proved, unless its user has as many as he may.
+    pub(super) fn enter(&mut self, ticket: Ticket, user: &str) -> Result<UserKey, Refusal> {
+        let most = self.home.limits(user).sessions;
+        let (serial, peer, shown) = (ticket.serial, ticket.peer, Escaped(user));
+        match self.users.enter(user, most) {
+            Some(key) => {
+                info!("session={serial} event=login user={shown} from={peer}");
+                Ok(key)
+            }
+            None => {
+                let most = most.unwrap_or_default();
+                warn!(
+                    "session={serial} event=refused limit=sessions user={shown} from={peer} most={most}"
+                );
+                Err(Refusal::TooManySessions)
+            }
+        }
+    }
+
+    /// A session that was let in has ended.
+    pub(super) fn leave(&mut self, user: UserKey) {
+        self.users.leave(user);
+    }
+
+    /// Sessions that were let in and have not ended.
+    pub(super) fn entered(&self) -> usize {
+        self.users.sessions()
     }
 
     fn access(&mut self, user: &str) -> Option<Arc<Access>> {

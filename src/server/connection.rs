@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use super::answers::{House, Reply};
 use super::transfer::{Held, Outgoing, Receiving};
+use super::users::UserKey;
 use super::{Options, Ticket};
 use crate::home::Access;
 use crate::kernel::{Kernel, Readiness};
@@ -27,6 +28,8 @@ pub(super) struct Connection<K: Kernel> {
     /// Tells the tenants of a slot apart; the session number of the log.
     serial: u64,
     session: Session,
+    /// Whose session it is, once he has logged in.
+    user: Option<UserKey>,
     work: Work<K>,
     held: Held<K>,
     /// What the last turn left over; most connections wait without.
@@ -106,6 +109,7 @@ impl<K: Kernel> Connection<K> {
             peer,
             serial,
             session,
+            user: None,
             work: Work::Lines,
             held: Held::Nothing,
             rest: None,
@@ -171,6 +175,10 @@ impl<K: Kernel> Connection<K> {
         self.rest
             .as_ref()
             .is_some_and(|rest| !rest.output.is_empty())
+    }
+
+    pub(super) fn has_entered(&self) -> bool {
+        self.user.is_some()
     }
 
     pub(super) fn access(&self) -> Option<&Arc<Access>> {
@@ -303,6 +311,9 @@ impl<K: Kernel> Connection<K> {
     pub(super) fn close(self, key: usize, house: &mut House<K>) {
         if self.awaits_answer() {
             house.forget(self.ticket(key));
+        }
+        if let Some(user) = self.user {
+            house.leave(user);
         }
         if let Held::Incoming(incoming) = self.held {
             house.abandon(incoming);

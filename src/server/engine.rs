@@ -462,6 +462,12 @@ impl<K: Kernel> Engine<K> {
             self.per_address.values().sum::<usize>(),
             "sessions are counted by address"
         );
+        let entered = (self.connections.iter()).filter(|(_, connection)| connection.has_entered());
+        assert_eq!(
+            entered.count(),
+            self.house.entered(),
+            "sessions are counted by user"
+        );
         assert!(
             self.finished.is_empty(),
             "the finished are removed within their turn"

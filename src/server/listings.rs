@@ -183,6 +183,7 @@ mod tests {
             read: true,
             upload: false,
             change: false,
+            quota: None,
         };
         Place {
             grant: Arc::new(Grant {

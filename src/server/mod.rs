@@ -9,6 +9,7 @@ mod listings;
 pub mod log;
 mod outbox;
 mod transfer;
+mod users;
 mod workers;
 
 use std::io;

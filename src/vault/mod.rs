@@ -261,6 +261,7 @@ mod tests {
         read: true,
         upload: false,
         change: false,
+        quota: None,
     };
     pub(super) const UPLOAD: Rights = Rights {
         upload: true,

@@ -65,6 +65,7 @@ impl House {
                     read: has("read"),
                     upload: has("upload"),
                     change: has("change"),
+                    quota: None,
                 };
                 let path = self.home.join("files").join(name);
                 (

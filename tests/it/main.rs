@@ -7,6 +7,7 @@ mod dialogues;
 mod downloads;
 mod house;
 mod life;
+mod limits;
 mod menu_client;
 mod menu_seeds;
 mod model;

@@ -291,6 +291,7 @@ fn some_access(random: &mut Rng) -> Arc<Access> {
                     read,
                     upload,
                     change,
+                    quota: None,
                 },
             );
             let path = PathBuf::from("/nowhere").join(&name);

@@ -7,15 +7,17 @@
 //! Must not know: other connections, what a line or a sentence means.
 
 use std::io;
+use std::sync::Arc;
 
 use super::{Connection, Rest, Work};
+use crate::home::Access;
 use crate::kernel::Kernel;
 use crate::limits::{
     COMMAND_COST_BYTES, LINE_BYTES_MAX, LINES_READ_BYTES, LINGER_BYTES_MAX, OUTBOX_MARK_BYTES,
     TRANSFER_BUFFER_BYTES, TURN_BUDGET_BYTES,
 };
 use crate::protocol::line::{self, Split};
-use crate::protocol::{Action, Ending, Input, Over};
+use crate::protocol::{Action, Answer, Ending, Input, Over};
 use crate::server::Ticket;
 use crate::server::answers::{House, Reply};
 use crate::server::outbox::Outbox;
@@ -222,12 +224,27 @@ impl<'a, K: Kernel> Turn<'a, K> {
     /// What a reply means to the session; what it opened is held.
     pub(super) fn unpack(&mut self, reply: Reply<K>) -> Input<'static> {
         match reply {
+            Reply::Answer(Answer::Verified(Some(access)), _) => Input::Answer(self.enter(access)),
             Reply::Answer(answer, held) => {
                 self.connection.held = held;
                 Input::Answer(answer)
             }
             Reply::Committed(result) => Input::Moved(result),
             Reply::Warm(_) => unreachable!("the session does not know of disks"),
+        }
+    }
+
+    /// Lets the session in, unless its user has too many.
+    fn enter(&mut self, access: Arc<Access>) -> Answer {
+        if let Some(earlier) = self.connection.user.take() {
+            self.house.leave(earlier);
+        }
+        match self.house.enter(self.ticket, &access.account.user) {
+            Ok(user) => {
+                self.connection.user = Some(user);
+                Answer::Verified(Some(access))
+            }
+            Err(refusal) => Answer::Refused(refusal),
         }
     }
 
