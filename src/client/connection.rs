@@ -18,6 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::sendfile::sendfile64;
 use nix::sys::signalfd::SignalFd;
 
+use super::pipe::Pipe;
 use super::{Error, Login};
 use crate::limits;
 use crate::protocol::Refusal;
@@ -30,6 +31,23 @@ const SEND_BYTES: u64 = 1024 * 1024;
 /// Bytes of commands and small files that are gathered before they are sent.
 const GATHERED_BYTES: usize = 64 * 1024;
 
+/// A piece of a file on its way here.
+pub(super) enum Piece<'a> {
+    /// Received with what was said before it, or too short for more than that.
+    Bytes(&'a [u8]),
+    /// Still in the kernel.
+    Piped(&'a mut Pipe),
+}
+
+impl Piece<'_> {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Piece::Bytes(bytes) => bytes.len(),
+            Piece::Piped(pipe) => pipe.held(),
+        }
+    }
+}
+
 pub(super) struct Connection {
     stream: TcpStream,
     dialogue: Dialogue,
@@ -41,6 +59,8 @@ pub(super) struct Connection {
     end: usize,
     /// Bytes of a file that are still to be taken before anything can be heard.
     left: u64,
+    /// For large files, once one came.
+    pipe: Option<Pipe>,
     timeout: Duration,
     /// Bytes that the server may have to work through before it can do anything else.
     at_work: u64,
@@ -74,6 +94,7 @@ impl Connection {
             start: 0,
             end: 0,
             left: 0,
+            pipe: None,
             timeout: login.timeout,
             at_work: 0,
             lost: None,
@@ -185,8 +206,12 @@ impl Connection {
         }
     }
 
-    /// The next piece of the file that [`Event::File`] announced; empty at its end.
-    pub(super) fn take(&mut self) -> Result<&[u8], Error> {
+    /// The next piece of the file that [`Event::File`] announced; empty at its end. What was not taken of the piece before it
+    /// is thrown away.
+    pub(super) fn take(&mut self) -> Result<Piece<'_>, Error> {
+        if self.start == self.end && self.left > self.buffer.len() as u64 {
+            return self.take_piped();
+        }
         if self.left > 0 && self.start == self.end && self.receive()? == 0 {
             return Err(self.closed());
         }
@@ -194,7 +219,30 @@ impl Connection {
         let piece = self.left.min(piece as u64) as usize;
         self.left -= piece as u64;
         self.start += piece;
-        Ok(&self.buffer[self.start - piece..self.start])
+        Ok(Piece::Bytes(&self.buffer[self.start - piece..self.start]))
+    }
+
+    fn take_piped(&mut self) -> Result<Piece<'_>, Error> {
+        let failed = |error: io::Error| Error::Abandoned(error.to_string());
+        let mut pipe = match self.pipe.take() {
+            Some(pipe) if pipe.held() == 0 => pipe,
+            _ => Pipe::new().map_err(failed)?,
+        };
+        self.check_interrupt()?;
+        loop {
+            match pipe.fill(&self.stream, self.left) {
+                Ok(0) => return Err(self.closed()),
+                Ok(count) => {
+                    self.left -= count as u64;
+                    return Ok(Piece::Piped(self.pipe.insert(pipe)));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.lost.is_none() => {
+                    self.wait(PollFlags::POLLIN)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
     }
 
     /// Bytes of the announced file that were not taken yet.

@@ -293,7 +293,7 @@ impl Getter<'_> {
                 Err(Error::Abandoned(error.to_string()))
             }
             Error::Refused(_) | Error::Here(_) => {
-                while !self.connection.take()?.is_empty() {}
+                while self.connection.take()?.len() > 0 {}
                 Ok(())
             }
             Error::Abandoned(_) | Error::Broken(_) => Err(error),
@@ -400,11 +400,12 @@ impl Getter<'_> {
         landing.expect(length)?;
         loop {
             let piece = self.connection.take()?;
-            if piece.is_empty() {
+            let length = piece.len() as u64;
+            if length == 0 {
                 return Ok(());
             }
             landing.write(piece)?;
-            bar.moved(piece.len() as u64);
+            bar.moved(length);
         }
     }
 

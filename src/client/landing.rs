@@ -3,13 +3,13 @@
 //! The part is locked while it is written, so that two downloads of one file cannot mix. It is no link and nothing but a
 //! regular file. It stays where the transfer breaks.
 //!
-//! Must not know: connections.
+//! Must not know: connections, but for the pieces that come over them.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -18,11 +18,12 @@ use nix::sys::statvfs::fstatvfs;
 use sha2::{Digest, Sha256};
 
 use super::Error;
+use super::connection::Piece;
 use super::shown::Shown;
 use crate::limits::NAME_BYTES_MAX;
 
-/// Bytes that are read at once to be hashed.
-const HASHED_BYTES: usize = 256 * 1024;
+/// Bytes that are read at once to be hashed, and whose room is not asked for before they are written.
+const PIECE_BYTES: usize = 256 * 1024;
 
 pub(super) struct Landing {
     name: PathBuf,
@@ -83,8 +84,11 @@ impl Landing {
         Ok(())
     }
 
-    /// Makes ready for `length` more bytes, which have to fit.
+    /// Makes ready for `length` more bytes, which have to fit. A few bytes that do not are told by writing them.
     pub(super) fn expect(&mut self, length: u64) -> Result<(), Error> {
+        if length <= PIECE_BYTES as u64 {
+            return Ok(());
+        }
         let room = fstatvfs(&self.file).map_err(|error| here(&self.part, error))?;
         let room = room.blocks_available().saturating_mul(room.fragment_size());
         if length > room {
@@ -93,16 +97,18 @@ impl Landing {
                 format_args!("there is no room for {length} bytes, only for {room}"),
             ));
         }
-        let end = self.file.seek(SeekFrom::Start(self.length));
-        end.map(drop).map_err(|error| here(&self.part, error))
+        Ok(())
     }
 
     /// Appends a piece.
-    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), Error> {
-        self.file
-            .write_all(piece)
-            .map_err(|error| here(&self.part, error))?;
-        self.length += piece.len() as u64;
+    pub(super) fn write(&mut self, piece: Piece<'_>) -> Result<(), Error> {
+        let length = piece.len() as u64;
+        let written = match piece {
+            Piece::Bytes(bytes) => self.file.write_all_at(bytes, self.length),
+            Piece::Piped(pipe) => pipe.drain(&self.file, self.length),
+        };
+        written.map_err(|error| here(&self.part, error))?;
+        self.length += length;
         Ok(())
     }
 
@@ -209,7 +215,7 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 
 fn checksum(file: &mut File) -> io::Result<[u8; 32]> {
     let mut hash = Sha256::new();
-    let mut buffer = vec![0; HASHED_BYTES];
+    let mut buffer = vec![0; PIECE_BYTES];
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok(hash.finalize().into()),
@@ -249,9 +255,9 @@ mod tests {
             let mut landing = Landing::open(&name)?;
             landing.restart()?;
             landing.expect(3)?;
-            landing.write(b"ha")?;
+            landing.write(Piece::Bytes(b"ha"))?;
             assert!(!replace || fs::read(&name).unwrap() == b"old");
-            landing.write(b"!")?;
+            landing.write(Piece::Bytes(b"!"))?;
             landing.finish(replace)
         };
         land(false).unwrap();

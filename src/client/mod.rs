@@ -12,6 +12,7 @@ pub mod get;
 mod jobs;
 mod landing;
 pub mod list;
+mod pipe;
 pub mod progress;
 pub mod put;
 pub mod remote;

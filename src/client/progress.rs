@@ -22,6 +22,8 @@ pub struct Progress {
     tell: fn(&str),
     bars: MultiProgress,
     whole: Option<ProgressBar>,
+    /// Read from its template once, since there may be a bar for each of many thousand files.
+    style: ProgressStyle,
     keeps_bars: bool,
     start: Instant,
     files: AtomicU64,
@@ -43,14 +45,16 @@ impl Progress {
             true => MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
             false => MultiProgress::new(),
         };
-        let whole = (files > 1).then(|| {
-            let whole = ProgressBar::new(bytes).with_style(style());
-            bars.add(whole.with_prefix(format!("{files} files")))
-        });
+        let style = ProgressStyle::with_template(FILE_STYLE)
+            .expect("a template without faults")
+            .progress_chars("=> ");
+        let whole =
+            (files > 1).then(|| bars.add(bar(bytes, &style).with_prefix(format!("{files} files"))));
         Progress {
             tell,
             bars,
             whole,
+            style,
             keeps_bars: files <= BARS_KEPT_MAX,
             start: Instant::now(),
             files: AtomicU64::new(0),
@@ -61,7 +65,7 @@ impl Progress {
 
     /// A file's bytes begin to move: `had` of `length` were there before, and the whole was told that there are `known`.
     pub(super) fn begin(&self, name: &str, known: u64, had: u64, length: u64) -> Bar<'_> {
-        let bar = ProgressBar::new(length).with_style(style());
+        let bar = bar(length, &self.style);
         let bar = bar.with_prefix(Shown(name).to_string()).with_position(had);
         let bar = match &self.whole {
             Some(whole) => {
@@ -153,8 +157,8 @@ impl Drop for Bar<'_> {
     }
 }
 
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template(FILE_STYLE)
-        .expect("a template without faults")
-        .progress_chars("=> ")
+/// A bar that is to be added to the others. On its own it would look anew each time whether there is a terminal.
+fn bar(length: u64, style: &ProgressStyle) -> ProgressBar {
+    ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden())
+        .with_style(style.clone())
 }

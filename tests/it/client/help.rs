@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
+use std::process::Command;
 
 use super::{Ran, client, finish};
 
@@ -98,4 +100,23 @@ fn the_completions_know_every_command_and_option() {
             }
         }
     }
+}
+
+/// The shells that are not here cannot be asked; CI brings them all.
+#[test]
+fn every_shell_that_is_here_parses_its_completions() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut parsed = 0;
+    for (shell, only_parse) in [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")] {
+        let script = folder.path().join(shell);
+        fs::write(&script, run(&["completions", shell]).out).unwrap();
+        match Command::new(shell).arg(only_parse).arg(&script).output() {
+            Ok(output) => {
+                assert!(output.status.success(), "{shell}: {output:?}");
+                parsed += 1;
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{shell}: {error}"),
+        }
+    }
+    assert!(parsed > 0, "not even one shell is here");
 }
