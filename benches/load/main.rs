@@ -34,9 +34,12 @@ use server::Kind;
 /// Put a load on a server and measure what it does.
 #[derive(FromArgs)]
 struct Arguments {
-    /// the server: tidegate, floor, nginx, nginx-256k, lighttpd or vsftpd; tidegate if not given
+    /// the server: tidegate, before, floor, nginx, nginx-256k, lighttpd or vsftpd; tidegate if not given
     #[argh(option, default = "Kind::Tidegate")]
     server: Kind,
+    /// another build of tidegate, to be measured under the name 'before'
+    #[argh(option)]
+    before: Option<PathBuf>,
     /// let the kernel choose the processors, instead of one for the server and one for the clients
     #[argh(switch)]
     unpinned: bool,
@@ -188,6 +191,9 @@ fn run(arguments: Arguments) -> io::Result<()> {
     // Thousands of clients are thousands of descriptors. The server, a child, raises its own limit.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    if let Some(program) = &arguments.before {
+        server::compare_with(program);
+    }
     let _priority = match arguments.nice {
         0 => None,
         nice => Some(machine::Priority::take(nice)?),

@@ -106,6 +106,7 @@ pub(crate) fn write(folder: &Path, summary: &Summary) -> Result<(), Box<dyn Erro
 fn colour(kind: Kind) -> RGBColor {
     match kind {
         Kind::Tidegate => RGBColor(0, 104, 139),
+        Kind::Before => RGBColor(110, 160, 180),
         Kind::Floor => RGBColor(170, 170, 170),
         Kind::Nginx => RGBColor(0, 150, 57),
         Kind::NginxChunks => RGBColor(140, 200, 120),

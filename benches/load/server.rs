@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) enum Kind {
     /// This package's.
     Tidegate,
+    /// An earlier build of it, to compare with.
+    Before,
     /// A bare loop around `sendfile` in this program.
     Floor,
     /// nginx with one worker, its open files kept; `sendfile_max_chunk` as it ships.
@@ -51,6 +53,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Tidegate => "tidegate",
+            Kind::Before => "before",
             Kind::Floor => "floor",
             Kind::Nginx => "nginx",
             Kind::NginxChunks => "nginx-256k",
@@ -61,7 +64,7 @@ impl Kind {
 
     pub(crate) fn dialect(self) -> Dialect {
         match self {
-            Kind::Tidegate => Dialect::Menu,
+            Kind::Tidegate | Kind::Before => Dialect::Menu,
             Kind::Vsftpd => Dialect::Ftp,
             _ => Dialect::HTTP,
         }
@@ -70,7 +73,7 @@ impl Kind {
     /// The program that it is, where that is no part of this package.
     pub(crate) fn program(self) -> Option<&'static str> {
         match self {
-            Kind::Tidegate | Kind::Floor => None,
+            Kind::Tidegate | Kind::Before | Kind::Floor => None,
             Kind::Nginx | Kind::NginxChunks => Some("/usr/sbin/nginx"),
             Kind::Lighttpd => Some("/usr/sbin/lighttpd"),
             Kind::Vsftpd => Some("/usr/sbin/vsftpd"),
@@ -83,11 +86,21 @@ impl FromStr for Kind {
 
     fn from_str(name: &str) -> Result<Kind, String> {
         use Kind::*;
-        [Tidegate, Floor, Nginx, NginxChunks, Lighttpd, Vsftpd]
+        [Tidegate, Before, Floor, Nginx, NginxChunks, Lighttpd, Vsftpd]
             .into_iter()
             .find(|kind| kind.name() == name)
             .ok_or_else(|| format!("there is no server '{name}'"))
     }
+}
+
+/// The program of [`Kind::Before`].
+static BEFORE: OnceLock<PathBuf> = OnceLock::new();
+
+/// Sets the program of [`Kind::Before`], once.
+pub(crate) fn compare_with(program: &Path) {
+    BEFORE
+        .set(program.to_owned())
+        .expect("the command line is read once");
 }
 
 /// The files that a load goes to, and what the server needs beside them.
@@ -180,7 +193,11 @@ impl Server {
     /// Starts a server over `home`, pinned to its processor, and waits until it listens.
     pub(crate) fn start(kind: Kind, home: &Home, pinning: Pinning) -> io::Result<Server> {
         let (mut command, port) = match kind {
-            Kind::Tidegate => (tidegate(home), None),
+            Kind::Tidegate => (tidegate(home, env!("CARGO_BIN_EXE_tidegate").as_ref()), None),
+            Kind::Before => {
+                let program = BEFORE.get().ok_or_else(|| io::Error::other("no '--before PROGRAM'"))?;
+                (tidegate(home, program), None)
+            }
             Kind::Floor => (floor(home)?, None),
             _ => {
                 // The peers cannot say which port the system chose, so that one which was free a moment ago has to do.
@@ -270,7 +287,7 @@ impl Server {
     /// Its process, and those that descend from it.
     fn processes(&self) -> io::Result<Vec<u32>> {
         let mut processes = vec![self.child.id()];
-        if self.kind == Kind::Tidegate || self.kind == Kind::Floor {
+        if self.kind.program().is_none() {
             return Ok(processes);
         }
         let mut parents = Vec::new();
@@ -369,8 +386,8 @@ fn listening_on(stdout: impl io::Read + Send + 'static) -> io::Result<SocketAddr
         .ok_or_else(|| io::Error::other(format!("the server did not start: it said {line:?}")))
 }
 
-fn tidegate(home: &Home) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+fn tidegate(home: &Home, program: &Path) -> Command {
+    let mut command = Command::new(program);
     command
         .arg("serve")
         .arg(home.folder.path())

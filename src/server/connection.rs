@@ -113,7 +113,8 @@ impl<K: Kernel> Connection<K> {
             work: Work::Lines,
             held: Held::Nothing,
             rest: None,
-            readable: false,
+            // Who says its lines at once may have said them already.
+            readable: true,
             writable: true,
             end_announced: false,
             ended: false,
@@ -208,7 +209,23 @@ impl<K: Kernel> Connection<K> {
         }
     }
 
-    /// Gives the session one input that no line brought (the first, an idle one, the stop), then takes a turn.
+    /// Gives the session its first input, then takes a turn. What the client has said already is answered in the same
+    /// write.
+    pub(super) fn begin(
+        &mut self,
+        key: usize,
+        house: &mut House<K>,
+        scratch: &mut Scratch<K>,
+    ) -> Outcome {
+        let mut turn = Turn::begin(self, key, house, scratch);
+        turn.step(Input::Begin);
+        match turn.receive_lines() {
+            Ok(()) | Err(Stop::Blocked) => turn.run(),
+            Err(Stop::Finished(ending)) => turn.finish(Outcome::Finished(ending)),
+        }
+    }
+
+    /// Gives the session one input that no line brought (an idle one, the stop, that there is no room), then takes a turn.
     pub(super) fn tell(
         &mut self,
         key: usize,

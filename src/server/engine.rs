@@ -272,18 +272,17 @@ impl<K: Kernel> Engine<K> {
         }
         let connection = Connection::new(socket, peer, serial, full, session, self.house.now());
         let connection = entry.insert(connection);
-        let input = match full {
+        info!("session={serial} event=connect from={peer}");
+        let outcome = match full {
             true => {
                 self.turned_away += 1;
-                Input::Full
+                connection.tell(key, Input::Full, &mut self.house, &mut self.scratch)
             }
             false => {
                 *self.per_address.entry(peer.ip()).or_default() += 1;
-                Input::Begin
+                connection.begin(key, &mut self.house, &mut self.scratch)
             }
         };
-        info!("session={serial} event=connect from={peer}");
-        let outcome = connection.tell(key, input, &mut self.house, &mut self.scratch);
         self.after_turn(key, outcome);
     }
 

@@ -297,7 +297,11 @@ impl<'a, K: Kernel> Turn<'a, K> {
 
     /// Writes the outbox; false where it blocked before its end.
     fn flush(&mut self) -> io::Result<bool> {
-        let more = matches!(self.connection.work, Work::Sending(_));
+        // The file follows, or after a goodbye the end, which then travels with it.
+        let more = matches!(
+            self.connection.work,
+            Work::Sending(_) | Work::Goodbye { .. }
+        );
         while !self.scratch.outbox.is_empty() {
             if !self.connection.writable {
                 return Ok(false);
@@ -400,7 +404,7 @@ impl<'a, K: Kernel> Turn<'a, K> {
     }
 
     /// Reads what may be lines, behind the incomplete one at hand.
-    fn receive_lines(&mut self) -> Result<(), Stop> {
+    pub(super) fn receive_lines(&mut self) -> Result<(), Stop> {
         if self.connection.ended {
             return Err(Stop::Finished(Ending::ClientLeft));
         }
