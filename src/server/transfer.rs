@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::Ticket;
 use super::answers::House;
 use crate::kernel::{Kernel, Piece};
-use crate::limits::TURN_BUDGET_BYTES;
 use crate::protocol::Refusal;
 use crate::vault::{Incoming, Listing, SharedFile};
 
@@ -47,19 +46,21 @@ impl<K: Kernel> Outgoing<K> {
         self.end - self.offset
     }
 
-    /// The next stretch, if somebody would have to wait for a disk who sends it.
-    pub(super) fn cold(&mut self, kernel: &K) -> Option<Cold<K>> {
+    /// What of the next `budget` bytes somebody would have to wait for a disk for who sends them, if anything.
+    pub(super) fn cold(&mut self, kernel: &K, budget: usize) -> Option<Cold<K>> {
         let Source::File(file) = &self.source else {
             return None;
         };
-        if self.offset < self.warm_until {
+        let end = self.offset + self.left().min(budget as u64);
+        let offset = self.warm_until;
+        if end <= offset {
             return None;
         }
-        let count = self.left().min(TURN_BUDGET_BYTES as u64);
-        self.warm_until = self.offset + count;
-        (!file.is_warm(kernel, self.offset, count)).then(|| Cold {
+        self.warm_until = end;
+        let count = end - offset;
+        (!file.is_warm(kernel, offset, count)).then(|| Cold {
             file: file.clone(),
-            offset: self.offset,
+            offset,
             count: count as usize,
         })
     }

@@ -329,7 +329,7 @@ impl<'a, K: Kernel> Turn<'a, K> {
         if !self.connection.writable {
             return Err(Stop::Blocked);
         }
-        if let Some(cold) = outgoing.cold(self.house.kernel()) {
+        if let Some(cold) = outgoing.cold(self.house.kernel(), self.budget) {
             self.connection.wait_for_disk();
             self.house.warm_up(self.ticket, cold);
             return Err(Stop::Blocked);
