@@ -1,6 +1,5 @@
 //! A folder of results: how they came about, every number of every run, the medians, and plots.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::io;
@@ -8,8 +7,9 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::machine::{self, Pinning};
+use crate::measure::Row;
 use crate::plots;
-use crate::rounds::{self, Conditions, Run};
+use crate::rounds::{self, Conditions, Run, Skipped};
 use crate::server::Kind;
 
 /// The numbers that the summary shows; all are in the raw rows.
@@ -33,21 +33,63 @@ const SHOWN: [&str; 17] = [
     "rightful_login_max_milliseconds",
 ];
 
+/// What stands in the column of numbers where a case was skipped; the reason takes the value's place.
+const SKIPPED: &str = "skipped";
+
+/// Takes up the runs of an earlier call, as far as the set still has their cases, and what it skipped.
+pub(crate) fn read(folder: &Path) -> io::Result<(Vec<Run>, Skipped)> {
+    let (mut runs, mut skipped) = (Vec::<Run>::new(), Skipped::new());
+    let text = match fs::read_to_string(folder.join("raw.tsv")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((runs, skipped)),
+        text => text?,
+    };
+    let wrong = |line: &str| io::Error::other(format!("raw.tsv has a line of its own: {line}"));
+    for line in text.lines().skip(1) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [round, server, case, name, value, disturbed] = fields[..] else {
+            return Err(wrong(line));
+        };
+        let server: Kind = server.parse().map_err(io::Error::other)?;
+        let Some(case) = rounds::case(case) else {
+            continue;
+        };
+        if name == SKIPPED {
+            skipped.insert((case, server), value.to_owned());
+            continue;
+        }
+        let round = round.parse().map_err(|_| wrong(line))?;
+        let value = value.parse().map_err(|_| wrong(line))?;
+        match runs.last_mut() {
+            Some(run) if (run.round, run.server, run.case) == (round, server, case) => {
+                run.row.add(name, value);
+            }
+            _ => runs.push(Run {
+                round,
+                case,
+                server,
+                row: Row(vec![(name.to_owned(), value)]),
+                disturbed: disturbed == "1",
+            }),
+        }
+    }
+    Ok((runs, skipped))
+}
+
 /// Writes README.md, raw.tsv, summary.md and the plots.
 pub(crate) fn write(
     folder: &Path,
     conditions: &Conditions,
     runs: &[Run],
-    skipped: &BTreeMap<(&'static str, Kind), String>,
+    skipped: &Skipped,
 ) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    fs::write(folder.join("raw.tsv"), raw(runs))?;
+    fs::write(folder.join("raw.tsv"), raw(runs, skipped))?;
     fs::write(folder.join("summary.md"), summary(runs, skipped))?;
     fs::write(folder.join("README.md"), readme(conditions, runs))?;
     plots::write(folder, &rounds::summary(runs)).map_err(io::Error::other)
 }
 
-fn raw(runs: &[Run]) -> String {
+fn raw(runs: &[Run], skipped: &Skipped) -> String {
     let mut text = String::from("round\tserver\tcase\tnumber\tvalue\tdisturbed\n");
     for run in runs {
         for (name, value) in &run.row.0 {
@@ -61,10 +103,14 @@ fn raw(runs: &[Run]) -> String {
             );
         }
     }
+    for ((case, server), why) in skipped {
+        let why = why.replace(['\t', '\n'], " ");
+        let _ = writeln!(text, "0\t{}\t{case}\t{SKIPPED}\t{why}\t0", server.name());
+    }
     text
 }
 
-fn summary(runs: &[Run], skipped: &BTreeMap<(&'static str, Kind), String>) -> String {
+fn summary(runs: &[Run], skipped: &Skipped) -> String {
     let numbers = rounds::summary(runs);
     let mut text = String::from("# Medians\n\nIn brackets the least and the most of the rounds.\n");
     let mut cases: Vec<&str> = Vec::new();
@@ -170,7 +216,7 @@ fn readme(conditions: &Conditions, runs: &[Run]) -> String {
     let disturbed = runs.iter().filter(|run| run.disturbed).count();
     format!(
         "# Results of {day}\n\n\
-         Made by `scripts/bench`, {rounds} interleaved rounds, {count} runs, of which {disturbed} were disturbed by other work on \
+         Made by `scripts/bench`, {rounds} interleaved rounds of loads of {seconds} s, {count} runs, of which {disturbed} were disturbed by other work on \
          the machine although they were repeated (more than 15 % of one processor; column `disturbed` of `raw.tsv`, its share \
          under `others_share`).\n\n\
          | what | which |\n| --- | --- |\n\
@@ -190,7 +236,8 @@ fn readme(conditions: &Conditions, runs: &[Run]) -> String {
          `summary.md` has the medians, `raw.tsv` every number of every run that counted.\n",
         day = rounds::today(),
         nice = conditions.nice,
-        rounds = conditions.rounds,
+        rounds = runs.iter().map(|run| run.round + 1).max().unwrap_or(0),
+        seconds = conditions.seconds,
         count = runs.len(),
         processors = std::thread::available_parallelism()
             .map_or(0, usize::from)

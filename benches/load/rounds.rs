@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use argh::FromArgs;
 
@@ -16,16 +16,22 @@ use crate::{Scenario, report};
 /// Share of one processor beyond which other work counts as a disturbance.
 const DISTURBED_SHARE: f64 = 0.15;
 
-/// Runs of one case in one round, while they are disturbed.
-const ATTEMPTS: usize = 3;
-
 /// Run a named set of scenarios in interleaved rounds beside the peers, and write a folder of results.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "rounds")]
 pub(crate) struct Rounds {
-    /// rounds
+    /// rounds of each case, those included that the folder holds already
     #[argh(option, default = "3")]
     rounds: usize,
+    /// seconds of each load
+    #[argh(option, default = "3.0")]
+    seconds: f64,
+    /// runs of one case with one server and round, while other work disturbs them
+    #[argh(option, default = "3")]
+    attempts: usize,
+    /// seconds after which no further case is begun
+    #[argh(option)]
+    within: Option<u64>,
     /// only the cases whose words contain this
     #[argh(option, default = "String::new()")]
     only: String,
@@ -44,8 +50,11 @@ pub(crate) struct Rounds {
 pub(crate) struct Conditions {
     pub(crate) pinning: Pinning,
     pub(crate) nice: i32,
-    pub(crate) rounds: usize,
+    pub(crate) seconds: f64,
 }
+
+/// What was skipped, and why.
+pub(crate) type Skipped = BTreeMap<(&'static str, Kind), String>;
 
 /// One run: which round, what was asked, whom, and what came of it.
 pub(crate) struct Run {
@@ -56,7 +65,7 @@ pub(crate) struct Run {
     pub(crate) disturbed: bool,
 }
 
-use Kind::{Floor, Lighttpd, Nginx, NginxChunks, Tidegate, Vsftpd};
+use Kind::{Before, Floor, Lighttpd, Nginx, NginxChunks, Tidegate, Vsftpd};
 
 /// The usual servers for small files, where a chunk's size does not matter.
 const SMALL: &[Kind] = &[Tidegate, Floor, Nginx, Lighttpd];
@@ -120,81 +129,136 @@ impl Rounds {
                     .map_err(io::Error::other)?,
             ),
         };
-        let mut runs = Vec::new();
-        let mut skipped = BTreeMap::new();
-        for round in 0..self.rounds {
-            for &(case, servers) in CASES.iter().chain(FULL.iter().filter(|_| self.full)) {
-                if !case.contains(&self.only) {
-                    continue;
-                }
-                let servers: Vec<Kind> = servers
-                    .iter()
-                    .copied()
-                    .filter(|kind| wanted.as_ref().is_none_or(|wanted| wanted.contains(kind)))
-                    .collect();
-                for at in 0..servers.len() {
-                    // A B C, B C A, …
-                    let server = servers[(at + round) % servers.len()];
-                    if skipped.contains_key(&(case, server)) {
-                        continue;
-                    }
-                    match measure(round, case, server, pinning) {
-                        Ok(measured) => runs.extend(measured),
-                        Err(error) => {
-                            println!("skipped {case}: {}: {error}", server.name());
-                            skipped.insert((case, server), error.to_string());
-                        }
-                    }
-                }
-            }
-        }
         let conditions = Conditions {
             pinning,
             nice,
-            rounds: self.rounds,
+            seconds: self.seconds,
         };
-        report::write(&self.out, &conditions, &runs, &skipped)
+        let (mut runs, mut skipped) = report::read(&self.out)?;
+        let mut cases: Vec<Case> = CASES
+            .iter()
+            .chain(FULL.iter().filter(|_| self.full))
+            .filter(|(words, _)| words.contains(&self.only))
+            .map(|&(words, servers)| Case {
+                words,
+                servers: chosen(servers, wanted.as_deref()),
+                rounds: runs
+                    .iter()
+                    .filter(|run| run.case == words)
+                    .map(|run| run.round + 1)
+                    .max()
+                    .unwrap_or(0),
+            })
+            .collect();
+        let begun = Instant::now();
+        let is_over = || {
+            self.within
+                .is_some_and(|seconds| begun.elapsed().as_secs() >= seconds)
+        };
+        // Always the first of those with the fewest rounds: round after round, wherever an earlier call was cut.
+        while let Some(case) = cases.iter_mut().min_by_key(|case| case.rounds)
+            && case.rounds < self.rounds
+            && !is_over()
+        {
+            for at in 0..case.servers.len() {
+                // A B C, B C A, …
+                let server = case.servers[(at + case.rounds) % case.servers.len()];
+                if skipped.contains_key(&(case.words, server)) {
+                    continue;
+                }
+                match self.measure(case, server, pinning) {
+                    Ok(run) => runs.push(run),
+                    Err(error) => {
+                        println!("skipped {}: {}: {error}", case.words, server.name());
+                        skipped.insert((case.words, server), error.to_string());
+                    }
+                }
+            }
+            case.rounds += 1;
+            report::write(&self.out, &conditions, &runs, &skipped)?;
+        }
+        let missing = cases.iter().filter(|case| case.rounds < self.rounds);
+        println!("cases with rounds to go: {}", missing.count());
+        Ok(())
+    }
+
+    /// Runs one case with one server, again while other work disturbs it; the least disturbed attempt counts.
+    fn measure(&self, case: &Case, server: Kind, pinning: Pinning) -> io::Result<Run> {
+        if server
+            .program()
+            .is_some_and(|program| !std::path::Path::new(program).exists())
+        {
+            return Err(io::Error::other(
+                "not installed ('scripts/bench --install-peers')",
+            ));
+        }
+        let words = match case.words.starts_with("idle") {
+            true => case.words.to_owned(),
+            false => format!("{} --seconds {}", case.words, self.seconds),
+        };
+        let scenario = Scenario::parse(&words).map_err(io::Error::other)?;
+        let mut best: Option<Run> = None;
+        for _ in 0..self.attempts.max(1) {
+            let row = scenario.measure(server, pinning)?;
+            let run = Run {
+                round: case.rounds,
+                case: case.words,
+                server,
+                disturbed: share(&row) > DISTURBED_SHARE,
+                row,
+            };
+            let note = if run.disturbed { " DISTURBED" } else { "" };
+            println!("{} {} {words}{}{note}", run.round, server.name(), run.row);
+            let disturbed = run.disturbed;
+            if best
+                .as_ref()
+                .is_none_or(|best| share(&run.row) < share(&best.row))
+            {
+                best = Some(run);
+            }
+            if !disturbed {
+                break;
+            }
+        }
+        best.ok_or_else(|| io::Error::other("nothing was measured"))
     }
 }
 
-/// Runs one case, again while it is disturbed; the last attempt counts, disturbed or not.
-fn measure(
-    round: usize,
-    case: &'static str,
-    server: Kind,
-    pinning: Pinning,
-) -> io::Result<Option<Run>> {
-    if server
-        .program()
-        .is_some_and(|program| !std::path::Path::new(program).exists())
-    {
-        return Err(io::Error::other(
-            "not installed ('scripts/bench --install-peers')",
-        ));
-    }
-    let scenario = Scenario::parse(case).map_err(io::Error::other)?;
-    let mut best: Option<Row> = None;
-    for attempt in 1..=ATTEMPTS {
-        let row = scenario.measure(server, pinning)?;
-        let share = |row: &Row| row.get("others_share").unwrap_or(0.0);
-        let disturbed = share(&row) > DISTURBED_SHARE;
-        let note = if disturbed { " DISTURBED" } else { "" };
-        println!("{round} {} {case}{row}{note}", server.name());
-        // The least disturbed of the attempts is kept.
-        if best.as_ref().is_none_or(|best| share(&row) < share(best)) {
-            best = Some(row);
-        }
-        if !disturbed || attempt == ATTEMPTS {
-            break;
-        }
-    }
-    Ok(best.map(|row| Run {
-        round,
-        case,
-        server,
-        disturbed: row.get("others_share").unwrap_or(0.0) > DISTURBED_SHARE,
-        row,
-    }))
+/// A case under way.
+struct Case {
+    words: &'static str,
+    servers: Vec<Kind>,
+    /// Rounds that are done.
+    rounds: usize,
+}
+
+/// Of a case's servers those that are wanted; beside tidegate an earlier build of it, where one is.
+fn chosen(servers: &[Kind], wanted: Option<&[Kind]>) -> Vec<Kind> {
+    let before = servers.contains(&Tidegate).then_some(Before);
+    let is_wanted = |kind: &Kind| match wanted {
+        Some(wanted) => wanted.contains(kind),
+        None => *kind != Before,
+    };
+    servers
+        .iter()
+        .copied()
+        .chain(before)
+        .filter(is_wanted)
+        .collect()
+}
+
+/// The share of one processor that other work took.
+fn share(row: &Row) -> f64 {
+    row.get("others_share").unwrap_or(0.0)
+}
+
+/// A case of the set by its words.
+pub(crate) fn case(words: &str) -> Option<&'static str> {
+    CASES
+        .iter()
+        .chain(FULL)
+        .map(|(case, _)| *case)
+        .find(|case| *case == words)
 }
 
 /// Median, least and most of every number of the set, by case, server and name.

@@ -86,10 +86,18 @@ impl FromStr for Kind {
 
     fn from_str(name: &str) -> Result<Kind, String> {
         use Kind::*;
-        [Tidegate, Before, Floor, Nginx, NginxChunks, Lighttpd, Vsftpd]
-            .into_iter()
-            .find(|kind| kind.name() == name)
-            .ok_or_else(|| format!("there is no server '{name}'"))
+        [
+            Tidegate,
+            Before,
+            Floor,
+            Nginx,
+            NginxChunks,
+            Lighttpd,
+            Vsftpd,
+        ]
+        .into_iter()
+        .find(|kind| kind.name() == name)
+        .ok_or_else(|| format!("there is no server '{name}'"))
     }
 }
 
@@ -193,9 +201,14 @@ impl Server {
     /// Starts a server over `home`, pinned to its processor, and waits until it listens.
     pub(crate) fn start(kind: Kind, home: &Home, pinning: Pinning) -> io::Result<Server> {
         let (mut command, port) = match kind {
-            Kind::Tidegate => (tidegate(home, env!("CARGO_BIN_EXE_tidegate").as_ref()), None),
+            Kind::Tidegate => (
+                tidegate(home, env!("CARGO_BIN_EXE_tidegate").as_ref()),
+                None,
+            ),
             Kind::Before => {
-                let program = BEFORE.get().ok_or_else(|| io::Error::other("no '--before PROGRAM'"))?;
+                let program = BEFORE
+                    .get()
+                    .ok_or_else(|| io::Error::other("no '--before PROGRAM'"))?;
                 (tidegate(home, program), None)
             }
             Kind::Floor => (floor(home)?, None),
