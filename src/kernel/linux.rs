@@ -46,6 +46,9 @@ const SIGNALS: Token = Token(usize::MAX - 1);
 /// How often an `openat2` that lost a race against a rename is made again (its EAGAIN) before the caller is told.
 const OPEN_ATTEMPTS_MAX: usize = 32;
 
+/// What a worker asks for of a processor at a time, and so is interrupted by the loop, which asks for the usual 3 ms.
+const WORKER_SLICE: Duration = Duration::from_millis(20);
+
 /// Linux itself: one per process, shared by the loop and the workers.
 pub struct Linux {
     poller: Mutex<Poller>,
@@ -186,8 +189,20 @@ impl Kernel for Linux {
     }
 
     fn lower_priority(&self) {
-        // SAFETY: takes three numbers; on Linux process 0 is the calling thread alone. To be refused harms nobody.
-        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 5) };
+        let attributes = libc::sched_attr {
+            size: size_of::<libc::sched_attr>() as u32,
+            sched_policy: libc::SCHED_OTHER as u32,
+            sched_flags: 0,
+            sched_nice: 5,
+            sched_priority: 0,
+            // How long it would go on at a time; who asks for less may interrupt it. Linux before 6.12 does not look at it.
+            sched_runtime: WORKER_SLICE.as_nanos() as u64,
+            sched_deadline: 0,
+            sched_period: 0,
+        };
+        // SAFETY: the kernel reads as many bytes of a live value as it says itself; process 0 is the calling thread
+        // alone. To be refused harms nobody.
+        unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     }
 
     fn listen(&self, address: SocketAddr, token: usize) -> io::Result<TcpListener> {
@@ -494,12 +509,12 @@ fn retry<T, E: Into<io::Error>>(mut call: impl FnMut() -> Result<T, E>) -> io::R
     }
 }
 
-/// An offset as the kernel counts it; one that it cannot have is beyond every file's end.
 /// Whether a file lies in a file system without a disk behind it, which has no use for RWF_NOWAIT.
 fn is_in_memory(file: &std::fs::File) -> bool {
     fstatfs(file).is_ok_and(|system| system.filesystem_type() == TMPFS_MAGIC)
 }
 
+/// An offset as the kernel counts it; one that it cannot have is beyond every file's end.
 fn as_offset(offset: u64) -> io::Result<libc::off_t> {
     libc::off_t::try_from(offset).map_err(|_| Errno::EOVERFLOW.into())
 }

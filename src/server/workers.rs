@@ -1,7 +1,7 @@
 //! The helper threads for what would hold the loop up. A job is a value; it runs over the same kernel as the loop, and
 //! what came of it is collected by the loop after a wake.
 //!
-//! Two lanes: jobs that wait for a disk, and jobs that take a processor, behind the loop in priority. A checksum gives
+//! Two lanes: jobs that wait for a disk, and jobs that take a processor, all behind the loop in priority. A checksum gives
 //! way after each slice, and one thread of the second lane takes logins alone, so that neither waits for the other.
 //! The queues are bounded by the sessions: each has one job at most, and takes it along when it ends.
 //!
@@ -301,12 +301,11 @@ impl<K: Kernel> Shared<K> {
 
     /// A thread's life.
     fn work(&self, mut lane: Lane) {
+        // To list a directory takes a processor too.
+        self.kernel.lower_priority();
         let changed = match lane {
             Lane::Disk => &self.disk_changed,
-            Lane::Logins | Lane::Any { .. } => {
-                self.kernel.lower_priority();
-                &self.hash_changed
-            }
+            Lane::Logins | Lane::Any { .. } => &self.hash_changed,
         };
         let mut verifier = Verifier::new();
         let mut queues = self.queues();
