@@ -150,10 +150,9 @@ impl Home {
             .unwrap_or_default()
     }
 
-    /// Where anybody may add files, each directory once.
-    pub fn writable_paths(&self) -> Vec<PathBuf> {
-        let grants = self.grants.all().filter(|grant| grant.rights.may_add());
-        let paths: BTreeSet<&PathBuf> = grants.map(|grant| &grant.path).collect();
+    /// Every directory that is granted to anybody, once.
+    pub fn granted_paths(&self) -> Vec<PathBuf> {
+        let paths: BTreeSet<&PathBuf> = self.grants.all().map(|grant| &grant.path).collect();
         paths.into_iter().cloned().collect()
     }
 

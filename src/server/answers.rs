@@ -280,9 +280,10 @@ impl<K: Kernel> House<K> {
         }
     }
 
-    /// Removes, beside the service, what a crash left of uploads.
+    /// Removes, beside the service, what a crash left of uploads. Where nobody may upload now somebody may have been
+    /// allowed to then, so that every granted directory is looked through.
     pub(super) fn sweep_leftovers(&mut self) {
-        for root in self.home.writable_paths() {
+        for root in self.home.granted_paths() {
             self.workers
                 .submit(Job::SweepLeftovers(Leftovers::new(&root)));
         }

@@ -32,7 +32,7 @@ use client::Client;
 use world::World;
 
 /// Seeds of a normal run.
-const SEEDS: u64 = 64;
+const SEEDS: u64 = 256;
 
 /// Steps of a run in which anything goes.
 const ROUGH_STEPS: usize = 2000;
@@ -70,6 +70,8 @@ struct Happens {
     news: bool,
     /// The home is read again, now and then with a fault in it.
     reloads: bool,
+    /// Reloads change what people may do; by numbers of their own, so that the rest of a run is the same without.
+    rights: Option<Rng>,
     /// A user is taken away at this step.
     revoked: Option<usize>,
     /// The server is told to stop at this step.
@@ -114,6 +116,7 @@ impl Run {
         let happens = Happens {
             news: rng.bool(),
             reloads: once_in(&mut rng, 4),
+            rights: seed.is_multiple_of(3).then(|| Rng::with_seed(seed)),
             revoked: step(&mut rng),
             stopped: step(&mut rng),
             few_faults: false,
@@ -192,11 +195,18 @@ impl Run {
             self.world.change_news(&mut self.rng, &self.sim);
         }
         if self.happens.reloads && once_in(&mut self.rng, 256) {
-            self.reload();
+            let broken = once_in(&mut self.rng, 3);
+            self.reload(broken);
+        }
+        if let Some(rng) = &mut self.happens.rights
+            && once_in(rng, 128)
+        {
+            self.world.change_rights(rng);
+            self.reload(false);
         }
         if self.happens.revoked == step {
-            self.world.revoke();
-            self.reload();
+            self.world.revoke(self.sim.elapsed());
+            self.reload(false);
         }
         if self.happens.stopped == step {
             self.world.stopping = Some(self.sim.elapsed());
@@ -268,13 +278,14 @@ impl Run {
     }
 
     /// Takes the home up again; one with a fault in it changes nothing.
-    fn reload(&mut self) {
+    fn reload(&mut self, broken: bool) {
         let (credentials, directories) = self.world.home();
-        if once_in(&mut self.rng, 3) && self.happens.revoked != Some(self.world.step) {
-            write_home(self.home.path(), (credentials, "nonsense\n".into()));
+        let directories = if broken {
+            "nonsense\n".into()
         } else {
-            write_home(self.home.path(), (credentials, directories));
-        }
+            directories
+        };
+        write_home(self.home.path(), (credentials, directories));
         self.sim.raise(Signal::Reload);
         self.turn();
         self.run_jobs();
@@ -292,8 +303,9 @@ impl Run {
         while engine.jobs() > 0 {
             after.as_worker(|| engine.run_job(0));
         }
-        let temporary = self.world.audit(&after);
-        assert_eq!(temporary, 0, "temporary files outlive the sweep");
+        let mut temporary = self.world.audit(&after);
+        temporary.retain(|path| self.world.is_granted(path));
+        assert!(temporary.is_empty(), "{temporary:?} outlive the sweep");
     }
 
     /// Everybody has left: the server rests, and stops, and nothing is left.
@@ -322,8 +334,8 @@ impl Run {
         let excused = fired.iter().any(|(call, _)| *call == Call::Remove);
         let temporary = self.world.audit(&self.sim);
         assert!(
-            temporary == 0 || excused,
-            "temporary files are left behind {fired:?}"
+            temporary.is_empty() || excused,
+            "{temporary:?} are left behind {fired:?}"
         );
     }
 }

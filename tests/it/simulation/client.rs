@@ -15,8 +15,8 @@ use tidegate::limits::LINGER_TIMEOUT;
 use tidegate::protocol::menu_text as text;
 
 use super::replies::{Memory, Part, Reply, Then, replies};
-use super::script::Item;
-use super::world::World;
+use super::script::{Item, Said};
+use super::world::{Revoked, World};
 use crate::random::one_of;
 
 /// One client.
@@ -27,6 +27,8 @@ pub(super) struct Client {
     pace: Pace,
     leaving: Leaving,
     script: VecDeque<Item>,
+    /// When the command was said that the next item belongs to, unless that begins a new one.
+    goes_on: Option<usize>,
     /// What was said and is not answered yet.
     said: VecDeque<Said>,
     /// Bytes that were said and not sent yet.
@@ -81,11 +83,6 @@ enum Leaving {
     Stall(usize),
 }
 
-struct Said {
-    item: Item,
-    step: usize,
-}
-
 enum Heard {
     Line(String),
     Body(Arc<Vec<u8>>, usize),
@@ -114,6 +111,7 @@ impl Client {
             },
             leaving: Leaving::Orderly,
             script: script.into(),
+            goes_on: None,
             said: VecDeque::new(),
             outbox: VecDeque::new(),
             shut: false,
@@ -236,7 +234,12 @@ impl Client {
                 self.closing = self.closing.or(Some(sim.elapsed()));
             }
             let step = world.step;
-            self.said.push_back(Said { item, step });
+            let command = self.goes_on.take().unwrap_or(step);
+            self.said.push_back(Said {
+                item,
+                step,
+                command,
+            });
         }
     }
 
@@ -305,13 +308,10 @@ impl Client {
                 line.pop();
                 let line = String::from_utf8(line).expect("sentences are UTF-8");
                 assert!(!self.dismissed, "{line} after all for {}", self.waits_for());
-                let is_revoked = world
-                    .revoked
-                    .is_some_and(|(user, _)| Some(user) == self.memory.user);
                 self.dismissed = match &*line {
                     text::STOPPING => world.stopping.is_some(),
                     text::IDLE => world.impatient,
-                    text::LOGIN_INVALID => is_revoked,
+                    text::LOGIN_INVALID => self.revoked(world).is_some(),
                     _ => false,
                 };
                 if self.dismissed {
@@ -327,13 +327,14 @@ impl Client {
 
     /// Finds the reply to which all that was heard belongs.
     fn recognize(&mut self, sim: &Sim, world: &mut World) {
-        let Some(Said { item, step }) = self.said.front() else {
+        let Some(said) = self.said.front() else {
             panic!("told without a question: {}", self.waits_for());
         };
+        let (item, step) = (&said.item, said.step);
         let mut possible = Vec::new();
-        let all = replies(item, world, &self.memory, *step);
+        let all = replies(said, world, &self.memory);
         for reply in &all {
-            if let Some(next) = self.follow(reply, sim, world, *step) {
+            if let Some(next) = self.follow(reply, sim, world, step) {
                 possible.push((reply, next));
             }
         }
@@ -351,20 +352,21 @@ impl Client {
                 item,
                 Item::UploadLength { .. } | Item::UploadBytes { .. } | Item::TooLong
             );
-            let is_me = |(user, since)| Some(user) == self.memory.user && *step > since && !goes_on;
+            let before = |revoked: Revoked| step > revoked.step && !goes_on;
             assert!(
-                !world.revoked.is_some_and(is_me),
+                !self.revoked(world).is_some_and(before),
                 "revoked, and served: {}",
                 waits_for()
             );
             self.has_suffered |= reply.is_fault;
             self.dismissed = matches!(reply.then, Then::Closed);
-            let next = self.memory.take(reply.then.clone(), world);
-            self.said.pop_front();
-            self.heard.clear();
-            if let Some(next) = next {
+            let then = reply.then.clone();
+            let said = self.said.pop_front().expect("it is what was answered");
+            if let Some(next) = self.memory.take(&said, then, world) {
                 self.script.push_front(next);
+                self.goes_on = Some(said.command);
             }
+            self.heard.clear();
             return;
         }
         let body = |(reply, next): (&Reply, usize)| match &reply.parts[next] {
@@ -391,6 +393,7 @@ impl Client {
             };
             let fits = match (part, next) {
                 (Part::Line(expected), Heard::Line(line)) => expected == line,
+                (Part::OneOf(expected), Heard::Line(line)) => expected.contains(&line.as_str()),
                 (Part::Begins(expected), Heard::Line(line)) => line.starts_with(expected),
                 (Part::Names(path), Heard::Line(line)) => world.lists_names(path, sent, line),
                 (Part::Details(path), Heard::Line(line)) => {
@@ -428,7 +431,7 @@ impl Client {
     /// Whether the server may end it before its last word, though nothing fails.
     fn may_be_cut(&self, sim: &Sim, world: &World) -> bool {
         let shrinks = |said: &Said| {
-            let replies = replies(&said.item, world, &self.memory, said.step);
+            let replies = replies(said, world, &self.memory);
             replies.iter().any(|reply| reply.may_be_cut)
         };
         // It waits for so long that a goodbye is taken, and no longer.
@@ -439,7 +442,16 @@ impl Client {
             || world.crowded && is_new
             || self.closing.is_some_and(is_long_ago)
             || world.stopping.is_some_and(is_long_ago)
+            || self
+                .revoked(world)
+                .is_some_and(|revoked| is_long_ago(revoked.at))
             || self.said.iter().any(shrinks)
+    }
+
+    /// Since when its user is none any more.
+    fn revoked(&self, world: &World) -> Option<Revoked> {
+        let is_me = |revoked: &Revoked| Some(revoked.user) == self.memory.user;
+        world.revoked.filter(is_me)
     }
 
     fn lines(&self) -> Vec<String> {

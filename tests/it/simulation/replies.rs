@@ -1,6 +1,11 @@
 //! Every reply that the protocol allows to what a client says in a world.
 //!
+//! Those to who reads and to who writes stand in files of their own.
+//!
 //! Written from the protocol alone: it shares the sentences with the server, and none of its states.
+
+mod reading;
+mod writing;
 
 use std::sync::Arc;
 
@@ -9,16 +14,23 @@ use tidegate::protocol::Refusal;
 use tidegate::protocol::menu_command::Command;
 use tidegate::protocol::menu_text as text;
 
-use super::script::Item;
-use super::world::{Grant, User, World};
+use super::script::{Item, Said};
+use super::world::{Grant, Revoked, World, grant_of, may_add_somewhere};
 
 /// What a client knows of its session.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
     pub(super) user: Option<usize>,
-    /// The chosen directory.
-    chosen: Option<String>,
+    chosen: Option<Chosen>,
     failures: u8,
+}
+
+/// The chosen directory.
+#[derive(Clone, Debug)]
+struct Chosen {
+    path: String,
+    /// It may have been taken away by a reload, of which only a command takes notice.
+    may_be_lost: bool,
 }
 
 /// One reply that may come.
@@ -37,6 +49,8 @@ pub(super) struct Reply {
 pub(super) enum Part {
     /// This line.
     Line(String),
+    /// One of these lines.
+    OneOf(Vec<&'static str>),
     /// A line that begins so.
     Begins(&'static str),
     /// The line with this directory's names.
@@ -62,28 +76,44 @@ pub(super) enum Then {
     Closed,
 }
 
-/// Every reply that may come to what was said in step `sent`.
-pub(super) fn replies(item: &Item, world: &World, memory: &Memory, sent: usize) -> Vec<Reply> {
-    let mut replies = Replies {
-        world,
-        memory,
-        sent,
-        before: Vec::new(),
-        are_faults: false,
-        all: Vec::new(),
+/// Every reply that may come to what was said.
+pub(super) fn replies(said: &Said, world: &World, memory: &Memory) -> Vec<Reply> {
+    let mut all = Vec::new();
+    let rights: Vec<_> = match memory.user {
+        Some(user) => world.users[user].rights(said.command).map(Some).collect(),
+        None => vec![None],
     };
-    replies.to(item);
-    replies.all
+    for grants in rights {
+        for chosen in memory.chosen(grants.unwrap_or_default()) {
+            let mut replies = Replies {
+                world,
+                memory,
+                sent: said.step,
+                grants,
+                chosen,
+                before: Vec::new(),
+                are_faults: false,
+                all,
+            };
+            replies.to(&said.item);
+            all = replies.all;
+        }
+    }
+    all
 }
 
 impl Memory {
-    /// Takes up what a reply means; what is to be said next.
-    pub(super) fn take(&mut self, then: Then, world: &mut World) -> Option<Item> {
+    /// Takes up what a reply to what was said means; what is to be said next.
+    pub(super) fn take(&mut self, said: &Said, then: Then, world: &mut World) -> Option<Item> {
+        self.take_rights(said, world);
         match then {
             Then::Nothing | Then::Closed => {}
             Then::LoggedIn(user) => self.user = Some(user),
             Then::LoginFailed => self.failures += 1,
-            Then::Chosen(path) => self.chosen = Some(path),
+            Then::Chosen(path) => {
+                let may_be_lost = false;
+                self.chosen = Some(Chosen { path, may_be_lost });
+            }
             Then::Completed(path, version) => world.completed(&path, version),
             Then::Made(path) => world.made(&path),
             Then::Say(item) => return Some(item),
@@ -91,8 +121,30 @@ impl Memory {
         None
     }
 
-    fn user<'w>(&self, world: &'w World) -> Option<&'w User> {
-        Some(&world.users[self.user?])
+    /// A command was acted on with some of the rights that he had meanwhile: the chosen directory is his only as long
+    /// as they grant it.
+    fn take_rights(&mut self, said: &Said, world: &World) {
+        let (Some(user), Some(chosen)) = (self.user, &mut self.chosen) else {
+            return;
+        };
+        let grants = |grants: &[Grant]| grant_of(grants, &chosen.path).is_some();
+        let granted: Vec<bool> = world.users[user].rights(said.command).map(grants).collect();
+        if !granted.contains(&true) {
+            self.chosen = None;
+        } else if granted.contains(&false) {
+            chosen.may_be_lost = true;
+        }
+    }
+
+    /// What may be chosen in the eyes of a command that is acted on with these grants.
+    fn chosen(&self, grants: &[Grant]) -> Vec<Option<&str>> {
+        let granted = self.chosen.as_ref();
+        let granted = granted.filter(|chosen| grant_of(grants, &chosen.path).is_some());
+        match granted {
+            Some(chosen) if chosen.may_be_lost => vec![Some(&chosen.path), None],
+            Some(chosen) => vec![Some(&chosen.path)],
+            None => vec![None],
+        }
     }
 }
 
@@ -101,6 +153,10 @@ struct Replies<'a> {
     world: &'a World,
     memory: &'a Memory,
     sent: usize,
+    /// What he may do; `None` before a login.
+    grants: Option<&'a [Grant]>,
+    /// The chosen directory.
+    chosen: Option<&'a str>,
     /// What comes before each of those that follow.
     before: Vec<Part>,
     /// Whether those that follow take a fault.
@@ -108,11 +164,10 @@ struct Replies<'a> {
     all: Vec<Reply>,
 }
 
-impl Replies<'_> {
+impl<'a> Replies<'a> {
     fn to(&mut self, item: &Item) {
         let world = self.world;
-        let logged_in = self.memory.user(world);
-        match (item, logged_in) {
+        match (item, self.grants) {
             (Item::Greet, _) => {
                 self.reply([line(text::FIRST_CHOICE)], Then::Nothing);
                 if world.crowded {
@@ -133,8 +188,8 @@ impl Replies<'_> {
             (Item::Login { .. }, Some(_)) => self.out_of_place(item, text::ALREADY_LOGGED_IN),
             (Item::Put { .. }, None) => self.reply([line(text::LOG_IN_FIRST)], Then::Closed),
             (_, None) => self.out_of_place(item, text::LOG_IN_FIRST),
-            (Item::Directories, Some(user)) => {
-                let names: Vec<_> = user.grants.iter().map(|grant| grant.directory).collect();
+            (Item::Directories, Some(grants)) => {
+                let names: Vec<_> = grants.iter().map(|grant| grant.directory).collect();
                 match names.is_empty() {
                     true => self.sentence(text::NO_DIRECTORIES),
                     false => {
@@ -146,22 +201,22 @@ impl Replies<'_> {
             (Item::Cancel, Some(_)) => {
                 self.reply([line(text::ENTER_DIRECTORY), self.menu()], Then::Nothing);
             }
-            (Item::Enter { path, short }, Some(user)) => {
+            (Item::Enter { path, short }, Some(_)) => {
                 self.prompt(text::ENTER_DIRECTORY, *short);
-                self.enter(user, path);
+                self.enter(path);
             }
             (Item::Details, Some(_)) => self.details(),
-            (Item::Download { path, short }, Some(user)) => {
+            (Item::Download { path, short }, Some(_)) => {
                 self.prompt(text::CHOOSE_FILE, *short);
-                self.download(user, path, None);
+                self.download(path, None);
             }
-            (Item::Resume { path, from, short }, Some(user)) => {
+            (Item::Resume { path, from, short }, Some(_)) => {
                 self.prompt(text::CHOOSE_FILE, *short);
-                self.download(user, path, Some(*from));
+                self.download(path, Some(*from));
             }
-            (Item::Checksum { path, short }, Some(user)) => {
+            (Item::Checksum { path, short }, Some(_)) => {
                 self.prompt(text::CHOOSE_CHECKSUM, *short);
-                self.checksum(user, path);
+                self.checksum(path);
             }
             (
                 Item::Upload {
@@ -169,44 +224,17 @@ impl Replies<'_> {
                     version,
                     short,
                 },
-                Some(user),
+                Some(_),
             ) => {
                 self.prompt(text::ENTER_UPLOAD, *short);
-                for refusal in self.judge(user, path, *version) {
-                    match refusal {
-                        Some(sentence) => self.sentence(sentence),
-                        None => {
-                            let (path, version) = (path.clone(), *version);
-                            let next = Item::UploadLength { path, version };
-                            self.reply([line(text::ENTER_LENGTH)], Then::Say(next));
-                        }
-                    }
-                }
-                self.faults(&WRITING);
+                self.upload(path, *version);
             }
-            (Item::UploadLength { path, version }, Some(user)) => {
-                let length = world.content(path, *version).len();
-                for refusal in self.create(user, path, *version) {
-                    match refusal {
-                        Some(sentence) => self.sentence(sentence),
-                        None => {
-                            let (path, version) = (path.clone(), *version);
-                            let next = Item::UploadBytes { path, version };
-                            let ready = format!("{}{length}{}", text::READY, text::BYTES);
-                            self.reply([Part::Line(ready)], Then::Say(next));
-                        }
-                    }
-                }
-                self.faults(&WRITING);
-            }
-            (Item::UploadBytes { path, version }, Some(user)) => {
-                self.received(user, path, *version);
-                self.failed_by_faults();
-            }
-            (Item::Put { path, version }, Some(user)) => self.put(user, path, *version),
-            (Item::MakeDirectory { path, short }, Some(user)) => {
+            (Item::UploadLength { path, version }, Some(_)) => self.upload_length(path, *version),
+            (Item::UploadBytes { path, version }, Some(_)) => self.upload_bytes(path, *version),
+            (Item::Put { path, version }, Some(_)) => self.put(path, *version),
+            (Item::MakeDirectory { path, short }, Some(_)) => {
                 self.prompt(text::ENTER_NEW_DIRECTORY, *short);
-                self.make_directory(user, path);
+                self.make_directory(path);
             }
         }
     }
@@ -222,21 +250,20 @@ impl Replies<'_> {
             .skip(1)
         {
             parts.extend((!behind.is_empty()).then(|| line(text::UNKNOWN_COMMAND)));
-            parts.push(self.menu());
+            parts.push(self.next_menu());
         }
         self.reply(parts, Then::Nothing);
     }
 
     fn help(&mut self) {
-        let user = self.memory.user(self.world);
-        let adds = user.is_some_and(|user| user.grants.iter().any(Grant::may_add));
+        let adds = self.grants.is_some_and(may_add_somewhere);
         let mut parts = Vec::new();
         for command in Command::ALL {
             let given = match command {
                 Command::Help | Command::Quit => true,
-                Command::Login => user.is_none(),
+                Command::Login => self.grants.is_none(),
                 Command::UploadFile | Command::PutFile | Command::MakeDirectory => adds,
-                _ => user.is_some(),
+                _ => self.grants.is_some(),
             };
             if given {
                 parts.push(Part::Begins(command.words()));
@@ -249,9 +276,10 @@ impl Replies<'_> {
     fn login(&mut self, user: &str, password: Option<&str>) {
         let users = &self.world.users;
         let number = users.iter().position(|known| known.name == user);
-        let revoked = self.world.revoked.filter(|(user, _)| Some(*user) == number);
+        let revoked = self.world.revoked;
+        let revoked = revoked.filter(|revoked| Some(revoked.user) == number);
         match revoked {
-            Some((_, step)) => {
+            Some(Revoked { step, .. }) => {
                 // The name and the password may have been taken for right before that, or the name alone.
                 if self.sent <= step {
                     self.answer_login(number, true, password);
@@ -270,7 +298,8 @@ impl Replies<'_> {
         let users = &self.world.users;
         let then = match number.filter(|&number| Some(&*users[number].password) == password) {
             Some(number) => {
-                parts.extend([line(text::LOGIN_SUCCESSFUL), line(menu_of(&users[number]))]);
+                let menus = users[number].rights(self.sent).map(menu_of).collect();
+                parts.extend([line(text::LOGIN_SUCCESSFUL), Part::OneOf(menus)]);
                 Then::LoggedIn(number)
             }
             None if self.memory.failures + 1 == LOGIN_FAILURES_MAX => {
@@ -288,269 +317,34 @@ impl Replies<'_> {
         self.reply(parts, then);
     }
 
-    fn enter(&mut self, user: &User, path: &str) {
-        let path = path.strip_suffix('/').unwrap_or(path);
-        let (directory, _) = path.split_once('/').unwrap_or((path, ""));
-        let grant = user
-            .grants
-            .iter()
-            .find(|grant| grant.directory == directory);
-        let found = match grant {
-            Some(_) => self.world.is_directory(path, self.sent),
-            None => Some(false),
-        };
-        if found != Some(false) {
-            let names = match grant {
-                Some(grant) if grant.read => Part::Names(path.into()),
-                _ => line(text::NO_FILES),
-            };
-            self.reply([names, self.menu()], Then::Chosen(path.into()));
-        }
-        if found != Some(true) {
-            self.refusal(Refusal::NoSuchDirectory);
-        }
-        self.faults(&[Refusal::NoSuchDirectory, Refusal::DirectoryUnreadable]);
-    }
-
-    fn details(&mut self) {
-        let Some(chosen) = self.memory.chosen.clone() else {
-            return self.sentence(text::CHOOSE_DIRECTORY_FIRST);
-        };
-        let user = self.memory.user(self.world).expect("he has chosen");
-        let (directory, _) = chosen.split_once('/').unwrap_or((&chosen, ""));
-        let grant = user
-            .grants
-            .iter()
-            .find(|grant| grant.directory == directory);
-        let details = match grant.expect("he was let in").read {
-            true => Part::Details(chosen),
-            false => Part::Line(format!("{}0", text::ENTRIES)),
-        };
-        self.reply([details, self.menu()], Then::Nothing);
-        self.faults(&[Refusal::NoSuchDirectory, Refusal::DirectoryUnreadable]);
-    }
-
-    /// A download of the whole file, or of what comes behind its first bytes.
-    fn download(&mut self, user: &User, path: &str, from: Option<u64>) {
-        // Where there is no file, the number that was meant for it is no command.
-        let behind = match from {
-            Some(_) => vec![line(text::UNKNOWN_COMMAND), self.menu()],
-            None => Vec::new(),
-        };
-        let refused = |sentence: &str, menu: Part| {
-            let mut parts = vec![line(sentence), menu];
-            parts.extend(behind.clone());
-            parts
-        };
-        match self.readable(user, path) {
-            Err(sentence) => self.reply(refused(sentence, self.menu()), Then::Nothing),
-            Ok((path, must)) => {
-                for (_, version) in self.world.contents(&path, self.sent) {
-                    let mut parts = Vec::new();
-                    let length = version.content.len() as u64;
-                    parts.extend(from.map(|_| line(text::ENTER_OFFSET)));
-                    match length.checked_sub(from.unwrap_or(0)) {
-                        None => parts.push(line(text::BAD_NUMBER)),
-                        Some(left) => {
-                            parts.push(Part::Line(format!("{}{left}", text::LENGTH)));
-                            let first = (length - left) as usize;
-                            parts.push(Part::Body(version.content.clone(), first));
-                        }
-                    }
-                    parts.push(self.menu());
-                    self.reply(parts, Then::Nothing);
-                    self.all.last_mut().expect("just added").may_be_cut |= version.cut;
-                }
-                if !must {
-                    let sentence = text::refusal(Refusal::NoSuchFile);
-                    self.reply(refused(sentence, self.menu()), Then::Nothing);
-                }
-            }
-        }
-        self.are_faults = true;
-        for refusal in self.faulty(&READING) {
-            self.reply(refused(refusal, self.menu()), Then::Nothing);
-        }
-    }
-
-    fn checksum(&mut self, user: &User, path: &str) {
-        match self.readable(user, path) {
-            Err(sentence) => self.sentence(sentence),
-            Ok((path, must)) => {
-                let (_, name) = path.rsplit_once('/').expect("below a granted directory");
-                for (_, version) in self.world.contents(&path, self.sent) {
-                    if version.cut {
-                        self.reply([Part::Begins(text::SHA_256), self.menu()], Then::Nothing);
-                    }
-                    let sum = version.checksum();
-                    self.sentence(&format!("{}{sum} {name}", text::SHA_256));
-                }
-                if !must {
-                    self.refusal(Refusal::NoSuchFile);
-                }
-            }
-        }
-        self.faults(&READING);
-    }
-
-    /// The file that a path stands for, and whether it must be there; or what is said instead.
-    fn readable(&self, user: &User, path: &str) -> Result<(String, bool), &'static str> {
-        let (grant, path) = self.place(user, path, Refusal::NoSuchFile)?;
-        match grant.read && self.world.is_file(&path) {
-            true => {
-                let must = self.world.is_taken(&path, self.sent, None) == Some(true);
-                Ok((path, must))
-            }
-            false => Err(text::refusal(Refusal::NoSuchFile)),
-        }
-    }
-
     /// The grant and the path that a name stands for.
-    fn place<'u>(
-        &self,
-        user: &'u User,
-        name: &str,
-        unknown: Refusal,
-    ) -> Result<(&'u Grant, String), &'static str> {
-        let path = match (&self.memory.chosen, name.contains('/')) {
+    fn place(&self, name: &str, unknown: Refusal) -> Result<(&'a Grant, String), &'static str> {
+        let path = match (self.chosen, name.contains('/')) {
             (_, true) => name.to_owned(),
             (Some(chosen), false) => format!("{chosen}/{name}"),
             (None, false) => return Err(text::CHOOSE_DIRECTORY_FIRST),
         };
-        let (directory, _) = path.split_once('/').expect("it has a part below");
-        let grant = user
-            .grants
-            .iter()
-            .find(|grant| grant.directory == directory);
-        Ok((grant.ok_or(text::refusal(unknown))?, path))
+        Ok((self.grant(&path).ok_or(text::refusal(unknown))?, path))
     }
 
-    /// What may be said to a new name: nothing against it, or a sentence.
-    fn judge(&self, user: &User, name: &str, version: usize) -> Vec<Option<&'static str>> {
-        match self.may_be_made(user, name) {
-            Err(sentence) => vec![Some(sentence)],
-            Ok((grant, path)) => {
-                let replaceable = grant.change && self.world.is_file(&path);
-                let exists = Some(text::refusal(Refusal::FileExists));
-                match self.world.is_taken(&path, self.sent, Some(version)) {
-                    _ if replaceable => vec![None],
-                    Some(true) => vec![exists],
-                    Some(false) => vec![None],
-                    None => vec![None, exists],
-                }
-            }
-        }
-    }
-
-    /// What may be said to a new name and its length.
-    fn create(&self, user: &User, name: &str, version: usize) -> Vec<Option<&'static str>> {
-        let mut refusals = self.judge(user, name, version);
-        let no_room = Some(text::refusal(Refusal::NoRoom));
-        if self.is_over(name, version) {
-            for free in refusals.iter_mut().filter(|refusal| refusal.is_none()) {
-                *free = no_room;
-            }
-        }
-        if self.world.tight {
-            refusals.push(no_room);
-        }
-        refusals
-    }
-
-    fn is_over(&self, path: &str, version: usize) -> bool {
-        let length = self.world.content(path, version).len() as u64;
-        self.world.max_upload.is_some_and(|max| length > max)
-    }
-
-    fn may_be_made<'u>(
-        &self,
-        user: &'u User,
-        name: &str,
-    ) -> Result<(&'u Grant, String), &'static str> {
-        let (grant, path) = self.place(user, name, Refusal::NoSuchDirectory)?;
-        let (directory, name) = path.rsplit_once('/').expect("below a granted directory");
-        if self.world.is_directory(directory, self.sent) != Some(true) {
-            return Err(text::refusal(Refusal::NoSuchDirectory));
-        }
-        if !grant.may_add() {
-            return Err(text::refusal(Refusal::MayNotUpload));
-        }
-        if !World::is_name(name) {
-            return Err(text::refusal(Refusal::BadName));
-        }
-        Ok((grant, path))
-    }
-
-    /// All bytes of an upload have come.
-    fn received(&mut self, user: &User, name: &str, version: usize) {
-        let (grant, path) = self
-            .place(user, name, Refusal::NoSuchDirectory)
-            .expect("it was judged");
-        let (_, last) = path.rsplit_once('/').expect("below a granted directory");
-        let length = self.world.content(&path, version).len();
-        let complete = format!("{}{last}, {length}{}", text::UPLOAD_COMPLETE, text::BYTES);
-        let taken = self.world.is_taken(&path, self.sent, Some(version));
-        if grant.change || taken != Some(true) {
-            let parts = [Part::Line(complete), self.menu()];
-            self.reply(parts, Then::Completed(path.clone(), version));
-        }
-        if !grant.change && taken != Some(false) {
-            self.failed(text::refusal(Refusal::FileExists));
-        }
-        if self.world.tight {
-            self.failed(text::refusal(Refusal::NoRoom));
-        }
-    }
-
-    fn put(&mut self, user: &User, name: &str, version: usize) {
-        let room = || [line(text::refusal(Refusal::NoRoom))];
-        let over = self.is_over(name, version);
-        for refusal in self.judge(user, name, version) {
-            match refusal {
-                _ if over => self.reply(room(), Then::Closed),
-                Some(sentence) => self.failed(sentence),
-                None => self.received(user, name, version),
-            }
-        }
-        if self.world.tight {
-            self.reply(room(), Then::Closed);
-        }
-        self.failed_by_faults();
-        // Or whether the bytes can be thrown away is asked in vain.
-        for sentence in self.faulty(&WRITING).chain(self.faulty(&READING)) {
-            self.reply([line(sentence)], Then::Closed);
-        }
-    }
-
-    fn make_directory(&mut self, user: &User, name: &str) {
-        match self.may_be_made(user, name) {
-            Err(sentence) => self.sentence(sentence),
-            Ok((_, path)) => {
-                let (_, last) = path.rsplit_once('/').expect("below a granted directory");
-                let taken = self.world.is_taken(&path, self.sent, None);
-                if taken != Some(true) {
-                    let made = format!("{}{last}", text::DIRECTORY_MADE);
-                    self.reply([Part::Line(made), self.menu()], Then::Made(path.clone()));
-                }
-                if taken != Some(false) {
-                    self.refusal(match self.world.is_directory(&path, self.sent) {
-                        Some(false) => Refusal::FileExists,
-                        _ => Refusal::DirectoryExists,
-                    });
-                }
-            }
-        }
-        self.faults(&WRITING);
+    /// The grant of the directory that a path begins with.
+    fn grant(&self, path: &str) -> Option<&'a Grant> {
+        grant_of(self.grants.expect("he is logged in"), path)
     }
 
     // Helpers.
 
     fn menu(&self) -> Part {
-        line(
-            self.memory
-                .user(self.world)
-                .map_or(text::FIRST_CHOICE, menu_of),
-        )
+        line(self.grants.map_or(text::FIRST_CHOICE, menu_of))
+    }
+
+    /// The menu behind a further line of the same item, which is a command of its own: a reload may have come between.
+    fn next_menu(&self) -> Part {
+        let Some(user) = self.memory.user else {
+            return self.menu();
+        };
+        let rights = self.world.users[user].rights(self.sent);
+        Part::OneOf(rights.map(menu_of).collect())
     }
 
     fn prompt(&mut self, prompt: &str, short: bool) {
@@ -577,22 +371,11 @@ impl Replies<'_> {
         self.sentence(text::refusal(refusal));
     }
 
-    fn failed(&mut self, sentence: &str) {
-        self.sentence(&format!("{}{sentence}", text::UPLOAD_FAILED));
-    }
-
     /// Refusals that a fault may be the cause of; what is added from here on takes one.
     fn faults(&mut self, refusals: &[Refusal]) {
         self.are_faults = true;
         for sentence in self.faulty(refusals) {
             self.sentence(sentence);
-        }
-    }
-
-    fn failed_by_faults(&mut self) {
-        self.are_faults = true;
-        for sentence in self.faulty(&WRITING) {
-            self.failed(sentence);
         }
     }
 
@@ -604,29 +387,12 @@ impl Replies<'_> {
     }
 }
 
-/// What a fault may make of reading.
-const READING: [Refusal; 3] = [
-    Refusal::NoSuchFile,
-    Refusal::FileUnreadable,
-    Refusal::DirectoryUnreadable,
-];
-
-/// What a fault may make of writing.
-const WRITING: [Refusal; 6] = [
-    Refusal::FileUnwritable,
-    Refusal::NoRoom,
-    Refusal::NoSuchDirectory,
-    Refusal::DirectoryUnreadable,
-    Refusal::FileExists,
-    Refusal::DirectoryExists,
-];
-
 fn line(sentence: &str) -> Part {
     Part::Line(sentence.to_owned())
 }
 
-fn menu_of(user: &User) -> &'static str {
-    match user.grants.iter().any(Grant::may_add) {
+fn menu_of(grants: &[Grant]) -> &'static str {
+    match may_add_somewhere(grants) {
         true => text::MENU_WITH_UPLOAD,
         false => text::MENU,
     }

@@ -71,6 +71,15 @@ pub(super) enum Item {
     },
 }
 
+/// Something that a client has said.
+pub(super) struct Said {
+    pub(super) item: Item,
+    /// When.
+    pub(super) step: usize,
+    /// When the command was said that it belongs to.
+    pub(super) command: usize,
+}
+
 impl Item {
     /// The bytes.
     pub(super) fn said(&self, world: &World) -> Vec<u8> {

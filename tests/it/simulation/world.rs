@@ -40,17 +40,34 @@ pub(super) struct World {
     pub(super) impatient: bool,
     /// When the server was told to stop.
     pub(super) stopping: Option<Duration>,
-    /// A user who was taken away, and the step at which that was done.
-    pub(super) revoked: Option<(usize, usize)>,
+    pub(super) revoked: Option<Revoked>,
     /// Bytes of the next upload; no two have the same length.
     next_length: usize,
+}
+
+/// A user who was taken away, and when.
+#[derive(Clone, Copy)]
+pub(super) struct Revoked {
+    pub(super) user: usize,
+    pub(super) step: usize,
+    pub(super) at: Duration,
 }
 
 /// Somebody who may log in.
 pub(super) struct User {
     pub(super) name: String,
     pub(super) password: String,
-    pub(super) grants: Vec<Grant>,
+    /// What he may do, and since which step; the last counts.
+    rights: Vec<(usize, Vec<Grant>)>,
+}
+
+impl User {
+    /// The grants that may count for a command that was said in step `sent`, in order.
+    pub(super) fn rights(&self, sent: usize) -> impl Iterator<Item = &[Grant]> {
+        let first = self.rights.iter().rposition(|(since, _)| *since <= sent);
+        let rights = &self.rights[first.expect("he has some from the start")..];
+        rights.iter().map(|(_, grants)| &**grants)
+    }
 }
 
 /// What a user may do in a directory.
@@ -66,6 +83,16 @@ impl Grant {
     pub(super) fn may_add(&self) -> bool {
         self.upload || self.change
     }
+}
+
+/// The grant of the directory that a path begins with.
+pub(super) fn grant_of<'g>(grants: &'g [Grant], path: &str) -> Option<&'g Grant> {
+    let (directory, _) = path.split_once('/').unwrap_or((path, ""));
+    grants.iter().find(|grant| grant.directory == directory)
+}
+
+pub(super) fn may_add_somewhere(grants: &[Grant]) -> bool {
+    grants.iter().any(Grant::may_add)
 }
 
 /// What may be found at a path.
@@ -144,15 +171,10 @@ impl World {
         }
         world.add_links(sim);
         for number in 1..=4 {
-            let grants = DIRECTORIES.iter();
-            let grants = grants.filter_map(|name| match rng.u8(..4) {
-                0 => None,
-                _ => Some(grant(rng, name)),
-            });
             world.users.push(User {
                 name: format!("user{number}"),
                 password: format!("pass word {number}"),
-                grants: grants.collect(),
+                rights: vec![(0, grants(rng))],
             });
         }
         world
@@ -245,13 +267,23 @@ impl World {
                 upload: true,
                 change: true,
             });
-            user.grants = grants.collect();
+            user.rights = vec![(0, grants.collect())];
+        }
+    }
+
+    /// Some users may do other things from this step on.
+    pub(super) fn change_rights(&mut self, rng: &mut Rng) {
+        for user in &mut self.users {
+            if rng.bool() {
+                user.rights.push((self.step, grants(rng)));
+            }
         }
     }
 
     /// The last user is taken away.
-    pub(super) fn revoke(&mut self) {
-        self.revoked = Some((self.users.len() - 1, self.step));
+    pub(super) fn revoke(&mut self, at: Duration) {
+        let (user, step) = (self.users.len() - 1, self.step);
+        self.revoked = Some(Revoked { user, step, at });
     }
 
     /// Notes an upload that somebody will try; which content of the path it is.
@@ -438,11 +470,22 @@ impl World {
         entries.into_iter()
     }
 
-    /// Checks every file of a tree: what is published is whole, and what was told to be complete is there. How many
-    /// temporary files there are.
-    pub(super) fn audit(&self, sim: &Sim) -> usize {
+    /// Whether somebody may enter the directory that a path begins with.
+    pub(super) fn is_granted(&self, path: &str) -> bool {
+        let revoked = self.revoked.map(|revoked| revoked.user);
+        let users = self.users.iter().enumerate();
+        let mut users = users.filter(|(number, _)| Some(*number) != revoked);
+        users.any(|(_, user)| {
+            let mut rights = user.rights(self.step);
+            rights.any(|grants| grant_of(grants, path).is_some())
+        })
+    }
+
+    /// Checks every file of a tree: what is published is whole, and what was told to be complete is there. The temporary
+    /// files that there are.
+    pub(super) fn audit(&self, sim: &Sim) -> Vec<String> {
         let tree = sim.tree();
-        let mut temporary = 0;
+        let mut temporary = Vec::new();
         for (path, content) in &tree {
             let Some(path) = path
                 .strip_prefix(ROOT)
@@ -469,7 +512,7 @@ impl World {
                 (None, _) => {
                     let (_, name) = path.rsplit_once('/').expect("below a granted directory");
                     assert!(name.starts_with('.'), "{path} came from nowhere");
-                    temporary += 1;
+                    temporary.push(path.to_owned());
                 }
             }
         }
@@ -514,7 +557,7 @@ impl World {
     pub(super) fn home(&self) -> (String, String) {
         let mut credentials = String::new();
         let mut directories = String::new();
-        let revoked = self.revoked.map(|(user, _)| user);
+        let revoked = self.revoked.map(|revoked| revoked.user);
         for (number, user) in self.users.iter().enumerate() {
             if Some(number) == revoked {
                 continue;
@@ -524,7 +567,8 @@ impl World {
                 None => format!("plain:{}", user.password),
             };
             credentials += &format!("{}:{secret}\n", user.name);
-            for grant in &user.grants {
+            let (_, grants) = user.rights.last().expect("he has some from the start");
+            for grant in grants {
                 let rights = [
                     ("read", grant.read),
                     ("upload", grant.upload),
@@ -543,6 +587,15 @@ impl World {
 /// Where a path of the world lies.
 pub(super) fn real(path: &str) -> String {
     format!("{ROOT}/{path}")
+}
+
+fn grants(rng: &mut Rng) -> Vec<Grant> {
+    let grants = DIRECTORIES.iter();
+    let grants = grants.filter_map(|name| match rng.u8(..4) {
+        0 => None,
+        _ => Some(grant(rng, name)),
+    });
+    grants.collect()
 }
 
 fn grant(rng: &mut Rng, directory: &'static str) -> Grant {
