@@ -141,7 +141,12 @@ impl Serve {
             }
         }
         announce(&listening)?;
-        engine.run()
+        let stopped = engine.run()?;
+        if stopped == Stopped::AtOnce {
+            // Its drop would wait for what the workers are at, such as a disk that hangs. The end of the process does not.
+            std::mem::forget(engine);
+        }
+        Ok(stopped)
     }
 
     /// Writes the home's own file with this process's number, where that can be, and the one that was asked for.
