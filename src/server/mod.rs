@@ -105,8 +105,10 @@ fn can_open_beneath<K: Kernel>(kernel: &K, home: &Path) -> io::Result<()> {
     }
 }
 
-/// How many sessions a limit of open files leaves room for, of those that were asked for.
+/// How many sessions a limit of open files leaves room for, of those that were asked for: a quarter is left to the
+/// files that they download and upload.
 pub fn fit_sessions(asked: usize, descriptors: u64) -> usize {
-    let room = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+    let room = descriptors.saturating_sub(DESCRIPTORS_RESERVED);
+    let room = (room - room / 4).max(1);
     asked.min(usize::try_from(room).unwrap_or(usize::MAX))
 }
