@@ -16,7 +16,8 @@ use super::users::UserKey;
 use super::{Options, Ticket};
 use crate::home::Access;
 use crate::kernel::{Kernel, Readiness};
-use crate::limits::LINGER_TIMEOUT;
+use crate::limits::{LINE_BYTES_MAX, LINES_READ_BYTES, LINGER_TIMEOUT};
+use crate::limits::{MAPPED_FILE_BYTES_MAX, OUTBOX_MARK_BYTES};
 use crate::protocol::{Ending, Input, Session};
 pub(super) use turn::{Outcome, Scratch};
 use turn::{Stop, Turn};
@@ -170,6 +171,25 @@ impl<K: Kernel> Connection<K> {
             Work::Lines | Work::Receiving(_) | Work::Linger { .. } => !self.readable,
             Work::Goodbye { .. } => false,
         }
+    }
+
+    /// Asserts what must hold of it between two turns: what it keeps in memory is bounded, so that an outbox at its mark
+    /// has taken no further line, and a transfer and an open question never exist together.
+    pub(super) fn check(&self) {
+        let most = OUTBOX_MARK_BYTES + MAPPED_FILE_BYTES_MAX as usize + OUTBOX_MARK_BYTES;
+        if let Some(rest) = &self.rest {
+            let (input, output) = (rest.input.len(), rest.output.len());
+            assert!(
+                input < LINE_BYTES_MAX + LINES_READ_BYTES,
+                "{input} bytes of input are kept"
+            );
+            assert!(output <= most, "{output} bytes of output are kept");
+        }
+        let transfers = self.is_transferring() || matches!(self.work, Work::Warming(_));
+        assert!(
+            !transfers || matches!(self.held, Held::Nothing),
+            "something else is open beside a transfer"
+        );
     }
 
     fn owes_output(&self) -> bool {

@@ -455,7 +455,15 @@ impl<K: Kernel> Engine<K> {
                 connection.queued || connection.is_blocked(),
                 "slot {key} is neither blocked nor queued"
             );
+            connection.check();
         }
+        let turned_away = self.connections.iter().map(|(_, connection)| connection);
+        let turned_away = turned_away.filter(|connection| connection.is_turned_away());
+        assert_eq!(
+            self.turned_away,
+            turned_away.count(),
+            "who is turned away is counted"
+        );
         assert_eq!(
             self.connections.len() - self.turned_away,
             self.per_address.values().sum::<usize>(),

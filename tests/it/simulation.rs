@@ -233,6 +233,8 @@ impl Run {
         }
         self.engine.turn().expect("polling does not fail");
         self.engine.check();
+        let slots = self.engine.connections();
+        assert_eq!(self.sim.held().sockets, slots, "a socket a slot");
         if self.happens.few_faults {
             let fired = self.sim.fired();
             self.world.faulty = !fired.into_iter().all(walk::is_harmless);

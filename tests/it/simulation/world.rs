@@ -275,7 +275,11 @@ impl World {
     pub(super) fn change_rights(&mut self, rng: &mut Rng) {
         for user in &mut self.users {
             if rng.bool() {
-                user.rights.push((self.step, grants(rng)));
+                let mut grants = grants(rng);
+                for grant in grants.iter_mut().filter(|grant| grant.directory == "Mail") {
+                    grant.read = rng.bool();
+                }
+                user.rights.push((self.step, grants));
             }
         }
     }
