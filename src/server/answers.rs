@@ -12,7 +12,7 @@ use log::{debug, error, info, warn};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::listings::Listings;
+use super::listings::{Listings, Wanted};
 use super::log::Escaped;
 use super::transfer::{Cold, Held};
 use super::users::{UserKey, Users};
@@ -24,7 +24,7 @@ use crate::home::password::{Proved, Tag};
 use crate::home::{Access, Home, Reloaded};
 use crate::kernel::Kernel;
 use crate::protocol::{Algorithm, Answer, Base, Form, Listed, Place, Refusal, Request};
-use crate::vault::{self, Incoming, Leftovers, Listing, Refused, Vault};
+use crate::vault::{self, Fault, Incoming, Leftovers, Listing, Refused, Vault};
 
 /// What a connection gets back for a request, at once or later.
 pub(super) enum Reply<K: Kernel> {
@@ -55,6 +55,10 @@ pub(super) struct House<K: Kernel> {
     listings: Listings,
     /// Results on their way to their connections.
     replies: Vec<(Ticket, Reply<K>)>,
+    /// A worker is at a reload.
+    reloading: bool,
+    /// Another one was asked for meanwhile.
+    reload_again: bool,
     /// A reload that has been done and not told to the sessions yet.
     reloaded: Option<Vec<String>>,
     done: Vec<Done<K>>,
@@ -82,6 +86,8 @@ impl<K: Kernel> House<K> {
             logins: HashMap::new(),
             listings: Listings::default(),
             replies: Vec::new(),
+            reloading: false,
+            reload_again: false,
             reloaded: None,
             done: Vec::new(),
         }
@@ -221,7 +227,7 @@ impl<K: Kernel> House<K> {
             | Job::WarmUp { ticket: owner, .. } => *owner == ticket,
             Job::Checksum(checksum) => checksum.ticket == ticket,
             // A listing is of use to the next who asks, and an upload that came whole is published.
-            Job::List { .. } | Job::Commit { .. } => false,
+            Job::List(_) | Job::Commit { .. } => false,
             Job::Abandon(_) | Job::SweepLeftovers(_) | Job::Reload(_) => false,
         });
     }
@@ -242,9 +248,14 @@ impl<K: Kernel> House<K> {
         std::mem::take(&mut self.replies)
     }
 
-    /// Takes up the two files again, on a worker.
+    /// Takes up the two files again, on a worker; behind the reload that is under way, so that the last one asked for is
+    /// the last one taken up.
     pub(super) fn reload(&mut self) {
-        self.workers.submit(Job::Reload(self.home.clone()));
+        match self.reloading {
+            true => self.reload_again = true,
+            false => self.workers.submit(Job::Reload(self.home.clone())),
+        }
+        self.reloading = true;
     }
 
     /// Takes up a home that was loaded: logins from now on are proved against it. What the sessions may do now is asked
@@ -253,7 +264,7 @@ impl<K: Kernel> House<K> {
         self.home = Arc::new(home);
         self.accesses.clear();
         self.proved.clear();
-        self.listings.clear();
+        self.listings.changed();
         self.reloaded = Some(kept);
     }
 
@@ -432,19 +443,15 @@ impl<K: Kernel> House<K> {
 
     /// Starts the listings that there is room for.
     fn start_listings(&mut self) {
-        while let Some((place, form)) = self.listings.next_to_start() {
-            self.workers.submit(Job::List { place, form });
+        while let Some(wanted) = self.listings.next_to_start() {
+            self.workers.submit(Job::List(wanted));
         }
     }
 
     fn finish(&mut self, done: Done<K>, is_waiting: &impl Fn(Ticket) -> bool) {
         let (ticket, reply) = match done {
             Done::Verified { proof, right } => return self.verified(proof, right),
-            Done::Listed {
-                place,
-                form,
-                result,
-            } => return self.listing_made(&place, form, result),
+            Done::Listed { wanted, result } => return self.listing_made(&wanted, result),
             Done::Created {
                 ticket,
                 result: Ok(incoming),
@@ -465,7 +472,7 @@ impl<K: Kernel> House<K> {
                 length,
                 result,
             } => {
-                self.listings.clear();
+                self.listings.changed();
                 if result.is_ok() {
                     let path = path.to_string_lossy();
                     let path = Escaped(&path);
@@ -479,7 +486,7 @@ impl<K: Kernel> House<K> {
             }
             Done::WarmedUp { ticket, result } => (ticket, Reply::Warm(result)),
             Done::Made { ticket, result } => {
-                self.listings.clear();
+                self.listings.changed();
                 (ticket, self.plain(ticket, result, Answer::Made))
             }
             Done::Slice(checksum) => {
@@ -514,13 +521,18 @@ impl<K: Kernel> House<K> {
                         }
                     }
                 }
+                self.reloading = false;
+                if std::mem::take(&mut self.reload_again) {
+                    self.reload();
+                }
                 return;
             }
-            Done::Swept { removed, fault } => {
+            Done::Swept(leftovers) => {
+                let removed = leftovers.removed();
                 if removed > 0 {
                     info!("event=sweep removed={removed}");
                 }
-                if let Some(fault) = fault {
+                if let Some(fault) = leftovers.fault() {
                     warn!("event=fault what={}", Escaped(&fault.to_string()));
                 }
                 return;
@@ -530,12 +542,15 @@ impl<K: Kernel> House<K> {
         self.replies.push((ticket, reply));
     }
 
-    fn listing_made(&mut self, place: &Place, form: Form, result: Result<Listing, Refused>) {
-        let tickets = self.listings.made(place, form);
+    fn listing_made(&mut self, wanted: &Wanted, result: Result<Listing, Refused>) {
+        let tickets = self.listings.made(wanted);
         match result {
-            Ok(listing) => {
+            Ok(mut listing) => {
+                if let (Some(fault), Some(ticket)) = (listing.fault.take(), tickets.first()) {
+                    self.log(*ticket, &fault);
+                }
                 let listing = Arc::new(listing);
-                self.listings.keep(place, form, &listing, self.now);
+                self.listings.keep(wanted, &listing, self.now);
                 for ticket in tickets {
                     self.replies.push((ticket, listed(listing.clone())));
                 }
@@ -581,14 +596,14 @@ impl<K: Kernel> House<K> {
         }
     }
 
-    fn plain(&self, ticket: Ticket, result: Result<(), Refused>, answer: Answer) -> Reply<K> {
+    fn plain(&mut self, ticket: Ticket, result: Result<(), Refused>, answer: Answer) -> Reply<K> {
         match result {
             Ok(()) => Reply::Answer(answer, Held::Nothing),
             Err(refused) => self.refused(ticket, refused),
         }
     }
 
-    fn refused(&self, ticket: Ticket, refused: Refused) -> Reply<K> {
+    fn refused(&mut self, ticket: Ticket, refused: Refused) -> Reply<K> {
         let refusal = self.log_fault(ticket, refused);
         Reply::Answer(Answer::Refused(refusal), Held::Nothing)
     }
@@ -603,16 +618,24 @@ impl<K: Kernel> House<K> {
     }
 
     /// Logs why the house refused, where the operator should know.
-    pub(super) fn log_fault(&self, ticket: Ticket, refused: Refused) -> Refusal {
+    pub(super) fn log_fault(&mut self, ticket: Ticket, refused: Refused) -> Refusal {
         if let Some(fault) = &refused.fault {
-            let fault = fault.to_string();
-            error!(
-                "session={} event=fault what={}",
-                ticket.serial,
-                Escaped(&fault)
-            );
+            self.log(ticket, fault);
         }
         refused.refusal
+    }
+
+    /// Logs a fault. Where descriptors are what was missing, files that nobody downloads give theirs to who asks next.
+    fn log(&mut self, ticket: Ticket, fault: &Fault) {
+        if fault.lacks_descriptors() {
+            self.release_unused();
+        }
+        let fault = fault.to_string();
+        error!(
+            "session={} event=fault what={}",
+            ticket.serial,
+            Escaped(&fault)
+        );
     }
 }
 

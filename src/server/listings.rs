@@ -21,12 +21,22 @@ pub(super) struct Listings {
     /// Who waits for each.
     wanted: HashMap<Key, Vec<Ticket>>,
     /// Those that no worker has been asked for yet.
-    queue: VecDeque<(Place, Form)>,
+    queue: VecDeque<Wanted>,
+    /// How many changes the house has made: who asks after one gets no listing that was begun before it.
+    changes: u64,
     /// How many workers have been asked for.
     running: usize,
     fresh: HashMap<Key, Fresh>,
     /// All that were made and may still be on their way to somebody.
     alive: Vec<Weak<Listing>>,
+}
+
+/// A listing that is to be made.
+pub(super) struct Wanted {
+    pub(super) place: Place,
+    pub(super) form: Form,
+    /// The changes that had been made when it was first asked for.
+    changes: u64,
 }
 
 impl Listings {
@@ -41,7 +51,7 @@ impl Listings {
         if self.fresh.is_empty() {
             return None;
         }
-        let key = Key::new(place, form);
+        let key = Key::new(place, form, self.changes);
         let fresh = self.fresh.get(&key)?;
         let status = kernel.status_by_path(&key.path()).ok();
         let unchanged = fresh.listing.status == status && now < fresh.made + LISTING_AGE;
@@ -50,7 +60,8 @@ impl Listings {
 
     /// Notes who waits; true where nobody did before, so that it is to be started.
     pub(super) fn wait(&mut self, ticket: Ticket, place: Place, form: Form) -> bool {
-        match self.wanted.entry(Key::new(&place, form)) {
+        let changes = self.changes;
+        match self.wanted.entry(Key::new(&place, form, changes)) {
             // Where all who waited have left, a worker is at it still.
             Entry::Occupied(mut waiting) => {
                 waiting.get_mut().push(ticket);
@@ -58,14 +69,18 @@ impl Listings {
             }
             Entry::Vacant(vacant) => {
                 vacant.insert(vec![ticket]);
-                self.queue.push_back((place, form));
+                self.queue.push_back(Wanted {
+                    place,
+                    form,
+                    changes,
+                });
                 true
             }
         }
     }
 
     /// The next one that there is memory for, counted as if it were the longest.
-    pub(super) fn next_to_start(&mut self) -> Option<(Place, Form)> {
+    pub(super) fn next_to_start(&mut self) -> Option<Wanted> {
         if self.queue.is_empty() {
             return None;
         }
@@ -84,22 +99,20 @@ impl Listings {
     }
 
     /// One has been made: who waits for it.
-    pub(super) fn made(&mut self, place: &Place, form: Form) -> Vec<Ticket> {
+    pub(super) fn made(&mut self, wanted: &Wanted) -> Vec<Ticket> {
         self.running -= 1;
-        self.wanted
-            .remove(&Key::new(place, form))
-            .unwrap_or_default()
+        self.wanted.remove(&wanted.key()).unwrap_or_default()
     }
 
     /// Keeps one for who asks next, where it depends on nothing but the directory itself.
-    pub(super) fn keep(&mut self, place: &Place, form: Form, listing: &Arc<Listing>, now: Instant) {
+    pub(super) fn keep(&mut self, wanted: &Wanted, listing: &Arc<Listing>, now: Instant) {
         self.alive.push(Arc::downgrade(listing));
-        if listing.status.is_some() {
+        if listing.status.is_some() && wanted.changes == self.changes {
             let fresh = Fresh {
                 listing: listing.clone(),
                 made: now,
             };
-            self.fresh.insert(Key::new(place, form), fresh);
+            self.fresh.insert(wanted.key(), fresh);
         }
     }
 
@@ -109,8 +122,8 @@ impl Listings {
         for waiting in wanted.values_mut() {
             waiting.retain(|other| *other != ticket);
         }
-        queue.retain(|(place, form)| {
-            let key = Key::new(place, *form);
+        queue.retain(|listing| {
+            let key = listing.key();
             let unwanted = wanted[&key].is_empty();
             if unwanted {
                 wanted.remove(&key);
@@ -123,8 +136,10 @@ impl Listings {
         self.fresh.retain(|_, fresh| now < fresh.made + LISTING_AGE);
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Something has changed: what was begun before is for those alone who wait for it already.
+    pub(super) fn changed(&mut self) {
         self.fresh.clear();
+        self.changes += 1;
     }
 }
 
@@ -133,7 +148,13 @@ struct Fresh {
     made: Instant,
 }
 
-/// Which listing: the directory and how it is written.
+impl Wanted {
+    fn key(&self) -> Key {
+        Key::new(&self.place, self.form, self.changes)
+    }
+}
+
+/// Which listing: the directory, how it is written, and since when.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     root: PathBuf,
@@ -141,15 +162,17 @@ struct Key {
     /// Whether the grant lets its user see what is there.
     read: bool,
     form: Form,
+    changes: u64,
 }
 
 impl Key {
-    fn new(place: &Place, form: Form) -> Key {
+    fn new(place: &Place, form: Form, changes: u64) -> Key {
         Key {
             root: place.grant.path.clone(),
             below: place.below.clone(),
             read: place.grant.rights.read,
             form,
+            changes,
         }
     }
 
@@ -161,21 +184,48 @@ impl Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
     use crate::home::directories::{Grant, Rights};
+    use crate::kernel::linux::Linux;
 
     #[test]
     fn a_listing_whose_askers_have_all_left_is_made_once_for_the_next_and_forgotten_by_all() {
         let mut listings = Listings::default();
         assert!(listings.wait(ticket(1), place("one"), Form::Names));
         assert!(listings.wait(ticket(2), place("two"), Form::Names));
-        assert!(listings.next_to_start().is_some() && listings.next_to_start().is_some());
+        let one = listings.next_to_start().unwrap();
+        let two = listings.next_to_start().unwrap();
         listings.forget(ticket(1));
         assert!(!listings.wait(ticket(3), place("one"), Form::Names));
         assert!(listings.next_to_start().is_none());
-        assert_eq!(listings.made(&place("one"), Form::Names), [ticket(3)]);
+        assert_eq!(listings.made(&one), [ticket(3)]);
         listings.forget(ticket(2));
-        assert_eq!(listings.made(&place("two"), Form::Names), []);
+        assert_eq!(listings.made(&two), []);
         assert!(listings.wanted.is_empty() && listings.queue.is_empty());
+    }
+
+    #[test]
+    fn who_asks_behind_an_upload_does_not_join_a_listing_that_was_begun_before_it() {
+        let mut listings = Listings::default();
+        assert!(listings.wait(ticket(1), place("one"), Form::Names));
+        let before = listings.next_to_start().unwrap();
+        listings.changed();
+        assert!(listings.wait(ticket(2), place("one"), Form::Names));
+        let after = listings.next_to_start().unwrap();
+        assert_eq!(listings.made(&after), [ticket(2)]);
+        assert_eq!(listings.made(&before), [ticket(1)]);
+        let old = Listing {
+            text: Vec::new(),
+            entries: 0,
+            status: Linux::new().unwrap().status_by_path(Path::new("/")).ok(),
+            fault: None,
+        };
+        listings.keep(&before, &Arc::new(old), Instant::now());
+        assert!(
+            listings.fresh.is_empty(),
+            "nobody else is given the old one"
+        );
     }
 
     fn place(name: &str) -> Place {

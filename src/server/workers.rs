@@ -17,23 +17,21 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::Ticket;
+use super::listings::Wanted;
 use super::transfer::Cold;
 use crate::home::credentials::Account;
 use crate::home::password::{Cost, Tag, Verifier};
 use crate::home::{Home, Reloaded};
 use crate::kernel::Kernel;
 use crate::limits::CHECKSUM_SLICE_BYTES;
-use crate::protocol::{Form, Place, Refusal};
+use crate::protocol::{Place, Refusal};
 use crate::vault::{self, Fault, Incoming, Leftovers, Listing, Refused, SharedFile};
 
 /// What one thread may do while the loop goes on.
 pub(super) enum Job<K: Kernel> {
     /// Prove a password.
     Verify(Proof),
-    List {
-        place: Place,
-        form: Form,
-    },
+    List(Wanted),
     Create {
         ticket: Ticket,
         place: Place,
@@ -87,8 +85,7 @@ pub(super) enum Done<K: Kernel> {
         right: bool,
     },
     Listed {
-        place: Place,
-        form: Form,
+        wanted: Wanted,
         result: Result<Listing, Refused>,
     },
     Created {
@@ -117,11 +114,8 @@ pub(super) enum Done<K: Kernel> {
     },
     Reloaded(Reloaded),
     Abandoned,
-    /// A granted directory has been walked, or as far as the fault let it.
-    Swept {
-        removed: usize,
-        fault: Option<Fault>,
-    },
+    /// A granted directory has been walked, as far as it could be.
+    Swept(Leftovers),
 }
 
 /// The threads and their queues.
@@ -365,14 +359,10 @@ impl<K: Kernel> Job<K> {
                 };
                 Done::Verified { proof, right }
             }
-            Job::List { place, form } => {
-                let result = vault::list(&**kernel, &place, form);
-                Done::Listed {
-                    place,
-                    form,
-                    result,
-                }
-            }
+            Job::List(wanted) => Done::Listed {
+                result: vault::list(&**kernel, &wanted.place, wanted.form),
+                wanted,
+            },
             Job::Create {
                 ticket,
                 place,
@@ -401,15 +391,8 @@ impl<K: Kernel> Job<K> {
                 result: cold.file.warm_up(&**kernel, cold.offset, cold.count),
             },
             Job::SweepLeftovers(mut leftovers) => match leftovers.step(&**kernel) {
-                Ok(true) => return Step::Again(Job::SweepLeftovers(leftovers)),
-                Ok(false) => Done::Swept {
-                    removed: leftovers.removed(),
-                    fault: None,
-                },
-                Err(fault) => Done::Swept {
-                    removed: leftovers.removed(),
-                    fault: Some(fault),
-                },
+                true => return Step::Again(Job::SweepLeftovers(leftovers)),
+                false => Done::Swept(leftovers),
             },
             Job::Reload(home) => Done::Reloaded(home.reload(verifier)),
         })

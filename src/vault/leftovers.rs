@@ -15,6 +15,8 @@ pub struct Leftovers {
     /// Paths below the root that are still to be walked.
     pending: Vec<String>,
     removed: usize,
+    /// Why a part of it could not be walked, the first.
+    fault: Option<Fault>,
 }
 
 impl Leftovers {
@@ -24,23 +26,31 @@ impl Leftovers {
             root: root.to_owned(),
             pending: vec![String::new()],
             removed: 0,
+            fault: None,
         }
     }
 
     /// Walks one more directory; `false` when none is left. A fault ends only that directory.
-    pub fn step<K: Kernel>(&mut self, kernel: &K) -> Result<bool, Fault> {
+    pub fn step<K: Kernel>(&mut self, kernel: &K) -> bool {
         let Some(below) = self.pending.pop() else {
-            return Ok(false);
+            return false;
         };
         match self.walk(kernel, &below) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true), // removed meanwhile
-            Err(source) => Err(Fault {
-                doing: "sweeping",
-                path: self.root.join(below),
-                source,
-            }),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                self.fault.get_or_insert_with(|| Fault {
+                    doing: "sweeping",
+                    path: self.root.join(below),
+                    source,
+                });
+            }
+            _ => {} // or it was removed meanwhile
         }
+        true
+    }
+
+    /// The first fault that was met.
+    pub fn fault(&self) -> Option<&Fault> {
+        self.fault.as_ref()
     }
 
     /// How many files were removed so far.
@@ -147,7 +157,7 @@ mod tests {
 
         let mut sweep = Leftovers::new(&world.at(""));
         let mut steps = 0;
-        while sweep.step(&*world.kernel).unwrap() {
+        while sweep.step(&*world.kernel) {
             steps += 1;
         }
         assert_eq!((sweep.removed(), steps), (3, 3));
@@ -163,24 +173,32 @@ mod tests {
 
         drop(handle);
         let mut again = Leftovers::new(&world.at(""));
-        while again.step(&*world.kernel).unwrap() {}
+        while again.step(&*world.kernel) {}
         assert_eq!((again.removed(), left(held)), (1, false));
     }
 
     #[test]
     fn a_fault_ends_one_directory_and_not_the_walk() {
         let world = World::new();
-        fs::create_dir(world.at("sub")).unwrap();
+        for folder in ["one", "two", "three"] {
+            fs::create_dir(world.at(folder)).unwrap();
+            let left = format!("{folder}/.tidegate-0123456789abcdef.part");
+            fs::write(world.at(&left), "").unwrap();
+        }
         let mut sweep = Leftovers::new(&world.at(""));
-        assert!(sweep.step(&*world.kernel).unwrap());
-        fs::remove_dir(world.at("sub")).unwrap();
-        fs::write(world.at("sub"), "").unwrap();
-        let fault = sweep.step(&*world.kernel).unwrap_err();
-        assert_eq!((fault.doing, fault.path), ("sweeping", world.at("sub")));
-        assert!(!sweep.step(&*world.kernel).unwrap());
+        assert!(sweep.step(&*world.kernel));
+        // The next to be walked is a directory no more.
+        let next = world.at(sweep.pending.last().unwrap());
+        fs::remove_dir_all(&next).unwrap();
+        fs::write(&next, "").unwrap();
+        while sweep.step(&*world.kernel) {}
+        let fault = sweep.fault().unwrap();
+        assert_eq!((fault.doing, &fault.path), ("sweeping", &next));
+        assert_eq!(sweep.removed(), 2, "the others are walked all the same");
 
         let mut missing = Leftovers::new(&world.at("missing"));
-        assert!(missing.step(&*world.kernel).unwrap());
-        assert!(!missing.step(&*world.kernel).unwrap());
+        assert!(missing.step(&*world.kernel));
+        assert!(!missing.step(&*world.kernel));
+        assert!(missing.fault().is_none());
     }
 }

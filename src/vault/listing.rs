@@ -5,7 +5,9 @@
 
 use std::io;
 
-use super::{Refused, check_name, look, open_directory, open_root, path_of, refused};
+use super::{
+    Fault, Refused, check_name, is_absent, look, open_directory, open_root, path_of, refused,
+};
 use crate::kernel::{Kernel, Kind, Status};
 use crate::limits;
 use crate::protocol::menu_text::{append_details, append_name};
@@ -22,6 +24,8 @@ pub struct Listing {
     /// as the status is the same, the listing may be given to everybody else who may read there. `None` where sizes,
     /// times, links or the right to read decide too.
     pub status: Option<Status>,
+    /// Why an entry is left out of which nobody knows whether it would be served, the first.
+    pub fault: Option<Fault>,
 }
 
 /// Lists a directory in the order of its names' bytes. To who may not read there it looks empty.
@@ -47,6 +51,7 @@ fn list_within<K: Kernel>(
             text: Vec::new(),
             entries: 0,
             status: None,
+            fault: None,
         });
     }
     let failed = |error| unreadable(place, error);
@@ -58,6 +63,7 @@ fn list_within<K: Kernel>(
         text: Vec::with_capacity(names.text.len()),
         entries: 0,
         status: Some(status),
+        fault: None,
     };
     for entry in &names.entries {
         let name = names.name(entry);
@@ -67,8 +73,17 @@ fn list_within<K: Kernel>(
             }
             _ => {
                 listing.status = None;
-                let Some(found) = served(kernel, &root, &directory, below, name, entry.kind) else {
-                    continue;
+                let found = match served(kernel, &root, &directory, below, name, entry.kind) {
+                    Ok(Some(found)) => found,
+                    Ok(None) => continue,
+                    Err(source) => {
+                        listing.fault.get_or_insert_with(|| Fault {
+                            doing: "listing",
+                            path: path_of(place, below).join(name),
+                            source,
+                        });
+                        continue;
+                    }
                 };
                 let is_directory = found.kind == Kind::Directory;
                 match form {
@@ -155,7 +170,7 @@ fn read_names<K: Kernel>(kernel: &K, directory: &K::File, bytes_max: usize) -> i
     }
 }
 
-/// The status of what a name leads to, if that would be served.
+/// The status of what a name leads to, if that would be served. Fails where nobody can tell.
 fn served<K: Kernel>(
     kernel: &K,
     root: &K::File,
@@ -163,18 +178,23 @@ fn served<K: Kernel>(
     below: &str,
     name: &str,
     kind: Option<Kind>,
-) -> Option<Status> {
+) -> io::Result<Option<Status>> {
     let found = match kind {
         Some(Kind::Link) => None,
-        _ => Some(kernel.status_at(directory, name).ok()?),
+        _ => Some(kernel.status_at(directory, name)),
     };
     let found = match found {
-        Some(found) if found.kind != Kind::Link => found,
+        Some(Ok(found)) if found.kind != Kind::Link => Ok(found),
+        Some(Err(error)) => Err(error),
         // A link is resolved from the granted directory on, since it may climb up to there.
-        _ if below.is_empty() => look(kernel, root, name).ok()?,
-        _ => look(kernel, root, &format!("{below}/{name}")).ok()?,
+        _ if below.is_empty() => look(kernel, root, name),
+        _ => look(kernel, root, &format!("{below}/{name}")),
     };
-    matches!(found.kind, Kind::File | Kind::Directory).then_some(found)
+    match found {
+        Ok(found) => Ok(matches!(found.kind, Kind::File | Kind::Directory).then_some(found)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn unreadable(place: &Place, error: io::Error) -> Refused {
@@ -353,6 +373,25 @@ mod tests {
             assert_eq!(refused.refusal, Refusal::DirectoryUnreadable);
             let fault = refused.fault.unwrap();
             assert_eq!((fault.doing, fault.path), ("opening", world.at("closed")));
+        });
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_looked_at_is_left_out_and_the_log_knows_why() {
+        let world = World::new();
+        fs::create_dir(world.at("closed")).unwrap();
+        fs::write(world.at("closed/file"), "").unwrap();
+        symlink("closed/file", world.at("link")).unwrap();
+        symlink("nowhere", world.at("nowhere")).unwrap();
+        fs::set_permissions(world.at("closed"), PermissionsExt::from_mode(0o000)).unwrap();
+        open_to_all(&world);
+        without_power(|| {
+            for form in [Form::Names, Form::Details] {
+                let listing = list(&*world.kernel, &world.place("", READ), form).unwrap();
+                let fault = listing.fault.unwrap();
+                assert_eq!(listing.entries, 1, "the directory itself");
+                assert_eq!((fault.doing, fault.path), ("listing", world.at("link")));
+            }
         });
     }
 

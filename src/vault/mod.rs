@@ -37,6 +37,14 @@ pub struct Fault {
     pub source: io::Error,
 }
 
+impl Fault {
+    /// Whether more open files than the process or the system may have were asked for.
+    pub fn lacks_descriptors(&self) -> bool {
+        let errno = self.source.raw_os_error().map(Errno::from_raw);
+        matches!(errno, Some(Errno::EMFILE | Errno::ENFILE))
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: {}", self.doing, self.path.display(), self.source)

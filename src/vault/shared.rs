@@ -135,7 +135,12 @@ impl<K: Kernel> Vault<K> {
             return Ok(file);
         }
         let file = match open(&*self.kernel, place) {
-            Err(error) if error.fault.as_ref().is_some_and(lacks_descriptors) => {
+            Err(error)
+                if error
+                    .fault
+                    .as_ref()
+                    .is_some_and(super::Fault::lacks_descriptors) =>
+            {
                 self.release_unused();
                 open(&*self.kernel, place)?
             }
@@ -213,12 +218,6 @@ impl<K: Kernel> Vault<K> {
 /// Whether a key still leads to the file that was opened by it.
 fn is_unchanged<K: Kernel>(kernel: &K, key: &OsStr, file: &SharedFile<K>) -> bool {
     (kernel.status_by_path(Path::new(key))).is_ok_and(|status| status == file.status)
-}
-
-fn lacks_descriptors(fault: &super::Fault) -> bool {
-    use nix::errno::Errno::{EMFILE, ENFILE};
-    let errno = fault.source.raw_os_error();
-    errno == Some(EMFILE as i32) || errno == Some(ENFILE as i32)
 }
 
 /// Opens a file to read. Whatever is not there, not his to read, or leads outside is the same: no such file.

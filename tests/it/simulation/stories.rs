@@ -89,3 +89,20 @@ fn the_goodbye_of_a_stop_is_not_overtaken_by_the_reset_of_what_was_sent_ahead() 
         );
     }
 }
+
+#[test]
+fn a_reload_that_is_asked_for_amid_another_begins_behind_it_so_that_the_last_files_count() {
+    let mut stage = Stage::new(1);
+    for _ in 0..3 {
+        stage.sim.raise(Signal::Reload);
+        stage.engine.turn().expect("polling does not fail");
+        assert_eq!(stage.engine.jobs(), 1, "one is under way");
+    }
+    let mut reloads = 0;
+    while stage.engine.jobs() > 0 {
+        stage.sim.as_worker(|| stage.engine.run_job(0));
+        stage.engine.turn().expect("polling does not fail");
+        reloads += 1;
+    }
+    assert_eq!(reloads, 2, "all that came amid the first are one");
+}
