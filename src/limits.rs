@@ -62,6 +62,9 @@ pub const PORT_WAIT: Duration = Duration::from_secs(10);
 /// Failed logins after which a connection is closed.
 pub const LOGIN_FAILURES_MAX: u8 = 5;
 
+/// Unknown commands that FTP bears before a login: more are another protocol's.
+pub const UNKNOWN_COMMANDS_MAX: u8 = 5;
+
 /// Bytes of the longest name of a file or a directory (NAME_MAX of Linux).
 pub const NAME_BYTES_MAX: usize = 255;
 

@@ -59,6 +59,7 @@ fn accounts(credentials: &Credentials) -> BTreeMap<String, String> {
         let secret = match &account.secret {
             Secret::Hash(hash) => hash.clone(),
             Secret::Plain(password) => format!("plain:{}", **password),
+            Secret::Anyone => "anyone".to_owned(),
         };
         (account.user.clone(), secret)
     });

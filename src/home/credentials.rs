@@ -1,4 +1,4 @@
-//! The file `Credentials`: a record a line, `USER:HASH` or `USER:plain:PASSWORD`.
+//! The file `Credentials`: a record a line, `USER:HASH`, `USER:plain:PASSWORD` or `USER:anyone`.
 //!
 //! Pure: text in, records or faults out, and the text of a change. Must not know: the file system, how a hash is made.
 
@@ -28,6 +28,8 @@ pub enum Secret {
     Hash(String),
     /// The password itself, for a person who begins with an editor alone.
     Plain(Zeroizing<String>),
+    /// Nothing: whoever gives the name may come in, as with anonymous FTP.
+    Anyone,
 }
 
 impl std::fmt::Debug for Secret {
@@ -35,6 +37,7 @@ impl std::fmt::Debug for Secret {
         f.write_str(match self {
             Secret::Hash(_) => "Hash(…)",
             Secret::Plain(_) => "Plain(…)",
+            Secret::Anyone => "Anyone",
         })
     }
 }
@@ -106,7 +109,7 @@ impl Credentials {
                     let line = format!("{}:{}", account.user, hash(password.as_bytes()));
                     Some((*number, line))
                 }
-                Secret::Hash(_) => None,
+                Secret::Hash(_) | Secret::Anyone => None,
             })
             .collect();
         let changes: Vec<(usize, Option<&str>)> = new
@@ -126,7 +129,7 @@ impl Credentials {
 
 /// One line. What was found never repeats what may be a password: only a name that is followed by `:` is told.
 fn record(line: &str) -> Result<Account, Fault> {
-    const SHAPE: &str = "USER:HASH or USER:plain:PASSWORD";
+    const SHAPE: &str = "USER:HASH, USER:plain:PASSWORD or USER:anyone";
     let Some((user, secret)) = line.split_once(':') else {
         return Err(Fault::new("no ':' in the line", SHAPE));
     };
@@ -145,6 +148,7 @@ fn record(line: &str) -> Result<Account, Fault> {
             ));
         }
         Some(password) => Secret::Plain(Zeroizing::new(password.to_owned())),
+        None if secret == "anyone" => Secret::Anyone,
         None if secret.starts_with('$') => {
             password::check(secret).map_err(|what| {
                 Fault::new(what, "a PHC string that begins with '$argon2id$v=19$'")
@@ -154,7 +158,7 @@ fn record(line: &str) -> Result<Account, Fault> {
         None if secret.is_empty() => return Err(Fault::new("nothing behind the name", SHAPE)),
         None => {
             return Err(Fault::new(
-                "neither a hash nor 'plain:' behind the name",
+                "neither a hash, 'plain:' nor 'anyone' behind the name",
                 SHAPE,
             ));
         }
@@ -214,23 +218,23 @@ mod tests {
         for (text, expected) in [
             (
                 "secret",
-                "Credentials:1: found no ':' in the line; expected USER:HASH or USER:plain:PASSWORD",
+                "Credentials:1: found no ':' in the line; expected USER:HASH, USER:plain:PASSWORD or USER:anyone",
             ),
             (
                 "a:",
-                "Credentials:1: found nothing behind the name; expected USER:HASH or USER:plain:PASSWORD",
+                "Credentials:1: found nothing behind the name; expected USER:HASH, USER:plain:PASSWORD or USER:anyone",
             ),
             (
                 "a:secret",
-                "Credentials:1: found neither a hash nor 'plain:' behind the name; expected USER:HASH or USER:plain:PASSWORD",
+                "Credentials:1: found neither a hash, 'plain:' nor 'anyone' behind the name; expected USER:HASH, USER:plain:PASSWORD or USER:anyone",
             ),
             (
                 "a:Plain:secret",
-                "Credentials:1: found neither a hash nor 'plain:' behind the name; expected USER:HASH or USER:plain:PASSWORD",
+                "Credentials:1: found neither a hash, 'plain:' nor 'anyone' behind the name; expected USER:HASH, USER:plain:PASSWORD or USER:anyone",
             ),
             (
                 "\n a:plain",
-                "Credentials:2: found neither a hash nor 'plain:' behind the name; expected USER:HASH or USER:plain:PASSWORD",
+                "Credentials:2: found neither a hash, 'plain:' nor 'anyone' behind the name; expected USER:HASH, USER:plain:PASSWORD or USER:anyone",
             ),
             (
                 "a:plain:",
@@ -325,7 +329,7 @@ mod tests {
             let read: Vec<_> = file.records().iter().map(|(_, account)| {
                 let password = match &account.secret {
                     Secret::Plain(password) => Some(password.to_string()),
-                    Secret::Hash(_) => None,
+                    Secret::Hash(_) | Secret::Anyone => None,
                 };
                 (account.user.clone(), password)
             }).collect();

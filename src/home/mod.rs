@@ -284,6 +284,22 @@ fn warnings(home: &Path, credentials: &Credentials, directories: &Directories) -
             ));
         }
     }
+    let grants = Grants::new(directories.records());
+    for (line, account) in credentials.records() {
+        let seen = match account.secret {
+            Secret::Anyone => grants.seen_by(&account.user),
+            Secret::Hash(_) | Secret::Plain(_) => Vec::new(),
+        };
+        for grant in seen.iter().filter(|grant| grant.rights.may_add()) {
+            warnings.push(format!(
+                "{}:{line}: '{}' takes any password and may do more than read in '{}' ({})",
+                file.display(),
+                account.user,
+                grant.name,
+                grant.rights,
+            ));
+        }
+    }
     let users: std::collections::HashSet<&str> = credentials
         .records()
         .iter()
@@ -335,6 +351,22 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(home.path().join(DIRECTORIES), directories).unwrap();
         home
+    }
+
+    #[test]
+    fn who_takes_any_password_and_may_do_more_than_read_is_warned_of() {
+        let home = home(
+            b"guest:anyone\nreader:anyone\n",
+            b"*:A:read:.\nguest:B:read,upload:.\n",
+        );
+        let (_, warnings) = Home::load(home.path()).unwrap();
+        let shown = home.path().display();
+        assert_eq!(
+            warnings,
+            [format!(
+                "{shown}/Credentials:1: 'guest' takes any password and may do more than read in 'B' (read,upload)"
+            )]
+        );
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Cost {
         p: 1,
     };
 
-    /// What a record costs to prove; `None` for a plain password, which costs nothing.
+    /// What a record costs to prove; `None` where that is nothing: a plain password, or any.
     pub fn of(secret: &Secret) -> Option<Cost> {
         match secret {
             Secret::Hash(hash) => parse(hash).ok().map(|(params, _)| Cost {
@@ -41,7 +41,7 @@ impl Cost {
                 t: params.t_cost(),
                 p: params.p_cost(),
             }),
-            Secret::Plain(_) => None,
+            Secret::Plain(_) | Secret::Anyone => None,
         }
     }
 
@@ -103,6 +103,7 @@ impl Verifier {
         match secret {
             // Two tags under a random key are compared, which tells nothing of what was hashed, its length included.
             Secret::Plain(right) => self.key.tag(&[right.as_bytes()]) == self.key.tag(&[password]),
+            Secret::Anyone => true,
             Secret::Hash(hash) => {
                 let Ok((params, hash)) = parse(hash) else {
                     return false;
@@ -129,6 +130,7 @@ impl Verifier {
     ) -> bool {
         match secret {
             Some(secret @ Secret::Hash(_)) => self.verify(secret, password),
+            Some(Secret::Anyone) => true,
             Some(secret @ Secret::Plain(_)) => {
                 self.waste(typical, password);
                 self.verify(secret, password)
@@ -219,6 +221,7 @@ impl Proved {
         let (kind, secret): (&[u8], &[u8]) = match &account.secret {
             Secret::Hash(hash) => (b"hash", hash.as_bytes()),
             Secret::Plain(password) => (b"plain", password.as_bytes()),
+            Secret::Anyone => (b"anyone", b""),
         };
         self.key
             .tag(&[account.user.as_bytes(), password, kind, secret])

@@ -316,7 +316,12 @@ impl Menu {
             }
             Prompt::Password(user) => {
                 let password = Zeroizing::new(line.to_vec());
-                return self.ask(Question::Verify, Request::Verify { user, password });
+                let request = Request::Verify {
+                    user,
+                    password,
+                    conceal: false,
+                };
+                return self.ask(Question::Verify, request);
             }
             _ if line.is_empty() => return self.offer(out),
             _ => {}

@@ -6,6 +6,14 @@
 //!
 //! Must not know: descriptors, clocks, the file system, threads.
 
+pub mod ftp;
+pub mod ftp_command;
+mod ftp_file;
+pub mod ftp_glob;
+pub mod ftp_list;
+mod ftp_place;
+pub mod ftp_reply;
+mod ftp_transfer;
 pub mod line;
 pub mod menu;
 pub mod menu_client;
@@ -304,6 +312,9 @@ pub enum Request {
         user: String,
         /// As the client gave it; wiped when dropped.
         password: Zeroizing<Vec<u8>>,
+        /// Whether nobody is to learn from the time it takes if there is such a user: the dialect has asked for a password whoever
+        /// it was.
+        conceal: bool,
     },
     /// A listing, as text.
     List {
@@ -503,6 +514,27 @@ pub enum Refusal {
 pub enum Session {
     /// The menu, for people and programs with a socket.
     Menu(menu::Menu),
+    /// FTP, for every program that speaks it. Boxed, since it holds more and those who wait at the menu should not pay for that.
+    Ftp(Box<ftp::Ftp>),
+}
+
+/// Which dialogue a listener begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// [`Session::Menu`].
+    Menu,
+    /// [`Session::Ftp`].
+    Ftp(ftp::Settings),
+}
+
+impl Dialect {
+    /// A session between these two ends of a control connection, ours and the client's; it waits for [`Input::Begin`].
+    pub fn session(self, local: SocketAddr, peer: SocketAddr) -> Session {
+        match self {
+            Dialect::Menu => Session::Menu(menu::Menu::new()),
+            Dialect::Ftp(settings) => Session::Ftp(Box::new(ftp::Ftp::new(settings, local, peer))),
+        }
+    }
 }
 
 impl Session {
@@ -510,6 +542,7 @@ impl Session {
     pub fn step(&mut self, input: Input<'_>, out: &mut Vec<u8>) -> Action {
         match self {
             Session::Menu(menu) => menu.step(input, out),
+            Session::Ftp(ftp) => ftp.step(input, out),
         }
     }
 
@@ -518,6 +551,7 @@ impl Session {
     pub fn reloaded(&mut self, access: Option<Arc<Access>>) {
         match self {
             Session::Menu(menu) => menu.reloaded(access),
+            Session::Ftp(ftp) => ftp.reloaded(access),
         }
     }
 
@@ -525,6 +559,7 @@ impl Session {
     pub fn is_logged_in(&self) -> bool {
         match self {
             Session::Menu(menu) => menu.is_logged_in(),
+            Session::Ftp(ftp) => ftp.is_logged_in(),
         }
     }
 
@@ -532,6 +567,7 @@ impl Session {
     pub fn access(&self) -> Option<&Arc<Access>> {
         match self {
             Session::Menu(menu) => menu.access(),
+            Session::Ftp(ftp) => ftp.access(),
         }
     }
 }

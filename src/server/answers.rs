@@ -123,7 +123,11 @@ impl<K: Kernel> House<K> {
     pub(super) fn ask(&mut self, ticket: Ticket, request: Request) -> Option<Reply<K>> {
         match request {
             Request::Account { user } => self.account(ticket, &user),
-            Request::Verify { user, password } => self.verify(ticket, user, password),
+            Request::Verify {
+                user,
+                password,
+                conceal,
+            } => self.verify(ticket, user, password, conceal),
             Request::List {
                 listed: Listed::Directory(place),
                 form,
@@ -326,6 +330,7 @@ impl<K: Kernel> House<K> {
         ticket: Ticket,
         user: String,
         password: Zeroizing<Vec<u8>>,
+        conceal: bool,
     ) -> Option<Reply<K>> {
         let (account, known) = match self.home.account(&user) {
             Some(account) => (account.clone(), true),
@@ -334,6 +339,10 @@ impl<K: Kernel> House<K> {
                 (Arc::new(Account { user, secret }), false)
             }
         };
+        // Whoever gives the name may come in, and no proof of anybody else is forgotten for him.
+        if known && account.secret == Secret::Anyone {
+            return Some(self.logged_in(ticket, &account));
+        }
         let tag = self.proved.tag(&account, &password);
         if known && self.proved.contains(&tag, self.now) {
             return Some(self.proved(&account));
@@ -341,10 +350,8 @@ impl<K: Kernel> House<K> {
         let waiting = self.logins.entry(tag).or_default();
         waiting.push(ticket);
         if waiting.len() == 1 {
-            let hidden = self
-                .options
-                .hide_usernames
-                .then(|| self.home.typical_cost());
+            let conceal = conceal || self.options.hide_usernames;
+            let hidden = conceal.then(|| self.home.typical_cost());
             self.workers.submit(Job::Verify(Proof {
                 tag,
                 account,
@@ -363,12 +370,13 @@ impl<K: Kernel> House<K> {
             account,
             known,
             password,
-            ..
+            hidden,
         } = proof;
         if known && self.home.account(&account.user) != Some(&account) {
             // A reload came between: what was proved is no longer what counts.
             for ticket in tickets {
-                if let Some(reply) = self.verify(ticket, account.user.clone(), password.clone()) {
+                let (user, password) = (account.user.clone(), password.clone());
+                if let Some(reply) = self.verify(ticket, user, password, hidden.is_some()) {
                     self.replies.push((ticket, reply));
                 }
             }

@@ -5,6 +5,7 @@ mod accounts;
 mod client;
 mod dialogues;
 mod downloads;
+mod ftp_seeds;
 mod house;
 mod life;
 mod limits;

@@ -192,7 +192,7 @@ fn a_fault_in_a_home_ends_every_command_and_nothing_is_changed() {
             ran,
             failed(
                 2,
-                "tidegate: HOME/Credentials:2: found neither a hash nor 'plain:' behind the name; expected USER:HASH or USER:plain:PASSWORD\n\
+                "tidegate: HOME/Credentials:2: found neither a hash, 'plain:' nor 'anyone' behind the name; expected USER:HASH, USER:plain:PASSWORD or USER:anyone\n\
                  tidegate: HOME/Directories:2: found a grant of 'A' to 'a' a second time, after line 1; expected one for each user and directory\n\
                  tidegate: HOME/Directories:3: found fewer than three fields; expected USER:DIRECTORY:RIGHTS or USER:DIRECTORY:RIGHTS:PATH\n"
             ),
