@@ -7,7 +7,7 @@
 
 use std::ffi::CStr;
 use std::io::{self, Read};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -21,20 +21,21 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{
-    AT_FDCWD, AtFlags, FallocateFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, fallocate, open,
-    openat, openat2, renameat, renameat2,
+    AT_FDCWD, AtFlags, FallocateFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, copy_file_range,
+    fallocate, open, openat, openat2, renameat, renameat2,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::sendfile::sendfile64;
 use nix::sys::signal::{SigHandler, SigSet, Signal as Number, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
-    sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, connect, listen, setsockopt,
+    socket, sockopt,
 };
-use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat, stat};
+use nix::sys::stat::{FileStat, Mode, UtimensatFlags, fstat, fstatat, mkdirat, stat, utimensat};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::sys::statvfs::fstatvfs;
+use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use super::{Kernel, Kind, Open, PIECES_MAX, Piece, Readiness, Signal, Status};
@@ -118,6 +119,22 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(hard)
 }
 
+/// A socket of the family of `address`. What is set here, whoever is accepted from it inherits.
+fn new_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = socket(family, SockType::Stream, flags, None)?;
+    // What is written goes out at once, unless `send` says that more follows.
+    setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
+    // The bytes of a telnet Synch are read where they stand.
+    setsockopt(&fd, sockopt::OobInline, &true)?;
+    limit_unsent(&fd)?;
+    Ok(fd)
+}
+
 /// Lets a socket, and whoever is accepted from it, take no more than [`limits::UNSENT_BYTES_MAX`] beyond what is sent.
 fn limit_unsent(socket: &OwnedFd) -> io::Result<()> {
     let bytes = limits::UNSENT_BYTES_MAX as libc::c_int;
@@ -161,7 +178,7 @@ impl Kernel for Linux {
                     token,
                     readable: event.is_readable() || event.is_read_closed() || event.is_error(),
                     writable: event.is_writable() || event.is_write_closed() || event.is_error(),
-                    ended: event.is_read_closed() || event.is_error(),
+                    ended: event.is_read_closed() || event.is_error() || event.is_priority(),
                 }),
             }
         }
@@ -205,23 +222,15 @@ impl Kernel for Linux {
         unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     }
 
+    fn random(&self) -> io::Result<u64> {
+        Ok(getrandom::u64()?)
+    }
+
     fn listen(&self, address: SocketAddr, token: usize) -> io::Result<TcpListener> {
         assert!(token < SIGNALS.0, "the last two tokens are ours");
-        let family = match address {
-            SocketAddr::V4(_) => AddressFamily::Inet,
-            SocketAddr::V6(_) => AddressFamily::Inet6,
-        };
         // mio would make the socket too, but with a backlog of 128, and no IPv6 socket beside IPv4's at one port.
-        let fd = socket(
-            family,
-            SockType::Stream,
-            SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
-            None,
-        )?;
+        let fd = new_socket(address)?;
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-        // Whoever is accepted inherits it: what is written goes out at once, unless `send` says that more follows.
-        setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
-        limit_unsent(&fd)?;
         if address.is_ipv6() {
             setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
         }
@@ -241,10 +250,38 @@ impl Kernel for Linux {
         retry(|| listener.accept())
     }
 
+    fn dial(&self, from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+        let fd = new_socket(to)?;
+        bind(
+            fd.as_raw_fd(),
+            &SockaddrStorage::from(SocketAddr::new(from, 0)),
+        )?;
+        match connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
+            Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => Ok(TcpStream::from_std(fd.into())),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn dialled(&self, socket: &TcpStream) -> io::Result<()> {
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        match socket.peer_addr() {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            result => result.map(drop),
+        }
+    }
+
+    fn local_address(&self, socket: &TcpStream) -> io::Result<SocketAddr> {
+        socket.local_addr()
+    }
+
     fn register(&self, socket: &mut TcpStream, token: usize) -> io::Result<()> {
         assert!(token < SIGNALS.0, "the last two tokens are ours");
-        let both = Interest::READABLE | Interest::WRITABLE;
-        self.registry.register(socket, Token(token), both)
+        let all = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        self.registry.register(socket, Token(token), all)
     }
 
     fn receive(&self, mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
@@ -468,22 +505,35 @@ impl Kernel for Linux {
         retry(|| linkat(AT_FDCWD, file.as_str(), &directory.0, name, follow))
     }
 
-    fn rename(&self, directory: &File, from: &str, to: &str, replace: bool) -> io::Result<()> {
-        let directory = &directory.0;
+    fn rename(&self, from: (&File, &str), to: (&File, &str), replace: bool) -> io::Result<()> {
+        let ((from, old), (to, new)) = ((&from.0.0, from.1), (&to.0.0, to.1));
         retry(|| match replace {
-            true => renameat(directory, from, directory, to),
-            false => renameat2(
-                directory,
-                from,
-                directory,
-                to,
-                RenameFlags::RENAME_NOREPLACE,
-            ),
+            true => renameat(from, old, to, new),
+            false => renameat2(from, old, to, new, RenameFlags::RENAME_NOREPLACE),
         })
     }
 
     fn remove(&self, directory: &File, name: &str) -> io::Result<()> {
         retry(|| unlinkat(&directory.0, name, UnlinkatFlags::NoRemoveDir))
+    }
+
+    fn remove_directory(&self, directory: &File, name: &str) -> io::Result<()> {
+        retry(|| unlinkat(&directory.0, name, UnlinkatFlags::RemoveDir))
+    }
+
+    fn set_modified(&self, directory: &File, name: &str, modified: i64) -> io::Result<()> {
+        let modified = TimeSpec::new(modified, 0);
+        let link_itself = UtimensatFlags::NoFollowSymlink;
+        let accessed = TimeSpec::UTIME_OMIT;
+        retry(|| utimensat(&directory.0, name, &accessed, &modified, link_itself))
+    }
+
+    fn copy(&self, from: &File, to: &File, offset: u64, count: usize) -> io::Result<usize> {
+        let offset = as_offset(offset)?;
+        retry(|| {
+            let (mut read, mut written) = (offset, offset); // the kernel moves them
+            copy_file_range(&from.0, Some(&mut read), &to.0, Some(&mut written), count)
+        })
     }
 
     fn make_directory(&self, directory: &File, name: &str) -> io::Result<()> {

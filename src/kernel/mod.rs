@@ -11,7 +11,7 @@ pub mod linux;
 pub mod sim;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ pub struct Readiness {
     pub readable: bool,
     /// A write may have something to tell, an error included.
     pub writable: bool,
-    /// The peer may have closed its sending half, so that a short read is not yet the last word.
+    /// The peer may have closed its sending half or marked a byte as urgent, so that a short read is not yet the last word.
     pub ended: bool,
 }
 
@@ -121,6 +121,8 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     fn signal(&self) -> Option<Signal>;
     /// Puts the calling thread behind the loop when both want a processor.
     fn lower_priority(&self);
+    /// A number that nobody can guess.
+    fn random(&self) -> io::Result<u64>;
 
     // Sockets. All are non-blocking, edge-triggered, and registered once for both directions.
 
@@ -130,9 +132,17 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     fn listening_on(&self, listener: &Self::Listener) -> io::Result<SocketAddr>;
     /// Takes the next connection; it is not registered yet.
     fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Socket, SocketAddr)>;
+    /// Begins a connection to `to` from an own address and any port; what comes of it is asked of [`Kernel::dialled`]. It
+    /// is not registered yet.
+    fn dial(&self, from: IpAddr, to: SocketAddr) -> io::Result<Self::Socket>;
+    /// What has come of [`Kernel::connect`]: it stands, it failed, or, `WouldBlock`, an event will tell.
+    fn dialled(&self, socket: &Self::Socket) -> io::Result<()>;
+    /// The server's own end of a connection.
+    fn local_address(&self, socket: &Self::Socket) -> io::Result<SocketAddr>;
     /// Registers a socket, once, with `token`; dropping it ends that.
     fn register(&self, socket: &mut Self::Socket, token: usize) -> io::Result<()>;
-    /// Reads up to `buffer.len()` bytes; 0 is the end of the peer's sending half.
+    /// Reads up to `buffer.len()` bytes, urgent ones where they stand among the others; 0 is the end of the peer's sending
+    /// half.
     fn receive(&self, socket: &Self::Socket, buffer: &mut [u8]) -> io::Result<usize>;
     /// Writes what it can of up to [`PIECES_MAX`] pieces in one call; `more` says that something follows at once.
     /// A mapped slice beyond its file's end is an error (EFAULT), never a signal.
@@ -198,11 +208,28 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     fn sync(&self, file: &Self::File) -> io::Result<()>;
     /// Gives an unnamed file a name that must be new (linkat(2)).
     fn link(&self, file: &Self::File, directory: &Self::File, name: &str) -> io::Result<()>;
-    /// Renames within `directory`: over what is there with `replace`, else to a name that must be new (renameat2(2)).
-    fn rename(&self, directory: &Self::File, from: &str, to: &str, replace: bool)
-    -> io::Result<()>;
+    /// Renames, within one file system: over what is there with `replace`, else to a name that must be new (renameat2(2)).
+    fn rename(
+        &self,
+        from: (&Self::File, &str),
+        to: (&Self::File, &str),
+        replace: bool,
+    ) -> io::Result<()>;
     /// Removes a name that is no directory.
     fn remove(&self, directory: &Self::File, name: &str) -> io::Result<()>;
+    /// Removes a directory that is empty.
+    fn remove_directory(&self, directory: &Self::File, name: &str) -> io::Result<()>;
+    /// Sets when a name's content was last changed, in seconds since 1970, a link not followed (utimensat(2)).
+    fn set_modified(&self, directory: &Self::File, name: &str, modified: i64) -> io::Result<()>;
+    /// Copies up to `count` bytes at `offset` to the same place of another file, where both file systems can
+    /// (copy_file_range(2)); 0 is the end of `from`.
+    fn copy(
+        &self,
+        from: &Self::File,
+        to: &Self::File,
+        offset: u64,
+        count: usize,
+    ) -> io::Result<usize>;
     /// Makes a directory whose name must be new.
     fn make_directory(&self, directory: &Self::File, name: &str) -> io::Result<()>;
 }

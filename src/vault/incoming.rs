@@ -138,10 +138,11 @@ impl<K: Kernel> Incoming<K> {
         let Some(temporary) = &self.temporary else {
             return self.kernel.link(&self.file, &self.directory, &self.name);
         };
-        let renamed = self
-            .kernel
-            .rename(&self.directory, temporary, &self.name, false);
-        match renamed {
+        let (from, to) = (
+            (&self.directory, &**temporary),
+            (&self.directory, &*self.name),
+        );
+        match self.kernel.rename(from, to, false) {
             // A file system that cannot rename so may know a second name; the drop takes the first.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 self.kernel.link(&self.file, &self.directory, &self.name)
@@ -167,14 +168,13 @@ impl<K: Kernel> Incoming<K> {
         if self.temporary.is_none() {
             let _ = self.kernel.lock(&self.file); // where there are no locks, there is no sweep
             let link = |name: &str| self.kernel.link(&self.file, &self.directory, name);
-            let (name, ()) = new_name(link).map_err(|error| self.failed("naming", error))?;
+            let (name, ()) =
+                new_name(&*self.kernel, link).map_err(|error| self.failed("naming", error))?;
             self.temporary = Some(name);
         }
         let temporary = self.temporary.as_deref().expect("it has one by now");
-        match self
-            .kernel
-            .rename(&self.directory, temporary, &self.name, true)
-        {
+        let (from, to) = ((&self.directory, temporary), (&self.directory, &*self.name));
+        match self.kernel.rename(from, to, true) {
             Ok(()) => {
                 self.temporary = None;
                 Ok(())
@@ -217,9 +217,12 @@ const PREFIX: &str = ".tidegate-";
 const SUFFIX: &str = ".part";
 
 /// Makes something under a temporary name that nobody else has.
-fn new_name<T>(make: impl Fn(&str) -> io::Result<T>) -> io::Result<(String, T)> {
+fn new_name<K: Kernel, T>(
+    kernel: &K,
+    make: impl Fn(&str) -> io::Result<T>,
+) -> io::Result<(String, T)> {
     for _ in 0..ATTEMPTS_MAX {
-        let name = format!("{PREFIX}{:016x}{SUFFIX}", getrandom::u64()?);
+        let name = format!("{PREFIX}{:016x}{SUFFIX}", kernel.random()?);
         match make(&name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => return result.map(|made| (name, made)),
@@ -248,7 +251,7 @@ fn create_named<K: Kernel>(
             },
         }
     };
-    new_name(make).map(|(name, file)| (file, Some(name)))
+    new_name(kernel, make).map(|(name, file)| (file, Some(name)))
 }
 
 /// Whether an error says that there are no unnamed files here: the file system's word, or that of a kernel that takes

@@ -52,6 +52,55 @@ fn an_accepted_socket_sends_at_once_and_never_blocks() {
 }
 
 #[test]
+fn who_is_dialled_answers_or_says_no() {
+    let linux = Linux::new().unwrap();
+    let here: IpAddr = [127, 0, 0, 1].into();
+    let listener = std::net::TcpListener::bind((here, 0)).unwrap();
+    let mut socket = linux.dial(here, listener.local_addr().unwrap()).unwrap();
+    linux.register(&mut socket, 9).unwrap();
+    poll_until(&linux, |told| told.writable);
+    linux.dialled(&socket).unwrap();
+    let (mut peer, from) = listener.accept().unwrap();
+    assert_eq!(linux.local_address(&socket).unwrap(), from);
+    peer.write_all(b"hello").unwrap();
+    poll_until(&linux, |told| told.readable);
+    assert_eq!(linux.receive(&socket, &mut [0; 16]).unwrap(), 5);
+
+    let closed = listener.local_addr().unwrap();
+    drop(listener);
+    let refused = linux.dial(here, closed).and_then(|mut socket| {
+        linux.register(&mut socket, 10)?;
+        poll_until(&linux, |told| told.token == 10 && told.writable);
+        linux.dialled(&socket)
+    });
+    assert_eq!(
+        refused.unwrap_err().kind(),
+        io::ErrorKind::ConnectionRefused
+    );
+}
+
+/// A read ends before an urgent byte: who took it for the last word would never hear of what stands behind.
+#[test]
+fn an_urgent_byte_is_read_where_it_stands_and_announced() {
+    use nix::sys::socket::{MsgFlags, send};
+    let (linux, mut socket, mut peer) = connected();
+    linux.register(&mut socket, 7).unwrap();
+    peer.write_all(b"before").unwrap();
+    send(peer.as_raw_fd(), b"\xff", MsgFlags::MSG_OOB).unwrap();
+    peer.write_all(b"\xf2ABOR").unwrap();
+    poll_until(&linux, |told| told.readable && told.ended);
+    let mut read = Vec::new();
+    let mut buffer = [0; 64];
+    while read.len() < 12 {
+        match linux.receive(&socket, &mut buffer) {
+            Ok(n) => read.extend_from_slice(&buffer[..n]),
+            Err(_) => drop(poll_until(&linux, |told| told.readable)),
+        }
+    }
+    assert_eq!(read, b"before\xff\xf2ABOR");
+}
+
+#[test]
 fn an_ipv6_listener_leaves_the_port_to_ipv4() {
     let linux = Linux::new().unwrap();
     match linux.listen("[::1]:0".parse().unwrap(), 1) {
@@ -212,9 +261,13 @@ fn new_files_get_names_that_must_be_new() {
             fs::write(folder.path().join("second"), "content").unwrap();
         }
     }
-    let error = linux.rename(&root, "first", "second", false).unwrap_err();
+    let error = linux
+        .rename((&root, "first"), (&root, "second"), false)
+        .unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-    linux.rename(&root, "second", "first", true).unwrap();
+    linux
+        .rename((&root, "second"), (&root, "first"), true)
+        .unwrap();
     linux.sync(&root).unwrap();
     assert_eq!(
         fs::read_to_string(folder.path().join("first")).unwrap(),
@@ -226,6 +279,44 @@ fn new_files_get_names_that_must_be_new() {
     let error = linux.make_directory(&root, "directory").unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
     assert!(linux.remove(&root, "directory").is_err());
+}
+
+#[test]
+fn names_move_between_directories_and_go_with_their_times() {
+    let linux = Linux::new().unwrap();
+    let (folder, root) = folder(&linux);
+    let at = |name| folder.path().join(name);
+    linux.make_directory(&root, "one").unwrap();
+    linux.make_directory(&root, "other").unwrap();
+    fs::write(at("one/file"), "12345").unwrap();
+    let open = |name| linux.open_beneath(&root, name, Open::Directory).unwrap();
+    let (one, other) = (open("one"), open("other"));
+    linux
+        .rename((&one, "file"), (&other, "moved"), false)
+        .unwrap();
+    let error = linux.remove_directory(&root, "other").unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::DirectoryNotEmpty);
+    linux.remove_directory(&root, "one").unwrap();
+
+    symlink("moved", at("other/link")).unwrap();
+    linux.set_modified(&other, "moved", 1_000_000_000).unwrap();
+    linux.set_modified(&other, "link", -1).unwrap();
+    let modified = |name| linux.status_at(&other, name).unwrap().modified;
+    assert_eq!(modified("moved"), (1_000_000_000, 0));
+    assert_eq!(modified("link"), (-1, 0));
+}
+
+#[test]
+fn bytes_are_copied_from_file_to_file() {
+    let linux = Linux::new().unwrap();
+    let (folder, root) = folder(&linux);
+    fs::write(folder.path().join("from"), "0123456789").unwrap();
+    let from = linux.open_beneath(&root, "from", Open::Read).unwrap();
+    let to = linux.create_named(&root, "to").unwrap();
+    assert_eq!(linux.copy(&from, &to, 0, 4).unwrap(), 4);
+    assert_eq!(linux.copy(&from, &to, 4, 100).unwrap(), 6);
+    assert_eq!(linux.copy(&from, &to, 10, 100).unwrap(), 0);
+    assert_eq!(fs::read(folder.path().join("to")).unwrap(), b"0123456789");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Must not know: how the parts work.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -110,6 +110,10 @@ impl Kernel for Sim {
 
     fn lower_priority(&self) {}
 
+    fn random(&self) -> io::Result<u64> {
+        Ok(self.state().rng.u64(..))
+    }
+
     fn listen(&self, address: SocketAddr, token: usize) -> io::Result<SimListener> {
         let mut state = self.call(Call::Listen)?;
         state.descriptor()?;
@@ -130,6 +134,23 @@ impl Kernel for Sim {
         let address = state.network.connections[&id].address;
         let sim = self.clone();
         Ok((SimSocket { sim, id }, address))
+    }
+
+    fn dial(&self, from: IpAddr, to: SocketAddr) -> io::Result<SimSocket> {
+        let mut state = self.call(Call::Dial)?;
+        state.descriptor()?;
+        let State { rng, network, .. } = &mut *state;
+        let id = network.dial(rng, from, to);
+        let sim = self.clone();
+        Ok(SimSocket { sim, id })
+    }
+
+    fn dialled(&self, socket: &SimSocket) -> io::Result<()> {
+        Ok(self.state().network.connected(socket.id)?)
+    }
+
+    fn local_address(&self, socket: &SimSocket) -> io::Result<SocketAddr> {
+        Ok(self.state().network.connections[&socket.id].local)
     }
 
     fn register(&self, socket: &mut SimSocket, token: usize) -> io::Result<()> {
@@ -362,18 +383,45 @@ impl Kernel for Sim {
         Ok(state.files.link(file.handle, directory.handle, name, now)?)
     }
 
-    fn rename(&self, directory: &SimFile, from: &str, to: &str, replace: bool) -> io::Result<()> {
+    fn rename(
+        &self,
+        from: (&SimFile, &str),
+        to: (&SimFile, &str),
+        replace: bool,
+    ) -> io::Result<()> {
         let mut state = self.call(Call::Rename)?;
         let now = state.time();
-        Ok(state
-            .files
-            .rename(directory.handle, from, to, replace, now)?)
+        let (from, to) = ((from.0.handle, from.1), (to.0.handle, to.1));
+        Ok(state.files.rename(from, to, replace, now)?)
     }
 
     fn remove(&self, directory: &SimFile, name: &str) -> io::Result<()> {
         let mut state = self.call(Call::Remove)?;
         let now = state.time();
         Ok(state.files.remove(directory.handle, name, now)?)
+    }
+
+    fn remove_directory(&self, directory: &SimFile, name: &str) -> io::Result<()> {
+        let mut state = self.call(Call::RemoveDirectory)?;
+        let now = state.time();
+        Ok(state.files.remove_directory(directory.handle, name, now)?)
+    }
+
+    fn set_modified(&self, directory: &SimFile, name: &str, modified: i64) -> io::Result<()> {
+        let mut state = self.call(Call::SetModified)?;
+        let now = state.time();
+        let directory = directory.handle;
+        Ok(state.files.set_modified(directory, name, modified, now)?)
+    }
+
+    fn copy(&self, from: &SimFile, to: &SimFile, offset: u64, count: usize) -> io::Result<usize> {
+        let (mut state, fault) = self.call_or_fault(Call::Copy);
+        let (now, may_wait) = (state.time(), state.may_wait);
+        let wanted = cut(fault, count)?;
+        let files = &mut state.files;
+        files.stalls += u64::from(!may_wait);
+        let bytes = files.read(from.handle, offset, wanted, true)?.to_vec();
+        Ok(files.write(to.handle, &bytes, offset, now)?)
     }
 
     fn make_directory(&self, directory: &SimFile, name: &str) -> io::Result<()> {

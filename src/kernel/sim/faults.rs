@@ -35,10 +35,14 @@ pub enum Call {
     Rename,
     Remove,
     MakeDirectory,
+    Dial,
+    RemoveDirectory,
+    SetModified,
+    Copy,
 }
 
 /// How many there are.
-const CALLS: usize = Call::MakeDirectory as usize + 1;
+const CALLS: usize = Call::Copy as usize + 1;
 
 /// One way in which a call goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +148,22 @@ impl Call {
                 Error(ENOSPC),
                 Error(EDQUOT),
                 Error(EROFS),
+                Error(EIO),
+            ],
+            Call::Dial => &[
+                Error(EMFILE),
+                Error(EADDRNOTAVAIL),
+                Error(ENETUNREACH),
+                Error(ENOBUFS),
+            ],
+            Call::RemoveDirectory => &[Error(EBUSY), Error(EROFS), Error(EIO)],
+            Call::SetModified => &[Error(EPERM), Error(EROFS), Error(EIO)],
+            Call::Copy => &[
+                Short,
+                Error(EXDEV),
+                Error(EOPNOTSUPP),
+                Error(ENOSPC),
+                Error(EDQUOT),
                 Error(EIO),
             ],
         }

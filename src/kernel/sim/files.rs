@@ -183,38 +183,83 @@ impl Files {
 
     pub(super) fn rename(
         &mut self,
-        directory: u64,
-        from: &str,
-        to: &str,
+        (from, old): (u64, &str),
+        (to, new): (u64, &str),
         replace: bool,
         now: Time,
     ) -> Result<(), Errno> {
-        let directory = self.handles[&directory].inode;
-        let names = self.tree.names(directory)?;
-        let file = *names.get(checked(from)?).ok_or(Errno::ENOENT)?;
-        let taken = names.get(checked(to)?).copied();
+        let (from, to) = (self.handles[&from].inode, self.handles[&to].inode);
+        let names = self.tree.names(from)?;
+        let moved = *names.get(checked(old)?).ok_or(Errno::ENOENT)?;
+        let taken = self.tree.names(to)?.get(checked(new)?).copied();
         let kind = |inode: u64| self.tree.get(inode).node.kind();
         match taken.map(kind) {
             Some(_) if !replace => return Err(Errno::EEXIST),
-            Some(Kind::Directory) if kind(file) != Kind::Directory => return Err(Errno::EISDIR),
+            Some(Kind::Directory) if kind(moved) != Kind::Directory => return Err(Errno::EISDIR),
+            Some(other) if kind(moved) == Kind::Directory && other != Kind::Directory => {
+                return Err(Errno::ENOTDIR);
+            }
             _ => {}
         }
-        if taken != Some(file) {
-            let operation = vec![(from.into(), None), (to.into(), Some(file))];
-            self.tree.set(directory, operation, now);
+        if self.tree.is_within(to, moved) {
+            return Err(Errno::EINVAL);
+        }
+        if taken == Some(moved) {
+            return Ok(());
+        }
+        if taken.is_some_and(|taken| self.tree.names(taken).is_ok_and(|names| !names.is_empty())) {
+            return Err(Errno::ENOTEMPTY);
+        }
+        let (gone, come) = ((old.into(), None), (new.into(), Some(moved)));
+        match from == to {
+            true => self.tree.set(from, vec![gone, come], now),
+            false => self.tree.shift((from, gone), (to, come), now),
         }
         Ok(())
     }
 
     pub(super) fn remove(&mut self, directory: u64, name: &str, now: Time) -> Result<(), Errno> {
-        let directory = self.handles[&directory].inode;
-        let names = self.tree.names(directory)?;
-        let inode = *names.get(checked(name)?).ok_or(Errno::ENOENT)?;
+        let (directory, inode) = self.find(directory, name)?;
         if self.tree.get(inode).node.kind() == Kind::Directory {
             return Err(Errno::EISDIR);
         }
         self.tree.set(directory, vec![(name.into(), None)], now);
         Ok(())
+    }
+
+    pub(super) fn remove_directory(
+        &mut self,
+        directory: u64,
+        name: &str,
+        now: Time,
+    ) -> Result<(), Errno> {
+        let (directory, inode) = self.find(directory, name)?;
+        if !self.tree.names(inode)?.is_empty() {
+            return Err(Errno::ENOTEMPTY);
+        }
+        self.tree.set(directory, vec![(name.into(), None)], now);
+        Ok(())
+    }
+
+    pub(super) fn set_modified(
+        &mut self,
+        directory: u64,
+        name: &str,
+        modified: i64,
+        now: Time,
+    ) -> Result<(), Errno> {
+        let (_, inode) = self.find(directory, name)?;
+        let inode = self.tree.at(inode);
+        (inode.modified, inode.changed) = ((modified, 0), now);
+        Ok(())
+    }
+
+    /// The inodes of an open directory and of a name in it.
+    fn find(&self, directory: u64, name: &str) -> Result<(u64, u64), Errno> {
+        let directory = self.handles[&directory].inode;
+        let names = self.tree.names(directory)?;
+        let inode = names.get(checked(name)?).ok_or(Errno::ENOENT)?;
+        Ok((directory, *inode))
     }
 
     // Content.
@@ -310,7 +355,7 @@ impl Files {
         let inode = self.inode(handle);
         inode.forsaken |= failed && inode.node.kind() == Kind::File;
         if !failed && !inode.forsaken {
-            inode.node.settle();
+            self.tree.settle(self.handles[&handle].inode);
         }
         Ok(())
     }

@@ -166,6 +166,22 @@ impl Sim {
         Ok(Peer(state.network.connect(&mut state.rng, to, from)?))
     }
 
+    /// Lets a peer listen where the server may dial.
+    pub fn peer_listen(&self, at: SocketAddr) {
+        self.state().network.peer_listen(at);
+    }
+
+    /// Takes the next connection that the server has dialled.
+    pub fn peer_accept(&self, at: SocketAddr) -> io::Result<Peer> {
+        Ok(Peer(self.state().network.peer_accept(at)?))
+    }
+
+    /// Closes a peer's listener, with whoever waits at it.
+    pub fn peer_close_listener(&self, at: SocketAddr) {
+        let state = &mut *self.state();
+        state.network.peer_close_listener(&mut state.rng, at);
+    }
+
     /// Sends what there is room for.
     pub fn peer_send(&self, peer: Peer, bytes: &[u8]) -> io::Result<usize> {
         Ok(self.state().network.peer_send(peer.0, bytes)?)
@@ -522,6 +538,55 @@ mod tests {
         );
         drop((file, root));
         assert_eq!(sim.held().files, 0);
+    }
+
+    #[test]
+    fn who_is_dialled_answers_later_or_says_no() {
+        let sim = calm();
+        let (from, to) = (PEER, SocketAddr::new(PEER, 5000));
+        let mut refused = sim.dial(from, to).unwrap();
+        Kernel::register(&sim, &mut refused, 5).unwrap();
+        assert!(would_block(sim.dialled(&refused)));
+        assert!(would_block(sim.receive(&refused, &mut [0])));
+        assert!(events(&sim).iter().any(|event| event.writable));
+        let error = sim.dialled(&refused).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        drop(refused);
+
+        sim.peer_listen(to);
+        let mut socket = sim.dial(from, to).unwrap();
+        Kernel::register(&sim, &mut socket, 5).unwrap();
+        assert!(would_block(sim.peer_accept(to)));
+        assert!(events(&sim).iter().any(|event| event.writable));
+        sim.dialled(&socket).unwrap();
+        let peer = sim.peer_accept(to).unwrap();
+        sim.peer_send(peer, b"hello").unwrap();
+        events(&sim);
+        assert_eq!(sim.receive(&socket, &mut [0; 8]).unwrap(), 5);
+        assert_eq!(sim.local_address(&socket).unwrap().ip(), from);
+        drop(socket);
+        assert_eq!(sim.held().sockets, 0);
+    }
+
+    #[test]
+    fn a_name_that_went_to_another_directory_is_in_one_of_them_after_a_power_cut() {
+        for seed in 0..32 {
+            let sim = Sim::new(seed);
+            sim.put("/a/file", Entry::File(vec![1]));
+            sim.put("/b", Entry::Directory);
+            let open = |path: &str| sim.open_root(path.as_ref()).unwrap();
+            let (a, b) = (open("/a"), open("/b"));
+            sim.rename((&a, "file"), (&b, "other"), false).unwrap();
+            let found =
+                |tree: BTreeMap<_, _>| ["/a/file", "/b/other"].map(|at| tree.contains_key(at));
+            assert_eq!(found(sim.tree()), [false, true]);
+            let after = found(sim.crash().tree());
+            assert_ne!(after[0], after[1]);
+            sim.as_worker(|| sim.sync(&a)).unwrap();
+            assert_eq!(found(sim.crash().tree()), [false, true]);
+            let error = sim.remove_directory(&open("/"), "b").unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::DirectoryNotEmpty);
+        }
     }
 
     #[test]

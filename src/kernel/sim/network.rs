@@ -21,6 +21,8 @@ const BACKLOG: usize = 64;
 /// Everything between the server and its peers.
 pub(super) struct Network {
     listeners: BTreeMap<usize, Port>,
+    /// Where peers listen, and who the server has dialled there and nobody accepted yet.
+    dialled: BTreeMap<SocketAddr, VecDeque<usize>>,
     /// By the number that a peer is known by, never reused.
     pub(super) connections: BTreeMap<usize, Connection>,
     next: usize,
@@ -41,7 +43,11 @@ struct Port {
 
 /// One TCP connection, both ends of it.
 pub(super) struct Connection {
+    /// The peer's end.
     pub(super) address: SocketAddr,
+    /// The server's end.
+    pub(super) local: SocketAddr,
+    standing: Standing,
     token: Option<usize>,
     /// Something has changed since the last event.
     edge: bool,
@@ -70,6 +76,16 @@ struct Stream {
     broken: Broken,
 }
 
+/// How far a connection is that the server dialled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// The peer has not answered yet.
+    Dialling,
+    Stands,
+    /// The peer has said no, and the server was not told.
+    Refused,
+}
+
 /// What a reset has done to a direction.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Broken {
@@ -85,6 +101,7 @@ impl Network {
     pub(super) fn new(rng: &mut Rng) -> Network {
         Network {
             listeners: BTreeMap::new(),
+            dialled: BTreeMap::new(),
             connections: BTreeMap::new(),
             next: 0,
             tokens: BTreeSet::new(),
@@ -131,6 +148,21 @@ impl Network {
         Ok(peer)
     }
 
+    pub(super) fn dial(&mut self, rng: &mut Rng, from: IpAddr, to: SocketAddr) -> usize {
+        let id = self.number();
+        let mut connection = Connection::new(rng, to, SocketAddr::new(from, port_of(id)));
+        connection.held = true;
+        connection.standing = Standing::Dialling;
+        self.connections.insert(id, connection);
+        id
+    }
+
+    pub(super) fn connected(&mut self, id: usize) -> Result<(), Errno> {
+        let connection = self.at(id);
+        connection.answered()?;
+        connection.up.tell()
+    }
+
     pub(super) fn register(&mut self, id: usize, token: usize) {
         self.claim(token);
         let connection = self.at(id);
@@ -146,6 +178,7 @@ impl Network {
         fault: Option<Fault>,
     ) -> Result<usize, Errno> {
         let connection = self.at(id);
+        connection.answered()?;
         connection.strike(fault)?;
         let stream = &mut connection.up;
         if fault == Some(Fault::Short) && stream.arrived.len() > 1 {
@@ -171,6 +204,7 @@ impl Network {
     ) -> Result<usize, Errno> {
         let cut = self.cut;
         let connection = self.at(id);
+        connection.answered()?;
         connection.strike(fault)?;
         connection.up.tell()?;
         if connection.up.broken == Broken::Told || connection.down.shut {
@@ -241,7 +275,22 @@ impl Network {
     /// Lets some of what flies arrive; with `all`, all of it. Whether anything did at the server.
     pub(super) fn deliver(&mut self, rng: &mut Rng, all: bool) -> bool {
         let mut any = false;
-        for connection in self.connections.values_mut() {
+        for (&id, connection) in &mut self.connections {
+            if connection.standing == Standing::Dialling && (all || rng.bool()) {
+                let waiting = self.dialled.get_mut(&connection.address);
+                match waiting.filter(|_| !connection.closed) {
+                    Some(waiting) => {
+                        waiting.push_back(id);
+                        connection.standing = Standing::Stands;
+                    }
+                    None => {
+                        connection.standing = Standing::Refused;
+                        connection.peer_closed = true;
+                    }
+                }
+                connection.edge = true;
+                any |= !connection.closed;
+            }
             connection.down.deliver(rng, all);
             if !connection.up.deliver(rng, all) {
                 continue;
@@ -313,20 +362,28 @@ impl Network {
         }
         port.waiting.push_back(id);
         port.edge = true;
-        let address = SocketAddr::new(from, 1024 + (id % 60_000) as u16);
-        let connection = Connection {
-            address,
-            token: None,
-            edge: false,
-            blocked: false,
-            held: false,
-            closed: false,
-            peer_closed: false,
-            up: Stream::new(rng),
-            down: Stream::new(rng),
-        };
+        let connection = Connection::new(rng, SocketAddr::new(from, port_of(id)), to);
         self.connections.insert(id, connection);
         Ok(id)
+    }
+
+    /// A peer listens at an address of his.
+    pub(super) fn peer_listen(&mut self, at: SocketAddr) {
+        self.dialled.entry(at).or_default();
+    }
+
+    /// A peer's listener, and whoever waits at it, is no more.
+    pub(super) fn peer_close_listener(&mut self, rng: &mut Rng, at: SocketAddr) {
+        for id in self.dialled.remove(&at).unwrap_or_default() {
+            if self.connections.contains_key(&id) {
+                self.peer_reset(rng, id);
+            }
+        }
+    }
+
+    pub(super) fn peer_accept(&mut self, at: SocketAddr) -> Result<usize, Errno> {
+        let waiting = self.dialled.get_mut(&at).expect("a peer listens there");
+        waiting.pop_front().ok_or(Errno::EAGAIN)
     }
 
     pub(super) fn peer_send(&mut self, id: usize, bytes: &[u8]) -> Result<usize, Errno> {
@@ -404,10 +461,48 @@ impl Network {
     }
 }
 
+/// The port of the end that dials.
+fn port_of(id: usize) -> u16 {
+    1024 + (id % 60_000) as u16
+}
+
 impl Connection {
+    fn new(rng: &mut Rng, address: SocketAddr, local: SocketAddr) -> Connection {
+        Connection {
+            address,
+            local,
+            standing: Standing::Stands,
+            token: None,
+            edge: false,
+            blocked: false,
+            held: false,
+            closed: false,
+            peer_closed: false,
+            up: Stream::new(rng),
+            down: Stream::new(rng),
+        }
+    }
+
+    /// What the peer has said to a server that dialled; a refusal is told once.
+    fn answered(&mut self) -> Result<(), Errno> {
+        match self.standing {
+            Standing::Stands => Ok(()),
+            Standing::Dialling => Err(Errno::EAGAIN),
+            Standing::Refused => {
+                self.standing = Standing::Stands;
+                self.up.broken = Broken::Told;
+                Err(Errno::ECONNREFUSED)
+            }
+        }
+    }
+
     /// What a poll says of it now (epoll asks afresh), if there is anything to say.
     fn readiness(&mut self, token: usize) -> Option<Readiness> {
-        let broken = matches!(self.up.broken, Broken::Untold | Broken::Told);
+        if self.standing == Standing::Dialling {
+            return None;
+        }
+        let broken = matches!(self.up.broken, Broken::Untold | Broken::Told)
+            || self.standing == Standing::Refused;
         let writable = self.down.writable();
         // Linux notes that somebody looked for room in vain.
         self.blocked |= !writable;

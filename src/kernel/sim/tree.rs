@@ -29,7 +29,10 @@ pub(super) type Time = (i64, u32);
 pub(super) type Names = BTreeMap<Vec<u8>, u64>;
 
 /// What one call does to a directory's names, whole or not at all: each gets an inode, or is taken away.
-type Operation = Vec<(Vec<u8>, Option<u64>)>;
+type Operation = Vec<Change>;
+
+/// A name, and the inode that it gets.
+pub(super) type Change = (Vec<u8>, Option<u64>);
 
 /// What the harness can put at a path.
 #[derive(Clone, Debug)]
@@ -49,7 +52,12 @@ pub enum Entry {
 pub(super) struct Tree {
     /// The first is that of [`ROOT`].
     inodes: Vec<Inode>,
+    /// Names on their way from one directory to another: both operations reach the disk, or neither.
+    shifts: Vec<Shift>,
 }
+
+/// What one call does to the names of two directories.
+type Shift = [(u64, Operation); 2];
 
 #[derive(Clone)]
 pub(super) struct Inode {
@@ -91,7 +99,10 @@ pub(super) enum Node {
 
 impl Tree {
     pub(super) fn new() -> Tree {
-        let mut tree = Tree { inodes: Vec::new() };
+        let mut tree = Tree {
+            inodes: Vec::new(),
+            shifts: Vec::new(),
+        };
         let root = tree.add(Node::directory(), (0, 0));
         assert_eq!(root, ROOT);
         tree.at(ROOT).links = 1;
@@ -183,6 +194,42 @@ impl Tree {
         let (names, _, unsynced) = inode.node.directory_mut();
         apply(names, &operation);
         unsynced.push(operation);
+    }
+
+    /// One operation on the names of two directories.
+    pub(super) fn shift(
+        &mut self,
+        (from, gone): (u64, Change),
+        (to, come): (u64, Change),
+        now: Time,
+    ) {
+        let shift = [(to, vec![come]), (from, vec![gone])];
+        for (directory, operation) in &shift {
+            self.set(*directory, operation.clone(), now);
+        }
+        self.shifts.push(shift);
+    }
+
+    /// Makes content or names durable, and with names what else the same calls have done.
+    pub(super) fn settle(&mut self, inode: u64) {
+        self.at(inode).node.settle();
+        let concerns = |shift: &mut Shift| shift.iter().any(|(directory, _)| *directory == inode);
+        let done: Vec<Shift> = self.shifts.extract_if(.., concerns).collect();
+        for (other, operation) in done.into_iter().flatten() {
+            let (_, durable, unsynced) = self.at(other).node.directory_mut();
+            if let Some(index) = unsynced.iter().position(|other| *other == operation) {
+                apply(durable, &unsynced.remove(index));
+            }
+        }
+    }
+
+    /// Whether a directory is another one, or lies somewhere in it.
+    pub(super) fn is_within(&self, directory: u64, above: u64) -> bool {
+        directory == above
+            || self.names(above).is_ok_and(|names| {
+                let mut inodes = names.values();
+                inodes.any(|&inode| self.is_within(directory, inode))
+            })
     }
 
     /// Bytes of room that are taken.
@@ -288,6 +335,18 @@ impl Tree {
     /// What is left after a power cut: all that was synced, and of the rest each thing kept, torn or lost.
     pub(super) fn crash(&self, rng: &mut Rng) -> Tree {
         let mut left = self.clone();
+        for shift in std::mem::take(&mut left.shifts) {
+            let kept = rng.bool();
+            for (directory, operation) in shift {
+                let (_, durable, unsynced) = left.at(directory).node.directory_mut();
+                if let Some(index) = unsynced.iter().position(|other| *other == operation) {
+                    let operation = unsynced.remove(index);
+                    if kept {
+                        apply(durable, &operation);
+                    }
+                }
+            }
+        }
         for inode in &mut left.inodes {
             (inode.users, inode.links, inode.lock) = (0, 0, None);
             match &mut inode.node {
