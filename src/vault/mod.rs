@@ -6,6 +6,7 @@
 //!
 //! Must not know: sessions, sockets, the wire's words.
 
+pub mod change;
 pub mod incoming;
 pub mod leftovers;
 pub mod listing;
@@ -21,6 +22,7 @@ use crate::kernel::{Kernel, Kind, Open, Status};
 use crate::limits;
 use crate::protocol::{Place, Refusal};
 
+pub use change::{remove, remove_directory, rename, set_modified, space, status};
 pub use incoming::{Incoming, create};
 pub use leftovers::Leftovers;
 pub use listing::{Listing, list};
