@@ -98,6 +98,9 @@ pub const LISTINGS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// the file system's clock look like one.
 pub const LISTING_AGE: Duration = Duration::from_secs(1);
 
+/// Bytes that an upload copies in one slice of a worker's time, of the file that it builds on.
+pub const COPY_SLICE_BYTES: usize = 16 * 1024 * 1024;
+
 /// Bytes that a checksum reads in one slice of a worker's time.
 pub const CHECKSUM_SLICE_BYTES: usize = 4 * 1024 * 1024;
 

@@ -134,6 +134,9 @@ impl Ftp {
             (State::Ready, Input::Idle) => self.close(reply::IDLE, Ending::Idle, out),
             (State::Ready, Input::Stopping) => self.close(reply::STOPPING, Ending::Stopping, out),
             (State::Login, Input::Answer(Answer::Verified(access))) => self.verified(access, out),
+            (State::Login, Input::Answer(Answer::Refused(refusal))) => {
+                self.close(reply::refusal(refusal), Ending::TooManySessions, out)
+            }
             (State::Asked(question), Input::Answer(answer)) => self.answered(question, answer, out),
             (State::Listening { extended }, Input::Listening(result)) => {
                 self.listening(extended, result, out)

@@ -267,6 +267,9 @@ pub const fn refusal(refusal: Refusal) -> Reply {
         Refusal::DataConnectionLost => Reply(426, "The data connection broke."),
         Refusal::DataConnectionIdle => Reply(426, "No data has moved for too long."),
         Refusal::Aborted => ABORTED,
+        Refusal::TooManySessions => {
+            Reply(421, "You have too many sessions. Please try again later.")
+        }
     }
 }
 

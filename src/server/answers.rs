@@ -9,22 +9,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use log::{debug, error, info, warn};
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::listings::{Listings, Wanted};
+use super::checksum::{Checksum, Hasher};
+use super::listings::{Asked, Listings};
 use super::log::Escaped;
 use super::transfer::{Cold, Held};
 use super::users::{UserKey, Users};
-use super::workers::{Checksum, Done, Job, Proof, Workers};
+use super::workers::{Done, Job, Proof, Workers};
 use super::{Options, Ticket};
 use crate::home::credentials::{Account, Secret};
 use crate::home::directories::Grant;
 use crate::home::password::{Proved, Tag};
 use crate::home::{Access, Home, Reloaded};
 use crate::kernel::Kernel;
-use crate::protocol::{Algorithm, Answer, Base, Form, Listed, Place, Refusal, Request};
-use crate::vault::{self, Fault, Incoming, Leftovers, Listing, Refused, Vault};
+use crate::protocol::{Answer, Form, Listed, Place, Refusal, Request};
+use crate::vault::{self, Change, Fault, Incoming, Leftovers, Listing, Refused, Vault, Wanted};
 
 /// What a connection gets back for a request, at once or later.
 pub(super) enum Reply<K: Kernel> {
@@ -154,47 +154,61 @@ impl<K: Kernel> House<K> {
             }
             Request::Create {
                 place,
-                length: Some(length),
-                base: Base::Nothing,
-            } => match self.within_size(length) {
-                Ok(()) => self.later(Job::Create {
-                    ticket,
-                    place,
+                length,
+                base,
+            } => self.later(Job::Create {
+                ticket,
+                place,
+                wanted: Wanted {
                     length,
-                }),
-                // What else speaks against the upload is said before its size.
-                Err(refused) => {
-                    let judged = vault::judge(&*self.kernel, &place).and(Err(refused));
-                    Some(self.plain(ticket, judged, Answer::Created))
-                }
-            },
+                    most: self.options.max_upload.unwrap_or(u64::MAX),
+                    base,
+                },
+            }),
+            Request::CreateUnique { directory } => self.later(Job::CreateUnique {
+                ticket,
+                directory,
+                most: self.options.max_upload.unwrap_or(u64::MAX),
+            }),
             Request::MakeDirectory { place } => self.later(Job::MakeDirectory { ticket, place }),
             Request::Checksum {
                 place,
-                algorithm: Algorithm::Sha256,
-                from: 0,
-                end: None,
+                algorithm,
+                from,
+                end,
             } => match self.vault.open_read(&place, self.now) {
+                Ok(file) if from.max(end.unwrap_or(0)) > file.length() => {
+                    Some(self.refused(ticket, Refusal::BeyondEnd.into()))
+                }
                 Ok(file) => self.later(Job::Checksum(Checksum {
                     ticket,
                     file,
                     path: place.grant.path.join(&place.below),
-                    offset: 0,
-                    hasher: Sha256::new(),
+                    offset: from,
+                    end,
+                    hasher: Hasher::new(algorithm),
                 })),
                 Err(refused) => Some(self.refused(ticket, refused)),
             },
-            Request::List { .. }
-            | Request::Create { .. }
-            | Request::CreateUnique { .. }
-            | Request::Checksum { .. }
-            | Request::Status { .. }
-            | Request::Rename { .. }
-            | Request::Remove { .. }
-            | Request::RemoveDirectory { .. }
-            | Request::SetModified { .. }
-            | Request::Space { .. }
-            | Request::Progress => unreachable!("the menu asks for none of these"),
+            Request::Status { place } => {
+                let found = vault::status(&*self.kernel, &place);
+                Some(self.told(ticket, found, Answer::Found))
+            }
+            Request::Space { place } => {
+                let space = vault::space(&*self.kernel, &place);
+                Some(self.told(ticket, space, Answer::Space))
+            }
+            Request::Rename { from, to } => self.change(ticket, Change::Rename { from, to }),
+            Request::Remove { place } => self.change(ticket, Change::Remove(place)),
+            Request::RemoveDirectory { place } => {
+                self.change(ticket, Change::RemoveDirectory(place))
+            }
+            Request::SetModified { place, modified } => {
+                self.change(ticket, Change::SetModified(place, modified))
+            }
+            Request::List { .. } | Request::Progress => {
+                unreachable!("the menu asks for none of these")
+            }
         }
     }
 
@@ -227,11 +241,14 @@ impl<K: Kernel> House<K> {
         self.workers.cancel(|job| match job {
             Job::Verify(proof) => unwanted.contains(&proof.tag),
             Job::Create { ticket: owner, .. }
+            | Job::CreateUnique { ticket: owner, .. }
             | Job::MakeDirectory { ticket: owner, .. }
+            | Job::Change { ticket: owner, .. }
             | Job::WarmUp { ticket: owner, .. } => *owner == ticket,
             Job::Checksum(checksum) => checksum.ticket == ticket,
-            // A listing is of use to the next who asks, and an upload that came whole is published.
-            Job::List(_) | Job::Commit { .. } => false,
+            // A listing is of use to the next who asks, an upload that came whole is published, and of one that is being
+            // filled the loop lets go when it comes back.
+            Job::List(_) | Job::Commit { .. } | Job::Fill { .. } => false,
             Job::Abandon(_) | Job::SweepLeftovers(_) | Job::Reload(_) => false,
         });
     }
@@ -316,6 +333,10 @@ impl<K: Kernel> House<K> {
         None
     }
 
+    fn change(&mut self, ticket: Ticket, change: Change) -> Option<Reply<K>> {
+        self.later(Job::Change { ticket, change })
+    }
+
     fn account(&mut self, ticket: Ticket, user: &str) -> Option<Reply<K>> {
         let known = self.home.account(user).is_some();
         if !known && !self.options.hide_usernames {
@@ -341,7 +362,7 @@ impl<K: Kernel> House<K> {
         };
         // Whoever gives the name may come in, and no proof of anybody else is forgotten for him.
         if known && account.secret == Secret::Anyone {
-            return Some(self.logged_in(ticket, &account));
+            return Some(self.proved(&account));
         }
         let tag = self.proved.tag(&account, &password);
         if known && self.proved.contains(&tag, self.now) {
@@ -451,29 +472,40 @@ impl<K: Kernel> House<K> {
 
     /// Starts the listings that there is room for.
     fn start_listings(&mut self) {
-        while let Some(wanted) = self.listings.next_to_start() {
-            self.workers.submit(Job::List(wanted));
+        while let Some(asked) = self.listings.next_to_start() {
+            self.workers.submit(Job::List(asked));
         }
     }
 
     fn finish(&mut self, done: Done<K>, is_waiting: &impl Fn(Ticket) -> bool) {
         let (ticket, reply) = match done {
             Done::Verified { proof, right } => return self.verified(proof, right),
-            Done::Listed { wanted, result } => return self.listing_made(&wanted, result),
+            Done::Listed { asked, result } => return self.listing_made(&asked, result),
             Done::Created {
                 ticket,
                 result: Ok(incoming),
+                unique,
             } => match is_waiting(ticket) {
-                true => (
-                    ticket,
-                    Reply::Answer(Answer::Created, Held::Incoming(incoming)),
-                ),
+                true => {
+                    let answer = match unique {
+                        true => Answer::CreatedAs {
+                            name: incoming.name().to_owned(),
+                        },
+                        false => Answer::Created,
+                    };
+                    (ticket, Reply::Answer(answer, Held::Incoming(incoming)))
+                }
                 false => return self.abandon(incoming),
             },
             Done::Created {
                 ticket,
                 result: Err(refused),
+                ..
             } => (ticket, self.refused(ticket, refused)),
+            Done::Filled { ticket, incoming } => match is_waiting(ticket) {
+                true => return self.workers.submit(Job::Fill { ticket, incoming }),
+                false => return self.abandon(incoming),
+            },
             Done::Committed {
                 ticket,
                 path,
@@ -497,6 +529,17 @@ impl<K: Kernel> House<K> {
                 self.listings.changed();
                 (ticket, self.plain(ticket, result, Answer::Made))
             }
+            Done::Changed {
+                ticket,
+                change,
+                result,
+            } => {
+                self.listings.changed();
+                if result.is_ok() {
+                    log_change(ticket, &change);
+                }
+                (ticket, self.plain(ticket, result, Answer::Done))
+            }
             Done::Slice(checksum) => {
                 if is_waiting(checksum.ticket) {
                     self.workers.submit(Job::Checksum(checksum));
@@ -505,7 +548,6 @@ impl<K: Kernel> House<K> {
             }
             Done::Checksummed { ticket, result } => match result {
                 Ok((digest, end)) => {
-                    let digest = Box::new(digest);
                     let answer = Answer::Checksum { digest, end };
                     (ticket, Reply::Answer(answer, Held::Nothing))
                 }
@@ -550,15 +592,15 @@ impl<K: Kernel> House<K> {
         self.replies.push((ticket, reply));
     }
 
-    fn listing_made(&mut self, wanted: &Wanted, result: Result<Listing, Refused>) {
-        let tickets = self.listings.made(wanted);
+    fn listing_made(&mut self, asked: &Asked, result: Result<Listing, Refused>) {
+        let tickets = self.listings.made(asked);
         match result {
             Ok(mut listing) => {
                 if let (Some(fault), Some(ticket)) = (listing.fault.take(), tickets.first()) {
                     self.log(*ticket, &fault);
                 }
                 let listing = Arc::new(listing);
-                self.listings.keep(wanted, &listing, self.now);
+                self.listings.keep(asked, &listing, self.now);
                 for ticket in tickets {
                     self.replies.push((ticket, listed(listing.clone())));
                 }
@@ -605,8 +647,17 @@ impl<K: Kernel> House<K> {
     }
 
     fn plain(&mut self, ticket: Ticket, result: Result<(), Refused>, answer: Answer) -> Reply<K> {
+        self.told(ticket, result, |()| answer)
+    }
+
+    fn told<T>(
+        &mut self,
+        ticket: Ticket,
+        result: Result<T, Refused>,
+        answer: impl FnOnce(T) -> Answer,
+    ) -> Reply<K> {
         match result {
-            Ok(()) => Reply::Answer(answer, Held::Nothing),
+            Ok(found) => Reply::Answer(answer(found), Held::Nothing),
             Err(refused) => self.refused(ticket, refused),
         }
     }
@@ -653,6 +704,27 @@ fn log_failed_login(ticket: Ticket, user: &str) {
         "session={} event=login-failed user={user} from={}",
         ticket.serial, ticket.peer
     );
+}
+
+fn log_change(ticket: Ticket, change: &Change) {
+    let serial = ticket.serial;
+    match change {
+        Change::Rename { from, to } => {
+            let (from, to) = (shown(from), shown(to));
+            info!("session={serial} event=rename from={from} to={to}");
+        }
+        Change::Remove(place) => info!("session={serial} event=remove path={}", shown(place)),
+        Change::RemoveDirectory(place) => {
+            info!(
+                "session={serial} event=remove-directory path={}",
+                shown(place)
+            );
+        }
+        Change::SetModified(place, modified) => {
+            let path = shown(place);
+            debug!("session={serial} event=set-modified path={path} modified={modified}");
+        }
+    }
 }
 
 fn listed<K: Kernel>(listing: Arc<Listing>) -> Reply<K> {

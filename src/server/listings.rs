@@ -21,7 +21,7 @@ pub(super) struct Listings {
     /// Who waits for each.
     wanted: HashMap<Key, Vec<Ticket>>,
     /// Those that no worker has been asked for yet.
-    queue: VecDeque<Wanted>,
+    queue: VecDeque<Asked>,
     /// How many changes the house has made: who asks after one gets no listing that was begun before it.
     changes: u64,
     /// How many workers have been asked for.
@@ -32,7 +32,7 @@ pub(super) struct Listings {
 }
 
 /// A listing that is to be made.
-pub(super) struct Wanted {
+pub(super) struct Asked {
     pub(super) place: Place,
     pub(super) form: Form,
     /// The changes that had been made when it was first asked for.
@@ -69,7 +69,7 @@ impl Listings {
             }
             Entry::Vacant(vacant) => {
                 vacant.insert(vec![ticket]);
-                self.queue.push_back(Wanted {
+                self.queue.push_back(Asked {
                     place,
                     form,
                     changes,
@@ -80,7 +80,7 @@ impl Listings {
     }
 
     /// The next one that there is memory for, counted as if it were the longest.
-    pub(super) fn next_to_start(&mut self) -> Option<Wanted> {
+    pub(super) fn next_to_start(&mut self) -> Option<Asked> {
         if self.queue.is_empty() {
             return None;
         }
@@ -99,13 +99,13 @@ impl Listings {
     }
 
     /// One has been made: who waits for it.
-    pub(super) fn made(&mut self, wanted: &Wanted) -> Vec<Ticket> {
+    pub(super) fn made(&mut self, wanted: &Asked) -> Vec<Ticket> {
         self.running -= 1;
         self.wanted.remove(&wanted.key()).unwrap_or_default()
     }
 
     /// Keeps one for who asks next, where it depends on nothing but the directory itself.
-    pub(super) fn keep(&mut self, wanted: &Wanted, listing: &Arc<Listing>, now: Instant) {
+    pub(super) fn keep(&mut self, wanted: &Asked, listing: &Arc<Listing>, now: Instant) {
         self.alive.push(Arc::downgrade(listing));
         if listing.status.is_some() && wanted.changes == self.changes {
             let fresh = Fresh {
@@ -148,7 +148,7 @@ struct Fresh {
     made: Instant,
 }
 
-impl Wanted {
+impl Asked {
     fn key(&self) -> Key {
         Key::new(&self.place, self.form, self.changes)
     }

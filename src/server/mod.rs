@@ -3,6 +3,7 @@
 //! Must not know: the command line, the dialects' words.
 
 mod answers;
+mod checksum;
 mod connection;
 mod engine;
 mod listings;

@@ -13,29 +13,39 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::Ticket;
-use super::listings::Wanted;
+use super::checksum::Checksum;
+use super::listings::Asked;
 use super::transfer::Cold;
 use crate::home::credentials::Account;
 use crate::home::password::{Cost, Tag, Verifier};
 use crate::home::{Home, Reloaded};
 use crate::kernel::Kernel;
-use crate::limits::CHECKSUM_SLICE_BYTES;
-use crate::protocol::{Place, Refusal};
-use crate::vault::{self, Fault, Incoming, Leftovers, Listing, Refused, SharedFile};
+use crate::protocol::Place;
+use crate::vault::{self, Change, Incoming, Leftovers, Listing, Refused, Wanted};
 
 /// What one thread may do while the loop goes on.
 pub(super) enum Job<K: Kernel> {
     /// Prove a password.
     Verify(Proof),
-    List(Wanted),
+    List(Asked),
     Create {
         ticket: Ticket,
         place: Place,
-        length: u64,
+        wanted: Wanted,
+    },
+    /// Make a file ready under a name that nobody has.
+    CreateUnique {
+        ticket: Ticket,
+        directory: Place,
+        most: u64,
+    },
+    /// Copy a slice of what an upload builds on.
+    Fill {
+        ticket: Ticket,
+        incoming: Box<Incoming<K>>,
     },
     Commit {
         ticket: Ticket,
@@ -46,6 +56,10 @@ pub(super) enum Job<K: Kernel> {
     MakeDirectory {
         ticket: Ticket,
         place: Place,
+    },
+    Change {
+        ticket: Ticket,
+        change: Change,
     },
     Checksum(Checksum<K>),
     /// Wait for the disk in the loop's stead.
@@ -69,15 +83,6 @@ pub(super) struct Proof {
     pub(super) password: Zeroizing<Vec<u8>>,
 }
 
-/// A checksum under way.
-pub(super) struct Checksum<K: Kernel> {
-    pub(super) ticket: Ticket,
-    pub(super) file: Arc<SharedFile<K>>,
-    pub(super) path: PathBuf,
-    pub(super) offset: u64,
-    pub(super) hasher: Sha256,
-}
-
 /// What came of a job.
 pub(super) enum Done<K: Kernel> {
     Verified {
@@ -85,12 +90,19 @@ pub(super) enum Done<K: Kernel> {
         right: bool,
     },
     Listed {
-        wanted: Wanted,
+        asked: Asked,
         result: Result<Listing, Refused>,
     },
     Created {
         ticket: Ticket,
         result: Result<Box<Incoming<K>>, Refused>,
+        /// Whether the name was chosen here.
+        unique: bool,
+    },
+    /// One slice more is copied; the loop puts the job back as long as somebody waits for it.
+    Filled {
+        ticket: Ticket,
+        incoming: Box<Incoming<K>>,
     },
     Committed {
         ticket: Ticket,
@@ -102,11 +114,16 @@ pub(super) enum Done<K: Kernel> {
         ticket: Ticket,
         result: Result<(), Refused>,
     },
+    Changed {
+        ticket: Ticket,
+        change: Change,
+        result: Result<(), Refused>,
+    },
     /// One slice more is done; the loop puts the job back as long as somebody waits for it.
     Slice(Checksum<K>),
     Checksummed {
         ticket: Ticket,
-        result: Result<([u8; 32], u64), Refused>,
+        result: Result<(Box<[u8]>, u64), Refused>,
     },
     WarmedUp {
         ticket: Ticket,
@@ -359,18 +376,32 @@ impl<K: Kernel> Job<K> {
                 };
                 Done::Verified { proof, right }
             }
-            Job::List(wanted) => Done::Listed {
-                result: vault::list(&**kernel, &wanted.place, wanted.form),
-                wanted,
+            Job::List(asked) => Done::Listed {
+                result: vault::list(&**kernel, &asked.place, asked.form),
+                asked,
             },
             Job::Create {
                 ticket,
                 place,
-                length,
+                wanted,
+            } => match vault::create(kernel, &place, wanted).map(Box::new) {
+                Ok(incoming) => fill(ticket, incoming),
+                Err(refused) => Done::Created {
+                    ticket,
+                    result: Err(refused),
+                    unique: false,
+                },
+            },
+            Job::CreateUnique {
+                ticket,
+                directory,
+                most,
             } => Done::Created {
                 ticket,
-                result: vault::create(kernel, &place, length).map(Box::new),
+                result: vault::create_unique(kernel, &directory, most).map(Box::new),
+                unique: true,
             },
+            Job::Fill { ticket, incoming } => fill(ticket, incoming),
             Job::Commit { ticket, incoming } => Done::Committed {
                 ticket,
                 path: incoming.path().to_owned(),
@@ -384,6 +415,11 @@ impl<K: Kernel> Job<K> {
             Job::MakeDirectory { ticket, place } => Done::Made {
                 ticket,
                 result: vault::make_directory(&**kernel, &place),
+            },
+            Job::Change { ticket, change } => Done::Changed {
+                ticket,
+                result: change.make(&**kernel),
+                change,
             },
             Job::Checksum(checksum) => checksum.slice(&**kernel),
             Job::WarmUp { ticket, cold } => Done::WarmedUp {
@@ -399,38 +435,16 @@ impl<K: Kernel> Job<K> {
     }
 }
 
-impl<K: Kernel> Checksum<K> {
-    /// Hashes on for one slice.
-    fn slice(mut self, kernel: &K) -> Done<K> {
-        let mut buffer = vec![0; 256 * 1024];
-        let stop = self.offset + CHECKSUM_SLICE_BYTES as u64;
-        while self.offset < stop {
-            match kernel.read_at(self.file.file(), &mut buffer, self.offset) {
-                Ok(0) => {
-                    return Done::Checksummed {
-                        ticket: self.ticket,
-                        result: Ok((self.hasher.finalize().into(), self.offset)),
-                    };
-                }
-                Ok(n) => {
-                    self.hasher.update(&buffer[..n]);
-                    self.offset += n as u64;
-                }
-                Err(source) => {
-                    return Done::Checksummed {
-                        ticket: self.ticket,
-                        result: Err(Refused {
-                            refusal: Refusal::FileUnreadable,
-                            fault: Some(Fault {
-                                doing: "read for a checksum",
-                                path: self.path,
-                                source,
-                            }),
-                        }),
-                    };
-                }
-            }
-        }
-        Done::Slice(self)
+/// Copies a slice of what an upload builds on, if it builds on something.
+fn fill<K: Kernel>(ticket: Ticket, mut incoming: Box<Incoming<K>>) -> Done<K> {
+    let result = match incoming.fill() {
+        Ok(false) => return Done::Filled { ticket, incoming },
+        Ok(true) => Ok(incoming),
+        Err(refused) => Err(refused),
+    };
+    Done::Created {
+        ticket,
+        result,
+        unique: false,
     }
 }

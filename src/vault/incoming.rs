@@ -8,9 +8,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Refused, check_free, check_room, enter, is_replaceable, path_of, unwritable};
-use crate::kernel::Kernel;
-use crate::protocol::{Place, Refusal};
+use super::{
+    Refused, check_free, check_room, enter, is_absent, is_replaceable, path_of, refused, unwritable,
+};
+use crate::kernel::{Kernel, Kind, Open, Status};
+use crate::limits::{COPY_SLICE_BYTES, TRANSFER_BUFFER_BYTES};
+use crate::protocol::{Base, Place, Refusal};
 
 /// Names that are tried for a temporary file; that even the first is taken is beyond all likelihood.
 const ATTEMPTS_MAX: usize = 8;
@@ -28,31 +31,96 @@ pub struct Incoming<K: Kernel> {
     temporary: Option<String>,
     /// Bytes that have been written.
     offset: u64,
-    /// Bytes that were announced.
-    length: u64,
+    /// Bytes that it may have at most.
+    most: u64,
+    base: Option<Found<K>>,
     /// For faults.
     path: PathBuf,
 }
 
-/// Makes ready to receive a file of `length` bytes: judges its name, and reserves room where the file system can.
+/// The file that an upload builds on.
+struct Found<K: Kernel> {
+    file: K::File,
+    /// What had the name then: only as long as it is unchanged, the upload may replace it.
+    named: Status,
+    /// Where what is copied of it ends.
+    end: u64,
+}
+
+/// What is to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Announced bytes, if any were; room is reserved for them.
+    pub length: Option<u64>,
+    /// Bytes that the whole file may have.
+    pub most: u64,
+    /// What they are put behind.
+    pub base: Base,
+}
+
+/// Makes ready to receive a file: judges its name, and reserves room where the file system can. What it builds on is to
+/// be copied by [`Incoming::fill`] before the first byte is written.
 pub fn create<K: Kernel>(
     kernel: &Arc<K>,
     place: &Place,
-    length: u64,
+    wanted: Wanted,
 ) -> Result<Incoming<K>, Refused> {
-    create_with(kernel, place, length, K::create_unnamed)
+    create_with(kernel, place, wanted, K::create_unnamed)
+}
+
+/// [`create`] under a name in `directory` that nobody has.
+pub fn create_unique<K: Kernel>(
+    kernel: &Arc<K>,
+    directory: &Place,
+    most: u64,
+) -> Result<Incoming<K>, Refused> {
+    let wanted = Wanted {
+        length: None,
+        most,
+        base: Base::Nothing,
+    };
+    let mut attempt = 1;
+    loop {
+        let number = kernel.random().map_err(|error| {
+            let path = path_of(directory, &directory.below);
+            unwritable("naming something in", path, error)
+        })?;
+        let name = format!("upload-{number:016x}");
+        let below = match directory.below.as_str() {
+            "" => name,
+            below => format!("{below}/{name}"),
+        };
+        let grant = directory.grant.clone();
+        match create(kernel, &Place { grant, below }, wanted) {
+            Err(taken) if taken.refusal == Refusal::FileExists && attempt < ATTEMPTS_MAX => {
+                attempt += 1;
+            }
+            result => {
+                return result.map(|mut incoming| {
+                    incoming.replace = false;
+                    incoming
+                });
+            }
+        }
+    }
 }
 
 /// [`create`] with another way to an unnamed file, for the tests.
 fn create_with<K: Kernel>(
     kernel: &Arc<K>,
     place: &Place,
-    length: u64,
+    wanted: Wanted,
     create_unnamed: fn(&K, &K::File) -> io::Result<K::File>,
 ) -> Result<Incoming<K>, Refused> {
     let (directory, name) = enter(&**kernel, place)?;
     check_free(&**kernel, &directory, name, place)?;
     let path = path_of(place, &place.below);
+    let base = open_base(&**kernel, &directory, name, place, wanted.base)?;
+    let copied = base.as_ref().map_or(0, |base| base.end);
+    let length = copied.saturating_add(wanted.length.unwrap_or(0));
+    if length > wanted.most {
+        return Err(Refusal::TooLarge.into());
+    }
     check_room(&**kernel, &directory, length, &path)?;
     let made = match create_unnamed(kernel, &directory) {
         Err(error) if has_no_unnamed(&error) => create_named(&**kernel, &directory),
@@ -67,7 +135,8 @@ fn create_with<K: Kernel>(
         replace: place.grant.rights.change,
         temporary,
         offset: 0,
-        length,
+        most: wanted.most,
+        base,
         path,
     };
     match kernel.reserve(&incoming.file, length) {
@@ -84,19 +153,60 @@ impl<K: Kernel> Incoming<K> {
         &self.path
     }
 
-    /// Bytes that were announced.
+    /// The name that it is to get.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes that it has so far, those that it builds on included.
     pub fn length(&self) -> u64 {
-        self.length
+        self.offset
     }
 
-    /// Bytes that are still to come.
-    pub fn left(&self) -> u64 {
-        self.length - self.offset
+    /// Copies a slice of what it builds on; true when nothing of that is left. It may take a while: for a worker.
+    pub fn fill(&mut self) -> Result<bool, Refused> {
+        let Some(base) = &self.base else {
+            return Ok(true);
+        };
+        let stop = base.end.min(self.offset + COPY_SLICE_BYTES as u64);
+        let mut buffer = Vec::new();
+        while self.offset < stop {
+            let count = (stop - self.offset) as usize;
+            let copied = match buffer.is_empty() {
+                true => self.kernel.copy(&base.file, &self.file, self.offset, count),
+                false => self.copy_through(&base.file, &mut buffer, count),
+            };
+            match copied {
+                Ok(0) => return Err(Refusal::BeyondEnd.into()), // it was cut meanwhile
+                Ok(copied) => self.offset += copied as u64,
+                Err(error) if buffer.is_empty() && cannot_copy(&error) => {
+                    buffer = vec![0; TRANSFER_BUFFER_BYTES];
+                }
+                Err(error) => return Err(self.failed("copying", error)),
+            }
+        }
+        Ok(self.offset == base.end)
     }
 
-    /// Writes the next bytes, at most [`Incoming::left`] of them. After a refusal nothing more can be done but to drop it.
+    /// Copies through user space where the kernel cannot do it.
+    fn copy_through(&self, from: &K::File, buffer: &mut [u8], count: usize) -> io::Result<usize> {
+        let count = count.min(buffer.len());
+        let read = self
+            .kernel
+            .read_at(from, &mut buffer[..count], self.offset)?;
+        match read {
+            0 => Ok(0),
+            _ => self
+                .kernel
+                .write_at(&self.file, &buffer[..read], self.offset),
+        }
+    }
+
+    /// Writes the next bytes. After a refusal nothing more can be done but to drop it.
     pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), Refused> {
-        assert!(bytes.len() as u64 <= self.left(), "more than was announced");
+        if bytes.len() as u64 > self.most - self.offset {
+            return Err(Refusal::TooLarge.into());
+        }
         while !bytes.is_empty() {
             match self.kernel.write_at(&self.file, bytes, self.offset) {
                 Ok(0) => return Err(self.failed("writing", io::ErrorKind::WriteZero.into())),
@@ -115,7 +225,6 @@ impl<K: Kernel> Incoming<K> {
     ///
     /// Where only the very last step fails, the file is there and whole, and may be gone after a crash.
     pub fn commit(mut self) -> Result<(), Refused> {
-        assert_eq!(self.left(), 0, "not all has come");
         self.kernel
             .sync(&self.file)
             .map_err(|error| self.failed("syncing", error))?;
@@ -159,6 +268,10 @@ impl<K: Kernel> Incoming<K> {
     fn publish_over(&mut self) -> Result<(), Refused> {
         match self.kernel.status_at(&self.directory, &self.name) {
             Ok(found) if !is_replaceable(found.kind) => return Err(Refusal::FileExists.into()),
+            // What others have put there meanwhile is not in what this one builds on.
+            Ok(found) if self.base.as_ref().is_some_and(|base| base.named != found) => {
+                return Err(Refusal::FileExists.into());
+            }
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(self.failed("looking at", error));
             }
@@ -198,6 +311,54 @@ impl<K: Kernel> Drop for Incoming<K> {
             let _ = self.kernel.remove(&self.directory, temporary);
         }
     }
+}
+
+/// Opens what an upload builds on: what a reader of that name would get, where it is a file.
+fn open_base<K: Kernel>(
+    kernel: &K,
+    directory: &K::File,
+    name: &str,
+    place: &Place,
+    base: Base,
+) -> Result<Option<Found<K>>, Refused> {
+    if base == Base::Nothing {
+        return Ok(None);
+    }
+    let open = || {
+        let named = kernel.status_at(directory, name)?;
+        let root = kernel.open_root(&place.grant.path)?;
+        let file = kernel.open_beneath(&root, &place.below, Open::Read)?;
+        let status = kernel.status(&file)?;
+        io::Result::Ok((named, file, status))
+    };
+    let found = match open() {
+        Ok((named, file, status)) if status.kind == Kind::File => Some((named, file, status.size)),
+        Ok(_) => None,
+        Err(error) if is_absent(&error) => None,
+        Err(error) => {
+            let path = path_of(place, &place.below);
+            return Err(refused(Refusal::FileUnreadable, "opening", path, error));
+        }
+    };
+    let (named, file, size) = match (found, base) {
+        (Some(found), _) => found,
+        (None, Base::First(1..)) => return Err(Refusal::BeyondEnd.into()),
+        (None, _) => return Ok(None),
+    };
+    let end = match base {
+        Base::First(count) if count > size => return Err(Refusal::BeyondEnd.into()),
+        Base::First(count) => count,
+        Base::Nothing | Base::All => size,
+    };
+    Ok(Some(Found { named, file, end }))
+}
+
+/// Whether an error says that the kernel cannot copy between these two files; who has no room is told so by a write.
+fn cannot_copy(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::CrossesDevices | io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput
+    )
 }
 
 /// Whether `name` is one that a temporary file is given here.
@@ -285,9 +446,30 @@ mod tests {
     type Create = fn(&Arc<Linux>, &Place, u64) -> Result<Incoming<Linux>, Refused>;
 
     /// Both ways: without a name, and on a file system that has only named files.
-    const WAYS: [Create; 2] = [create, |kernel, place, length| {
-        create_with(kernel, place, length, |_, _| Err(Errno::EOPNOTSUPP.into()))
-    }];
+    const WAYS: [Create; 2] = [
+        |kernel, place, length| create(kernel, place, wanted(length)),
+        |kernel, place, length| {
+            create_with(kernel, place, wanted(length), |_, _| {
+                Err(Errno::EOPNOTSUPP.into())
+            })
+        },
+    ];
+
+    fn wanted(length: u64) -> Wanted {
+        Wanted {
+            length: Some(length),
+            most: u64::MAX,
+            base: Base::Nothing,
+        }
+    }
+
+    fn upon(base: Base) -> Wanted {
+        Wanted {
+            length: None,
+            base,
+            ..wanted(0)
+        }
+    }
 
     fn names(world: &World) -> Vec<String> {
         world.files().into_iter().map(|(name, _)| name).collect()
@@ -306,7 +488,7 @@ mod tests {
                 let before = names(&world);
                 let mut incoming = create(&world.kernel, &world.place(&name, rights), 11).unwrap();
                 incoming.write(b"hello ").unwrap();
-                assert_eq!(incoming.left(), 5);
+                assert_eq!(incoming.length(), 6);
                 incoming.write(b"").unwrap();
                 let shown = names(&world).into_iter().filter(|name| !is_temporary(name));
                 assert_eq!(shown.collect::<Vec<_>>(), before);
@@ -418,11 +600,159 @@ mod tests {
             ("new", UPLOAD, i64::MAX as u64, Refusal::NoRoom),
             ("new", UPLOAD, u64::MAX, Refusal::NoRoom),
         ] {
-            let refused = create(&world.kernel, &world.place(below, rights), length);
+            let refused = create(&world.kernel, &world.place(below, rights), wanted(length));
             assert_eq!(refusal(refused).err(), Some(expected), "{below}");
         }
         assert_eq!(world.files(), [file("taken", "")]);
         assert_eq!(fs::read_dir(world.at("../outside")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_upload_builds_on_what_is_there_and_replaces_it_whole() {
+        let world = World::new();
+        for (base, expected) in [
+            (Base::Nothing, "new"),
+            (Base::First(0), "new"),
+            (Base::First(3), "oldnew"),
+            (Base::First(11), "old content new"),
+            (Base::All, "old content new"),
+        ] {
+            fs::write(world.at("file"), "old content").unwrap();
+            let place = world.place("file", CHANGE);
+            let mut incoming = create(&world.kernel, &place, upon(base)).unwrap();
+            assert!(incoming.fill().unwrap());
+            let text = if expected.len() > 6 { " new" } else { "new" };
+            incoming.write(text.as_bytes()).unwrap();
+            assert_eq!(fs::read(world.at("file")).unwrap(), b"old content");
+            incoming.commit().unwrap();
+            assert_eq!(world.files(), [file("file", expected)], "{base:?}");
+        }
+        let new = create(&world.kernel, &world.place("new", CHANGE), upon(Base::All)).unwrap();
+        new.commit().unwrap();
+        assert_eq!(fs::read(world.at("new")).unwrap(), b"");
+    }
+
+    #[test]
+    fn what_cannot_be_built_on_is_refused() {
+        let world = World::new();
+        fs::write(world.at("file"), "12345").unwrap();
+        symlink("file", world.at("link")).unwrap();
+        symlink("../outside/canary", world.at("out")).unwrap();
+        let refused = |below, rights, base| {
+            let place = world.place(below, rights);
+            refusal(create(&world.kernel, &place, upon(base))).err()
+        };
+        assert_eq!(
+            refused("file", UPLOAD, Base::All),
+            Some(Refusal::FileExists)
+        );
+        for (below, base) in [
+            ("file", 6),
+            ("file", u64::MAX),
+            ("new", 1),
+            ("out", 1),
+            ("link", 6),
+        ] {
+            let base = Base::First(base);
+            assert_eq!(
+                refused(below, CHANGE, base),
+                Some(Refusal::BeyondEnd),
+                "{below}"
+            );
+        }
+        // What a link leads to is built on; the link itself is replaced.
+        let place = world.place("link", CHANGE);
+        let mut incoming = create(&world.kernel, &place, upon(Base::All)).unwrap();
+        while !incoming.fill().unwrap() {}
+        incoming.write(b"6").unwrap();
+        incoming.commit().unwrap();
+        assert_eq!(
+            world.files(),
+            [file("file", "12345"), file("link", "123456")]
+        );
+        let canary = fs::read_to_string(world.at("../outside/canary")).unwrap();
+        assert_eq!(canary, CANARY);
+    }
+
+    /// Two who append to one file: the second would take away what the first was told is there.
+    #[test]
+    fn what_others_have_put_there_meanwhile_is_not_lost() {
+        let world = World::new();
+        fs::write(world.at("file"), "old").unwrap();
+        let append = |text: &str| {
+            let place = world.place("file", CHANGE);
+            let mut incoming = create(&world.kernel, &place, upon(Base::All)).unwrap();
+            assert!(incoming.fill().unwrap());
+            incoming.write(text.as_bytes()).unwrap();
+            incoming
+        };
+        let (first, second) = (append("1"), append("2"));
+        first.commit().unwrap();
+        assert_eq!(refusal(second.commit()), Err(Refusal::FileExists));
+        assert_eq!(world.files(), [file("file", "old1")]);
+    }
+
+    #[test]
+    fn what_is_built_on_is_copied_in_slices_and_may_not_be_cut_meanwhile() {
+        let world = World::in_memory();
+        let content = vec![b'x'; COPY_SLICE_BYTES + 5];
+        fs::write(world.at("file"), &content).unwrap();
+        let place = world.place("file", CHANGE);
+        let create = || create(&world.kernel, &place, upon(Base::All)).unwrap();
+        let mut incoming = create();
+        assert!(!incoming.fill().unwrap());
+        assert!(incoming.fill().unwrap());
+        assert_eq!(incoming.length(), content.len() as u64);
+        let mut incoming = create();
+        fs::write(world.at("file"), "short").unwrap();
+        assert_eq!(refusal(incoming.fill()), Err(Refusal::BeyondEnd));
+    }
+
+    #[test]
+    fn no_more_than_may_come_is_written() {
+        let world = World::new();
+        fs::write(world.at("file"), "12345").unwrap();
+        let place = world.place("file", CHANGE);
+        let most = |most, length, base| {
+            let wanted = Wanted { length, most, base };
+            create(&world.kernel, &place, wanted)
+        };
+        let mut incoming = most(3, None, Base::Nothing).unwrap();
+        incoming.write(b"123").unwrap();
+        assert_eq!(refusal(incoming.write(b"4")), Err(Refusal::TooLarge));
+        for (length, base) in [
+            (Some(4), Base::Nothing),
+            (None, Base::All),
+            (Some(1), Base::First(3)),
+        ] {
+            let refused = refusal(most(3, length, base)).err();
+            assert_eq!(refused, Some(Refusal::TooLarge));
+        }
+    }
+
+    #[test]
+    fn a_name_that_nobody_has_is_found() {
+        let world = World::new();
+        fs::create_dir(world.at("sub")).unwrap();
+        for (below, rights, expected) in [
+            ("", UPLOAD, None),
+            ("sub", CHANGE, None),
+            ("sub", DROP_BOX, None),
+            ("", READ, Some(Refusal::MayNotUpload)),
+            ("missing", UPLOAD, Some(Refusal::NoSuchDirectory)),
+            ("../outside", UPLOAD, Some(Refusal::BadName)),
+        ] {
+            let place = world.place(below, rights);
+            let created = create_unique(&world.kernel, &place, u64::MAX);
+            match refusal(created) {
+                Ok(incoming) => {
+                    let path = world.at(below).join(incoming.name());
+                    incoming.commit().unwrap();
+                    assert!(path.is_file() && expected.is_none(), "{below}");
+                }
+                Err(refusal) => assert_eq!(Some(refusal), expected, "{below}"),
+            }
+        }
     }
 
     #[test]
@@ -503,7 +833,6 @@ mod tests {
         fs::write(world.at("old"), "old").unwrap();
         for create in WAYS {
             let mut incoming = create(&world.kernel, &world.place("old", CHANGE), 0).unwrap();
-            incoming.length = 2 * MIB;
             let written = incoming.write(&vec![b'x'; 2 * MIB as usize]);
             assert_eq!(refusal(written), Err(Refusal::NoRoom));
             drop(incoming);

@@ -22,8 +22,8 @@ use crate::kernel::{Kernel, Kind, Open, Status};
 use crate::limits;
 use crate::protocol::{Place, Refusal};
 
-pub use change::{remove, remove_directory, rename, set_modified, space, status};
-pub use incoming::{Incoming, create};
+pub use change::{Change, space, status};
+pub use incoming::{Incoming, Wanted, create, create_unique};
 pub use leftovers::Leftovers;
 pub use listing::{Listing, list};
 pub use shared::{SharedFile, Vault};
