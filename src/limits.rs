@@ -28,6 +28,9 @@ pub const COMMAND_COST_BYTES: usize = 1024;
 /// Bytes of the buffer through which incoming files and discarded bytes pass: one for the whole loop.
 pub const TRANSFER_BUFFER_BYTES: usize = 256 * 1024;
 
+/// Bytes of a text whose line ends are converted in one write on their way out. On the wire they are twice as many at most.
+pub const TEXT_PIECE_BYTES: usize = 64 * 1024;
+
 /// Bytes that a socket takes beyond what the network has taken (TCP_NOTSENT_LOWAT). Without it the kernel takes megabytes of
 /// a file for a reader that has stalled, and a few hundred of those exhaust what it has for TCP.
 pub const UNSENT_BYTES_MAX: usize = 128 * 1024;
@@ -55,6 +58,12 @@ pub const KEPT_FILES_MAX: usize = 256;
 
 /// How long such a file is kept without a download.
 pub const KEPT_FILE_AGE: Duration = Duration::from_secs(10);
+
+/// How long a client may take to make a data connection, and how long the server waits for one that it dials.
+pub const DATA_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long nobody is given an address at which a client was awaited in vain: who is late would meet somebody else.
+pub const PAIR_REST: Duration = Duration::from_secs(5);
 
 /// How long a session waits for an address of its own for a data connection, when all are taken.
 pub const PORT_WAIT: Duration = Duration::from_secs(10);
@@ -167,6 +176,10 @@ const _: () = assert!(
 const _: () = assert!(
     TRANSFER_BUFFER_BYTES <= TURN_BUDGET_BYTES,
     "one full read is within a turn's budget"
+);
+const _: () = assert!(
+    2 * TEXT_PIECE_BYTES <= TURN_BUDGET_BYTES && TEXT_PIECE_BYTES <= TRANSFER_BUFFER_BYTES,
+    "a piece of text is read and written within a turn's budget"
 );
 const _: () = assert!(NUMBER_DIGITS_MAX == 19, "the largest u64 has 20 digits");
 const _: () = assert!(

@@ -125,6 +125,7 @@ impl Serve {
             login_timeout: self.login_timeout,
             max_upload: self.max_upload,
             drain_timeout: self.drain_timeout,
+            ..Options::default()
         };
         let addresses = match self.listen.as_slice() {
             [] => &[DEFAULT_ADDRESS],

@@ -340,6 +340,13 @@ impl Kernel for Linux {
         })
     }
 
+    fn unconfirmed(&self, socket: &TcpStream) -> io::Result<usize> {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: the kernel writes one number that outlives the call. SIOCOUTQ is TIOCOUTQ.
+        Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) })?;
+        Ok(usize::try_from(bytes).unwrap_or(0))
+    }
+
     fn shut_sending(&self, socket: &TcpStream) -> io::Result<()> {
         socket.shutdown(Shutdown::Write)
     }

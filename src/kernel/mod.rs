@@ -160,6 +160,8 @@ pub trait Kernel: Send + Sync + Sized + 'static {
         offset: u64,
         count: usize,
     ) -> io::Result<usize>;
+    /// Bytes that were written and that the peer's kernel has not confirmed yet, the end among them (SIOCOUTQ).
+    fn unconfirmed(&self, socket: &Self::Socket) -> io::Result<usize>;
     /// Closes the sending half: what was written still arrives, then the peer sees the end.
     fn shut_sending(&self, socket: &Self::Socket) -> io::Result<()>;
 

@@ -5,12 +5,14 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use log::{debug, error, info, warn};
 use zeroize::Zeroizing;
 
+use super::channels::Channels;
 use super::checksum::{Checksum, Hasher};
 use super::listings::{Asked, Listings};
 use super::log::Escaped;
@@ -30,8 +32,12 @@ use crate::vault::{self, Change, Fault, Incoming, Leftovers, Listing, Refused, V
 pub(super) enum Reply<K: Kernel> {
     /// The answer, and what it opened.
     Answer(Answer, Held<K>),
-    /// What came of the commit of an incoming file.
-    Committed(Result<(), Refusal>),
+    /// What came of the commit of an incoming file, or of a transfer over a data connection.
+    Moved(Result<(), Refusal>),
+    /// Where the client is awaited for a data connection.
+    Listening(Result<SocketAddr, Refusal>),
+    /// What came of making a data connection.
+    Connected(Result<(), Refusal>),
     /// The stretch that was cold is in memory.
     Warm(io::Result<()>),
 }
@@ -53,6 +59,7 @@ pub(super) struct House<K: Kernel> {
     /// Who waits for each login that is being proved: equal ones are proved once.
     logins: HashMap<Tag, Vec<Ticket>>,
     listings: Listings,
+    pub(super) channels: Channels<K>,
     /// Results on their way to their connections.
     replies: Vec<(Ticket, Reply<K>)>,
     /// A worker is at a reload.
@@ -85,6 +92,7 @@ impl<K: Kernel> House<K> {
             users: Users::default(),
             logins: HashMap::new(),
             listings: Listings::default(),
+            channels: Channels::new(),
             replies: Vec::new(),
             reloading: false,
             reload_again: false,
@@ -206,13 +214,15 @@ impl<K: Kernel> House<K> {
             Request::SetModified { place, modified } => {
                 self.change(ticket, Change::SetModified(place, modified))
             }
-            Request::List { .. } | Request::Progress => {
-                unreachable!("the menu asks for none of these")
+            Request::Progress => {
+                let moved = self.channels.get(ticket).map_or(0, |channel| channel.moved);
+                Some(Reply::Answer(Answer::Progress(moved), Held::Nothing))
             }
+            Request::List { .. } => unreachable!("the menu asks for none of these"),
         }
     }
 
-    /// Makes an incoming file durable and publishes it; the reply is [`Reply::Committed`].
+    /// Makes an incoming file durable and publishes it; the reply is [`Reply::Moved`].
     pub(super) fn commit(&mut self, ticket: Ticket, incoming: Box<Incoming<K>>) {
         self.workers.submit(Job::Commit { ticket, incoming });
     }
@@ -267,6 +277,11 @@ impl<K: Kernel> House<K> {
     /// The replies that have come, each for the connection that still holds its ticket.
     pub(super) fn replies(&mut self) -> Vec<(Ticket, Reply<K>)> {
         std::mem::take(&mut self.replies)
+    }
+
+    /// Lets a connection know something in its turn.
+    pub(super) fn reply(&mut self, ticket: Ticket, reply: Reply<K>) {
+        self.replies.push((ticket, reply));
     }
 
     /// Takes up the two files again, on a worker; behind the reload that is under way, so that the last one asked for is
@@ -522,7 +537,7 @@ impl<K: Kernel> House<K> {
                     );
                 }
                 let result = result.map_err(|refused| self.log_fault(ticket, refused));
-                (ticket, Reply::Committed(result))
+                (ticket, Reply::Moved(result))
             }
             Done::WarmedUp { ticket, result } => (ticket, Reply::Warm(result)),
             Done::Made { ticket, result } => {

@@ -41,6 +41,10 @@ pub(super) struct Connection<K: Kernel> {
     end_announced: bool,
     /// The client has closed its sending half.
     ended: bool,
+    /// A data connection is made, or bytes move over it, while lines are read.
+    engaged: bool,
+    /// The rest of a line that was too long is thrown away.
+    skipping: bool,
     /// It stands in the run queue.
     pub(super) queued: bool,
     /// It is to be removed when the batch of events is through.
@@ -119,6 +123,8 @@ impl<K: Kernel> Connection<K> {
             writable: true,
             end_announced: false,
             ended: false,
+            engaged: false,
+            skipping: false,
             queued: false,
             finished: false,
             turned_away,
@@ -155,7 +161,12 @@ impl<K: Kernel> Connection<K> {
     }
 
     pub(super) fn awaits_answer(&self) -> bool {
-        matches!(self.work, Work::Answer | Work::Warming(_))
+        self.engaged || matches!(self.work, Work::Answer | Work::Warming(_))
+    }
+
+    /// Whether the client has closed its sending half, or all of it is over.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended || self.finished
     }
 
     pub(super) fn is_turned_away(&self) -> bool {
@@ -168,6 +179,7 @@ impl<K: Kernel> Connection<K> {
             _ if self.owes_output() => !self.writable,
             Work::Answer | Work::Warming(_) => true,
             Work::Sending(_) => !self.writable,
+            Work::Lines if self.engaged && self.ended => true,
             Work::Lines | Work::Receiving(_) | Work::Linger { .. } => !self.readable,
             Work::Goodbye { .. } => false,
         }
@@ -216,6 +228,8 @@ impl<K: Kernel> Connection<K> {
         match &self.work {
             // The house's own work is what is waited for.
             Work::Answer | Work::Warming(_) => None,
+            // The data connection has deadlines of its own.
+            Work::Lines if self.engaged => None,
             Work::Lines => {
                 let login_time = now.saturating_duration_since(self.began_at);
                 let late = !self.session.is_logged_in() && login_time >= options.login_timeout;
@@ -254,7 +268,7 @@ impl<K: Kernel> Connection<K> {
         scratch: &mut Scratch<K>,
     ) -> Outcome {
         assert!(
-            matches!(self.work, Work::Lines),
+            matches!(self.work, Work::Lines) && !self.engaged,
             "only who awaits a line is told"
         );
         let mut turn = Turn::begin(self, key, house, scratch);

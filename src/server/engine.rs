@@ -6,6 +6,8 @@
 //!
 //! Must not know: what connections say, how the house answers.
 
+mod data;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +20,7 @@ use slab::Slab;
 use super::answers::House;
 use super::connection::{Connection, Outcome, Overdue, Scratch};
 use super::log::Escaped;
+use super::slot::Slot;
 use super::workers::Workers;
 use super::{Options, Ticket};
 use crate::home::Home;
@@ -25,6 +28,7 @@ use crate::kernel::{Kernel, Piece, Readiness, Signal};
 use crate::limits::{ACCEPTS_A_TURN, EVENTS_A_TURN, QUEUE_TURN, SWEEP_INTERVAL, TURNED_AWAY_MAX};
 use crate::protocol::menu::Menu;
 use crate::protocol::{Ending, Input, Session};
+use data::{FIRST_PASSIVE, Passive};
 
 /// Tokens from here on are listeners; below are the slab's keys.
 const FIRST_LISTENER: usize = usize::MAX / 2;
@@ -43,11 +47,14 @@ pub struct Engine<K: Kernel> {
     kernel: Arc<K>,
     options: Options,
     listeners: Vec<Listener<K>>,
-    connections: Slab<Connection<K>>,
+    connections: Slab<Slot<K>>,
+    /// Those of them that are data connections.
+    data_connections: usize,
+    passive: Passive<K>,
     /// Keys of those that have given way.
     queue: VecDeque<usize>,
-    /// Keys of those that are done, removed after the batch.
-    finished: Vec<(usize, Ending)>,
+    /// Keys of those that are done, removed after the batch; a session's with its ending.
+    finished: Vec<(usize, Option<Ending>)>,
     house: House<K>,
     scratch: Scratch<K>,
     ready: Vec<Readiness>,
@@ -84,6 +91,8 @@ impl<K: Kernel> Engine<K> {
             options,
             listeners: Vec::new(),
             connections: Slab::new(),
+            data_connections: 0,
+            passive: Passive::new(),
             queue: VecDeque::new(),
             finished: Vec::new(),
             scratch: Scratch::new(),
@@ -147,8 +156,10 @@ impl<K: Kernel> Engine<K> {
         }
         self.ready = ready;
         self.accept();
+        self.accept_data();
         self.collect();
         self.run_queue();
+        self.settle();
         if self.house.now() >= self.next_sweep {
             self.sweep();
         }
@@ -162,13 +173,16 @@ impl<K: Kernel> Engine<K> {
             .listeners
             .iter()
             .any(|listener| listener.ready && !listener.paused);
-        if accepting || !self.queue.is_empty() {
+        if accepting || self.passive.is_ready() || !self.queue.is_empty() {
             return Duration::ZERO;
         }
         self.next_sweep.saturating_duration_since(self.kernel.now())
     }
 
     fn notice(&mut self, event: Readiness) {
+        if let Some(index) = event.token.checked_sub(FIRST_PASSIVE) {
+            return self.passive.notice(index);
+        }
         if let Some(index) = event.token.checked_sub(FIRST_LISTENER) {
             if let Some(listener) = self.listeners.get_mut(index) {
                 listener.ready = true;
@@ -176,30 +190,38 @@ impl<K: Kernel> Engine<K> {
             return;
         }
         // An event for an empty slot is nothing; for a new tenant it is a hint that turns out false.
-        let Some(connection) = self.connections.get_mut(event.token) else {
+        let Some(slot) = self.connections.get_mut(event.token) else {
             return;
         };
-        connection.notice(event);
-        match connection.is_transferring() {
+        slot.notice(event);
+        match slot.is_transferring() {
             true => self.enqueue(event.token),
             false => self.take_turn(event.token),
         }
     }
 
     fn enqueue(&mut self, key: usize) {
-        let connection = &mut self.connections[key];
-        if !connection.queued {
-            connection.queued = true;
+        let queued = self.connections[key].queued();
+        if !std::mem::replace(queued, true) {
             self.queue.push_back(key);
         }
     }
 
-    /// A connection's turn, unless it stands in the queue for one anyway.
+    /// A turn of what stands in a slot, unless it stands in the queue for one anyway.
     fn take_turn(&mut self, key: usize) {
-        let connection = &mut self.connections[key];
-        if !connection.queued && !connection.finished {
-            let outcome = connection.turn(key, &mut self.house, &mut self.scratch);
-            self.after_turn(key, outcome);
+        let slot = &mut self.connections[key];
+        if slot.is_queued() || slot.is_finished() {
+            return;
+        }
+        match slot {
+            Slot::Control(connection) => {
+                let outcome = connection.turn(key, &mut self.house, &mut self.scratch);
+                self.after_turn(key, outcome);
+            }
+            Slot::Data(data) => {
+                let progress = data.turn(&mut self.house, &mut self.scratch);
+                self.after_data(key, progress);
+            }
         }
     }
 
@@ -213,9 +235,11 @@ impl<K: Kernel> Engine<K> {
 
     /// Notes the end of a connection; it stands until the batch is through.
     fn finish(&mut self, key: usize, ending: Ending) {
-        let finished = std::mem::replace(&mut self.connections[key].finished, true);
-        if !finished {
-            self.finished.push((key, ending));
+        let Slot::Control(connection) = &mut self.connections[key] else {
+            unreachable!("a data connection has no ending of its own");
+        };
+        if !std::mem::replace(&mut connection.finished, true) {
+            self.finished.push((key, Some(ending)));
         }
     }
 
@@ -246,7 +270,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Gives a new connection a slot, or tells it that there is none.
     fn admit(&mut self, mut socket: K::Socket, peer: SocketAddr) {
-        let sessions = self.connections.len() - self.turned_away;
+        let sessions = self.connections.len() - self.turned_away - self.data_connections;
         let from_there = self.per_address.get(&peer.ip()).copied().unwrap_or(0);
         let crowded =
             self.options.max_per_address > 0 && from_there >= self.options.max_per_address;
@@ -271,7 +295,9 @@ impl<K: Kernel> Engine<K> {
             return;
         }
         let connection = Connection::new(socket, peer, serial, full, session, self.house.now());
-        let connection = entry.insert(connection);
+        let Slot::Control(connection) = entry.insert(Slot::Control(connection)) else {
+            unreachable!("it was just put there");
+        };
         info!("session={serial} event=connect from={peer}");
         let outcome = match full {
             true => {
@@ -291,20 +317,17 @@ impl<K: Kernel> Engine<K> {
         let connections = &self.connections;
         self.house
             .collect(|ticket| holder(connections, ticket).is_some());
-        for (ticket, reply) in self.house.replies() {
-            if let Some(key) = holder(&self.connections, ticket) {
-                let connection = &mut self.connections[key];
-                let outcome = connection.reply(key, reply, &mut self.house, &mut self.scratch);
-                self.after_turn(key, outcome);
-            }
-        }
+        self.settle();
         if let Some(kept) = self.house.take_reloaded() {
             self.tell_of_reload(&kept);
         }
     }
 
     fn tell_of_reload(&mut self, kept: &[String]) {
-        for (_, connection) in &mut self.connections {
+        for (_, slot) in &mut self.connections {
+            let Slot::Control(connection) = slot else {
+                continue;
+            };
             if let Some(access) = connection.access().cloned() {
                 connection.reloaded(self.house.access_after_reload(&access, kept));
             }
@@ -315,7 +338,7 @@ impl<K: Kernel> Engine<K> {
     fn run_queue(&mut self) {
         let until = self.house.now() + QUEUE_TURN;
         while let Some(key) = self.queue.pop_front() {
-            self.connections[key].queued = false;
+            *self.connections[key].queued() = false;
             self.take_turn(key);
             if self.kernel.now() >= until {
                 break;
@@ -331,25 +354,37 @@ impl<K: Kernel> Engine<K> {
         for listener in &mut self.listeners {
             listener.paused = false;
         }
-        let overdue: Vec<(usize, Overdue)> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| !connection.finished)
-            .filter_map(|(key, connection)| Some((key, connection.overdue(now, &self.options)?)))
-            .collect();
-        for (key, overdue) in overdue {
-            match overdue {
-                Overdue::End(ending) => self.finish(key, ending),
-                Overdue::Idle => {
-                    let connection = &mut self.connections[key];
+        self.passive.resume();
+        self.sweep_passive();
+        let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.sweep_slot(key, now);
+        }
+        self.settle();
+        if self.drain_until.is_some_and(|until| now >= until) {
+            self.cut_off();
+        }
+    }
+
+    fn sweep_slot(&mut self, key: usize, now: Instant) {
+        let slot = &mut self.connections[key];
+        if slot.is_finished() {
+            return;
+        }
+        match slot {
+            Slot::Control(connection) => match connection.overdue(now, &self.options) {
+                None => {}
+                Some(Overdue::End(ending)) => self.finish(key, ending),
+                Some(Overdue::Idle) => {
                     let outcome =
                         connection.tell(key, Input::Idle, &mut self.house, &mut self.scratch);
                     self.after_turn(key, outcome);
                 }
+            },
+            Slot::Data(data) => {
+                let progress = data.sweep(&self.options, &mut self.house, &mut self.scratch);
+                self.after_data(key, progress);
             }
-        }
-        if self.drain_until.is_some_and(|until| now >= until) {
-            self.cut_off();
         }
     }
 
@@ -375,18 +410,37 @@ impl<K: Kernel> Engine<K> {
 
     /// The drain's time is over: who is still there is told nothing.
     fn cut_off(&mut self) {
-        let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
-        for key in keys {
+        let controls = self
+            .connections
+            .iter()
+            .filter_map(|(key, slot)| match slot {
+                Slot::Control(_) => Some(key),
+                Slot::Data(_) => None, // it goes with its session
+            });
+        for key in controls.collect::<Vec<_>>() {
             self.finish(key, Ending::CutOff);
         }
     }
 
     fn remove_finished(&mut self) {
-        for (key, ending) in std::mem::take(&mut self.finished) {
-            let connection = self.connections.remove(key);
-            if connection.queued {
+        while let Some((key, ending)) = self.finished.pop() {
+            let slot = self.connections.remove(key);
+            if slot.is_queued() {
                 self.queue.retain(|queued| *queued != key);
             }
+            for listener in &mut self.listeners {
+                listener.paused = false;
+            }
+            self.passive.resume();
+            let (connection, ending) = match (slot, ending) {
+                (Slot::Control(connection), Some(ending)) => (connection, ending),
+                _ => {
+                    self.data_connections -= 1;
+                    continue;
+                }
+            };
+            // What it has of a data connection is removed next.
+            self.release(connection.ticket(key));
             let (serial, peer) = (connection.serial(), connection.peer());
             info!("session={serial} event=end reason={}", ending.word());
             match connection.is_turned_away() {
@@ -394,9 +448,6 @@ impl<K: Kernel> Engine<K> {
                 false => self.leave_address(peer.ip()),
             }
             connection.close(key, &mut self.house);
-            for listener in &mut self.listeners {
-                listener.paused = false;
-            }
         }
         if self.drain_until.is_some() && self.connections.is_empty() && self.stopped.is_none() {
             self.stopped = Some(Stopped::Drained);
@@ -444,48 +495,55 @@ impl<K: Kernel> Engine<K> {
     /// Asserts between two turns what must hold of every slot: it is blocked with a false flag for what it needs, or
     /// waits for an answer, or stands in the queue, once.
     pub fn check(&self) {
-        for (key, connection) in &self.connections {
+        for (key, slot) in &self.connections {
             let entries = self.queue.iter().filter(|queued| **queued == key).count();
             assert_eq!(
                 entries,
-                usize::from(connection.queued),
+                usize::from(slot.is_queued()),
                 "slot {key} stands in the queue {entries} times"
             );
             assert!(
-                connection.queued || connection.is_blocked(),
+                slot.is_queued() || slot.is_blocked(),
                 "slot {key} is neither blocked nor queued"
             );
-            connection.check();
         }
-        let turned_away = self.connections.iter().map(|(_, connection)| connection);
-        let turned_away = turned_away.filter(|connection| connection.is_turned_away());
+        self.controls().for_each(Connection::check);
+        let turned_away = self.controls().filter(|control| control.is_turned_away());
         assert_eq!(
             self.turned_away,
             turned_away.count(),
             "who is turned away is counted"
         );
         assert_eq!(
-            self.connections.len() - self.turned_away,
+            self.connections.len() - self.turned_away - self.data_connections,
             self.per_address.values().sum::<usize>(),
             "sessions are counted by address"
         );
-        let entered = (self.connections.iter()).filter(|(_, connection)| connection.has_entered());
+        let entered = self.controls().filter(|control| control.has_entered());
         assert_eq!(
             entered.count(),
             self.house.entered(),
             "sessions are counted by user"
         );
+        self.check_data();
         assert!(
             self.finished.is_empty(),
             "the finished are removed within their turn"
         );
     }
+
+    fn controls(&self) -> impl Iterator<Item = &Connection<K>> {
+        self.connections.iter().filter_map(|(_, slot)| match slot {
+            Slot::Control(connection) => Some(connection),
+            Slot::Data(_) => None,
+        })
+    }
 }
 
-/// The key of the connection that still holds a ticket and waits for its reply.
-fn holder<K: Kernel>(connections: &Slab<Connection<K>>, ticket: Ticket) -> Option<usize> {
-    let connection = connections.get(ticket.key)?;
-    (connection.serial() == ticket.serial && connection.awaits_answer()).then_some(ticket.key)
+/// The key of the slot that still holds a ticket and waits for its reply.
+fn holder<K: Kernel>(connections: &Slab<Slot<K>>, ticket: Ticket) -> Option<usize> {
+    let slot = connections.get(ticket.key)?;
+    slot.awaits(ticket).then_some(ticket.key)
 }
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {

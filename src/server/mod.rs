@@ -3,18 +3,23 @@
 //! Must not know: the command line, the dialects' words.
 
 mod answers;
+mod ascii;
+mod channels;
 mod checksum;
 mod connection;
+mod data;
 mod engine;
 mod listings;
 pub mod log;
 mod outbox;
+mod passive;
+mod slot;
 mod transfer;
 mod users;
 mod workers;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +48,10 @@ pub struct Options {
     pub max_upload: Option<u64>,
     /// How long a stop waits for work to be finished.
     pub drain_timeout: Duration,
+    /// The first and the last port at which FTP's clients are awaited; without them the system chooses one each time.
+    pub passive_ports: Option<(u16, u16)>,
+    /// What FTP's clients over IPv4 are told to come to, where it is another address than the one that they came to.
+    pub passive_address: Option<Ipv4Addr>,
 }
 
 impl Default for Options {
@@ -55,6 +64,8 @@ impl Default for Options {
             login_timeout: Duration::from_secs(60),
             max_upload: None,
             drain_timeout: Duration::from_secs(30),
+            passive_ports: None,
+            passive_address: None,
         }
     }
 }

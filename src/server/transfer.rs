@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use super::Ticket;
 use super::answers::House;
+use super::ascii::Outwards;
+use super::connection::Scratch;
 use crate::kernel::{Kernel, Piece};
+use crate::limits::TEXT_PIECE_BYTES;
 use crate::protocol::Refusal;
 use crate::vault::{Incoming, Listing, SharedFile};
 
@@ -42,6 +45,16 @@ pub(super) struct Cold<K: Kernel> {
 }
 
 impl<K: Kernel> Outgoing<K> {
+    /// `length` bytes from byte `offset` on.
+    pub(super) fn new(source: Source<K>, offset: u64, length: u64) -> Outgoing<K> {
+        Outgoing {
+            source,
+            offset,
+            end: offset + length,
+            warm_until: offset,
+        }
+    }
+
     pub(super) fn left(&self) -> u64 {
         self.end - self.offset
     }
@@ -91,6 +104,31 @@ impl<K: Kernel> Outgoing<K> {
         }
         self.offset += moved as u64;
         Ok(moved)
+    }
+
+    /// [`Outgoing::advance`] for a file whose line ends are converted: says how many bytes have gone over the wire. One
+    /// that did not all go is read again.
+    pub(super) fn advance_text(
+        &mut self,
+        kernel: &K,
+        socket: &K::Socket,
+        ascii: &mut Outwards,
+        scratch: &mut Scratch<K>,
+    ) -> io::Result<usize> {
+        let Source::File(file) = &self.source else {
+            unreachable!("only a file is converted on its way");
+        };
+        let most = (self.warm_until - self.offset).min(TEXT_PIECE_BYTES as u64) as usize;
+        let read = kernel.read_at(file.file(), &mut scratch.transfer[..most], self.offset)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let bytes = &scratch.transfer[..read];
+        scratch.text.clear();
+        ascii.convert(bytes, &mut scratch.text);
+        let sent = kernel.send(socket, &[Piece::Bytes(&scratch.text)], false)?;
+        self.offset += ascii.advance(bytes, sent) as u64;
+        Ok(sent)
     }
 }
 

@@ -38,6 +38,21 @@ fn sockets_tell_of_lines_and_of_the_end() {
 }
 
 #[test]
+fn what_the_peers_kernel_has_is_confirmed() {
+    let (linux, socket, mut peer) = connected();
+    let block = [0; 64 * 1024];
+    while linux.send(&socket, &[Piece::Bytes(&block)], false).is_ok() {}
+    assert!(linux.unconfirmed(&socket).unwrap() > 0);
+    linux.shut_sending(&socket).unwrap();
+    io::copy(&mut peer, &mut io::sink()).unwrap();
+    let deadline = linux.now() + SOON.unwrap();
+    while linux.unconfirmed(&socket).unwrap() > 0 {
+        assert!(linux.now() < deadline, "it is not confirmed");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn an_accepted_socket_sends_at_once_and_never_blocks() {
     let (linux, socket, _peer) = connected();
     assert!(socket.nodelay().unwrap());

@@ -229,6 +229,10 @@ impl Kernel for Sim {
         Ok(count)
     }
 
+    fn unconfirmed(&self, socket: &SimSocket) -> io::Result<usize> {
+        Ok(self.state().network.unconfirmed(socket.id)?)
+    }
+
     fn shut_sending(&self, socket: &SimSocket) -> io::Result<()> {
         let mut state = self.call(Call::ShutSending)?;
         Ok(state.network.shut_sending(socket.id)?)

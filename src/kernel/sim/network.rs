@@ -232,6 +232,14 @@ impl Network {
         }
     }
 
+    /// What still flies to the peer, the end counted as a byte.
+    pub(super) fn unconfirmed(&mut self, id: usize) -> Result<usize, Errno> {
+        let connection = self.at(id);
+        let down = &connection.down;
+        Ok(down.flying.len()
+            + usize::from(down.shut && !down.end_arrived && down.broken == Broken::No))
+    }
+
     pub(super) fn shut_sending(&mut self, id: usize) -> Result<(), Errno> {
         let connection = self.at(id);
         connection.down.shut = true;

@@ -7,6 +7,7 @@
 //! Must not know: other connections, what a line or a sentence means.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Connection, Rest, Work};
@@ -17,9 +18,10 @@ use crate::limits::{
     TRANSFER_BUFFER_BYTES, TURN_BUDGET_BYTES,
 };
 use crate::protocol::line::{self, Split};
-use crate::protocol::{Action, Answer, Ending, Input, Over};
+use crate::protocol::{Action, Answer, Ending, Input, Over, Refusal};
 use crate::server::Ticket;
 use crate::server::answers::{House, Reply};
+use crate::server::channels::Wish;
 use crate::server::outbox::Outbox;
 use crate::server::transfer::{Held, Outgoing, Receiving, Source};
 use crate::vault::Incoming;
@@ -135,9 +137,12 @@ impl<'a, K: Kernel> Turn<'a, K> {
 
     /// Takes one line that is at hand; false where there is none.
     fn take_line(&mut self) -> bool {
-        if self.house.is_draining() {
+        if self.house.is_draining() && !self.connection.engaged {
             self.step(Input::Stopping);
             return true;
+        }
+        if self.connection.skipping && !self.skip_line() {
+            return false;
         }
         // The line is lent to the session while the rest of this turn is at work: it moves out of the scratch buffer
         // for that long.
@@ -145,7 +150,10 @@ impl<'a, K: Kernel> Turn<'a, K> {
         let at_hand = &input[self.start..self.end];
         let step = match line::split(at_hand) {
             Split::Line { line, used } => Some((Input::Line(line), used)),
-            Split::TooLong => Some((Input::LineTooLong, 0)),
+            Split::TooLong => {
+                self.connection.skipping = true;
+                Some((Input::LineTooLong, 0))
+            }
             Split::Missing if self.connection.ended => {
                 line::last(at_hand).map(|line| (Input::Line(line), at_hand.len()))
             }
@@ -161,6 +169,15 @@ impl<'a, K: Kernel> Turn<'a, K> {
         found
     }
 
+    /// Drops what is at hand of a line that was too long; true where its end was among it.
+    fn skip_line(&mut self) -> bool {
+        let at_hand = &self.scratch.input[self.start..self.end];
+        let end = at_hand.iter().position(|byte| *byte == b'\n');
+        self.start = end.map_or(self.end, |end| self.start + end + 1);
+        self.connection.skipping = end.is_none();
+        !self.connection.skipping
+    }
+
     /// One step of the session, and those that follow from what it wishes.
     pub(super) fn step(&mut self, mut input: Input<'_>) {
         loop {
@@ -171,9 +188,9 @@ impl<'a, K: Kernel> Turn<'a, K> {
                 .step(input, self.scratch.outbox.bytes());
             input = match action {
                 Action::ReadLine => {
-                    // What was opened waits for the next line only where this step opened it.
-                    if !answered {
-                        self.connection.held = Held::Nothing;
+                    // What was opened waits for the next line only where this step opened it, or for its data connection.
+                    if !answered && !self.connection.engaged {
+                        self.drop_held();
                     }
                     self.connection.work = Work::Lines;
                     return;
@@ -197,27 +214,91 @@ impl<'a, K: Kernel> Turn<'a, K> {
                         false => return,
                     }
                 }
+                Action::Send {
+                    over: Over::Data,
+                    representation,
+                    from,
+                    length,
+                } => {
+                    let source = match self.connection.take_held() {
+                        Held::File(file) => Source::File(file),
+                        Held::Text(listing) => Source::Text(listing),
+                        Held::Nothing | Held::Incoming(_) => {
+                            unreachable!("only what was opened is sent")
+                        }
+                    };
+                    let outgoing = Box::new(Outgoing::new(source, from, length));
+                    return self.engage(Wish::Send(outgoing, representation));
+                }
                 Action::Receive {
-                    over: Over::Control,
-                    representation: _,
-                    length: Some(length),
+                    over,
+                    representation,
+                    length,
                 } => {
                     let Held::Incoming(incoming) = self.connection.take_held() else {
                         unreachable!("only what was created is received");
                     };
-                    return self.begin_receiving(Some(incoming), length);
+                    match (over, length) {
+                        (Over::Control, Some(length)) => {
+                            return self.begin_receiving(Some(incoming), length);
+                        }
+                        (Over::Data, None) => {
+                            return self.engage(Wish::Receive(incoming, representation));
+                        }
+                        _ => unreachable!("a data connection's end is the file's, and no other's"),
+                    }
                 }
                 Action::Discard { length } => return self.begin_receiving(None, length),
-                Action::Send { .. }
-                | Action::Receive { .. }
-                | Action::Listen
-                | Action::Connect(_)
-                | Action::Abort => unreachable!("the menu has no data connection"),
+                Action::Listen => {
+                    let Some(local) = self.local_address() else {
+                        input = Input::Listening(Err(Refusal::NoPort));
+                        continue;
+                    };
+                    return self.ask_engine(Wish::Listen { local });
+                }
+                Action::Connect(via) => {
+                    let Some(local) = self.local_address() else {
+                        input = Input::Connected(Err(Refusal::NoDataConnection));
+                        continue;
+                    };
+                    return self.engage(Wish::Connect { via, local });
+                }
+                Action::Abort => return self.ask_engine(Wish::Abort),
                 Action::Close(ending) => {
+                    if self.house.channels.get(self.ticket).is_some() {
+                        self.house.channels.wish(self.ticket, Wish::Leave);
+                    }
+                    self.connection.engaged = false;
                     self.connection.leave(ending, self.house.now());
                     return;
                 }
             };
+        }
+    }
+
+    /// The engine is to do this beside the lines that may come.
+    fn engage(&mut self, wish: Wish<K>) {
+        self.house.channels.wish(self.ticket, wish);
+        self.connection.engaged = true;
+        self.connection.work = Work::Lines;
+    }
+
+    /// The engine is to do this before the next line.
+    fn ask_engine(&mut self, wish: Wish<K>) {
+        self.house.channels.wish(self.ticket, wish);
+        self.connection.work = Work::Answer;
+    }
+
+    /// The server's end of the connection; a client that has left may have taken it along.
+    fn local_address(&self) -> Option<SocketAddr> {
+        let socket = &self.connection.socket;
+        self.house.kernel().local_address(socket).ok()
+    }
+
+    /// What was opened and is not wanted is let go of.
+    fn drop_held(&mut self) {
+        if let Held::Incoming(incoming) = self.connection.take_held() {
+            self.house.abandon(incoming);
         }
     }
 
@@ -229,7 +310,15 @@ impl<'a, K: Kernel> Turn<'a, K> {
                 self.connection.held = held;
                 Input::Answer(answer)
             }
-            Reply::Committed(result) => Input::Moved(result),
+            Reply::Moved(result) => {
+                self.connection.engaged = false;
+                Input::Moved(result)
+            }
+            Reply::Listening(result) => Input::Listening(result),
+            Reply::Connected(result) => {
+                self.connection.engaged = false;
+                Input::Connected(result)
+            }
             Reply::Warm(_) => unreachable!("the session does not know of disks"),
         }
     }
@@ -277,12 +366,7 @@ impl<'a, K: Kernel> Turn<'a, K> {
             Held::Nothing | Held::Incoming(_) => unreachable!("only what was opened is sent"),
         };
         if length > 0 {
-            self.connection.work = Work::Sending(Box::new(Outgoing {
-                source,
-                offset: from,
-                end,
-                warm_until: from,
-            }));
+            self.connection.work = Work::Sending(Box::new(Outgoing::new(source, from, length)));
         }
         length == 0
     }
@@ -406,7 +490,12 @@ impl<'a, K: Kernel> Turn<'a, K> {
     /// Reads what may be lines, behind the incomplete one at hand.
     pub(super) fn receive_lines(&mut self) -> Result<(), Stop> {
         if self.connection.ended {
-            return Err(Stop::Finished(Ending::ClientLeft));
+            if !self.connection.engaged {
+                return Err(Stop::Finished(Ending::ClientLeft));
+            }
+            // What it left may look like the end of a file that it was sending.
+            self.house.channels.wish(self.ticket, Wish::Distrust);
+            return Err(Stop::Blocked);
         }
         self.scratch.input.copy_within(self.start..self.end, 0);
         self.end -= self.start;
@@ -493,7 +582,9 @@ pub(in crate::server) enum Outcome {
 /// The loop's buffers, one set for all connections.
 pub(in crate::server) struct Scratch<K: Kernel> {
     input: Box<[u8]>,
-    transfer: Box<[u8]>,
+    pub(in crate::server) transfer: Box<[u8]>,
+    /// Text whose line ends are converted.
+    pub(in crate::server) text: Vec<u8>,
     outbox: Outbox<K>,
 }
 
@@ -502,6 +593,7 @@ impl<K: Kernel> Scratch<K> {
         Scratch {
             input: vec![0; LINE_BYTES_MAX + LINES_READ_BYTES].into(),
             transfer: vec![0; TRANSFER_BUFFER_BYTES].into(),
+            text: Vec::new(),
             outbox: Outbox::new(),
         }
     }

@@ -1,0 +1,547 @@
+//! The loop's part in data connections: sees to what sessions wish of them, awaits their clients, and tells them what has
+//! become of it.
+//!
+//! A client that comes to a passive listener is known by its address alone: it must be that of the session's own
+//! connection, so that nobody takes another's data. Who is awaited where stands in [`Pairs`].
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use log::{debug, warn};
+use slab::Slab;
+
+use super::{Engine, Listener, holder, is_out_of_descriptors};
+use crate::kernel::Kernel;
+use crate::limits::ACCEPTS_A_TURN;
+use crate::protocol::{Refusal, Representation, Via};
+use crate::server::Ticket;
+use crate::server::answers::Reply;
+use crate::server::channels::Wish;
+use crate::server::data::{Data, Progress};
+use crate::server::log::Escaped;
+use crate::server::passive::Pairs;
+use crate::server::slot::Slot;
+use crate::server::transfer::Outgoing;
+use crate::vault::Incoming;
+
+/// Tokens from here on are passive listeners; below are the others.
+pub(super) const FIRST_PASSIVE: usize = usize::MAX / 4 * 3;
+
+/// The passive listeners that are open, and who is awaited at them.
+pub(super) struct Passive<K: Kernel> {
+    ports: Slab<Port<K>>,
+    by_address: HashMap<SocketAddr, usize>,
+    pairs: Pairs,
+}
+
+struct Port<K: Kernel> {
+    listener: Listener<K>,
+    address: SocketAddr,
+}
+
+impl<K: Kernel> Passive<K> {
+    pub(super) fn new() -> Passive<K> {
+        Passive {
+            ports: Slab::new(),
+            by_address: HashMap::new(),
+            pairs: Pairs::default(),
+        }
+    }
+
+    /// A listener has something to accept.
+    pub(super) fn notice(&mut self, index: usize) {
+        if let Some(port) = self.ports.get_mut(index) {
+            port.listener.ready = true;
+        }
+    }
+
+    /// Whether one can be accepted from at once.
+    pub(super) fn is_ready(&self) -> bool {
+        let mut ports = self.ports.iter();
+        ports.any(|(_, port)| port.listener.ready && !port.listener.paused)
+    }
+
+    pub(super) fn resume(&mut self) {
+        for (_, port) in &mut self.ports {
+            port.listener.paused = false;
+        }
+    }
+
+    fn close(&mut self, index: usize) {
+        let port = self.ports.remove(index);
+        self.by_address.remove(&port.address);
+        self.pairs.forget(index);
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Sees to what sessions wish and tells them what they wait for, until nobody wishes or waits for more.
+    pub(super) fn settle(&mut self) {
+        loop {
+            if let Some((owner, wish)) = self.house.channels.next_wish() {
+                self.fulfil(owner, wish);
+                continue;
+            }
+            let replies = self.house.replies();
+            if replies.is_empty() {
+                return;
+            }
+            for (ticket, reply) in replies {
+                self.deliver(ticket, reply);
+            }
+        }
+    }
+
+    fn deliver(&mut self, ticket: Ticket, reply: Reply<K>) {
+        let Some(key) = holder(&self.connections, ticket) else {
+            return;
+        };
+        if matches!(reply, Reply::Moved(_)) {
+            self.house.channels.take(ticket);
+        }
+        match &mut self.connections[key] {
+            Slot::Control(connection) => {
+                let outcome = connection.reply(key, reply, &mut self.house, &mut self.scratch);
+                self.after_turn(key, outcome);
+            }
+            Slot::Data(data) => {
+                let Reply::Warm(result) = reply else {
+                    unreachable!("a data connection asks for nothing else");
+                };
+                let progress = data.warmed_up(result, &mut self.house);
+                self.after_data(key, progress);
+            }
+        }
+    }
+
+    fn fulfil(&mut self, owner: Ticket, wish: Wish<K>) {
+        if !self.is_alive(owner) {
+            match wish {
+                Wish::Receive(incoming, _) => self.house.abandon(incoming),
+                Wish::Leave => self.release(owner),
+                _ => {}
+            }
+            return;
+        }
+        match wish {
+            Wish::Listen { local } => {
+                self.release(owner);
+                match self.await_client(owner, local) {
+                    Some(index) => self.tell_listening(owner, index),
+                    None => self.passive.pairs.wait(owner, local, self.house.now()),
+                }
+            }
+            Wish::Connect {
+                via: Via::Accept, ..
+            } => self.connect_by_accepting(owner),
+            Wish::Connect {
+                via: Via::Dial(to),
+                local,
+            } => self.dial(owner, local.ip(), to),
+            Wish::Send(outgoing, representation) => {
+                self.begin_sending(owner, outgoing, representation)
+            }
+            Wish::Receive(incoming, representation) => {
+                self.begin_receiving(owner, incoming, representation);
+            }
+            Wish::Abort => self.abort(owner),
+            Wish::Leave => self.release(owner),
+            Wish::Distrust => self.distrust(owner),
+        }
+    }
+
+    fn is_alive(&self, owner: Ticket) -> bool {
+        holder(&self.connections, owner).is_some()
+    }
+
+    // Where clients come.
+
+    /// A listener at which this session's client, and nobody else from its address, is awaited from now on; `None` where
+    /// all are taken.
+    fn await_client(&mut self, owner: Ticket, local: SocketAddr) -> Option<usize> {
+        let index = match self.options.passive_ports {
+            None => {
+                let mut any = local;
+                any.set_port(0);
+                self.open_passive(any).ok()?
+            }
+            Some((first, last)) => self.find_passive(owner.peer.ip(), local, first, last)?,
+        };
+        self.passive.pairs.take(index, owner, self.house.now());
+        self.house.channels.of(owner).awaited = Some(index);
+        Some(index)
+    }
+
+    /// A listener of the range that is free for a client, beginning anywhere in it, so that nobody guesses which.
+    fn find_passive(
+        &mut self,
+        client: IpAddr,
+        local: SocketAddr,
+        first: u16,
+        last: u16,
+    ) -> Option<usize> {
+        let count = u64::from(last - first) + 1;
+        let start = self.kernel.random().ok()? % count;
+        for step in 0..count {
+            let port = first + ((start + step) % count) as u16;
+            let mut at = local;
+            at.set_port(port);
+            match self.passive.by_address.get(&at) {
+                Some(&index) if self.passive.pairs.is_free(index, client) => return Some(index),
+                Some(_) => {}
+                None => match self.open_passive(at) {
+                    Ok(index) => return Some(index),
+                    Err(error) if is_out_of_descriptors(&error) => return None,
+                    Err(_) => {} // somebody else has the port
+                },
+            }
+        }
+        None
+    }
+
+    fn open_passive(&mut self, at: SocketAddr) -> io::Result<usize> {
+        let entry = self.passive.ports.vacant_entry();
+        let index = entry.key();
+        let handle = self.kernel.listen(at, FIRST_PASSIVE + index)?;
+        let address = self.kernel.listening_on(&handle)?;
+        let listener = Listener {
+            handle,
+            ready: false,
+            paused: false,
+        };
+        entry.insert(Port { listener, address });
+        self.passive.by_address.insert(address, index);
+        Ok(index)
+    }
+
+    fn tell_listening(&mut self, owner: Ticket, index: usize) {
+        let mut address = self.passive.ports[index].address;
+        if let (Some(announced), true) = (self.options.passive_address, address.is_ipv4()) {
+            address.set_ip(announced.into());
+        }
+        debug!("session={} event=listen address={address}", owner.serial);
+        self.house.reply(owner, Reply::Listening(Ok(address)));
+    }
+
+    /// Who waits for a pair with this client's address is given the one that is free now.
+    fn serve_waiting(&mut self, client: Option<IpAddr>) {
+        for waiting in self.passive.pairs.waiting() {
+            let owner = waiting.owner;
+            if client.is_some_and(|client| client != owner.peer.ip()) {
+                continue;
+            }
+            if let Some(index) = self.await_client(owner, waiting.local) {
+                self.passive.pairs.leave(owner);
+                self.tell_listening(owner, index);
+            }
+            if client.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Takes who comes to the passive listeners, up to the turn's bound for each.
+    pub(super) fn accept_data(&mut self) {
+        let ready = |(index, port): (usize, &Port<K>)| {
+            (port.listener.ready && !port.listener.paused).then_some(index)
+        };
+        let indices: Vec<usize> = self.passive.ports.iter().filter_map(ready).collect();
+        for index in indices {
+            for _ in 0..ACCEPTS_A_TURN {
+                // One that served a single session is closed as soon as its client has come.
+                let Some(port) = self.passive.ports.get_mut(index) else {
+                    break;
+                };
+                match self.kernel.accept(&port.listener.handle) {
+                    Ok((socket, peer)) => self.admit_data(index, socket, peer),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        port.listener.ready = false;
+                        break;
+                    }
+                    Err(error) if is_out_of_descriptors(&error) => {
+                        port.listener.paused = true;
+                        self.house.release_unused();
+                        warn!("event=accept-paused why={}", Escaped(&error.to_string()));
+                        break;
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Gives a client that is awaited a slot; anybody else's connection is closed, and who is awaited is so still.
+    fn admit_data(&mut self, index: usize, socket: K::Socket, peer: SocketAddr) {
+        let Some(owner) = self.passive.pairs.arrived(index, peer.ip()) else {
+            warn!(
+                "event=stranger from={peer} at={}",
+                self.passive.ports[index].address
+            );
+            return;
+        };
+        if self.options.passive_ports.is_none() {
+            self.passive.close(index);
+        }
+        self.house.channels.of(owner).awaited = None;
+        let added = self.add_data(owner, socket, false);
+        let channel = self.house.channels.of(owner);
+        if std::mem::take(&mut channel.connecting) {
+            let result = added.ok_or(Refusal::NoDataConnection).map(drop);
+            self.house.reply(owner, Reply::Connected(result));
+        }
+        self.serve_waiting(Some(peer.ip()));
+    }
+
+    /// Puts a data connection into a slot of its own.
+    fn add_data(&mut self, owner: Ticket, mut socket: K::Socket, dialled: bool) -> Option<usize> {
+        let entry = self.connections.vacant_entry();
+        let key = entry.key();
+        if let Err(error) = self.kernel.register(&mut socket, key) {
+            let (serial, why) = (owner.serial, error.to_string());
+            warn!(
+                "session={serial} event=register-failed why={}",
+                Escaped(&why)
+            );
+            return None;
+        }
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let ticket = Ticket {
+            key,
+            serial,
+            peer: owner.peer,
+        };
+        let data = Data::new(socket, ticket, owner, dialled, self.house.now());
+        entry.insert(Slot::Data(Box::new(data)));
+        self.data_connections += 1;
+        self.house.channels.of(owner).data = Some(key);
+        Some(key)
+    }
+
+    // What sessions wish.
+
+    fn connect_by_accepting(&mut self, owner: Ticket) {
+        let now = self.house.now();
+        let channel = self.house.channels.of(owner);
+        match (channel.data, channel.awaited) {
+            (Some(_), _) => self.house.reply(owner, Reply::Connected(Ok(()))),
+            (None, Some(index)) => {
+                channel.connecting = true;
+                self.passive.pairs.extend(index, owner, now);
+            }
+            (None, None) => {
+                self.release(owner);
+                let refused = Err(Refusal::NoDataConnection);
+                self.house.reply(owner, Reply::Connected(refused));
+            }
+        }
+    }
+
+    fn dial(&mut self, owner: Ticket, from: IpAddr, to: SocketAddr) {
+        self.release(owner);
+        let dialled = match self.kernel.dial(from, to) {
+            Ok(socket) => self.add_data(owner, socket, true),
+            Err(error) => {
+                let (serial, why) = (owner.serial, error.to_string());
+                debug!(
+                    "session={serial} event=dial-failed to={to} why={}",
+                    Escaped(&why)
+                );
+                None
+            }
+        };
+        match dialled {
+            Some(_) => self.house.channels.of(owner).connecting = true,
+            None => {
+                let refused = Err(Refusal::NoDataConnection);
+                self.house.reply(owner, Reply::Connected(refused));
+            }
+        }
+    }
+
+    fn begin_sending(
+        &mut self,
+        owner: Ticket,
+        outgoing: Box<Outgoing<K>>,
+        representation: Representation,
+    ) {
+        let now = self.house.now();
+        let (key, data) = self.data_of(owner);
+        data.send(outgoing, representation, now);
+        self.take_turn(key);
+    }
+
+    fn begin_receiving(
+        &mut self,
+        owner: Ticket,
+        incoming: Box<Incoming<K>>,
+        representation: Representation,
+    ) {
+        let now = self.house.now();
+        let (key, data) = self.data_of(owner);
+        data.receive(incoming, representation, now);
+        self.take_turn(key);
+    }
+
+    /// The data connection that stands for a session.
+    fn data_of(&mut self, owner: Ticket) -> (usize, &mut Data<K>) {
+        let channel = self.house.channels.get(owner);
+        let key = channel.and_then(|channel| channel.data);
+        let key = key.expect("bytes move only where a data connection stands");
+        let data = self.connections[key].data();
+        (key, data.expect("a channel's slot is a data connection"))
+    }
+
+    fn abort(&mut self, owner: Ticket) {
+        let channel = self.house.channels.get(owner);
+        if channel.is_some_and(|channel| channel.committing) {
+            return; // too late: it is told what comes of that
+        }
+        let connecting = channel.is_some_and(|channel| channel.connecting);
+        self.release(owner);
+        let aborted = Err(Refusal::Aborted);
+        let reply = match connecting {
+            true => Reply::Connected(aborted),
+            false => Reply::Moved(aborted),
+        };
+        self.house.reply(owner, reply);
+    }
+
+    /// A client that has closed its control connection amid an upload may have been killed: the end of its data is then not
+    /// the end of the file.
+    fn distrust(&mut self, owner: Ticket) {
+        let data = (self.house.channels.get(owner)).and_then(|channel| channel.data);
+        let data = data.and_then(|key| self.connections[key].data());
+        if data.is_some_and(|data| data.is_receiving()) {
+            self.release(owner);
+            let lost = Err(Refusal::DataConnectionLost);
+            self.house.reply(owner, Reply::Moved(lost));
+        }
+    }
+
+    /// Lets go of everything that a session has of a data connection.
+    pub(super) fn release(&mut self, owner: Ticket) {
+        self.passive.pairs.leave(owner);
+        let channel = self.house.channels.take(owner);
+        if let Some(index) = channel.awaited {
+            let (client, now) = (owner.peer.ip(), self.house.now());
+            match self.options.passive_ports {
+                None => self.passive.close(index),
+                Some(_) => self.passive.pairs.give_back(index, client, now),
+            }
+        }
+        if let Some(key) = channel.data {
+            let data = self.connections[key].data().expect("a data connection");
+            data.close(&mut self.house);
+            self.finished.push((key, None));
+        }
+    }
+
+    // What has become of it.
+
+    pub(super) fn after_data(&mut self, key: usize, progress: Progress<K>) {
+        let data = self.connections[key].data().expect("a data connection");
+        let (owner, moved, closed) = (data.owner(), data.moved(), data.is_closed());
+        let channel = self.house.channels.of(owner);
+        channel.moved = moved;
+        if closed {
+            channel.data = None;
+            self.finished.push((key, None));
+        }
+        let reply = match progress {
+            Progress::Waiting => return,
+            Progress::Again => return self.enqueue(key),
+            Progress::Connected(result) => {
+                self.house.channels.of(owner).connecting = false;
+                Reply::Connected(result)
+            }
+            Progress::Moved(result) => {
+                self.house.channels.take(owner);
+                Reply::Moved(result)
+            }
+            Progress::Received(incoming) => return self.commit(owner, incoming),
+        };
+        self.house.reply(owner, reply);
+    }
+
+    /// All of an upload has come, unless its client has left the control connection too.
+    fn commit(&mut self, owner: Ticket, incoming: Box<Incoming<K>>) {
+        self.take_turn(owner.key);
+        let ended = self.connections[owner.key]
+            .control()
+            .is_some_and(|control| control.has_ended());
+        if ended {
+            self.house.channels.take(owner);
+            self.house.abandon(incoming);
+            let lost = Err(Refusal::DataConnectionLost);
+            return self.house.reply(owner, Reply::Moved(lost));
+        }
+        self.house.channels.of(owner).committing = true;
+        self.house.commit(owner, incoming);
+    }
+
+    /// Looks after the deadlines of who is awaited and who waits.
+    pub(super) fn sweep_passive(&mut self) {
+        let late = self.passive.pairs.sweep(self.house.now());
+        for (index, owner) in late.unmet {
+            if self.options.passive_ports.is_none() {
+                self.passive.close(index);
+            }
+            let channel = self.house.channels.take(owner);
+            if channel.connecting {
+                let refused = Err(Refusal::NoDataConnection);
+                self.house.reply(owner, Reply::Connected(refused));
+            }
+        }
+        for owner in late.without {
+            self.house
+                .reply(owner, Reply::Listening(Err(Refusal::NoPort)));
+        }
+        self.serve_waiting(None);
+    }
+
+    /// Asserts what must hold of data connections between two turns.
+    pub(super) fn check_data(&self) {
+        let slots = self
+            .connections
+            .iter()
+            .filter_map(|(key, slot)| match slot {
+                Slot::Control(_) => None,
+                Slot::Data(data) => Some((key, data)),
+            });
+        let mut count = 0;
+        for (key, data) in slots {
+            count += 1;
+            let owner = data.owner();
+            assert!(self.is_held(owner), "slot {key} has lost its session");
+            let channel = self.house.channels.get(owner);
+            let same = channel.and_then(|channel| channel.data) == Some(key);
+            assert!(same, "slot {key} is not its session's data connection");
+        }
+        assert_eq!(count, self.data_connections, "data connections are counted");
+        for (index, owner) in self.passive.pairs.taken() {
+            let channel = self.house.channels.get(owner);
+            let same = channel.and_then(|channel| channel.awaited) == Some(index);
+            assert!(
+                same && self.is_held(owner),
+                "listener {index} awaits nobody's client"
+            );
+        }
+        if self.connections.is_empty() {
+            assert_eq!(
+                self.house.channels.len(),
+                0,
+                "channels outlive their sessions"
+            );
+        }
+    }
+
+    /// Whether a session stands in its slot.
+    fn is_held(&self, owner: Ticket) -> bool {
+        match self.connections.get(owner.key) {
+            Some(Slot::Control(connection)) => connection.serial() == owner.serial,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What stands in a slot of the loop's slab: a control connection with its session, or a data connection.
+//!
+//! Must not know: what either does.
+
+use super::Ticket;
+use super::connection::Connection;
+use super::data::Data;
+use crate::kernel::{Kernel, Readiness};
+
+/// One slot.
+pub(super) enum Slot<K: Kernel> {
+    /// Where commands come, or the menu's everything.
+    Control(Connection<K>),
+    /// Boxed, since those who wait for a command are many.
+    Data(Box<Data<K>>),
+}
+
+impl<K: Kernel> Slot<K> {
+    pub(super) fn notice(&mut self, event: Readiness) {
+        match self {
+            Slot::Control(connection) => connection.notice(event),
+            Slot::Data(data) => data.notice(event),
+        }
+    }
+
+    pub(super) fn is_transferring(&self) -> bool {
+        match self {
+            Slot::Control(connection) => connection.is_transferring(),
+            Slot::Data(data) => data.is_transferring(),
+        }
+    }
+
+    /// It is to be removed when the batch of events is through.
+    pub(super) fn is_finished(&self) -> bool {
+        match self {
+            Slot::Control(connection) => connection.finished,
+            Slot::Data(data) => data.is_closed(),
+        }
+    }
+
+    /// Whether there is nothing to do before an event, an answer, a wish or a deadline.
+    pub(super) fn is_blocked(&self) -> bool {
+        match self {
+            Slot::Control(connection) => connection.is_blocked(),
+            Slot::Data(data) => data.is_blocked(),
+        }
+    }
+
+    /// Whether it stands in the run queue.
+    pub(super) fn queued(&mut self) -> &mut bool {
+        match self {
+            Slot::Control(connection) => &mut connection.queued,
+            Slot::Data(data) => &mut data.queued,
+        }
+    }
+
+    pub(super) fn is_queued(&self) -> bool {
+        match self {
+            Slot::Control(connection) => connection.queued,
+            Slot::Data(data) => data.queued,
+        }
+    }
+
+    /// Whether it still holds this ticket, and waits for a reply.
+    pub(super) fn awaits(&self, ticket: Ticket) -> bool {
+        match self {
+            Slot::Control(connection) => {
+                connection.serial() == ticket.serial && connection.awaits_answer()
+            }
+            Slot::Data(data) => data.ticket() == ticket && data.awaits_worker(),
+        }
+    }
+
+    pub(super) fn control(&mut self) -> Option<&mut Connection<K>> {
+        match self {
+            Slot::Control(connection) => Some(connection),
+            Slot::Data(_) => None,
+        }
+    }
+
+    pub(super) fn data(&mut self) -> Option<&mut Data<K>> {
+        match self {
+            Slot::Control(_) => None,
+            Slot::Data(data) => Some(data),
+        }
+    }
+}
