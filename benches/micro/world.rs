@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tidegate::home::Home;
 use tidegate::kernel::sim::{Entry, Peer, Sim};
+use tidegate::protocol::Dialect;
 use tidegate::server::{Engine, Options};
 
 const LOGIN: &[u8] = b"LOGIN\nanna\n1234\n";
@@ -35,7 +36,7 @@ impl World {
         let mut engine = Engine::without_threads(Arc::new(sim.clone()), loaded, Options::default());
         let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let address = engine
-            .listen(SocketAddr::new(localhost, 0))
+            .listen(SocketAddr::new(localhost, 0), Dialect::Menu)
             .expect("nothing fails");
         let peer = sim.connect(address, localhost).expect("somebody listens");
         let mut world = World {

@@ -14,6 +14,7 @@ use crate::home::Home;
 use crate::home::pid_file::{self, PidFile};
 use crate::kernel::linux::{self, Linux};
 use crate::limits;
+use crate::protocol::{Dialect, ftp};
 use crate::server::log::Escaped;
 use crate::server::{self, Options, Stopped};
 
@@ -31,9 +32,26 @@ pub(crate) struct Serve {
     #[argh(positional, from_str_fn(values::home))]
     home: PathBuf,
 
-    /// where to listen, as ADDR:PORT; may be given again; 127.0.0.1:2100 if not given; a port 0 is chosen by the system
+    /// where to listen for the menu, as ADDR:PORT; may be given again; 127.0.0.1:2100 if neither this nor --ftp is given; a port 0
+    /// is chosen by the system
     #[argh(option, arg_name = "addr:port")]
     listen: Vec<SocketAddr>,
+
+    /// where to listen for FTP, as ADDR:PORT; may be given again
+    #[argh(option, arg_name = "addr:port")]
+    ftp: Vec<SocketAddr>,
+
+    /// ports at which FTP's clients are awaited for their data, as LOW-HIGH; the system's choice if not given
+    #[argh(option, arg_name = "low-high", from_str_fn(values::ports))]
+    passive_ports: Option<(u16, u16)>,
+
+    /// the IPv4 address at which FTP's clients are told to come for their data; the one that they came to if not given
+    #[argh(option, arg_name = "addr")]
+    passive_address: Option<Ipv4Addr>,
+
+    /// never connect to FTP's clients, even where they ask for it by PORT or EPRT
+    #[argh(switch)]
+    no_active_ftp: bool,
 
     /// ask for a password whether or not there is such a user
     #[argh(switch)]
@@ -125,15 +143,13 @@ impl Serve {
             login_timeout: self.login_timeout,
             max_upload: self.max_upload,
             drain_timeout: self.drain_timeout,
-            ..Options::default()
+            passive_ports: self.passive_ports,
+            passive_address: self.passive_address,
         };
-        let addresses = match self.listen.as_slice() {
-            [] => &[DEFAULT_ADDRESS],
-            given => given,
-        };
+        let listeners = self.listeners();
         // Kept until the end: the lock says that this server runs.
         let _pid_files = self.keep_pid_files(home.path())?;
-        let (mut engine, listening) = server::start(kernel, home, options, addresses)?;
+        let (mut engine, listening) = server::start(kernel, home, options, &listeners)?;
         for address in &listening {
             if !address.ip().to_canonical().is_loopback() {
                 warn(&format!(
@@ -141,13 +157,27 @@ impl Serve {
                 ));
             }
         }
-        announce(&listening)?;
+        let dialects = listeners.iter().map(|(_, dialect)| *dialect);
+        announce(listening.iter().zip(dialects))?;
         let stopped = engine.run()?;
         if stopped == Stopped::AtOnce {
             // Its drop would wait for what the workers are at, such as a disk that hangs. The end of the process does not.
             std::mem::forget(engine);
         }
         Ok(stopped)
+    }
+
+    /// Where to listen, each place with what is spoken there.
+    fn listeners(&self) -> Vec<(SocketAddr, Dialect)> {
+        let active = !self.no_active_ftp;
+        let ftp = Dialect::Ftp(ftp::Settings { active });
+        let menu = match (self.listen.as_slice(), self.ftp.as_slice()) {
+            ([], []) => &[DEFAULT_ADDRESS],
+            (given, _) => given,
+        };
+        let menu = menu.iter().map(|address| (*address, Dialect::Menu));
+        menu.chain(self.ftp.iter().map(|address| (*address, ftp)))
+            .collect()
     }
 
     /// Writes the home's own file with this process's number, where that can be, and the one that was asked for.
@@ -197,10 +227,14 @@ impl Serve {
 }
 
 /// Says, a line each, that connections can come.
-fn announce(listening: &[SocketAddr]) -> io::Result<()> {
+fn announce<'a>(listening: impl Iterator<Item = (&'a SocketAddr, Dialect)>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    for address in listening {
-        writeln!(out, "listening on {address} (menu)")?;
+    for (address, dialect) in listening {
+        let name = match dialect {
+            Dialect::Menu => "menu",
+            Dialect::Ftp(_) => "ftp",
+        };
+        writeln!(out, "listening on {address} ({name})")?;
     }
     out.flush()
 }

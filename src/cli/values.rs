@@ -43,6 +43,15 @@ pub(crate) fn from_one(value: &str) -> Result<usize, String> {
     }
 }
 
+/// Two ports, `LOW-HIGH`, both from 1 on; one alone is both.
+pub(crate) fn ports(value: &str) -> Result<(u16, u16), String> {
+    let (low, high) = value.split_once('-').unwrap_or((value, value));
+    match (low.parse(), high.parse()) {
+        (Ok(low @ 1..), Ok(high)) if low <= high => Ok((low, high)),
+        _ => Err("expected two ports, such as 50000-50009".into()),
+    }
+}
+
 /// The path of a home.
 pub(crate) fn home(value: &str) -> Result<PathBuf, String> {
     if value.is_empty() {
@@ -89,6 +98,15 @@ pub(crate) fn path(value: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_are_two_in_order() {
+        assert_eq!(ports("50000-50009"), Ok((50_000, 50_009)));
+        assert_eq!(ports("50000"), Ok((50_000, 50_000)));
+        for wrong in ["", "-", "0-9", "9-8", "1-65536", "50000:50009", "-5"] {
+            assert!(ports(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn seconds_are_whole() {

@@ -26,8 +26,7 @@ use super::{Options, Ticket};
 use crate::home::Home;
 use crate::kernel::{Kernel, Piece, Readiness, Signal};
 use crate::limits::{ACCEPTS_A_TURN, EVENTS_A_TURN, QUEUE_TURN, SWEEP_INTERVAL, TURNED_AWAY_MAX};
-use crate::protocol::menu::Menu;
-use crate::protocol::{Ending, Input, Session};
+use crate::protocol::{Dialect, Ending, Input};
 use data::{FIRST_PASSIVE, Passive};
 
 /// Tokens from here on are listeners; below are the slab's keys.
@@ -46,7 +45,8 @@ pub enum Stopped {
 pub struct Engine<K: Kernel> {
     kernel: Arc<K>,
     options: Options,
-    listeners: Vec<Listener<K>>,
+    /// Each with what begins on its connections.
+    listeners: Vec<(Listener<K>, Dialect)>,
     connections: Slab<Slot<K>>,
     /// Those of them that are data connections.
     data_connections: usize,
@@ -112,17 +112,18 @@ impl<K: Kernel> Engine<K> {
         Engine::new(kernel, home, workers, options)
     }
 
-    /// Opens a listener; its address comes back with the port chosen.
-    pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
+    /// Opens a listener for a dialect; its address comes back with the port chosen.
+    pub fn listen(&mut self, address: SocketAddr, dialect: Dialect) -> io::Result<SocketAddr> {
         let handle = self
             .kernel
             .listen(address, FIRST_LISTENER + self.listeners.len())?;
         let address = self.kernel.listening_on(&handle)?;
-        self.listeners.push(Listener {
+        let listener = Listener {
             handle,
             ready: false,
             paused: false,
-        });
+        };
+        self.listeners.push((listener, dialect));
         Ok(address)
     }
 
@@ -172,7 +173,7 @@ impl<K: Kernel> Engine<K> {
         let accepting = self
             .listeners
             .iter()
-            .any(|listener| listener.ready && !listener.paused);
+            .any(|(listener, _)| listener.ready && !listener.paused);
         if accepting || self.passive.is_ready() || !self.queue.is_empty() {
             return Duration::ZERO;
         }
@@ -184,7 +185,7 @@ impl<K: Kernel> Engine<K> {
             return self.passive.notice(index);
         }
         if let Some(index) = event.token.checked_sub(FIRST_LISTENER) {
-            if let Some(listener) = self.listeners.get_mut(index) {
+            if let Some((listener, _)) = self.listeners.get_mut(index) {
                 listener.ready = true;
             }
             return;
@@ -247,12 +248,15 @@ impl<K: Kernel> Engine<K> {
     fn accept(&mut self) {
         for index in 0..self.listeners.len() {
             for _ in 0..ACCEPTS_A_TURN {
-                let listener = &mut self.listeners[index];
+                let (listener, dialect) = &mut self.listeners[index];
                 if !listener.ready || listener.paused {
                     break;
                 }
                 match self.kernel.accept(&listener.handle) {
-                    Ok((socket, peer)) => self.admit(socket, peer),
+                    Ok((socket, peer)) => {
+                        let dialect = *dialect;
+                        self.admit(socket, peer, dialect);
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         listener.ready = false
                     }
@@ -269,7 +273,12 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Gives a new connection a slot, or tells it that there is none.
-    fn admit(&mut self, mut socket: K::Socket, peer: SocketAddr) {
+    fn admit(&mut self, mut socket: K::Socket, peer: SocketAddr, dialect: Dialect) {
+        // Without an end of our own the client has left already.
+        let Ok(local) = self.kernel.local_address(&socket) else {
+            return;
+        };
+        let mut session = dialect.session(local, peer);
         let sessions = self.connections.len() - self.turned_away - self.data_connections;
         let from_there = self.per_address.get(&peer.ip()).copied().unwrap_or(0);
         let crowded =
@@ -278,13 +287,12 @@ impl<K: Kernel> Engine<K> {
         if full && self.turned_away >= TURNED_AWAY_MAX {
             // Told without a slot, by one write that a fresh socket has room for.
             let mut text = Vec::new();
-            Session::Menu(Menu::new()).step(Input::Full, &mut text);
+            session.step(Input::Full, &mut text);
             let _ = self.kernel.send(&socket, &[Piece::Bytes(&text)], false);
             return;
         }
         let serial = self.next_serial;
         self.next_serial += 1;
-        let session = Session::Menu(Menu::new());
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         if let Err(error) = self.kernel.register(&mut socket, key) {
@@ -351,7 +359,7 @@ impl<K: Kernel> Engine<K> {
         let now = self.house.now();
         self.next_sweep = now + SWEEP_INTERVAL;
         self.house.sweep();
-        for listener in &mut self.listeners {
+        for (listener, _) in &mut self.listeners {
             listener.paused = false;
         }
         self.passive.resume();
@@ -428,7 +436,7 @@ impl<K: Kernel> Engine<K> {
             if slot.is_queued() {
                 self.queue.retain(|queued| *queued != key);
             }
-            for listener in &mut self.listeners {
+            for (listener, _) in &mut self.listeners {
                 listener.paused = false;
             }
             self.passive.resume();

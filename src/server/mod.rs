@@ -29,6 +29,7 @@ pub use engine::{Engine, Stopped};
 use crate::home::Home;
 use crate::kernel::{Kernel, Open};
 use crate::limits::{DESCRIPTORS_RESERVED, DISK_THREADS, SESSIONS_MAX};
+use crate::protocol::Dialect;
 use workers::Workers;
 
 /// What an operator may set.
@@ -78,15 +79,15 @@ pub(crate) struct Ticket {
     peer: SocketAddr,
 }
 
-/// Opens the listeners and starts the workers; [`Engine::run`] then serves. The addresses come back with their ports
-/// chosen.
+/// Opens the listeners, each for a dialect, and starts the workers; [`Engine::run`] then serves. The addresses come back with
+/// their ports chosen.
 ///
 /// Fails where an address cannot be listened to, no thread can be started, or the kernel is too old.
 pub fn start<K: Kernel>(
     kernel: K,
     home: Home,
     options: Options,
-    addresses: &[SocketAddr],
+    addresses: &[(SocketAddr, Dialect)],
 ) -> io::Result<(Engine<K>, Vec<SocketAddr>)> {
     can_open_beneath(&kernel, home.path())?;
     let kernel = Arc::new(kernel);
@@ -94,11 +95,11 @@ pub fn start<K: Kernel>(
     let mut engine = Engine::new(kernel, home, workers, options);
     let listening = addresses
         .iter()
-        .map(|address| {
+        .map(|(address, dialect)| {
             let say = |error: io::Error| {
                 io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
             };
-            engine.listen(*address).map_err(say)
+            engine.listen(*address, *dialect).map_err(say)
         })
         .collect::<io::Result<_>>()?;
     engine.sweep_leftovers();

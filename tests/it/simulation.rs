@@ -25,6 +25,7 @@ use tidegate::kernel::sim::faults::{Call, Plan};
 use tidegate::kernel::sim::{Entry, Held, Sim};
 use tidegate::kernel::{Kernel, Signal};
 use tidegate::limits::TURN_BUDGET_BYTES;
+use tidegate::protocol::Dialect;
 use tidegate::server::{self, Engine, Options};
 
 use crate::random::{for_seeds, once_in};
@@ -346,7 +347,9 @@ fn serve(sim: &Sim, home: &Path, options: Options) -> (Engine<Sim>, SocketAddr) 
     let (home, _) = Home::load(home).expect("a home without faults");
     let mut engine = Engine::without_threads(Arc::new(sim.clone()), home, options);
     let address = "127.0.0.1:0".parse().expect("an address");
-    let address = engine.listen(address).expect("nothing fails yet");
+    let address = engine
+        .listen(address, Dialect::Menu)
+        .expect("nothing fails yet");
     (engine, address)
 }
 

@@ -131,7 +131,7 @@ pub(crate) enum Log {
 pub(crate) struct Server {
     child: Child,
     pub(crate) home: Home,
-    /// One for each `--listen`.
+    /// One for each `--listen`, then one for each `--ftp`.
     pub(crate) addresses: Vec<SocketAddr>,
     log: Arc<Mutex<String>>,
     /// Who reads the log, to its end.
@@ -152,7 +152,8 @@ impl Server {
     pub(crate) fn launch(home: Home, program: &[&str], options: &[&str], log: Log) -> Server {
         let mut command = Command::new(program[0]);
         command.args(&program[1..]).arg("serve").arg(home.path());
-        let listeners = options.iter().filter(|word| **word == "--listen").count();
+        let is_listener = |word: &&&str| ["--listen", "--ftp"].contains(*word);
+        let listeners = options.iter().filter(is_listener).count();
         if listeners == 0 {
             command.args(["--listen", "127.0.0.1:0"]);
         }
@@ -196,7 +197,10 @@ impl Server {
                 .expect("the server says where it listens");
             let address = line
                 .strip_prefix("listening on ")
-                .and_then(|rest| rest.strip_suffix(" (menu)"))
+                .and_then(|rest| {
+                    let menu = rest.strip_suffix(" (menu)");
+                    menu.or_else(|| rest.strip_suffix(" (ftp)"))
+                })
                 .unwrap_or_else(|| panic!("not where it listens: {line}"));
             server.addresses.push(address.parse().expect(address));
         }
