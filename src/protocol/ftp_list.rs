@@ -128,11 +128,13 @@ mod tests {
 
     const NOW: i64 = 1_795_370_400; // 2026-11-22T18:00:00Z
     const READ: Rights = Rights {
+        quota: None,
         read: true,
         upload: false,
         change: false,
     };
     const CHANGE: Rights = Rights {
+        quota: None,
         read: true,
         upload: false,
         change: true,

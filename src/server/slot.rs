@@ -8,6 +8,10 @@ use super::data::Data;
 use crate::kernel::{Kernel, Readiness};
 
 /// One slot.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every slot is a control connection, and a box of its own would cost each of them more"
+)]
 pub(super) enum Slot<K: Kernel> {
     /// Where commands come, or the menu's everything.
     Control(Connection<K>),

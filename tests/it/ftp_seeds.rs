@@ -401,6 +401,7 @@ fn some_line(random: &mut Rng) -> Vec<u8> {
 fn some_access(random: &mut Rng) -> Arc<Access> {
     let grants = ["Movies", "Docs"].map(|name| {
         let rights = Rights {
+            quota: None,
             read: !once_in(random, 4),
             upload: once_in(random, 2),
             change: once_in(random, 2),
