@@ -21,7 +21,7 @@ fn start_with_descriptors(home: Home, limit: usize) -> Server {
 #[test]
 fn two_hundred_connections_under_a_limit_of_64_descriptors_are_served_or_told() {
     let server = start_with_descriptors(Home::new(), 64);
-    server.log_line(&["event=warning", "at most 32 sessions"]);
+    server.log_line(&["event=warning", "at most 24 sessions"]);
     let address = server.address();
     let knocking: Vec<_> = (0..200)
         .map(|_| {
@@ -42,7 +42,7 @@ fn two_hundred_connections_under_a_limit_of_64_descriptors_are_served_or_told() 
         .into_iter()
         .filter_map(|client| client.join().expect("each was let in or told"))
         .collect();
-    assert_eq!(served.len(), 32);
+    assert_eq!(served.len(), 24);
 
     for client in &mut served {
         client.send("LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\nQUIT\n");
@@ -64,7 +64,7 @@ fn two_hundred_connections_under_a_limit_of_64_descriptors_are_served_or_told() 
 #[test]
 fn those_who_are_turned_away_and_stay_cost_the_sessions_no_descriptor() {
     let server = start_with_descriptors(Home::new(), 64);
-    let mut served: Vec<Client> = (0..32).map(|_| server.login("user2")).collect();
+    let mut served: Vec<Client> = (0..24).map(|_| server.login("user2")).collect();
     let mut away: Vec<Client> = (0..100)
         .map(|_| Client::connect(server.address()))
         .collect();
@@ -102,7 +102,7 @@ fn files_that_are_kept_open_for_the_next_download_shut_the_door_on_nobody() {
     one.expect("Upload complete: Three, 3 bytes");
     one.expect_menu();
     let begun = Instant::now();
-    let mut others: Vec<Client> = (0..31).map(|_| server.login("user2")).collect();
+    let mut others: Vec<Client> = (0..23).map(|_| server.login("user2")).collect();
     for client in &mut others {
         assert_eq!(client.download("Many/7"), b"few bytes");
     }
