@@ -98,8 +98,12 @@ pub(super) fn edited(
             Some(first) if first.ends_with(b"\r\n") => b"\r\n",
             _ => b"\n",
         };
-        if out.len() > text.len() - body.len() && out.last() != Some(&b'\n') {
-            out.extend_from_slice(end);
+        match out.last() {
+            _ if out.len() == text.len() - body.len() => {}
+            None | Some(b'\n') => {}
+            // Half of a line end is there already.
+            Some(b'\r') => out.push(b'\n'),
+            Some(_) => out.extend_from_slice(end),
         }
         out.extend_from_slice(added.as_bytes());
         out.extend_from_slice(end);
@@ -253,5 +257,15 @@ mod tests {
             &edited(b"\xef\xbb\xbf", &[], Some("a:1"))[..],
             b"\xef\xbb\xbfa:1\n"
         );
+    }
+
+    #[test]
+    fn a_line_behind_a_last_one_that_ends_with_half_a_line_end_can_still_be_read() {
+        for text in ["a:1\r\nb:2\r", "a:1\nb:2\r", "\r\n\r", "\r"] {
+            let before = lines(text.as_bytes()).unwrap();
+            let after = lines(&edited(text.as_bytes(), &[], Some("c:3"))).unwrap();
+            let (added, others) = after.split_last().unwrap();
+            assert_eq!((others, &*added.1), (&*before, "c:3"));
+        }
     }
 }
