@@ -25,7 +25,7 @@ MIB = 1 << 20
 # The files of the directory Shared: sent from a map, by one sendfile, and in many turns.
 FILES = {"small": 1024, "middle": 300_000, "large": 8 * MIB}
 # What the shim can be told, in the order of its struct.
-SWITCHES = ["write", "sync", "sendfile", "read", "unnamed", "link", "kill_at", "changes"]
+SWITCHES = ["write", "sync", "sendfile", "read", "unnamed", "link", "kill_at", "changes", "sync_seconds"]
 
 
 def build():

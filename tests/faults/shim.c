@@ -21,6 +21,7 @@ struct control {
 	atomic_int write_error, sync_error, sendfile_error, read_error, unnamed_error, link_error;
 	atomic_int kill_at; /* at which call that changes something the process dies; 0 is never */
 	atomic_int changes; /* such calls so far */
+	atomic_int sync_seconds; /* how long a sync takes */
 };
 
 static struct control *control;
@@ -100,11 +101,13 @@ ssize_t write(int fd, const void *bytes, size_t count)
 
 int fsync(int fd)
 {
+	sleep((unsigned)atomic_load(&control->sync_seconds));
 	return changes(&control->sync_error) ? -1 : REAL(fsync)(fd);
 }
 
 int fdatasync(int fd)
 {
+	sleep((unsigned)atomic_load(&control->sync_seconds));
 	return changes(&control->sync_error) ? -1 : REAL(fdatasync)(fd);
 }
 
