@@ -93,8 +93,8 @@ pub enum Piece<'a, M> {
     },
 }
 
-/// Pieces that one [`Kernel::send`] takes at most.
-pub const PIECES_MAX: usize = 64;
+/// Pieces that one [`Kernel::send`] takes at most. They are made ready for each call, so that room for many costs the few.
+pub const PIECES_MAX: usize = 16;
 
 /// The system calls of the server. Errors are the kernel's own (`io::Error` with its errno); `WouldBlock` is a fact, and a
 /// call that was interrupted is made again below.

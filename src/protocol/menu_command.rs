@@ -89,8 +89,15 @@ impl Command {
 
 /// The command on a line and what follows it, without the blanks around; `None` where there is no such command.
 pub fn parse(line: &[u8]) -> Option<(Command, &[u8])> {
+    let (first, rest) = first_word(line);
     Command::ALL.into_iter().find_map(|command| {
-        let rest = behind(line, command.words())?;
+        let mut words = command.words().split(' ');
+        let known = words.next()?;
+        // Most are none of it by their first word.
+        if !first.eq_ignore_ascii_case(known.as_bytes()) {
+            return None;
+        }
+        let rest = words.try_fold(rest, behind)?;
         (command.takes_words() || rest.is_empty()).then_some((command, rest))
     })
 }
@@ -128,13 +135,10 @@ pub(super) fn name(bytes: &[u8]) -> String {
     }
 }
 
-/// What stands behind `words` in `line`, in any letter case and with any blanks between.
-fn behind<'a>(line: &'a [u8], words: &str) -> Option<&'a [u8]> {
-    words.split(' ').try_fold(line, |line, expected| {
-        let (word, rest) = first_word(line);
-        word.eq_ignore_ascii_case(expected.as_bytes())
-            .then_some(rest)
-    })
+/// What stands behind `word` in `line`, in any letter case.
+fn behind<'a>(line: &'a [u8], word: &str) -> Option<&'a [u8]> {
+    let (first, rest) = first_word(line);
+    first.eq_ignore_ascii_case(word.as_bytes()).then_some(rest)
 }
 
 fn is_blank(byte: &u8) -> bool {
