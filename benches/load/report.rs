@@ -85,7 +85,8 @@ pub(crate) fn write(
     fs::create_dir_all(folder)?;
     fs::write(folder.join("raw.tsv"), raw(runs, skipped))?;
     fs::write(folder.join("summary.md"), summary(runs, skipped))?;
-    fs::write(folder.join("README.md"), readme(conditions, runs))?;
+    let date = folder.file_name().unwrap_or_default().to_string_lossy();
+    fs::write(folder.join("README.md"), readme(&date, conditions, runs))?;
     plots::write(folder, &rounds::summary(runs)).map_err(io::Error::other)
 }
 
@@ -186,7 +187,7 @@ fn short(value: f64) -> String {
     }
 }
 
-fn readme(conditions: &Conditions, runs: &[Run]) -> String {
+fn readme(date: &str, conditions: &Conditions, runs: &[Run]) -> String {
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let processor = processor
         .lines()
@@ -215,7 +216,7 @@ fn readme(conditions: &Conditions, runs: &[Run]) -> String {
     }
     let disturbed = runs.iter().filter(|run| run.disturbed).count();
     format!(
-        "# Results of {day}\n\n\
+        "# Results of {date}\n\n\
          Made by `scripts/bench`, {rounds} interleaved rounds of loads of {seconds} s, {count} runs, of which {disturbed} were disturbed by other work on \
          the machine although they were repeated (more than 15 % of one processor; column `disturbed` of `raw.tsv`, its share \
          under `others_share`).\n\n\
@@ -234,7 +235,6 @@ fn readme(conditions: &Conditions, runs: &[Run]) -> String {
          is what /proc/PID/task/*/schedstat tells of the server's threads and its children's; what decides where the client is \
          the brake.\n\n\
          `summary.md` has the medians, `raw.tsv` every number of every run that counted.\n",
-        day = rounds::today(),
         nice = conditions.nice,
         rounds = runs.iter().map(|run| run.round + 1).max().unwrap_or(0),
         seconds = conditions.seconds,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use argh::FromArgs;
 
@@ -279,15 +279,4 @@ pub(crate) fn summary(runs: &[Run]) -> BTreeMap<(&'static str, Kind, String), (f
             (key, (median, values[0], values[values.len() - 1]))
         })
         .collect()
-}
-
-/// Today, as a folder's name.
-pub(crate) fn today() -> String {
-    let seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    jiff::Timestamp::from_second(seconds as i64).map_or_else(
-        |_| "undated".into(),
-        |now| now.to_string().chars().take(10).collect(),
-    )
 }
