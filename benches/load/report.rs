@@ -113,7 +113,9 @@ fn raw(runs: &[Run], skipped: &Skipped) -> String {
 
 fn summary(runs: &[Run], skipped: &Skipped) -> String {
     let numbers = rounds::summary(runs);
-    let mut text = String::from("# Medians\n\nIn brackets the least and the most of the rounds.\n");
+    let mut text = String::from(
+        "# Medians\n\nOf the runs that other work did not disturb, or of all where each was disturbed; in brackets the least and the most.\n",
+    );
     let mut cases: Vec<&str> = Vec::new();
     for run in runs {
         if !cases.contains(&run.case) {
@@ -163,7 +165,7 @@ fn summary(runs: &[Run], skipped: &Skipped) -> String {
             let all = runs.iter().filter(|run| run.case == case).count();
             let _ = writeln!(
                 text,
-                "\n{disturbed} of {all} runs were disturbed by other work, and stayed so when repeated."
+                "\n{disturbed} of {all} runs were disturbed by other work."
             );
         }
     }
@@ -218,8 +220,8 @@ fn readme(date: &str, conditions: &Conditions, runs: &[Run]) -> String {
     format!(
         "# Results of {date}\n\n\
          Made by `scripts/bench`, {rounds} interleaved rounds of loads of {seconds} s, {count} runs, of which {disturbed} were disturbed by other work on \
-         the machine although they were repeated (more than 15 % of one processor; column `disturbed` of `raw.tsv`, its share \
-         under `others_share`).\n\n\
+         the machine (more than 15 % of one processor; column `disturbed` of `raw.tsv`, its share under `others_share`). They \
+         count only where a case has no others with its server.\n\n\
          | what | which |\n| --- | --- |\n\
          | processor | {processor}, {processors} of them |\n| memory | {memory} |\n| kernel | {kernel} |\n\
          | congestion control | {congestion} |\n| placed | {where_run} |\n| priority (nice) of server and clients | {nice} |\n| servers | {versions} |\n\n\

@@ -177,6 +177,7 @@ impl Rounds {
             case.rounds += 1;
             report::write(&self.out, &conditions, &runs, &skipped)?;
         }
+        report::write(&self.out, &conditions, &runs, &skipped)?;
         let missing = cases.iter().filter(|case| case.rounds < self.rounds);
         println!("cases with rounds to go: {}", missing.count());
         Ok(())
@@ -261,10 +262,18 @@ pub(crate) fn case(words: &str) -> Option<&'static str> {
         .find(|case| *case == words)
 }
 
-/// Median, least and most of every number of the set, by case, server and name.
+/// Median, least and most of every number of the set, by case, server and name: of the runs that nothing disturbed, where
+/// there are such.
 pub(crate) fn summary(runs: &[Run]) -> BTreeMap<(&'static str, Kind, String), (f64, f64, f64)> {
+    let same = |one: &Run, other: &Run| one.case == other.case && one.server == other.server;
+    let counts = |run: &&Run| {
+        !run.disturbed
+            || !runs
+                .iter()
+                .any(|other| same(run, other) && !other.disturbed)
+    };
     let mut values: BTreeMap<_, Vec<f64>> = BTreeMap::new();
-    for run in runs {
+    for run in runs.iter().filter(counts) {
         for (name, value) in &run.row.0 {
             values
                 .entry((run.case, run.server, name.clone()))
