@@ -153,7 +153,12 @@ impl Run {
         }
         debug!("{happens:?} {options:?}");
         sim.set_patience(Duration::from_millis(1));
-        let home = TempDir::new().expect("a temporary folder");
+        // Thousands of runs would wait for a disk.
+        let home = match Path::new("/dev/shm") {
+            memory if memory.is_dir() => TempDir::new_in(memory),
+            _ => TempDir::new(),
+        };
+        let home = home.expect("a temporary folder");
         write_home(home.path(), world.home());
         let path = home.path().to_str().expect("a folder in UTF-8");
         sim.put(path, Entry::Directory);
