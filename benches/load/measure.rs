@@ -99,8 +99,9 @@ fn own_time() -> io::Result<Duration> {
     Ok(Duration::from_micros(microseconds.unsigned_abs()))
 }
 
-/// The middle of what was measured; of an even number, the upper of the two.
+/// The middle of what was measured; of an even number, between the two.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    let middle = |at: usize| values.get(at).copied().unwrap_or(f64::NAN);
+    (middle(values.len() / 2) + middle(values.len().saturating_sub(1) / 2)) / 2.0
 }
