@@ -15,7 +15,7 @@ use tidegate::home::directories::{Grant, Rights};
 use tidegate::kernel::sim::{Entry, Sim};
 use tidegate::protocol::line::{Split, split};
 use tidegate::protocol::menu::Menu;
-use tidegate::protocol::{Form, Input, Place, Session};
+use tidegate::protocol::{Form, Input, Listed, Place, Session};
 
 use world::World;
 
@@ -99,12 +99,13 @@ fn listing(criterion: &mut Criterion) {
         grant: Arc::new(grant),
         below: String::new(),
     };
+    let listed = Listed::Directory(place);
     let mut group = criterion.benchmark_group("listing");
     group.sample_size(20);
     for (name, form) in [("names", Form::Names), ("details", Form::Details)] {
         group.bench_function(format!("10,000 entries, {name}"), |bencher| {
             bencher.iter(|| {
-                tidegate::vault::list(&sim, black_box(&place), form).map(|listing| listing.entries)
+                tidegate::vault::list(&sim, black_box(&listed), form).map(|listing| listing.entries)
             });
         });
     }

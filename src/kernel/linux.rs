@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
@@ -220,6 +220,11 @@ impl Kernel for Linux {
         // SAFETY: the kernel reads as many bytes of a live value as it says itself; process 0 is the calling thread
         // alone. To be refused harms nobody.
         unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    }
+
+    fn seconds(&self) -> i64 {
+        let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
     }
 
     fn random(&self) -> io::Result<u64> {

@@ -121,6 +121,8 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     fn signal(&self) -> Option<Signal>;
     /// Puts the calling thread behind the loop when both want a processor.
     fn lower_priority(&self);
+    /// What the system's clock shows: seconds since 1970, as the times of files are counted.
+    fn seconds(&self) -> i64;
     /// A number that nobody can guess.
     fn random(&self) -> io::Result<u64>;
 
@@ -135,7 +137,7 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     /// Begins a connection to `to` from an own address and any port; what comes of it is asked of [`Kernel::dialled`]. It
     /// is not registered yet.
     fn dial(&self, from: IpAddr, to: SocketAddr) -> io::Result<Self::Socket>;
-    /// What has come of [`Kernel::connect`]: it stands, it failed, or, `WouldBlock`, an event will tell.
+    /// What has come of [`Kernel::dial`]: it stands, it failed, or, `WouldBlock`, an event will tell.
     fn dialled(&self, socket: &Self::Socket) -> io::Result<()>;
     /// The server's own end of a connection.
     fn local_address(&self, socket: &Self::Socket) -> io::Result<SocketAddr>;

@@ -28,7 +28,8 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::home::Access;
-use crate::home::directories::Grant;
+/// What a [`Place`] lies in, and what may be done there.
+pub use crate::home::directories::{Grant, Rights};
 
 /// What a session is told.
 #[derive(Debug)]

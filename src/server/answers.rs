@@ -136,10 +136,7 @@ impl<K: Kernel> House<K> {
                 password,
                 conceal,
             } => self.verify(ticket, user, password, conceal),
-            Request::List {
-                listed: Listed::Directory(place),
-                form,
-            } => self.list(ticket, place, form),
+            Request::List { listed, form } => self.list(ticket, listed, form),
             Request::OpenRead { place } => Some(match self.vault.open_read(&place, self.now) {
                 Ok(file) => {
                     let length = file.length();
@@ -218,7 +215,6 @@ impl<K: Kernel> House<K> {
                 let moved = self.channels.get(ticket).map_or(0, |channel| channel.moved);
                 Some(Reply::Answer(Answer::Progress(moved), Held::Nothing))
             }
-            Request::List { .. } => unreachable!("the menu asks for none of these"),
         }
     }
 
@@ -277,6 +273,13 @@ impl<K: Kernel> House<K> {
     /// The replies that have come, each for the connection that still holds its ticket.
     pub(super) fn replies(&mut self) -> Vec<(Ticket, Reply<K>)> {
         std::mem::take(&mut self.replies)
+    }
+
+    /// The reply that is on its way to a connection, if one is.
+    pub(super) fn pending(&mut self, ticket: Ticket) -> Option<&mut Reply<K>> {
+        let mut replies = self.replies.iter_mut();
+        let (_, reply) = replies.find(|(other, _)| *other == ticket)?;
+        Some(reply)
     }
 
     /// Lets a connection know something in its turn.
@@ -475,11 +478,12 @@ impl<K: Kernel> House<K> {
         Some(access)
     }
 
-    fn list(&mut self, ticket: Ticket, place: Place, form: Form) -> Option<Reply<K>> {
-        if let Some(listing) = self.listings.fresh(&*self.kernel, &place, form, self.now) {
+    fn list(&mut self, ticket: Ticket, what: Listed, form: Form) -> Option<Reply<K>> {
+        let fresh = (self.listings).fresh(&*self.kernel, ticket, &what, form, self.now);
+        if let Some(listing) = fresh {
             return Some(listed(listing));
         }
-        if self.listings.wait(ticket, place, form) {
+        if self.listings.wait(ticket, what, form) {
             self.start_listings();
         }
         None

@@ -76,6 +76,16 @@ struct Listener<K: Kernel> {
     paused: bool,
 }
 
+impl<K: Kernel> Listener<K> {
+    fn new(handle: K::Listener) -> Listener<K> {
+        Listener {
+            handle,
+            ready: false,
+            paused: false,
+        }
+    }
+}
+
 impl<K: Kernel> Engine<K> {
     /// A loop over no connections yet. `workers` may be without threads, for a simulation.
     pub(super) fn new(
@@ -118,12 +128,7 @@ impl<K: Kernel> Engine<K> {
             .kernel
             .listen(address, FIRST_LISTENER + self.listeners.len())?;
         let address = self.kernel.listening_on(&handle)?;
-        let listener = Listener {
-            handle,
-            ready: false,
-            paused: false,
-        };
-        self.listeners.push((listener, dialect));
+        self.listeners.push((Listener::new(handle), dialect));
         Ok(address)
     }
 
@@ -359,10 +364,7 @@ impl<K: Kernel> Engine<K> {
         let now = self.house.now();
         self.next_sweep = now + SWEEP_INTERVAL;
         self.house.sweep();
-        for (listener, _) in &mut self.listeners {
-            listener.paused = false;
-        }
-        self.passive.resume();
+        self.resume_accepting();
         self.sweep_passive();
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
@@ -436,10 +438,7 @@ impl<K: Kernel> Engine<K> {
             if slot.is_queued() {
                 self.queue.retain(|queued| *queued != key);
             }
-            for (listener, _) in &mut self.listeners {
-                listener.paused = false;
-            }
-            self.passive.resume();
+            self.resume_accepting();
             let (connection, ending) = match (slot, ending) {
                 (Slot::Control(connection), Some(ending)) => (connection, ending),
                 _ => {
@@ -460,6 +459,14 @@ impl<K: Kernel> Engine<K> {
         if self.drain_until.is_some() && self.connections.is_empty() && self.stopped.is_none() {
             self.stopped = Some(Stopped::Drained);
         }
+    }
+
+    /// There may be descriptors again.
+    fn resume_accepting(&mut self) {
+        for (listener, _) in &mut self.listeners {
+            listener.paused = false;
+        }
+        self.passive.resume();
     }
 
     fn leave_address(&mut self, address: IpAddr) {

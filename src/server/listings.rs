@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::Ticket;
 use crate::kernel::Kernel;
 use crate::limits::{LISTING_AGE, LISTING_BYTES_MAX, LISTINGS_BYTES_MAX};
-use crate::protocol::{Form, Place};
+use crate::protocol::{Form, Listed};
 use crate::vault::Listing;
 
 /// Listings that are wanted, being made, fresh, and alive: one for all who ask for the same unchanged directory, and a
@@ -33,8 +33,10 @@ pub(super) struct Listings {
 
 /// A listing that is to be made.
 pub(super) struct Asked {
-    pub(super) place: Place,
+    pub(super) listed: Listed,
     pub(super) form: Form,
+    /// Who asked first, by his serial.
+    asker: u64,
     /// The changes that had been made when it was first asked for.
     changes: u64,
 }
@@ -44,14 +46,15 @@ impl Listings {
     pub(super) fn fresh<K: Kernel>(
         &self,
         kernel: &K,
-        place: &Place,
+        ticket: Ticket,
+        listed: &Listed,
         form: Form,
         now: Instant,
     ) -> Option<Arc<Listing>> {
         if self.fresh.is_empty() {
             return None;
         }
-        let key = Key::new(place, form, self.changes);
+        let key = Key::new(listed, form, ticket.serial, self.changes);
         let fresh = self.fresh.get(&key)?;
         let status = kernel.status_by_path(&key.path()).ok();
         let unchanged = fresh.listing.status == status && now < fresh.made + LISTING_AGE;
@@ -59,9 +62,14 @@ impl Listings {
     }
 
     /// Notes who waits; true where nobody did before, so that it is to be started.
-    pub(super) fn wait(&mut self, ticket: Ticket, place: Place, form: Form) -> bool {
-        let changes = self.changes;
-        match self.wanted.entry(Key::new(&place, form, changes)) {
+    pub(super) fn wait(&mut self, ticket: Ticket, listed: Listed, form: Form) -> bool {
+        let asked = Asked {
+            listed,
+            form,
+            asker: ticket.serial,
+            changes: self.changes,
+        };
+        match self.wanted.entry(asked.key()) {
             // Where all who waited have left, a worker is at it still.
             Entry::Occupied(mut waiting) => {
                 waiting.get_mut().push(ticket);
@@ -69,11 +77,7 @@ impl Listings {
             }
             Entry::Vacant(vacant) => {
                 vacant.insert(vec![ticket]);
-                self.queue.push_back(Asked {
-                    place,
-                    form,
-                    changes,
-                });
+                self.queue.push_back(asked);
                 true
             }
         }
@@ -107,12 +111,13 @@ impl Listings {
     /// Keeps one for who asks next, where it depends on nothing but the directory itself.
     pub(super) fn keep(&mut self, wanted: &Asked, listing: &Arc<Listing>, now: Instant) {
         self.alive.push(Arc::downgrade(listing));
-        if listing.status.is_some() && wanted.changes == self.changes {
+        let key = wanted.key();
+        if listing.status.is_some() && wanted.changes == self.changes && key.alone.is_none() {
             let fresh = Fresh {
                 listing: listing.clone(),
                 made: now,
             };
-            self.fresh.insert(wanted.key(), fresh);
+            self.fresh.insert(key, fresh);
         }
     }
 
@@ -150,7 +155,7 @@ struct Fresh {
 
 impl Asked {
     fn key(&self) -> Key {
-        Key::new(&self.place, self.form, self.changes)
+        Key::new(&self.listed, self.form, self.asker, self.changes)
     }
 }
 
@@ -163,16 +168,30 @@ struct Key {
     read: bool,
     form: Form,
     changes: u64,
+    /// The one session that it is made for, where what else it asks for, or may do there, shows in the text.
+    alone: Option<u64>,
 }
 
 impl Key {
-    fn new(place: &Place, form: Form, changes: u64) -> Key {
+    fn new(listed: &Listed, form: Form, asker: u64, changes: u64) -> Key {
+        let place = match listed {
+            Listed::Top { .. } => None,
+            Listed::Directory(place) | Listed::Path { place, .. } => Some(place),
+        };
+        let shared = matches!(
+            (listed, form),
+            (
+                Listed::Directory(_),
+                Form::Names | Form::Details | Form::Lines
+            )
+        );
         Key {
-            root: place.grant.path.clone(),
-            below: place.below.clone(),
-            read: place.grant.rights.read,
+            root: place.map_or_else(PathBuf::new, |place| place.grant.path.clone()),
+            below: place.map_or_else(String::new, |place| place.below.clone()),
+            read: place.is_none_or(|place| place.grant.rights.read),
             form,
             changes,
+            alone: (!shared).then_some(asker),
         }
     }
 
@@ -188,16 +207,17 @@ mod tests {
 
     use crate::home::directories::{Grant, Rights};
     use crate::kernel::linux::Linux;
+    use crate::protocol::Place;
 
     #[test]
     fn a_listing_whose_askers_have_all_left_is_made_once_for_the_next_and_forgotten_by_all() {
         let mut listings = Listings::default();
-        assert!(listings.wait(ticket(1), place("one"), Form::Names));
-        assert!(listings.wait(ticket(2), place("two"), Form::Names));
+        assert!(listings.wait(ticket(1), listed("one"), Form::Names));
+        assert!(listings.wait(ticket(2), listed("two"), Form::Names));
         let one = listings.next_to_start().unwrap();
         let two = listings.next_to_start().unwrap();
         listings.forget(ticket(1));
-        assert!(!listings.wait(ticket(3), place("one"), Form::Names));
+        assert!(!listings.wait(ticket(3), listed("one"), Form::Names));
         assert!(listings.next_to_start().is_none());
         assert_eq!(listings.made(&one), [ticket(3)]);
         listings.forget(ticket(2));
@@ -208,10 +228,10 @@ mod tests {
     #[test]
     fn who_asks_behind_an_upload_does_not_join_a_listing_that_was_begun_before_it() {
         let mut listings = Listings::default();
-        assert!(listings.wait(ticket(1), place("one"), Form::Names));
+        assert!(listings.wait(ticket(1), listed("one"), Form::Names));
         let before = listings.next_to_start().unwrap();
         listings.changed();
-        assert!(listings.wait(ticket(2), place("one"), Form::Names));
+        assert!(listings.wait(ticket(2), listed("one"), Form::Names));
         let after = listings.next_to_start().unwrap();
         assert_eq!(listings.made(&after), [ticket(2)]);
         assert_eq!(listings.made(&before), [ticket(1)]);
@@ -228,21 +248,31 @@ mod tests {
         );
     }
 
-    fn place(name: &str) -> Place {
+    #[test]
+    fn what_the_rights_show_in_is_made_for_one_session_alone() {
+        let same = |form| {
+            let key = |serial| Key::new(&listed("one"), form, serial, 0);
+            key(1) == key(2)
+        };
+        assert!(same(Form::Names) && same(Form::Details) && same(Form::Lines));
+        assert!(!same(Form::Long));
+    }
+
+    fn listed(name: &str) -> Listed {
         let rights = Rights {
             read: true,
             upload: false,
             change: false,
             quota: None,
         };
-        Place {
+        Listed::Directory(Place {
             grant: Arc::new(Grant {
                 name: name.into(),
                 path: PathBuf::from("/").join(name),
                 rights,
             }),
             below: String::new(),
-        }
+        })
     }
 
     fn ticket(serial: u64) -> Ticket {

@@ -377,7 +377,7 @@ impl<K: Kernel> Job<K> {
                 Done::Verified { proof, right }
             }
             Job::List(asked) => Done::Listed {
-                result: vault::list(&**kernel, &asked.place, asked.form),
+                result: vault::list(&**kernel, &asked.listed, asked.form),
                 asked,
             },
             Job::Create {

@@ -8,7 +8,7 @@ use super::{
     Refused, check_name, is_absent, is_replaceable, look, open_directory, open_root, path_of,
     refused, split, unwritable,
 };
-use crate::kernel::{Kernel, Kind, Open};
+use crate::kernel::{Kernel, Kind, Open, Status};
 use crate::protocol::{Found, Place, Refusal};
 
 /// What is there, links within the granted directory followed. Who may not read finds directories alone.
@@ -32,12 +32,18 @@ pub fn status<K: Kernel>(kernel: &K, place: &Place) -> Result<Found, Refused> {
         Kind::File if place.grant.rights.read => {}
         _ => return Err(Refusal::NoSuchFile.into()),
     }
-    Ok(Found {
-        is_directory: found.kind == Kind::Directory,
-        size: found.size,
-        modified: found.modified.0,
-        identity: (found.device, found.inode),
-    })
+    Ok(found.into())
+}
+
+impl From<Status> for Found {
+    fn from(found: Status) -> Found {
+        Found {
+            is_directory: found.kind == Kind::Directory,
+            size: found.size,
+            modified: found.modified.0,
+            identity: (found.device, found.inode),
+        }
+    }
 }
 
 /// A change of what is there, for a worker.

@@ -4,14 +4,18 @@
 //! directory. Must not know: how an entry is written.
 
 use std::io;
+use std::sync::Arc;
 
 use super::{
     Fault, Refused, check_name, is_absent, look, open_directory, open_root, path_of, refused,
+    status,
 };
 use crate::kernel::{Kernel, Kind, Status};
 use crate::limits;
+use crate::protocol::ftp_glob;
+use crate::protocol::ftp_list::append_entry;
 use crate::protocol::menu_text::{append_details, append_name};
-use crate::protocol::{Form, Place, Refusal};
+use crate::protocol::{Form, Found, Grant, Listed, Place, Refusal, Rights};
 
 /// A directory's listing.
 #[derive(Debug)]
@@ -28,53 +32,156 @@ pub struct Listing {
     pub fault: Option<Fault>,
 }
 
-/// Lists a directory in the order of its names' bytes. To who may not read there it looks empty.
-pub fn list<K: Kernel>(kernel: &K, place: &Place, form: Form) -> Result<Listing, Refused> {
-    list_within(kernel, place, form, limits::LISTING_BYTES_MAX)
+/// Lists what is asked for, in the order of the names' bytes; the granted directories in their own. To who may not read
+/// there a directory looks empty.
+pub fn list<K: Kernel>(kernel: &K, listed: &Listed, form: Form) -> Result<Listing, Refused> {
+    list_within(kernel, listed, form, limits::LISTING_BYTES_MAX)
 }
 
 /// [`list`] within another limit, for the tests.
 fn list_within<K: Kernel>(
     kernel: &K,
-    place: &Place,
+    listed: &Listed,
     form: Form,
     bytes_max: usize,
 ) -> Result<Listing, Refused> {
-    let below = place.below.as_str();
+    let wanted = |prefix, pattern| Wanted {
+        form,
+        prefix,
+        pattern,
+        now: kernel.seconds(),
+        bytes_max,
+    };
+    match listed {
+        Listed::Top { access, pattern } => Ok(list_top(
+            kernel,
+            &access.grants,
+            wanted("", pattern.as_deref()),
+        )),
+        Listed::Directory(place) => list_directory(kernel, place, &place.below, wanted("", None)),
+        Listed::Path {
+            place,
+            prefix,
+            glob,
+        } => {
+            let (above, last) = match place.below.rsplit_once('/') {
+                Some((above, last)) => (above, last),
+                None => ("", place.below.as_str()),
+            };
+            match status(kernel, place) {
+                Ok(found) if found.is_directory => {
+                    list_directory(kernel, place, &place.below, wanted("", None))
+                }
+                Ok(found) => {
+                    let mut listing = Listing::empty();
+                    let rights = place.grant.rights;
+                    wanted(prefix, None).append(&mut listing, last, &found, rights);
+                    Ok(listing)
+                }
+                Err(_) if *glob && ftp_glob::is_pattern(last) => {
+                    list_directory(kernel, place, above, wanted(prefix, Some(last)))
+                }
+                Err(refused) => Err(refused),
+            }
+        }
+    }
+}
+
+/// How what is found is written, and what of it.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    form: Form,
+    /// What stands before each name where a name is a line.
+    prefix: &'a str,
+    pattern: Option<&'a str>,
+    /// Seconds since 1970.
+    now: i64,
+    bytes_max: usize,
+}
+
+impl Wanted<'_> {
+    fn matches(&self, name: &str) -> bool {
+        self.pattern
+            .is_none_or(|pattern| ftp_glob::matches(pattern, name))
+    }
+
+    /// Whether an entry of a kind that is known is written without a look at it.
+    fn is_plain(&self) -> bool {
+        matches!(self.form, Form::Names | Form::Lines)
+    }
+
+    fn append(&self, listing: &mut Listing, name: &str, found: &Found, rights: Rights) {
+        let text = &mut listing.text;
+        match self.form {
+            Form::Names => append_name(text, name, found.is_directory),
+            Form::Details => {
+                append_details(text, name, found.is_directory, found.size, found.modified);
+            }
+            Form::Lines => {
+                text.extend_from_slice(self.prefix.as_bytes());
+                append_entry(text, self.form, name, found, rights, self.now);
+            }
+            Form::Long | Form::Facts(_) => {
+                append_entry(text, self.form, name, found, rights, self.now);
+            }
+        }
+        listing.entries += 1;
+    }
+}
+
+/// Lists granted directories, those that are there.
+fn list_top<K: Kernel>(kernel: &K, grants: &[Arc<Grant>], wanted: Wanted<'_>) -> Listing {
+    let mut listing = Listing::empty();
+    for grant in grants.iter().filter(|grant| wanted.matches(&grant.name)) {
+        let there = kernel.status_by_path(&grant.path);
+        if let Ok(found) = there
+            && found.kind == Kind::Directory
+        {
+            wanted.append(&mut listing, &grant.name, &found.into(), grant.rights);
+        }
+    }
+    listing
+}
+
+/// Lists the directory `below` in the place's granted one.
+fn list_directory<K: Kernel>(
+    kernel: &K,
+    place: &Place,
+    below: &str,
+    wanted: Wanted<'_>,
+) -> Result<Listing, Refused> {
     if !below.is_empty() && !below.split('/').all(check_name) {
         return Err(Refusal::NoSuchDirectory.into());
     }
     let root = open_root(kernel, place)?;
     let directory = open_directory(kernel, &root, place, below)?;
     if !place.grant.rights.read {
-        return Ok(Listing {
-            text: Vec::new(),
-            entries: 0,
-            status: None,
-            fault: None,
-        });
+        return Ok(Listing::empty());
     }
     let failed = |error| unreadable(place, error);
     let status = kernel.status(&directory).map_err(failed)?;
-    let mut names = read_names(kernel, &directory, bytes_max).map_err(failed)?;
+    let mut names = read_names(kernel, &directory, &wanted).map_err(failed)?;
     names.sort();
 
     let mut listing = Listing {
         text: Vec::with_capacity(names.text.len()),
-        entries: 0,
         status: Some(status),
+        entries: 0,
         fault: None,
     };
     for entry in &names.entries {
         let name = names.name(entry);
-        match (form, entry.kind) {
-            (Form::Names, Some(kind @ (Kind::File | Kind::Directory))) => {
-                append_name(&mut listing.text, name, kind == Kind::Directory);
-            }
+        let found = match entry.kind {
+            Some(kind @ (Kind::File | Kind::Directory)) if wanted.is_plain() => Found {
+                is_directory: kind == Kind::Directory,
+                size: 0,
+                modified: 0,
+                identity: (0, 0),
+            },
             _ => {
                 listing.status = None;
-                let found = match served(kernel, &root, &directory, below, name, entry.kind) {
-                    Ok(Some(found)) => found,
+                match served(kernel, &root, &directory, below, name, entry.kind) {
+                    Ok(Some(found)) => found.into(),
                     Ok(None) => continue,
                     Err(source) => {
                         listing.fault.get_or_insert_with(|| Fault {
@@ -84,26 +191,26 @@ fn list_within<K: Kernel>(
                         });
                         continue;
                     }
-                };
-                let is_directory = found.kind == Kind::Directory;
-                match form {
-                    Form::Names => append_name(&mut listing.text, name, is_directory),
-                    Form::Details => {
-                        let (modified, _) = found.modified;
-                        append_details(&mut listing.text, name, is_directory, found.size, modified);
-                    }
-                    Form::Lines | Form::Long | Form::Facts(_) => {
-                        unreachable!("the menu has two forms")
-                    }
                 }
             }
-        }
-        listing.entries += 1;
-        if listing.text.len() > bytes_max {
-            return Err(failed(too_long(bytes_max)));
+        };
+        wanted.append(&mut listing, name, &found, place.grant.rights);
+        if listing.text.len() > wanted.bytes_max {
+            return Err(failed(too_long(wanted.bytes_max)));
         }
     }
     Ok(listing)
+}
+
+impl Listing {
+    fn empty() -> Listing {
+        Listing {
+            text: Vec::new(),
+            entries: 0,
+            status: None,
+            fault: None,
+        }
+    }
 }
 
 /// Names of a directory, one behind the other in one piece of memory.
@@ -139,7 +246,12 @@ impl Names {
 }
 
 /// Reads the names that can be served; what they are is not looked at yet.
-fn read_names<K: Kernel>(kernel: &K, directory: &K::File, bytes_max: usize) -> io::Result<Names> {
+fn read_names<K: Kernel>(
+    kernel: &K,
+    directory: &K::File,
+    wanted: &Wanted<'_>,
+) -> io::Result<Names> {
+    let bytes_max = wanted.bytes_max;
     let mut names = Names {
         text: String::new(),
         entries: Vec::new(),
@@ -149,10 +261,10 @@ fn read_names<K: Kernel>(kernel: &K, directory: &K::File, bytes_max: usize) -> i
         let Ok(name) = str::from_utf8(name) else {
             return true;
         };
-        if kind == Some(Kind::Other) || !check_name(name) {
+        if kind == Some(Kind::Other) || !check_name(name) || !wanted.matches(name) {
             return true;
         }
-        // Neither form writes less than the name.
+        // No form writes less than the name.
         is_complete = names.text.len() + name.len() <= bytes_max;
         if is_complete {
             names.entries.push(Entry {
@@ -222,8 +334,12 @@ mod tests {
     use super::super::tests::{DROP_BOX, READ, World, open_to_all, place, refusal, without_power};
     use super::*;
 
+    fn there(place: Place) -> Listed {
+        Listed::Directory(place)
+    }
+
     fn listed(world: &World, below: &str, form: Form) -> Result<(String, usize), Refusal> {
-        let listing = list(&*world.kernel, &world.place(below, READ), form);
+        let listing = list(&*world.kernel, &there(world.place(below, READ)), form);
         refusal(listing).map(|listing| (String::from_utf8(listing.text).unwrap(), listing.entries))
     }
 
@@ -311,7 +427,7 @@ mod tests {
             );
         }
         let nowhere = place(&world.at("missing"), "", READ);
-        let listing = list(&*world.kernel, &nowhere, Form::Names);
+        let listing = list(&*world.kernel, &there(nowhere), Form::Names);
         assert_eq!(refusal(listing).err(), Some(Refusal::NoSuchDirectory));
 
         fs::create_dir(world.at("empty")).unwrap();
@@ -329,11 +445,8 @@ mod tests {
             ("sub", Ok(0)),
             ("missing", Err(Refusal::NoSuchDirectory)),
         ] {
-            let listing = refusal(list(
-                &*world.kernel,
-                &world.place(below, DROP_BOX),
-                Form::Names,
-            ));
+            let place = there(world.place(below, DROP_BOX));
+            let listing = refusal(list(&*world.kernel, &place, Form::Names));
             let entries = listing.map(|listing| {
                 assert_eq!((listing.text.len(), listing.status), (0, None));
                 listing.entries
@@ -348,7 +461,7 @@ mod tests {
         fs::create_dir(world.at("sub")).unwrap();
         fs::write(world.at("file"), "").unwrap();
         let status = |form| {
-            let listing = list(&*world.kernel, &world.place("", READ), form).unwrap();
+            let listing = list(&*world.kernel, &there(world.place("", READ)), form).unwrap();
             listing.status
         };
         let first = status(Form::Names);
@@ -368,8 +481,12 @@ mod tests {
         fs::set_permissions(world.at("closed"), PermissionsExt::from_mode(0o300)).unwrap();
         open_to_all(&world);
         without_power(|| {
-            let refused =
-                list(&*world.kernel, &world.place("closed", READ), Form::Names).unwrap_err();
+            let refused = list(
+                &*world.kernel,
+                &there(world.place("closed", READ)),
+                Form::Names,
+            )
+            .unwrap_err();
             assert_eq!(refused.refusal, Refusal::DirectoryUnreadable);
             let fault = refused.fault.unwrap();
             assert_eq!((fault.doing, fault.path), ("opening", world.at("closed")));
@@ -387,7 +504,7 @@ mod tests {
         open_to_all(&world);
         without_power(|| {
             for form in [Form::Names, Form::Details] {
-                let listing = list(&*world.kernel, &world.place("", READ), form).unwrap();
+                let listing = list(&*world.kernel, &there(world.place("", READ)), form).unwrap();
                 let fault = listing.fault.unwrap();
                 assert_eq!(listing.entries, 1, "the directory itself");
                 assert_eq!((fault.doing, fault.path), ("listing", world.at("link")));
@@ -419,7 +536,12 @@ mod tests {
             fs::write(world.at(name), "").unwrap();
         }
         let within = |form, bytes_max| {
-            let listing = list_within(&*world.kernel, &world.place("", READ), form, bytes_max);
+            let listing = list_within(
+                &*world.kernel,
+                &there(world.place("", READ)),
+                form,
+                bytes_max,
+            );
             listing.map(|listing| listing.text.len())
         };
         // Names alone are too long at 10 bytes, and with what stands between them at 14.

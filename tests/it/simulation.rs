@@ -5,6 +5,7 @@
 //! seed that failed is put into `failed_seeds.txt` and runs first from then on.
 
 mod client;
+mod ftp;
 mod replies;
 mod script;
 mod stories;

@@ -110,6 +110,10 @@ impl Kernel for Sim {
 
     fn lower_priority(&self) {}
 
+    fn seconds(&self) -> i64 {
+        self.state().time().0
+    }
+
     fn random(&self) -> io::Result<u64> {
         Ok(self.state().rng.u64(..))
     }

@@ -205,11 +205,7 @@ impl<K: Kernel> Engine<K> {
         let index = entry.key();
         let handle = self.kernel.listen(at, FIRST_PASSIVE + index)?;
         let address = self.kernel.listening_on(&handle)?;
-        let listener = Listener {
-            handle,
-            ready: false,
-            paused: false,
-        };
+        let listener = Listener::new(handle);
         entry.insert(Port { listener, address });
         self.passive.by_address.insert(address, index);
         Ok(index)
@@ -394,18 +390,24 @@ impl<K: Kernel> Engine<K> {
     }
 
     fn abort(&mut self, owner: Ticket) {
+        let aborted = Err(Refusal::Aborted);
         let channel = self.house.channels.get(owner);
         if channel.is_some_and(|channel| channel.committing) {
             return; // too late: it is told what comes of that
         }
         let connecting = channel.is_some_and(|channel| channel.connecting);
+        match self.house.pending(owner) {
+            Some(Reply::Connected(result)) => *result = aborted,
+            Some(_) => return, // too late, too
+            None => {
+                let reply = match connecting {
+                    true => Reply::Connected(aborted),
+                    false => Reply::Moved(aborted),
+                };
+                self.house.reply(owner, reply);
+            }
+        }
         self.release(owner);
-        let aborted = Err(Refusal::Aborted);
-        let reply = match connecting {
-            true => Reply::Connected(aborted),
-            false => Reply::Moved(aborted),
-        };
-        self.house.reply(owner, reply);
     }
 
     /// A client that has closed its control connection amid an upload may have been killed: the end of its data is then not
@@ -413,7 +415,7 @@ impl<K: Kernel> Engine<K> {
     fn distrust(&mut self, owner: Ticket) {
         let data = (self.house.channels.get(owner)).and_then(|channel| channel.data);
         let data = data.and_then(|key| self.connections[key].data());
-        if data.is_some_and(|data| data.is_receiving()) {
+        if data.is_some_and(|data| data.is_receiving()) && self.house.pending(owner).is_none() {
             self.release(owner);
             let lost = Err(Refusal::DataConnectionLost);
             self.house.reply(owner, Reply::Moved(lost));

@@ -1,0 +1,376 @@
+//! FTP's data connections over real sockets: files and listings both ways, and what others and bad luck do to them.
+
+mod server;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use tidegate::server::Options;
+
+use server::{Control, Server, connect_from};
+
+const HERE: &str = "127.0.0.1";
+
+#[test]
+fn files_and_listings_go_over_data_connections_both_ways() {
+    let server = Server::start(Options::default());
+    let mut control = server.login("user3");
+    control.expect("TYPE I", "200");
+    let text: Vec<u8> = (0..700_000_u32).flat_map(u32::to_le_bytes).collect();
+    assert_eq!(control.store("STOR Uploads/large", &text), "226");
+    assert_eq!(
+        std::fs::read(server.home.file("Uploads/large")).unwrap(),
+        text
+    );
+    assert_eq!(
+        control.retrieve("RETR Uploads/large"),
+        ("226".into(), text.clone())
+    );
+    control.expect("REST 2799999", "350");
+    assert_eq!(control.retrieve("RETR Uploads/large").1, text[2_799_999..]);
+    // Behind what is there, and behind its first bytes.
+    assert_eq!(control.store("APPE Uploads/large", b"end"), "226");
+    control.expect("SIZE Uploads/large", "213 2800003");
+    control.expect("REST 5", "350");
+    assert_eq!(control.store("STOR Uploads/large", b"new"), "226");
+    let (code, got) = control.retrieve("RETR Uploads/large");
+    assert_eq!(
+        (&*code, &got[..]),
+        ("226", &[&text[..5], b"new"].concat()[..])
+    );
+
+    let (code, names) = control.retrieve("NLST Movies");
+    assert_eq!(
+        (&*code, text_of(&names)),
+        ("226", "Free Fire\r\nJoker\r\nWAR\r\n".to_owned())
+    );
+    let (_, top) = control.retrieve("NLST");
+    assert_eq!(text_of(&top), "Docs\r\nUploads\r\nMovies\r\n");
+    let (_, list) = control.retrieve("LIST Movies/J*");
+    assert!(text_of(&list).starts_with("-r"), "{list:?}");
+    assert!(text_of(&list).ends_with(" Joker\r\n"), "{list:?}");
+    control.expect("QUIT", "221");
+}
+
+#[test]
+fn the_server_comes_to_who_listens() {
+    let server = Server::start(Options::default());
+    let mut control = server.login("user1");
+    control.expect("TYPE I", "200");
+    let listener = TcpListener::bind((HERE, 0)).unwrap();
+    let [high, low] = listener.local_addr().unwrap().port().to_be_bytes();
+    control.expect(&format!("PORT 127,0,0,1,{high},{low}"), "200");
+    control.send("RETR Movies/Joker");
+    let (mut data, from) = listener.accept().unwrap();
+    assert_eq!(from.ip().to_string(), HERE);
+    let mut got = Vec::new();
+    data.read_to_end(&mut got).unwrap();
+    drop(data);
+    assert_eq!(control.codes(2), ["150", "226"]);
+    assert_eq!(
+        got,
+        std::fs::read(server.home.file("Movies/Joker")).unwrap()
+    );
+    // Nobody listens there any more.
+    let closed = listener.local_addr().unwrap().port();
+    drop(listener);
+    control.expect(&format!("EPRT |1|127.0.0.1|{closed}|"), "200");
+    control.expect("RETR Movies/Joker", "425");
+    control.expect("NOOP", "200");
+}
+
+#[test]
+fn a_stolen_data_connection_is_closed_and_the_rightful_one_served() {
+    for passive_ports in [None, Some(free_ports())] {
+        let server = Server::start(Options {
+            passive_ports,
+            ..Options::default()
+        });
+        let mut control = server.login("user1");
+        control.expect("TYPE I", "200");
+        let at = control.passive();
+        let mut thief = connect_from("127.0.0.2", at);
+        let (mut got, mut stolen) = (Vec::new(), Vec::new());
+        // It is closed, and has told nothing.
+        assert!(matches!(thief.read_to_end(&mut stolen), Ok(0) | Err(_)));
+        control.send("RETR Movies/Joker");
+        let mut data = connect_from(HERE, at);
+        data.read_to_end(&mut got).unwrap();
+        assert_eq!(control.codes(2), ["150", "226"]);
+        assert_eq!(
+            got,
+            std::fs::read(server.home.file("Movies/Joker")).unwrap()
+        );
+    }
+}
+
+#[test]
+fn nobody_is_bounced_to() {
+    let server = Server::start(Options::default());
+    let mut control = server.login("user1");
+    let victim = TcpListener::bind(("127.0.0.3", 0)).unwrap();
+    let [high, low] = victim.local_addr().unwrap().port().to_be_bytes();
+    let answer = control.ask(&format!("PORT 127,0,0,3,{high},{low}"));
+    assert!(answer.starts_with('5'), "{answer}");
+    assert!(control.ask("PORT 127,0,0,1,0,22").starts_with('5'));
+    control.expect("RETR Movies/Joker", "425");
+    victim.set_nonblocking(true).unwrap();
+    assert!(victim.accept().is_err());
+}
+
+#[test]
+fn a_restart_beyond_every_file_is_no_number() {
+    let server = Server::start(Options::default());
+    let mut control = server.login("user3");
+    control.expect("TYPE I", "200");
+    for number in [
+        "18446744073709551615",
+        "9223372036854775808",
+        "-1",
+        "1e9",
+        "+1",
+        "",
+    ] {
+        control.expect(&format!("REST {number}"), "501");
+    }
+    control.expect("REST 9223372036854775807", "350");
+    control.passive();
+    let answer = control.ask("STOR Docs/new");
+    assert!(answer.starts_with('5'), "{answer}");
+    assert!(!server.home.file("Docs/new").exists());
+}
+
+#[test]
+fn an_upload_is_whole_or_not_at_all() {
+    let server = Server::start(Options::default());
+    let path = server.home.file("Uploads/new");
+    // Aborted, broken, and left with the control connection.
+    let mut control = server.login("user3");
+    let mut data = control.begin_store("STOR Uploads/new");
+    data.write_all(b"half of it").unwrap();
+    control.send("ABOR");
+    assert_eq!(control.codes(2), ["426", "226"]);
+    drop(data);
+    let data = control.begin_store("STOR Uploads/new");
+    nix::sys::socket::setsockopt(
+        &data,
+        nix::sys::socket::sockopt::Linger,
+        &nix::libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        },
+    )
+    .unwrap();
+    drop(data);
+    assert_eq!(control.codes(1), ["426"]);
+    let mut data = control.begin_store("STOR Uploads/new");
+    data.write_all(b"half of it").unwrap();
+    drop(control);
+    let mut end = [0];
+    assert!(
+        matches!(data.read(&mut end), Ok(0) | Err(_)),
+        "it is closed"
+    );
+    drop(data);
+    let mut control = server.login("user3");
+    control.expect("SIZE Uploads/new", "550");
+    assert!(!path.exists());
+    assert_eq!(
+        server
+            .home
+            .names("Uploads")
+            .iter()
+            .filter(|name| name.starts_with('.'))
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn the_control_connection_is_read_in_mid_transfer() {
+    let server = Server::start(Options::default());
+    server.home.write_sparse("Movies/Sparse", 1 << 30);
+    let mut control = server.login("user1");
+    control.expect("TYPE I", "200");
+    let at = control.passive();
+    control.send("RETR Movies/Sparse");
+    let mut data = connect_from(HERE, at);
+    assert_eq!(control.codes(1), ["150"]);
+    data.read_exact(&mut [0; 100_000]).unwrap();
+    control.expect("NOOP", "200");
+    assert!(control.ask("STAT").starts_with("21"));
+    // A telnet Synch, as RFC 959 has it: IP and the urgent DM before ABOR.
+    control.send_synch();
+    control.send("ABOR");
+    assert_eq!(control.codes(2), ["426", "226"]);
+    let left = std::io::copy(&mut data, &mut std::io::sink());
+    assert!(
+        left.is_err() || left.is_ok_and(|left| left < 1 << 29),
+        "it goes on"
+    );
+    control.expect("NOOP", "200");
+    // Who says QUIT amid a transfer gets the rest first.
+    let at = control.passive();
+    control.send("RETR Movies/Joker\r\nQUIT");
+    let mut data = connect_from(HERE, at);
+    let mut got = Vec::new();
+    data.read_to_end(&mut got).unwrap();
+    assert_eq!(got.len(), 4096);
+    assert_eq!(control.codes(3), ["150", "226", "221"]);
+}
+
+/// One that does not read has the transfer waiting; nobody else has.
+#[test]
+fn who_does_not_read_is_cut_off_and_holds_nobody_up() {
+    let server = Server::start(Options {
+        idle_timeout: Duration::from_secs(2),
+        ..Options::default()
+    });
+    server.home.write_sparse("Movies/Sparse", 1 << 30);
+    let mut stalled = server.login("user1");
+    stalled.expect("TYPE I", "200");
+    let at = stalled.passive();
+    stalled.send("RETR Movies/Sparse");
+    let data = connect_from(HERE, at);
+    assert_eq!(stalled.codes(1), ["150"]);
+    let mut other = server.login("user1");
+    other.expect("TYPE I", "200");
+    assert_eq!(other.retrieve("RETR Movies/Joker").1.len(), 4096);
+    assert_eq!(stalled.codes(1), ["426"]);
+    drop(data);
+}
+
+#[test]
+fn texts_change_their_line_ends_on_the_way() {
+    let server = Server::start(Options::default());
+    let mut control = server.login("user3");
+    control.expect("TYPE A", "200");
+    let (file, wire): (String, String) = (0..30_000)
+        .map(|n| (format!("line {n}\n"), format!("line {n}\r\n")))
+        .unzip();
+    assert_eq!(control.store("STOR Uploads/text", wire.as_bytes()), "226");
+    assert_eq!(
+        std::fs::read(server.home.file("Uploads/text")).unwrap(),
+        file.as_bytes()
+    );
+    let (code, got) = control.retrieve("RETR Uploads/text");
+    assert_eq!((code.as_str(), got == wire.as_bytes()), ("226", true));
+}
+
+/// Two ports, and many sessions of one address: each waits for its turn, and none goes without.
+#[test]
+fn a_small_range_of_ports_is_shared() {
+    let ports = free_ports();
+    let server = Server::start(Options {
+        passive_ports: Some(ports),
+        ..Options::default()
+    });
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut control = server.login("user1");
+                control.expect("TYPE I", "200");
+                for _ in 0..6 {
+                    let at = control.passive();
+                    assert!((ports.0..=ports.1).contains(&at.port()));
+                    control.send("RETR Movies/Joker");
+                    let mut got = Vec::new();
+                    connect_from(HERE, at).read_to_end(&mut got).unwrap();
+                    assert_eq!(got.len(), 4096);
+                    assert_eq!(control.codes(2), ["150", "226"]);
+                }
+            });
+        }
+    });
+    // All pairs of this address are taken: one waits, and is told so after a while. Another address has its own.
+    let mut holders: Vec<Control> = (0..=ports.1 - ports.0)
+        .map(|_| server.login("user1"))
+        .collect();
+    for holder in &mut holders {
+        holder.passive();
+    }
+    let mut elsewhere = server.login_from("127.0.0.2", "user1");
+    elsewhere.passive();
+    let mut late = server.login("user1");
+    let begun = Instant::now();
+    late.expect("EPSV", "425");
+    assert!(begun.elapsed() >= Duration::from_secs(9));
+    late.expect("NOOP", "200");
+    let mut waiting = server.login("user1");
+    waiting.send("EPSV");
+    connect_from(
+        HERE,
+        SocketAddr::new(HERE.parse().unwrap(), holders[0].last_port()),
+    );
+    assert_eq!(waiting.codes(1), ["229"]);
+}
+
+#[test]
+fn many_files_go_both_ways_at_once_and_come_whole() {
+    let server = Server::start(Options::default());
+    let content: Vec<u8> = (0..300_000_u32)
+        .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
+        .collect();
+    let hash = Sha256::digest(&content);
+    server.home.write("Docs/large", &content);
+    std::thread::scope(|scope| {
+        for number in 0..16 {
+            let (server, content) = (&server, &content);
+            scope.spawn(move || {
+                let mut control = server.login("user3");
+                control.expect("TYPE I", "200");
+                let name = format!("Uploads/large-{number}");
+                assert_eq!(control.store(&format!("STOR {name}"), content), "226");
+                let (code, got) = control.retrieve("RETR Docs/large");
+                assert_eq!((code.as_str(), Sha256::digest(got)), ("226", hash));
+                let stored = std::fs::read(server.home.file(&name)).unwrap();
+                assert_eq!(Sha256::digest(stored), hash);
+            });
+        }
+    });
+}
+
+#[test]
+fn an_early_connection_waits_and_a_late_one_finds_nobody() {
+    let server = Server::start(Options::default());
+    let mut control = server.login("user3");
+    control.expect("TYPE I", "200");
+    // The data comes before the command that it belongs to.
+    let at = control.passive();
+    let mut data = connect_from(HERE, at);
+    data.write_all(b"early").unwrap();
+    data.shutdown(Shutdown::Write).unwrap();
+    control.expect("NOOP", "200");
+    control.send("STOR Uploads/early");
+    assert_eq!(control.codes(2), ["150", "226"]);
+    assert_eq!(
+        std::fs::read(server.home.file("Uploads/early")).unwrap(),
+        b"early"
+    );
+    // A second PASV gives the first address back.
+    let first = control.passive();
+    let second = control.passive();
+    assert_ne!(first, second);
+    assert!(std::net::TcpStream::connect(first).is_err());
+    // Without a word on where, there is nothing to connect to.
+    control.expect("ABOR", "225");
+    control.expect("STOR Uploads/never", "425");
+    assert!(!server.home.file("Uploads/never").exists());
+}
+
+/// Two ports that nobody has, one behind the other.
+fn free_ports() -> (u16, u16) {
+    loop {
+        let first = TcpListener::bind((HERE, 0)).unwrap();
+        let port = first.local_addr().unwrap().port();
+        if port < u16::MAX && TcpListener::bind((HERE, port + 1)).is_ok() {
+            return (port, port + 1);
+        }
+    }
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}

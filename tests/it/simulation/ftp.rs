@@ -1,0 +1,543 @@
+//! FTP on the simulated kernel: control and data connections that are cut, late, refused and reset, and ABOR at any
+//! moment. What a reply promises has been kept: after a 226 every byte is there, before it nothing of an upload is.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use tempfile::TempDir;
+use tidegate::home::Home;
+use tidegate::kernel::sim::faults::Plan;
+use tidegate::kernel::sim::{Entry, Held, Peer, Sim};
+use tidegate::protocol::Dialect;
+use tidegate::protocol::ftp::Settings;
+use tidegate::server::{Engine, Options};
+
+use crate::random::{for_seeds, once_in, one_of};
+
+/// Seeds of a normal run.
+const SEEDS: u64 = 96;
+
+/// Steps within which everybody is through.
+const STEPS_MAX: usize = 60_000;
+
+#[test]
+fn what_ftp_replies_promise_is_kept_whatever_becomes_of_the_data_connection() {
+    for_seeds(&[], SEEDS, |seed| World::new(seed).run());
+}
+
+struct World {
+    rng: Rng,
+    sim: Sim,
+    engine: Engine<Sim>,
+    address: SocketAddr,
+    clients: Vec<Client>,
+    passive_ports: u16,
+    faulty: bool,
+    /// Its file is where the home was read from.
+    _home: TempDir,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut rng = Rng::with_seed(seed);
+        let sim = Sim::new(rng.u64(..));
+        sim.set_unnamed_files(!once_in(&mut rng, 4));
+        sim.set_patience(Duration::from_millis(20));
+        let sizes = [0, 1, 5_000, 70_000, 600_000];
+        let contents: Vec<Arc<Vec<u8>>> = sizes.map(|size| Arc::new(bytes(&mut rng, size))).into();
+        for (number, content) in contents.iter().enumerate() {
+            sim.put(
+                &format!("/srv/Mail/file{number}"),
+                Entry::File(content.to_vec()),
+            );
+        }
+        let folder = TempDir::new().expect("a temporary folder");
+        let write = |name, text| std::fs::write(folder.path().join(name), text);
+        write("Credentials", "ann:plain:secret\n").expect("our own folder");
+        write("Directories", "ann:Mail:read,change:/srv/Mail\n").expect("our own folder");
+        let path = folder.path().to_str().expect("a folder in UTF-8");
+        sim.put(path, Entry::Directory);
+        let (home, _) = Home::load(folder.path()).expect("a home without faults");
+        let passive_ports = rng.u16(0..4);
+        let options = Options {
+            passive_ports: (passive_ports > 0).then_some((5000, 4999 + passive_ports)),
+            ..Options::default()
+        };
+        let mut engine = Engine::without_threads(Arc::new(sim.clone()), home, options);
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let dialect = Dialect::Ftp(Settings { active: true });
+        let address = engine.listen(any, dialect).expect("nothing fails yet");
+        let clients = (0..rng.u8(1..6))
+            .map(|id| Client::new(&mut rng, id, &contents))
+            .collect();
+        let faulty = once_in(&mut rng, 3);
+        if faulty {
+            sim.plan(Plan::from_seed(rng.u64(..)));
+        }
+        World {
+            rng,
+            sim,
+            engine,
+            address,
+            clients,
+            passive_ports,
+            faulty,
+            _home: folder,
+        }
+    }
+
+    fn run(mut self) {
+        for step in 0.. {
+            if self
+                .clients
+                .iter()
+                .all(|client| client.phase == Phase::Gone)
+            {
+                break;
+            }
+            if step == STEPS_MAX / 2 {
+                self.sim.plan(Plan::Clean);
+            }
+            let waiting = self
+                .clients
+                .iter()
+                .find(|client| client.phase != Phase::Gone);
+            let waiting = waiting.map(Client::shown);
+            assert!(step < STEPS_MAX, "somebody waits for ever: {waiting:?}");
+            for client in &mut self.clients {
+                client.act(&mut self.rng, &self.sim, self.address, self.faulty);
+            }
+            self.turn();
+            if once_in(&mut self.rng, 64) {
+                self.sim
+                    .advance(Duration::from_millis(self.rng.u64(..3000)));
+            }
+        }
+        self.sim.plan(Plan::Clean);
+        for _ in 0..100 {
+            self.sim.advance(Duration::from_secs(1));
+            self.turn();
+        }
+        assert_eq!(self.engine.connections(), 0, "slots are left");
+        let held = self.sim.held();
+        let at_rest = Held {
+            listeners: held.listeners,
+            ..Held::default()
+        };
+        assert_eq!(held, at_rest, "handles are left");
+        assert!(held.listeners <= 1 + usize::from(self.passive_ports));
+        drop(self.engine);
+        assert_eq!(self.sim.held(), Held::default(), "handles outlive it");
+        for (path, _) in self.sim.tree() {
+            let is_temporary = path.starts_with("/srv/Mail/.");
+            assert!(!is_temporary || self.faulty, "{path} is left behind");
+        }
+    }
+
+    fn turn(&mut self) {
+        self.engine.turn().expect("polling does not fail");
+        self.engine.check();
+        while self.engine.jobs() > 0 && !once_in(&mut self.rng, 4) {
+            let job = self.rng.usize(..self.engine.jobs());
+            self.sim.as_worker(|| self.engine.run_job(job));
+        }
+        assert!(
+            self.faulty || self.sim.stalls() == 0,
+            "the loop waits for the disk"
+        );
+    }
+}
+
+/// What one client does, one transfer after the other.
+struct Client {
+    id: u8,
+    address: IpAddr,
+    phase: Phase,
+    control: Option<Peer>,
+    /// Bytes that are still to be sent over the control connection.
+    unsent: VecDeque<u8>,
+    /// What came over it and is no whole line yet.
+    line: Vec<u8>,
+    transfers: VecDeque<Transfer>,
+    data: Option<Peer>,
+    /// Where the server comes to, in a transfer over a connection that it dials.
+    listening: Option<SocketAddr>,
+    /// Where the server awaits us.
+    awaited: Option<SocketAddr>,
+    /// What has come over the data connection, or how much was sent.
+    got: Vec<u8>,
+    sent: usize,
+    ended: bool,
+    aborted: bool,
+    /// The final replies to the command and to ABOR.
+    finals: Vec<String>,
+    /// Steps of this transfer.
+    age: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Connecting,
+    /// What is to be said when the next final reply has come.
+    User,
+    Password,
+    Type,
+    Address,
+    Command,
+    Moving,
+    Leaving,
+    Gone,
+}
+
+#[derive(Clone)]
+struct Transfer {
+    name: String,
+    content: Arc<Vec<u8>>,
+    upload: bool,
+    dialled: bool,
+    mishap: Mishap,
+    /// At which step of the transfer it happens.
+    at: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mishap {
+    None,
+    Abort,
+    /// The data connection comes before the command.
+    Early,
+    /// It comes after a while.
+    Late,
+    /// It never comes.
+    Missing,
+    Reset,
+}
+
+impl Client {
+    fn new(rng: &mut Rng, id: u8, contents: &[Arc<Vec<u8>>]) -> Client {
+        let mut transfer = |number: u32| {
+            let which = rng.usize(..contents.len());
+            let upload = rng.bool();
+            Transfer {
+                name: match upload {
+                    true => format!("Mail/upload-{id}-{number}"),
+                    false => format!("Mail/file{which}"),
+                },
+                content: contents[which].clone(),
+                upload,
+                dialled: once_in(rng, 3),
+                mishap: one_of(
+                    rng,
+                    &[
+                        Mishap::None,
+                        Mishap::None,
+                        Mishap::None,
+                        Mishap::Abort,
+                        Mishap::Early,
+                        Mishap::Late,
+                        Mishap::Missing,
+                        Mishap::Reset,
+                    ],
+                ),
+                at: rng.usize(..30),
+            }
+        };
+        Client {
+            id,
+            transfers: (0..6).map(&mut transfer).collect(),
+            address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1 + id % 2)),
+            phase: Phase::Connecting,
+            control: None,
+            unsent: VecDeque::new(),
+            line: Vec::new(),
+            data: None,
+            listening: None,
+            awaited: None,
+            got: Vec::new(),
+            sent: 0,
+            ended: false,
+            aborted: false,
+            finals: Vec::new(),
+            age: 0,
+        }
+    }
+
+    fn act(&mut self, rng: &mut Rng, sim: &Sim, server: SocketAddr, faulty: bool) {
+        if self.phase == Phase::Gone || once_in(rng, 4) {
+            return;
+        }
+        let Some(control) = self.control else {
+            self.control = sim.connect(server, self.address).ok();
+            return;
+        };
+        if !self.unsent.is_empty() {
+            let bytes = self.unsent.make_contiguous();
+            let some = rng.usize(1..=bytes.len());
+            match sim.peer_send(control, &bytes[..some]) {
+                Ok(sent) => drop(self.unsent.drain(..sent)),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return self.leave(sim, faulty),
+            }
+        }
+        match sim.peer_receive(control, rng.usize(1..200)) {
+            Ok(bytes) if bytes.is_empty() => return self.leave(sim, faulty),
+            Ok(bytes) => {
+                for byte in bytes {
+                    self.line.push(byte);
+                    if byte == b'\n' {
+                        let line = std::mem::take(&mut self.line);
+                        self.hear(&String::from_utf8(line).expect("replies are text"));
+                    }
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return self.leave(sim, faulty),
+        }
+        if matches!(self.phase, Phase::Command | Phase::Moving) {
+            self.age += 1;
+            self.move_data(rng, sim);
+            self.finish(sim, faulty);
+        }
+    }
+
+    fn say(&mut self, line: &str) {
+        self.unsent.extend(line.bytes());
+        self.unsent.extend(b"\r\n");
+    }
+
+    /// A line of a reply; only the last line of one says anything here.
+    fn hear(&mut self, line: &str) {
+        let is_reply =
+            line.as_bytes()[..3].iter().all(u8::is_ascii_digit) && line.as_bytes()[3] == b' ';
+        if !is_reply || line.starts_with('1') {
+            return;
+        }
+        let (code, _) = line.split_once(' ').expect("a code and a text");
+        match self.phase {
+            Phase::Connecting => {
+                assert_eq!(code, "220");
+                self.say("USER ann");
+                self.phase = Phase::User;
+            }
+            Phase::User => {
+                self.say("PASS secret");
+                self.phase = Phase::Password;
+            }
+            Phase::Password if code == "230" => {
+                self.say("TYPE I");
+                self.phase = Phase::Type;
+            }
+            Phase::Password => panic!("the password is right: {line}"),
+            Phase::Type => self.next(),
+            Phase::Address => self.address_is(code, line),
+            Phase::Command | Phase::Moving => self.finals.push(code.to_owned()),
+            Phase::Leaving | Phase::Gone => {}
+        }
+    }
+
+    /// Begins the next transfer, or says goodbye.
+    fn next(&mut self) {
+        let Some(transfer) = self.transfers.front() else {
+            self.phase = Phase::Leaving;
+            return self.say("QUIT");
+        };
+        let port = 20_000 + u16::from(self.id) * 100 + self.transfers.len() as u16;
+        let here = SocketAddr::new(self.address, port);
+        let line = match transfer.dialled {
+            true => {
+                self.listening = Some(here);
+                format!("EPRT |1|{}|{port}|", self.address)
+            }
+            false => "EPSV".to_owned(),
+        };
+        self.say(&line);
+        self.phase = Phase::Address;
+    }
+
+    fn address_is(&mut self, code: &str, line: &str) {
+        if let Some(port) = line.split('|').nth(3) {
+            let port = port.parse().expect("a port");
+            self.awaited = Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
+        }
+        let transfer = self.transfers.front().expect("it is at work");
+        assert!(matches!(code, "229" | "200" | "425"), "{line}");
+        // Nobody connects early to what a refused EPSV has not told.
+        match transfer.mishap == Mishap::Early && self.awaited.is_some() {
+            true => self.phase = Phase::Command,
+            false => self.command(),
+        }
+    }
+
+    fn command(&mut self) {
+        let transfer = self.transfers.front().expect("it is at work");
+        let verb = if transfer.upload { "STOR" } else { "RETR" };
+        let line = format!("{verb} {}", transfer.name);
+        self.say(&line);
+        self.phase = Phase::Moving;
+    }
+
+    /// What happens on the data connection's side.
+    fn move_data(&mut self, rng: &mut Rng, sim: &Sim) {
+        let transfer = self.transfers.front().expect("it is at work").clone();
+        let happens = self.age >= transfer.at;
+        if transfer.mishap == Mishap::Abort
+            && happens
+            && !self.aborted
+            && self.phase == Phase::Moving
+        {
+            self.aborted = true;
+            self.say("ABOR");
+        }
+        let comes = match transfer.mishap {
+            Mishap::Missing => false,
+            Mishap::Late => self.age > 20 * transfer.at,
+            _ => true,
+        };
+        if self.data.is_none() && comes && !self.ended {
+            if let Some(here) = self.listening {
+                sim.peer_listen(here);
+                self.data = sim.peer_accept(here).ok();
+            } else if let Some(there) = self.awaited {
+                match sim.connect(there, self.address) {
+                    Ok(peer) => self.data = Some(peer),
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                    Err(_) => self.awaited = None,
+                }
+            }
+        }
+        if self.phase == Phase::Command
+            && (self.data.is_some() || self.awaited.is_none())
+            && happens
+        {
+            self.command();
+        }
+        let Some(data) = self.data.filter(|_| !self.ended) else {
+            return;
+        };
+        if transfer.mishap == Mishap::Reset && happens {
+            sim.peer_reset(data);
+            (self.data, self.ended, self.awaited) = (None, true, None);
+            return;
+        }
+        if !transfer.upload {
+            match sim.peer_receive(data, rng.usize(1..100_000)) {
+                Ok(bytes) if bytes.is_empty() => self.ended = true,
+                Ok(bytes) => self.got.extend(bytes),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => self.ended = true,
+            }
+            return;
+        }
+        let left = &transfer.content[self.sent..];
+        if left.is_empty() {
+            sim.peer_shut(data);
+            self.ended = true;
+            return;
+        }
+        let some = rng.usize(1..=left.len());
+        match sim.peer_send(data, &left[..some]) {
+            Ok(sent) => self.sent += sent,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => self.ended = true,
+        }
+    }
+
+    /// The replies have all come: what they say must be so.
+    fn finish(&mut self, sim: &Sim, faulty: bool) {
+        if self.finals.len() < 1 + usize::from(self.aborted) || self.phase != Phase::Moving {
+            return;
+        }
+        let transfer = self.transfers.front().expect("it is at work").clone();
+        let done = self.finals[0] == "226";
+        if !transfer.upload && done {
+            // All of it had arrived when that was said.
+            if let Some(data) = self.data {
+                while let Ok(bytes) = sim.peer_receive(data, usize::MAX) {
+                    if bytes.is_empty() {
+                        break;
+                    }
+                    self.got.extend(bytes);
+                }
+            }
+            assert!(
+                self.got == *transfer.content,
+                "{}: not all has come",
+                self.shown()
+            );
+        }
+        if transfer.upload {
+            let tree = sim.tree();
+            let found = tree.get(&format!("/srv/{}", transfer.name));
+            match found {
+                Some(Some(content)) => assert!(
+                    **content == *transfer.content && (done || faulty),
+                    "{:?} {:?}",
+                    self.finals,
+                    transfer.name
+                ),
+                _ => assert!(!done, "{}: nothing is there", transfer.name),
+            }
+        }
+        if transfer.mishap == Mishap::None && !faulty {
+            assert!(
+                done || self.finals[0] == "425",
+                "{:?} {:?}",
+                self.finals,
+                transfer.name
+            );
+        }
+        if self.aborted {
+            assert_eq!(self.finals[1], "226", "ABOR is always done");
+        }
+        self.hang_up(sim);
+        self.transfers.pop_front();
+        self.next();
+    }
+
+    /// How far it is.
+    fn shown(&self) -> String {
+        let transfer = self.transfers.front();
+        let transfer = transfer.map(|transfer| (&transfer.name, transfer.dialled, transfer.mishap));
+        let Client {
+            id,
+            phase,
+            finals,
+            age,
+            ended,
+            ..
+        } = self;
+        format!("client {id} {phase:?} {transfer:?} {finals:?} age={age} ended={ended}")
+    }
+
+    fn hang_up(&mut self, sim: &Sim) {
+        if let Some(data) = self.data.take() {
+            sim.peer_close(data);
+        }
+        if let Some(here) = self.listening.take() {
+            sim.peer_close_listener(here);
+        }
+        (self.awaited, self.ended, self.aborted) = (None, false, false);
+        (self.sent, self.age) = (0, 0);
+        self.got.clear();
+        self.finals.clear();
+    }
+
+    /// The server has closed the control connection.
+    fn leave(&mut self, sim: &Sim, faulty: bool) {
+        assert!(self.phase == Phase::Leaving || faulty, "{}", self.shown());
+        self.hang_up(sim);
+        if let Some(control) = self.control.take() {
+            sim.peer_close(control);
+        }
+        self.phase = Phase::Gone;
+    }
+}
+
+fn bytes(rng: &mut Rng, size: usize) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    rng.fill(&mut bytes);
+    bytes
+}
