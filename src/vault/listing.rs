@@ -326,6 +326,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
     use std::time::{Duration, Instant, SystemTime};
 
     use nix::sys::stat::Mode;
@@ -510,6 +511,85 @@ mod tests {
                 assert_eq!((fault.doing, fault.path), ("listing", world.at("link")));
             }
         });
+    }
+
+    #[test]
+    fn a_path_is_a_directory_a_file_or_a_pattern() {
+        let world = World::new();
+        fs::create_dir(world.at("sub")).unwrap();
+        for name in ["a1", "a2", "b", "sub/a3", "sub/[a]*"] {
+            fs::write(world.at(name), "12345").unwrap();
+        }
+        symlink("../outside/canary", world.at("a-out")).unwrap();
+        let lines = |below: &str, prefix: &str, glob| {
+            let listed = Listed::Path {
+                place: world.place(below, READ),
+                prefix: prefix.to_owned(),
+                glob,
+            };
+            let listing = refusal(list(&*world.kernel, &listed, Form::Lines))?;
+            Ok(String::from_utf8(listing.text).unwrap())
+        };
+        for (below, prefix, expected) in [
+            ("", "", Ok("a1\r\na2\r\nb\r\nsub\r\n")),
+            ("sub", "", Ok("[a]*\r\na3\r\n")),
+            ("a1", "", Ok("a1\r\n")),
+            ("sub/a3", "sub/", Ok("sub/a3\r\n")),
+            ("a*", "", Ok("a1\r\na2\r\n")),
+            ("sub/?3", "/Movies/sub/", Ok("/Movies/sub/a3\r\n")),
+            // What has exactly that name is meant.
+            ("sub/[a]*", "sub/", Ok("sub/[a]*\r\n")),
+            ("z*", "", Ok("")),
+            ("missing", "", Err(Refusal::NoSuchFile)),
+            ("a-out", "", Err(Refusal::NoSuchFile)),
+            ("missing/*", "", Err(Refusal::NoSuchDirectory)),
+            ("../outside/*", "", Err(Refusal::NoSuchDirectory)),
+        ] {
+            let expected = expected.map(str::to_owned);
+            assert_eq!(lines(below, prefix, true), expected, "{below}");
+        }
+        assert_eq!(lines("a*", "", false), Err(Refusal::NoSuchFile));
+    }
+
+    #[test]
+    fn granted_directories_are_listed_where_they_are_there() {
+        use crate::home::Access;
+        use crate::home::credentials::{Account, Secret};
+        let world = World::new();
+        let grant = |name: &str, path: PathBuf| {
+            Arc::new(Grant {
+                name: name.to_owned(),
+                rights: READ,
+                path,
+            })
+        };
+        let access = Arc::new(Access {
+            account: Arc::new(Account {
+                user: "ann".to_owned(),
+                secret: Secret::Hash(String::new()),
+            }),
+            grants: vec![
+                grant("Movies", world.at("")),
+                grant("Gone", world.at("missing")),
+                grant("Docs", world.at("../outside")),
+            ],
+        });
+        let top = |pattern: Option<&str>, form| {
+            let listed = Listed::Top {
+                access: access.clone(),
+                pattern: pattern.map(str::to_owned),
+            };
+            let listing = list(&*world.kernel, &listed, form).unwrap();
+            (String::from_utf8(listing.text).unwrap(), listing.entries)
+        };
+        let all = ("Movies\r\nDocs\r\n".to_owned(), 2);
+        assert_eq!(top(None, Form::Lines), all);
+        assert_eq!(top(Some("D*"), Form::Lines), ("Docs\r\n".to_owned(), 1));
+        let (long, _) = top(None, Form::Long);
+        assert!(
+            long.starts_with("dr-x") && long.ends_with(" Docs\r\n"),
+            "{long}"
+        );
     }
 
     #[test]
