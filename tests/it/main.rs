@@ -5,6 +5,7 @@ mod accounts;
 mod client;
 mod dialogues;
 mod downloads;
+mod ftp;
 mod ftp_data;
 mod ftp_seeds;
 mod house;

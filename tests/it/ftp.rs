@@ -1,0 +1,418 @@
+//! FTP over real sockets: what a stranger, a thief and a careless program may try, and what each is told.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+
+use nix::sys::signal::Signal;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, bind, connect, send, socket,
+};
+
+use crate::support::{Client, Home, PATIENCE, Server};
+use crate::world::plain_home;
+
+/// A control connection, greeted.
+struct Ftp {
+    client: Client,
+}
+
+fn serve(home: Home, options: &[&str]) -> Server {
+    Server::over(home, &[&["--ftp", "127.0.0.1:0"], options].concat())
+}
+
+fn serve_plain() -> Server {
+    serve(plain_home(), &[])
+}
+
+impl Ftp {
+    fn connect(server: &Server) -> Ftp {
+        let mut ftp = Ftp {
+            client: server.connect(),
+        };
+        ftp.expect("220");
+        ftp
+    }
+
+    fn login(server: &Server, user: &str, password: &str) -> Ftp {
+        let mut ftp = Ftp::connect(server);
+        ftp.ask(&format!("USER {user}"), "331");
+        ftp.ask(&format!("PASS {password}"), "230");
+        ftp.ask("TYPE I", "200");
+        ftp
+    }
+
+    /// The next reply, its last line; it has to have this code.
+    #[track_caller]
+    fn expect(&mut self, code: &str) -> String {
+        let mut line = self.client.line();
+        if line.get(3..4) == Some("-") {
+            while !line.starts_with(&format!("{} ", &line[..3])) || line.get(3..4) == Some("-") {
+                let next = self.client.line();
+                line = match next.starts_with(' ') {
+                    true => line,
+                    false => next,
+                };
+            }
+        }
+        let text = line.strip_suffix('\r').expect("lines end with CR LF");
+        assert_eq!(&text[..3], code, "{text}");
+        text.to_owned()
+    }
+
+    #[track_caller]
+    fn ask(&mut self, command: &str, code: &str) -> String {
+        self.client.send(format!("{command}\r\n"));
+        self.expect(code)
+    }
+
+    /// Where the server awaits a data connection.
+    #[track_caller]
+    fn passive(&mut self) -> SocketAddr {
+        let reply = self.ask("EPSV", "229");
+        let port = reply.split('|').nth(3).expect("a port");
+        let port = port.parse().expect("a number");
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    }
+
+    #[track_caller]
+    fn data(&mut self) -> TcpStream {
+        patient(TcpStream::connect(self.passive()).expect("it is awaited"))
+    }
+
+    #[track_caller]
+    fn retrieve(&mut self, path: &str) -> Vec<u8> {
+        let mut data = self.data();
+        self.ask(&format!("RETR {path}"), "150");
+        let content = all_of(&mut data);
+        self.expect("226");
+        content
+    }
+
+    /// Sends a file; how it ends is for the test to say.
+    #[track_caller]
+    fn store(&mut self, command: &str, content: &[u8]) {
+        let mut data = self.data();
+        self.ask(command, "150");
+        // The server may have enough before the end.
+        let _ = data.write_all(content);
+        let _ = data.shutdown(Shutdown::Write);
+    }
+}
+
+fn patient(stream: TcpStream) -> TcpStream {
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
+        .expect("sockets have such options");
+    stream
+}
+
+fn all_of(data: &mut TcpStream) -> Vec<u8> {
+    let mut content = Vec::new();
+    data.read_to_end(&mut content)
+        .expect("the end comes in time");
+    content
+}
+
+/// A connection from another loopback address.
+fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let SocketAddr::V4(to) = to else {
+        panic!("the tests are over IPv4");
+    };
+    let kind = (SockType::Stream, SockFlag::SOCK_CLOEXEC);
+    let socket = socket(AddressFamily::Inet, kind.0, kind.1, None).expect("a socket");
+    let [a, b, c, d] = from.octets();
+    bind(socket.as_raw_fd(), &SockaddrIn::new(a, b, c, d, 0)).expect("all of 127/8 is ours");
+    connect(socket.as_raw_fd(), &SockaddrIn::from(to)).expect("the server listens");
+    patient(TcpStream::from(socket))
+}
+
+#[test]
+fn with_ftp_alone_there_is_no_menu() {
+    let server = serve_plain();
+    assert_eq!(server.addresses.len(), 1);
+    let mut ftp = Ftp::login(&server, "user1", "1234");
+    assert_eq!(ftp.ask("PWD", "257"), "257 \"/\" is the current directory.");
+    ftp.ask("CWD Movies", "250");
+    let expected = std::fs::read(server.home.file("Movies/Joker")).unwrap();
+    assert_eq!(ftp.retrieve("Joker"), expected);
+    assert_eq!(ftp.ask("SIZE /Movies/Joker", "213"), "213 4096");
+    ftp.ask("QUIT", "221");
+    ftp.client.expect_end();
+}
+
+#[test]
+fn a_data_connection_is_not_stolen_from_another_loopback_address() {
+    let server = serve_plain();
+    let mut ftp = Ftp::login(&server, "user1", "1234");
+    let address = ftp.passive();
+    let mut thief = connect_from(Ipv4Addr::new(127, 0, 0, 2), address);
+    assert_eq!(all_of(&mut thief), b"", "he is let go");
+    let mut data = patient(TcpStream::connect(address).expect("still awaited"));
+    ftp.ask("RETR Movies/Joker", "150");
+    assert_eq!(all_of(&mut data).len(), 4096);
+    ftp.expect("226");
+}
+
+#[test]
+fn the_server_is_sent_to_nobody_but_its_client() {
+    let server = serve_plain();
+    let mut ftp = Ftp::login(&server, "user1", "1234");
+    for bounce in [
+        "PORT 127,0,0,2,200,1",
+        "PORT 0,0,0,0,200,1",
+        "PORT 127,0,0,1,0,25",
+        "PORT 127,0,0,1,3,255",
+        "EPRT |1|224.0.0.1|50000|",
+        "EPRT |1|127.0.0.1|80|",
+    ] {
+        ftp.ask(bounce, "501");
+        ftp.ask("RETR Movies/Joker", "425");
+    }
+    ftp.ask("EPRT |2|::1|50000|", "522");
+    drop(server);
+    let server = serve(plain_home(), &["--no-active-ftp"]);
+    let mut ftp = Ftp::login(&server, "user1", "1234");
+    ftp.ask("PORT 127,0,0,1,200,1", "502");
+}
+
+#[test]
+fn a_refused_user_reads_like_a_wrong_password() {
+    let server = serve_plain();
+    let mut said = Vec::new();
+    for (user, password) in [("nobody", "1234"), ("user1", "4321")] {
+        let mut ftp = Ftp::connect(&server);
+        let mut told = Vec::new();
+        for _ in 0..5 {
+            told.push(ftp.ask(&format!("USER {user}"), "331"));
+            told.push(ftp.ask(&format!("PASS {password}"), "530"));
+        }
+        ftp.client.expect_end();
+        said.push(told);
+    }
+    assert_eq!(said[0], said[1]);
+}
+
+#[test]
+fn a_number_beyond_63_bits_is_501_and_never_0() {
+    let server = serve_plain();
+    let mut ftp = Ftp::login(&server, "user1", "1234");
+    for number in [
+        "18446744073709551615",
+        "9223372036854775808",
+        "-1",
+        "+1",
+        "1e9",
+        "0x10",
+        "1.0",
+        "99999999999999999999999999999999",
+    ] {
+        ftp.ask(&format!("REST {number}"), "501");
+        ftp.ask(&format!("ALLO {number}"), "501");
+    }
+    ftp.ask("REST 9223372036854775807", "350");
+    let _data = ftp.data();
+    ftp.ask("RETR Movies/Joker", "554");
+}
+
+#[test]
+fn no_name_splits_a_reply_or_the_log() {
+    let server = serve_plain();
+    let mut ftp = Ftp::login(&server, "user3", "3456");
+    ftp.ask("CWD Uploads", "250");
+    assert_eq!(
+        ftp.ask("MKD q\"uote 221", "257"),
+        "257 \"/Uploads/q\"\"uote 221\" is made."
+    );
+    for name in ["a\rb", "a\u{1b}[2Jb", "a\u{85}b", "a\0b", "a\r\0b"] {
+        ftp.client.send(format!("MKD {name}\r\n"));
+        let reply = ftp.client.line();
+        assert!(["501", "553"].contains(&&reply[..3]), "{reply}");
+    }
+    // Made beside the server, and not to be had through it.
+    server.home.write("Uploads/line\r\n226 x\u{1b}", "x");
+    ftp.ask("SIZE line", "550");
+    let log = server.log();
+    assert!(!log.contains('\u{1b}') && !log.contains("\n226"), "{log}");
+}
+
+#[test]
+fn a_line_of_4_mib_is_one_500_and_nothing_of_it_a_command() {
+    let server = serve_plain();
+    let mut ftp = Ftp::connect(&server);
+    let line = [&b"QUIT ".repeat(1 << 19)[..], &b"NOOP ".repeat(1 << 18)[..]].concat();
+    ftp.client.send(line);
+    ftp.client.send("\r\n");
+    ftp.expect("500");
+    ftp.ask("NOOP", "200");
+}
+
+#[test]
+fn telnet_and_nul_stand_at_every_place() {
+    let server = serve_plain();
+    let mut ftp = Ftp::login(&server, "user1", "1234");
+    let line = b"CWD Movies";
+    for at in 0..=line.len() {
+        for telnet in [&b"\xff\xf1"[..], b"\xff\xf4\xff\xf2"] {
+            ftp.client
+                .send([&line[..at], telnet, &line[at..], b"\r\n"].concat());
+            ftp.expect("250");
+            ftp.ask("CDUP", "250");
+        }
+        ftp.client
+            .send([&line[..at], b"\0", &line[at..], b"\r\n"].concat());
+        let reply = ftp.client.line();
+        assert!(reply.starts_with('5'), "{reply}");
+    }
+}
+
+#[test]
+fn what_is_http_is_closed() {
+    let server = serve_plain();
+    for line in [
+        "GET / HTTP/1.1",
+        "POST / HTTP/1.1",
+        "CONNECT x:443 HTTP/1.1",
+        "\u{16}\u{3}\u{1}",
+    ] {
+        let mut ftp = Ftp::connect(&server);
+        ftp.client
+            .send(format!("{line}\r\nHost: x\r\nUSER a\r\n\r\n"));
+        ftp.expect("421");
+        ftp.client.expect_end();
+    }
+    let mut ftp = Ftp::connect(&server);
+    for _ in 0..5 {
+        ftp.ask("Header: value", "500");
+    }
+    ftp.ask("Header: value", "421");
+}
+
+#[test]
+fn nothing_that_was_not_kept_is_226() {
+    let server = serve(plain_home(), &["--max-upload", "10k"]);
+    let mut ftp = Ftp::login(&server, "user3", "3456");
+    ftp.store("STOR Uploads/large", &[7; 20_000]);
+    let reply = ftp.expect("552");
+    assert!(reply.ends_with("bytes are left."), "{reply}");
+    ftp.ask("ALLO 20000", "202");
+    ftp.ask("CWD Uploads", "250");
+    ftp.ask("ALLO 20000", "552");
+    assert!(!server.home.file("Uploads/large").exists());
+    ftp.store("STOR small", &[7; 9_999]);
+    ftp.expect("226");
+    assert_eq!(ftp.retrieve("small"), [7; 9_999]);
+}
+
+#[test]
+fn abor_noop_stat_and_quit_are_heard_amid_a_transfer() {
+    let home = plain_home();
+    home.write_sparse("Movies/Long", 64 << 20);
+    let server = serve(home, &[]);
+    let mut ftp = Ftp::login(&server, "user1", "1234");
+    for synch in [false, true] {
+        let mut data = ftp.data();
+        ftp.ask("RETR Movies/Long", "150");
+        ftp.ask("NOOP", "200");
+        ftp.ask("STAT", "211");
+        ftp.ask("CWD /", "450");
+        if synch {
+            // As RFC 854 has it: the mark goes out of band.
+            ftp.client.send(b"\xff\xf4");
+            let socket = ftp.client.socket().as_raw_fd();
+            send(socket, b"\xff\xf2", MsgFlags::MSG_OOB).expect("two bytes go");
+        }
+        ftp.ask("ABOR", "426");
+        ftp.expect("226");
+        let mut rest = Vec::new();
+        let _ = data.read_to_end(&mut rest);
+        assert!(rest.len() < 64 << 20);
+        ftp.ask("ABOR", "225");
+    }
+    let mut data = ftp.data();
+    ftp.ask("RETR Movies/Long", "150");
+    ftp.client.send("QUIT\r\n");
+    assert_eq!(all_of(&mut data).len(), 64 << 20);
+    ftp.expect("226");
+    ftp.expect("221");
+    ftp.client.expect_end();
+}
+
+#[test]
+fn an_upload_is_added_to_replaced_and_resumed_whole() {
+    let server = serve_plain();
+    let mut ftp = Ftp::login(&server, "user3", "3456");
+    ftp.ask("CWD Uploads", "250");
+    for (command, content, whole) in [
+        ("STOR a", "hello", "hello"),
+        ("APPE a", ", you", "hello, you"),
+        ("APPE new", "x", "x"),
+    ] {
+        ftp.store(command, content.as_bytes());
+        ftp.expect("226");
+        let path = command.split(' ').nth(1).unwrap();
+        assert_eq!(ftp.retrieve(path), whole.as_bytes(), "{command}");
+    }
+    ftp.ask("REST 7", "350");
+    ftp.store("STOR a", b"all");
+    ftp.expect("226");
+    assert_eq!(ftp.retrieve("a"), b"hello, all");
+    ftp.ask("RNFR a", "350");
+    ftp.ask("RNTO b", "250");
+    ftp.ask("RNTO c", "503");
+    ftp.ask("MFMT 20200229120000 b", "213");
+    assert_eq!(ftp.ask("MDTM b", "213"), "213 20200229120000");
+    assert_eq!(ftp.ask("XCRC \"b\" 0 5", "250"), "250 3610a686");
+    ftp.ask("DELE b", "250");
+    ftp.ask("SIZE b", "550");
+    // user2 may add and not change.
+    let mut ftp = Ftp::login(&server, "user2", "2345");
+    ftp.ask("CWD Uploads", "250");
+    ftp.ask("DELE new", "550");
+    let _data = ftp.data();
+    ftp.ask("STOR new", "553");
+    let mut data = ftp.data();
+    let reply = ftp.ask("STOU", "150");
+    let name = reply
+        .strip_prefix("150 FILE: ")
+        .expect("RFC 1123")
+        .to_owned();
+    data.write_all(b"unique").unwrap();
+    drop(data);
+    ftp.expect("226");
+    assert_eq!(ftp.retrieve(&name), b"unique");
+}
+
+#[test]
+fn anyone_comes_in_where_the_record_says_so() {
+    let home = plain_home();
+    home.append("Credentials", "anonymous:anyone");
+    home.append("Directories", "anonymous:Docs:read,upload");
+    let server = serve(home, &[]);
+    server.log_line(&["takes any password", "anonymous"]);
+    let mut ftp = Ftp::login(&server, "anonymous", "me@example.org");
+    ftp.ask("SIZE /Docs/Tides", "213");
+    ftp.ask("SIZE /Movies/Joker", "550");
+    ftp.ask("DELE /Docs/Tides", "550");
+}
+
+#[test]
+fn who_is_turned_away_idle_or_stopped_is_told_421() {
+    let server = serve(
+        plain_home(),
+        &["--max-sessions", "1", "--idle-timeout", "2"],
+    );
+    let mut ftp = Ftp::login(&server, "user1", "1234");
+    let mut second = server.connect();
+    assert!(second.line().starts_with("421 The server is full."));
+    second.expect_end();
+    assert!(ftp.expect("421").contains("Idle"));
+    ftp.client.expect_end();
+    drop(server);
+    let server = serve_plain();
+    let mut ftp = Ftp::login(&server, "user1", "1234");
+    server.signal(Signal::SIGTERM);
+    assert!(ftp.expect("421").contains("shutting down"));
+    ftp.client.expect_end();
+}
