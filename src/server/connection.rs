@@ -76,11 +76,11 @@ enum Work<K: Kernel> {
     Lines,
     /// The house is to answer.
     Answer,
-    /// Boxed, as the next: a transfer that lasts is worth it, and those who wait are many.
+    /// Boxed, as the next two: a transfer that lasts is worth it, and those who wait are many.
     Sending(Box<Outgoing<K>>),
     /// A worker waits for the disk.
     Warming(Box<Outgoing<K>>),
-    Receiving(Receiving<K>),
+    Receiving(Box<Receiving<K>>),
     /// What is owed is flushed, then the sending half is shut.
     Goodbye {
         ending: Ending,
@@ -369,10 +369,8 @@ impl<K: Kernel> Connection<K> {
         if let Held::Incoming(incoming) = self.held {
             house.abandon(incoming);
         }
-        if let Work::Receiving(Receiving {
-            incoming: Some(incoming),
-            ..
-        }) = self.work
+        if let Work::Receiving(receiving) = self.work
+            && let Some(incoming) = receiving.incoming
         {
             house.abandon(incoming);
         }

@@ -416,7 +416,9 @@ impl<K: Kernel> Data<K> {
                         }
                         Err(Stop::Blocked)
                     }
-                    Err(_) => Err(Stop::Ended(Err(Refusal::DataConnectionLost))),
+                    // Where that may not be asked, the client's own end has to do.
+                    Err(_) if self.ended => Err(Stop::Ended(Ok(()))),
+                    Err(_) => Err(Stop::Blocked),
                 }
             }
             Err(stop) => Err(stop),

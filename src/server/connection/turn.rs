@@ -372,11 +372,11 @@ impl<'a, K: Kernel> Turn<'a, K> {
     }
 
     fn begin_receiving(&mut self, incoming: Option<Box<Incoming<K>>>, length: u64) {
-        self.connection.work = Work::Receiving(Receiving {
+        self.connection.work = Work::Receiving(Box::new(Receiving {
             incoming,
             left: length,
             failed: None,
-        });
+        }));
     }
 
     /// Writes the outbox; false where it blocked before its end.
