@@ -31,7 +31,9 @@ impl World {
         write("Credentials", "anna:plain:1234\n");
         write("Directories", "anna:Movies:read:/srv/Movies\n");
         let sim = Sim::new(1);
-        sim.put("/srv/Movies/Joker", Entry::File(vec![b'x'; 1024]));
+        // It ends with a line, so that the menu behind it begins one.
+        let file = [&[b'x'; 1023][..], b"\n"].concat();
+        sim.put("/srv/Movies/Joker", Entry::File(file));
         let (loaded, _) = Home::load(home.path()).expect("a home without faults");
         let mut engine = Engine::without_threads(Arc::new(sim.clone()), loaded, Options::default());
         let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
