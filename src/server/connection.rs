@@ -59,7 +59,7 @@ pub(super) struct Connection<K: Kernel> {
 
 // Thousands of connections wait at once, and each is allowed 256 bytes in all. Without optimisation mio's socket is larger.
 #[cfg(not(debug_assertions))]
-const _: () = assert!(size_of::<Connection<crate::kernel::linux::Linux>>() <= 224);
+const _: () = assert!(size_of::<Connection<crate::kernel::linux::Linux>>() <= 216);
 
 /// What one turn leaves to the next.
 #[derive(Default)]
