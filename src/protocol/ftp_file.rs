@@ -331,6 +331,9 @@ impl Ftp {
                 Question::Status(Wanted::Cwd, _) | Question::RemoveDirectory,
                 Answer::Refused(Refusal::NoSuchFile),
             ) => self.reply(reply::refusal(Refusal::NoSuchDirectory), out),
+            (Question::MakeDirectory(_), Answer::Refused(Refusal::FileExists)) => {
+                self.reply(reply::NAME_TAKEN, out)
+            }
             (_, Answer::Refused(refusal)) => self.reply(reply::refusal(refusal), out),
             (question, answer) => unreachable!("{answer:?} to {question:?}"),
         }

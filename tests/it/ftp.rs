@@ -364,6 +364,7 @@ fn an_upload_is_added_to_replaced_and_resumed_whole() {
     ftp.ask("MFMT 20200229120000 b", "213");
     assert_eq!(ftp.ask("MDTM b", "213"), "213 20200229120000");
     assert_eq!(ftp.ask("XCRC \"b\" 0 5", "250"), "250 3610a686");
+    ftp.ask("MKD b", "550");
     ftp.ask("DELE b", "250");
     ftp.ask("SIZE b", "550");
     // user2 may add and not change.
