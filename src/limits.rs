@@ -73,6 +73,47 @@ pub const LOGIN_FAILURES_MAX: u8 = 5;
 
 /// Unknown commands that FTP bears before a login: more are another protocol's.
 pub const UNKNOWN_COMMANDS_MAX: u8 = 5;
+/// Default of `--max-failures`: failed logins of one user from one address after which they are turned away.
+pub const FAILURES_MAX: u32 = 10;
+
+/// How many times as many may fail from one address, of whatever users: several people may sit behind it.
+pub const FAILURES_BY_ADDRESS: u32 = 2;
+
+/// Default of `--failure-window`: how long a failed login counts, and so how long somebody is turned away.
+pub const FAILURE_WINDOW: Duration = Duration::from_secs(300);
+
+/// Failures that are answered at once: slips.
+pub const FAILURES_FREE: u32 = 2;
+
+/// Failures of one user from wherever that are answered at once. Answers to right passwords never wait.
+pub const FAILURES_BY_USER_FREE: u32 = 20;
+
+/// How long the answer to the first failure that is not free is held back; each further one twice as long.
+pub const FAILURE_DELAY: Duration = Duration::from_millis(250);
+
+/// How long it is held back at most.
+pub const FAILURE_DELAY_MAX: Duration = Duration::from_secs(2);
+
+/// Answers that are held back at once; beyond these they are given at once, since who has so many connections waits for
+/// none of them.
+pub const HELD_BACK_MAX: usize = 10_000;
+
+/// Addresses, users and pairs of them whose failures are remembered; 48 bytes each. Beyond these the older half is forgotten.
+pub const FAILURES_KEPT_MAX: usize = 64 * 1024;
+
+/// How often it is looked whether those who wait for their rate may go on; what comes in as long is worth a turn.
+pub const RATE_TICK: Duration = Duration::from_millis(10);
+
+/// How much of a rate may be moved at once after a pause: so long the loop may be busy elsewhere without anybody losing
+/// a part of his rate.
+pub const RATE_BURST: Duration = Duration::from_millis(100);
+
+/// How long a transfer may move less than `--min-rate`.
+pub const PACE_WINDOW: Duration = Duration::from_secs(60);
+
+/// How old a count of what a quota bounds may be before it is made again. It is kept up by what the server itself publishes and
+/// removes.
+pub const QUOTA_COUNT_AGE: Duration = Duration::from_secs(600);
 
 /// Bytes of the longest name of a file or a directory (NAME_MAX of Linux).
 pub const NAME_BYTES_MAX: usize = 255;

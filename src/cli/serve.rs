@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
@@ -15,8 +16,8 @@ use crate::home::pid_file::{self, PidFile};
 use crate::kernel::linux::{self, Linux};
 use crate::limits;
 use crate::protocol::{Dialect, ftp};
-use crate::server::log::Escaped;
-use crate::server::{self, Options, Stopped};
+use crate::server::log::{Escaped, Format};
+use crate::server::{self, Options, Stopped, Xferlog};
 
 /// Where to listen if not told.
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2100);
@@ -66,9 +67,23 @@ pub(crate) struct Serve {
     )]
     max_sessions: usize,
 
-    /// sessions at once from one address; 0, which is no limit, if not given
+    /// sessions at once from one address (of IPv6, one /64); 0, which is no limit, if not given
     #[argh(option, arg_name = "n", default = "0")]
     max_per_address: usize,
+
+    /// failed logins of a user from one address after which they are turned away for a while, and all from that address after twice
+    /// as many; 0 turns nobody away; 10 if not given
+    #[argh(option, arg_name = "n", default = "limits::FAILURES_MAX")]
+    max_failures: u32,
+
+    /// seconds that a failed login counts; 300 if not given
+    #[argh(
+        option,
+        arg_name = "seconds",
+        default = "limits::FAILURE_WINDOW",
+        from_str_fn(values::seconds_from_one)
+    )]
+    failure_window: Duration,
 
     /// seconds without a byte either way after which a session ends; 300 if not given
     #[argh(
@@ -88,9 +103,21 @@ pub(crate) struct Serve {
     )]
     login_timeout: Duration,
 
+    /// bytes a second that a transfer has to move over a minute, or the connection closes; 0, which is no floor, if not given
+    #[argh(option, arg_name = "bytes", default = "0", from_str_fn(values::bytes))]
+    min_rate: u64,
+
+    /// bytes a second of all who have logged in, both ways together; no limit if not given
+    #[argh(option, arg_name = "bytes", from_str_fn(values::bytes_from_one))]
+    max_rate: Option<u64>,
+
     /// bytes of the largest upload, such as 10M or 10MiB; no limit if not given
     #[argh(option, arg_name = "bytes", from_str_fn(values::bytes))]
     max_upload: Option<u64>,
+
+    /// bytes that uploads leave free in a file system, such as 1G; 0 if not given
+    #[argh(option, arg_name = "bytes", default = "0", from_str_fn(values::bytes))]
+    keep_free: u64,
 
     /// seconds that a stopping server grants to what is under way; 30 if not given
     #[argh(
@@ -113,6 +140,19 @@ pub(crate) struct Serve {
         from_str_fn(level)
     )]
     log_level: log::LevelFilter,
+
+    /// how the log is written: text or json; text if not given
+    #[argh(
+        option,
+        arg_name = "format",
+        default = "Format::Text",
+        from_str_fn(format)
+    )]
+    log_format: Format,
+
+    /// a file for a line a transfer, in the form of xferlog; opened anew on SIGHUP
+    #[argh(option, arg_name = "file")]
+    xferlog: Option<PathBuf>,
 }
 
 impl Serve {
@@ -121,7 +161,7 @@ impl Serve {
         let cannot_start = |error| Failure::new(format!("cannot start: {error}"));
         // The kernel blocks the signals that it watches, which must be before the log's thread is started.
         let kernel = Linux::new().map_err(cannot_start)?;
-        let log = server::log::start(self.log_level).map_err(cannot_start)?;
+        let log = server::log::start(self.log_level, self.log_format).map_err(cannot_start)?;
         for warning in warnings {
             warn(&warning);
         }
@@ -135,16 +175,31 @@ impl Serve {
 
     fn serve(self, kernel: Linux, home: Home) -> io::Result<Stopped> {
         let max_sessions = self.fit_sessions()?;
+        let xferlog = match &self.xferlog {
+            None => None,
+            Some(path) => {
+                let say = |error: io::Error| {
+                    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+                };
+                Some(Arc::new(Xferlog::open(path).map_err(say)?))
+            }
+        };
         let options = Options {
             hide_usernames: self.hide_usernames,
             max_sessions,
             max_per_address: self.max_per_address,
+            max_failures: self.max_failures,
+            failure_window: self.failure_window,
             idle_timeout: self.idle_timeout,
             login_timeout: self.login_timeout,
+            min_rate: self.min_rate,
+            max_rate: self.max_rate,
             max_upload: self.max_upload,
+            keep_free: self.keep_free,
             drain_timeout: self.drain_timeout,
             passive_ports: self.passive_ports,
             passive_address: self.passive_address,
+            xferlog,
         };
         let listeners = self.listeners();
         // Kept until the end: the lock says that this server runs.
@@ -242,6 +297,14 @@ fn announce<'a>(listening: impl Iterator<Item = (&'a SocketAddr, Dialect)>) -> i
 /// Tells the operator by the log of what is no fault and yet hardly meant.
 fn warn(what: &str) {
     log::warn!("event=warning what={}", Escaped(what));
+}
+
+fn format(value: &str) -> Result<Format, String> {
+    match value {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err("expected text or json".into()),
+    }
 }
 
 fn level(value: &str) -> Result<log::LevelFilter, String> {

@@ -16,6 +16,14 @@ pub(crate) fn bytes(value: &str) -> Result<u64, String> {
     Ok(user_limits::bytes(value)?)
 }
 
+/// As [`bytes`], but at least one.
+pub(crate) fn bytes_from_one(value: &str) -> Result<u64, String> {
+    match bytes(value)? {
+        0 => Err("expected at least one byte".into()),
+        bytes => Ok(bytes),
+    }
+}
+
 /// Whole seconds from 0 to about 136 years.
 pub(crate) fn seconds(value: &str) -> Result<Duration, String> {
     if !value.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -154,6 +154,7 @@ impl Talk {
                 }
             }
             Command::ShowDetails => self.details()?,
+            Command::ShowQuota => self.quotas()?,
             Command::DownloadFile | Command::ResumeDownload => {
                 if let Some(path) = self.answer(rest, text::CHOOSE_FILE, Wanted::File)? {
                     self.download(&path, command == Command::ResumeDownload)?;
@@ -306,6 +307,31 @@ impl Talk {
             return refusals[0].map_or(Ok(()), |refused| Err(Error::Refused(refused)));
         }
         Err(Error::Refused(text::CHOOSE_DIRECTORY_FIRST))
+    }
+
+    fn quotas(&mut self) -> Result<(), Error> {
+        self.connection.ask(|dialogue, out| {
+            dialogue.show_quota(out);
+            Ok(())
+        })?;
+        let mut left = self.hear(|event| match event {
+            Event::Quotas(count) => count,
+            _ => 0,
+        })?;
+        if left == 0 {
+            return say(text::NO_QUOTA);
+        }
+        while left > 0 {
+            let mut line = Vec::new();
+            self.hear(|event| {
+                if let Event::Quota(quota) = event {
+                    text::append_quota(&mut line, &quota);
+                }
+            })?;
+            say(Shown(String::from_utf8_lossy(&line).trim_end()))?;
+            left -= 1;
+        }
+        Ok(())
     }
 
     fn download(&mut self, path: &str, resumes: bool) -> Result<(), Error> {

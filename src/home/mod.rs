@@ -150,6 +150,16 @@ impl Home {
             .unwrap_or_default()
     }
 
+    /// Directories whose bytes somebody's quota bounds, each once.
+    pub fn counted_paths(&self) -> BTreeSet<PathBuf> {
+        let is_user_bounded = self.limits.values().any(|limits| limits.quota.is_some());
+        let counts = |grant: &&Grant| {
+            grant.rights.quota.is_some() || (is_user_bounded && grant.rights.may_add())
+        };
+        let counted = self.grants.all().filter(counts);
+        counted.map(|grant| grant.path.clone()).collect()
+    }
+
     /// Every directory that is granted to anybody, once.
     pub fn granted_paths(&self) -> Vec<PathBuf> {
         let paths: BTreeSet<&PathBuf> = self.grants.all().map(|grant| &grant.path).collect();

@@ -16,7 +16,9 @@ use super::ftp_place::{self as place, Location};
 use super::ftp_reply::{self as reply, Reply, say};
 use super::ftp_transfer::Transfer;
 use super::menu_command::{name, trim};
-use super::{Action, Algorithm, Answer, Ending, Facts, Input, Place, Representation, Request, Via};
+use super::{
+    Action, Algorithm, Answer, Ending, Facts, Input, Place, Refusal, Representation, Request, Via,
+};
 use crate::home::Access;
 use crate::limits::{LOGIN_FAILURES_MAX, UNKNOWN_COMMANDS_MAX};
 
@@ -129,13 +131,20 @@ impl Ftp {
         match (std::mem::replace(&mut self.state, State::Closed), input) {
             (State::New, Input::Begin) => self.reply(reply::READY, out),
             (State::New, Input::Full) => self.close(reply::FULL, Ending::Full, out),
+            (State::New, Input::TurnedAway) => {
+                self.close(reply::TURNED_AWAY, Ending::TurnedAway, out)
+            }
             (State::Ready, Input::Line(line)) => self.line(line, out),
             (State::Ready, Input::LineTooLong) => self.reply(reply::LINE_TOO_LONG, out),
             (State::Ready, Input::Idle) => self.close(reply::IDLE, Ending::Idle, out),
             (State::Ready, Input::Stopping) => self.close(reply::STOPPING, Ending::Stopping, out),
             (State::Login, Input::Answer(Answer::Verified(access))) => self.verified(access, out),
             (State::Login, Input::Answer(Answer::Refused(refusal))) => {
-                self.close(reply::refusal(refusal), Ending::TooManySessions, out)
+                let ending = match refusal {
+                    Refusal::TooManySessions => Ending::TooManySessions,
+                    _ => Ending::TurnedAway,
+                };
+                self.close(reply::refusal(refusal), ending, out)
             }
             (State::Asked(question), Input::Answer(answer)) => self.answered(question, answer, out),
             (State::Listening { extended }, Input::Listening(result)) => {

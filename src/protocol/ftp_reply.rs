@@ -22,6 +22,8 @@ pub struct Reply(pub u16, pub &'static str);
 pub const READY: Reply = Reply(220, "tidegate is ready.");
 /// No free place.
 pub const FULL: Reply = Reply(421, "The server is full. Please try again later.");
+/// To who comes from where too many logins have failed.
+pub const TURNED_AWAY: Reply = Reply(421, "Too many failed logins. Please try again later.");
 /// Silence.
 pub const IDLE: Reply = Reply(421, "Idle for too long. Closing the control connection.");
 /// The server stops.
@@ -269,6 +271,7 @@ pub const fn refusal(refusal: Refusal) -> Reply {
         Refusal::DataConnectionLost => Reply(426, "The data connection broke."),
         Refusal::DataConnectionIdle => Reply(426, "No data has moved for too long."),
         Refusal::Aborted => ABORTED,
+        Refusal::TooManyFailures => TURNED_AWAY,
         Refusal::TooManySessions => {
             Reply(421, "You have too many sessions. Please try again later.")
         }

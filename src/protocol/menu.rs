@@ -93,6 +93,7 @@ enum Question {
         length: u64,
         reason: &'static str,
     },
+    Quota,
     /// The directory's name.
     MakeDirectory(String),
     /// The file's name.
@@ -136,6 +137,9 @@ impl Menu {
         match (std::mem::replace(&mut self.state, State::Closed), input) {
             (State::New, Input::Begin) => self.offer(out),
             (State::New, Input::Full) => self.close(text::SERVER_FULL, Ending::Full, out),
+            (State::New, Input::TurnedAway) => {
+                self.close(text::TURNED_AWAY, Ending::TurnedAway, out)
+            }
             (State::Choice, Input::Line(line)) => self.command(line, out),
             (State::Prompted(prompt), Input::Line(line)) => {
                 self.answer_to_prompt(prompt, line, out)
@@ -203,6 +207,7 @@ impl Menu {
             (_, None) => self.say_and_offer(text::LOG_IN_FIRST, out),
             (Command::ShowDirectories, Some(access)) => self.show_directories(&access, out),
             (Command::ShowDetails, Some(_)) => self.show_details(out),
+            (Command::ShowQuota, Some(_)) => self.ask(Question::Quota, Request::Quota),
             (Command::PutFile, Some(access)) => self.put_file(&access, rest, out),
             (Command::ShowDirectory, Some(_)) => self.short(Prompt::Directory, rest, out),
             (Command::DownloadFile, Some(_)) => self.short(Prompt::Download, rest, out),
@@ -410,8 +415,12 @@ impl Menu {
                 self.access = Some(access);
                 self.say_and_offer(text::LOGIN_SUCCESSFUL, out)
             }
-            (Question::Verify, Answer::Refused(refusal)) => {
-                self.close(text::refusal(refusal), Ending::TooManySessions, out)
+            (Question::Account(_) | Question::Verify, Answer::Refused(refusal)) => {
+                let ending = match refusal {
+                    Refusal::TooManySessions => Ending::TooManySessions,
+                    _ => Ending::TurnedAway,
+                };
+                self.close(text::refusal(refusal), ending, out)
             }
             (Question::Enter(place), Answer::Listing { length, entries }) => {
                 self.chosen = Some(Box::new(place));
@@ -456,6 +465,16 @@ impl Menu {
             (Question::PutRoom { length, reason }, Answer::Free) => {
                 self.state = State::Moving(Transfer::Discarded(reason));
                 Action::Discard { length }
+            }
+            (Question::Quota, Answer::Quota(quotas)) => {
+                if quotas.is_empty() {
+                    return self.say_and_offer(text::NO_QUOTA, out);
+                }
+                say(out, format_args!("{}{}", text::QUOTA, quotas.len()));
+                quotas
+                    .iter()
+                    .for_each(|quota| text::append_quota(out, quota));
+                self.offer(out)
             }
             (Question::MakeDirectory(name), Answer::Made) => {
                 self.say_and_offer(format_args!("{}{name}", text::DIRECTORY_MADE), out)

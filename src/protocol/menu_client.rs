@@ -10,8 +10,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write;
 
+use super::Quota;
 use super::menu_command::Command;
-use super::menu_sentence::{Entry, Sentence, entry, sentence};
+use super::menu_sentence::{Entry, Sentence, entry, quota, sentence};
 use super::menu_text as text;
 use crate::limits::{LINE_BYTES_MAX, NUMBER_DIGITS_MAX, SERVER_LINE_BYTES_MAX};
 
@@ -35,6 +36,8 @@ enum Expects {
     Names,
     /// So many lines of details.
     Entries(u64),
+    /// So many lines of quotas.
+    Quotas(u64),
     /// Nothing: a goodbye was said.
     End,
 }
@@ -56,6 +59,7 @@ enum Answer {
     /// To `SHOW DIRECTORIES` and `SHOW DIRECTORY`: names behind this.
     Names(&'static str),
     Details,
+    Quotas,
     File,
     /// To the name in `RESUME DOWNLOAD`: the prompt for the number, which was sent ahead.
     Offset,
@@ -93,6 +97,10 @@ pub enum Event<'a> {
     Entries(u64),
     /// One entry of the chosen directory.
     Entry(Entry<'a>),
+    /// So many events of the next kind follow.
+    Quotas(u64),
+    /// One quota of the user's.
+    Quota(Quota),
     /// So many bytes of the file follow. The caller takes them before it listens on.
     File {
         /// Bytes that follow.
@@ -208,6 +216,12 @@ impl Dialogue {
     pub fn show_details(&mut self, out: &mut Vec<u8>) {
         writeln!(out, "{}", Command::ShowDetails.words()).expect(VEC);
         self.owe(None, Answer::Details);
+    }
+
+    /// Asks for the user's quotas: [`Event::Quotas`].
+    pub fn show_quota(&mut self, out: &mut Vec<u8>) {
+        writeln!(out, "{}", Command::ShowQuota.words()).expect(VEC);
+        self.owe(None, Answer::Quotas);
     }
 
     /// Asks for a file: [`Event::File`].
@@ -336,6 +350,14 @@ impl Dialogue {
             }
             return Ok(Some(Event::Entry(entry)));
         }
+        if let Expects::Quotas(left) = self.expects {
+            let quota = quota(line).ok_or(Unexpected)?;
+            match left {
+                1 => self.answered(Expects::Choice),
+                _ => self.expects = Expects::Quotas(left - 1),
+            }
+            return Ok(Some(Event::Quota(quota)));
+        }
         match (&self.expects, sentence(line).ok_or(Unexpected)?) {
             (Expects::Choice | Expects::Answer, Sentence::Goodbye(goodbye)) => {
                 self.expects = Expects::End;
@@ -383,6 +405,11 @@ impl Dialogue {
                 self.expects = Expects::Entries(count);
                 return Ok(Some(Event::Entries(count)));
             }
+            (Answer::Quotas, Sentence::Quotas(count @ 1..)) => {
+                self.expects = Expects::Quotas(count);
+                return Ok(Some(Event::Quotas(count)));
+            }
+            (Answer::Quotas, Sentence::Nothing(text::NO_QUOTA)) => Some(Event::Quotas(0)),
             (Answer::Details, Sentence::Entries(0)) => Some(Event::Entries(0)),
             (Answer::File, Sentence::Length(length)) => Some(Event::File { length }),
             (Answer::Offset, Sentence::Prompt(text::ENTER_OFFSET)) => {
@@ -419,6 +446,7 @@ impl Dialogue {
             (
                 Answer::Names(_)
                 | Answer::Details
+                | Answer::Quotas
                 | Answer::File
                 | Answer::Checksum(_)
                 | Answer::DirectoryMade(_),

@@ -27,6 +27,8 @@ pub enum Command {
     MakeDirectory,
     /// Tells a file's SHA-256.
     ChecksumFile,
+    /// Tells how much of his quotas the user has taken.
+    ShowQuota,
     /// Lists the commands.
     Help,
     /// Says goodbye.
@@ -35,7 +37,7 @@ pub enum Command {
 
 impl Command {
     /// Every command, in the order in which `HELP` lists them.
-    pub const ALL: [Command; 12] = [
+    pub const ALL: [Command; 13] = [
         Command::Login,
         Command::ShowDirectories,
         Command::ShowDirectory,
@@ -46,6 +48,7 @@ impl Command {
         Command::PutFile,
         Command::MakeDirectory,
         Command::ChecksumFile,
+        Command::ShowQuota,
         Command::Help,
         Command::Quit,
     ];
@@ -63,6 +66,7 @@ impl Command {
             Command::PutFile => "PUT FILE",
             Command::MakeDirectory => "MAKE DIRECTORY",
             Command::ChecksumFile => "CHECKSUM FILE",
+            Command::ShowQuota => "SHOW QUOTA",
             Command::Help => "HELP",
             Command::Quit => "QUIT",
         }
@@ -81,6 +85,7 @@ impl Command {
             Command::Login
             | Command::ShowDirectories
             | Command::ShowDetails
+            | Command::ShowQuota
             | Command::Help
             | Command::Quit => false,
         }

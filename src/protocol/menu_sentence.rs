@@ -4,6 +4,7 @@
 
 use jiff::Timestamp;
 
+use super::Quota;
 use super::menu_command::number;
 use super::menu_text as text;
 use crate::limits::NAME_BYTES_MAX;
@@ -31,6 +32,8 @@ pub enum Sentence<'a> {
     Length(u64),
     /// So many lines of details follow.
     Entries(u64),
+    /// So many lines of quotas follow.
+    Quotas(u64),
     /// A file's checksum.
     Checksum {
         /// The SHA-256.
@@ -75,6 +78,8 @@ fn worded(line: &str) -> Option<Sentence<'_>> {
         Sentence::Length(number(length.as_bytes())?)
     } else if let Some(count) = line.strip_prefix(text::ENTRIES) {
         Sentence::Entries(number(count.as_bytes())?)
+    } else if let Some(count) = line.strip_prefix(text::QUOTA) {
+        Sentence::Quotas(number(count.as_bytes())?)
     } else if let Some(names) = line.strip_prefix(text::DIRECTORIES) {
         Sentence::Directories(names)
     } else if let Some(names) = line.strip_prefix(text::FILES) {
@@ -127,6 +132,26 @@ pub struct Entry<'a> {
     pub size: Option<u64>,
     /// When it was last changed: seconds since 1970.
     pub modified: i64,
+}
+
+/// One line of quotas.
+pub fn quota(line: &[u8]) -> Option<Quota> {
+    let (kind, rest) = str::from_utf8(line).ok()?.split_once(' ')?;
+    let (count, rest) = rest.split_once(" of ")?;
+    let (most, name) = match kind {
+        text::USER => (rest.strip_suffix(text::BYTES)?, None),
+        text::DIRECTORY => {
+            let (most, name) = rest.split_once(text::BYTES)?;
+            let name = name.strip_prefix(' ').filter(|name| is_name(name))?;
+            (most, Some(name.to_owned()))
+        }
+        _ => return None,
+    };
+    Some(Quota {
+        directory: name,
+        bytes: number(count.as_bytes())?,
+        most: number(most.as_bytes())?,
+    })
 }
 
 /// One line of details.

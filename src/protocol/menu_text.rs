@@ -7,8 +7,8 @@ use std::io::Write;
 
 use jiff::Timestamp;
 
-use super::Refusal;
 use super::menu_command::Command;
+use super::{Quota, Refusal};
 
 /// The first choice: before a login, what a client can do.
 pub const FIRST_CHOICE: &str = "Please choose 'LOGIN' or 'QUIT'";
@@ -51,6 +51,8 @@ pub const SEPARATOR: &str = ", ";
 pub const LENGTH: &str = "LENGTH ";
 /// What the number of entries that follow stands behind.
 pub const ENTRIES: &str = "ENTRIES ";
+/// What the number of quotas that follow stands behind.
+pub const QUOTA: &str = "QUOTA ";
 /// What a checksum in lower-case hexadecimal, a blank and the file's name stand behind.
 pub const SHA_256: &str = "SHA-256 ";
 /// What the announced length stands behind when its bytes can come.
@@ -76,6 +78,8 @@ pub const CHOOSE_DIRECTORY_FIRST: &str = "Please choose a directory first with '
 pub const NO_FILES: &str = "There are no files in this directory";
 /// A user without a grant.
 pub const NO_DIRECTORIES: &str = "There are no directories for you";
+/// A user without a quota.
+pub const NO_QUOTA: &str = "There is no quota for you";
 /// No number, or one beyond a file's end.
 pub const BAD_NUMBER: &str = "That is not a valid number of bytes";
 
@@ -95,6 +99,8 @@ pub const LOGIN_INVALID: &str = "Your login is no longer valid. Connection is te
 pub const SERVER_FULL: &str = "The server is full. Please try again later.";
 /// The goodbye to who has as many sessions as he may.
 pub const TOO_MANY_SESSIONS: &str = "You have too many sessions. Please try again later.";
+/// The goodbye to who is turned away, since too many logins have failed from where he is.
+pub const TURNED_AWAY: &str = "Too many failed logins. Please try again later.";
 /// The goodbye when the server stops.
 pub const STOPPING: &str = "The server is shutting down. Connection is terminated.";
 
@@ -112,7 +118,7 @@ pub(super) const PROMPTS: [&str; 9] = [
 ];
 
 /// What stands instead of names where there are none.
-pub(super) const NOTHINGS: [&str; 2] = [NO_FILES, NO_DIRECTORIES];
+pub(super) const NOTHINGS: [&str; 3] = [NO_FILES, NO_DIRECTORIES, NO_QUOTA];
 
 /// What is said when something is wrong and the connection stays.
 pub(super) const WRONGS: [&str; 15] = [
@@ -134,7 +140,7 @@ pub(super) const WRONGS: [&str; 15] = [
 ];
 
 /// What is said last.
-pub(super) const GOODBYES: [&str; 9] = [
+pub(super) const GOODBYES: [&str; 10] = [
     GOODBYE,
     GOODBYE_LOGGED_OUT,
     LINE_TOO_LONG,
@@ -143,6 +149,7 @@ pub(super) const GOODBYES: [&str; 9] = [
     LOGIN_INVALID,
     SERVER_FULL,
     TOO_MANY_SESSIONS,
+    TURNED_AWAY,
     STOPPING,
 ];
 
@@ -176,6 +183,7 @@ pub const fn refusal(refusal: Refusal) -> &'static str {
         | Refusal::DataConnectionIdle
         | Refusal::Aborted => unreachable!(),
         Refusal::TooManySessions => TOO_MANY_SESSIONS,
+        Refusal::TooManyFailures => TURNED_AWAY,
     }
 }
 
@@ -198,6 +206,7 @@ pub fn help(command: Command) -> &'static str {
         }
         Command::MakeDirectory => "MAKE DIRECTORY - make a new directory",
         Command::ChecksumFile => "CHECKSUM FILE - show the SHA-256 of a file",
+        Command::ShowQuota => "SHOW QUOTA - show how much of your quotas is taken",
         Command::Help => "HELP - show these lines",
         Command::Quit => "QUIT - say goodbye and close the connection",
     }
@@ -228,6 +237,22 @@ pub fn append_details(out: &mut Vec<u8>, name: &str, is_directory: bool, size: u
     }
 }
 
+/// Appends one quota: `user BYTES of BYTES bytes` or `directory BYTES of BYTES bytes NAME`, and the line end.
+pub fn append_quota(out: &mut Vec<u8>, quota: &Quota) {
+    let Quota {
+        directory,
+        bytes,
+        most,
+    } = quota;
+    match directory {
+        None => say(out, format_args!("{USER} {bytes} of {most}{BYTES}")),
+        Some(name) => say(
+            out,
+            format_args!("{DIRECTORY} {bytes} of {most}{BYTES} {name}"),
+        ),
+    }
+}
+
 /// Appends bytes in lower-case hexadecimal.
 pub(super) fn append_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     for byte in bytes {
@@ -254,7 +279,9 @@ pub(super) fn parse_hex(text: &str) -> Option<[u8; 32]> {
 
 /// What a file's details begin with.
 pub const FILE: &str = "file";
-/// What a directory's details begin with.
+/// What a user's own quota begins with.
+pub const USER: &str = "user";
+/// What a directory's details and its quota begin with.
 pub const DIRECTORY: &str = "directory";
 
 /// `0000-01-01T00:00:00Z`.
@@ -279,6 +306,7 @@ mod tests {
             FILES,
             LENGTH,
             ENTRIES,
+            QUOTA,
             SHA_256,
             READY,
             UPLOAD_COMPLETE,
@@ -302,6 +330,26 @@ mod tests {
         append_name(&mut out, "Free Fire", false);
         append_name(&mut out, "Joker", false);
         assert_eq!(out, b"Classics/, Free Fire, Joker");
+    }
+
+    #[test]
+    fn quotas_are_lines() {
+        let mut out = Vec::new();
+        for directory in [None, Some("Free Films".to_owned())] {
+            let (bytes, most) = (0, 5_000_000_000);
+            append_quota(
+                &mut out,
+                &Quota {
+                    directory,
+                    bytes,
+                    most,
+                },
+            );
+        }
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "user 0 of 5000000000 bytes\ndirectory 0 of 5000000000 bytes Free Films\n"
+        );
     }
 
     #[test]

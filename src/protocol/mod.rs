@@ -38,6 +38,8 @@ pub enum Input<'a> {
     Begin,
     /// There is no room for this session; instead of `Begin`.
     Full,
+    /// Too many logins have failed lately from where this connection comes; instead of `Begin`.
+    TurnedAway,
     /// A line without its end, after [`Action::ReadLine`].
     Line(&'a [u8]),
     /// More than [`crate::limits::LINE_BYTES_MAX`] bytes came without a line end. Who wants to read on gets the next line: the
@@ -131,6 +133,10 @@ pub enum Ending {
     Full,
     /// The user has as many sessions as he may.
     TooManySessions,
+    /// Too many logins had failed before.
+    TurnedAway,
+    /// A transfer moved less than the operator's floor.
+    TooSlow,
     /// The server stops.
     Stopping,
     /// The server stopped before the work was done.
@@ -157,6 +163,8 @@ impl Ending {
             Ending::PutRefused => "put-refused",
             Ending::Full => "full",
             Ending::TooManySessions => "too-many-sessions",
+            Ending::TurnedAway => "turned-away",
+            Ending::TooSlow => "too-slow",
             Ending::Stopping => "stopping",
             Ending::CutOff => "cut-off",
             Ending::FileShrank => "file-shrank",
@@ -406,6 +414,8 @@ pub enum Request {
         /// A directory, or a file in one.
         place: Place,
     },
+    /// How much of his quotas has the user taken?
+    Quota,
     /// How many bytes have moved over the data connection? Always answered at once.
     Progress,
 }
@@ -453,10 +463,24 @@ pub enum Answer {
     Done,
     /// To `Space`: so many bytes.
     Space(u64),
+    /// To `Quota`: the user's own, if he has one, then those of his directories.
+    Quota(Vec<Quota>),
     /// To `Progress`: so many bytes.
     Progress(u64),
-    /// To any; to `Verify` where the login was right and may not be had now.
+    /// To any. To `Account` and `Verify` it is the end: too many logins have failed before, or the login was right and its
+    /// user has too many sessions.
     Refused(Refusal),
+}
+
+/// A bound on bytes, and how many there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// The name of the directory that it bounds, or `None` for all together that the user may add files to.
+    pub directory: Option<String>,
+    /// Bytes that lie there or are on their way.
+    pub bytes: u64,
+    /// How many there may be.
+    pub most: u64,
 }
 
 /// Why the house does not do what it was asked. Carries nothing of the client's; the dialects put it into words.
@@ -508,6 +532,8 @@ pub enum Refusal {
     Aborted,
     /// The user has as many sessions as he may.
     TooManySessions,
+    /// Too many logins have failed lately, of this user from where he is, or from there.
+    TooManyFailures,
 }
 
 /// The dialogue with one client: one of the dialects.

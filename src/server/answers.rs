@@ -4,10 +4,13 @@
 //! Must not know: sockets, buffers, the dialects' words.
 
 mod logins;
+mod quotas;
+mod rates;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,18 +18,21 @@ use log::{debug, error, info, warn};
 
 use super::channels::Channels;
 use super::checksum::{Checksum, Hasher};
+use super::failures::Failures;
 use super::listings::{Asked, Listings};
 use super::log::Escaped;
+use super::rate::Bucket;
 use super::transfer::{Cold, Held};
 use super::users::Users;
 use super::workers::{Done, Job, Workers};
+use super::xferlog::{Direction, Record};
 use super::{Options, Ticket};
 use crate::home::directories::Grant;
 use crate::home::password::{Proved, Tag};
 use crate::home::{Access, Home, Reloaded};
 use crate::kernel::Kernel;
 use crate::protocol::{Answer, Form, Listed, Place, Refusal, Request};
-use crate::vault::{self, Change, Fault, Incoming, Leftovers, Listing, Refused, Vault, Wanted};
+use crate::vault::{self, Change, Fault, Incoming, Ledger, Leftovers, Listing, Refused, Vault};
 
 /// What a connection gets back for a request, at once or later.
 pub(super) enum Reply<K: Kernel> {
@@ -56,12 +62,25 @@ pub(super) struct House<K: Kernel> {
     accesses: HashMap<String, Arc<Access>>,
     proved: Proved,
     users: Users,
+    /// What bounds the rate of all together.
+    rate: Bucket,
+    /// Those who have waited for their rate go on.
+    releasing: bool,
     /// Who waits for each login that is being proved: equal ones are proved once.
     logins: HashMap<Tag, Vec<Ticket>>,
     listings: Listings,
+    failures: Failures,
+    /// Answers to failed logins, by when they are due; a session has one at most.
+    held_back: BTreeMap<(Instant, u64), (Ticket, Reply<K>)>,
     pub(super) channels: Channels<K>,
     /// Results on their way to their connections.
     replies: Vec<(Ticket, Reply<K>)>,
+    /// What directories hold that somebody has a quota in.
+    ledger: Arc<Ledger>,
+    /// When they were last counted.
+    counted_at: Instant,
+    /// Requests that wait for the first count.
+    uncounted: Vec<(Ticket, Request)>,
     /// A worker is at a reload.
     reloading: bool,
     /// Another one was asked for meanwhile.
@@ -79,10 +98,9 @@ impl<K: Kernel> House<K> {
         options: Options,
     ) -> House<K> {
         let now = kernel.now();
-        House {
+        let mut house = House {
             vault: Vault::new(kernel.clone()),
             kernel,
-            options,
             home: Arc::new(home),
             workers,
             now,
@@ -90,15 +108,25 @@ impl<K: Kernel> House<K> {
             accesses: HashMap::new(),
             proved: Proved::new(),
             users: Users::default(),
+            rate: Bucket::new(options.max_rate, now),
+            releasing: false,
             logins: HashMap::new(),
             listings: Listings::default(),
-            channels: Channels::new(),
+            failures: Failures::new(options.max_failures, options.failure_window),
+            held_back: BTreeMap::new(),
             replies: Vec::new(),
+            ledger: Arc::default(),
+            counted_at: now,
+            uncounted: Vec::new(),
+            channels: Channels::new(),
             reloading: false,
             reload_again: false,
             reloaded: None,
             done: Vec::new(),
-        }
+            options,
+        };
+        house.take_up_quotas();
+        house
     }
 
     pub(super) fn begin_turn(&mut self, now: Instant) {
@@ -161,20 +189,9 @@ impl<K: Kernel> House<K> {
                 place,
                 length,
                 base,
-            } => self.later(Job::Create {
-                ticket,
-                place,
-                wanted: Wanted {
-                    length,
-                    most: self.options.max_upload.unwrap_or(u64::MAX),
-                    base,
-                },
-            }),
-            Request::CreateUnique { directory } => self.later(Job::CreateUnique {
-                ticket,
-                directory,
-                most: self.options.max_upload.unwrap_or(u64::MAX),
-            }),
+            } => self.create(ticket, place, length, base),
+            Request::CreateUnique { directory } => self.create_unique(ticket, directory),
+            Request::Quota => self.quota(ticket),
             Request::MakeDirectory { place } => self.later(Job::MakeDirectory { ticket, place }),
             Request::Checksum {
                 place,
@@ -219,8 +236,29 @@ impl<K: Kernel> House<K> {
     }
 
     /// Makes an incoming file durable and publishes it; the reply is [`Reply::Moved`].
-    pub(super) fn commit(&mut self, ticket: Ticket, incoming: Box<Incoming<K>>) {
-        self.workers.submit(Job::Commit { ticket, incoming });
+    pub(super) fn commit(
+        &mut self,
+        ticket: Ticket,
+        incoming: Box<Incoming<K>>,
+        record: Option<Box<Record>>,
+    ) {
+        self.workers.submit(Job::Commit {
+            ticket,
+            incoming,
+            record,
+        });
+    }
+
+    /// A record of a transfer of this user's that begins, where transfers are logged.
+    pub(super) fn record(
+        &self,
+        ticket: Ticket,
+        path: &Path,
+        direction: Direction,
+    ) -> Option<Box<Record>> {
+        let log = self.options.xferlog.clone()?;
+        let user = ticket.user.map_or("", |user| self.users.name(user));
+        Some(Record::begin(log, ticket.peer.ip(), user, path, direction))
     }
 
     /// Lets a worker wait for the disk; the reply is [`Reply::Warm`].
@@ -244,8 +282,12 @@ impl<K: Kernel> House<K> {
             !waiting.is_empty()
         });
         self.listings.forget(ticket);
+        self.uncounted.retain(|(other, _)| *other != ticket);
+        if !unwanted.is_empty() {
+            self.workers
+                .cancel_logins(|proof| unwanted.contains(&proof.tag));
+        }
         self.workers.cancel(|job| match job {
-            Job::Verify(proof) => unwanted.contains(&proof.tag),
             Job::Create { ticket: owner, .. }
             | Job::CreateUnique { ticket: owner, .. }
             | Job::MakeDirectory { ticket: owner, .. }
@@ -254,8 +296,8 @@ impl<K: Kernel> House<K> {
             Job::Checksum(checksum) => checksum.ticket == ticket,
             // A listing is of use to the next who asks, an upload that came whole is published, and of one that is being
             // filled the loop lets go when it comes back.
-            Job::List(_) | Job::Commit { .. } | Job::Fill { .. } => false,
-            Job::Abandon(_) | Job::SweepLeftovers(_) | Job::Reload(_) => false,
+            Job::List(_) | Job::Commit { .. } | Job::Fill { .. } | Job::Verify(_) => false,
+            Job::Abandon(_) | Job::SweepLeftovers(_) | Job::Count(_) | Job::Reload(_) => false,
         });
     }
 
@@ -268,6 +310,19 @@ impl<K: Kernel> House<K> {
         }
         self.done = done;
         self.start_listings();
+        while let Some(first) = self.held_back.first_entry()
+            && first.key().0 <= self.now
+        {
+            self.replies.push(first.remove());
+        }
+    }
+
+    /// When the next reply is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        match self.replies.is_empty() {
+            true => self.held_back.first_key_value().map(|((due, _), _)| *due),
+            false => Some(self.now),
+        }
     }
 
     /// The replies that have come, each for the connection that still holds its ticket.
@@ -301,6 +356,8 @@ impl<K: Kernel> House<K> {
     /// of [`House::access_after_reload`].
     pub(super) fn take_up(&mut self, home: Home, kept: Vec<String>) {
         self.home = Arc::new(home);
+        self.users.take_up(|user| self.home.limits(user), self.now);
+        self.take_up_quotas();
         self.accesses.clear();
         self.proved.clear();
         self.listings.changed();
@@ -352,7 +409,21 @@ impl<K: Kernel> House<K> {
     }
 
     fn change(&mut self, ticket: Ticket, change: Change) -> Option<Reply<K>> {
-        self.later(Job::Change { ticket, change })
+        let claim = self.claim_for(&change);
+        self.later(Job::Change {
+            ticket,
+            change,
+            claim,
+        })
+    }
+
+    fn access(&mut self, user: &str) -> Option<Arc<Access>> {
+        if let Some(access) = self.accesses.get(user) {
+            return Some(access.clone());
+        }
+        let access = self.home.access(user)?;
+        self.accesses.insert(user.to_owned(), access.clone());
+        Some(access)
     }
 
     fn list(&mut self, ticket: Ticket, what: Listed, form: Form) -> Option<Reply<K>> {
@@ -407,9 +478,13 @@ impl<K: Kernel> House<K> {
                 path,
                 length,
                 result,
+                mut record,
             } => {
                 self.listings.changed();
                 if result.is_ok() {
+                    if let Some(record) = &mut record {
+                        record.complete();
+                    }
                     let path = path.to_string_lossy();
                     let path = Escaped(&path);
                     info!(
@@ -483,6 +558,7 @@ impl<K: Kernel> House<K> {
                 }
                 return;
             }
+            Done::Counted(fault) => return self.counted(fault),
             Done::Abandoned => return,
         };
         self.replies.push((ticket, reply));
@@ -519,7 +595,11 @@ impl<K: Kernel> House<K> {
         self.within_size(length)?;
         let paths = grant.map(|grant| &*grant.path).into_iter();
         for path in paths.chain([self.home.path()]) {
-            match vault::room(&*self.kernel, path, length) {
+            match vault::room(
+                &*self.kernel,
+                path,
+                length.saturating_add(self.options.keep_free),
+            ) {
                 Ok(()) => return Ok(()),
                 Err(refused) if refused.refusal == Refusal::NoRoom => return Err(refused),
                 // A directory that cannot be opened tells nothing of room.

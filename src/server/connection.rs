@@ -45,7 +45,7 @@ pub(super) struct Connection<K: Kernel> {
     engaged: bool,
     /// The rest of a line that was too long is thrown away.
     skipping: bool,
-    /// It stands in the run queue.
+    /// It stands in the run queue, or is parked for its rate.
     pub(super) queued: bool,
     /// It is to be removed when the batch of events is through.
     pub(super) finished: bool,
@@ -55,6 +55,8 @@ pub(super) struct Connection<K: Kernel> {
     began_at: Instant,
     /// When a byte was last moved either way.
     moved_at: Instant,
+    /// Bytes that were moved either way, from 0 again behind the largest.
+    moved: u32,
 }
 
 // Thousands of connections wait at once, and each is allowed 256 bytes in all. Without optimisation mio's socket is larger.
@@ -130,6 +132,7 @@ impl<K: Kernel> Connection<K> {
             turned_away,
             began_at: now,
             moved_at: now,
+            moved: 0,
         }
     }
 
@@ -146,6 +149,7 @@ impl<K: Kernel> Connection<K> {
             key,
             serial: self.serial,
             peer: self.peer,
+            user: self.user,
         }
     }
 
@@ -210,8 +214,14 @@ impl<K: Kernel> Connection<K> {
             .is_some_and(|rest| !rest.output.is_empty())
     }
 
-    pub(super) fn has_entered(&self) -> bool {
-        self.user.is_some()
+    /// Whose session it is, once he has logged in.
+    pub(super) fn user(&self) -> Option<UserKey> {
+        self.user
+    }
+
+    /// Bytes that it has moved, where a transfer waits for its client.
+    pub(super) fn progress(&self) -> Option<u64> {
+        (!self.queued && self.is_transferring()).then_some(u64::from(self.moved))
     }
 
     pub(super) fn access(&self) -> Option<&Arc<Access>> {
@@ -224,7 +234,9 @@ impl<K: Kernel> Connection<K> {
 
     /// What the deadlines ask for now, if anything: an input for the session where a line is awaited, else the end.
     pub(super) fn overdue(&self, now: Instant, options: &Options) -> Option<Overdue> {
-        let silent = now.saturating_duration_since(self.moved_at) >= options.idle_timeout;
+        // Who stands in a queue waits for us.
+        let silent =
+            !self.queued && now.saturating_duration_since(self.moved_at) >= options.idle_timeout;
         match &self.work {
             // The house's own work is what is waited for.
             Work::Answer | Work::Warming(_) => None,

@@ -12,6 +12,7 @@ use super::answers::House;
 use super::ascii::{Inwards, Outwards};
 use super::connection::Scratch;
 use super::transfer::{Outgoing, Source};
+use super::xferlog::Record;
 use super::{Options, Ticket};
 use crate::kernel::{Kernel, Readiness};
 use crate::limits::{DATA_CONNECTION_TIMEOUT, LINGER_BYTES_MAX, TURN_BUDGET_BYTES};
@@ -72,6 +73,8 @@ struct Sending<K: Kernel> {
 /// Bytes on their way in.
 struct Receiving<K: Kernel> {
     incoming: Box<Incoming<K>>,
+    /// Where transfers are logged.
+    record: Option<Box<Record>>,
     ascii: Option<Inwards>,
 }
 
@@ -86,7 +89,7 @@ pub(super) enum Progress<K: Kernel> {
     /// The transfer is over, and it is closed.
     Moved(Result<(), Refusal>),
     /// All has come, and it is closed: the file is to be committed.
-    Received(Box<Incoming<K>>),
+    Received(Box<Incoming<K>>, Option<Box<Record>>),
 }
 
 impl<K: Kernel> Data<K> {
@@ -128,6 +131,16 @@ impl<K: Kernel> Data<K> {
     /// Bytes that have moved, of the file.
     pub(super) fn moved(&self) -> u64 {
         self.moved
+    }
+
+    /// Bytes that have moved, where the client is what is waited for.
+    pub(super) fn progress(&self) -> Option<u64> {
+        (!self.queued && self.is_transferring()).then_some(self.moved)
+    }
+
+    /// Ends a transfer that moves too little.
+    pub(super) fn give_up(&mut self, house: &mut House<K>) -> Progress<K> {
+        self.finish(Err(Refusal::DataConnectionIdle), house)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -182,11 +195,16 @@ impl<K: Kernel> Data<K> {
     pub(super) fn receive(
         &mut self,
         incoming: Box<Incoming<K>>,
+        record: Option<Box<Record>>,
         representation: Representation,
         now: Instant,
     ) {
         let ascii = (representation == Representation::Ascii).then(Inwards::default);
-        self.work = Work::Receiving(Receiving { incoming, ascii });
+        self.work = Work::Receiving(Receiving {
+            incoming,
+            record,
+            ascii,
+        });
         self.moved_at = now;
     }
 
@@ -246,7 +264,9 @@ impl<K: Kernel> Data<K> {
 
     /// Goes on with what there is.
     pub(super) fn turn(&mut self, house: &mut House<K>, scratch: &mut Scratch<K>) -> Progress<K> {
-        let mut budget = TURN_BUDGET_BYTES;
+        let is_bounded = matches!(self.work, Work::Sending(_) | Work::Receiving(_));
+        let user = self.owner.user.filter(|_| is_bounded);
+        let mut budget = user.map_or(TURN_BUDGET_BYTES, |user| house.allowance(user));
         loop {
             let moved = match &self.work {
                 Work::Dialling => return self.dialled(house),
@@ -257,12 +277,17 @@ impl<K: Kernel> Data<K> {
                 Work::Linger { .. } => self.linger_on(budget, house, scratch),
             };
             match moved {
-                Ok(n) => budget = budget.saturating_sub(n),
+                Ok(n) => {
+                    budget = budget.saturating_sub(n);
+                    if let Some(user) = user {
+                        house.spend(user, n);
+                    }
+                }
                 Err(Stop::Blocked) => return Progress::Waiting,
                 Err(Stop::Ended(result)) => return self.finish(result, house),
-                Err(Stop::Received(incoming)) => {
+                Err(Stop::Received(incoming, record)) => {
                     self.close(house);
-                    return Progress::Received(incoming);
+                    return Progress::Received(incoming, record);
                 }
             }
         }
@@ -374,11 +399,16 @@ impl<K: Kernel> Data<K> {
             return Err(Stop::Ended(Err(refusal)));
         }
         self.moved += bytes.len() as u64;
+        if let Some(record) = &mut receiving.record {
+            record.moved(bytes.len());
+        }
         if n > 0 {
             return Ok(n);
         }
         match std::mem::replace(&mut self.work, Work::Closed) {
-            Work::Receiving(receiving) => Err(Stop::Received(receiving.incoming)),
+            Work::Receiving(Receiving {
+                incoming, record, ..
+            }) => Err(Stop::Received(incoming, record)),
             _ => unreachable!("it was receiving just now"),
         }
     }
@@ -464,5 +494,5 @@ impl<K: Kernel> Data<K> {
 enum Stop<K: Kernel> {
     Blocked,
     Ended(Result<(), Refusal>),
-    Received(Box<Incoming<K>>),
+    Received(Box<Incoming<K>>, Option<Box<Record>>),
 }

@@ -10,7 +10,7 @@ mod data;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,12 +20,16 @@ use slab::Slab;
 use super::answers::House;
 use super::connection::{Connection, Outcome, Overdue, Scratch};
 use super::log::Escaped;
+use super::origin::Origin;
+use super::pace::Paces;
 use super::slot::Slot;
 use super::workers::Workers;
 use super::{Options, Ticket};
 use crate::home::Home;
 use crate::kernel::{Kernel, Piece, Readiness, Signal};
-use crate::limits::{ACCEPTS_A_TURN, EVENTS_A_TURN, QUEUE_TURN, SWEEP_INTERVAL, TURNED_AWAY_MAX};
+use crate::limits::{
+    ACCEPTS_A_TURN, EVENTS_A_TURN, QUEUE_TURN, RATE_TICK, SWEEP_INTERVAL, TURNED_AWAY_MAX,
+};
 use crate::protocol::{Dialect, Ending, Input};
 use data::{FIRST_PASSIVE, Passive};
 
@@ -53,19 +57,31 @@ pub struct Engine<K: Kernel> {
     passive: Passive<K>,
     /// Keys of those that have given way.
     queue: VecDeque<usize>,
+    /// When those who are parked for their rate are looked at next; `None` while nobody is.
+    next_release: Option<Instant>,
+    paces: Paces,
     /// Keys of those that are done, removed after the batch; a session's with its ending.
     finished: Vec<(usize, Option<Ending>)>,
     house: House<K>,
     scratch: Scratch<K>,
     ready: Vec<Readiness>,
-    /// Connections beyond the limit that are still being told so.
+    /// Connections beyond a limit that are still being told so.
     turned_away: usize,
-    per_address: HashMap<IpAddr, usize>,
+    /// How many were turned away since the last sweep.
+    unwanted: Unwanted,
+    per_address: HashMap<Origin, usize>,
     next_serial: u64,
     next_sweep: Instant,
     /// Set by the first stop: when the drain's time is over.
     drain_until: Option<Instant>,
     stopped: Option<Stopped>,
+}
+
+/// Connections that were not let in, for the log: a line for each would be a flood.
+#[derive(Default)]
+struct Unwanted {
+    full: usize,
+    failures: usize,
 }
 
 struct Listener<K: Kernel> {
@@ -98,16 +114,19 @@ impl<K: Kernel> Engine<K> {
         Engine {
             house: House::new(kernel.clone(), home, workers, options.clone()),
             kernel,
+            paces: Paces::new(options.min_rate),
             options,
             listeners: Vec::new(),
             connections: Slab::new(),
             data_connections: 0,
             passive: Passive::new(),
             queue: VecDeque::new(),
+            next_release: None,
             finished: Vec::new(),
             scratch: Scratch::new(),
             ready: Vec::with_capacity(EVENTS_A_TURN),
             turned_away: 0,
+            unwanted: Unwanted::default(),
             per_address: HashMap::new(),
             next_serial: 1,
             next_sweep: now + SWEEP_INTERVAL,
@@ -164,6 +183,7 @@ impl<K: Kernel> Engine<K> {
         self.accept();
         self.accept_data();
         self.collect();
+        self.release_parked();
         self.run_queue();
         self.settle();
         if self.house.now() >= self.next_sweep {
@@ -182,7 +202,9 @@ impl<K: Kernel> Engine<K> {
         if accepting || self.passive.is_ready() || !self.queue.is_empty() {
             return Duration::ZERO;
         }
-        self.next_sweep.saturating_duration_since(self.kernel.now())
+        let others = [self.house.next_due(), self.next_release];
+        let next = (others.into_iter().flatten()).fold(self.next_sweep, Instant::min);
+        next.saturating_duration_since(self.kernel.now())
     }
 
     fn notice(&mut self, event: Readiness) {
@@ -213,6 +235,20 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
+    /// Lets a slot go on later: when its user's rate allows it, or in its turn.
+    fn park_or_enqueue(&mut self, key: usize) {
+        if let Some(user) = self.connections[key].user()
+            && !*self.connections[key].queued()
+            && self.house.park(user, key)
+        {
+            *self.connections[key].queued() = true;
+            let next = self.house.now() + RATE_TICK;
+            self.next_release.get_or_insert(next);
+            return;
+        }
+        self.enqueue(key);
+    }
+
     /// A turn of what stands in a slot, unless it stands in the queue for one anyway.
     fn take_turn(&mut self, key: usize) {
         let slot = &mut self.connections[key];
@@ -234,7 +270,7 @@ impl<K: Kernel> Engine<K> {
     fn after_turn(&mut self, key: usize, outcome: Outcome) {
         match outcome {
             Outcome::Waiting => {}
-            Outcome::Again => self.enqueue(key),
+            Outcome::Again => self.park_or_enqueue(key),
             Outcome::Finished(ending) => self.finish(key, ending),
         }
     }
@@ -277,22 +313,20 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Gives a new connection a slot, or tells it that there is none.
+    /// Gives a new connection a slot, or tells it why it gets none.
     fn admit(&mut self, mut socket: K::Socket, peer: SocketAddr, dialect: Dialect) {
         // Without an end of our own the client has left already.
         let Ok(local) = self.kernel.local_address(&socket) else {
             return;
         };
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let mut session = dialect.session(local, peer);
-        let sessions = self.connections.len() - self.turned_away - self.data_connections;
-        let from_there = self.per_address.get(&peer.ip()).copied().unwrap_or(0);
-        let crowded =
-            self.options.max_per_address > 0 && from_there >= self.options.max_per_address;
-        let full = sessions >= self.options.max_sessions || crowded;
-        if full && self.turned_away >= TURNED_AWAY_MAX {
+        let first = self.first_input(Origin::of(peer));
+        let turned_away = !matches!(first, Input::Begin);
+        if turned_away && self.turned_away >= TURNED_AWAY_MAX {
             // Told without a slot, by one write that a fresh socket has room for.
             let mut text = Vec::new();
-            session.step(Input::Full, &mut text);
+            session.step(first, &mut text);
             let _ = self.kernel.send(&socket, &[Piece::Bytes(&text)], false);
             return;
         }
@@ -307,22 +341,39 @@ impl<K: Kernel> Engine<K> {
             );
             return;
         }
-        let connection = Connection::new(socket, peer, serial, full, session, self.house.now());
+        let now = self.house.now();
+        let connection = Connection::new(socket, peer, serial, turned_away, session, now);
         let Slot::Control(connection) = entry.insert(Slot::Control(connection)) else {
             unreachable!("it was just put there");
         };
         info!("session={serial} event=connect from={peer}");
-        let outcome = match full {
+        let outcome = match turned_away {
             true => {
                 self.turned_away += 1;
-                connection.tell(key, Input::Full, &mut self.house, &mut self.scratch)
+                connection.tell(key, first, &mut self.house, &mut self.scratch)
             }
             false => {
-                *self.per_address.entry(peer.ip()).or_default() += 1;
+                *self.per_address.entry(Origin::of(peer)).or_default() += 1;
                 connection.begin(key, &mut self.house, &mut self.scratch)
             }
         };
         self.after_turn(key, outcome);
+    }
+
+    /// What a new connection's session is told first: to begin, or that it may not.
+    fn first_input(&mut self, origin: Origin) -> Input<'static> {
+        if self.house.turns_away(origin) {
+            self.unwanted.failures += 1;
+            return Input::TurnedAway;
+        }
+        let sessions = self.connections.len() - self.turned_away - self.data_connections;
+        let from_there = self.per_address.get(&origin).copied().unwrap_or(0);
+        let most = self.options.max_per_address;
+        if sessions >= self.options.max_sessions || (most > 0 && from_there >= most) {
+            self.unwanted.full += 1;
+            return Input::Full;
+        }
+        Input::Begin
     }
 
     /// What the house has found out since the last turn.
@@ -347,6 +398,28 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
+    /// Runs who has waited for his rate, for as long as others may be kept waiting.
+    fn release_parked(&mut self) {
+        let now = self.house.now();
+        if self.next_release.is_none_or(|next| next > now) {
+            return;
+        }
+        self.next_release = None;
+        let until = now + QUEUE_TURN;
+        while let Some(key) = self.house.release() {
+            *self.connections[key].queued() = false;
+            self.take_turn(key);
+            if self.kernel.now() >= until {
+                self.next_release = Some(now);
+                break;
+            }
+        }
+        self.house.end_release();
+        if self.house.parked().next().is_some() {
+            self.next_release.get_or_insert(now + RATE_TICK);
+        }
+    }
+
     /// Runs who has given way, for as long as others may be kept waiting.
     fn run_queue(&mut self) {
         let until = self.house.now() + QUEUE_TURN;
@@ -364,12 +437,18 @@ impl<K: Kernel> Engine<K> {
         let now = self.house.now();
         self.next_sweep = now + SWEEP_INTERVAL;
         self.house.sweep();
+        if let Unwanted { full, failures } = std::mem::take(&mut self.unwanted)
+            && full + failures > 0
+        {
+            warn!("event=turned-away full={full} failures={failures}");
+        }
         self.resume_accepting();
         self.sweep_passive();
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.sweep_slot(key, now);
         }
+        self.paces.end_sweep();
         self.settle();
         if self.drain_until.is_some_and(|until| now >= until) {
             self.cut_off();
@@ -381,7 +460,17 @@ impl<K: Kernel> Engine<K> {
         if slot.is_finished() {
             return;
         }
+        let is_too_slow = self.paces.is_watching()
+            && slot
+                .progress()
+                .is_some_and(|(serial, at)| self.paces.is_too_slow(serial, at, now));
         match slot {
+            // It ends without a word, which would stand among the file's bytes.
+            Slot::Control(_) if is_too_slow => self.finish(key, Ending::TooSlow),
+            Slot::Data(data) if is_too_slow => {
+                let progress = data.give_up(&mut self.house);
+                self.after_data(key, progress);
+            }
             Slot::Control(connection) => match connection.overdue(now, &self.options) {
                 None => {}
                 Some(Overdue::End(ending)) => self.finish(key, ending),
@@ -400,7 +489,12 @@ impl<K: Kernel> Engine<K> {
 
     fn obey(&mut self, signal: Signal) {
         match signal {
-            Signal::Reload => self.house.reload(),
+            Signal::Reload => {
+                if let Some(xferlog) = &self.options.xferlog {
+                    xferlog.reopen();
+                }
+                self.house.reload();
+            }
             Signal::Stop if self.drain_until.is_some() => {
                 info!("event=stop how=at-once sessions={}", self.connections.len());
                 self.stopped = Some(Stopped::AtOnce);
@@ -437,6 +531,9 @@ impl<K: Kernel> Engine<K> {
             let slot = self.connections.remove(key);
             if slot.is_queued() {
                 self.queue.retain(|queued| *queued != key);
+                if let Some(user) = slot.user() {
+                    self.house.forget_parked(user, key);
+                }
             }
             self.resume_accepting();
             let (connection, ending) = match (slot, ending) {
@@ -452,7 +549,7 @@ impl<K: Kernel> Engine<K> {
             info!("session={serial} event=end reason={}", ending.word());
             match connection.is_turned_away() {
                 true => self.turned_away -= 1,
-                false => self.leave_address(peer.ip()),
+                false => self.leave_address(Origin::of(peer)),
             }
             connection.close(key, &mut self.house);
         }
@@ -469,7 +566,7 @@ impl<K: Kernel> Engine<K> {
         self.passive.resume();
     }
 
-    fn leave_address(&mut self, address: IpAddr) {
+    fn leave_address(&mut self, address: Origin) {
         if let Some(count) = self.per_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -511,7 +608,8 @@ impl<K: Kernel> Engine<K> {
     /// waits for an answer, or stands in the queue, once.
     pub fn check(&self) {
         for (key, slot) in &self.connections {
-            let entries = self.queue.iter().filter(|queued| **queued == key).count();
+            let queued = self.queue.iter().copied().chain(self.house.parked());
+            let entries = queued.filter(|queued| *queued == key).count();
             assert_eq!(
                 entries,
                 usize::from(slot.is_queued()),
@@ -534,7 +632,7 @@ impl<K: Kernel> Engine<K> {
             self.per_address.values().sum::<usize>(),
             "sessions are counted by address"
         );
-        let entered = self.controls().filter(|control| control.has_entered());
+        let entered = self.controls().filter(|control| control.user().is_some());
         assert_eq!(
             entered.count(),
             self.house.entered(),

@@ -280,6 +280,7 @@ mod tests {
             key: serial as usize,
             serial,
             peer: ([127, 0, 0, 1], 1).into(),
+            user: None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The log: a line an event, `TIME LEVEL key=value …`, the session number first, to standard error by a helper thread.
+//! The log: a line an event, the session number first, to standard error by a helper thread.
 //!
 //! Who logs never waits: a line that finds the buffer full is dropped, and the next that finds room says how many were.
 //!
@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use log::{LevelFilter, Metadata, Record};
 
+pub use super::log_line::Format;
+use super::log_line::line;
 use crate::limits::LOG_LINES_MAX;
 
 /// Bytes that one write to standard error gathers at most, give or take a line.
@@ -20,18 +22,26 @@ const WRITE_BYTES: usize = 64 * 1024;
 /// Starts the helper thread and makes it the process's log. The handle flushes it.
 ///
 /// Fails where the process has a log already, or no thread can be started.
-pub fn start(level: LevelFilter) -> std::io::Result<Handle> {
+pub fn start(level: LevelFilter, format: Format) -> std::io::Result<Handle> {
     let (lines, queue) = sync_channel(LOG_LINES_MAX);
-    std::thread::Builder::new()
-        .name("log".into())
-        .spawn(move || write_lines(&queue))?;
+    spawn_writer("log", move || write_lines(&queue))?;
     let log = Log {
+        format,
         lines: lines.clone(),
         dropped: AtomicU64::new(0),
     };
     log::set_boxed_logger(Box::new(log)).map_err(std::io::Error::other)?;
     log::set_max_level(level);
     Ok(Handle { lines })
+}
+
+/// Starts a helper thread that writes a log.
+pub(super) fn spawn_writer(
+    name: &str,
+    life: impl FnOnce() + Send + 'static,
+) -> std::io::Result<()> {
+    let thread = std::thread::Builder::new().name(name.into());
+    thread.spawn(life).map(|_| ())
 }
 
 /// The end of the log that can wait for it.
@@ -56,6 +66,7 @@ enum Entry {
 }
 
 struct Log {
+    format: Format,
     lines: SyncSender<Entry>,
     dropped: AtomicU64,
 }
@@ -77,10 +88,11 @@ impl log::Log for Log {
             log::Level::Debug | log::Level::Trace => "debug",
         };
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
-        let line = match dropped {
-            0 => format!("{now:.3} {level} {}\n", record.args()),
-            n => format!("{now:.3} {level} {} dropped-lines={n}\n", record.args()),
+        let event = match dropped {
+            0 => record.args().to_string(),
+            n => format!("{} dropped-lines={n}", record.args()),
         };
+        let line = line(self.format, format_args!("{now:.3}"), level, &event);
         if self.lines.try_send(Entry::Line(line)).is_err() {
             self.dropped.fetch_add(dropped + 1, Ordering::Relaxed);
         }

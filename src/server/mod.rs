@@ -9,14 +9,21 @@ mod checksum;
 mod connection;
 mod data;
 mod engine;
+mod failures;
 mod listings;
 pub mod log;
+mod log_line;
+mod logins;
+mod origin;
 mod outbox;
+mod pace;
 mod passive;
+mod rate;
 mod slot;
 mod transfer;
 mod users;
 mod workers;
+mod xferlog;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,10 +32,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use engine::{Engine, Stopped};
+pub use xferlog::Xferlog;
 
 use crate::home::Home;
 use crate::kernel::{Kernel, Open};
-use crate::limits::{DESCRIPTORS_RESERVED, DISK_THREADS, SESSIONS_MAX};
+use crate::limits::{
+    DESCRIPTORS_RESERVED, DISK_THREADS, FAILURE_WINDOW, FAILURES_MAX, SESSIONS_MAX,
+};
 use crate::protocol::Dialect;
 use workers::Workers;
 
@@ -41,18 +51,30 @@ pub struct Options {
     pub max_sessions: usize,
     /// Sessions at once from one address; 0 is no limit.
     pub max_per_address: usize,
+    /// Failed logins of one user from one address after which they are turned away; 0 is no limit.
+    pub max_failures: u32,
+    /// How long a failed login counts.
+    pub failure_window: Duration,
     /// How long no byte may move.
     pub idle_timeout: Duration,
     /// How long a connection may take to log in.
     pub login_timeout: Duration,
+    /// Bytes a second that a transfer has to move; 0 is no floor.
+    pub min_rate: u64,
+    /// Bytes a second of all who have logged in, both ways together.
+    pub max_rate: Option<u64>,
     /// Bytes of the largest upload.
     pub max_upload: Option<u64>,
+    /// Bytes that uploads leave free in a file system.
+    pub keep_free: u64,
     /// How long a stop waits for work to be finished.
     pub drain_timeout: Duration,
     /// The first and the last port at which FTP's clients are awaited; without them the system chooses one each time.
     pub passive_ports: Option<(u16, u16)>,
     /// What FTP's clients over IPv4 are told to come to, where it is another address than the one that they came to.
     pub passive_address: Option<Ipv4Addr>,
+    /// Where transfers are logged.
+    pub xferlog: Option<Arc<Xferlog>>,
 }
 
 impl Default for Options {
@@ -61,23 +83,40 @@ impl Default for Options {
             hide_usernames: false,
             max_sessions: SESSIONS_MAX,
             max_per_address: 0,
+            max_failures: FAILURES_MAX,
+            failure_window: FAILURE_WINDOW,
             idle_timeout: Duration::from_secs(300),
             login_timeout: Duration::from_secs(60),
+            min_rate: 0,
+            max_rate: None,
             max_upload: None,
+            keep_free: 0,
             drain_timeout: Duration::from_secs(30),
             passive_ports: None,
             passive_address: None,
+            xferlog: None,
         }
     }
 }
 
 /// Who asked the house: the slot, its tenant's session number, and where that one sits, for the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
     key: usize,
     serial: u64,
     peer: SocketAddr,
+    /// Whose session it is, once he has logged in.
+    user: Option<users::UserKey>,
 }
+
+/// Who has logged in meanwhile is the same one.
+impl PartialEq for Ticket {
+    fn eq(&self, other: &Ticket) -> bool {
+        (self.key, self.serial) == (other.key, other.serial)
+    }
+}
+
+impl Eq for Ticket {}
 
 /// Opens the listeners, each for a dialect, and starts the workers; [`Engine::run`] then serves. The addresses come back with
 /// their ports chosen.

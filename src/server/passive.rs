@@ -156,6 +156,7 @@ mod tests {
             key: serial as usize,
             serial,
             peer: (client, 40_000).into(),
+            user: None,
         }
     }
 

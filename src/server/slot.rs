@@ -5,6 +5,7 @@
 use super::Ticket;
 use super::connection::Connection;
 use super::data::Data;
+use super::users::UserKey;
 use crate::kernel::{Kernel, Readiness};
 
 /// One slot.
@@ -55,6 +56,22 @@ impl<K: Kernel> Slot<K> {
         match self {
             Slot::Control(connection) => &mut connection.queued,
             Slot::Data(data) => &mut data.queued,
+        }
+    }
+
+    /// Whose it is, once he has logged in.
+    pub(super) fn user(&self) -> Option<UserKey> {
+        match self {
+            Slot::Control(connection) => connection.user(),
+            Slot::Data(data) => data.owner().user,
+        }
+    }
+
+    /// The serial, and bytes that have moved, of a transfer that waits for its client.
+    pub(super) fn progress(&self) -> Option<(u64, u64)> {
+        match self {
+            Slot::Control(connection) => Some((connection.serial(), connection.progress()?)),
+            Slot::Data(data) => Some((data.ticket().serial, data.progress()?)),
         }
     }
 

@@ -9,6 +9,7 @@ use super::Ticket;
 use super::answers::House;
 use super::ascii::Outwards;
 use super::connection::Scratch;
+use super::xferlog::Record;
 use crate::kernel::{Kernel, Piece};
 use crate::limits::TEXT_PIECE_BYTES;
 use crate::protocol::Refusal;
@@ -35,6 +36,8 @@ pub(super) struct Outgoing<K: Kernel> {
     pub(super) end: u64,
     /// Up to where the bytes are known to be in memory.
     pub(super) warm_until: u64,
+    /// Of a file, where transfers are logged.
+    pub(super) record: Option<Box<Record>>,
 }
 
 /// A stretch of a file that a worker is to bring into memory before it is sent.
@@ -52,11 +55,22 @@ impl<K: Kernel> Outgoing<K> {
             offset,
             end: offset + length,
             warm_until: offset,
+            record: None,
         }
     }
 
     pub(super) fn left(&self) -> u64 {
         self.end - self.offset
+    }
+
+    /// Notes bytes that have gone, where transfers are logged.
+    fn note(&mut self, moved: usize) {
+        if let Some(record) = &mut self.record {
+            record.moved(moved);
+            if self.offset == self.end {
+                record.complete();
+            }
+        }
     }
 
     /// What of the next `budget` bytes somebody would have to wait for a disk for who sends them, if anything.
@@ -103,6 +117,7 @@ impl<K: Kernel> Outgoing<K> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.offset += moved as u64;
+        self.note(moved);
         Ok(moved)
     }
 
@@ -127,7 +142,9 @@ impl<K: Kernel> Outgoing<K> {
         scratch.text.clear();
         ascii.convert(bytes, &mut scratch.text);
         let sent = kernel.send(socket, &[Piece::Bytes(&scratch.text)], false)?;
-        self.offset += ascii.advance(bytes, sent) as u64;
+        let moved = ascii.advance(bytes, sent);
+        self.offset += moved as u64;
+        self.note(moved);
         Ok(sent)
     }
 }
@@ -138,6 +155,8 @@ pub(super) struct Receiving<K: Kernel> {
     pub(super) left: u64,
     /// Why the file failed half-way; the rest is discarded.
     pub(super) failed: Option<Refusal>,
+    /// Of a file, where transfers are logged.
+    pub(super) record: Option<Box<Record>>,
 }
 
 impl<K: Kernel> Receiving<K> {
@@ -147,6 +166,9 @@ impl<K: Kernel> Receiving<K> {
         let Some(incoming) = &mut self.incoming else {
             return;
         };
+        if let Some(record) = &mut self.record {
+            record.moved(bytes.len());
+        }
         if let Err(refused) = incoming.write(bytes) {
             self.failed = Some(house.log_fault(ticket, refused));
             house.abandon(self.incoming.take().expect("it was just written to"));

@@ -1,11 +1,16 @@
-//! Users with a session, and how many each has. A session holds its user by a key, from its login to its end.
+//! Users with a session: how many each has, and at what rate their bytes may move. A session holds its user by a key, from its
+//! login to its end.
 //!
 //! Must not know: sockets, what a login is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
+use std::time::Instant;
 
 use slab::Slab;
+
+use super::rate::Bucket;
+use crate::home::user_limits::UserLimits;
 
 /// Where a user with a session is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,25 +21,34 @@ pub(super) struct UserKey(NonZeroU32);
 pub(super) struct Users {
     users: Slab<User>,
     by_name: HashMap<String, UserKey>,
+    /// Those for whose rate somebody waits.
+    waiting: VecDeque<UserKey>,
 }
 
 struct User {
     name: String,
     sessions: usize,
+    bucket: Bucket,
 }
 
 impl Users {
-    /// Counts one session more of a user who may have `most`; `None` where he has as many.
-    pub(super) fn enter(&mut self, name: &str, most: Option<usize>) -> Option<UserKey> {
+    /// Counts one session more of a user with these limits; `None` where he has as many as he may.
+    pub(super) fn enter(
+        &mut self,
+        name: &str,
+        limits: UserLimits,
+        now: Instant,
+    ) -> Option<UserKey> {
         let key = self.by_name.get(name).copied();
         let sessions = key.map_or(0, |key| self.users[key.index()].sessions);
-        if most.is_some_and(|most| sessions >= most) {
+        if limits.sessions.is_some_and(|most| sessions >= most) {
             return None;
         }
         let key = key.unwrap_or_else(|| {
             let user = User {
                 name: name.to_owned(),
                 sessions: 0,
+                bucket: Bucket::new(limits.rate, now),
             };
             let key = UserKey::new(self.users.insert(user));
             self.by_name.insert(name.to_owned(), key);
@@ -51,6 +65,64 @@ impl Users {
         if user.sessions == 0 {
             let user = self.users.remove(key.index());
             self.by_name.remove(&user.name);
+            self.waiting.retain(|waiting| *waiting != key);
+        }
+    }
+
+    /// Goes on with the limits that a reload has brought.
+    pub(super) fn take_up(&mut self, limits: impl Fn(&str) -> UserLimits, now: Instant) {
+        for (_, user) in &mut self.users {
+            user.bucket.set_rate(limits(&user.name).rate, now);
+        }
+    }
+
+    /// The user's name.
+    pub(super) fn name(&self, key: UserKey) -> &str {
+        &self.users[key.index()].name
+    }
+
+    /// What bounds his rate.
+    pub(super) fn bucket(&mut self, key: UserKey) -> &mut Bucket {
+        &mut self.users[key.index()].bucket
+    }
+
+    /// Lets a connection of a user wait for his rate.
+    pub(super) fn park(&mut self, user: UserKey, connection: usize) {
+        let bucket = &mut self.users[user.index()].bucket;
+        if bucket.parked().is_empty() {
+            self.waiting.push_back(user);
+        }
+        bucket.park(connection);
+    }
+
+    /// The next connection that has waited and may go on, the users taking turns.
+    pub(super) fn release(&mut self, now: Instant) -> Option<usize> {
+        for _ in 0..self.waiting.len() {
+            let user = self.waiting.pop_front()?;
+            let bucket = &mut self.users[user.index()].bucket;
+            let released = bucket.release(now);
+            if !bucket.parked().is_empty() {
+                self.waiting.push_back(user);
+            }
+            if released.is_some() {
+                return released;
+            }
+        }
+        None
+    }
+
+    /// Connections that wait for their user's rate.
+    pub(super) fn parked(&self) -> impl Iterator<Item = usize> {
+        let parked = self.users.iter().map(|(_, user)| user.bucket.parked());
+        parked.flatten().copied()
+    }
+
+    /// Takes a connection out that waits no more.
+    pub(super) fn forget(&mut self, user: UserKey, connection: usize) {
+        let bucket = &mut self.users[user.index()].bucket;
+        bucket.forget(connection);
+        if bucket.parked().is_empty() {
+            self.waiting.retain(|waiting| *waiting != user);
         }
     }
 
@@ -75,21 +147,60 @@ impl UserKey {
 mod tests {
     use super::*;
 
+    fn may_have(sessions: Option<usize>) -> UserLimits {
+        UserLimits {
+            sessions,
+            ..UserLimits::default()
+        }
+    }
+
     #[test]
     fn sessions_are_counted_by_user_and_end() {
+        let now = Instant::now();
         let mut users = Users::default();
-        let a = users.enter("a", Some(2)).unwrap();
-        assert_eq!(users.enter("a", Some(2)), Some(a));
-        assert_eq!(users.enter("a", Some(2)), None);
-        let b = users.enter("b", Some(1)).unwrap();
-        assert_eq!(users.enter("a", None), Some(a), "no limit any more");
-        assert_eq!((users.enter("b", Some(1)), users.sessions()), (None, 4));
+        let mut enter = |name, most| users.enter(name, may_have(most), now);
+        let a = enter("a", Some(2)).unwrap();
+        assert_eq!(enter("a", Some(2)), Some(a));
+        assert_eq!(enter("a", Some(2)), None);
+        let b = enter("b", Some(1)).unwrap();
+        assert_eq!(enter("a", None), Some(a), "no limit any more");
+        assert_eq!((enter("b", Some(1)), users.sessions()), (None, 4));
         users.leave(b);
-        assert!(users.enter("b", Some(1)).is_some());
+        assert!(users.enter("b", may_have(Some(1)), now).is_some());
         for _ in 0..3 {
             users.leave(a);
         }
-        assert!(users.enter("a", Some(1)).is_some());
+        assert!(users.enter("a", may_have(Some(1)), now).is_some());
         assert_eq!(users.sessions(), 2);
+    }
+
+    #[test]
+    fn users_take_turns_and_so_do_their_connections() {
+        let now = Instant::now();
+        let limits = UserLimits {
+            rate: Some(1_000_000),
+            ..UserLimits::default()
+        };
+        let mut users = Users::default();
+        let a = users.enter("a", limits, now).unwrap();
+        let b = users.enter("b", limits, now).unwrap();
+        for (user, connection) in [(a, 1), (a, 2), (b, 3), (a, 4)] {
+            users.park(user, connection);
+        }
+        users.forget(a, 4);
+        let released: Vec<_> = std::iter::from_fn(|| users.release(now)).collect();
+        assert_eq!(released, [1, 3, 2]);
+        users.bucket(a).spend(1_000_000);
+        users.park(a, 1);
+        users.park(b, 3);
+        assert_eq!(users.release(now), Some(3));
+        assert_eq!(users.release(now), None);
+        users.take_up(|_| UserLimits::default(), now);
+        assert_eq!(
+            users.release(now),
+            Some(1),
+            "a reload has taken the limit away"
+        );
+        assert_eq!(users.parked().count(), 0);
     }
 }

@@ -18,13 +18,18 @@ use zeroize::Zeroizing;
 use super::Ticket;
 use super::checksum::Checksum;
 use super::listings::Asked;
+use super::logins::Logins;
+use super::origin::Origin;
 use super::transfer::Cold;
+use super::xferlog::Record;
 use crate::home::credentials::Account;
 use crate::home::password::{Cost, Tag, Verifier};
 use crate::home::{Home, Reloaded};
 use crate::kernel::Kernel;
 use crate::protocol::Place;
-use crate::vault::{self, Change, Incoming, Leftovers, Listing, Refused, Wanted};
+use crate::vault::{
+    self, Change, Claim, Count, Fault, Incoming, Leftovers, Listing, Refused, Wanted,
+};
 
 /// What one thread may do while the loop goes on.
 pub(super) enum Job<K: Kernel> {
@@ -35,12 +40,14 @@ pub(super) enum Job<K: Kernel> {
         ticket: Ticket,
         place: Place,
         wanted: Wanted,
+        claim: Claim,
     },
     /// Make a file ready under a name that nobody has.
     CreateUnique {
         ticket: Ticket,
         directory: Place,
-        most: u64,
+        wanted: Wanted,
+        claim: Claim,
     },
     /// Copy a slice of what an upload builds on.
     Fill {
@@ -50,6 +57,7 @@ pub(super) enum Job<K: Kernel> {
     Commit {
         ticket: Ticket,
         incoming: Box<Incoming<K>>,
+        record: Option<Box<Record>>,
     },
     /// Let go of an unfinished upload: giving back its pages can take long.
     Abandon(Box<Incoming<K>>),
@@ -60,6 +68,8 @@ pub(super) enum Job<K: Kernel> {
     Change {
         ticket: Ticket,
         change: Change,
+        /// Where what it removes counts for a quota.
+        claim: Option<Claim>,
     },
     Checksum(Checksum<K>),
     /// Wait for the disk in the loop's stead.
@@ -69,12 +79,18 @@ pub(super) enum Job<K: Kernel> {
     },
     /// Remove what an earlier crash left of uploads beneath one granted directory, a directory a slice.
     SweepLeftovers(Leftovers),
+    /// Count the bytes of what a quota bounds, a directory a slice.
+    Count(Count),
     Reload(Arc<Home>),
 }
 
 /// A login to be proved, and afterwards what came of it.
 pub(super) struct Proof {
     pub(super) tag: Tag,
+    /// From where it was asked for first.
+    pub(super) origin: Origin,
+    /// A login has failed lately from there.
+    pub(super) is_suspect: bool,
     pub(super) account: Arc<Account>,
     /// Whether there is such a record; if not, the account only carries the name.
     pub(super) known: bool,
@@ -109,6 +125,7 @@ pub(super) enum Done<K: Kernel> {
         path: PathBuf,
         length: u64,
         result: Result<(), Refused>,
+        record: Option<Box<Record>>,
     },
     Made {
         ticket: Ticket,
@@ -130,6 +147,8 @@ pub(super) enum Done<K: Kernel> {
         result: io::Result<()>,
     },
     Reloaded(Reloaded),
+    /// A directory has been counted, as far as the fault let it.
+    Counted(Option<Fault>),
     Abandoned,
     /// A granted directory has been walked, as far as it could be.
     Swept(Leftovers),
@@ -153,18 +172,20 @@ struct Shared<K: Kernel> {
 
 struct Queues<K: Kernel> {
     disk: VecDeque<Job<K>>,
-    logins: VecDeque<Job<K>>,
+    logins: Logins<Proof>,
     slices: VecDeque<Job<K>>,
     stopping: bool,
 }
 
 impl<K: Kernel> Queues<K> {
-    /// The queue in which a job of this kind waits.
-    fn of(&mut self, job: &Job<K>) -> &mut VecDeque<Job<K>> {
+    /// Puts a job into the queue for its kind.
+    fn push(&mut self, job: Job<K>) {
         match job {
-            Job::Verify(_) => &mut self.logins,
-            Job::Checksum(_) | Job::SweepLeftovers(_) | Job::Reload(_) => &mut self.slices,
-            _ => &mut self.disk,
+            Job::Verify(proof) => self.logins.push(proof.origin, proof.is_suspect, proof),
+            Job::Checksum(_) | Job::SweepLeftovers(_) | Job::Count(_) | Job::Reload(_) => {
+                self.slices.push_back(job);
+            }
+            _ => self.disk.push_back(job),
         }
     }
 
@@ -172,14 +193,16 @@ impl<K: Kernel> Queues<K> {
     fn next(&mut self, lane: &mut Lane) -> Option<Job<K>> {
         match lane {
             Lane::Disk => self.disk.pop_front(),
-            Lane::Logins => self.logins.pop_front(),
+            Lane::Logins => self.logins.pop().map(Job::Verify),
             Lane::Any { slice_next } => {
-                let (first, second) = match *slice_next {
-                    true => (&mut self.slices, &mut self.logins),
-                    false => (&mut self.logins, &mut self.slices),
+                let is_slice = std::mem::replace(slice_next, !*slice_next);
+                let slice = match is_slice {
+                    true => self.slices.pop_front(),
+                    false => None,
                 };
-                *slice_next = !*slice_next;
-                first.pop_front().or_else(|| second.pop_front())
+                slice
+                    .or_else(|| self.logins.pop().map(Job::Verify))
+                    .or_else(|| self.slices.pop_front())
             }
         }
     }
@@ -204,7 +227,7 @@ impl<K: Kernel> Workers<K> {
                 kernel,
                 queues: Mutex::new(Queues {
                     disk: VecDeque::new(),
-                    logins: VecDeque::new(),
+                    logins: Logins::new(),
                     slices: VecDeque::new(),
                     stopping: false,
                 }),
@@ -241,7 +264,7 @@ impl<K: Kernel> Workers<K> {
     pub(super) fn submit(&self, job: Job<K>) {
         let hashing = job.is_hashing();
         let mut queues = self.shared.queues();
-        queues.of(&job).push_back(job);
+        queues.push(job);
         drop(queues);
         match hashing {
             // Not every thread of this lane takes every job: waking one could wake the wrong one.
@@ -250,18 +273,23 @@ impl<K: Kernel> Workers<K> {
         }
     }
 
-    /// Drops the jobs that are still queued and that `gone` picks.
+    /// Drops the jobs that are still queued and that `gone` picks; logins are dropped by [`Workers::cancel_logins`].
     pub(super) fn cancel(&self, gone: impl Fn(&Job<K>) -> bool) {
         let mut queues = self.shared.queues();
-        let Queues {
-            disk,
-            logins,
-            slices,
-            ..
-        } = &mut *queues;
-        for queue in [disk, logins, slices] {
+        let Queues { disk, slices, .. } = &mut *queues;
+        for queue in [disk, slices] {
             queue.retain(|job| !gone(job));
         }
+    }
+
+    /// Drops the logins that are still queued and that `gone` picks.
+    pub(super) fn cancel_logins(&self, gone: impl Fn(&Proof) -> bool) {
+        self.shared.queues().logins.retain(|proof| !gone(proof));
+    }
+
+    /// Takes back the logins of an address that are still queued.
+    pub(super) fn take_logins(&self, origin: Origin) -> Vec<Proof> {
+        self.shared.queues().logins.take(origin)
     }
 
     /// What has been done since the last call.
@@ -282,7 +310,8 @@ impl<K: Kernel> Workers<K> {
         let job = if n < disk {
             queues.disk.remove(n)
         } else if n < disk + logins {
-            queues.logins.remove(n - disk)
+            // They have their own order, which is a matter of the addresses alone.
+            queues.logins.pop().map(Job::Verify)
         } else {
             queues.slices.remove(n - disk - logins)
         };
@@ -340,7 +369,7 @@ impl<K: Kernel> Shared<K> {
             }
             Step::Again(job) => {
                 let mut queues = self.queues();
-                queues.of(&job).push_back(job);
+                queues.push(job);
             }
         }
     }
@@ -361,7 +390,11 @@ impl<K: Kernel> Job<K> {
     fn is_hashing(&self) -> bool {
         matches!(
             self,
-            Job::Verify(_) | Job::Checksum(_) | Job::SweepLeftovers(_) | Job::Reload(_)
+            Job::Verify(_)
+                | Job::Checksum(_)
+                | Job::SweepLeftovers(_)
+                | Job::Count(_)
+                | Job::Reload(_)
         )
     }
 
@@ -384,7 +417,8 @@ impl<K: Kernel> Job<K> {
                 ticket,
                 place,
                 wanted,
-            } => match vault::create(kernel, &place, wanted).map(Box::new) {
+                claim,
+            } => match claimed(vault::create(kernel, &place, wanted), claim) {
                 Ok(incoming) => fill(ticket, incoming),
                 Err(refused) => Done::Created {
                     ticket,
@@ -395,15 +429,21 @@ impl<K: Kernel> Job<K> {
             Job::CreateUnique {
                 ticket,
                 directory,
-                most,
+                wanted,
+                claim,
             } => Done::Created {
                 ticket,
-                result: vault::create_unique(kernel, &directory, most).map(Box::new),
+                result: claimed(vault::create_unique(kernel, &directory, wanted), claim),
                 unique: true,
             },
             Job::Fill { ticket, incoming } => fill(ticket, incoming),
-            Job::Commit { ticket, incoming } => Done::Committed {
+            Job::Commit {
                 ticket,
+                incoming,
+                record,
+            } => Done::Committed {
+                ticket,
+                record,
                 path: incoming.path().to_owned(),
                 length: incoming.length(),
                 result: incoming.commit(),
@@ -416,9 +456,19 @@ impl<K: Kernel> Job<K> {
                 ticket,
                 result: vault::make_directory(&**kernel, &place),
             },
-            Job::Change { ticket, change } => Done::Changed {
+            Job::Change {
                 ticket,
-                result: change.make(&**kernel),
+                change,
+                claim,
+            } => Done::Changed {
+                ticket,
+                result: match claim {
+                    None => change.make(&**kernel),
+                    Some(claim) => claim.settle(0, || {
+                        let freed = change.frees(&**kernel);
+                        change.make(&**kernel).map(|()| freed)
+                    }),
+                },
                 change,
             },
             Job::Checksum(checksum) => checksum.slice(&**kernel),
@@ -430,12 +480,24 @@ impl<K: Kernel> Job<K> {
                 true => return Step::Again(Job::SweepLeftovers(leftovers)),
                 false => Done::Swept(leftovers),
             },
+            Job::Count(mut count) => match count.step(&**kernel) {
+                true => return Step::Again(Job::Count(count)),
+                false => Done::Counted(count.into_fault()),
+            },
             Job::Reload(home) => Done::Reloaded(home.reload(verifier)),
         })
     }
 }
 
 /// Copies a slice of what an upload builds on, if it builds on something.
+/// What was created, with what it may take of quotas.
+fn claimed<K: Kernel>(
+    created: Result<Incoming<K>, Refused>,
+    claim: Claim,
+) -> Result<Box<Incoming<K>>, Refused> {
+    created?.claimed(claim).map(Box::new)
+}
+
 fn fill<K: Kernel>(ticket: Ticket, mut incoming: Box<Incoming<K>>) -> Done<K> {
     let result = match incoming.fill() {
         Ok(false) => return Done::Filled { ticket, incoming },

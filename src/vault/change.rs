@@ -76,6 +76,21 @@ impl Change {
     }
 }
 
+impl Change {
+    /// Bytes of the file that it removes.
+    pub fn frees<K: Kernel>(&self, kernel: &K) -> u64 {
+        let Change::Remove(place) = self else {
+            return 0;
+        };
+        let found = enter_to_change(kernel, place)
+            .ok()
+            .and_then(|(directory, name)| kernel.status_at(&directory, name?).ok());
+        found
+            .filter(|found| found.kind == Kind::File)
+            .map_or(0, |found| found.size)
+    }
+}
+
 /// Gives a file, a directory or a link another name, in the same file system, and waits until that is durable. A file or
 /// a link that has the name is replaced, where the user may change things there.
 pub fn rename<K: Kernel>(kernel: &K, from: &Place, to: &Place) -> Result<(), Refused> {

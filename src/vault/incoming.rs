@@ -9,11 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{
-    Refused, check_free, check_room, enter, is_absent, is_replaceable, path_of, refused, unwritable,
+    Claim, Refused, check_free, check_room, enter, is_absent, is_replaceable, path_of, refused,
+    unwritable,
 };
 use crate::kernel::{Kernel, Kind, Open, Status};
 use crate::limits::{COPY_SLICE_BYTES, TRANSFER_BUFFER_BYTES};
 use crate::protocol::{Base, Place, Refusal};
+
+/// Bytes after which an upload looks again whether enough stays free.
+const ROOM_STEP_BYTES: u64 = 1 << 20;
 
 /// Names that are tried for a temporary file; that even the first is taken is beyond all likelihood.
 const ATTEMPTS_MAX: usize = 8;
@@ -34,6 +38,10 @@ pub struct Incoming<K: Kernel> {
     /// Bytes that it may have at most.
     most: u64,
     base: Option<Found<K>>,
+    /// What it may take of quotas.
+    claim: Option<Claim>,
+    /// Bytes that have to stay free.
+    keep_free: u64,
     /// For faults.
     path: PathBuf,
 }
@@ -56,6 +64,8 @@ pub struct Wanted {
     pub most: u64,
     /// What they are put behind.
     pub base: Base,
+    /// Bytes that have to stay free in the file system.
+    pub keep_free: u64,
 }
 
 /// Makes ready to receive a file: judges its name, and reserves room where the file system can. What it builds on is to
@@ -72,13 +82,8 @@ pub fn create<K: Kernel>(
 pub fn create_unique<K: Kernel>(
     kernel: &Arc<K>,
     directory: &Place,
-    most: u64,
+    wanted: Wanted,
 ) -> Result<Incoming<K>, Refused> {
-    let wanted = Wanted {
-        length: None,
-        most,
-        base: Base::Nothing,
-    };
     let mut attempt = 1;
     loop {
         let number = kernel.random().map_err(|error| {
@@ -121,7 +126,12 @@ fn create_with<K: Kernel>(
     if length > wanted.most {
         return Err(Refusal::TooLarge.into());
     }
-    check_room(&**kernel, &directory, length, &path)?;
+    check_room(
+        &**kernel,
+        &directory,
+        length.saturating_add(wanted.keep_free),
+        &path,
+    )?;
     let made = match create_unnamed(kernel, &directory) {
         Err(error) if has_no_unnamed(&error) => create_named(&**kernel, &directory),
         result => result.map(|file| (file, None)),
@@ -137,13 +147,16 @@ fn create_with<K: Kernel>(
         offset: 0,
         most: wanted.most,
         base,
+        claim: None,
+        keep_free: wanted.keep_free,
         path,
     };
     match kernel.reserve(&incoming.file, length) {
         Err(error) if error.kind() != io::ErrorKind::Unsupported => {
             Err(incoming.failed("reserving room for", error))
         }
-        _ => Ok(incoming),
+        // Others have reserved theirs meanwhile.
+        _ => incoming.check_free_room().map(|()| incoming),
     }
 }
 
@@ -202,10 +215,34 @@ impl<K: Kernel> Incoming<K> {
         }
     }
 
+    /// Sets what it may take of quotas; what it builds on counts too.
+    pub fn claimed(mut self, claim: Claim) -> Result<Incoming<K>, Refused> {
+        let length = self.base.as_ref().map_or(0, |base| base.end);
+        let claim = self.claim.insert(claim);
+        claim.cover(length)?;
+        Ok(self)
+    }
+
+    /// Refuses where less is free than has to stay so.
+    fn check_free_room(&self) -> Result<(), Refused> {
+        match self.keep_free {
+            0 => Ok(()),
+            keep_free => check_room(&*self.kernel, &self.directory, keep_free, &self.path),
+        }
+    }
+
     /// Writes the next bytes. After a refusal nothing more can be done but to drop it.
     pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), Refused> {
         if bytes.len() as u64 > self.most - self.offset {
             return Err(Refusal::TooLarge.into());
+        }
+        let end = self.offset + bytes.len() as u64;
+        if let Some(claim) = &mut self.claim {
+            claim.cover(end)?;
+        }
+        // What was not announced takes room that was not reserved.
+        if end / ROOM_STEP_BYTES > self.offset / ROOM_STEP_BYTES {
+            self.check_free_room()?;
         }
         while !bytes.is_empty() {
             match self.kernel.write_at(&self.file, bytes, self.offset) {
@@ -228,18 +265,26 @@ impl<K: Kernel> Incoming<K> {
         self.kernel
             .sync(&self.file)
             .map_err(|error| self.failed("syncing", error))?;
-        match self.publish() {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if !self.replace {
-                    return Err(Refusal::FileExists.into());
-                }
-                self.publish_over()?;
-            }
-            result => result.map_err(|error| self.failed("naming", error))?,
+        match self.claim.take() {
+            Some(claim) => claim.settle(self.offset, || self.publish_somehow())?,
+            None => self.publish_somehow().map(drop)?,
         }
         self.kernel
             .sync(&self.directory)
             .map_err(|error| self.failed("syncing", error))
+    }
+
+    /// Gives the file its name, as far as the user may, and says how many bytes had it before.
+    fn publish_somehow(&mut self) -> Result<u64, Refused> {
+        match self.publish() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match self.replace {
+                true => self.publish_over(),
+                false => Err(Refusal::FileExists.into()),
+            },
+            result => result
+                .map(|()| 0)
+                .map_err(|error| self.failed("naming", error)),
+        }
     }
 
     /// Gives the file its name, which must be new.
@@ -265,8 +310,8 @@ impl<K: Kernel> Incoming<K> {
     }
 
     /// Gives the file a name that a file or a link has.
-    fn publish_over(&mut self) -> Result<(), Refused> {
-        match self.kernel.status_at(&self.directory, &self.name) {
+    fn publish_over(&mut self) -> Result<u64, Refused> {
+        let freed = match self.kernel.status_at(&self.directory, &self.name) {
             Ok(found) if !is_replaceable(found.kind) => return Err(Refusal::FileExists.into()),
             // What others have put there meanwhile is not in what this one builds on.
             Ok(found) if self.base.as_ref().is_some_and(|base| base.named != found) => {
@@ -275,8 +320,9 @@ impl<K: Kernel> Incoming<K> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(self.failed("looking at", error));
             }
-            _ => {}
-        }
+            Ok(found) if found.kind == Kind::File => found.size,
+            _ => 0,
+        };
         // To rename over it the file needs a name first, and before that the lock, or a sweep could take it.
         if self.temporary.is_none() {
             let _ = self.kernel.lock(&self.file); // where there are no locks, there is no sweep
@@ -290,7 +336,7 @@ impl<K: Kernel> Incoming<K> {
         match self.kernel.rename(from, to, true) {
             Ok(()) => {
                 self.temporary = None;
-                Ok(())
+                Ok(freed)
             }
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
                 Err(Refusal::FileExists.into())

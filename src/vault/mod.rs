@@ -10,6 +10,7 @@ pub mod change;
 pub mod incoming;
 pub mod leftovers;
 pub mod listing;
+pub mod quota;
 pub mod shared;
 
 use std::fmt;
@@ -26,6 +27,7 @@ pub use change::{Change, space, status};
 pub use incoming::{Incoming, Wanted, create, create_unique};
 pub use leftovers::Leftovers;
 pub use listing::{Listing, list};
+pub use quota::{Claim, Count, Ledger};
 pub use shared::{SharedFile, Vault};
 
 /// What went wrong on our side, for the operator's log.

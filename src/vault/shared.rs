@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ use crate::protocol::{Place, Refusal};
 /// A file that is open to be read, its length that of the moment of its opening.
 pub struct SharedFile<K: Kernel> {
     file: K::File,
+    path: PathBuf,
     status: Status,
     /// Made by the first who asks while the file is in memory; `None` where it cannot be mapped.
     map: OnceLock<Option<K::Map>>,
@@ -28,6 +29,11 @@ impl<K: Kernel> SharedFile<K> {
     /// The handle.
     pub fn file(&self) -> &K::File {
         &self.file
+    }
+
+    /// Where it lay: the granted directory's path and a client's words below it.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Bytes that the file had when it was opened. Who sends learns from the kernel where it was cut since.
@@ -227,7 +233,7 @@ fn open<K: Kernel>(kernel: &K, place: &Place) -> Result<SharedFile<K>, Refused> 
     }
     let opened = kernel
         .open_root(&place.grant.path)
-        .and_then(|root| open_file(kernel, &root, &place.below));
+        .and_then(|root| open_file(kernel, &root, place));
     match opened {
         Ok(Some(file)) => Ok(file),
         Ok(None) => Err(Refusal::NoSuchFile.into()),
@@ -243,12 +249,16 @@ fn open<K: Kernel>(kernel: &K, place: &Place) -> Result<SharedFile<K>, Refused> 
 fn open_file<K: Kernel>(
     kernel: &K,
     root: &K::File,
-    below: &str,
+    place: &Place,
 ) -> io::Result<Option<SharedFile<K>>> {
-    let file = kernel.open_beneath(root, below, Open::Read)?;
+    let file = kernel.open_beneath(root, &place.below, Open::Read)?;
     let status = kernel.status(&file)?;
-    let map = OnceLock::new();
-    Ok((status.kind == Kind::File).then_some(SharedFile { file, status, map }))
+    Ok((status.kind == Kind::File).then(|| SharedFile {
+        file,
+        path: path_of(place, &place.below),
+        status,
+        map: OnceLock::new(),
+    }))
 }
 
 #[cfg(test)]

@@ -144,6 +144,7 @@ impl House {
             }
             Request::Judge { place } => judge(&place).map(|_| Answer::Free),
             Request::Room { length, .. } => self.room(length).map(|()| Answer::Free),
+            Request::Quota => Ok(Answer::Quota(Vec::new())),
             Request::Create { place, length, .. } => {
                 judge(&place)?;
                 self.room(length.unwrap_or(0)).map(|()| Answer::Created)

@@ -1,12 +1,14 @@
 //! The limits that an operator sets, over real sockets: what is refused, with which sentence, and that nobody gets more.
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Client, Home, Server, eventually};
+use crate::support::{Client, FIRST_CHOICE, Home, Server, eventually};
 use crate::world::plain_home;
 
+const TOO_MANY_FAILURES: &str = "Too many failed logins. Please try again later.";
 const TOO_MANY_SESSIONS: &str = "You have too many sessions. Please try again later.";
 
 /// A server over the example home with more lines in `Directories`.
@@ -105,4 +107,276 @@ fn sessions_of_a_user_are_counted_exactly_under_a_thousand_clients() {
         .flat_map(|clients| clients.join().expect("each was let in or told"))
         .collect();
     assert_eq!(let_in.len(), 37);
+}
+
+#[test]
+fn who_goes_on_guessing_is_turned_away_and_nobody_else() {
+    let server = start(
+        &[],
+        &[
+            "--max-failures",
+            "3",
+            "--listen",
+            "127.0.0.1:0",
+            "--listen",
+            "[::1]:0",
+        ],
+    );
+    // The fourth time round even the right password is not looked at.
+    let mut guessing = server.connect();
+    guessing.expect(FIRST_CHOICE);
+    for guess in 1..=3 {
+        guessing.send(format!("LOGIN\nuser1\n{guess}\n"));
+        guessing.line();
+        guessing.line();
+        guessing.expect("Login Failed");
+        guessing.expect(FIRST_CHOICE);
+    }
+    server.log_line(&["event=turn-away user=user1 from=127.0.0.1"]);
+    guessing.send("LOGIN\nuser1\n1234\n");
+    guessing.line();
+    guessing.expect(TOO_MANY_FAILURES);
+    guessing.expect_end();
+    server.log_line(&["event=refused limit=failures user=user1"]);
+    server.log_line(&["event=end reason=turned-away"]);
+
+    // Another user from there, and the user from elsewhere.
+    server.login("user2");
+    Client::connect(server.addresses[1]).login("user1");
+
+    // As many failures of others turn all from there away, before they say a word; who has logged in stays.
+    let mut before = server.login("user2");
+    for user in ["nobody", "somebody", "anybody"] {
+        let mut client = server.connect();
+        client.send(format!("LOGIN\n{user}\n"));
+        client.expect(FIRST_CHOICE);
+        client.line();
+        client.expect("Login Failed");
+    }
+    let mut turned_away = server.connect();
+    turned_away.expect(TOO_MANY_FAILURES);
+    turned_away.expect_end();
+    server.log_line(&["event=turned-away full=0 failures=1"]);
+    before.say("SHOW DIRECTORIES");
+    before.line();
+    before.expect_menu();
+    Client::connect(server.addresses[1]).login("user1");
+}
+
+#[test]
+fn who_was_turned_away_may_come_again() {
+    let options = ["--max-failures", "1", "--failure-window", "1"];
+    let server = start(&[], &options);
+    for user in ["nobody", "somebody"] {
+        let mut client = server.connect();
+        client.send(format!("LOGIN\n{user}\n"));
+        client.expect(FIRST_CHOICE);
+    }
+    eventually("all from there are turned away", || {
+        server.connect().line() == TOO_MANY_FAILURES
+    });
+    eventually("and then no longer", || {
+        server.connect().line() == FIRST_CHOICE
+    });
+    server.login("user1");
+}
+
+#[test]
+fn failures_are_answered_late_and_right_passwords_at_once() {
+    let server = start(&[], &[]);
+    let begin = Instant::now();
+    let mut client = server.connect();
+    client.send("LOGIN\nuser1\nx\n".repeat(4));
+    client.expect(FIRST_CHOICE);
+    for _ in 0..4 {
+        client.line();
+        client.line();
+        client.expect("Login Failed");
+        client.expect(FIRST_CHOICE);
+    }
+    // The third by a quarter of a second, the fourth by twice as long.
+    assert!(begin.elapsed() >= Duration::from_millis(750));
+    let mut slow = server.connect();
+    slow.send("LOGIN\nuser1\nx\n");
+    let begin = Instant::now();
+    client.send("LOGIN\nuser1\n1234\n");
+    client.line();
+    client.line();
+    client.expect("Login Successfully");
+    for _ in 0..3 {
+        slow.line();
+    }
+    slow.expect("Login Failed");
+    assert!(
+        begin.elapsed() >= Duration::from_millis(500),
+        "one from there waits"
+    );
+}
+
+#[test]
+fn no_more_bytes_move_in_a_time_than_the_users_rate_allows() {
+    const LENGTH: usize = 500_000;
+    let home = home(&["user1::rate=1M"]);
+    home.write("Movies/Film", vec![b'x'; LENGTH]);
+    let server = Server::over(home, &[]);
+    let mut clients: Vec<Client> = (0..4).map(|_| server.login("user1")).collect();
+    let begin = Instant::now();
+    for client in &mut clients {
+        client.say("DOWNLOAD FILE Movies/Film");
+    }
+    // Another user is not bounded by it.
+    let mut other = server.login("user2");
+    assert_eq!(other.begin_download("Movies/Joker"), 4096);
+    for client in &mut clients {
+        assert_eq!(client.length(), LENGTH as u64);
+        assert!(client.bytes(LENGTH).iter().all(|&byte| byte == b'x'));
+        client.expect_menu();
+    }
+    // A tenth of a second's worth may come at once.
+    let least = (4 * LENGTH) as f64 / 1_000_000.0 - 0.1;
+    let seconds = begin.elapsed().as_secs_f64();
+    assert!(seconds > 0.97 * least, "{seconds} s");
+    assert!(seconds < 10.0 * least, "{seconds} s");
+}
+
+/// Files in a served directory, and their bytes together.
+fn sizes(server: &Server, directory: &str) -> (usize, u64) {
+    let names = server.home.names(directory);
+    let size = |name: &String| {
+        let path = server.home.file(&format!("{directory}/{name}"));
+        std::fs::metadata(path).map_or(0, |status| status.len())
+    };
+    (names.len(), names.iter().map(size).sum())
+}
+
+#[test]
+fn quotas_hold_exactly_under_a_thousand_clients_that_upload_at_once() {
+    let home = home(&["user2:Box:upload,quota=100k", "user3:Box:read,change"]);
+    std::fs::create_dir(home.file("Box")).expect("our own directory");
+    home.write("Box/Old", vec![b'o'; 5_500]);
+    let server = Server::over(home, &[]);
+    let address = server.address();
+    // Half of them announce what they never send.
+    let clients: Vec<_> = (0..8usize)
+        .map(|part| {
+            thread::spawn(move || {
+                let mut clients: Vec<Client> = (0..125).map(|_| Client::connect(address)).collect();
+                for (at, client) in clients.iter_mut().enumerate() {
+                    let name = part * 125 + at;
+                    client.send(format!(
+                        "LOGIN\nuser2\n2345\nUPLOAD FILE Box/{name}\n1000\n"
+                    ));
+                }
+                let mut taken = 0;
+                for (at, client) in clients.iter_mut().enumerate() {
+                    (0..6).for_each(|_| drop(client.line()));
+                    match client.line().as_str() {
+                        "There is not enough room for that file" => {}
+                        "Ready to receive 1000 bytes" if at % 2 == 0 => {
+                            client.send(vec![b'x'; 1000]);
+                            taken += 1;
+                        }
+                        "Ready to receive 1000 bytes" => taken += 1,
+                        other => panic!("neither taken nor told: {other}"),
+                    }
+                }
+                (clients, taken)
+            })
+        })
+        .collect();
+    let (clients, taken): (Vec<_>, Vec<usize>) = clients
+        .into_iter()
+        .map(|part| part.join().expect("each was taken or told"))
+        .unzip();
+    // Not one more than fits, and not one less.
+    assert_eq!(taken.into_iter().sum::<usize>(), 94);
+    server.log_line(&["event=refused limit=quota user=user2 directory=Box length=1000"]);
+
+    // What was announced and never came is given back.
+    drop(clients);
+    let mut client = server.login("user2");
+    let (files, bytes) = sizes(&server, "Box");
+    assert_eq!(bytes, 5_500 + 1000 * (files as u64 - 1));
+    let expected = format!("directory {bytes} of 100000 bytes Box");
+    eventually("the rest is free again", || {
+        client.say("SHOW QUOTA");
+        client.expect("QUOTA 1");
+        let line = client.line();
+        client.expect_menu();
+        line == expected
+    });
+    let rest = 100_000 - bytes;
+    client.send(format!("PUT FILE {rest} Box/Rest\n"));
+    client.send(vec![b'x'; rest as usize]);
+    client.expect(&format!("Upload complete: Rest, {rest} bytes"));
+    client.expect_menu();
+    client.say("PUT FILE 1 Box/One more");
+    client.expect("There is not enough room for that file");
+    // Whom no quota bounds there may go on.
+    let mut other = server.login("user3");
+    other.send("PUT FILE 1 Box/One more\nx");
+    other.expect("Upload complete: One more, 1 bytes");
+}
+
+#[test]
+fn a_users_quota_is_over_all_directories_that_he_may_add_to_and_lives_through_a_reload() {
+    let lines = [
+        "user2:Inbox:upload",
+        "user2:Outbox:upload",
+        "user2::quota=10k",
+    ];
+    let home = home(&lines);
+    for directory in ["Inbox", "Outbox"] {
+        std::fs::create_dir(home.file(directory)).expect("our own directory");
+    }
+    let server = Server::over(home, &[]);
+    let put = |client: &mut Client, bytes: usize, path: &str| {
+        client.send(format!("PUT FILE {bytes} {path}\n"));
+        client.send(vec![b'x'; bytes]);
+        client.line()
+    };
+    let (_, there) = sizes(&server, "Uploads");
+    let mut client = server.login("user2");
+    put(&mut client, 4000, "Inbox/a");
+    client.expect_menu();
+    put(&mut client, 4000, "Outbox/a");
+    client.expect_menu();
+    client.say("SHOW QUOTA");
+    client.expect("QUOTA 1");
+    client.expect(&format!("user {} of 10000 bytes", 8000 + there));
+    client.expect_menu();
+    assert_eq!(
+        put(&mut client, 2000, "Inbox/b"),
+        "There is not enough room for that file"
+    );
+    // What people take away is found by the count that a reload makes.
+    std::fs::remove_file(server.home.file("Outbox/a")).expect("it was uploaded");
+    server.signal(Signal::SIGHUP);
+    server.log_line(&["event=reload result=taken-up"]);
+    eventually("the reload has counted", || {
+        let mut client = server.login("user2");
+        client.say("SHOW QUOTA");
+        client.expect("QUOTA 1");
+        client.line() == format!("user {} of 10000 bytes", 4000 + there)
+    });
+    let mut client = server.login("user2");
+    let said = put(&mut client, 2000, "Inbox/b");
+    assert_eq!(said, "Upload complete: b, 2000 bytes");
+}
+
+#[test]
+fn uploads_leave_free_what_has_to_stay_free() {
+    let server = start(&[], &["--keep-free", "1000T"]);
+    let mut client = server.login("user2");
+    client.send("UPLOAD FILE Uploads/New\n1\n");
+    client.line();
+    client.expect("There is not enough room for that file");
+    client.expect_menu();
+    client.send("PUT FILE 1 Movies/New\n");
+    client.expect("There is not enough room for that file");
+    client.expect_end();
+    let server = start(&[], &["--keep-free", "1k"]);
+    let mut client = server.login("user2");
+    client.send("PUT FILE 1 Uploads/New\nx");
+    client.expect("Upload complete: New, 1 bytes");
 }

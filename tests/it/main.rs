@@ -11,6 +11,7 @@ mod ftp_seeds;
 mod house;
 mod life;
 mod limits;
+mod logs;
 mod menu_client;
 mod menu_seeds;
 mod model;

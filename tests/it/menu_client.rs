@@ -8,6 +8,7 @@ use fastrand::Rng;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use tidegate::limits::{LINE_BYTES_MAX, SERVER_LINE_BYTES_MAX};
+use tidegate::protocol::Quota;
 use tidegate::protocol::Refusal;
 use tidegate::protocol::menu_client::{Dialogue, Event, Unsayable, Violation};
 use tidegate::protocol::menu_sentence::Entry;
@@ -28,6 +29,8 @@ enum Heard {
     Names(String),
     Entries(u64),
     Entry(String, Option<u64>),
+    Quotas(u64),
+    Quota(Quota),
     File(Vec<u8>),
     Checksum([u8; 32]),
     Uploaded,
@@ -102,6 +105,8 @@ impl Client {
                     assert_eq!(modified, MODIFIED);
                     heard.push(Heard::Entry(name.to_owned(), size));
                 }
+                Some(Event::Quotas(count)) => heard.push(Heard::Quotas(count)),
+                Some(Event::Quota(quota)) => heard.push(Heard::Quota(quota)),
                 Some(Event::File { length }) => file = Some(length as usize),
                 Some(Event::Checksum(hash)) => heard.push(Heard::Checksum(hash)),
                 Some(Event::Uploaded) => heard.push(Heard::Uploaded),
@@ -508,8 +513,55 @@ fn lines_are_bounded_and_names_are_not() {
 }
 
 #[test]
+fn quotas_are_heard_as_they_were_said() {
+    let quotas = [None, Some("Free Films"), Some("of 1 bytes")].map(|directory| Quota {
+        directory: directory.map(str::to_owned),
+        bytes: 7,
+        most: 5_000_000_000,
+    });
+    let mut said = b"QUOTA 3\n".to_vec();
+    for quota in &quotas {
+        text::append_quota(&mut said, quota);
+    }
+    text::say(&mut said, text::MENU);
+    let mut dialogue = asking(|dialogue, out| dialogue.show_quota(out));
+    let mut rest = &said[..];
+    let mut events = Vec::new();
+    while !rest.is_empty() {
+        let heard = dialogue.hear(rest).unwrap();
+        rest = &rest[heard.used..];
+        match heard.event {
+            Some(Event::Quotas(count)) => events.push(Heard::Quotas(count)),
+            Some(Event::Quota(quota)) => events.push(Heard::Quota(quota)),
+            other => assert_eq!(other, None),
+        }
+    }
+    let expected = [Heard::Quotas(3)]
+        .into_iter()
+        .chain(quotas.map(Heard::Quota));
+    assert_eq!(events, expected.collect::<Vec<_>>());
+
+    let mut none = asking(|dialogue, out| dialogue.show_quota(out));
+    let heard = none.hear(b"There is no quota for you\n").unwrap();
+    assert_eq!(heard.event, Some(Event::Quotas(0)));
+    for wrong in [
+        "user 1 of 2\n",
+        "user 1 of x bytes\n",
+        "directory 1 of 2 bytes ../x\n",
+    ] {
+        let mut dialogue = asking(|dialogue, out| dialogue.show_quota(out));
+        dialogue.hear(b"QUOTA 1\n").unwrap();
+        assert!(dialogue.hear(wrong.as_bytes()).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn a_goodbye_may_come_at_any_time_and_nothing_behind_it() {
-    for goodbye in [text::IDLE, text::STOPPING, text::LOGIN_INVALID] {
+    let goodbyes = [text::IDLE, text::STOPPING, text::LOGIN_INVALID];
+    for goodbye in goodbyes
+        .into_iter()
+        .chain([text::TOO_MANY_SESSIONS, text::TURNED_AWAY])
+    {
         let mut dialogue = asking(|dialogue, out| dialogue.download("Movies/Joker", out).unwrap());
         let line = format!("{goodbye}\n");
         assert_eq!(

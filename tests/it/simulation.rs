@@ -6,6 +6,7 @@
 
 mod client;
 mod ftp;
+mod limits;
 mod replies;
 mod script;
 mod stories;
@@ -99,8 +100,13 @@ impl Run {
             hide_usernames: world.hidden,
             max_upload: world.max_upload,
             login_timeout: Duration::from_secs(3600),
+            // Answers are held back, and nobody is turned away: whose turn that is no client can know.
+            max_failures: u32::MAX,
             ..Options::default()
         };
+        if once_in(&mut rng, 8) {
+            options.max_rate = Some(rng.u64(1_000_000..20_000_000));
+        }
         if once_in(&mut rng, 8) {
             options.max_sessions = rng.usize(1..5);
             world.crowded = true;
@@ -150,7 +156,7 @@ impl Run {
     ) -> Run {
         if std::env::var_os("TIDEGATE_TRACE").is_some() {
             // From the second run on there is a log already.
-            let _ = server::log::start(LevelFilter::Debug);
+            let _ = server::log::start(LevelFilter::Debug, server::log::Format::Text);
         }
         debug!("{happens:?} {options:?}");
         sim.set_patience(Duration::from_millis(1));

@@ -1,31 +1,41 @@
-//! Logins: who is asked for a password, what proves him, who is let in.
+//! Who is let in: passwords proved, failures answered late, and who is turned away.
 //!
 //! Must not know: sockets, the dialects' words.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::{info, warn};
 use zeroize::Zeroizing;
 
 use super::{House, Reply};
-use crate::home::Access;
 use crate::home::credentials::{Account, Secret};
 use crate::kernel::Kernel;
+use crate::limits::HELD_BACK_MAX;
 use crate::protocol::{Answer, Refusal};
 use crate::server::Ticket;
 use crate::server::log::Escaped;
+use crate::server::origin::Origin;
 use crate::server::transfer::Held;
 use crate::server::users::UserKey;
 use crate::server::workers::{Job, Proof};
 
 impl<K: Kernel> House<K> {
+    /// Whether all from this address are turned away, since too many logins failed.
+    pub(in crate::server) fn turns_away(&self, origin: Origin) -> bool {
+        self.failures.turns_away(origin, self.now)
+    }
+
     pub(super) fn account(&mut self, ticket: Ticket, user: &str) -> Option<Reply<K>> {
-        let known = self.home.account(user).is_some();
-        if !known && !self.options.hide_usernames {
-            log_failed_login(ticket, user);
+        if let Some(refused) = self.turn_away(ticket, user) {
+            return Some(refused);
         }
-        let worth_asking = known || self.options.hide_usernames;
-        Some(Reply::Answer(Answer::Account(worth_asking), Held::Nothing))
+        if self.options.hide_usernames || self.home.account(user).is_some() {
+            return Some(Reply::Answer(Answer::Account(true), Held::Nothing));
+        }
+        self.fail(&[ticket], user, Answer::Account(false));
+        None
     }
 
     pub(super) fn verify(
@@ -35,6 +45,9 @@ impl<K: Kernel> House<K> {
         password: Zeroizing<Vec<u8>>,
         conceal: bool,
     ) -> Option<Reply<K>> {
+        if let Some(refused) = self.turn_away(ticket, &user) {
+            return Some(refused);
+        }
         let (account, known) = match self.home.account(&user) {
             Some(account) => (account.clone(), true),
             None => {
@@ -55,8 +68,11 @@ impl<K: Kernel> House<K> {
         if waiting.len() == 1 {
             let conceal = conceal || self.options.hide_usernames;
             let hidden = conceal.then(|| self.home.typical_cost());
+            let origin = Origin::of(ticket.peer);
             self.workers.submit(Job::Verify(Proof {
                 tag,
+                origin,
+                is_suspect: self.failures.is_suspect(origin, self.now),
                 account,
                 known,
                 hidden,
@@ -68,36 +84,79 @@ impl<K: Kernel> House<K> {
 
     pub(super) fn verified(&mut self, proof: Proof, right: bool) {
         let tickets = self.logins.remove(&proof.tag).unwrap_or_default();
-        let Proof {
-            tag,
-            account,
-            known,
-            password,
-            hidden,
-        } = proof;
-        if known && self.home.account(&account.user) != Some(&account) {
+        if proof.known && self.home.account(&proof.account.user) != Some(&proof.account) {
             // A reload came between: what was proved is no longer what counts.
-            for ticket in tickets {
-                let (user, password) = (account.user.clone(), password.clone());
-                if let Some(reply) = self.verify(ticket, user, password, hidden.is_some()) {
-                    self.replies.push((ticket, reply));
-                }
+            return self.verify_again(proof, tickets);
+        }
+        let user = &proof.account.user;
+        if !right {
+            if tickets.is_empty() {
+                // Nobody waits for the answer, and the guess counts all the same.
+                self.failures.note(proof.origin, user, self.now);
             }
-            return;
+            return self.fail(&tickets, user, Answer::Verified(None));
         }
-        if right {
-            self.proved.insert(tag, self.now);
-        }
+        self.proved.insert(proof.tag, self.now);
         for ticket in tickets {
-            let reply = match right {
-                true => self.proved(&account),
-                false => {
-                    log_failed_login(ticket, &account.user);
-                    Reply::Answer(Answer::Verified(None), Held::Nothing)
-                }
-            };
+            self.failures.forgive(Origin::of(ticket.peer), user);
+            let reply = self.proved(&proof.account);
             self.replies.push((ticket, reply));
         }
+    }
+
+    fn verify_again(&mut self, proof: Proof, tickets: Vec<Ticket>) {
+        for ticket in tickets {
+            let (user, password) = (proof.account.user.clone(), proof.password.clone());
+            if let Some(reply) = self.verify(ticket, user, password, proof.hidden.is_some()) {
+                self.replies.push((ticket, reply));
+            }
+        }
+    }
+
+    /// Answers a failed login, to all who tried the same at once: later, where too many have failed lately. From one address they
+    /// are one guess.
+    fn fail(&mut self, tickets: &[Ticket], user: &str, answer: Answer) {
+        let mut noted: HashMap<Origin, Duration> = HashMap::new();
+        for ticket in tickets {
+            let (serial, peer, shown) = (ticket.serial, ticket.peer, Escaped(user));
+            warn!("session={serial} event=login-failed user={shown} from={peer}");
+            let origin = Origin::of(ticket.peer);
+            let delay = *noted.entry(origin).or_insert_with(|| {
+                let noted = self.failures.note(origin, user, self.now);
+                if noted.was_last {
+                    warn!("event=turn-away user={shown} from={}", peer.ip());
+                }
+                noted.delay
+            });
+            let reply = Reply::Answer(answer.clone(), Held::Nothing);
+            if delay.is_zero() || self.held_back.len() >= HELD_BACK_MAX {
+                self.replies.push((*ticket, reply));
+            } else {
+                let due = (self.now + delay, ticket.serial);
+                self.held_back.insert(due, (*ticket, reply));
+            }
+        }
+        for origin in noted.into_keys() {
+            if self.turns_away(origin) {
+                // What waits from there is not proved any more, nor is it for who asked the same from elsewhere.
+                for proof in self.workers.take_logins(origin) {
+                    let tickets = self.logins.remove(&proof.tag).unwrap_or_default();
+                    self.verify_again(proof, tickets);
+                }
+            }
+        }
+    }
+
+    /// Refuses a login of a user from an address from where too many have failed.
+    fn turn_away(&mut self, ticket: Ticket, user: &str) -> Option<Reply<K>> {
+        let origin = Origin::of(ticket.peer);
+        if !self.failures.turns_user_away(origin, user, self.now) {
+            return None;
+        }
+        let (serial, peer, shown) = (ticket.serial, ticket.peer, Escaped(user));
+        warn!("session={serial} event=refused limit=failures user={shown} from={peer}");
+        let answer = Answer::Refused(Refusal::TooManyFailures);
+        Some(Reply::Answer(answer, Held::Nothing))
     }
 
     fn proved(&mut self, account: &Account) -> Reply<K> {
@@ -110,15 +169,15 @@ impl<K: Kernel> House<K> {
         ticket: Ticket,
         user: &str,
     ) -> Result<UserKey, Refusal> {
-        let most = self.home.limits(user).sessions;
+        let limits = self.home.limits(user);
         let (serial, peer, shown) = (ticket.serial, ticket.peer, Escaped(user));
-        match self.users.enter(user, most) {
+        match self.users.enter(user, limits, self.now) {
             Some(key) => {
                 info!("session={serial} event=login user={shown} from={peer}");
                 Ok(key)
             }
             None => {
-                let most = most.unwrap_or_default();
+                let most = limits.sessions.unwrap_or_default();
                 warn!(
                     "session={serial} event=refused limit=sessions user={shown} from={peer} most={most}"
                 );
@@ -136,21 +195,4 @@ impl<K: Kernel> House<K> {
     pub(in crate::server) fn entered(&self) -> usize {
         self.users.sessions()
     }
-
-    pub(super) fn access(&mut self, user: &str) -> Option<Arc<Access>> {
-        if let Some(access) = self.accesses.get(user) {
-            return Some(access.clone());
-        }
-        let access = self.home.access(user)?;
-        self.accesses.insert(user.to_owned(), access.clone());
-        Some(access)
-    }
-}
-
-fn log_failed_login(ticket: Ticket, user: &str) {
-    let user = Escaped(user);
-    warn!(
-        "session={} event=login-failed user={user} from={}",
-        ticket.serial, ticket.peer
-    );
 }

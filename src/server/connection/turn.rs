@@ -8,6 +8,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Connection, Rest, Work};
@@ -24,6 +25,7 @@ use crate::server::answers::{House, Reply};
 use crate::server::channels::Wish;
 use crate::server::outbox::Outbox;
 use crate::server::transfer::{Held, Outgoing, Receiving, Source};
+use crate::server::xferlog::{Direction, Record};
 use crate::vault::Incoming;
 
 /// One turn: a connection with the loop's buffers in its hands.
@@ -48,6 +50,11 @@ impl<'a, K: Kernel> Turn<'a, K> {
     ) -> Self {
         let ticket = connection.ticket(key);
         scratch.outbox.clear();
+        // A goodbye waits for no rate.
+        let budget = match (connection.user, &connection.work) {
+            (None, _) | (_, Work::Goodbye { .. } | Work::Linger { .. }) => TURN_BUDGET_BYTES,
+            (Some(user), _) => house.allowance(user),
+        };
         let mut end = 0;
         if let Some(rest) = connection.rest.take() {
             end = rest.input.len();
@@ -61,7 +68,7 @@ impl<'a, K: Kernel> Turn<'a, K> {
             scratch,
             start: 0,
             end,
-            budget: TURN_BUDGET_BYTES,
+            budget,
         }
     }
 
@@ -227,7 +234,10 @@ impl<'a, K: Kernel> Turn<'a, K> {
                             unreachable!("only what was opened is sent")
                         }
                     };
-                    let outgoing = Box::new(Outgoing::new(source, from, length));
+                    let mut outgoing = Box::new(Outgoing::new(source, from, length));
+                    if let Source::File(file) = &outgoing.source {
+                        outgoing.record = self.record(file.path(), Direction::Outgoing);
+                    }
                     return self.engage(Wish::Send(outgoing, representation));
                 }
                 Action::Receive {
@@ -331,6 +341,7 @@ impl<'a, K: Kernel> Turn<'a, K> {
         match self.house.enter(self.ticket, &access.account.user) {
             Ok(user) => {
                 self.connection.user = Some(user);
+                self.ticket.user = Some(user);
                 Answer::Verified(Some(access))
             }
             Err(refusal) => Answer::Refused(refusal),
@@ -340,13 +351,19 @@ impl<'a, K: Kernel> Turn<'a, K> {
     /// Sends what is held; true where all of it stands in the outbox already.
     fn begin_sending(&mut self, from: u64, length: u64, seen_whole: bool) -> bool {
         let end = from + length;
+        let mut record = None;
         let source = match self.connection.take_held() {
             Held::File(file) => {
+                record = self.record(file.path(), Direction::Outgoing);
                 let kernel = self.house.kernel();
                 if length > 0 && file.map(kernel).is_some() {
                     let whole =
                         seen_whole || kernel.status(file.file()).is_ok_and(|now| now.size >= end);
                     if whole {
+                        if let Some(record) = &mut record {
+                            record.moved(length as usize);
+                            record.complete();
+                        }
                         self.scratch
                             .outbox
                             .push_mapped(file, from as usize, length as usize);
@@ -366,14 +383,28 @@ impl<'a, K: Kernel> Turn<'a, K> {
             Held::Nothing | Held::Incoming(_) => unreachable!("only what was opened is sent"),
         };
         if length > 0 {
-            self.connection.work = Work::Sending(Box::new(Outgoing::new(source, from, length)));
+            let mut outgoing = Outgoing::new(source, from, length);
+            outgoing.record = record;
+            self.connection.work = Work::Sending(Box::new(outgoing));
+        } else if let Some(record) = &mut record {
+            record.complete();
         }
         length == 0
     }
 
+    /// A record of a transfer that begins, where they are logged.
+    fn record(&self, path: &Path, direction: Direction) -> Option<Box<Record>> {
+        self.house.record(self.ticket, path, direction)
+    }
+
     fn begin_receiving(&mut self, incoming: Option<Box<Incoming<K>>>, length: u64) {
+        let record = match &incoming {
+            Some(incoming) => self.record(incoming.path(), Direction::Incoming),
+            None => None,
+        };
         self.connection.work = Work::Receiving(Box::new(Receiving {
             incoming,
+            record,
             left: length,
             failed: None,
         }));
@@ -479,7 +510,7 @@ impl<'a, K: Kernel> Turn<'a, K> {
             unreachable!("called for a receiving connection");
         };
         match receiving.incoming {
-            Some(incoming) => self.house.commit(self.ticket, incoming),
+            Some(incoming) => self.house.commit(self.ticket, incoming, receiving.record),
             None => {
                 self.connection.work = Work::Lines;
                 self.step(Input::Moved(receiving.failed.map_or(Ok(()), Err)));
@@ -545,6 +576,10 @@ impl<'a, K: Kernel> Turn<'a, K> {
     /// Bytes have gone one way or the other.
     fn moved(&mut self, n: usize) {
         self.connection.moved_at = self.house.now();
+        self.connection.moved = self.connection.moved.wrapping_add(n as u32);
+        if let Some(user) = self.connection.user {
+            self.house.spend(user, n);
+        }
         self.spend(n);
     }
 

@@ -23,6 +23,7 @@ use crate::server::log::Escaped;
 use crate::server::passive::Pairs;
 use crate::server::slot::Slot;
 use crate::server::transfer::Outgoing;
+use crate::server::xferlog::{Direction, Record};
 use crate::vault::Incoming;
 
 /// Tokens from here on are passive listeners; below are the others.
@@ -269,6 +270,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Gives a client that is awaited a slot; anybody else's connection is closed, and who is awaited is so still.
     fn admit_data(&mut self, index: usize, socket: K::Socket, peer: SocketAddr) {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let Some(owner) = self.passive.pairs.arrived(index, peer.ip()) else {
             warn!(
                 "event=stranger from={peer} at={}",
@@ -307,6 +309,7 @@ impl<K: Kernel> Engine<K> {
             key,
             serial,
             peer: owner.peer,
+            user: owner.user,
         };
         let data = Data::new(socket, ticket, owner, dialled, self.house.now());
         entry.insert(Slot::Data(Box::new(data)));
@@ -375,8 +378,9 @@ impl<K: Kernel> Engine<K> {
         representation: Representation,
     ) {
         let now = self.house.now();
+        let record = (self.house).record(owner, incoming.path(), Direction::Incoming);
         let (key, data) = self.data_of(owner);
-        data.receive(incoming, representation, now);
+        data.receive(incoming, record, representation, now);
         self.take_turn(key);
     }
 
@@ -453,7 +457,7 @@ impl<K: Kernel> Engine<K> {
         }
         let reply = match progress {
             Progress::Waiting => return,
-            Progress::Again => return self.enqueue(key),
+            Progress::Again => return self.park_or_enqueue(key),
             Progress::Connected(result) => {
                 self.house.channels.of(owner).connecting = false;
                 Reply::Connected(result)
@@ -462,13 +466,13 @@ impl<K: Kernel> Engine<K> {
                 self.house.channels.take(owner);
                 Reply::Moved(result)
             }
-            Progress::Received(incoming) => return self.commit(owner, incoming),
+            Progress::Received(incoming, record) => return self.commit(owner, incoming, record),
         };
         self.house.reply(owner, reply);
     }
 
     /// All of an upload has come, unless its client has left the control connection too.
-    fn commit(&mut self, owner: Ticket, incoming: Box<Incoming<K>>) {
+    fn commit(&mut self, owner: Ticket, incoming: Box<Incoming<K>>, record: Option<Box<Record>>) {
         self.take_turn(owner.key);
         let ended = self.connections[owner.key]
             .control()
@@ -480,7 +484,7 @@ impl<K: Kernel> Engine<K> {
             return self.house.reply(owner, Reply::Moved(lost));
         }
         self.house.channels.of(owner).committing = true;
-        self.house.commit(owner, incoming);
+        self.house.commit(owner, incoming, record);
     }
 
     /// Looks after the deadlines of who is awaited and who waits.

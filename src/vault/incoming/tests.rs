@@ -34,6 +34,7 @@ fn wanted(length: u64) -> Wanted {
         length: Some(length),
         most: u64::MAX,
         base: Base::Nothing,
+        keep_free: 0,
     }
 }
 
@@ -288,7 +289,12 @@ fn no_more_than_may_come_is_written() {
     fs::write(world.at("file"), "12345").unwrap();
     let place = world.place("file", CHANGE);
     let most = |most, length, base| {
-        let wanted = Wanted { length, most, base };
+        let wanted = Wanted {
+            length,
+            most,
+            base,
+            keep_free: 0,
+        };
         create(&world.kernel, &place, wanted)
     };
     let mut incoming = most(3, None, Base::Nothing).unwrap();
@@ -317,7 +323,7 @@ fn a_name_that_nobody_has_is_found() {
         ("../outside", UPLOAD, Some(Refusal::BadName)),
     ] {
         let place = world.place(below, rights);
-        let created = create_unique(&world.kernel, &place, u64::MAX);
+        let created = create_unique(&world.kernel, &place, wanted(0));
         match refusal(created) {
             Ok(incoming) => {
                 let path = world.at(below).join(incoming.name());

@@ -106,6 +106,7 @@ fn stage(seed: u64) -> Run {
         .collect();
     let options = Options {
         login_timeout: Duration::from_secs(3600),
+        max_failures: u32::MAX,
         ..Options::default()
     };
     let happens = Happens {

@@ -1,0 +1,219 @@
+//! Quotas: what an upload may take, and what a user is told of his.
+//!
+//! Must not know: how bytes are counted, the dialects' words.
+
+use std::path::PathBuf;
+
+use log::warn;
+
+use super::{House, Reply};
+use crate::kernel::Kernel;
+use crate::limits::QUOTA_COUNT_AGE;
+use crate::protocol::{Answer, Base, Place, Quota, Refusal, Request};
+use crate::server::Ticket;
+use crate::server::log::Escaped;
+use crate::server::transfer::Held;
+use crate::server::workers::Job;
+use crate::vault::quota::Bound;
+use crate::vault::{self, Change, Claim, Count, Fault, Refused, Wanted};
+
+impl<K: Kernel> House<K> {
+    /// Makes ready to receive a file, within what its user may still have.
+    pub(super) fn create(
+        &mut self,
+        ticket: Ticket,
+        place: Place,
+        length: Option<u64>,
+        base: Base,
+    ) -> Option<Reply<K>> {
+        let claim = match self.claim(ticket, &place, length.unwrap_or(0)) {
+            Some(claim) => claim,
+            None => {
+                let request = Request::Create {
+                    place,
+                    length,
+                    base,
+                };
+                self.uncounted.push((ticket, request));
+                return None;
+            }
+        };
+        match claim {
+            Ok(claim) => self.later(Job::Create {
+                ticket,
+                place,
+                wanted: self.wanted(length, base),
+                claim,
+            }),
+            // What else speaks against the upload is said before its size.
+            Err(refusal) => {
+                let judged = vault::judge(&*self.kernel, &place);
+                let refused = judged.err().unwrap_or(Refused::from(refusal));
+                Some(self.refused(ticket, refused))
+            }
+        }
+    }
+
+    /// Makes ready to receive a file under a name that nobody has.
+    pub(super) fn create_unique(&mut self, ticket: Ticket, directory: Place) -> Option<Reply<K>> {
+        match self.claim(ticket, &directory, 0) {
+            None => {
+                self.uncounted
+                    .push((ticket, Request::CreateUnique { directory }));
+                None
+            }
+            Some(Ok(claim)) => self.later(Job::CreateUnique {
+                ticket,
+                directory,
+                wanted: self.wanted(None, Base::Nothing),
+                claim,
+            }),
+            Some(Err(refusal)) => Some(self.refused(ticket, refusal.into())),
+        }
+    }
+
+    /// Tells a user of his quotas.
+    pub(super) fn quota(&mut self, ticket: Ticket) -> Option<Reply<K>> {
+        let bounds = self.bounds_of(ticket);
+        if !bounds
+            .iter()
+            .all(|(_, bound)| self.ledger.is_counted(&bound.paths))
+        {
+            self.uncounted.push((ticket, Request::Quota));
+            return None;
+        }
+        self.count_again();
+        let quotas = bounds
+            .into_iter()
+            .map(|(directory, bound)| Quota {
+                directory,
+                bytes: self.ledger.bytes(&bound.paths),
+                most: bound.most,
+            })
+            .collect();
+        Some(Reply::Answer(Answer::Quota(quotas), Held::Nothing))
+    }
+
+    /// What a change gives back of quotas; it takes nothing.
+    pub(super) fn claim_for(&self, change: &Change) -> Option<Claim> {
+        let Change::Remove(place) = change else {
+            return None;
+        };
+        let path = place.grant.path.join(&place.below);
+        self.ledger.claim(&path, Vec::new(), 0).ok()
+    }
+
+    /// Counts from now on what the home wants counted.
+    pub(super) fn take_up_quotas(&mut self) {
+        self.ledger.take_up(self.home.counted_paths().into_iter());
+        self.count();
+    }
+
+    /// A count has come to its end, or as far as the fault let it.
+    pub(super) fn counted(&mut self, fault: Option<Fault>) {
+        if let Some(fault) = fault {
+            warn!("event=fault what={}", Escaped(&fault.to_string()));
+        }
+        for (ticket, request) in std::mem::take(&mut self.uncounted) {
+            if let Some(reply) = self.ask(ticket, request) {
+                self.replies.push((ticket, reply));
+            }
+        }
+    }
+
+    fn wanted(&self, length: Option<u64>, base: Base) -> Wanted {
+        Wanted {
+            length,
+            most: self.options.max_upload.unwrap_or(u64::MAX),
+            base,
+            keep_free: self.options.keep_free,
+        }
+    }
+
+    /// What a file to be may take; `None` while that is not known.
+    fn claim(
+        &mut self,
+        ticket: Ticket,
+        place: &Place,
+        bytes: u64,
+    ) -> Option<Result<Claim, Refusal>> {
+        let mut bounds = Vec::new();
+        if let Some(most) = place.grant.rights.quota {
+            let paths = vec![place.grant.path.clone()];
+            bounds.push(Bound { paths, most });
+        }
+        bounds.extend(self.bound_of_user(ticket));
+        if !bounds
+            .iter()
+            .all(|bound| self.ledger.is_counted(&bound.paths))
+        {
+            return None;
+        }
+        if !bounds.is_empty() {
+            self.count_again();
+        }
+        let path = place.grant.path.join(&place.below);
+        let claim = self.ledger.claim(&path, bounds, bytes);
+        if claim.is_err() {
+            let user = ticket.user.map_or("", |user| self.users.name(user));
+            let (serial, user, directory) =
+                (ticket.serial, Escaped(user), Escaped(&place.grant.name));
+            warn!(
+                "session={serial} event=refused limit=quota user={user} directory={directory} length={bytes}"
+            );
+        }
+        Some(claim)
+    }
+
+    /// The quotas of who asks: his own, and those of his directories by their names.
+    fn bounds_of(&mut self, ticket: Ticket) -> Vec<(Option<String>, Bound)> {
+        let own = self.bound_of_user(ticket).map(|bound| (None, bound));
+        let access = self.access_of(ticket);
+        let grants = access.iter().flat_map(|access| &access.grants);
+        let directories = grants.filter_map(|grant| {
+            let paths = vec![grant.path.clone()];
+            let bound = grant.rights.quota.map(|most| Bound { paths, most })?;
+            Some((Some(grant.name.clone()), bound))
+        });
+        own.into_iter().chain(directories).collect()
+    }
+
+    /// The quota of who asks, over all directories that he may add files to.
+    fn bound_of_user(&mut self, ticket: Ticket) -> Option<Bound> {
+        let user = self.users.name(ticket.user?);
+        let most = self.home.limits(user).quota?;
+        let access = self.access_of(ticket)?;
+        let grants = access.grants.iter().filter(|grant| grant.rights.may_add());
+        let mut all: Vec<PathBuf> = grants.map(|grant| grant.path.clone()).collect();
+        all.sort_unstable();
+        let mut paths: Vec<PathBuf> = Vec::new();
+        for path in all {
+            // What lies in another one counts there; the one around it sorts before it, though not right before.
+            if !paths.iter().any(|around| path.starts_with(around)) {
+                paths.push(path);
+            }
+        }
+        Some(Bound { paths, most })
+    }
+
+    fn access_of(&mut self, ticket: Ticket) -> Option<std::sync::Arc<crate::home::Access>> {
+        let user = self.users.name(ticket.user?).to_owned();
+        self.access(&user)
+    }
+
+    /// Counts once more where the last count is old: people change files beside the server.
+    fn count_again(&mut self) {
+        if self.now.saturating_duration_since(self.counted_at) >= QUOTA_COUNT_AGE {
+            self.count();
+        }
+    }
+
+    fn count(&mut self) {
+        self.counted_at = self.now;
+        for path in self.ledger.paths() {
+            if let Some(count) = Count::begin(&self.ledger, &path) {
+                self.workers.submit(Job::Count(count));
+            }
+        }
+    }
+}

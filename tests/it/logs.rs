@@ -1,0 +1,108 @@
+//! The log as an interface: what a real server writes, in both formats, and the log of transfers.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+
+use crate::support::{Home, Server, eventually};
+
+/// Names that try to be more than one value.
+const FORGERS: [&str; 5] = [
+    "a b",
+    "x\" from=9.9.9.9:1",
+    "x from=9.9.9.9:1",
+    "\",\"from\":\"9.9.9.9:1",
+    "\u{202e}\u{9b}2J\\",
+];
+
+fn fail_logins(server: &Server) {
+    for name in FORGERS {
+        let mut client = server.connect();
+        client.send(format!("LOGIN\n{name}\nQUIT\n"));
+        client.rest();
+    }
+}
+
+#[test]
+fn a_failed_login_is_one_line_that_ends_with_its_address() {
+    let server = Server::start(&[]);
+    fail_logins(&server);
+    eventually("all have failed", || {
+        server.log().matches("event=login-failed").count() == FORGERS.len()
+    });
+    let log = server.log();
+    for line in log.lines().filter(|line| line.contains("login-failed")) {
+        assert!(!line.contains(char::is_control), "{line:?}");
+        let (_, from) = line.rsplit_once(" from=").expect("an address");
+        assert!(from.starts_with("127.0.0.1:"), "{line}");
+    }
+}
+
+#[test]
+fn json_has_an_object_a_line_that_names_cannot_break() {
+    let server = Server::start(&["--log-format", "json"]);
+    fail_logins(&server);
+    eventually("all have failed", || {
+        server.log().matches("\"event\":\"login-failed\"").count() == FORGERS.len()
+    });
+    for line in server.log().lines() {
+        assert!(
+            line.starts_with("{\"time\":\"2") && line.ends_with('}'),
+            "{line}"
+        );
+        assert!(!line.contains(char::is_control), "{line:?}");
+    }
+    let log = server.log();
+    let failed = log.lines().filter(|line| line.contains("login-failed"));
+    for line in failed {
+        assert!(line.contains("\",\"from\":\"127.0.0.1:"), "{line}");
+        assert_eq!(line.matches("\"from\":\"1").count(), 1, "{line}");
+    }
+}
+
+#[test]
+fn transfers_are_logged_with_how_they_ended_and_the_file_is_opened_anew() {
+    let home = Home::new();
+    home.write_sparse("Movies/Long Film", 64 << 20);
+    let path = home.beside().join("xferlog");
+    let server = Server::over(home, &["--xferlog", path.to_str().expect("UTF-8")]);
+    let lines = || fs::read_to_string(&path).unwrap_or_default();
+    let has = |end: &str| eventually(end, || lines().lines().any(|line| line.ends_with(end)));
+
+    let mut client = server.login("user2");
+    client.say("DOWNLOAD FILE Movies/Joker");
+    client.length();
+    client.bytes(4096);
+    client.expect_menu();
+    has("files/Movies/Joker b _ o r user2 tidegate 0 * c");
+
+    client.send("PUT FILE 3 Uploads/New File\nabc");
+    client.expect("Upload complete: New File, 3 bytes");
+    client.expect_menu();
+    has("files/Uploads/New_File b _ i r user2 tidegate 0 * c");
+
+    // Whoever leaves in the middle.
+    client.begin_download("Movies/Long Film");
+    drop(client);
+    has("files/Movies/Long_Film b _ o r user2 tidegate 0 * i");
+    let mut client = server.login("user2");
+    client.send("PUT FILE 100 Uploads/Half\nabc");
+    drop(client);
+    has("files/Uploads/Half b _ i r user2 tidegate 0 * i");
+
+    let old = path.with_extension("1");
+    fs::rename(&path, &old).expect("our own file");
+    server.signal(Signal::SIGHUP);
+    server.log_line(&["event=reload"]);
+    let mut client = server.login("user2");
+    client.begin_download("Movies/Joker");
+    client.bytes(4096);
+    has("files/Movies/Joker b _ o r user2 tidegate 0 * c");
+    assert_eq!(
+        fs::read_to_string(&old).expect("it stays").lines().count(),
+        4
+    );
+    for line in lines().lines() {
+        assert_eq!(line.split_whitespace().count(), 18, "{line}");
+    }
+}

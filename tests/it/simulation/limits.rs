@@ -1,0 +1,219 @@
+//! Limits of a rate, on a clock that does not depend on the machine.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tidegate::kernel::sim::{Entry, Peer, Sim};
+use tidegate::server::{Engine, Options};
+
+use super::{serve, write_home};
+
+/// Bytes of the files that are downloaded.
+const LENGTH: usize = 1_000_000;
+
+/// A server with a file `Movies/Film` for two users.
+struct Stage {
+    sim: Sim,
+    engine: Engine<Sim>,
+    address: SocketAddr,
+    _home: TempDir,
+}
+
+/// Somebody who downloads, and what has come so far.
+struct Reader {
+    peer: Peer,
+    received: Vec<u8>,
+    ended: bool,
+}
+
+impl Stage {
+    fn new(limits: &str, options: Options) -> Stage {
+        let sim = Sim::new(1);
+        sim.set_patience(Duration::from_millis(1));
+        sim.put("/srv/Movies", Entry::Directory);
+        sim.put("/srv/Movies/Film", Entry::File(vec![b'x'; LENGTH]));
+        let home = TempDir::new().expect("a temporary folder");
+        let directories = format!("*:Movies:read,change:/srv/Movies\n{limits}");
+        let credentials = "user1:plain:1234\nuser2:plain:2345\n".to_owned();
+        write_home(home.path(), (credentials, directories));
+        let (engine, address) = serve(&sim, home.path(), options);
+        Stage {
+            sim,
+            engine,
+            address,
+            _home: home,
+        }
+    }
+
+    fn say(&self, lines: &str) -> Reader {
+        let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let peer = self
+            .sim
+            .connect(self.address, from)
+            .expect("somebody listens");
+        let sent = self.sim.peer_send(peer, lines.as_bytes());
+        assert_eq!(sent.expect("the connection stands"), lines.len());
+        Reader {
+            peer,
+            received: Vec::new(),
+            ended: false,
+        }
+    }
+
+    fn turn(&mut self) {
+        self.engine.turn().expect("polling does not fail");
+        while self.engine.jobs() > 0 {
+            self.sim.as_worker(|| self.engine.run_job(0));
+        }
+        self.engine.check();
+    }
+
+    /// Lets so much time pass, in turns.
+    fn wait(&mut self, time: Duration) {
+        let until = self.sim.elapsed() + time;
+        while self.sim.elapsed() < until {
+            self.turn();
+        }
+    }
+}
+
+impl Reader {
+    /// Takes up to `most` bytes of what has come.
+    fn take(&mut self, sim: &Sim, most: usize) {
+        match sim.peer_receive(self.peer, most) {
+            Ok(bytes) if bytes.is_empty() => self.ended = true,
+            Ok(bytes) => self.received.extend(bytes),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => self.ended = true,
+        }
+    }
+}
+
+const DOWNLOAD_1: &str = "LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Film\nQUIT\n";
+const DOWNLOAD_2: &str = "LOGIN\nuser2\n2345\nDOWNLOAD FILE Movies/Film\nQUIT\n";
+
+/// How long it takes all of them to have everything, and how much each had when the first was done.
+fn run(stage: &mut Stage, readers: &mut [Reader]) -> (f64, Vec<usize>) {
+    let begin = stage.sim.elapsed();
+    let mut at_first = Vec::new();
+    while !readers.iter().all(|reader| reader.ended) {
+        stage.turn();
+        for reader in &mut *readers {
+            reader.take(&stage.sim, usize::MAX);
+        }
+        if at_first.is_empty() && readers.iter().any(|reader| reader.ended) {
+            at_first = readers.iter().map(|reader| reader.received.len()).collect();
+        }
+    }
+    for reader in readers {
+        let end = String::from_utf8_lossy(&reader.received[LENGTH..]).into_owned();
+        assert!(end.ends_with("You are logged out.\n"), "{end}");
+    }
+    ((stage.sim.elapsed() - begin).as_secs_f64(), at_first)
+}
+
+#[test]
+fn all_sessions_of_a_user_share_his_rate_to_a_few_per_cent_and_evenly() {
+    let mut stage = Stage::new("user1::rate=500k\n", Options::default());
+    let mut readers: Vec<_> = (0..4).map(|_| stage.say(DOWNLOAD_1)).collect();
+    let (seconds, at_first) = run(&mut stage, &mut readers);
+    // Four megabytes, less what a full bucket gives at once.
+    assert!((7.8..8.2).contains(&seconds), "{seconds} s instead of 8");
+    assert!(
+        at_first.iter().all(|&bytes| bytes > LENGTH * 2 / 3),
+        "{at_first:?}"
+    );
+
+    // Somebody else is not slowed down.
+    let mut readers = [stage.say(DOWNLOAD_2)];
+    let (seconds, _) = run(&mut stage, &mut readers);
+    assert!(seconds < 1.5, "{seconds} s");
+}
+
+#[test]
+fn uploads_and_downloads_of_all_share_the_rate_in_all() {
+    let options = Options {
+        max_rate: Some(1_000_000),
+        ..Options::default()
+    };
+    let mut stage = Stage::new("", options);
+    let begin = stage.sim.elapsed();
+    let mut upload = stage.say("LOGIN\nuser2\n2345\nPUT FILE 1000000 Movies/New\n");
+    let mut download = stage.say(DOWNLOAD_1);
+    let mut left = LENGTH;
+    while !upload.received.ends_with(b"'QUIT'\n") || left > 0 || !download.ended {
+        let chunk = vec![b'y'; left.min(20_000)];
+        if let Ok(sent) = stage.sim.peer_send(upload.peer, &chunk) {
+            left -= sent;
+        }
+        stage.turn();
+        upload.take(&stage.sim, usize::MAX);
+        download.take(&stage.sim, usize::MAX);
+    }
+    let seconds = (stage.sim.elapsed() - begin).as_secs_f64();
+    assert!((1.85..2.1).contains(&seconds), "{seconds} s instead of 2");
+    let said = String::from_utf8_lossy(&upload.received).into_owned();
+    assert!(
+        said.contains("Upload complete: New, 1000000 bytes\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn who_leaves_while_he_waits_for_his_rate_leaves_nothing_behind() {
+    let mut stage = Stage::new("user1::rate=1k\n", Options::default());
+    let readers: Vec<_> = (0..5).map(|_| stage.say(DOWNLOAD_1)).collect();
+    stage.wait(Duration::from_secs(5));
+    for reader in &readers {
+        stage.sim.peer_reset(reader.peer);
+    }
+    // A kibibyte a second: whoever is written to learns that the client has gone.
+    stage.wait(Duration::from_secs(30));
+    assert_eq!(stage.engine.connections(), 0);
+}
+
+#[test]
+fn a_transfer_that_moves_less_than_the_floor_ends_without_a_word_and_others_go_on() {
+    let options = Options {
+        min_rate: 1000,
+        ..Options::default()
+    };
+    let mut stage = Stage::new("user2::rate=500\n", options);
+    let mut slow = stage.say(DOWNLOAD_1);
+    let mut steady = stage.say(DOWNLOAD_1);
+    // Slow too, by our own doing.
+    let mut bounded = stage.say(DOWNLOAD_2);
+    let stalled = stage.say("LOGIN\nuser1\n1234\nPUT FILE 1000 Movies/New\nabc");
+    let idle = stage.say("LOGIN\nuser1\n1234\n");
+    // What the sockets take at once is no matter of the client's.
+    for second in 0..130 {
+        stage.wait(Duration::from_secs(1));
+        slow.take(&stage.sim, 10);
+        steady.take(&stage.sim, 2000);
+        bounded.take(&stage.sim, usize::MAX);
+        assert!(!steady.ended && !bounded.ended, "after {second} s");
+    }
+    slow.take(&stage.sim, usize::MAX);
+    slow.take(&stage.sim, usize::MAX);
+    assert!(slow.ended && slow.received.len() < LENGTH);
+    let said = String::from_utf8_lossy(&slow.received).into_owned();
+    assert!(
+        !said.trim_end_matches('x').ends_with("terminated.\n"),
+        "without a word"
+    );
+    assert_eq!(
+        stage.engine.connections(),
+        3,
+        "the stalled upload has ended too"
+    );
+    assert!(
+        stage
+            .sim
+            .tree()
+            .keys()
+            .all(|path| !path.contains(".tidegate-"))
+    );
+    drop((stalled, idle));
+}
