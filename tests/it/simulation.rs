@@ -26,7 +26,7 @@ use tidegate::home::Home;
 use tidegate::kernel::sim::faults::{Call, Plan};
 use tidegate::kernel::sim::{Entry, Held, Sim};
 use tidegate::kernel::{Kernel, Signal};
-use tidegate::limits::TURN_BUDGET_BYTES;
+use tidegate::limits::{SWEEP_INTERVAL, TURN_BUDGET_BYTES};
 use tidegate::protocol::Dialect;
 use tidegate::server::{self, Engine, Options};
 
@@ -40,8 +40,11 @@ const SEEDS: u64 = 256;
 /// Steps of a run in which anything goes.
 const ROUGH_STEPS: usize = 2000;
 
-/// Steps within which everybody who is not stalled must have moved a byte once nothing fails any more.
+/// Steps within which everybody who is not stalled must have moved a byte once nothing fails any more; as far as they
+/// take no time, so many more that a sweep comes between.
 const PATIENCE_STEPS: usize = 300;
+const PATIENCE: Duration = SWEEP_INTERVAL.saturating_mul(2);
+const PATIENCE_STEPS_MAX: usize = 20_000;
 
 #[test]
 fn nothing_is_lost_whatever_the_kernel_does() {
@@ -270,20 +273,22 @@ impl Run {
     /// Goes on until everybody but the stalled has left, and sees that nobody is starved.
     fn finish(&mut self) {
         self.sim.set_patience(Duration::from_millis(50));
-        let mut waits = vec![(0, self.world.step); self.clients.len()];
+        let mut waits = vec![(0, self.world.step, self.sim.elapsed()); self.clients.len()];
         loop {
             self.step();
-            let step = self.world.step;
+            let (step, now) = (self.world.step, self.sim.elapsed());
             let mut all_gone = true;
-            for (client, (moved, since)) in self.clients.iter().zip(&mut waits) {
+            for (client, (moved, since, at)) in self.clients.iter().zip(&mut waits) {
                 if client.is_gone() || client.is_stalled(step) {
                     continue;
                 }
                 all_gone = false;
                 if *moved != client.moved {
-                    (*moved, *since) = (client.moved, step);
+                    (*moved, *since, *at) = (client.moved, step, now);
                 }
-                let is_starved = step - *since >= PATIENCE_STEPS;
+                let steps = step - *since;
+                let is_starved =
+                    steps >= PATIENCE_STEPS && now - *at >= PATIENCE || steps >= PATIENCE_STEPS_MAX;
                 assert!(!is_starved, "starved: {}", client.waits_for());
             }
             if all_gone {

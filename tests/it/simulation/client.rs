@@ -11,8 +11,9 @@ use std::time::Duration;
 use fastrand::Rng;
 use log::debug;
 use tidegate::kernel::sim::{Peer, Sim};
-use tidegate::limits::LINGER_TIMEOUT;
+use tidegate::limits::{LINGER_TIMEOUT, SWEEP_INTERVAL};
 use tidegate::protocol::menu_text as text;
+use tidegate::server::Options;
 
 use super::replies::{Memory, Part, Reply, Then, replies};
 use super::script::{Item, Said};
@@ -40,8 +41,6 @@ pub(super) struct Client {
     /// What of the reply at hand has been heard.
     heard: Vec<Heard>,
     body: Option<Body>,
-    /// When it said something to which the answer may be a goodbye.
-    closing: Option<Duration>,
     /// The server has said goodbye.
     dismissed: bool,
     /// Bytes that were moved so far.
@@ -118,7 +117,6 @@ impl Client {
             inbox: Vec::new(),
             heard: Vec::new(),
             body: None,
-            closing: None,
             dismissed: false,
             moved: 0,
             has_suffered: false,
@@ -230,15 +228,13 @@ impl Client {
                 return;
             };
             self.outbox.extend(item.said(world));
-            if item.is_last() || matches!(item, Item::Put { .. }) {
-                self.closing = self.closing.or(Some(sim.elapsed()));
-            }
             let step = world.step;
             let command = self.goes_on.take().unwrap_or(step);
             self.said.push_back(Said {
                 item,
                 step,
                 command,
+                at: sim.elapsed(),
             });
         }
     }
@@ -310,7 +306,7 @@ impl Client {
                 assert!(!self.dismissed, "{line} after all for {}", self.waits_for());
                 self.dismissed = match &*line {
                     text::STOPPING => world.stopping.is_some(),
-                    text::IDLE => world.impatient,
+                    text::IDLE => world.impatient || is_long(sim),
                     text::LOGIN_INVALID => self.revoked(world).is_some(),
                     _ => false,
                 };
@@ -430,22 +426,25 @@ impl Client {
 
     /// Whether the server may end it before its last word, though nothing fails.
     fn may_be_cut(&self, sim: &Sim, world: &World) -> bool {
-        let shrinks = |said: &Said| {
-            let replies = replies(said, world, &self.memory);
-            replies.iter().any(|reply| reply.may_be_cut)
-        };
         // It waits for so long that a goodbye is taken, and no longer.
         let patience = LINGER_TIMEOUT - Duration::from_secs(1);
         let is_long_ago = |at: Duration| sim.elapsed() - at > patience;
+        let ends = |said: &Said| {
+            let replies = replies(said, world, &self.memory);
+            let closes = |reply: &Reply| matches!(reply.then, Then::Closed);
+            replies.iter().any(|reply| reply.may_be_cut)
+                || is_long_ago(said.at) && replies.iter().any(closes)
+        };
         let is_new = (self.said.iter()).any(|said| matches!(said.item, Item::Greet));
         world.impatient
-            || world.crowded && is_new
-            || self.closing.is_some_and(is_long_ago)
+            || is_long(sim)
+            // The listener closes over those who are not let in yet.
+            || (world.crowded || world.stopping.is_some()) && is_new
             || world.stopping.is_some_and(is_long_ago)
             || self
                 .revoked(world)
                 .is_some_and(|revoked| is_long_ago(revoked.at))
-            || self.said.iter().any(shrinks)
+            || self.said.iter().any(ends)
     }
 
     /// Since when its user is none any more.
@@ -466,6 +465,11 @@ impl Client {
             .chain([rest.into_owned()])
             .collect()
     }
+}
+
+/// Whether the run is so long, as few are, that who has stalled may have been idle for as long as the server waits.
+fn is_long(sim: &Sim) -> bool {
+    sim.elapsed() > Options::default().idle_timeout - SWEEP_INTERVAL
 }
 
 impl Body {

@@ -1,5 +1,7 @@
 //! What a model client says: one thing after the other, from a seed.
 
+use std::time::Duration;
+
 use fastrand::Rng;
 use tidegate::limits::LOGIN_FAILURES_MAX;
 use tidegate::protocol::menu_command::Command;
@@ -78,6 +80,8 @@ pub(super) struct Said {
     pub(super) step: usize,
     /// When the command was said that it belongs to.
     pub(super) command: usize,
+    /// At what time.
+    pub(super) at: Duration,
 }
 
 impl Item {

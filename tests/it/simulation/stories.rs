@@ -106,3 +106,19 @@ fn a_reload_that_is_asked_for_amid_another_begins_behind_it_so_that_the_last_fil
     }
     assert_eq!(reloads, 2, "all that came amid the first are one");
 }
+
+#[test]
+fn who_waits_for_a_late_worker_is_not_idle_however_long_it_takes() {
+    let mut stage = Stage::new(1);
+    stage.send("LOGIN\nuser1\n1234\n");
+    assert!(stage.receive().contains(text::LOGIN_SUCCESSFUL));
+    stage.send("SHOW DIRECTORY Movies\n");
+    for _ in 0..10 {
+        stage.engine.turn().expect("polling does not fail");
+        stage.sim.advance(Options::default().idle_timeout);
+    }
+    assert_eq!(stage.engine.jobs(), 1, "the listing is still to be made");
+    let told = stage.receive();
+    assert!(!told.is_empty(), "it is answered");
+    assert_eq!(stage.engine.connections(), 1, "it is still there");
+}

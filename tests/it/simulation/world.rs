@@ -231,7 +231,7 @@ impl World {
         };
         // What was cut in place may not grow again in place: what is sent would be neither.
         let was_cut = versions.len() > 1 && versions[versions.len() - 2].cut;
-        let last = versions.last_mut().expect("a file has content");
+        let last = versions.last().expect("a file has content");
         let mut content = last.content.to_vec();
         match rng.u8(..3) {
             change if was_cut || change == 0 => {
@@ -242,7 +242,8 @@ impl World {
             1 if !content.is_empty() => {
                 content.truncate(rng.usize(..content.len()));
                 sim.alter(&real(name), |file| file.truncate(content.len()));
-                last.cut = true;
+                // And so are those from before it was made longer in place.
+                versions.iter_mut().for_each(|version| version.cut = true);
             }
             _ => {
                 let more = bytes(rng, 100);
@@ -293,7 +294,8 @@ impl World {
     /// Notes an upload that somebody will try; which content of the path it is.
     pub(super) fn plan_upload(&mut self, rng: &mut Rng, path: &str, longest: usize) -> usize {
         self.next_length += 1;
-        let length = self.next_length % 3000 + rng.usize(..=longest / 3000) * 3000;
+        // At least a byte: else half a name of one that leaves would be a file already, since a last line needs no end.
+        let length = 1 + self.next_length % 3000 + rng.usize(..=longest / 3000) * 3000;
         let version = Version {
             content: Arc::new(bytes(rng, length)),
             since: NEVER,
@@ -311,8 +313,12 @@ impl World {
 
     /// Notes a directory that somebody will try to make.
     pub(super) fn plan_directory(&mut self, path: &str) {
-        let node = self.nodes.entry(path.into());
-        node.or_insert(Node::Directory(NEVER));
+        // Or one with a part of the name, where a client leaves in the midst of it: a last line needs no end.
+        let (directory, _) = path.split_once('/').expect("below a granted directory");
+        for length in directory.len() + 2..=path.len() {
+            let node = self.nodes.entry(path[..length].into());
+            node.or_insert(Node::Directory(NEVER));
+        }
     }
 
     /// Somebody was told that it is complete.
