@@ -131,6 +131,9 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// holds one of [`DESCRIPTORS_RESERVED`].
 pub const TURNED_AWAY_MAX: usize = 8;
 
+/// Descriptors that one server hands over to the next at once: its control socket and its listeners (SCM_MAX_FD of Linux is 253).
+pub const HANDED_OVER_MAX: usize = 64;
+
 /// Descriptors that are kept from the sessions: standard streams, poll, signals, waker, listeners, log, workers'
 /// directories and files, connections that are turned away.
 pub const DESCRIPTORS_RESERVED: u64 = 32;

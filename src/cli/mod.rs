@@ -137,6 +137,12 @@ impl Failure {
         }
     }
 
+    /// With one line more.
+    pub(crate) fn and(mut self, line: String) -> Failure {
+        self.lines.push(line);
+        self
+    }
+
     fn tell(self) -> ExitCode {
         self.lines.iter().for_each(|line| tell(line));
         ExitCode::from(self.status)

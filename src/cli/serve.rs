@@ -1,26 +1,29 @@
 //! `tidegate serve`: the server.
 
-use std::fmt::Display;
+mod succession;
+
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
 use super::{Failure, values};
 use crate::home::Home;
-use crate::home::pid_file::{self, PidFile};
+use crate::home::fence::Fence;
 use crate::kernel::linux::{self, Linux};
+use crate::kernel::sandbox::{Demand, Reach, Sandbox, become_user};
+use crate::kernel::supervisor::Supervisor;
 use crate::limits;
 use crate::protocol::{Dialect, ftp};
 use crate::server::log::{Escaped, Format};
 use crate::server::{self, Options, Stopped, Xferlog};
-
-/// Where to listen if not told.
-const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2100);
+use succession::{Listening, Succession};
 
 /// How long the end waits for somebody to read the rest of the log.
 const LOG_PATIENCE: Duration = Duration::from_millis(500);
@@ -132,6 +135,23 @@ pub(crate) struct Serve {
     #[argh(option, arg_name = "file")]
     pid_file: Option<PathBuf>,
 
+    /// take the listeners of the server that runs over this home, which lets its sessions end and then ends
+    #[argh(switch)]
+    take_over: bool,
+
+    /// the user that a server which root starts becomes; the owner of the home if not given
+    #[argh(option, arg_name = "name")]
+    user: Option<String>,
+
+    /// how far the server closes itself in: off, try (as far as the kernel can) or require (or it does not start); try if not given
+    #[argh(
+        option,
+        arg_name = "demand",
+        default = "Demand::Try",
+        from_str_fn(demand)
+    )]
+    sandbox: Demand,
+
     /// the least that is logged: error, warn, info or debug; info if not given
     #[argh(
         option,
@@ -156,25 +176,77 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let (home, warnings) = Home::load(&self.home)?;
-        let cannot_start = |error| Failure::new(format!("cannot start: {error}"));
+    pub(crate) fn run(mut self) -> Result<ExitCode, Failure> {
+        let (mut home, mut warn_of) = Home::load(&self.home)?;
+        let cannot_start = |error: io::Error| Failure::new(format!("cannot start: {error}"));
+        let failed = |error: io::Error| Failure::new(error.to_string());
         // The kernel blocks the signals that it watches, which must be before the log's thread is started.
-        let kernel = Linux::new().map_err(cannot_start)?;
-        let log = server::log::start(self.log_level, self.log_format).map_err(cannot_start)?;
-        for warning in warnings {
-            warn(&warning);
+        let mut kernel = Linux::new().map_err(cannot_start)?;
+        kernel.report_to(Supervisor::of_environment().map_err(cannot_start)?);
+        let mut succession = Succession::of(&self.home, self.take_over).map_err(failed)?;
+        let listeners = succession
+            .listeners(&kernel, self.addresses(), self.ftp_dialect())
+            .map_err(failed)?;
+        warn_of.extend(self.fit_sessions().map_err(cannot_start)?);
+
+        // From here on with the powers of the user alone, who has to be able to read the home.
+        let user = become_user(self.user.as_deref(), &self.home).map_err(cannot_start)?;
+        if user.has_changed() {
+            (home, _) = Home::load(&self.home).map_err(|faults| {
+                Failure::from(faults).and(format!("the server would run as {user}"))
+            })?;
         }
-        let stopped = self.serve(kernel, home);
+        if user.is_root() {
+            warn_of.push(
+                "this server runs AS ROOT, since its home is root's: whoever takes it over has the machine. Give the home \
+                 to another user, or name one with --user"
+                    .into(),
+            );
+        }
+        succession
+            .hold(home.path(), self.pid_file.as_deref())
+            .map_err(failed)?;
+        succession.prepare(&kernel, &listeners).map_err(failed)?;
+        warn_of.extend(succession.take_warnings());
+        let speaks_ftp = listeners
+            .iter()
+            .any(|(_, dialect)| *dialect != Dialect::Menu);
+        let reach = Reach {
+            read: home.read_reach(),
+            write: home.write_reach(),
+            log: Vec::from_iter(self.xferlog.as_deref().map(folder_of)),
+            listen: speaks_ftp,
+            connect: speaks_ftp && !self.no_active_ftp,
+        };
+        let fence = Fence::around(&reach.read, &reach.write);
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let mut sandbox = Sandbox::new(self.sandbox, reach, user).map_err(failed)?;
+        warn_of.extend(sandbox.close_files().map_err(failed)?);
+        if sandbox.holds_files() {
+            home.close_in(fence);
+        }
+
+        let log = server::log::start(self.log_level, self.log_format).map_err(cannot_start)?;
+        for what in warn_of {
+            warn(&what);
+        }
+        let stopped = self.serve(kernel, home, listeners, processors, succession, sandbox);
         log.flush(LOG_PATIENCE);
-        match stopped.map_err(|error| Failure::new(error.to_string()))? {
+        match stopped.map_err(failed)? {
             Stopped::Drained => Ok(ExitCode::SUCCESS),
             Stopped::AtOnce => Ok(ExitCode::FAILURE),
         }
     }
 
-    fn serve(self, kernel: Linux, home: Home) -> io::Result<Stopped> {
-        let max_sessions = self.fit_sessions()?;
+    fn serve(
+        self,
+        kernel: Linux,
+        home: Home,
+        listeners: Vec<Listening>,
+        processors: usize,
+        mut succession: Succession,
+        mut sandbox: Sandbox,
+    ) -> io::Result<Stopped> {
         let xferlog = match &self.xferlog {
             None => None,
             Some(path) => {
@@ -186,7 +258,7 @@ impl Serve {
         };
         let options = Options {
             hide_usernames: self.hide_usernames,
-            max_sessions,
+            max_sessions: self.max_sessions,
             max_per_address: self.max_per_address,
             max_failures: self.max_failures,
             failure_window: self.failure_window,
@@ -201,10 +273,8 @@ impl Serve {
             passive_address: self.passive_address,
             xferlog,
         };
-        let listeners = self.listeners();
-        // Kept until the end: the lock says that this server runs.
-        let _pid_files = self.keep_pid_files(home.path())?;
-        let (mut engine, listening) = server::start(kernel, home, options, &listeners)?;
+        let dialects: Vec<Dialect> = listeners.iter().map(|(_, dialect)| *dialect).collect();
+        let (mut engine, listening) = server::start(kernel, home, options, listeners, processors)?;
         for address in &listening {
             if !address.ip().to_canonical().is_loopback() {
                 warn(&format!(
@@ -212,9 +282,17 @@ impl Serve {
                 ));
             }
         }
-        let dialects = listeners.iter().map(|(_, dialect)| *dialect);
+        // Every thread runs by now.
+        for what in sandbox.close_calls()? {
+            warn(&what);
+        }
+        log::info!("event=sandbox {sandbox}");
+        for what in succession.complete() {
+            warn(&what);
+        }
         announce(listening.iter().zip(dialects))?;
         let stopped = engine.run()?;
+        succession.end();
         if stopped == Stopped::AtOnce {
             // Its drop would wait for what the workers are at, such as a disk that hangs. The end of the process does not.
             std::mem::forget(engine);
@@ -222,62 +300,32 @@ impl Serve {
         Ok(stopped)
     }
 
-    /// Where to listen, each place with what is spoken there.
-    fn listeners(&self) -> Vec<(SocketAddr, Dialect)> {
+    /// Where to listen as the options have it, each place with what is spoken there.
+    fn addresses(&self) -> Vec<(SocketAddr, Dialect)> {
+        let menu = self.listen.iter().map(|address| (*address, Dialect::Menu));
+        let ftp = self
+            .ftp
+            .iter()
+            .map(|address| (*address, self.ftp_dialect()));
+        menu.chain(ftp).collect()
+    }
+
+    fn ftp_dialect(&self) -> Dialect {
         let active = !self.no_active_ftp;
-        let ftp = Dialect::Ftp(ftp::Settings { active });
-        let menu = match (self.listen.as_slice(), self.ftp.as_slice()) {
-            ([], []) => &[DEFAULT_ADDRESS],
-            (given, _) => given,
-        };
-        let menu = menu.iter().map(|address| (*address, Dialect::Menu));
-        menu.chain(self.ftp.iter().map(|address| (*address, ftp)))
-            .collect()
+        Dialect::Ftp(ftp::Settings { active })
     }
 
-    /// Writes the home's own file with this process's number, where that can be, and the one that was asked for.
-    fn keep_pid_files(&self, home: &Path) -> io::Result<[Option<PidFile>; 2]> {
-        let own = pid_file::of_home(home);
-        let kept = match PidFile::take(&own) {
-            Ok(Some(file)) => Some(file),
-            Ok(None) => {
-                warn(&format!(
-                    "another server of this home runs: {} is left to it",
-                    own.display()
-                ));
-                None
-            }
-            Err(error) => {
-                warn(&format!(
-                    "no '--reload' will find this server: {}: {error}",
-                    own.display()
-                ));
-                None
-            }
-        };
-        let asked = match self.pid_file.as_deref().filter(|asked| *asked != own) {
-            None => None,
-            Some(asked) => {
-                let say = |what: &dyn Display| format!("{}: {what}", asked.display());
-                let file = PidFile::take(asked)
-                    .map_err(|error| io::Error::new(error.kind(), say(&error)))?;
-                let held = || io::Error::other(say(&"another process holds it"));
-                Some(file.ok_or_else(held)?)
-            }
-        };
-        Ok([kept, asked])
-    }
-
-    /// Raises the limit of open files and fits the sessions to it.
-    fn fit_sessions(&self) -> io::Result<usize> {
+    /// Raises the limit of open files and fits the sessions to it; what is to be told where those are fewer.
+    fn fit_sessions(&mut self) -> io::Result<Option<String>> {
         let descriptors = linux::raise_descriptor_limit()?;
         let fitted = server::fit_sessions(self.max_sessions, descriptors);
-        if fitted < self.max_sessions {
-            warn(&format!(
+        let fewer = fitted < self.max_sessions;
+        self.max_sessions = fitted;
+        Ok(fewer.then(|| {
+            format!(
                 "at most {fitted} sessions at once, since at most {descriptors} files may be open"
-            ));
-        }
-        Ok(fitted)
+            )
+        }))
     }
 }
 
@@ -299,12 +347,24 @@ fn warn(what: &str) {
     log::warn!("event=warning what={}", Escaped(what));
 }
 
+/// The folder that a file lies in.
+fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if folder != Path::new("") => folder.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
 fn format(value: &str) -> Result<Format, String> {
     match value {
         "text" => Ok(Format::Text),
         "json" => Ok(Format::Json),
         _ => Err("expected text or json".into()),
     }
+}
+
+fn demand(value: &str) -> Result<Demand, String> {
+    value.parse()
 }
 
 fn level(value: &str) -> Result<log::LevelFilter, String> {

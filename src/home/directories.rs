@@ -119,6 +119,8 @@ pub struct Record {
 #[derive(Debug, Default)]
 pub struct Grants {
     grants: Vec<Arc<Grant>>,
+    /// The numbers of their lines.
+    lines: Vec<usize>,
     /// Places in `grants`, ascending, by user.
     own: HashMap<String, Vec<usize>>,
     everybody: Vec<usize>,
@@ -130,6 +132,7 @@ impl Grants {
         let mut all = Grants::default();
         for (at, record) in records.iter().enumerate() {
             all.grants.push(Arc::clone(&record.grant));
+            all.lines.push(record.line);
             if record.user == EVERYBODY {
                 all.everybody.push(at);
             } else {
@@ -142,6 +145,11 @@ impl Grants {
     /// All of them, whoever they are for.
     pub fn all(&self) -> impl Iterator<Item = &Grant> {
         self.grants.iter().map(|grant| &**grant)
+    }
+
+    /// All of them, each with the number of its line.
+    pub fn numbered(&self) -> impl Iterator<Item = (usize, &Grant)> {
+        self.lines.iter().copied().zip(self.all())
     }
 
     /// What `user` may see: his own grants, and everybody's for the directories that he has none of his own for.

@@ -7,6 +7,7 @@
 pub mod credentials;
 pub mod directories;
 pub mod edit;
+pub mod fence;
 mod lines;
 pub mod password;
 pub mod pid_file;
@@ -27,6 +28,7 @@ use zeroize::Zeroizing;
 use crate::limits;
 use credentials::{Account, Credentials, Secret};
 use directories::{Directories, EVERYBODY, Grant, Grants};
+use fence::Fence;
 use password::{Cost, Verifier};
 use user_limits::UserLimits;
 
@@ -57,6 +59,8 @@ pub struct Home {
     /// By user, everybody's among them.
     limits: HashMap<String, UserLimits>,
     typical: Cost,
+    /// Where the server is closed in: what a reload can take up.
+    fence: Option<Arc<Fence>>,
 }
 
 impl Home {
@@ -98,6 +102,7 @@ impl Home {
                 .iter()
                 .map(|record| (record.user.clone(), record.limits))
                 .collect(),
+            fence: None,
             typical: costs
                 .into_iter()
                 .max_by_key(|&(_, count)| count)
@@ -105,9 +110,14 @@ impl Home {
         }
     }
 
+    /// From now on a reload takes up only what lies within.
+    pub fn close_in(&mut self, fence: Fence) {
+        self.fence = Some(Arc::new(fence));
+    }
+
     /// Reads both files again. Takes a proof for each password that stood in plain and is a hash now.
     pub fn reload(&self, verifier: &mut Verifier) -> Reloaded {
-        let result = Home::load(&self.path);
+        let result = Home::load(&self.path).and_then(|loaded| self.within_fence(loaded));
         let mut kept = Vec::new();
         if let Ok((new, _)) = &result {
             for old in &self.accounts {
@@ -118,6 +128,22 @@ impl Home {
             }
         }
         Reloaded { result, kept }
+    }
+
+    /// A home that was loaded anew, within the fence of this one; or what of it lies beyond.
+    fn within_fence(
+        &self,
+        (mut new, warnings): (Home, Vec<String>),
+    ) -> Result<(Home, Vec<String>), Vec<HomeError>> {
+        let Some(fence) = &self.fence else {
+            return Ok((new, warnings));
+        };
+        let faults = fence.faults(&new);
+        new.fence = Some(Arc::clone(fence));
+        match faults.is_empty() {
+            true => Ok((new, warnings)),
+            false => Err(faults),
+        }
     }
 
     /// Where it lies, as it was given.
@@ -164,6 +190,28 @@ impl Home {
     pub fn granted_paths(&self) -> Vec<PathBuf> {
         let paths: BTreeSet<&PathBuf> = self.grants.all().map(|grant| &grant.path).collect();
         paths.into_iter().cloned().collect()
+    }
+
+    /// What a server of this home reads: the home with its two files, which may be links, and every granted directory.
+    pub fn read_reach(&self) -> Vec<PathBuf> {
+        let own = [PathBuf::new(), CREDENTIALS.into(), DIRECTORIES.into()];
+        let granted = self.grants.all().map(|grant| grant.path.clone());
+        own.map(|name| self.path.join(name))
+            .into_iter()
+            .chain(granted)
+            .collect()
+    }
+
+    /// Where it writes: every directory to which anybody may add files. `files` counts as one, so that a directory in it can
+    /// be granted, made or replaced while the server runs.
+    pub fn write_reach(&self) -> Vec<PathBuf> {
+        let grants = self.grants.all().filter(|grant| grant.rights.may_add());
+        let mut paths: Vec<PathBuf> = grants.map(|grant| grant.path.clone()).collect();
+        let files = self.path.join(directories::FILES);
+        if paths.iter().any(|path| path.starts_with(&files)) {
+            paths.push(files);
+        }
+        paths
     }
 
     /// The cost of most of the hashes here, for [`password::Verifier::verify_hidden`].

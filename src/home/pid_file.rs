@@ -22,58 +22,105 @@ pub fn of_home(home: &Path) -> PathBuf {
     home.join(".tidegate.pid")
 }
 
-/// The file, locked and with this process's number in it. Dropped, it is removed.
+/// The file, open, and not locked yet: for one whose holder is about to let go.
 #[derive(Debug)]
-pub struct PidFile {
+pub struct Opened {
     path: PathBuf,
-    _locked: File,
+    file: File,
 }
+
+impl Opened {
+    /// Opens or makes it.
+    ///
+    /// # Errors
+    /// Of the file system; also where `path` is something else than a regular file.
+    pub fn open(path: &Path) -> io::Result<Opened> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        let path = path.to_path_buf();
+        Ok(Opened { path, file })
+    }
+
+    /// Locks it and writes this process's number; `None` where another process holds it.
+    pub fn take(self) -> io::Result<Option<PidFile>> {
+        match self.lock()? {
+            true => self.write().map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn lock(&self) -> io::Result<bool> {
+        match fcntl(&self.file, FcntlArg::F_SETLK(&whole_file())) {
+            Ok(_) => Ok(true),
+            Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether this is still the file of its name: the last holder may have removed it between our opening and our locking, and then
+    /// nobody would find this one.
+    fn is_named(&self) -> io::Result<bool> {
+        let status = self.file.metadata()?;
+        match fs::symlink_metadata(&self.path) {
+            Ok(named) => Ok((named.dev(), named.ino()) == (status.dev(), status.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write(mut self) -> io::Result<PidFile> {
+        self.file.set_len(0)?;
+        writeln!(self.file, "{}", std::process::id())?;
+        Ok(PidFile(self))
+    }
+}
+
+/// The file, locked and with this process's number in it. Dropped, it is removed, or emptied where the process may not do that any more.
+#[derive(Debug)]
+pub struct PidFile(Opened);
 
 impl PidFile {
     /// Makes it, or takes over one that nobody holds; `None` where another process holds it. At most once for a `path` in a process.
     ///
     /// # Errors
-    /// Of the file system; also where `path` is something else than a regular file.
+    /// As for [`Opened::open`].
     pub fn take(path: &Path) -> io::Result<Option<PidFile>> {
         loop {
-            let mut file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-                .open(path)?;
-            let status = file.metadata()?;
-            if !status.is_file() {
-                return Err(io::Error::other("not a regular file"));
+            let opened = Opened::open(path)?;
+            if !opened.lock()? {
+                return Ok(None);
             }
-            match fcntl(&file, FcntlArg::F_SETLK(&whole_file())) {
-                Ok(_) => {}
-                Err(Errno::EAGAIN | Errno::EACCES) => return Ok(None),
-                Err(error) => return Err(error.into()),
+            if opened.is_named()? {
+                return opened.write().map(Some);
             }
-            // Its last holder may have removed it between our opening and our locking: then nobody would find this one.
-            match fs::symlink_metadata(path) {
-                Ok(named) if (named.dev(), named.ino()) == (status.dev(), status.ino()) => {}
-                Ok(_) => continue,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            }
-            file.set_len(0)?;
-            writeln!(file, "{}", std::process::id())?;
-            return Ok(Some(PidFile {
-                path: path.to_path_buf(),
-                _locked: file,
-            }));
         }
+    }
+
+    /// Lets go of the lock and leaves the file to another process, which has it open already.
+    pub fn leave(self) -> io::Result<()> {
+        let mut lock = whole_file();
+        lock.l_type = libc::F_UNLCK as libc::c_short;
+        fcntl(&self.0.file, FcntlArg::F_SETLK(&lock))?;
+        std::mem::forget(self); // with a descriptor; the process ends soon
+        Ok(())
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Still locked: nobody else's. Where it cannot be removed it stays, unlocked, and means nothing.
-        let _ = fs::remove_file(&self.path);
+        // Still locked: nobody else's. Where it cannot even be emptied it stays, unlocked, and means nothing.
+        if fs::remove_file(&self.0.path).is_err() {
+            let _ = self.0.file.set_len(0);
+        }
     }
 }
 
@@ -206,7 +253,9 @@ mod tests {
         let ours = PidFile::take(&path).unwrap().unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text, format!("{}\n", std::process::id()));
-        drop(ours);
+        ours.leave().unwrap();
+        let next = Opened::open(&path).unwrap().take().unwrap().unwrap();
+        drop(next);
         assert!(!path.exists());
     }
 

@@ -6,13 +6,14 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
-use std::io::{self, Read};
+use std::io::{self, IoSliceMut, Read};
 use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::{TcpListener, TcpStream};
@@ -29,8 +30,8 @@ use nix::sys::sendfile::sendfile64;
 use nix::sys::signal::{SigHandler, SigSet, Signal as Number, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, connect, listen, setsockopt,
-    socket, sockopt,
+    AddressFamily, Backlog, ControlMessageOwned, MsgFlags, SockFlag, SockType, SockaddrStorage,
+    bind, connect, listen, recvmsg, setsockopt, socket, sockopt,
 };
 use nix::sys::stat::{FileStat, Mode, UtimensatFlags, fstat, fstatat, mkdirat, stat, utimensat};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
@@ -38,11 +39,17 @@ use nix::sys::statvfs::fstatvfs;
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
-use super::{Kernel, Kind, Open, PIECES_MAX, Piece, Readiness, Signal, Status};
+use super::control::Control;
+use super::supervisor::Supervisor;
+use super::{Kernel, Kind, Milestone, Open, PIECES_MAX, Piece, Readiness, Signal, Status};
 use crate::limits;
+
+mod handed_over;
 
 const WAKER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
+const CONTROL: Token = Token(usize::MAX - 2);
+const SUCCESSOR: Token = Token(usize::MAX - 3);
 
 /// How often an `openat2` that lost a race against a rename is made again (its EAGAIN) before the caller is told.
 const OPEN_ATTEMPTS_MAX: usize = 32;
@@ -58,6 +65,10 @@ pub struct Linux {
     signals: SignalFd,
     /// Whether `signals` may have something to read, so that a turn without a signal costs no call.
     signalled: AtomicBool,
+    supervisor: Supervisor,
+    /// Where the next server asks for the listeners.
+    control: Mutex<Option<Control>>,
+    relieved: AtomicBool,
 }
 
 struct Poller {
@@ -106,8 +117,47 @@ impl Linux {
             waker,
             signals,
             signalled: AtomicBool::new(false),
+            supervisor: Supervisor::default(),
+            control: Mutex::new(None),
+            relieved: AtomicBool::new(false),
         })
     }
+}
+
+/// The sockets that a supervisor has opened for this process, with their names (sd_listen_fds(3)).
+///
+/// # Errors
+/// Where the environment promises some that are not there.
+pub fn passed_sockets() -> io::Result<Vec<(OwnedFd, String)>> {
+    let passed = sd_notify::listen_fds_with_names()?;
+    // SAFETY: the supervisor has opened them for this very process, which its number in the environment proves; they
+    // are open, since their flags were just set, and nobody else here knows of them: this is called once, at the start.
+    Ok(passed
+        .map(|(fd, name)| (unsafe { OwnedFd::from_raw_fd(fd) }, name))
+        .collect())
+}
+
+/// The descriptors that come with the next bytes of a stream, a byte for each.
+pub(super) fn receive_descriptors(stream: &UnixStream) -> io::Result<Vec<(OwnedFd, u8)>> {
+    let mut tags = [0; limits::HANDED_OVER_MAX];
+    let mut space = nix::cmsg_space!([RawFd; limits::HANDED_OVER_MAX]);
+    let mut received = Vec::new();
+    {
+        let mut vectors = [IoSliceMut::new(&mut tags)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = recvmsg::<()>(stream.as_raw_fd(), &mut vectors, Some(&mut space), flags)?;
+        for part in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(descriptors) = part {
+                // SAFETY: the kernel has just opened them for this process, and nobody else here knows of them.
+                received.extend(
+                    descriptors
+                        .into_iter()
+                        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+                );
+            }
+        }
+    }
+    Ok(received.into_iter().zip(tags).collect())
 }
 
 /// Raises the soft limit of open descriptors to the hard one, and returns it.
@@ -119,7 +169,7 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(hard)
 }
 
-/// A socket of the family of `address`. What is set here, whoever is accepted from it inherits.
+/// A socket of the family of `address`.
 fn new_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
@@ -127,12 +177,17 @@ fn new_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(family, SockType::Stream, flags, None)?;
-    // What is written goes out at once, unless `send` says that more follows.
-    setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
-    // The bytes of a telnet Synch are read where they stand.
-    setsockopt(&fd, sockopt::OobInline, &true)?;
-    limit_unsent(&fd)?;
+    set_options(&fd)?;
     Ok(fd)
+}
+
+/// Sets what is a socket's own, and whoever is accepted from it inherits.
+fn set_options(socket: &OwnedFd) -> io::Result<()> {
+    // What is written goes out at once, unless `send` says that more follows.
+    setsockopt(socket, sockopt::TcpNoDelay, &true)?;
+    // The bytes of a telnet Synch are read where they stand.
+    setsockopt(socket, sockopt::OobInline, &true)?;
+    limit_unsent(socket)
 }
 
 /// Lets a socket, and whoever is accepted from it, take no more than [`limits::UNSENT_BYTES_MAX`] beyond what is sent.
@@ -153,7 +208,7 @@ fn limit_unsent(socket: &OwnedFd) -> io::Result<()> {
 }
 
 impl Kernel for Linux {
-    type Listener = TcpListener;
+    type Listener = Arc<TcpListener>;
     type Socket = TcpStream;
     type File = File;
     type Map = Map;
@@ -174,6 +229,8 @@ impl Kernel for Linux {
             match event.token() {
                 WAKER => {}
                 SIGNALS => self.signalled.store(true, Ordering::Relaxed),
+                CONTROL => self.answer(),
+                SUCCESSOR => self.hear(),
                 Token(token) => ready.push(Readiness {
                     token,
                     readable: event.is_readable() || event.is_read_closed() || event.is_error(),
@@ -192,6 +249,9 @@ impl Kernel for Linux {
     }
 
     fn signal(&self) -> Option<Signal> {
+        if self.relieved.swap(false, Ordering::Relaxed) {
+            return Some(Signal::Relieved);
+        }
         if !self.signalled.load(Ordering::Relaxed) {
             return None;
         }
@@ -203,6 +263,10 @@ impl Kernel for Linux {
                 None
             }
         }
+    }
+
+    fn report(&self, milestone: Milestone) {
+        self.supervisor.tell(milestone);
     }
 
     fn lower_priority(&self) {
@@ -231,8 +295,7 @@ impl Kernel for Linux {
         Ok(getrandom::u64()?)
     }
 
-    fn listen(&self, address: SocketAddr, token: usize) -> io::Result<TcpListener> {
-        assert!(token < SIGNALS.0, "the last two tokens are ours");
+    fn listen(&self, address: SocketAddr, token: usize) -> io::Result<Arc<TcpListener>> {
         // mio would make the socket too, but with a backlog of 128, and no IPv6 socket beside IPv4's at one port.
         let fd = new_socket(address)?;
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
@@ -241,17 +304,14 @@ impl Kernel for Linux {
         }
         bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
         listen(&fd, Backlog::MAXCONN)?;
-        let mut listener = TcpListener::from_std(fd.into());
-        self.registry
-            .register(&mut listener, Token(token), Interest::READABLE)?;
-        Ok(listener)
+        self.watch(TcpListener::from_std(fd.into()), token)
     }
 
-    fn listening_on(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
+    fn listening_on(&self, listener: &Arc<TcpListener>) -> io::Result<SocketAddr> {
         listener.local_addr()
     }
 
-    fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    fn accept(&self, listener: &Arc<TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
         retry(|| listener.accept())
     }
 
@@ -284,7 +344,7 @@ impl Kernel for Linux {
     }
 
     fn register(&self, socket: &mut TcpStream, token: usize) -> io::Result<()> {
-        assert!(token < SIGNALS.0, "the last two tokens are ours");
+        assert!(token < SUCCESSOR.0, "the last four tokens are ours");
         let all = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         self.registry.register(socket, Token(token), all)
     }

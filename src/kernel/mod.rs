@@ -6,9 +6,12 @@
 //!
 //! Must not know: sessions, protocols, homes, limits of a turn.
 
+pub mod control;
 pub mod linux;
+pub mod sandbox;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod supervisor;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -35,6 +38,21 @@ pub enum Signal {
     Stop,
     /// SIGHUP: take up the home's two files again.
     Reload,
+    /// Another process serves the listeners from now on ([`control`]).
+    Relieved,
+}
+
+/// What a supervisor is told of ([`supervisor`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Milestone {
+    /// It serves, and what a reload brought is in force.
+    Ready,
+    /// A reload has begun.
+    Reloading,
+    /// It drains, and will end.
+    Stopping,
+    /// The loop turns.
+    Alive,
 }
 
 /// What a name stands for.
@@ -119,6 +137,8 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     fn wake(&self);
     /// The next signal that has come, if any.
     fn signal(&self) -> Option<Signal>;
+    /// Tells a supervisor, where there is one.
+    fn report(&self, _milestone: Milestone) {}
     /// Puts the calling thread behind the loop when both want a processor.
     fn lower_priority(&self);
     /// What the system's clock shows: seconds since 1970, as the times of files are counted.

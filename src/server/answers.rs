@@ -30,7 +30,7 @@ use super::{Options, Ticket};
 use crate::home::directories::Grant;
 use crate::home::password::{Proved, Tag};
 use crate::home::{Access, Home, Reloaded};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Milestone};
 use crate::protocol::{Answer, Form, Listed, Place, Refusal, Request};
 use crate::vault::{self, Change, Fault, Incoming, Ledger, Leftovers, Listing, Refused, Vault};
 
@@ -524,7 +524,10 @@ impl<K: Kernel> House<K> {
                 }
                 Err(refused) => (ticket, self.refused(ticket, refused)),
             },
-            Done::Reloaded(Reloaded { result, kept }) => {
+            Done::Reloaded(reloaded) => {
+                let Reloaded { result, kept } = *reloaded;
+                // A supervisor that has asked for it waits, also where the old one is kept.
+                self.kernel.report(Milestone::Ready);
                 match result {
                     Ok((home, warnings)) => {
                         for warning in warnings {

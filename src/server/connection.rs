@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use zeroize::Zeroizing;
+
 use super::answers::{House, Reply};
 use super::transfer::{Held, Outgoing, Receiving};
 use super::users::UserKey;
@@ -66,8 +68,8 @@ const _: () = assert!(size_of::<Connection<crate::kernel::linux::Linux>>() <= 21
 /// What one turn leaves to the next.
 #[derive(Default)]
 struct Rest {
-    /// Input that was read and not yet taken.
-    input: Box<[u8]>,
+    /// Input that was read and not yet taken. It may be a part of a password.
+    input: Zeroizing<Box<[u8]>>,
     /// Output that was due and not yet written.
     output: Box<[u8]>,
 }

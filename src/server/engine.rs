@@ -26,7 +26,7 @@ use super::slot::Slot;
 use super::workers::Workers;
 use super::{Options, Ticket};
 use crate::home::Home;
-use crate::kernel::{Kernel, Piece, Readiness, Signal};
+use crate::kernel::{Kernel, Milestone, Piece, Readiness, Signal};
 use crate::limits::{
     ACCEPTS_A_TURN, EVENTS_A_TURN, QUEUE_TURN, RATE_TICK, SWEEP_INTERVAL, TURNED_AWAY_MAX,
 };
@@ -35,6 +35,11 @@ use data::{FIRST_PASSIVE, Passive};
 
 /// Tokens from here on are listeners; below are the slab's keys.
 const FIRST_LISTENER: usize = usize::MAX / 2;
+
+/// The token that the nth listener is registered with.
+pub fn listener_token(index: usize) -> usize {
+    FIRST_LISTENER + index
+}
 
 /// How the loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +77,8 @@ pub struct Engine<K: Kernel> {
     per_address: HashMap<Origin, usize>,
     next_serial: u64,
     next_sweep: Instant,
+    /// Set where another process serves the listeners: when those who are still here are told of a stop.
+    relieved_until: Option<Instant>,
     /// Set by the first stop: when the drain's time is over.
     drain_until: Option<Instant>,
     stopped: Option<Stopped>,
@@ -130,6 +137,7 @@ impl<K: Kernel> Engine<K> {
             per_address: HashMap::new(),
             next_serial: 1,
             next_sweep: now + SWEEP_INTERVAL,
+            relieved_until: None,
             drain_until: None,
             stopped: None,
         }
@@ -143,9 +151,16 @@ impl<K: Kernel> Engine<K> {
 
     /// Opens a listener for a dialect; its address comes back with the port chosen.
     pub fn listen(&mut self, address: SocketAddr, dialect: Dialect) -> io::Result<SocketAddr> {
-        let handle = self
-            .kernel
-            .listen(address, FIRST_LISTENER + self.listeners.len())?;
+        let token = listener_token(self.listeners.len());
+        self.adopt(self.kernel.listen(address, token)?, dialect)
+    }
+
+    /// Takes over a listener that was registered with its [`listener_token`].
+    pub(super) fn adopt(
+        &mut self,
+        handle: K::Listener,
+        dialect: Dialect,
+    ) -> io::Result<SocketAddr> {
         let address = self.kernel.listening_on(&handle)?;
         self.listeners.push((Listener::new(handle), dialect));
         Ok(address)
@@ -160,6 +175,7 @@ impl<K: Kernel> Engine<K> {
     ///
     /// Fails only where the kernel's poll does, which leaves nothing to go on with.
     pub fn run(&mut self) -> io::Result<Stopped> {
+        self.kernel.report(Milestone::Ready);
         loop {
             self.turn()?;
             if let Some(stopped) = self.stopped {
@@ -436,6 +452,7 @@ impl<K: Kernel> Engine<K> {
     fn sweep(&mut self) {
         let now = self.house.now();
         self.next_sweep = now + SWEEP_INTERVAL;
+        self.kernel.report(Milestone::Alive);
         self.house.sweep();
         if let Unwanted { full, failures } = std::mem::take(&mut self.unwanted)
             && full + failures > 0
@@ -452,6 +469,9 @@ impl<K: Kernel> Engine<K> {
         self.settle();
         if self.drain_until.is_some_and(|until| now >= until) {
             self.cut_off();
+        }
+        if self.relieved_until.is_some_and(|until| now >= until) && self.drain_until.is_none() {
+            self.drain();
         }
     }
 
@@ -490,6 +510,7 @@ impl<K: Kernel> Engine<K> {
     fn obey(&mut self, signal: Signal) {
         match signal {
             Signal::Reload => {
+                self.kernel.report(Milestone::Reloading);
                 if let Some(xferlog) = &self.options.xferlog {
                     xferlog.reopen();
                 }
@@ -499,16 +520,26 @@ impl<K: Kernel> Engine<K> {
                 info!("event=stop how=at-once sessions={}", self.connections.len());
                 self.stopped = Some(Stopped::AtOnce);
             }
-            Signal::Stop => {
-                info!("event=drain sessions={}", self.connections.len());
+            Signal::Stop => self.drain(),
+            // Nobody here is told of it: each session goes on to its own end, if that comes in time.
+            Signal::Relieved => {
+                info!("event=relieved sessions={}", self.connections.len());
                 self.listeners.clear();
-                self.house.drain();
-                self.drain_until = Some(self.house.now() + self.options.drain_timeout);
-                let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
-                for key in keys {
-                    self.enqueue(key);
-                }
+                self.relieved_until = Some(self.house.now() + self.options.drain_timeout);
             }
+        }
+    }
+
+    /// Takes nobody in any more, and lets those who are here finish what they are at.
+    fn drain(&mut self) {
+        info!("event=drain sessions={}", self.connections.len());
+        self.kernel.report(Milestone::Stopping);
+        self.listeners.clear();
+        self.house.drain();
+        self.drain_until = Some(self.house.now() + self.options.drain_timeout);
+        let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.enqueue(key);
         }
     }
 
@@ -553,7 +584,8 @@ impl<K: Kernel> Engine<K> {
             }
             connection.close(key, &mut self.house);
         }
-        if self.drain_until.is_some() && self.connections.is_empty() && self.stopped.is_none() {
+        let leaving = self.drain_until.is_some() || self.relieved_until.is_some();
+        if leaving && self.connections.is_empty() && self.stopped.is_none() {
             self.stopped = Some(Stopped::Drained);
         }
     }

@@ -31,7 +31,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use engine::{Engine, Stopped};
+pub use engine::{Engine, Stopped, listener_token};
 pub use xferlog::Xferlog;
 
 use crate::home::Home;
@@ -118,28 +118,36 @@ impl PartialEq for Ticket {
 
 impl Eq for Ticket {}
 
-/// Opens the listeners, each for a dialect, and starts the workers; [`Engine::run`] then serves. The addresses come back with
-/// their ports chosen.
+/// Opens a listener, for the nth with [`listener_token`]. Apart from [`start`], since it may take powers that a server gives up
+/// before it starts.
 ///
-/// Fails where an address cannot be listened to, no thread can be started, or the kernel is too old.
+/// Fails where the address cannot be listened to.
+pub fn listen<K: Kernel>(kernel: &K, address: SocketAddr, token: usize) -> io::Result<K::Listener> {
+    let say = |error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    };
+    kernel.listen(address, token).map_err(say)
+}
+
+/// Starts the workers; [`Engine::run`] then serves whoever comes to the listeners, each for its dialect. Their addresses come
+/// back with the ports chosen. How many `processors` there are is told, since a server that is closed in cannot look it
+/// up. No thread is started later on.
+///
+/// Fails where no thread can be started, or the kernel is too old.
 pub fn start<K: Kernel>(
     kernel: K,
     home: Home,
     options: Options,
-    addresses: &[(SocketAddr, Dialect)],
+    listeners: Vec<(K::Listener, Dialect)>,
+    processors: usize,
 ) -> io::Result<(Engine<K>, Vec<SocketAddr>)> {
     can_open_beneath(&kernel, home.path())?;
     let kernel = Arc::new(kernel);
-    let workers = Workers::start(kernel.clone(), DISK_THREADS)?;
+    let workers = Workers::start(kernel.clone(), DISK_THREADS, processors)?;
     let mut engine = Engine::new(kernel, home, workers, options);
-    let listening = addresses
-        .iter()
-        .map(|(address, dialect)| {
-            let say = |error: io::Error| {
-                io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-            };
-            engine.listen(*address, *dialect).map_err(say)
-        })
+    let listening = listeners
+        .into_iter()
+        .map(|(listener, dialect)| engine.adopt(listener, dialect))
         .collect::<io::Result<_>>()?;
     engine.sweep_leftovers();
     Ok((engine, listening))

@@ -146,7 +146,7 @@ pub(super) enum Done<K: Kernel> {
         ticket: Ticket,
         result: io::Result<()>,
     },
-    Reloaded(Reloaded),
+    Reloaded(Box<Reloaded>),
     /// A directory has been counted, as far as the fault let it.
     Counted(Option<Fault>),
     Abandoned,
@@ -240,13 +240,12 @@ impl<K: Kernel> Workers<K> {
     }
 
     /// Starts `disk` threads for the first lane and as many as there are processors, two at least, for the second.
-    pub(super) fn start(kernel: Arc<K>, disk: usize) -> io::Result<Workers<K>> {
+    pub(super) fn start(kernel: Arc<K>, disk: usize, processors: usize) -> io::Result<Workers<K>> {
         let mut workers = Workers::without_threads(kernel);
-        let processors = std::thread::available_parallelism().map_or(2, |n| n.get().max(2));
         let lanes = (0..disk)
             .map(|_| Lane::Disk)
             .chain([Lane::Logins])
-            .chain((1..processors).map(|_| Lane::Any { slice_next: false }));
+            .chain((1..processors.max(2)).map(|_| Lane::Any { slice_next: false }));
         for lane in lanes {
             let shared = workers.shared.clone();
             let name = match lane {
@@ -484,7 +483,7 @@ impl<K: Kernel> Job<K> {
                 true => return Step::Again(Job::Count(count)),
                 false => Done::Counted(count.into_fault()),
             },
-            Job::Reload(home) => Done::Reloaded(home.reload(verifier)),
+            Job::Reload(home) => Done::Reloaded(Box::new(home.reload(verifier))),
         })
     }
 }

@@ -30,9 +30,10 @@ pub(crate) const FIRST_CHOICE: &str = "Please choose 'LOGIN' or 'QUIT'";
 /// What one who is turned away is told.
 pub(crate) const FULL: &str = "The server is full. Please try again later.";
 
-/// A copy of the example home that the test may change; gone with the test.
+/// A copy of the example home that the test may change; gone with the last who has it.
+#[derive(Clone)]
 pub(crate) struct Home {
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 impl Home {
@@ -53,6 +54,7 @@ impl Home {
         let folder = tempfile::tempdir_in(place).expect("a temporary folder can be made");
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/home");
         copy(&example, &folder.path().join("home"));
+        let folder = Arc::new(folder);
         Home { folder }
     }
 
@@ -119,6 +121,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// The sandbox that the tests' servers are to have, by the variable TIDEGATE_SANDBOX, where a test does not say itself.
+pub(crate) fn sandbox(options: &[&str]) -> Option<String> {
+    let demand = std::env::var("TIDEGATE_SANDBOX").ok()?;
+    (!options.contains(&"--sandbox")).then(|| format!("--sandbox={demand}"))
+}
+
 /// Who reads the server's log.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Log {
@@ -157,9 +165,16 @@ impl Server {
         if listeners == 0 {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        let mut child = command
+        command
             .args(options)
-            .stdin(Stdio::null())
+            .args(sandbox(options))
+            .stdin(Stdio::null());
+        Server::watch(home, command, listeners.max(1), log)
+    }
+
+    /// A server that is started by a command of the test's own, with so many listeners.
+    pub(crate) fn watch(home: Home, mut command: Command, listeners: usize, log: Log) -> Server {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -191,7 +206,7 @@ impl Server {
             log: text,
             reading,
         };
-        for _ in 0..listeners.max(1) {
+        for _ in 0..listeners {
             let line = heard
                 .recv_timeout(PATIENCE)
                 .expect("the server says where it listens");
@@ -244,6 +259,10 @@ impl Server {
             .expect("it ends by itself")
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
@@ -268,9 +287,11 @@ impl Server {
 
     /// Open descriptors of the process.
     pub(crate) fn descriptors(&self) -> usize {
-        fs::read_dir(self.proc("fd"))
-            .expect("our own child's descriptors can be counted")
-            .count()
+        match fs::read_dir(self.proc("fd")) {
+            Ok(descriptors) => descriptors.count(),
+            // Nobody but root may look into one that has closed itself in, but since Linux 6.2 the size is their number.
+            Err(_) => fs::metadata(self.proc("fd")).map_or(0, |found| found.len() as usize),
+        }
     }
 
     /// Processor time of all its threads.
@@ -290,7 +311,8 @@ impl Server {
         number.and_then(|n| n.parse().ok()).expect("VmRSS in kB")
     }
 
-    fn proc(&self, name: &str) -> PathBuf {
+    /// A file of the process in /proc.
+    pub(crate) fn proc(&self, name: &str) -> PathBuf {
         format!("/proc/{}/{name}", self.child.id()).into()
     }
 }
@@ -312,6 +334,7 @@ pub(crate) fn refused_start(home: &Path, options: &[&str]) -> (i32, String) {
         .args(["10", TIDEGATE, "serve"])
         .arg(home)
         .args(options)
+        .args(sandbox(options))
         .output()
         .expect("the server's program can be started");
     let said = String::from_utf8(output.stderr).expect("it says so in UTF-8");
@@ -325,7 +348,10 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the server listens");
+        Client::over(TcpStream::connect_timeout(&address, PATIENCE).expect("the server listens"))
+    }
+
+    pub(crate) fn over(stream: TcpStream) -> Client {
         stream
             .set_read_timeout(Some(PATIENCE))
             .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))

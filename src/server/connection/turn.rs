@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use zeroize::{Zeroize, Zeroizing};
+
 use super::{Connection, Rest, Work};
 use crate::home::Access;
 use crate::kernel::Kernel;
@@ -19,7 +21,7 @@ use crate::limits::{
     TRANSFER_BUFFER_BYTES, TURN_BUDGET_BYTES,
 };
 use crate::protocol::line::{self, Split};
-use crate::protocol::{Action, Answer, Ending, Input, Over, Refusal};
+use crate::protocol::{Action, Answer, Ending, Input, Over, Refusal, Request};
 use crate::server::Ticket;
 use crate::server::answers::{House, Reply};
 use crate::server::channels::Wish;
@@ -39,6 +41,8 @@ pub(super) struct Turn<'a, K: Kernel> {
     end: usize,
     /// Bytes that may still be moved.
     budget: usize,
+    /// The line at hand was a password.
+    secret: bool,
 }
 
 impl<'a, K: Kernel> Turn<'a, K> {
@@ -69,6 +73,7 @@ impl<'a, K: Kernel> Turn<'a, K> {
             start: 0,
             end,
             budget,
+            secret: false,
         }
     }
 
@@ -78,23 +83,31 @@ impl<'a, K: Kernel> Turn<'a, K> {
     }
 
     /// Keeps what could not be taken or written for the next turn.
-    pub(super) fn finish(self, outcome: Outcome) -> Outcome {
+    pub(super) fn finish(mut self, outcome: Outcome) -> Outcome {
         if let Outcome::Finished(_) = outcome {
+            self.forget_input();
             self.scratch.outbox.clear();
             return outcome;
         }
-        let input = &self.scratch.input[self.start..self.end];
-        if input.is_empty() && self.scratch.outbox.is_empty() {
+        if self.start == self.end && self.scratch.outbox.is_empty() {
             return outcome;
         }
+        let input: Zeroizing<Box<[u8]>> =
+            Zeroizing::new(self.scratch.input[self.start..self.end].into());
+        self.forget_input();
         match self.scratch.outbox.take_rest(self.house.kernel()) {
             Ok(output) => {
-                let input = input.into();
                 self.connection.rest = Some(Box::new(Rest { input, output }));
                 outcome
             }
             Err(error) => Outcome::Finished(self.ending_of(&error)),
         }
+    }
+
+    /// Drops the input at hand, and wipes it: it may be a part of a password, and the buffer is everybody's.
+    fn forget_input(&mut self) {
+        self.scratch.input[self.start..self.end].zeroize();
+        (self.start, self.end) = (0, 0);
     }
 
     /// The budget is spent: what is gathered still goes, where it can.
@@ -153,7 +166,8 @@ impl<'a, K: Kernel> Turn<'a, K> {
         }
         // The line is lent to the session while the rest of this turn is at work: it moves out of the scratch buffer
         // for that long.
-        let input = std::mem::take(&mut self.scratch.input);
+        let mut input = std::mem::take(&mut self.scratch.input);
+        let begin = self.start;
         let at_hand = &input[self.start..self.end];
         let step = match line::split(at_hand) {
             Split::Line { line, used } => Some((Input::Line(line), used)),
@@ -171,6 +185,9 @@ impl<'a, K: Kernel> Turn<'a, K> {
             self.start += used;
             self.spend(COMMAND_COST_BYTES);
             self.step(line);
+            if std::mem::take(&mut self.secret) {
+                input[begin..self.start].zeroize();
+            }
         }
         self.scratch.input = input;
         found
@@ -202,13 +219,16 @@ impl<'a, K: Kernel> Turn<'a, K> {
                     self.connection.work = Work::Lines;
                     return;
                 }
-                Action::Ask(request) => match self.house.ask(self.ticket, request) {
-                    Some(reply) => self.unpack(reply),
-                    None => {
-                        self.connection.work = Work::Answer;
-                        return;
+                Action::Ask(request) => {
+                    self.secret |= matches!(request, Request::Verify { .. });
+                    match self.house.ask(self.ticket, request) {
+                        Some(reply) => self.unpack(reply),
+                        None => {
+                            self.connection.work = Work::Answer;
+                            return;
+                        }
                     }
-                },
+                }
                 Action::Send {
                     over: Over::Control,
                     representation: _,
@@ -528,9 +548,10 @@ impl<'a, K: Kernel> Turn<'a, K> {
             self.house.channels.wish(self.ticket, Wish::Distrust);
             return Err(Stop::Blocked);
         }
+        let at_hand = self.end - self.start;
         self.scratch.input.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
+        self.scratch.input[at_hand.max(self.start)..self.end].zeroize();
+        (self.start, self.end) = (0, at_hand);
         let room = self.end..self.end + LINES_READ_BYTES;
         let n = self
             .connection
@@ -559,7 +580,7 @@ impl<'a, K: Kernel> Turn<'a, K> {
             unreachable!("called for a lingering connection");
         };
         let most = self.budget.min(self.scratch.transfer.len());
-        (self.start, self.end) = (0, 0);
+        self.forget_input();
         let read = self
             .connection
             .receive(self.house.kernel(), &mut self.scratch.transfer[..most]);

@@ -36,10 +36,13 @@ impl Server {
         let thread = std::thread::spawn(move || {
             let (home, _) = tidegate::home::Home::load(&path).expect("the example has no faults");
             let dialect = Dialect::Ftp(Settings { active: true });
-            let at = [("127.0.0.1:0".parse().expect("an address"), dialect)];
+            let at = "127.0.0.1:0".parse().expect("an address");
             let kernel = Linux::new().expect("this kernel is new enough");
+            let listener = server::listen(&kernel, at, server::listener_token(0))
+                .expect("it can listen on loopback");
             let (mut engine, listening) =
-                server::start(kernel, home, options, &at).expect("it can listen on loopback");
+                server::start(kernel, home, options, vec![(listener, dialect)], 2)
+                    .expect("threads can be started");
             told.send(listening[0]).expect("the test waits for it");
             while !stopping.load(Ordering::Relaxed) {
                 engine.turn().expect("polling does not fail");

@@ -1,0 +1,111 @@
+//! Listeners that come from somebody else and go to somebody else: what [`super::Linux`] has to do with the poll for it.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
+
+use mio::net::TcpListener;
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+use nix::sys::socket::{getsockopt, sockopt};
+
+use super::{CONTROL, Linux, SUCCESSOR, set_options};
+use crate::kernel::control::{Control, Release};
+use crate::kernel::supervisor::Supervisor;
+
+impl Linux {
+    /// From now on milestones are told.
+    pub fn report_to(&mut self, supervisor: Supervisor) {
+        self.supervisor = supervisor;
+    }
+
+    /// From now on these listeners, each with its tag, are handed over to the server that asks for them on `socket`;
+    /// `release` is called when this one is relieved of them.
+    pub fn hand_over<'a>(
+        &self,
+        socket: UnixListener,
+        listeners: impl Iterator<Item = (&'a Arc<TcpListener>, u8)>,
+        release: Release,
+    ) -> io::Result<()> {
+        let listeners = listeners
+            .map(|(listener, tag)| (Arc::downgrade(listener), tag))
+            .collect();
+        let control = Control::new(socket, listeners, release)?;
+        let fd = control.socket().as_raw_fd();
+        self.registry
+            .register(&mut SourceFd(&fd), CONTROL, Interest::READABLE)?;
+        *self.control() = Some(control);
+        Ok(())
+    }
+
+    /// Takes a socket over that listens already, as [`Kernel::listen`] makes one.
+    ///
+    /// # Errors
+    /// Also where it is something else.
+    pub fn adopt(&self, socket: OwnedFd, token: usize) -> io::Result<Arc<TcpListener>> {
+        if !getsockopt(&socket, sockopt::AcceptConn)? {
+            return Err(io::Error::other("a socket that was passed does not listen"));
+        }
+        set_options(&socket)?;
+        let socket = std::net::TcpListener::from(socket);
+        socket.set_nonblocking(true)?;
+        self.watch(TcpListener::from_std(socket), token)
+    }
+
+    pub(super) fn watch(
+        &self,
+        mut listener: TcpListener,
+        token: usize,
+    ) -> io::Result<Arc<TcpListener>> {
+        assert!(token < SUCCESSOR.0, "the last four tokens are ours");
+        self.registry
+            .register(&mut listener, Token(token), Interest::READABLE)?;
+        Ok(Arc::new(listener))
+    }
+
+    fn control(&self) -> MutexGuard<'_, Option<Control>> {
+        self.control.lock().expect("nobody panics with it")
+    }
+
+    /// Somebody asks for the listeners.
+    pub(super) fn answer(&self) {
+        let mut control = self.control();
+        let Some(control) = &mut *control else { return };
+        loop {
+            match control.answer() {
+                Ok(Some(stream)) => {
+                    let fd = stream.as_raw_fd();
+                    let watched =
+                        self.registry
+                            .register(&mut SourceFd(&fd), SUCCESSOR, Interest::READABLE);
+                    if let Err(error) = watched {
+                        log::warn!("event=take-over result=failed why={error:?}");
+                    }
+                }
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => return log::warn!("event=take-over result=failed why={error:?}"),
+            }
+        }
+    }
+
+    /// The one who asked says something.
+    pub(super) fn hear(&self) {
+        let mut control = self.control();
+        let Some(control) = &mut *control else { return };
+        if control.hear() {
+            // The other process keeps them open, so that to close ours would not end their events here.
+            for listener in control.listeners() {
+                let _ = self
+                    .registry
+                    .deregister(&mut SourceFd(&listener.as_raw_fd()));
+            }
+            let _ = self
+                .registry
+                .deregister(&mut SourceFd(&control.socket().as_raw_fd()));
+            self.relieved.store(true, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,470 @@
+//! The sandbox: from inside, in a process of its own that closes itself in and then tries what is forbidden; and from
+//! outside, on servers that have closed themselves in.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, renameat};
+use nix::mount::{MsFlags, mount};
+use nix::sys::ptrace;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::unistd::{Uid, execv, geteuid, getppid};
+use tidegate::kernel::sandbox::{Demand, Reach, Sandbox, become_user};
+
+use crate::support::{Home, Server, refused_start};
+
+/// The user that the server becomes where the tests are root's: Debian's and most others' `nobody`.
+const NOBODY: u32 = 65_534;
+
+/// Not a test of its own: what the next ones run as another process, which closes itself in over the home that the
+/// variable names.
+#[test]
+fn inside() {
+    let Some(home) = std::env::var_os("TIDEGATE_TEST_INSIDE").map(PathBuf::from) else {
+        return;
+    };
+    let listening: SocketAddr = std::env::var("TIDEGATE_TEST_PORT")
+        .unwrap()
+        .parse()
+        .unwrap();
+    let network = std::env::var("TIDEGATE_TEST_NETWORK").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let reach = Reach {
+        read: vec![home.clone()],
+        write: vec![home.join("files/Uploads")],
+        log: vec![home.join("../log")],
+        listen: network != "none",
+        connect: network == "both",
+    };
+    let user = become_user(None, &home).unwrap();
+    let demand = if user.is_root() {
+        Demand::Try
+    } else {
+        Demand::Require
+    };
+    let mut sandbox = Sandbox::new(demand, reach, user).unwrap();
+    assert_eq!(
+        sandbox.close_files().unwrap(),
+        [""; 0],
+        "this kernel has Landlock"
+    );
+    assert!(sandbox.holds_files());
+    assert_eq!(sandbox.close_calls().unwrap(), [""; 0], "and seccomp");
+
+    // What the server does.
+    assert!(fs::read(home.join("files/Movies/Joker")).is_ok());
+    assert!(fs::read_dir(home.join("files")).is_ok());
+    let upload = home.join("files/Uploads/new");
+    fs::write(&upload, "new").unwrap();
+    rename(&upload, &home.join("files/Uploads/newer")).unwrap();
+    fs::remove_file(home.join("files/Uploads/newer")).unwrap();
+    fs::write(home.join("../log/access"), "line\n").unwrap();
+
+    // Files.
+    let outside = [
+        Path::new("/etc/passwd"),
+        Path::new("/proc/self/environ"),
+        Path::new("/dev/null"),
+    ];
+    for path in outside {
+        assert!(is_denied(File::open(path)), "{}", path.display());
+    }
+    assert!(
+        is_denied(File::open(home.join("../log/access"))),
+        "a log is not read"
+    );
+    let write = |path: &str| {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(home.join(path))
+    };
+    for path in [
+        "Credentials",
+        "Directories",
+        "new",
+        "files/Movies/Joker",
+        "files/Movies/new",
+        "../outside",
+    ] {
+        assert!(is_denied(write(path)), "{path}");
+    }
+    assert!(is_denied(fs::remove_file(home.join("Credentials"))));
+    assert!(is_denied(rename(
+        &home.join("Credentials"),
+        &home.join("files/Uploads/C")
+    )));
+    let linked = fs::hard_link(home.join("Credentials"), home.join("files/Uploads/C"));
+    assert_eq!(
+        linked.unwrap_err().kind(),
+        ErrorKind::CrossesDevices,
+        "as Landlock says that it may not"
+    );
+    assert!(is_denied(symlink(
+        "/etc/passwd",
+        home.join("files/Uploads/link")
+    )));
+    assert!(is_denied(fs::set_permissions(
+        home.join("files/Uploads"),
+        fs::Permissions::from_mode(0o777)
+    )));
+
+    // Programs, threads, memory that could be run.
+    assert_eq!(execv(c"/bin/true", &[c"true"]), Err(Errno::EPERM));
+    assert!(is_denied(Command::new("/bin/true").spawn()));
+    assert!(is_denied(std::thread::Builder::new().spawn(|| ())));
+    assert!(is_denied(
+        memmap2::MmapMut::map_anon(4096).unwrap().make_exec()
+    ));
+
+    // Other processes, and the system.
+    assert_eq!(ptrace::attach(getppid()), Err(Errno::EPERM));
+    assert_eq!(ptrace::traceme(), Err(Errno::EPERM));
+    assert_eq!(kill(getppid(), None), Err(Errno::EPERM));
+    let nothing = None::<&str>;
+    assert_eq!(
+        mount(nothing, "/", nothing, MsFlags::MS_REMOUNT, nothing),
+        Err(Errno::EPERM)
+    );
+
+    // The network.
+    let cloexec = SockFlag::SOCK_CLOEXEC;
+    for family in [
+        AddressFamily::Netlink,
+        AddressFamily::Packet,
+        AddressFamily::Unix,
+    ] {
+        assert_eq!(
+            socket(family, SockType::Raw, cloexec, None).unwrap_err(),
+            Errno::EPERM
+        );
+    }
+    assert_eq!(
+        socket(AddressFamily::Inet, SockType::Datagram, cloexec, None).unwrap_err(),
+        Errno::EPERM
+    );
+    assert!(is_denied(UnixStream::connect(home.join("socket"))));
+    assert!(is_denied(UnixListener::bind(
+        home.join("files/Uploads/socket")
+    )));
+    assert_eq!(
+        is_denied(TcpListener::bind("127.0.0.1:0")),
+        network == "none"
+    );
+    assert_eq!(is_denied(TcpStream::connect(listening)), network != "both");
+    assert!(
+        taken.local_addr().is_ok(),
+        "what was opened before can still be used"
+    );
+    println!("all of it");
+}
+
+/// As the server does it; std's own is an older call.
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    Ok(renameat(AT_FDCWD, from, AT_FDCWD, to)?)
+}
+
+fn is_denied<T>(result: io::Result<T>) -> bool {
+    result.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+}
+
+#[test]
+fn a_forbidden_open_exec_connect_and_ptrace_fail_from_inside() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for network in ["none", "listen", "both"] {
+        let home = Home::new();
+        fs::create_dir(home.beside().join("log")).unwrap();
+        fs::write(home.beside().join("outside"), "").unwrap();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "sandbox::inside", "--nocapture"])
+            .env("TIDEGATE_TEST_INSIDE", home.path())
+            .env(
+                "TIDEGATE_TEST_PORT",
+                listener.local_addr().unwrap().to_string(),
+            )
+            .env("TIDEGATE_TEST_NETWORK", network)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && told.contains("all of it"),
+            "{network}: {told}{said}"
+        );
+    }
+}
+
+/// A home, and the folder that it lies in, that another user owns where the tests are root's.
+fn anothers_home() -> Home {
+    let home = Home::new();
+    if geteuid().is_root() {
+        give_away(home.beside(), NOBODY);
+    }
+    home
+}
+
+fn give_away(path: &Path, uid: u32) {
+    chown(path, Some(uid), Some(uid)).unwrap();
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            give_away(&entry.unwrap().path(), uid);
+        }
+    }
+}
+
+/// A field of the status of each thread of the server.
+fn status(server: &Server, field: &str) -> Vec<String> {
+    let threads = fs::read_dir(server.proc("task")).unwrap();
+    let status = |task: PathBuf| fs::read_to_string(task.join("status")).unwrap();
+    let found = threads.map(|thread| {
+        let status = status(thread.unwrap().path());
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        line.expect("a field of a status").trim().to_owned()
+    });
+    found.collect()
+}
+
+#[test]
+fn a_server_is_not_root_has_no_power_and_serves_all_the_same() {
+    let mut server = Server::over(anothers_home(), &["--sandbox", "require"]);
+    server.log_line(&[
+        "event=sandbox",
+        "root=no",
+        "landlock=",
+        "seccomp=yes",
+        "core-dumps=no",
+        "connect=no",
+    ]);
+    let uid = if geteuid().is_root() {
+        Uid::from_raw(NOBODY)
+    } else {
+        geteuid()
+    };
+    for (field, value) in [
+        ("Uid:", [uid.to_string().as_str(); 4].join("\t")),
+        ("CapInh:", "0".repeat(16)),
+        ("CapPrm:", "0".repeat(16)),
+        ("CapEff:", "0".repeat(16)),
+        ("CapAmb:", "0".repeat(16)),
+        ("NoNewPrivs:", "1".to_owned()),
+        ("Seccomp:", "2".to_owned()),
+    ] {
+        let threads = status(&server, field);
+        assert!(
+            threads.len() > 3 && threads.iter().all(|thread| *thread == value),
+            "{field} {threads:?}"
+        );
+    }
+    let limits = fs::read_to_string(server.proc("limits")).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    assert_eq!(
+        core.split_whitespace().collect::<Vec<_>>()[4..6],
+        ["0", "0"]
+    );
+
+    let mut client = server.login("user3");
+    assert_eq!(
+        client.download("Docs/Tides").len() as u64,
+        fs::metadata(server.home.file("Docs/Tides")).unwrap().len()
+    );
+    for content in ["first", "other"] {
+        client.send(format!("PUT FILE 5 Uploads/Mine\n{content}"));
+        client.expect("Upload complete: Mine, 5 bytes");
+        client.expect_menu();
+    }
+    assert_eq!(
+        fs::read(server.home.file("Uploads/Mine")).unwrap(),
+        b"other"
+    );
+    client.quit();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.status(), 0);
+    let pid = server.home.path().join(".tidegate.pid");
+    assert_eq!(
+        fs::read_to_string(pid).unwrap_or_default(),
+        "",
+        "it names no process any more"
+    );
+}
+
+#[test]
+fn a_home_of_roots_is_served_by_root_with_one_loud_warning_and_not_where_the_sandbox_is_required() {
+    if geteuid().is_root() {
+        let server = Server::start(&["--sandbox", "try"]);
+        server.log_line(&["warn event=warning", "AS ROOT"]);
+        server.log_line(&["event=sandbox", "uid=0 root=yes landlock=", "seccomp=yes"]);
+        server.login("user1").quit();
+        assert_eq!(server.log().matches("AS ROOT").count(), 1);
+        let (status, said) = refused_start(
+            &server.home.path(),
+            &["--listen", "127.0.0.1:0", "--sandbox", "require"],
+        );
+        assert_eq!(status, 1);
+        assert!(
+            said.contains("tidegate: --sandbox require refuses to serve as root"),
+            "{said}"
+        );
+    } else {
+        let home = Home::new();
+        let (status, said) =
+            refused_start(&home.path(), &["--listen", "127.0.0.1:0", "--user", "root"]);
+        assert_eq!(status, 1);
+        assert!(
+            said.contains("tidegate: cannot start: cannot become root (uid 0): "),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_server_whose_user_cannot_read_the_credentials_does_not_start_and_says_so() {
+    let home = anothers_home();
+    let credentials = home.path().join("Credentials");
+    chown(&credentials, Some(geteuid().as_raw()), None).unwrap();
+    fs::set_permissions(
+        &credentials,
+        fs::Permissions::from_mode(if geteuid().is_root() { 0o600 } else { 0 }),
+    )
+    .unwrap();
+    let (status, said) = refused_start(&home.path(), &["--listen", "127.0.0.1:0"]);
+    assert_eq!(status, 2);
+    assert!(
+        said.contains("Credentials: found that it cannot be read: Permission denied"),
+        "{said}"
+    );
+    if geteuid().is_root() {
+        assert!(
+            said.contains(&format!(
+                "tidegate: the server would run as nobody (uid {NOBODY})"
+            )),
+            "{said}"
+        );
+    }
+    let (status, said) = refused_start(
+        &home.path(),
+        &["--user", "no such user", "--listen", "127.0.0.1:0"],
+    );
+    assert_eq!(status, if geteuid().is_root() { 1 } else { 2 });
+    assert!(
+        !geteuid().is_root() || said.contains("there is no user 'no such user' on this system"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_reload_that_reaches_further_than_the_start_is_refused_whole_and_told_by_its_line() {
+    let home = Home::new();
+    fs::create_dir(home.beside().join("beside")).unwrap();
+    let server = Server::over(home, &["--sandbox", "try"]);
+    let line = server.log_line(&["event=sandbox"]);
+    assert!(
+        !line.contains("landlock=no"),
+        "this kernel has no Landlock: {line}"
+    );
+    let mut client = server.login("user1");
+    let path = server.home.path().join("Directories");
+    let before = fs::read_to_string(&path).unwrap();
+    let line = before.lines().count() + 2;
+    for (grant, doing) in [
+        ("user1:Beside:read:../beside", "read"),
+        ("user1:All:read,upload:.", "write to"),
+    ] {
+        fs::write(
+            &path,
+            format!("{before}user1:More:read:files/Music\n{grant}\n"),
+        )
+        .unwrap();
+        server.signal(Signal::SIGHUP);
+        let told = format!("does not let it {doing}: restart to take this up");
+        server.log_line(&[
+            "error event=reload result=kept-the-old",
+            &format!("Directories:{line}:"),
+            &told,
+        ]);
+        assert_eq!(
+            client.ask("SHOW DIRECTORIES"),
+            "The available directories are: Movies, Music, Docs"
+        );
+    }
+    fs::write(
+        &path,
+        format!("{before}user1:More:read:files/Music\nuser1:Extra:upload:files/Uploads\n"),
+    )
+    .unwrap();
+    server.signal(Signal::SIGHUP);
+    server.log_line(&["event=reload", "result=taken-up"]);
+    assert_eq!(
+        client.ask("SHOW DIRECTORIES"),
+        "The available directories are: Movies, Music, Docs, More, Extra"
+    );
+}
+
+#[test]
+fn a_password_is_nowhere_in_the_servers_memory_once_it_was_judged() {
+    // Closed in, the server could be looked into by nobody but root.
+    let options = ["--sandbox", if geteuid().is_root() { "try" } else { "off" }];
+    let home = Home::new();
+    let server = Server::over(home, &options);
+    let (right, wrong) = ("1234", "not-the-PASSWORD-of-anybody");
+    let mut client = server.connect();
+    // In pieces, so that a part of it waits from one turn to the next.
+    client.send(format!("LOGIN\nuser1\n{}", &wrong[..9]));
+    for _ in 0..3 {
+        client.line();
+    }
+    client.send(format!(
+        "{}\nLOGIN\nuser1\n{wrong}\nLOGIN\nuser1\n{right}\n",
+        &wrong[9..]
+    ));
+    while client.line() != "Login Successfully" {}
+    let mut left = server.connect();
+    left.send(format!("LOGIN\nuser1\n{wrong}"));
+    for _ in 0..3 {
+        left.line();
+    }
+    drop(left);
+    server.log_line(&["session=2", "event=end"]);
+    let found =
+        memory_with(&server, wrong.as_bytes()) + memory_with(&server, &wrong.as_bytes()[..9]);
+    assert_eq!(found, 0, "the password was found in the server's memory");
+    assert!(
+        memory_with(&server, b"Please enter your username") > 0,
+        "its memory can be searched at all"
+    );
+    client.expect_menu();
+}
+
+/// How often some bytes stand in the memory of a server.
+fn memory_with(server: &Server, wanted: &[u8]) -> usize {
+    let mut memory = File::open(server.proc("mem")).expect("its memory can be read");
+    let maps = fs::read_to_string(server.proc("maps")).unwrap();
+    let mut found = 0;
+    for line in maps.lines() {
+        let (range, rest) = line.split_once(' ').unwrap();
+        if !rest.starts_with('r') || rest.contains("[v") {
+            continue;
+        }
+        let (from, to) = range.split_once('-').unwrap();
+        let [from, to] = [from, to].map(|number| u64::from_str_radix(number, 16).unwrap());
+        let mut bytes = vec![0; (to - from) as usize];
+        memory.seek(SeekFrom::Start(from)).unwrap();
+        if memory.read_exact(&mut bytes).is_ok() {
+            found += bytes
+                .windows(wanted.len())
+                .filter(|window| *window == wanted)
+                .count();
+        }
+    }
+    found
+}

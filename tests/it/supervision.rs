@@ -1,0 +1,288 @@
+//! What a supervisor is told and passes, and how one server of a home takes over from another.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
+use tidegate::kernel::control::TakeOver;
+
+use crate::support::{
+    Client, FIRST_CHOICE, Home, Log, PATIENCE, Server, TIDEGATE, eventually, pattern,
+    refused_start, sandbox,
+};
+
+/// Longer than what both sockets' buffers can hold.
+const LONG: usize = 24 * 1024 * 1024;
+
+#[test]
+fn a_supervisor_is_told_of_readiness_reloads_life_and_the_end() {
+    let home = Home::new();
+    let path = home.beside().join("notify");
+    let supervisor = UnixDatagram::bind(&path).unwrap();
+    supervisor.set_read_timeout(Some(PATIENCE)).unwrap();
+    let next = || {
+        let mut message = [0; 512];
+        let length = supervisor
+            .recv(&mut message)
+            .expect("a message comes in time");
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    };
+    let notify = format!("NOTIFY_SOCKET={}", path.display());
+    let program = ["env", &notify, "WATCHDOG_USEC=4000000", TIDEGATE];
+    let mut server = Server::launch(home, &program, &[], Log::Read);
+    assert_eq!(next(), format!("READY=1\nMAINPID={}\n", server.pid()));
+    assert_eq!(next(), "WATCHDOG=1\n");
+    assert_eq!(next(), "WATCHDOG=1\n");
+
+    let next_but_watchdog = || loop {
+        match next() {
+            alive if alive == "WATCHDOG=1\n" => {}
+            other => return other,
+        }
+    };
+    for broken in [false, true] {
+        if broken {
+            server.home.append("Directories", "broken");
+        }
+        server.signal(Signal::SIGHUP);
+        let told = next_but_watchdog();
+        let since = told
+            .strip_prefix("RELOADING=1\nMONOTONIC_USEC=")
+            .expect(&told);
+        assert!(since.trim_end().parse::<u64>().unwrap() > 0);
+        assert_eq!(
+            next_but_watchdog(),
+            format!("READY=1\nMAINPID={}\n", server.pid())
+        );
+    }
+    server.signal(Signal::SIGTERM);
+    assert_eq!(next_but_watchdog(), "STOPPING=1\n");
+    assert_eq!(server.status(), 0);
+}
+
+/// A server with a socket that a supervisor has opened; it comes as descriptor 3.
+fn activated(home: &Home, socket: OwnedFd, name: &str) -> Command {
+    let mut command = Command::new("sh");
+    let script = "exec 3<&0; LISTEN_PID=$$; export LISTEN_PID; exec \"$@\"";
+    command
+        .args(["-c", script, "sh", TIDEGATE, "serve"])
+        .arg(home.path())
+        .args(sandbox(&[]));
+    command
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_FDNAMES", name)
+        .stdin(Stdio::from(socket));
+    command
+}
+
+#[test]
+fn sockets_that_a_supervisor_has_opened_are_served() {
+    let home = Home::new();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    // Who comes before the server waits for it.
+    let mut early = Client::connect(address);
+    let command = activated(&home, socket.into(), "menu");
+    let server = Server::watch(home.clone(), command, 1, Log::Read);
+    assert_eq!(server.addresses, [address]);
+    early.login("user1");
+    assert_eq!(early.download("Movies/Joker").len(), 4096);
+    server.login("user2").quit();
+
+    let connected = std::net::TcpStream::connect(address).unwrap();
+    let output = activated(&home, connected.into(), "menu").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("a socket that was passed does not listen"),
+        "{said}"
+    );
+}
+
+fn successor(of: &Server) -> Server {
+    let mut command = Command::new(TIDEGATE);
+    command
+        .arg("serve")
+        .arg(of.home.path())
+        .arg("--take-over")
+        .args(sandbox(&[]))
+        .stdin(Stdio::null());
+    Server::watch(of.home.clone(), command, of.addresses.len(), Log::Read)
+}
+
+#[test]
+fn nobody_is_refused_or_lost_while_one_server_takes_over_from_another() {
+    let home = Home::new();
+    let content = pattern(LONG, 61);
+    home.write("Movies/Long", &content);
+    let mut first = Server::over(home, &["--listen", "127.0.0.1:0", "--listen", "[::1]:0"]);
+    let addresses = first.addresses.clone();
+    let mut idle = first.login("user1");
+    let mut busy = first.login("user1");
+    assert_eq!(busy.begin_download("Movies/Long"), LONG as u64);
+
+    let over = AtomicBool::new(false);
+    let (mut second, mut third, sessions) = thread::scope(|scope| {
+        let visitors: Vec<_> = addresses
+            .iter()
+            .map(|address| scope.spawn(|| visit_until(&over, *address)))
+            .collect();
+        thread::sleep(Duration::from_millis(100));
+        let second = successor(&first);
+        thread::sleep(Duration::from_millis(100));
+        let third = successor(&second);
+        thread::sleep(Duration::from_millis(100));
+        over.store(true, Ordering::Relaxed);
+        let sessions: usize = visitors
+            .into_iter()
+            .map(|visitor| visitor.join().unwrap())
+            .sum();
+        (second, third, sessions)
+    });
+    assert!(sessions > 20, "only {sessions} came meanwhile");
+    assert_eq!(second.addresses, addresses);
+    assert_eq!(third.addresses, addresses);
+    assert_eq!(second.status(), 0, "all that it took in have left");
+
+    // Those of the first go on as if nothing had happened, and then it ends.
+    first.log_line(&["event=relieved"]);
+    assert_eq!(
+        idle.ask("SHOW DIRECTORIES"),
+        "The available directories are: Movies, Music, Docs"
+    );
+    assert!(first.is_running());
+    assert!(busy.bytes(LONG) == content);
+    busy.expect_menu();
+    busy.quit();
+    idle.quit();
+    assert_eq!(first.status(), 0);
+
+    // The lock of the home has gone along: the last one is told of a change.
+    let pid = fs::read_to_string(third.home.path().join(".tidegate.pid")).unwrap();
+    assert_eq!(pid, format!("{}\n", third.pid()));
+    let grant = ["grant", "user1", "Photos", "read", "--reload"];
+    let told = Command::new(TIDEGATE)
+        .args([grant[0].as_ref(), third.home.path().as_os_str()])
+        .args(&grant[1..])
+        .status();
+    assert!(told.unwrap().success());
+    third.log_line(&["event=reload", "result=taken-up"]);
+    assert!(!first.log().contains("event=reload") && !second.log().contains("event=reload"));
+    third.signal(Signal::SIGTERM);
+    assert_eq!(third.status(), 0);
+}
+
+/// Comes, logs in and leaves, again and again; how often.
+fn visit_until(over: &AtomicBool, address: SocketAddr) -> usize {
+    let mut sessions = 0;
+    while !over.load(Ordering::Relaxed) {
+        let mut client = Client::connect(address);
+        client.login("user1");
+        client.quit();
+        sessions += 1;
+    }
+    sessions
+}
+
+#[test]
+fn sessions_of_a_server_that_was_relieved_are_told_when_its_time_is_over() {
+    let mut first = Server::start(&["--drain-timeout", "1"]);
+    let mut idle = first.login("user1");
+    let _second = successor(&first);
+    idle.expect("The server is shutting down. Connection is terminated.");
+    idle.expect_end();
+    assert_eq!(first.status(), 0);
+}
+
+#[test]
+fn a_server_that_fails_to_take_over_has_changed_nothing() {
+    let mut first = Server::start(&[]);
+    let mut idle = first.login("user1");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (status, said) = refused_start(&first.home.path(), &["--take-over", "--listen", &address]);
+    assert_eq!(status, 1);
+    assert!(said.contains("cannot listen on"), "{said}");
+    assert_eq!(idle.download("Movies/Joker").len(), 4096);
+    first.login("user1").quit();
+    assert!(!first.log().contains("event=relieved"));
+    let pid = fs::read_to_string(first.home.path().join(".tidegate.pid")).unwrap();
+    assert_eq!(pid, format!("{}\n", first.pid()));
+    let _second = successor(&first);
+    idle.quit();
+    assert_eq!(first.status(), 0);
+}
+
+#[test]
+fn there_has_to_be_a_server_to_take_over_from() {
+    let home = Home::new();
+    let (status, said) = refused_start(&home.path(), &["--take-over"]);
+    assert_eq!(status, 1);
+    let told = format!(
+        "tidegate: there is no server to take over from: {}/.tidegate.sock: ",
+        home.path().display()
+    );
+    assert!(said.starts_with(&told), "{said}");
+}
+
+/// Not a test of its own: what the next one runs as another user. It asks for the listeners, and is not to get them.
+#[test]
+fn asks_for_the_listeners_when_told_to() {
+    if let Some(path) = std::env::var_os("TIDEGATE_TEST_CONTROL").map(PathBuf::from) {
+        let error = TakeOver::ask(&path).unwrap_err();
+        assert_eq!(error.to_string(), "it does not give its listeners away");
+        println!("refused");
+    }
+}
+
+#[test]
+fn a_stranger_gets_no_listeners() {
+    let home = Home::new();
+    let server = Server::over(home, &[]);
+    let path = server.home.path().join(".tidegate.sock");
+    let mode = fs::metadata(&path).unwrap();
+    assert!(mode.file_type().is_socket());
+    assert_eq!(mode.permissions().mode() & 0o777, 0o600);
+    if !geteuid().is_root() {
+        return; // only root can be somebody else, and the mode has been seen
+    }
+    // Even if the doors were open.
+    for path in [server.home.beside(), &server.home.path(), &path] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let binary = server.home.beside().join("it");
+    fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+    chown(&binary, Some(65_534), None).unwrap();
+    let output = Command::new(&binary)
+        .args([
+            "--exact",
+            "supervision::asks_for_the_listeners_when_told_to",
+            "--nocapture",
+        ])
+        .env("TIDEGATE_TEST_CONTROL", &path)
+        .current_dir("/")
+        .uid(65_534)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && told.contains("refused"),
+        "{told}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    server.log_line(&["event=take-over", "result=refused", "uid=65534"]);
+    server.connect().expect(FIRST_CHOICE);
+    eventually("nothing of it is left", || {
+        !server.log().contains("event=relieved")
+    });
+}
