@@ -1,0 +1,77 @@
+//! Many connections of one, and files that must not be told complete.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
+use std::os::fd::AsRawFd;
+
+use super::{beside_a_canary, is_unharmed};
+use crate::support::{Client, FIRST_CHOICE, FULL, Home, Log, Server, TIDEGATE};
+
+#[test]
+fn a_thousand_silent_connections_of_one_address_keep_another_out_for_no_moment() {
+    let mut server = beside_a_canary(&["--max-per-address", "50"]);
+    let descriptors = server.descriptors();
+    let crowd: Vec<TcpStream> = (0..1000)
+        .filter_map(|_| TcpStream::connect(server.address()).ok())
+        .collect();
+    assert!(crowd.len() > 900);
+    let mut refused = server.connect();
+    refused.expect(FULL);
+    let begun = Instant::now();
+    let mut other = Client::over(from("127.0.0.2:0", server.address()));
+    other.expect(FIRST_CHOICE);
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    other.send("QUIT\n");
+    other.expect("Connection is terminated.");
+    drop((crowd, refused, other));
+    crate::support::eventually("they have left", || server.descriptors() <= descriptors);
+    is_unharmed(&mut server, descriptors);
+}
+
+/// A connection from an address of ours.
+fn from(address: &str, to: SocketAddr) -> TcpStream {
+    let fd = socket(
+        AddressFamily::Inet,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .unwrap();
+    let address: SocketAddr = address.parse().unwrap();
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address)).unwrap();
+    connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
+    TcpStream::from(fd)
+}
+
+#[test]
+fn a_file_that_outgrows_the_limit_of_the_process_is_never_told_complete() {
+    let program = ["sh", "-c", "ulimit -f 64; exec \"$@\"", "sh", TIDEGATE]; // 32 or 64 KiB
+    let home = Home::new();
+    home.write("Uploads/Old", "old");
+    let server = Server::launch(home, &program, &[], Log::Read);
+    for (user, name) in [("user2", "New"), ("user3", "Old")] {
+        let mut client = server.login(user);
+        client.send(format!("PUT FILE 200000 Uploads/{name}\n"));
+        client.send(vec![b'x'; 200_000]);
+        let told = client.line();
+        assert!(told.starts_with("Upload failed: "), "{told}");
+        client.expect_menu();
+        client.quit();
+    }
+    let names = server.home.names("Uploads");
+    assert!(
+        !names.contains(&"New".to_owned())
+            && !names.iter().any(|name| name.starts_with(".tidegate")),
+        "{names:?}"
+    );
+    assert_eq!(
+        std::fs::read(server.home.file("Uploads/Old")).unwrap(),
+        b"old"
+    );
+}

@@ -1,0 +1,107 @@
+//! What arrives before a login, and numbers that overflow.
+
+use super::{beside_a_canary, is_unharmed};
+use crate::support::FIRST_CHOICE;
+
+const TOO_LONG: &str = "That line is too long. Connection is terminated.";
+
+#[test]
+fn what_follows_a_line_that_is_too_long_is_never_taken_for_a_command() {
+    let mut server = beside_a_canary(&[]);
+    let descriptors = server.descriptors();
+    let memory = server.memory_kib();
+    for length in [4096, 4097, 8191, 8192, 8193, 100_000, 4 << 20] {
+        let mut client = server.connect();
+        let mut bytes = vec![b'x'; length];
+        bytes.extend_from_slice(b"\nLOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\n");
+        // The server may let go before all of it has come.
+        let _ = std::io::Write::write_all(&mut client.socket(), &bytes);
+        client.close_sending();
+        let told = String::from_utf8(client.rest()).unwrap();
+        assert!(
+            told == format!("{FIRST_CHOICE}\n{TOO_LONG}\n"),
+            "{length}: {told}"
+        );
+    }
+    assert!(
+        server.memory_kib() < memory + 4096,
+        "it held what it threw away"
+    );
+    is_unharmed(&mut server, descriptors);
+}
+
+#[test]
+fn bytes_of_telnet_and_controls_at_every_place_of_a_command_are_harmless() {
+    let mut server = beside_a_canary(&[]);
+    let descriptors = server.descriptors();
+    let command = b"LOGIN\nuser1\n1234\nSHOW DIRECTORIES\n";
+    let intruders: [&[u8]; 7] = [
+        b"\xff",
+        b"\xff\xf4",
+        b"\xff\xff",
+        b"\0",
+        b"\r",
+        b"\x1b[2J",
+        b"\xc3\x28",
+    ];
+    for intruder in intruders {
+        for at in 0..=command.len() {
+            let mut client = server.connect();
+            let mut bytes = command.to_vec();
+            bytes.splice(at..at, intruder.iter().copied());
+            bytes.extend_from_slice(b"\nQUIT\n");
+            client.send(&bytes);
+            client.close_sending();
+            let told = String::from_utf8(client.rest()).expect("all that it says is text");
+            assert!(
+                told.starts_with(FIRST_CHOICE) && told.contains("Connection is terminated"),
+                "{at}: {told}"
+            );
+            assert!(
+                !told.chars().any(|c| c.is_control() && c != '\n'),
+                "{at}: {told:?}"
+            );
+        }
+    }
+    is_unharmed(&mut server, descriptors);
+}
+
+#[test]
+fn numbers_that_are_none_or_overflow_are_refused() {
+    let mut server = beside_a_canary(&[]);
+    let descriptors = server.descriptors();
+    let mut client = server.login("user3");
+    for number in [
+        "-1",
+        "+1",
+        " 1",
+        "1 ",
+        "1e9",
+        "0x10",
+        "1.5",
+        "18446744073709551615",
+        "18446744073709551616",
+        "9223372036854775808000",
+        "1000000000000000000000000000000",
+        "\u{661}",
+    ] {
+        client.send(format!("RESUME DOWNLOAD Docs/Tides\n{number}\n"));
+        client.expect("Please enter the number of bytes you already have");
+        client.expect("That is not a valid number of bytes");
+        client.expect_menu();
+    }
+    drop(client);
+    // As large as a number can be, and more than any disk has.
+    for number in [
+        "9223372036854775807",
+        "9223372036854775808",
+        "9999999999999999999",
+    ] {
+        let mut client = server.login("user3");
+        client.send(format!("PUT FILE {number} Uploads/Huge\n"));
+        client.expect("There is not enough room for that file");
+        client.expect_end();
+    }
+    assert!(!server.home.names("Uploads").contains(&"Huge".to_owned()));
+    is_unharmed(&mut server, descriptors);
+}

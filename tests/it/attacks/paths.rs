@@ -1,0 +1,258 @@
+//! Ways out of a granted directory: spellings, links, links that are swapped, names that carry commands.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+
+use super::{CANARY, beside_a_canary, is_unharmed};
+use crate::support::{Client, Server};
+
+/// Each ends at the canary on some system, or did once.
+fn spellings() -> Vec<String> {
+    let mut all: Vec<String> = [
+        "../canary",
+        "../../canary",
+        "/../canary",
+        "./../canary",
+        "Uploads/../canary",
+        "Uploads/../../canary",
+        "Uploads/./../canary",
+        "Uploads//../canary",
+        "....//canary",
+        "..../canary",
+        "..\\canary",
+        "..%2fcanary",
+        "%2e%2e/canary",
+        "%2e%2e%2fcanary",
+        "..%c0%afcanary",
+        "..\u{2215}canary",
+        "\u{ff0e}\u{ff0e}/canary",
+        "/canary",
+        "//canary",
+        "~/canary",
+        "~root",
+        "canary\0",
+        "Uploads/..\0/canary",
+        "../canary/.",
+        "../canary/",
+        "/proc/self/root/etc/passwd",
+        "/proc/self/cwd/canary",
+        "Uploads/up",
+        "Uploads/up/canary",
+        "Uploads/absolute",
+        "Uploads/absolute/canary",
+        "Uploads/inside/../../canary",
+        "file:///etc/passwd",
+        "C:\\canary",
+        ".",
+        "..",
+        "",
+    ]
+    .map(str::to_owned)
+    .into();
+    all.push(format!("{}canary", "../".repeat(1200)));
+    all.push(format!("Uploads/{}canary", "x/../".repeat(700)));
+    all.push("x".repeat(4000));
+    all
+}
+
+fn with_links(server: &Server) {
+    symlink("..", server.home.file("Uploads/up")).unwrap();
+    symlink(server.home.path(), server.home.file("Uploads/absolute")).unwrap();
+    symlink("../../../canary", server.home.file("Uploads/linked")).unwrap();
+}
+
+#[test]
+fn no_spelling_of_a_path_leads_any_command_to_the_canary() {
+    let mut server = beside_a_canary(&[]);
+    with_links(&server);
+    let descriptors = server.descriptors();
+    // user3 may change what lies in Uploads.
+    for spelling in spellings()
+        .iter()
+        .chain(["Uploads/linked".to_owned(), "linked".to_owned()].iter())
+    {
+        let mut client = server.login("user3");
+        client.ask("SHOW DIRECTORY Uploads");
+        for command in [
+            "SHOW DIRECTORY",
+            "DOWNLOAD FILE",
+            "CHECKSUM FILE",
+            "MAKE DIRECTORY",
+        ] {
+            client.send(format!("{command}\n{spelling}\n"));
+        }
+        client.send(format!("RESUME DOWNLOAD\n{spelling}\n0\nSHOW DIRECTORIES\nPUT FILE 4 {spelling}\nevilSHOW DETAILS\nQUIT\n"));
+        let told = String::from_utf8_lossy(&client.rest()).into_owned();
+        assert!(!told.contains("nobody may get this"), "{spelling}: {told}");
+        assert!(!told.contains("root:"), "{spelling}: {told}");
+        assert!(
+            told.ends_with("You are logged out.\n"),
+            "{spelling}: {told}"
+        );
+    }
+    for outside in [
+        server.home.beside(),
+        &server.home.path(),
+        &server.home.path().join("files"),
+    ] {
+        for entry in fs::read_dir(outside).unwrap() {
+            let path = entry.unwrap().path();
+            let evil = path.is_file() && fs::read(&path).unwrap() == b"evil";
+            assert!(!evil, "{} was written", path.display());
+        }
+    }
+    is_unharmed(&mut server, descriptors);
+}
+
+#[test]
+fn a_directory_that_is_swapped_for_a_link_again_and_again_lets_nobody_out() {
+    let mut server = beside_a_canary(&[]);
+    let descriptors = server.descriptors();
+    let uploads = server.home.file("Uploads");
+    fs::create_dir(uploads.join("real")).unwrap();
+    fs::write(uploads.join("real/canary"), "harmless").unwrap();
+    symlink("../..", uploads.join("link")).unwrap();
+    let over = AtomicBool::new(false);
+    let (tries, served) = thread::scope(|scope| {
+        scope.spawn(|| {
+            let (real, link) = (uploads.join("real"), uploads.join("link"));
+            while !over.load(Ordering::Relaxed) {
+                renameat2(
+                    AT_FDCWD,
+                    &real,
+                    AT_FDCWD,
+                    &link,
+                    RenameFlags::RENAME_EXCHANGE,
+                )
+                .unwrap();
+            }
+        });
+        let mut client = server.login("user3");
+        let until = Instant::now() + Duration::from_secs(2);
+        let (mut tries, mut served) = (0, 0);
+        while Instant::now() < until {
+            tries += 1;
+            served += usize::from(try_once(&mut client, tries));
+        }
+        over.store(true, Ordering::Relaxed);
+        client.quit();
+        (tries, served)
+    });
+    assert!(
+        tries > 50 && served > 0 && served < tries,
+        "{served} of {tries}"
+    );
+    assert!(
+        !server.home.path().join("new").exists() && !server.home.path().join("files/new").exists()
+    );
+    is_unharmed(&mut server, descriptors);
+}
+
+/// Downloads and uploads by the name that is swapped; whether the download found its file.
+fn try_once(client: &mut Client, number: usize) -> bool {
+    client.say("DOWNLOAD FILE Uploads/real/canary");
+    let line = client.line();
+    let found = line == "LENGTH 8";
+    match found {
+        true => assert_eq!(client.bytes(8), b"harmless"),
+        false => assert_eq!(line, "No such file"),
+    }
+    client.expect_menu();
+    client.send(format!(
+        "PUT FILE 4 Uploads/real/new\n{:04}",
+        number % 10_000
+    ));
+    let line = client.line();
+    assert!(
+        line == "Upload complete: new, 4 bytes" || line == "Upload failed: No such directory",
+        "{line}"
+    );
+    client.expect_menu();
+    found
+}
+
+#[test]
+fn two_sessions_that_replace_one_file_leave_one_whole_and_never_a_mix() {
+    let server = beside_a_canary(&[]);
+    const LENGTH: usize = 300_000;
+    for _ in 0..10 {
+        thread::scope(|scope| {
+            for byte in [b'a', b'b'] {
+                let server = &server;
+                scope.spawn(move || {
+                    let mut client = server.login("user3");
+                    client.send(format!("PUT FILE {LENGTH} Uploads/Both\n"));
+                    for piece in vec![byte; LENGTH].chunks(7000) {
+                        client.send(piece);
+                    }
+                    client.expect(&format!("Upload complete: Both, {LENGTH} bytes"));
+                });
+            }
+        });
+        let content = fs::read(server.home.file("Uploads/Both")).unwrap();
+        assert_eq!(content.len(), LENGTH);
+        assert!(
+            content.iter().all(|byte| *byte == content[0]),
+            "two uploads in one file"
+        );
+    }
+    let names = server.home.names("Uploads");
+    assert!(
+        !names.iter().any(|name| name.starts_with(".tidegate")),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn names_that_carry_line_ends_or_escapes_reach_no_client_and_no_disk() {
+    let server = beside_a_canary(&[]);
+    let bad = [
+        "two\nlines",
+        "carriage\rreturn",
+        "esc\u{1b}]0;title\u{7}",
+        "c1\u{9b}2J",
+        "tab\tbed",
+        "del\u{7f}",
+    ];
+    for name in bad {
+        server.home.write(&format!("Uploads/{name}"), CANARY);
+    }
+    let mut client = server.login("user3");
+    let listed = client.ask("SHOW DIRECTORY Uploads");
+    client.say("SHOW DETAILS");
+    let mut told = vec![listed];
+    told.push(client.line());
+    while !told.last().unwrap().starts_with("Please choose") {
+        told.push(client.line());
+    }
+    for name in bad.iter().filter(|name| !name.contains('\n')) {
+        let mut client = server.login("user3");
+        for command in [
+            "DOWNLOAD FILE",
+            "UPLOAD FILE",
+            "MAKE DIRECTORY",
+            "CHECKSUM FILE",
+            "SHOW DIRECTORY",
+        ] {
+            client.send(format!("{command}\nUploads/{name}\n"));
+        }
+        client.send("QUIT\n");
+        told.push(String::from_utf8(client.rest()).unwrap());
+    }
+    for text in &told {
+        assert!(
+            !text.chars().any(|c| c.is_control() && c != '\n'),
+            "{text:?}"
+        );
+        assert!(
+            !text.contains("title") && !text.contains("two") && !text.contains("canary"),
+            "{text:?}"
+        );
+    }
+    assert!(!server.log().chars().any(|c| c.is_control() && c != '\n'));
+}
