@@ -9,7 +9,7 @@ use super::users::UserKey;
 use crate::kernel::{Kernel, Readiness};
 
 /// One slot.
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "nearly every slot is a control connection, and a box of its own would cost each of them more"
 )]
