@@ -27,7 +27,6 @@ use super::users::Users;
 use super::workers::{Done, Job, Workers};
 use super::xferlog::{Direction, Record};
 use super::{Options, Ticket};
-use crate::home::directories::Grant;
 use crate::home::password::{Proved, Tag};
 use crate::home::{Access, Home, Reloaded};
 use crate::kernel::{Kernel, Milestone};
@@ -417,15 +416,6 @@ impl<K: Kernel> House<K> {
         })
     }
 
-    fn access(&mut self, user: &str) -> Option<Arc<Access>> {
-        if let Some(access) = self.accesses.get(user) {
-            return Some(access.clone());
-        }
-        let access = self.home.access(user)?;
-        self.accesses.insert(user.to_owned(), access.clone());
-        Some(access)
-    }
-
     fn list(&mut self, ticket: Ticket, what: Listed, form: Form) -> Option<Reply<K>> {
         let fresh = (self.listings).fresh(&*self.kernel, ticket, &what, form, self.now);
         if let Some(listing) = fresh {
@@ -591,25 +581,6 @@ impl<K: Kernel> House<K> {
                 }
             }
         }
-    }
-
-    /// Whether an upload of this length could be taken, as far as its grant tells, or else the home's file system.
-    fn room(&self, grant: Option<&Grant>, length: u64) -> Result<(), Refused> {
-        self.within_size(length)?;
-        let paths = grant.map(|grant| &*grant.path).into_iter();
-        for path in paths.chain([self.home.path()]) {
-            match vault::room(
-                &*self.kernel,
-                path,
-                length.saturating_add(self.options.keep_free),
-            ) {
-                Ok(()) => return Ok(()),
-                Err(refused) if refused.refusal == Refusal::NoRoom => return Err(refused),
-                // A directory that cannot be opened tells nothing of room.
-                Err(_) => {}
-            }
-        }
-        Ok(())
     }
 
     /// Lets go of open files that nobody downloads: for who has run out of descriptors.

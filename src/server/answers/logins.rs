@@ -10,6 +10,7 @@ use log::{info, warn};
 use zeroize::Zeroizing;
 
 use super::{House, Reply};
+use crate::home::Access;
 use crate::home::credentials::{Account, Secret};
 use crate::kernel::Kernel;
 use crate::limits::HELD_BACK_MAX;
@@ -194,5 +195,14 @@ impl<K: Kernel> House<K> {
     /// Sessions that were let in and have not ended.
     pub(in crate::server) fn entered(&self) -> usize {
         self.users.sessions()
+    }
+
+    pub(super) fn access(&mut self, user: &str) -> Option<Arc<Access>> {
+        if let Some(access) = self.accesses.get(user) {
+            return Some(access.clone());
+        }
+        let access = self.home.access(user)?;
+        self.accesses.insert(user.to_owned(), access.clone());
+        Some(access)
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use log::warn;
 
 use super::{House, Reply};
+use crate::home::directories::Grant;
 use crate::kernel::Kernel;
 use crate::limits::QUOTA_COUNT_AGE;
 use crate::protocol::{Answer, Base, Place, Quota, Refusal, Request};
@@ -215,5 +216,24 @@ impl<K: Kernel> House<K> {
                 self.workers.submit(Job::Count(count));
             }
         }
+    }
+
+    /// Whether an upload of this length could be taken, as far as its grant tells, or else the home's file system.
+    pub(super) fn room(&self, grant: Option<&Grant>, length: u64) -> Result<(), Refused> {
+        self.within_size(length)?;
+        let paths = grant.map(|grant| &*grant.path).into_iter();
+        for path in paths.chain([self.home.path()]) {
+            match vault::room(
+                &*self.kernel,
+                path,
+                length.saturating_add(self.options.keep_free),
+            ) {
+                Ok(()) => return Ok(()),
+                Err(refused) if refused.refusal == Refusal::NoRoom => return Err(refused),
+                // A directory that cannot be opened tells nothing of room.
+                Err(_) => {}
+            }
+        }
+        Ok(())
     }
 }

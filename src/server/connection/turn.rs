@@ -362,6 +362,7 @@ impl<'a, K: Kernel> Turn<'a, K> {
             Ok(user) => {
                 self.connection.user = Some(user);
                 self.ticket.user = Some(user);
+                self.budget = self.budget.min(self.house.allowance(user));
                 Answer::Verified(Some(access))
             }
             Err(refusal) => Answer::Refused(refusal),

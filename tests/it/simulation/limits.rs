@@ -116,11 +116,11 @@ fn run(stage: &mut Stage, readers: &mut [Reader]) -> (f64, Vec<usize>) {
 
 #[test]
 fn all_sessions_of_a_user_share_his_rate_to_a_few_per_cent_and_evenly() {
-    let mut stage = Stage::new("user1::rate=500k\n", Options::default());
+    let mut stage = Stage::new("user1::rate=250k\n", Options::default());
     let mut readers: Vec<_> = (0..4).map(|_| stage.say(DOWNLOAD_1)).collect();
     let (seconds, at_first) = run(&mut stage, &mut readers);
     // Four megabytes, less what a full bucket gives at once.
-    assert!((7.8..8.2).contains(&seconds), "{seconds} s instead of 8");
+    assert!((15.6..16.4).contains(&seconds), "{seconds} s instead of 16");
     assert!(
         at_first.iter().all(|&bytes| bytes > LENGTH * 2 / 3),
         "{at_first:?}"
@@ -129,7 +129,7 @@ fn all_sessions_of_a_user_share_his_rate_to_a_few_per_cent_and_evenly() {
     // Somebody else is not slowed down.
     let mut readers = [stage.say(DOWNLOAD_2)];
     let (seconds, _) = run(&mut stage, &mut readers);
-    assert!(seconds < 1.5, "{seconds} s");
+    assert!(seconds < 3.5, "{seconds} s");
 }
 
 #[test]
