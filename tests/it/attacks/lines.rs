@@ -32,7 +32,7 @@ fn what_follows_a_line_that_is_too_long_is_never_taken_for_a_command() {
 
 #[test]
 fn bytes_of_telnet_and_controls_at_every_place_of_a_command_are_harmless() {
-    let mut server = beside_a_canary(&[]);
+    let mut server = beside_a_canary(&["--max-failures", "0"]);
     let descriptors = server.descriptors();
     let command = b"LOGIN\nuser1\n1234\nSHOW DIRECTORIES\n";
     let intruders: [&[u8]; 7] = [
