@@ -274,6 +274,10 @@ fn quotas_hold_exactly_under_a_thousand_clients_that_upload_at_once() {
                         "There is not enough room for that file" => {}
                         "Ready to receive 1000 bytes" if at % 2 == 0 => {
                             client.send(vec![b'x'; 1000]);
+                            client.expect(&format!(
+                                "Upload complete: {}, 1000 bytes",
+                                part * 125 + at
+                            ));
                             taken += 1;
                         }
                         "Ready to receive 1000 bytes" => taken += 1,
