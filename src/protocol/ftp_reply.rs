@@ -132,7 +132,7 @@ pub const NO_ACTIVE: Reply = Reply(
 /// PORT, EPRT or PASV after EPSV ALL (RFC 2428, 4).
 pub const EPSV_ONLY: Reply = Reply(501, "After EPSV ALL there is only EPSV.");
 /// EPSV ALL (RFC 2428, 4).
-pub const EPSV_ALL: Reply = Reply(220, "From now on there is only EPSV.");
+pub const EPSV_ALL: Reply = Reply(200, "From now on there is only EPSV.");
 /// PASV over IPv6.
 pub const PASV_NEEDS_IPV4: Reply = Reply(425, "PASV cannot tell an IPv6 address. Please use EPSV.");
 const NEEDS_IPV4: Reply = Reply(522, "Network protocol not supported, use (1)");
@@ -215,7 +215,7 @@ pub const ENGLISH_ONLY: Reply = Reply(504, "English only.");
 /// OPTS UTF8 ON (RFC 2640, 2).
 pub const UTF8_ON: Reply = Reply(200, "Names are UTF-8, always.");
 /// OPTS UTF8 OFF.
-pub const UTF8_STAYS: Reply = Reply(504, "Names are UTF-8, always.");
+pub const UTF8_STAYS: Reply = Reply(501, "Names are UTF-8, always.");
 /// OPTS of anything without options (RFC 2389, 4).
 pub const NO_OPTIONS: Reply = Reply(501, "That has no such options.");
 /// AUTH (RFC 2228, 3): there is no mechanism.
