@@ -15,6 +15,8 @@ use std::thread;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 use notation::{Dialogue, Event, Stage, all};
+use tidegate::protocol::Dialect;
+use tidegate::protocol::ftp::Settings;
 
 use crate::house::House;
 use crate::model::Connection;
@@ -74,7 +76,8 @@ fn the_reference_comes_out_over_the_home_as_it_ships() {
 
 #[test]
 fn there_are_many_dialogues() {
-    assert!(all().len() >= 60);
+    let (ftp, menu): (Vec<_>, Vec<_>) = all().into_iter().partition(|dialogue| dialogue.is_ftp);
+    assert!(menu.len() >= 60 && ftp.len() >= 25);
 }
 
 /// Plays every dialogue, several at a time, and tells of all that failed.
@@ -118,7 +121,12 @@ fn play_model(dialogue: &Dialogue, cuts: Cuts) -> Result<(), String> {
         }
     }
     let house = House::new(home.path(), hide_usernames, max_upload);
-    let mut connection = Connection::new(house);
+    let dialect = match dialogue.is_ftp {
+        true => Dialect::Ftp(Settings { active: true }),
+        false => Dialect::Menu,
+    };
+    let ends = ["127.0.0.1:21", "127.0.0.1:40000"].map(|end| end.parse().expect("an address"));
+    let mut connection = Connection::new(dialect.session(ends[0], ends[1]), house);
     let mut ends = false;
     for stage in &dialogue.stages {
         for fragment in cuts.of(&stage.client) {
@@ -161,7 +169,10 @@ fn play_server(dialogue: &Dialogue, home: Home, cuts: Cuts) -> Result<(), String
         .iter()
         .flat_map(|(option, value)| [format!("--{option}")].into_iter().chain(value.clone()))
         .collect();
-    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
+    if dialogue.is_ftp {
+        options.extend(["--ftp", "127.0.0.1:0"]);
+    }
     let server = Server::over(home, &options);
     let mut crowd: Vec<Client> = (0..dialogue.crowd).map(|_| server.connect()).collect();
     for client in &mut crowd {

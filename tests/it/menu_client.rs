@@ -8,11 +8,11 @@ use fastrand::Rng;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use tidegate::limits::{LINE_BYTES_MAX, SERVER_LINE_BYTES_MAX};
-use tidegate::protocol::Quota;
-use tidegate::protocol::Refusal;
+use tidegate::protocol::menu::Menu;
 use tidegate::protocol::menu_client::{Dialogue, Event, Unsayable, Violation};
 use tidegate::protocol::menu_sentence::Entry;
 use tidegate::protocol::menu_text::{self as text, refusal};
+use tidegate::protocol::{Quota, Refusal, Session};
 
 use crate::house::House;
 use crate::model::Connection;
@@ -52,7 +52,10 @@ impl Client {
     fn new(home: &Home, seed: u64) -> Client {
         Client {
             dialogue: Dialogue::new(),
-            server: Connection::new(House::new(home.path(), false, Some(1000))),
+            server: Connection::new(
+                Session::Menu(Menu::new()),
+                House::new(home.path(), false, Some(1000)),
+            ),
             random: Rng::with_seed(seed),
             received: Vec::new(),
             names: Vec::new(),

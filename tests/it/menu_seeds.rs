@@ -143,11 +143,14 @@ fn play<'a>(
     mut cut: impl FnMut(&'a [u8]) -> Vec<&'a [u8]>,
 ) -> Transcript {
     let random = Rng::with_seed(seed.wrapping_add(1_000_000));
-    let mut connection = Connection::new(Fate {
-        random,
-        refuses_logins: seed.is_multiple_of(8),
-        requests: Vec::new(),
-    });
+    let mut connection = Connection::new(
+        Session::Menu(Menu::new()),
+        Fate {
+            random,
+            refuses_logins: seed.is_multiple_of(8),
+            requests: Vec::new(),
+        },
+    );
     for input in inputs {
         match input {
             Happening::Bytes(bytes) => {

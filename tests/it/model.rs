@@ -2,7 +2,6 @@
 //! that answers at once. It shares nothing with the engine: where the two disagree, one of them is wrong.
 
 use tidegate::protocol::line::{self, Split};
-use tidegate::protocol::menu::Menu;
 use tidegate::protocol::{Action, Answer, Input, Place, Refusal, Request, Session};
 
 /// What answers a session's requests at once.
@@ -43,9 +42,9 @@ enum Waits {
 }
 
 impl<H: Answers> Connection<H> {
-    pub(crate) fn new(house: H) -> Connection<H> {
+    pub(crate) fn new(session: Session, house: H) -> Connection<H> {
         let mut connection = Connection {
-            session: Session::Menu(Menu::new()),
+            session,
             house,
             buffer: Vec::new(),
             ended: false,

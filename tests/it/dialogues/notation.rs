@@ -1,4 +1,4 @@
-//! The notation of `testdata/dialogues`, as its README tells it.
+//! The notation of `testdata/dialogues`, as its README tells it. What lies in its folder `ftp` is FTP, the rest the menu's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,8 @@ use crate::world::Change;
 /// A dialogue, parsed.
 pub(super) struct Dialogue {
     pub(super) name: String,
+    /// Whether it is FTP's, whose lines end with CR LF.
+    pub(super) is_ftp: bool,
     /// What the server is started with: option and value.
     pub(super) options: Vec<(String, Option<String>)>,
     /// Whether the engine's own doing is its matter, so that the pure session alone cannot play it.
@@ -49,27 +51,30 @@ pub(super) enum Event {
 
 /// Every dialogue, in the order of the names.
 pub(super) fn all() -> Vec<Dialogue> {
-    let mut dialogues: Vec<Dialogue> = fs::read_dir(testdata("dialogues"))
-        .expect("the folder of dialogues")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
-        .map(|path| {
-            let name = path
-                .file_stem()
-                .expect("a name")
-                .to_string_lossy()
-                .into_owned();
-            let text = fs::read_to_string(&path).expect("a dialogue");
-            parse(name.clone(), &text).unwrap_or_else(|wrong| panic!("{name}.txt, {wrong}"))
-        })
-        .collect();
+    let mut dialogues = in_folder("dialogues", false);
+    dialogues.extend(in_folder("dialogues/ftp", true));
     dialogues.sort_by(|one, other| one.name.cmp(&other.name));
     dialogues
 }
 
-fn parse(name: String, text: &str) -> Result<Dialogue, String> {
+fn in_folder(folder: &str, is_ftp: bool) -> Vec<Dialogue> {
+    fs::read_dir(testdata(folder))
+        .expect("a folder of dialogues")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
+        .map(|path| {
+            let stem = path.file_stem().expect("a name").to_string_lossy();
+            let name = format!("{}{stem}", if is_ftp { "ftp/" } else { "" });
+            let text = fs::read_to_string(&path).expect("a dialogue");
+            parse(name.clone(), is_ftp, &text).unwrap_or_else(|wrong| panic!("{name}.txt, {wrong}"))
+        })
+        .collect()
+}
+
+fn parse(name: String, is_ftp: bool, text: &str) -> Result<Dialogue, String> {
     let mut dialogue = Dialogue {
         name,
+        is_ftp,
         options: Vec::new(),
         needs_server: false,
         needs_no_root: false,
@@ -95,18 +100,15 @@ fn parse(name: String, text: &str) -> Result<Dialogue, String> {
 fn parse_line(line: &str, at: usize, dialogue: &mut Dialogue) -> Option<()> {
     let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
     let has_begun = dialogue.stages[0].at > 0;
+    let line_end: &[u8] = if dialogue.is_ftp { b"\r\n" } else { b"\n" };
     let stage = dialogue.stages.last_mut()?;
     if stage.at == 0 && kind.starts_with(['C', 'S']) {
         stage.at = at;
     }
     let mut event = None;
     match (kind, rest) {
-        ("C:", _) => stage
-            .client
-            .extend(unescape(rest)?.into_iter().chain([b'\n'])),
-        ("S:", _) => stage
-            .server
-            .extend(unescape(rest)?.into_iter().chain([b'\n'])),
+        ("C:", _) => stage.client.extend([&*unescape(rest)?, line_end].concat()),
+        ("S:", _) => stage.server.extend([&*unescape(rest)?, line_end].concat()),
         ("C>", _) => stage.client.extend(data(rest)?),
         ("S>", _) => stage.server.extend(data(rest)?),
         ("C!", "end") => stage.client_ends = true,
@@ -177,7 +179,7 @@ fn data(text: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// Text with `\n`, `\r`, `\t`, `\\` and `\xHH` in it as bytes.
+/// Text with `\n`, `\r`, `\t`, `\\` and `\xHH` in it as bytes; `\v` is the server's version.
 fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -185,6 +187,11 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
         let (byte, behind) = match (first, behind) {
             (b'\\', [b'n', behind @ ..]) => (b'\n', behind),
             (b'\\', [b'r', behind @ ..]) => (b'\r', behind),
+            (b'\\', [b'v', behind @ ..]) => {
+                bytes.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
+                rest = behind;
+                continue;
+            }
             (b'\\', [b't', behind @ ..]) => (b'\t', behind),
             (b'\\', [b'\\', behind @ ..]) => (b'\\', behind),
             (b'\\', [b'x', high, low, behind @ ..]) => {
