@@ -201,10 +201,12 @@ impl Server {
     /// Starts a server over `home`, pinned to its processor, and waits until it listens.
     pub(crate) fn start(kind: Kind, home: &Home, pinning: Pinning) -> io::Result<Server> {
         let (mut command, port) = match kind {
-            Kind::Tidegate => (
-                tidegate(home, env!("CARGO_BIN_EXE_tidegate").as_ref()),
-                None,
-            ),
+            Kind::Tidegate => {
+                let mut command = tidegate(home, env!("CARGO_BIN_EXE_tidegate").as_ref());
+                // All clients come from one address, and some of them fail logins without end.
+                command.args(["--max-failures", "0"]);
+                (command, None)
+            }
             Kind::Before => {
                 let program = BEFORE
                     .get()
