@@ -140,12 +140,16 @@ fn program(reach: &Reach) -> Result<BpfProgram, BackendError> {
     let itself = [equal(0, u64::from(std::process::id()))?];
     rules.insert(libc::SYS_kill, vec![all(&itself)?]);
     rules.insert(libc::SYS_tgkill, vec![all(&itself)?]);
-    // A thread names itself; a socket is made non-blocking. The rest of these two calls is a kernel of its own.
+    // A thread names itself; a socket is made non-blocking, and asked what it has not sent. The rest of these two calls is a kernel of its own.
     rules.insert(
         libc::SYS_prctl,
         vec![all(&[equal(0, libc::PR_SET_NAME as u64)?])?],
     );
-    rules.insert(libc::SYS_ioctl, vec![all(&[equal(1, libc::FIONBIO)?])?]);
+    let ioctls = [
+        all(&[equal(1, libc::FIONBIO)?])?,
+        all(&[equal(1, libc::TIOCOUTQ)?])?,
+    ];
+    rules.insert(libc::SYS_ioctl, ioctls.into());
     if reach.listen || reach.connect {
         let streams = |family: libc::c_int| {
             all(&[
