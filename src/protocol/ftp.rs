@@ -298,6 +298,7 @@ impl Ftp {
                 reply::status(out, user, self.peer.ip(), is_ascii);
                 self.ready()
             }
+            Command::Stat if self.access.is_none() => self.reply(reply::LOG_IN_FIRST, out),
             Command::Eprt | Command::Epsv | Command::Pasv | Command::Port => {
                 self.data_address(command, argument, out)
             }
@@ -426,6 +427,9 @@ impl Ftp {
                 false => self.reply(reply::UTF8_ON, out),
                 true => self.reply(reply::UTF8_STAYS, out),
             },
+            b"MLST" if !options.is_empty() && !is_fact_list(options) => {
+                self.reply(reply::BAD_FACTS, out)
+            }
             b"MLST" => {
                 self.facts = chosen_facts(options);
                 reply::facts_chosen(out, self.facts);
@@ -450,9 +454,13 @@ impl Ftp {
     }
 
     fn site(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
-        let (word, _) = command::split(trim(argument));
+        let (word, argument) = command::split(trim(argument));
         match &*word.to_ascii_uppercase() {
-            b"HELP" => reply::help_of_site(out),
+            b"HELP" => match &*trim(argument).to_ascii_uppercase() {
+                b"" | b"HELP" => reply::help_of_site(out),
+                _ => say(out, reply::HELP_UNKNOWN),
+            },
+            b"CHMOD" if argument.is_empty() => say(out, reply::WRONG_ARGUMENT),
             b"CHMOD" => say(out, reply::NO_MODES),
             _ => say(out, reply::SITE_UNKNOWN),
         }
@@ -498,6 +506,11 @@ const FACTS: Facts = Facts {
     perm: true,
     unique: false,
 };
+
+/// Whether these are names, each with a `;` behind it (RFC 3659, 7.9).
+fn is_fact_list(options: &[u8]) -> bool {
+    options.ends_with(b";") && !options.contains(&b' ')
+}
 
 /// Those of `type;size;` and so on that are known.
 fn chosen_facts(options: &[u8]) -> Facts {

@@ -127,10 +127,10 @@ pub const VERBS: &[Verb] = &[
     verb("RMD", Command::Rmd, "path", false),
     verb("RNFR", Command::Rnfr, "path", false),
     verb("RNTO", Command::Rnto, "path", false),
-    verb("SITE", Command::Site, "HELP", false),
+    verb("SITE", Command::Site, "HELP", true),
     verb("SIZE", Command::Size, "path", false),
     verb("SMNT", Command::Smnt, "path", false),
-    verb("STAT", Command::Stat, "[path]", false),
+    verb("STAT", Command::Stat, "[path]", true),
     verb("STOR", Command::Stor, "path", false),
     verb("STOU", Command::Stou, "[path]", false),
     verb("STRU", Command::Stru, "F", false),
@@ -211,6 +211,8 @@ pub(super) fn without_telnet(line: &[u8], answers: &mut Vec<u8>) -> Vec<u8> {
                 rest
             }
             [IAC, SE..=DONT, rest @ ..] => rest,
+            // Of a Synch sent as urgent data, what was not the last byte has lost the 255 before it.
+            [SE..=DONT, rest @ ..] if text.is_empty() => rest,
             [IAC, rest @ ..] => rest,
             [b'\r', 0, rest @ ..] => {
                 text.push(b'\r');

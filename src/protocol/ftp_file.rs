@@ -60,6 +60,8 @@ pub(super) enum Wanted {
     Mlsd,
     Mlst,
     Rnfr,
+    /// A transfer from there on, to which no data connection will come.
+    Restart(u64),
     Size,
 }
 
@@ -360,7 +362,9 @@ impl Ftp {
                 self.renamed = Some(place);
                 say(out, reply::RNTO_PLEASE);
             }
-            Wanted::Size if found.is_directory => say(out, reply::NO_FILE),
+            Wanted::Size | Wanted::Mdtm if found.is_directory => say(out, reply::NO_FILE),
+            Wanted::Restart(from) if from > found.size => say(out, reply::BEYOND_END),
+            Wanted::Restart(_) => say(out, reply::NO_DATA_ADDRESS),
             Wanted::Size => reply::value(out, found.size),
             Wanted::Mdtm => reply::value(out, time(found.modified)),
         }

@@ -218,6 +218,11 @@ pub const UTF8_ON: Reply = Reply(200, "Names are UTF-8, always.");
 pub const UTF8_STAYS: Reply = Reply(501, "Names are UTF-8, always.");
 /// OPTS of anything without options (RFC 2389, 4).
 pub const NO_OPTIONS: Reply = Reply(501, "That has no such options.");
+/// OPTS MLST of no facts (RFC 3659, 7.9).
+pub const BAD_FACTS: Reply = Reply(
+    501,
+    "Facts are written one behind the other, each with a ; behind it.",
+);
 /// AUTH (RFC 2228, 3): there is no mechanism.
 pub const NO_MECHANISM: Reply = Reply(504, "There is no TLS here yet, nor another mechanism.");
 /// PBSZ and PROT (RFC 2228, 3).
@@ -534,13 +539,13 @@ pub fn algorithm_name(algorithm: Algorithm) -> &'static str {
     }
 }
 
-/// The facts' names, in the order in which they are written, each with whether it is wanted.
+/// The facts' names, in the order in which FEAT has them, each with whether it is wanted.
 pub fn fact_names(facts: Facts) -> [(&'static str, bool); 5] {
     [
         ("type", facts.kind),
+        ("perm", facts.perm),
         ("size", facts.size),
         ("modify", facts.modify),
-        ("perm", facts.perm),
         ("unique", facts.unique),
     ]
 }
@@ -615,7 +620,7 @@ mod tests {
             }
         }
         assert_eq!(open, None);
-        assert!(text.contains("\r\n MLST type*;size*;modify*;perm*;unique;\r\n"));
+        assert!(text.contains("\r\n MLST type*;perm*;size*;modify*;unique;\r\n"));
         assert!(text.contains(" HASH SHA-512;SHA-256*;SHA-1;MD5;CRC32;\r\n"));
     }
 }

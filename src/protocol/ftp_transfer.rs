@@ -137,9 +137,6 @@ impl Ftp {
         argument: &[u8],
         out: &mut Vec<u8>,
     ) -> Action {
-        if self.via.is_none() {
-            return self.reply(reply::NO_DATA_ADDRESS, out);
-        }
         if restart > 0 && matches!(command, Command::Appe | Command::Stou) {
             say(out, reply::REST_DOES_NOT_FIT);
             return self.hang_up();
@@ -147,6 +144,9 @@ impl Ftp {
         if restart > 0 && self.representation == Representation::Ascii {
             say(out, reply::REST_NEEDS_IMAGE);
             return self.hang_up();
+        }
+        if self.via.is_none() {
+            return self.unconnected(command, restart, argument, out);
         }
         match command {
             Command::List => self.list(Form::Long, command::without_options(argument), out),
@@ -163,6 +163,29 @@ impl Ftp {
             Command::Appe => self.store(Base::All, argument, out),
             _ if restart > 0 => self.store(Base::First(restart), argument, out),
             _ => self.store(Base::Nothing, argument, out),
+        }
+    }
+
+    /// A transfer without a data connection to come: nothing is opened for it, but what a data connection would not help is
+    /// told first.
+    fn unconnected(
+        &mut self,
+        command: Command,
+        restart: u64,
+        argument: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Action {
+        match (command, self.resolve(argument)) {
+            (Command::Appe | Command::Stor | Command::Stou, Location::At(place))
+                if !place.grant.rights.may_add() =>
+            {
+                self.reply(reply::refusal(Refusal::MayNotUpload), out)
+            }
+            (Command::Retr | Command::Stor, Location::At(place)) if restart > 0 => {
+                let question = Question::Status(Wanted::Restart(restart), place.clone());
+                self.ask(question, Request::Status { place })
+            }
+            _ => self.reply(reply::NO_DATA_ADDRESS, out),
         }
     }
 

@@ -417,3 +417,61 @@ fn who_is_turned_away_idle_or_stopped_is_told_421() {
     assert!(ftp.expect("421").contains("shutting down"));
     ftp.client.expect_end();
 }
+
+#[test]
+fn before_a_login_stat_tells_of_the_session_and_site_of_itself() {
+    let server = serve_plain();
+    let mut ftp = Ftp::connect(&server);
+    ftp.ask("STAT", "211");
+    ftp.ask("STAT /", "530");
+    ftp.ask("SITE HELP", "214");
+    ftp.ask("SITE HELP HELP", "214");
+    ftp.ask("SITE HELP ?!?", "501");
+    ftp.ask("SITE CHMOD", "501");
+    ftp.ask("SITE CHMOD 777 x", "502");
+}
+
+#[test]
+fn what_no_data_connection_would_help_is_told_before_425() {
+    let home = plain_home();
+    home.write("Uploads/ten", b"0123456789");
+    let server = serve(home, &[]);
+    let mut ftp = Ftp::login(&server, "user3", "3456");
+    ftp.ask("RETR Uploads/ten", "425");
+    for command in ["RETR", "STOR"] {
+        ftp.ask("REST 11", "350");
+        ftp.ask(&format!("{command} Uploads/ten"), "554");
+        ftp.ask("REST 10", "350");
+        ftp.ask(&format!("{command} Uploads/ten"), "425");
+        ftp.ask("REST 1", "350");
+        ftp.ask(&format!("{command} Uploads/none"), "550");
+    }
+    for command in ["APPE", "STOR", "STOU"] {
+        ftp.ask(&format!("{command} Movies/new"), "550");
+        ftp.ask(&format!("{command} Uploads/new"), "425");
+        ftp.ask(&format!("{command} Nowhere/new"), "425");
+    }
+}
+
+#[test]
+fn facts_that_are_no_list_and_times_of_directories_are_refused() {
+    let server = serve_plain();
+    let mut ftp = Ftp::login(&server, "user3", "3456");
+    ftp.ask("OPTS MLST type", "501");
+    ftp.ask("OPTS MLST type ;", "501");
+    ftp.ask("OPTS MLST Type;none;", "200");
+    ftp.ask("OPTS MLST", "200");
+    ftp.ask("MDTM /", "550");
+    ftp.ask("MDTM Movies", "550");
+}
+
+#[test]
+fn abor_is_heard_behind_a_synch_all_of_which_was_sent_as_urgent() {
+    let server = serve_plain();
+    let mut ftp = Ftp::login(&server, "user1", "1234");
+    let socket = ftp.client.socket().as_raw_fd();
+    for byte in [b"\xf4", b"\xff"] {
+        send(socket, byte, MsgFlags::MSG_OOB).expect("a byte goes");
+    }
+    ftp.ask("abor", "225");
+}
