@@ -15,7 +15,7 @@ use tidegate::limits::LINE_BYTES_MAX;
 use tidegate::protocol::menu::Menu;
 use tidegate::protocol::menu_command::Command;
 use tidegate::protocol::menu_sentence::sentence;
-use tidegate::protocol::{Answer, Input, Place, Refusal, Request, Session};
+use tidegate::protocol::{Answer, Input, Place, Quota, Refusal, Request, Session};
 
 use crate::model::{Answers, Connection};
 use crate::random::{cut, for_seeds, once_in, one_of};
@@ -66,6 +66,7 @@ fn the_seeds_come_everywhere() {
         "LENGTH ",
         "ENTRIES ",
         "SHA-256 ",
+        "QUOTA ",
         "Ready to receive ",
         "Upload complete: ",
         "Upload failed: ",
@@ -187,11 +188,23 @@ fn check_said(said: &str) {
         let is_help = Command::ALL
             .iter()
             .any(|command| line.starts_with(command.words()));
+        let is_quota = line.starts_with("user ") || line.starts_with("directory ");
         assert!(
-            is_help || sentence(line.as_bytes()).is_some(),
+            is_help || is_quota || sentence(line.as_bytes()).is_some(),
             "not understood: {line}"
         );
     }
+}
+
+fn some_quotas(random: &mut Rng) -> Vec<Quota> {
+    let directories = [None, Some("Movies".to_owned()), Some("Docs".to_owned())];
+    let count = random.usize(..=directories.len());
+    let quota = |directory| Quota {
+        directory,
+        bytes: random.u64(..i64::MAX as u64),
+        most: random.u64(..i64::MAX as u64),
+    };
+    directories.into_iter().take(count).map(quota).collect()
 }
 
 /// A house that answers as it likes, within what it may answer.
@@ -212,6 +225,7 @@ impl Answers for Fate {
                 let is_proved = !self.refuses_logins && !once_in(random, 4);
                 return Answer::Verified(is_proved.then(|| some_access(random)));
             }
+            Request::Quota => return Answer::Quota(some_quotas(random)),
             Request::Room { .. } => &[Refusal::NoRoom][..],
             Request::List { .. } => &[Refusal::NoSuchDirectory, Refusal::DirectoryUnreadable],
             Request::OpenRead { .. } | Request::Checksum { .. } => &[
@@ -244,7 +258,9 @@ impl Answers for Fate {
         }
         let length = one_of(random, &[0, 1, 10, 4096, 5000]);
         match request {
-            Request::Account { .. } | Request::Verify { .. } => unreachable!("answered above"),
+            Request::Account { .. } | Request::Verify { .. } | Request::Quota => {
+                unreachable!("answered above")
+            }
             Request::List { .. } => {
                 opened.resize(length, CONTENT);
                 let entries = length.min(7);
@@ -352,7 +368,7 @@ fn add_input(random: &mut Rng, out: &mut Vec<u8>) {
             out.extend(format!("RESUME DOWNLOAD {}\n{}\n", name(random), number(random)).bytes())
         }
         21..=32 => {
-            let words = one_of(random, &Command::ALL[..11]).words();
+            let words = one_of(random, &Command::ALL[..Command::ALL.len() - 1]).words();
             let words = if once_in(random, 3) {
                 words.to_lowercase()
             } else {

@@ -157,7 +157,7 @@ fn a_stalled_reader_holds_no_fast_one_up() {
 
 #[test]
 fn a_storm_of_wrong_passwords_leaves_downloads_alone() {
-    let server = Server::start(&[]);
+    let server = Server::start(&["--max-failures", "0"]);
     let mut client = server.login("user1");
     let over = AtomicBool::new(false);
     let failed = AtomicUsize::new(0);

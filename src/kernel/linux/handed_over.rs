@@ -40,7 +40,7 @@ impl Linux {
         Ok(())
     }
 
-    /// Takes a socket over that listens already, as [`Kernel::listen`] makes one.
+    /// Takes a socket over that listens already, as [`Kernel::listen`](crate::kernel::Kernel::listen) makes one.
     ///
     /// # Errors
     /// Also where it is something else.
