@@ -90,19 +90,19 @@ class Home:
 class Shim:
     """The preloaded library, and the switches of the processes that it is given to."""
 
-    library = None
+    path = None
 
     def __init__(self, home):
-        if Shim.library is None:
+        if Shim.path is None:
             folder = tempfile.mkdtemp(prefix="tidegate-shim-")
-            Shim.library = Path(folder) / "shim.so"
+            Shim.path = Path(folder) / "shim.so"
             source = Path(__file__).parent / "shim.c"
             subprocess.run(
-                ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", Shim.library, source, "-ldl"], check=True
+                ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", Shim.path, source, "-ldl"], check=True
             )
         path = home.folder / "switches"
         path.write_bytes(bytes(4 * len(SWITCHES)))
-        self.environment = {"LD_PRELOAD": str(Shim.library), "TIDEGATE_FAULTS": str(path)}
+        self.environment = {"LD_PRELOAD": str(Shim.path), "TIDEGATE_FAULTS": str(path)}
         with open(path, "r+b") as file:
             self.memory = mmap.mmap(file.fileno(), 0)
 
@@ -115,9 +115,9 @@ class Shim:
 
     @classmethod
     def forget(cls):
-        if cls.library:
-            shutil.rmtree(cls.library.parent, ignore_errors=True)
-            cls.library = None
+        if cls.path:
+            shutil.rmtree(cls.path.parent, ignore_errors=True)
+            cls.path = None
 
 
 class Server:
