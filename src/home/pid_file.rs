@@ -215,7 +215,10 @@ mod tests {
             Err(SignalError::NoServer(_))
         ));
 
-        let mut server = Command::new(std::env::current_exe().unwrap())
+        // Under nohup a child would ignore the signal, which a server that takes it over does not.
+        let mut server = Command::new("env")
+            .arg("--default-signal=HUP")
+            .arg(std::env::current_exe().unwrap())
             .args([
                 "--exact",
                 "home::pid_file::tests::holds_the_file_when_told_to",
