@@ -74,9 +74,9 @@ impl Failures {
             || self.most > 0 && self.count(About::UserFrom(origin, user), now) >= self.most
     }
 
-    /// Whether a login has failed lately from this address.
-    pub(super) fn is_suspect(&self, origin: Origin, now: Instant) -> bool {
-        self.count(About::Address(origin), now) > 0
+    /// How many logins have failed lately from this address.
+    pub(super) fn of(&self, origin: Origin, now: Instant) -> u32 {
+        self.count(About::Address(origin), now)
     }
 
     /// Counts a failed login.
@@ -187,8 +187,7 @@ mod tests {
         assert!(failures.turns_user_away(origin(1), "c", now));
         let later = now + WINDOW;
         assert!(
-            !failures.turns_user_away(origin(1), "a", later)
-                && !failures.is_suspect(origin(1), later)
+            !failures.turns_user_away(origin(1), "a", later) && failures.of(origin(1), later) == 0
         );
     }
 
@@ -200,7 +199,7 @@ mod tests {
             fail(&mut failures, from, "a", 1, now);
         }
         assert!(!failures.turns_user_away(origin(1), "a", now));
-        assert!(!failures.is_suspect(origin(1), now));
+        assert_eq!(failures.of(origin(1), now), 0);
         assert_eq!(
             fail(&mut failures, 1, "a", 1, now),
             FAILURE_DELAY_MAX,

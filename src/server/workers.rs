@@ -2,7 +2,8 @@
 //! what came of it is collected by the loop after a wake.
 //!
 //! Two lanes: jobs that wait for a disk, and jobs that take a processor, all behind the loop in priority. A checksum gives
-//! way after each slice, and one thread of the second lane takes logins alone, so that neither waits for the other.
+//! way after each slice, and one thread of the second lane takes logins alone, of addresses from which none has failed, so
+//! that neither waits for the other.
 //! The queues are bounded by the sessions: each has one job at most, and takes it along when it ends.
 //!
 //! Must not know: connections, sentences.
@@ -89,8 +90,8 @@ pub(super) struct Proof {
     pub(super) tag: Tag,
     /// From where it was asked for first.
     pub(super) origin: Origin,
-    /// A login has failed lately from there.
-    pub(super) is_suspect: bool,
+    /// How many have failed lately from there.
+    pub(super) failures: u32,
     pub(super) account: Arc<Account>,
     /// Whether there is such a record; if not, the account only carries the name.
     pub(super) known: bool,
@@ -181,7 +182,7 @@ impl<K: Kernel> Queues<K> {
     /// Puts a job into the queue for its kind.
     fn push(&mut self, job: Job<K>) {
         match job {
-            Job::Verify(proof) => self.logins.push(proof.origin, proof.is_suspect, proof),
+            Job::Verify(proof) => self.logins.push(proof.origin, proof.failures, proof),
             Job::Checksum(_) | Job::SweepLeftovers(_) | Job::Count(_) | Job::Reload(_) => {
                 self.slices.push_back(job);
             }
@@ -193,7 +194,7 @@ impl<K: Kernel> Queues<K> {
     fn next(&mut self, lane: &mut Lane) -> Option<Job<K>> {
         match lane {
             Lane::Disk => self.disk.pop_front(),
-            Lane::Logins => self.logins.pop().map(Job::Verify),
+            Lane::Logins => self.logins.pop_unsuspected().map(Job::Verify),
             Lane::Any { slice_next } => {
                 let is_slice = std::mem::replace(slice_next, !*slice_next);
                 let slice = match is_slice {
@@ -211,7 +212,8 @@ impl<K: Kernel> Queues<K> {
 /// Which queues a thread serves.
 enum Lane {
     Disk,
-    /// Logins alone, so that a long checksum never keeps them waiting.
+    /// Logins of addresses from which none has failed, so that neither guesses nor a long checksum keep them waiting, and
+    /// guesses never take all processors.
     Logins,
     /// Logins and slices in turn.
     Any {
@@ -286,8 +288,13 @@ impl<K: Kernel> Workers<K> {
         self.shared.queues().logins.retain(|proof| !gone(proof));
     }
 
+    /// So many logins have failed lately from an address: those that are still queued wait behind who has failed less.
+    pub(super) fn suspect(&self, origin: Origin, failures: u32) {
+        self.shared.queues().logins.suspect(origin, failures);
+    }
+
     /// Takes back the logins of an address that are still queued.
-    pub(super) fn take_logins(&self, origin: Origin) -> Vec<Proof> {
+    pub(super) fn take_logins(&self, origin: Origin) -> VecDeque<Proof> {
         self.shared.queues().logins.take(origin)
     }
 

@@ -16,6 +16,7 @@ use crate::kernel::Kernel;
 use crate::limits::HELD_BACK_MAX;
 use crate::protocol::{Answer, Refusal};
 use crate::server::Ticket;
+use crate::server::failures::Noted;
 use crate::server::log::Escaped;
 use crate::server::origin::Origin;
 use crate::server::transfer::Held;
@@ -73,7 +74,7 @@ impl<K: Kernel> House<K> {
             self.workers.submit(Job::Verify(Proof {
                 tag,
                 origin,
-                is_suspect: self.failures.is_suspect(origin, self.now),
+                failures: self.failures.of(origin, self.now),
                 account,
                 known,
                 hidden,
@@ -93,7 +94,7 @@ impl<K: Kernel> House<K> {
         if !right {
             if tickets.is_empty() {
                 // Nobody waits for the answer, and the guess counts all the same.
-                self.failures.note(proof.origin, user, self.now);
+                self.note_failure(proof.origin, user);
             }
             return self.fail(&tickets, user, Answer::Verified(None));
         }
@@ -123,7 +124,7 @@ impl<K: Kernel> House<K> {
             warn!("session={serial} event=login-failed user={shown} from={peer}");
             let origin = Origin::of(ticket.peer);
             let delay = *noted.entry(origin).or_insert_with(|| {
-                let noted = self.failures.note(origin, user, self.now);
+                let noted = self.note_failure(origin, user);
                 if noted.was_last {
                     warn!("event=turn-away user={shown} from={}", peer.ip());
                 }
@@ -146,6 +147,14 @@ impl<K: Kernel> House<K> {
                 }
             }
         }
+    }
+
+    /// Counts a failed login; what else waits from there waits behind who has failed less.
+    fn note_failure(&mut self, origin: Origin, user: &str) -> Noted {
+        let noted = self.failures.note(origin, user, self.now);
+        let failures = self.failures.of(origin, self.now);
+        self.workers.suspect(origin, failures);
+        noted
     }
 
     /// Refuses a login of a user from an address from where too many have failed.
