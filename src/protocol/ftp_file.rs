@@ -291,7 +291,7 @@ impl Ftp {
             (Question::Room { .. }, Answer::Free) => self.reply(reply::ROOM_ENOUGH, out),
             (
                 Question::Room { place },
-                Answer::Refused(why @ (Refusal::NoRoom | Refusal::TooLarge)),
+                Answer::Refused(why @ (Refusal::NoRoom | Refusal::OverQuota | Refusal::TooLarge)),
             ) => {
                 let behind = Behind::default();
                 self.ask(Question::Left { why, behind }, Request::Space { place })

@@ -260,6 +260,7 @@ pub const fn refusal(refusal: Refusal) -> Reply {
         Refusal::DirectoryExists => Reply(550, "The directory already exists."),
         Refusal::BadName => Reply(553, "That is not a valid file name."),
         Refusal::NoRoom => Reply(452, "There is not enough room for that file."),
+        Refusal::OverQuota => Reply(552, "That is more than your quota allows."),
         Refusal::TooLarge => Reply(552, "The file is larger than the server takes."),
         Refusal::NotEmpty => Reply(550, "The directory is not empty."),
         Refusal::OtherFileSystem => {

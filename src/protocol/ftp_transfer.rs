@@ -412,7 +412,10 @@ impl Ftp {
     ) -> Action {
         let behind = transfer.behind();
         match (result, transfer.what) {
-            (Err(why @ (Refusal::NoRoom | Refusal::TooLarge)), What::Incoming { place, .. }) => {
+            (
+                Err(why @ (Refusal::NoRoom | Refusal::OverQuota | Refusal::TooLarge)),
+                What::Incoming { place, .. },
+            ) => {
                 return self.ask(Question::Left { why, behind }, Request::Space { place });
             }
             (Err(refusal), _) => say(out, reply::refusal(refusal)),

@@ -449,7 +449,9 @@ impl Menu {
             // More than can be taken is announced: it cannot be thrown away either, that might go on for ever.
             (
                 Question::Put { .. },
-                Answer::Refused(refusal @ (Refusal::NoRoom | Refusal::TooLarge)),
+                Answer::Refused(
+                    refusal @ (Refusal::NoRoom | Refusal::OverQuota | Refusal::TooLarge),
+                ),
             )
             | (Question::PutRoom { .. }, Answer::Refused(refusal)) => {
                 self.close(text::refusal(refusal), Ending::PutRefused, out)

@@ -170,7 +170,9 @@ pub const fn refusal(refusal: Refusal) -> &'static str {
         Refusal::FileExists => "The file already exists",
         Refusal::DirectoryExists => "The directory already exists",
         Refusal::BadName => "That is not a valid file name",
-        Refusal::NoRoom | Refusal::TooLarge => "There is not enough room for that file",
+        Refusal::NoRoom | Refusal::OverQuota | Refusal::TooLarge => {
+            "There is not enough room for that file"
+        }
         Refusal::MayNotChange
         | Refusal::NotEmpty
         | Refusal::OtherFileSystem

@@ -506,6 +506,8 @@ pub enum Refusal {
     BadName,
     /// No room.
     NoRoom,
+    /// More than a quota allows.
+    OverQuota,
     /// Over the operator's limit for one upload.
     TooLarge,
     /// No right to change what is there: to rename, to remove, to set a time.

@@ -181,7 +181,7 @@ impl<K: Kernel> House<K> {
                 Some(self.plain(ticket, judged, Answer::Free))
             }
             Request::Room { grant, length } => {
-                let room = self.room(grant.as_deref(), length);
+                let room = self.room(ticket, grant.as_deref(), length);
                 Some(self.plain(ticket, room, Answer::Free))
             }
             Request::Create {
@@ -216,7 +216,8 @@ impl<K: Kernel> House<K> {
                 Some(self.told(ticket, found, Answer::Found))
             }
             Request::Space { place } => {
-                let space = vault::space(&*self.kernel, &place);
+                let left = self.left(ticket, &place.grant);
+                let space = vault::space(&*self.kernel, &place).map(|space| space.min(left));
                 Some(self.told(ticket, space, Answer::Space))
             }
             Request::Rename { from, to } => self.change(ticket, Change::Rename { from, to }),
@@ -408,7 +409,13 @@ impl<K: Kernel> House<K> {
     }
 
     fn change(&mut self, ticket: Ticket, change: Change) -> Option<Reply<K>> {
-        let claim = self.claim_for(&change);
+        let claim = match self.claim_for(ticket, &change) {
+            Ok(claim) => claim,
+            Err(request) => {
+                self.uncounted.push((ticket, request));
+                return None;
+            }
+        };
         self.later(Job::Change {
             ticket,
             change,
@@ -630,6 +637,11 @@ impl<K: Kernel> House<K> {
     pub(super) fn log_fault(&mut self, ticket: Ticket, refused: Refused) -> Refusal {
         if let Some(fault) = &refused.fault {
             self.log(ticket, fault);
+        }
+        if refused.refusal == Refusal::OverQuota {
+            let user = Escaped(ticket.user.map_or("", |user| self.users.name(user)));
+            let (serial, peer) = (ticket.serial, ticket.peer);
+            warn!("session={serial} event=refused limit=quota user={user} from={peer}");
         }
         refused.refusal
     }

@@ -69,7 +69,7 @@ pub(super) enum Job<K: Kernel> {
     Change {
         ticket: Ticket,
         change: Change,
-        /// Where what it removes counts for a quota.
+        /// Where what it moves or removes may count for a quota.
         claim: Option<Claim>,
     },
     Checksum(Checksum<K>),
@@ -470,10 +470,7 @@ impl<K: Kernel> Job<K> {
                 ticket,
                 result: match claim {
                     None => change.make(&**kernel),
-                    Some(claim) => claim.settle(0, || {
-                        let freed = change.frees(&**kernel);
-                        change.make(&**kernel).map(|()| freed)
-                    }),
+                    Some(claim) => change.make_within(&**kernel, claim),
                 },
                 change,
             },
@@ -495,7 +492,6 @@ impl<K: Kernel> Job<K> {
     }
 }
 
-/// Copies a slice of what an upload builds on, if it builds on something.
 /// What was created, with what it may take of quotas.
 fn claimed<K: Kernel>(
     created: Result<Incoming<K>, Refused>,
@@ -504,6 +500,7 @@ fn claimed<K: Kernel>(
     created?.claimed(claim).map(Box::new)
 }
 
+/// Copies a slice of what an upload builds on, if it builds on something.
 fn fill<K: Kernel>(ticket: Ticket, mut incoming: Box<Incoming<K>>) -> Done<K> {
     let result = match incoming.fill() {
         Ok(false) => return Done::Filled { ticket, incoming },

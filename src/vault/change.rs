@@ -4,9 +4,10 @@
 
 use std::io;
 
+use super::quota::{Settled, bytes_below};
 use super::{
-    Refused, check_name, is_absent, is_replaceable, look, open_directory, open_root, path_of,
-    refused, split, unwritable,
+    Claim, Refused, check_name, is_absent, is_replaceable, look, open_directory, open_root,
+    path_of, refused, split, unwritable,
 };
 use crate::kernel::{Kernel, Kind, Open, Status};
 use crate::protocol::{Found, Place, Refusal};
@@ -74,20 +75,33 @@ impl Change {
             Change::SetModified(place, modified) => set_modified(kernel, place, *modified),
         }
     }
-}
 
-impl Change {
-    /// Bytes of the file that it removes.
-    pub fn frees<K: Kernel>(&self, kernel: &K) -> u64 {
-        let Change::Remove(place) = self else {
-            return 0;
-        };
-        let found = enter_to_change(kernel, place)
-            .ok()
-            .and_then(|(directory, name)| kernel.status_at(&directory, name?).ok());
-        found
-            .filter(|found| found.kind == Kind::File)
-            .map_or(0, |found| found.size)
+    /// As [`Change::make`], within quotas, which are told of what it moves, replaces and removes.
+    pub fn make_within<K: Kernel>(&self, kernel: &K, claim: Claim) -> Result<(), Refused> {
+        match self {
+            Change::Rename { from, to } => {
+                // A walk may take long; a file is looked at when nobody else changes it.
+                let tree = match claim.is_between() {
+                    true => tree_bytes(kernel, from),
+                    false => Some(0),
+                };
+                claim.settle(|claim| {
+                    let come = tree.unwrap_or_else(|| file_bytes(named(kernel, from)));
+                    let (old, new) = (named(kernel, from), named(kernel, to));
+                    let is_same = old.map(identity) == new.map(identity);
+                    let gone = if is_same { 0 } else { file_bytes(new) };
+                    claim.cover(come)?;
+                    self.make(kernel)?;
+                    Ok(Settled { come, gone })
+                })
+            }
+            Change::Remove(place) => claim.settle(|_| {
+                let gone = file_bytes(named(kernel, place));
+                self.make(kernel)?;
+                Ok(Settled { come: 0, gone })
+            }),
+            Change::RemoveDirectory(_) | Change::SetModified(..) => self.make(kernel),
+        }
     }
 }
 
@@ -214,6 +228,31 @@ fn enter_to_change<'a, K: Kernel>(
         true => Ok((directory, name)),
         false => Err(Refusal::MayNotChange.into()),
     }
+}
+
+/// What has a name, if anything has.
+fn named<K: Kernel>(kernel: &K, place: &Place) -> Option<Status> {
+    let (below, name) = split(&place.below);
+    let root = open_root(kernel, place).ok()?;
+    let directory = open_directory(kernel, &root, place, below).ok()?;
+    kernel.status_at(&directory, name?).ok()
+}
+
+/// Bytes of a file; all else counts nothing by itself.
+fn file_bytes(found: Option<Status>) -> u64 {
+    found
+        .filter(|found| found.kind == Kind::File)
+        .map_or(0, |found| found.size)
+}
+
+/// Bytes of all files in a directory; `None` where it is none.
+fn tree_bytes<K: Kernel>(kernel: &K, place: &Place) -> Option<u64> {
+    named(kernel, place).filter(|found| found.kind == Kind::Directory)?;
+    Some(bytes_below(kernel, &place.grant.path, &place.below))
+}
+
+fn identity(found: Status) -> (u64, u64) {
+    (found.device, found.inode)
 }
 
 /// What has a name. What is never served is not there.

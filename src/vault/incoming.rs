@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::quota::Settled;
 use super::{
     Claim, Refused, check_free, check_room, enter, is_absent, is_replaceable, path_of, refused,
     unwritable,
@@ -266,7 +267,11 @@ impl<K: Kernel> Incoming<K> {
             .sync(&self.file)
             .map_err(|error| self.failed("syncing", error))?;
         match self.claim.take() {
-            Some(claim) => claim.settle(self.offset, || self.publish_somehow())?,
+            Some(claim) => claim.settle(|_| {
+                let gone = self.publish_somehow()?;
+                let come = self.offset;
+                Ok::<_, Refused>(Settled { come, gone })
+            })?,
             None => self.publish_somehow().map(drop)?,
         }
         self.kernel

@@ -1,5 +1,5 @@
-//! How much granted directories hold, where somebody has a quota: counted by a walk, then kept up by what is published and
-//! removed. What is on its way is claimed before its first byte, so that all together never are too much.
+//! How much granted directories hold, where somebody has a quota: counted by a walk, then kept up by what is published, moved
+//! and removed. What is on its way is claimed before its first byte, so that all together never are too much.
 //!
 //! Must not know: users, sessions, why a directory is counted.
 
@@ -18,7 +18,7 @@ use crate::protocol::Refusal;
 #[derive(Debug, Default)]
 pub struct Ledger {
     accounts: Mutex<BTreeMap<PathBuf, Account>>,
-    /// Held by who looks at what a name has and replaces or removes it, so that no two give the same bytes back.
+    /// Held by who looks at what a name has and replaces, moves or removes it, so that no two give the same bytes back.
     changing: Mutex<()>,
 }
 
@@ -74,27 +74,51 @@ impl Ledger {
         bytes(&self.accounts(), paths)
     }
 
+    /// Bytes that may still come within these bounds.
+    pub fn left(&self, bounds: &[Bound]) -> u64 {
+        let accounts = self.accounts();
+        let left = |bound: &Bound| bound.most.saturating_sub(bytes(&accounts, &bound.paths));
+        bounds.iter().map(left).min().unwrap_or(u64::MAX)
+    }
+
     /// Claims `bytes` for a file to be at `path`, within these bounds.
     ///
     /// # Errors
-    /// [`Refusal::NoRoom`] where it would be too much.
+    /// [`Refusal::OverQuota`] where it would be too much.
     pub fn claim(
         self: &Arc<Ledger>,
         path: &Path,
         bounds: Vec<Bound>,
         bytes: u64,
     ) -> Result<Claim, Refusal> {
-        let accounts = self.accounts();
-        let around = path.ancestors().filter(|path| accounts.contains_key(*path));
         let mut claim = Claim {
-            paths: around.map(Path::to_owned).collect(),
+            paths: self.around(path),
+            from: Vec::new(),
             ledger: self.clone(),
             bounds,
             bytes: 0,
         };
-        drop(accounts);
         claim.cover(bytes)?;
         Ok(claim)
+    }
+
+    /// A claim, of nothing yet, for what is to be moved, within those of these bounds that it does not count for already.
+    pub fn claim_move(self: &Arc<Ledger>, from: &Path, to: &Path, bounds: Vec<Bound>) -> Claim {
+        let is_new = |bound: &Bound| !bound.paths.iter().any(|path| from.starts_with(path));
+        Claim {
+            paths: self.around(to),
+            from: self.around(from),
+            ledger: self.clone(),
+            bounds: bounds.into_iter().filter(is_new).collect(),
+            bytes: 0,
+        }
+    }
+
+    /// The counted directories that a path lies in.
+    fn around(&self, path: &Path) -> Vec<PathBuf> {
+        let accounts = self.accounts();
+        let around = path.ancestors().filter(|path| accounts.contains_key(*path));
+        around.map(Path::to_owned).collect()
     }
 
     fn accounts(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Account>> {
@@ -119,17 +143,33 @@ fn bytes(accounts: &BTreeMap<PathBuf, Account>, paths: &[PathBuf]) -> u64 {
 #[derive(Debug)]
 pub struct Claim {
     ledger: Arc<Ledger>,
-    /// The counted directories that the file lies in.
+    /// The counted directories that the file lies in, or will.
     paths: Vec<PathBuf>,
+    /// Those that what is moved has lain in.
+    from: Vec<PathBuf>,
     bounds: Vec<Bound>,
     bytes: u64,
 }
 
+/// What a change has come to, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Settled {
+    /// Of what has been published, or moved.
+    pub come: u64,
+    /// Of what was there before, and was replaced or removed.
+    pub gone: u64,
+}
+
 impl Claim {
+    /// Whether a move changes what anything counts.
+    pub fn is_between(&self) -> bool {
+        self.paths != self.from
+    }
+
     /// Claims as many more as it takes to have `bytes`.
     ///
     /// # Errors
-    /// [`Refusal::NoRoom`] where it would be too much; what was claimed before stays so.
+    /// [`Refusal::OverQuota`] where it would be too much; what was claimed before stays so.
     pub fn cover(&mut self, bytes: u64) -> Result<(), Refusal> {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             return Ok(());
@@ -138,9 +178,9 @@ impl Claim {
         let is_free =
             |bound: &Bound| self::bytes(&accounts, &bound.paths).saturating_add(more) <= bound.most;
         if !self.bounds.iter().all(is_free) {
-            return Err(Refusal::NoRoom);
+            return Err(Refusal::OverQuota);
         }
-        for path in &self.paths {
+        for path in self.claimed() {
             if let Some(account) = accounts.get_mut(path) {
                 account.claimed = account.claimed.saturating_add(more);
             }
@@ -149,33 +189,42 @@ impl Claim {
         Ok(())
     }
 
-    /// Lets `change` publish, replace or remove something, and takes up what came of it: `published` bytes more, and as many less
-    /// as it says that it has freed.
+    /// Lets `change` publish, replace, move or remove something, and takes up what came of it. It may claim more before.
     pub fn settle<E>(
         mut self,
-        published: u64,
-        change: impl FnOnce() -> Result<u64, E>,
+        change: impl FnOnce(&mut Claim) -> Result<Settled, E>,
     ) -> Result<(), E> {
-        if self.paths.is_empty() {
-            return change().map(|_| ());
+        if self.paths.is_empty() && self.from.is_empty() {
+            return change(&mut self).map(|_| ());
         }
         let ledger = self.ledger.clone();
         let _changing = lock(&ledger.changing);
-        let freed = change()?;
+        let Settled { come, gone } = change(&mut self)?;
         let mut accounts = ledger.accounts();
-        for path in &self.paths {
+        let mut take_up = |path: &Path, come: u64, gone: u64| {
             if let Some(account) = accounts.get_mut(path) {
-                account.claimed = account.claimed.saturating_sub(self.bytes);
                 account.used =
-                    (account.used).map(|used| used.saturating_add(published).saturating_sub(freed));
-                account.counting = account
-                    .counting
-                    .map(|since| since.saturating_add(published));
+                    (account.used).map(|used| used.saturating_add(come).saturating_sub(gone));
+                account.counting = account.counting.map(|since| since.saturating_add(come));
                 account.is_changed = true;
             }
+        };
+        for path in &self.paths {
+            match self.from.contains(path) {
+                true => take_up(path, 0, gone),
+                false => take_up(path, come, gone),
+            }
         }
-        self.bytes = 0;
+        for path in self.from.iter().filter(|path| !self.paths.contains(path)) {
+            take_up(path, 0, come);
+        }
+        // The drop gives back what was claimed.
         Ok(())
+    }
+
+    /// The counted directories whose bytes become more.
+    fn claimed(&self) -> impl Iterator<Item = &PathBuf> {
+        self.paths.iter().filter(|path| !self.from.contains(path))
     }
 }
 
@@ -183,7 +232,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         if self.bytes > 0 {
             let mut accounts = self.ledger.accounts();
-            for path in &self.paths {
+            for path in self.claimed() {
                 if let Some(account) = accounts.get_mut(path) {
                     account.claimed = account.claimed.saturating_sub(self.bytes);
                 }
@@ -227,7 +276,8 @@ impl Count {
             self.end();
             return false;
         };
-        match self.walk(kernel, &below) {
+        match walk(kernel, &self.root, &below, &mut self.pending) {
+            Ok(bytes) => self.bytes = self.bytes.saturating_add(bytes),
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 let path = self.root.join(below);
                 self.fault.get_or_insert(Fault {
@@ -236,8 +286,8 @@ impl Count {
                     source,
                 });
             }
-            // Walked, or removed meanwhile.
-            _ => {}
+            // Removed meanwhile.
+            Err(_) => {}
         }
         true
     }
@@ -258,36 +308,50 @@ impl Count {
             }
         }
     }
+}
 
-    fn walk<K: Kernel>(&mut self, kernel: &K, below: &str) -> io::Result<()> {
-        let root = kernel.open_root(&self.root)?;
-        let directory = kernel.open_beneath(&root, below, Open::Directory)?;
-        let mut found = Vec::new();
-        kernel.entries(&directory, &mut |name, kind| {
-            // Links are not followed, and what is on its way is claimed.
-            if let Ok(name) = str::from_utf8(name)
-                && !is_temporary(name)
-                && matches!(kind, None | Some(Kind::File | Kind::Directory))
-            {
-                found.push(name.to_owned());
-            }
-            true
-        })?;
-        for name in found {
-            match kernel.status_at(&directory, &name) {
-                Ok(status) if status.kind == Kind::File => {
-                    self.bytes = self.bytes.saturating_add(status.size);
-                }
-                Ok(status) if status.kind == Kind::Directory => self.pending.push(match below {
-                    "" => name,
-                    below => format!("{below}/{name}"),
-                }),
-                // Nothing that counts, or removed meanwhile.
-                _ => {}
-            }
-        }
-        Ok(())
+/// Bytes of all files in a directory, as they are counted. What cannot be walked is left out.
+pub(super) fn bytes_below<K: Kernel>(kernel: &K, root: &Path, below: &str) -> u64 {
+    let (mut pending, mut bytes) = (vec![below.to_owned()], 0u64);
+    while let Some(below) = pending.pop() {
+        bytes = bytes.saturating_add(walk(kernel, root, &below, &mut pending).unwrap_or(0));
     }
+    bytes
+}
+
+/// Bytes of the files right in a directory; those below it are put to `pending`.
+fn walk<K: Kernel>(
+    kernel: &K,
+    root: &Path,
+    below: &str,
+    pending: &mut Vec<String>,
+) -> io::Result<u64> {
+    let root = kernel.open_root(root)?;
+    let directory = kernel.open_beneath(&root, below, Open::Directory)?;
+    let mut found = Vec::new();
+    kernel.entries(&directory, &mut |name, kind| {
+        // Links are not followed, and what is on its way is claimed.
+        if let Ok(name) = str::from_utf8(name)
+            && !is_temporary(name)
+            && matches!(kind, None | Some(Kind::File | Kind::Directory))
+        {
+            found.push(name.to_owned());
+        }
+        true
+    })?;
+    let mut bytes = 0u64;
+    for name in found {
+        match kernel.status_at(&directory, &name) {
+            Ok(status) if status.kind == Kind::File => bytes = bytes.saturating_add(status.size),
+            Ok(status) if status.kind == Kind::Directory => pending.push(match below {
+                "" => name,
+                below => format!("{below}/{name}"),
+            }),
+            // Nothing that counts, or removed meanwhile.
+            _ => {}
+        }
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -307,6 +371,10 @@ mod tests {
         let ledger = Arc::new(Ledger::default());
         ledger.take_up([world.at("")].into_iter());
         (ledger, [world.at("")])
+    }
+
+    fn settled(come: u64, gone: u64) -> Result<Settled, ()> {
+        Ok(Settled { come, gone })
     }
 
     fn bound(world: &World, most: u64) -> Vec<Bound> {
@@ -338,21 +406,21 @@ mod tests {
         count(&ledger, &world);
         let claim = |bytes| ledger.claim(&world.at("new"), bound(&world, 10), bytes);
         let first = claim(3).unwrap();
-        assert_eq!(claim(3).err(), Some(Refusal::NoRoom));
+        assert_eq!(claim(3).err(), Some(Refusal::OverQuota));
         let mut second = claim(1).unwrap();
-        assert_eq!(second.cover(3), Err(Refusal::NoRoom));
+        assert_eq!(second.cover(3), Err(Refusal::OverQuota));
         assert_eq!(second.cover(2), Ok(()));
         assert_eq!(second.cover(1), Ok(()), "what is claimed stays so");
         assert_eq!(ledger.bytes(&paths), 10);
         drop(second);
         assert_eq!(ledger.bytes(&paths), 8);
-        first.settle::<()>(3, || Ok(5)).unwrap();
+        first.settle::<()>(|_| settled(3, 5)).unwrap();
         assert_eq!(
             ledger.bytes(&paths),
             3,
             "three have come and five have gone"
         );
-        claim(7).unwrap().settle(7, || Err(())).unwrap_err();
+        claim(7).unwrap().settle(|_| Err(())).unwrap_err();
         assert_eq!(ledger.bytes(&paths), 3);
         assert!(claim(7).is_ok());
         assert!(
@@ -369,7 +437,7 @@ mod tests {
         let mut first = Count::begin(&ledger, &world.at("")).unwrap();
         let claim = ledger.claim(&world.at("new"), Vec::new(), 4).unwrap();
         assert!(first.step(&*world.kernel));
-        claim.settle::<()>(4, || Ok(0)).unwrap();
+        claim.settle::<()>(|_| settled(4, 0)).unwrap();
         assert!(!first.step(&*world.kernel));
         assert_eq!(ledger.bytes(&paths), 9);
         fs::write(world.at("new"), "1234").unwrap();
@@ -390,8 +458,47 @@ mod tests {
             while count.step(&*world.kernel) {}
         }
         let claim = ledger.claim(&world.at("sub/new"), Vec::new(), 4).unwrap();
-        claim.settle::<()>(4, || Ok(0)).unwrap();
+        claim.settle::<()>(|_| settled(4, 0)).unwrap();
         assert_eq!(ledger.bytes(&paths[..1]), 4);
         assert_eq!(ledger.bytes(&paths[1..]), 4);
+    }
+
+    #[test]
+    fn what_is_moved_counts_where_it_comes_and_no_longer_where_it_was() {
+        let world = World::new();
+        let ledger = Arc::new(Ledger::default());
+        let [all, here, there] = ["", "here", "there"].map(|below| world.at(below));
+        for path in [&here, &there] {
+            fs::create_dir(path).unwrap();
+            fs::write(path.join("file"), "123456").unwrap();
+        }
+        ledger.take_up([&all, &here, &there].into_iter().cloned());
+        for path in [&all, &here, &there] {
+            let mut count = Count::begin(&ledger, path).unwrap();
+            while count.step(&*world.kernel) {}
+        }
+        let bytes = || [&all, &here, &there].map(|path| ledger.bytes(std::slice::from_ref(path)));
+        let bounds = |most| {
+            let of = |path: &PathBuf| Bound {
+                paths: vec![path.clone()],
+                most,
+            };
+            vec![of(&there), of(&all)]
+        };
+        let claim =
+            |to: &str, most| ledger.claim_move(&here.join("file"), &world.at(to), bounds(most));
+        assert!(!claim("here/new", 0).is_between());
+        // It is in the directory around already, whatever may lie there.
+        assert_eq!(claim("there/new", 11).cover(6), Err(Refusal::OverQuota));
+        let mut moving = claim("there/new", 12);
+        assert!(moving.is_between());
+        moving.cover(6).unwrap();
+        assert_eq!(bytes(), [12, 6, 12]);
+        drop(moving);
+        assert_eq!(bytes(), [12, 6, 6]);
+        let over = claim("there/file", 12);
+        over.settle(|claim| claim.cover(6).map(|()| Settled { come: 6, gone: 6 }))
+            .unwrap();
+        assert_eq!(bytes(), [6, 0, 6]);
     }
 }

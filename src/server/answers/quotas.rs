@@ -76,10 +76,8 @@ impl<K: Kernel> House<K> {
     /// Tells a user of his quotas.
     pub(super) fn quota(&mut self, ticket: Ticket) -> Option<Reply<K>> {
         let bounds = self.bounds_of(ticket);
-        if !bounds
-            .iter()
-            .all(|(_, bound)| self.ledger.is_counted(&bound.paths))
-        {
+        let mut all = bounds.iter();
+        if !all.all(|(_, bound)| self.ledger.is_counted(&bound.paths)) {
             self.uncounted.push((ticket, Request::Quota));
             return None;
         }
@@ -95,13 +93,25 @@ impl<K: Kernel> House<K> {
         Some(Reply::Answer(Answer::Quota(quotas), Held::Nothing))
     }
 
-    /// What a change gives back of quotas; it takes nothing.
-    pub(super) fn claim_for(&self, change: &Change) -> Option<Claim> {
-        let Change::Remove(place) = change else {
-            return None;
-        };
-        let path = place.grant.path.join(&place.below);
-        self.ledger.claim(&path, Vec::new(), 0).ok()
+    /// What a change may take and gives back of quotas; the request again, while that is not known.
+    pub(super) fn claim_for(
+        &mut self,
+        ticket: Ticket,
+        change: &Change,
+    ) -> Result<Option<Claim>, Request> {
+        let path = |place: &Place| place.grant.path.join(&place.below);
+        Ok(match change {
+            Change::Rename { from, to } => {
+                let bounds = self.bounds_at(ticket, &to.grant);
+                if !self.are_counted(&bounds) {
+                    let (from, to) = (from.clone(), to.clone());
+                    return Err(Request::Rename { from, to });
+                }
+                Some(self.ledger.claim_move(&path(from), &path(to), bounds))
+            }
+            Change::Remove(place) => self.ledger.claim(&path(place), Vec::new(), 0).ok(),
+            Change::RemoveDirectory(_) | Change::SetModified(..) => None,
+        })
     }
 
     /// Counts from now on what the home wants counted.
@@ -138,32 +148,36 @@ impl<K: Kernel> House<K> {
         place: &Place,
         bytes: u64,
     ) -> Option<Result<Claim, Refusal>> {
-        let mut bounds = Vec::new();
-        if let Some(most) = place.grant.rights.quota {
-            let paths = vec![place.grant.path.clone()];
-            bounds.push(Bound { paths, most });
-        }
-        bounds.extend(self.bound_of_user(ticket));
-        if !bounds
-            .iter()
-            .all(|bound| self.ledger.is_counted(&bound.paths))
-        {
+        let bounds = self.bounds_at(ticket, &place.grant);
+        if !self.are_counted(&bounds) {
             return None;
         }
         if !bounds.is_empty() {
             self.count_again();
         }
         let path = place.grant.path.join(&place.below);
-        let claim = self.ledger.claim(&path, bounds, bytes);
-        if claim.is_err() {
-            let user = ticket.user.map_or("", |user| self.users.name(user));
-            let (serial, user, directory) =
-                (ticket.serial, Escaped(user), Escaped(&place.grant.name));
-            warn!(
-                "session={serial} event=refused limit=quota user={user} directory={directory} length={bytes}"
-            );
-        }
-        Some(claim)
+        Some(self.ledger.claim(&path, bounds, bytes))
+    }
+
+    fn are_counted(&self, bounds: &[Bound]) -> bool {
+        let mut bounds = bounds.iter();
+        bounds.all(|bound| self.ledger.is_counted(&bound.paths))
+    }
+
+    /// Bytes that somebody may still add in a granted directory, as far as quotas go.
+    pub(super) fn left(&mut self, ticket: Ticket, grant: &Grant) -> u64 {
+        let bounds = self.bounds_at(ticket, grant);
+        self.ledger.left(&bounds)
+    }
+
+    /// What bounds the bytes that somebody adds in a granted directory.
+    fn bounds_at(&mut self, ticket: Ticket, grant: &Grant) -> Vec<Bound> {
+        let paths = vec![grant.path.clone()];
+        let most = grant.rights.quota;
+        let of_directory = most.map(|most| Bound { paths, most });
+        (of_directory.into_iter())
+            .chain(self.bound_of_user(ticket))
+            .collect()
     }
 
     /// The quotas of who asks: his own, and those of his directories by their names.
@@ -219,8 +233,18 @@ impl<K: Kernel> House<K> {
     }
 
     /// Whether an upload of this length could be taken, as far as its grant tells, or else the home's file system.
-    pub(super) fn room(&self, grant: Option<&Grant>, length: u64) -> Result<(), Refused> {
+    pub(super) fn room(
+        &mut self,
+        ticket: Ticket,
+        grant: Option<&Grant>,
+        length: u64,
+    ) -> Result<(), Refused> {
         self.within_size(length)?;
+        if let Some(grant) = grant
+            && self.left(ticket, grant) < length
+        {
+            return Err(Refusal::OverQuota.into());
+        }
         let paths = grant.map(|grant| &*grant.path).into_iter();
         for path in paths.chain([self.home.path()]) {
             match vault::room(
