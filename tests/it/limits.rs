@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Client, FIRST_CHOICE, Home, Server, eventually};
+use crate::support::{Client, FIRST_CHOICE, FULL, Home, Server, connect_from, eventually};
 use crate::world::plain_home;
 
 const TOO_MANY_FAILURES: &str = "Too many failed logins. Please try again later.";
@@ -294,7 +294,7 @@ fn quotas_hold_exactly_under_a_thousand_clients_that_upload_at_once() {
         .unzip();
     // Not one more than fits, and not one less.
     assert_eq!(taken.into_iter().sum::<usize>(), 94);
-    server.log_line(&["event=refused limit=quota user=user2 directory=Box length=1000"]);
+    server.log_line(&["event=refused limit=quota user=user2 from=127.0.0.1:"]);
 
     // What was announced and never came is given back.
     drop(clients);
@@ -383,4 +383,119 @@ fn uploads_leave_free_what_has_to_stay_free() {
     let mut client = server.login("user2");
     client.send("PUT FILE 1 Uploads/New\nx");
     client.expect("Upload complete: New, 1 bytes");
+}
+
+/// What each of a thousand clients, who come at once from these addresses in turn, makes of his connection.
+fn a_thousand<T: Send>(
+    server: &Server,
+    addresses: &[&str],
+    visit: impl Fn(usize, Client) -> T + Sync,
+) -> Vec<T> {
+    let to = server.address();
+    thread::scope(|scope| {
+        let visit = &visit;
+        let parts: Vec<_> = (0..8)
+            .map(|part| {
+                scope.spawn(move || {
+                    let numbers = 125 * part..125 * (part + 1);
+                    let from = |number| addresses[number % addresses.len()];
+                    let connect = |number| Client::over(connect_from(from(number), to));
+                    let clients: Vec<_> = numbers.clone().map(connect).collect();
+                    let visits = numbers.zip(clients);
+                    visits
+                        .map(|(number, client)| visit(number, client))
+                        .collect::<Vec<T>>()
+                })
+            })
+            .collect();
+        let parts = parts
+            .into_iter()
+            .map(|part| part.join().expect("each is told"));
+        parts.flatten().collect()
+    })
+}
+
+/// A client who was let in, to be kept; `None` where he was told that there is no place.
+fn is_let_in(mut client: Client) -> Option<Client> {
+    match client.line().as_str() {
+        FIRST_CHOICE => Some(client),
+        FULL => None,
+        other => panic!("neither let in nor told: {other}"),
+    }
+}
+
+#[test]
+fn sessions_in_all_are_counted_exactly_under_a_thousand_clients() {
+    let server = start(&[], &["--max-sessions", "123"]);
+    let mut visits = a_thousand(&server, &["127.0.0.1", "127.0.0.2"], |_, client| {
+        is_let_in(client)
+    });
+    let let_in = |visits: &[Option<Client>]| visits.iter().flatten().count();
+    assert_eq!(let_in(&visits), 123);
+    // As many as leave, and no more, may come.
+    visits.retain(Option::is_some);
+    for client in visits.drain(..23).flatten() {
+        client.reset();
+    }
+    eventually("they have left", || {
+        let log = server.log();
+        let ends = log.lines().filter(|line| line.contains("event=end"));
+        ends.filter(|line| !line.contains("reason=full")).count() == 23
+    });
+    let more = a_thousand(&server, &["127.0.0.3"], |_, client| is_let_in(client));
+    assert_eq!(let_in(&more), 23);
+}
+
+#[test]
+fn sessions_of_each_address_are_counted_exactly_under_a_thousand_clients() {
+    let server = start(&[], &["--max-per-address", "31"]);
+    let addresses = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"];
+    let visits = a_thousand(&server, &addresses, |number, client| {
+        (number % addresses.len(), is_let_in(client))
+    });
+    for address in 0..addresses.len() {
+        let mut of_address = visits.iter().filter(|(from, _)| *from == address);
+        let let_in = of_address
+            .by_ref()
+            .filter(|(_, client)| client.is_some())
+            .count();
+        assert_eq!(let_in, 31, "{}", addresses[address]);
+    }
+}
+
+#[test]
+fn failed_logins_are_counted_exactly_under_a_thousand_clients() {
+    let server = start(&[], &["--max-failures", "7"]);
+    let addresses = ["127.0.0.1", "127.0.0.2"];
+    // Four users from two addresses, each time with another wrong password.
+    let mut visits = a_thousand(&server, &addresses, |number, mut client| {
+        let user = number / 2 % 4 + 1;
+        client.send(format!("LOGIN\nuser{user}\nwrong {number}\n"));
+        (number % 2, user, client)
+    });
+    let visits: Vec<(usize, usize, bool)> = visits
+        .iter_mut()
+        .map(|(address, user, client)| {
+            let has_failed = loop {
+                match client.line().as_str() {
+                    "Login Failed" => break true,
+                    TOO_MANY_FAILURES => break false,
+                    _ => {}
+                }
+            };
+            (*address, *user, has_failed)
+        })
+        .collect();
+    for address in 0..addresses.len() {
+        let failed = |user| {
+            let of = |visit: &&(usize, usize, bool)| **visit == (address, user, true);
+            visits.iter().filter(of).count()
+        };
+        let failed = [1, 2, 3, 4].map(failed);
+        assert!(failed.iter().all(|&failed| failed <= 7), "{failed:?}");
+        assert_eq!(failed.iter().sum::<usize>(), 14, "{failed:?}");
+    }
+    // And nobody from elsewhere is turned away for it.
+    let mut other = Client::over(connect_from("127.0.0.3", server.address()));
+    other.login("user1");
 }

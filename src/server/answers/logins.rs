@@ -91,6 +91,16 @@ impl<K: Kernel> House<K> {
             return self.verify_again(proof, tickets);
         }
         let user = &proof.account.user;
+        // Those who were proved at once may be more than may fail: the last is the last, and what comes behind is not judged.
+        let (mut judged, mut refused) = (Vec::new(), Vec::new());
+        for ticket in tickets {
+            match self.turn_away(ticket, user) {
+                None => judged.push(ticket),
+                Some(reply) => refused.push((ticket, reply)),
+            }
+        }
+        let tickets = judged;
+        self.replies.extend(refused);
         if !right {
             if tickets.is_empty() {
                 // Nobody waits for the answer, and the guess counts all the same.
