@@ -267,7 +267,9 @@ impl<K: Kernel> House<K> {
     }
 
     /// Lets go of an unfinished upload.
-    pub(super) fn abandon(&mut self, incoming: Box<Incoming<K>>) {
+    pub(super) fn abandon(&mut self, mut incoming: Box<Incoming<K>>) {
+        // Who asks next is told of what is left without it.
+        incoming.unclaim();
         self.workers.submit(Job::Abandon(incoming));
     }
 

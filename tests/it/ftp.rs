@@ -1,19 +1,19 @@
 //! FTP over real sockets: what a stranger, a thief and a careless program may try, and what each is told.
 
+mod limits;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 
 use nix::sys::signal::Signal;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, bind, connect, send, socket,
-};
+use nix::sys::socket::{MsgFlags, send};
 
-use crate::support::{Client, Home, PATIENCE, Server};
+use crate::support::{Client, Home, PATIENCE, Server, connect_from};
 use crate::world::plain_home;
 
 /// A control connection, greeted.
-struct Ftp {
+pub(crate) struct Ftp {
     client: Client,
 }
 
@@ -27,15 +27,21 @@ fn serve_plain() -> Server {
 
 impl Ftp {
     fn connect(server: &Server) -> Ftp {
-        let mut ftp = Ftp {
-            client: server.connect(),
-        };
+        Ftp::over(server.connect())
+    }
+
+    fn over(client: Client) -> Ftp {
+        let mut ftp = Ftp { client };
         ftp.expect("220");
         ftp
     }
 
     fn login(server: &Server, user: &str, password: &str) -> Ftp {
-        let mut ftp = Ftp::connect(server);
+        Ftp::login_over(server.connect(), user, password)
+    }
+
+    pub(crate) fn login_over(client: Client, user: &str, password: &str) -> Ftp {
+        let mut ftp = Ftp::over(client);
         ftp.ask(&format!("USER {user}"), "331");
         ftp.ask(&format!("PASS {password}"), "230");
         ftp.ask("TYPE I", "200");
@@ -44,7 +50,7 @@ impl Ftp {
 
     /// The next reply, its last line; it has to have this code.
     #[track_caller]
-    fn expect(&mut self, code: &str) -> String {
+    pub(crate) fn expect(&mut self, code: &str) -> String {
         let mut line = self.client.line();
         if line.get(3..4) == Some("-") {
             while !line.starts_with(&format!("{} ", &line[..3])) || line.get(3..4) == Some("-") {
@@ -61,7 +67,7 @@ impl Ftp {
     }
 
     #[track_caller]
-    fn ask(&mut self, command: &str, code: &str) -> String {
+    pub(crate) fn ask(&mut self, command: &str, code: &str) -> String {
         self.client.send(format!("{command}\r\n"));
         self.expect(code)
     }
@@ -76,12 +82,12 @@ impl Ftp {
     }
 
     #[track_caller]
-    fn data(&mut self) -> TcpStream {
+    pub(crate) fn data(&mut self) -> TcpStream {
         patient(TcpStream::connect(self.passive()).expect("it is awaited"))
     }
 
     #[track_caller]
-    fn retrieve(&mut self, path: &str) -> Vec<u8> {
+    pub(crate) fn retrieve(&mut self, path: &str) -> Vec<u8> {
         let mut data = self.data();
         self.ask(&format!("RETR {path}"), "150");
         let content = all_of(&mut data);
@@ -115,19 +121,6 @@ fn all_of(data: &mut TcpStream) -> Vec<u8> {
     content
 }
 
-/// A connection from another loopback address.
-fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
-    let SocketAddr::V4(to) = to else {
-        panic!("the tests are over IPv4");
-    };
-    let kind = (SockType::Stream, SockFlag::SOCK_CLOEXEC);
-    let socket = socket(AddressFamily::Inet, kind.0, kind.1, None).expect("a socket");
-    let [a, b, c, d] = from.octets();
-    bind(socket.as_raw_fd(), &SockaddrIn::new(a, b, c, d, 0)).expect("all of 127/8 is ours");
-    connect(socket.as_raw_fd(), &SockaddrIn::from(to)).expect("the server listens");
-    patient(TcpStream::from(socket))
-}
-
 #[test]
 fn with_ftp_alone_there_is_no_menu() {
     let server = serve_plain();
@@ -147,7 +140,7 @@ fn a_data_connection_is_not_stolen_from_another_loopback_address() {
     let server = serve_plain();
     let mut ftp = Ftp::login(&server, "user1", "1234");
     let address = ftp.passive();
-    let mut thief = connect_from(Ipv4Addr::new(127, 0, 0, 2), address);
+    let mut thief = connect_from("127.0.0.2", address);
     assert_eq!(all_of(&mut thief), b"", "he is let go");
     let mut data = patient(TcpStream::connect(address).expect("still awaited"));
     ftp.ask("RETR Movies/Joker", "150");

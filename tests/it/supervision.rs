@@ -1,6 +1,7 @@
 //! What a supervisor is told and passes, and how one server of a home takes over from another.
 
 use std::fs;
+use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
@@ -16,6 +17,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use tidegate::kernel::control::TakeOver;
 
+use crate::ftp::Ftp;
 use crate::support::{
     Client, FIRST_CHOICE, Home, Log, PATIENCE, Server, TIDEGATE, eventually, pattern,
     refused_start, sandbox,
@@ -109,6 +111,20 @@ fn sockets_that_a_supervisor_has_opened_are_served() {
     );
 }
 
+#[test]
+fn a_socket_that_was_opened_for_ftp_speaks_it() {
+    let home = Home::new();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let early = Client::connect(address);
+    let command = activated(&home, socket.into(), "ftp");
+    let server = Server::watch(home, command, 1, Log::Read);
+    assert_eq!(server.addresses, [address]);
+    let mut ftp = Ftp::login_over(early, "user1", "1234");
+    assert_eq!(ftp.retrieve("Movies/Joker").len(), 4096);
+    ftp.ask("QUIT", "221");
+}
+
 fn successor(of: &Server) -> Server {
     let mut command = Command::new(TIDEGATE);
     command
@@ -192,6 +208,36 @@ fn visit_until(over: &AtomicBool, address: SocketAddr) -> usize {
         sessions += 1;
     }
     sessions
+}
+
+#[test]
+fn ftp_is_taken_over_with_the_menu_and_its_sessions_go_on_with_their_data_connections() {
+    let home = Home::new();
+    let content = pattern(LONG, 67);
+    home.write("Movies/Long", &content);
+    let mut first = Server::over(home, &["--listen", "127.0.0.1:0", "--ftp", "127.0.0.1:0"]);
+    let login =
+        |server: &Server| Ftp::login_over(Client::connect(server.addresses[1]), "user1", "1234");
+    let (mut idle, mut busy) = (login(&first), login(&first));
+    let mut data = busy.data();
+    busy.ask("RETR Movies/Long", "150");
+    let second = successor(&first);
+    assert_eq!(second.addresses, first.addresses);
+    first.log_line(&["event=relieved"]);
+    let mut new = login(&second);
+    assert_eq!(new.retrieve("Movies/Joker").len(), 4096);
+    second.log_line(&["event=login user=user1"]);
+    assert_eq!(idle.retrieve("Movies/Joker").len(), 4096);
+    let mut got = Vec::new();
+    data.read_to_end(&mut got).unwrap();
+    assert!(got == content);
+    drop(data);
+    busy.expect("226");
+    for mut ftp in [busy, idle] {
+        ftp.ask("QUIT", "221");
+    }
+    assert_eq!(first.status(), 0);
+    second.connect().expect(FIRST_CHOICE);
 }
 
 #[test]

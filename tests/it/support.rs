@@ -4,7 +4,8 @@
 use std::fmt::Display;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
@@ -13,7 +14,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
@@ -339,6 +342,26 @@ pub(crate) fn refused_start(home: &Path, options: &[&str]) -> (i32, String) {
         .expect("the server's program can be started");
     let said = String::from_utf8(output.stderr).expect("it says so in UTF-8");
     (output.status.code().expect("it ends by itself"), said)
+}
+
+/// A connection from an address of our own.
+pub(crate) fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
+    let from = SocketAddr::new(from.parse::<IpAddr>().expect("an address"), 0);
+    let fd: OwnedFd = socket(
+        AddressFamily::Inet,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .expect("a socket can be had");
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(from)).expect("the address is our own");
+    connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).expect("the server listens");
+    let stream = TcpStream::from(fd);
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
+        .expect("sockets have such options");
+    stream
 }
 
 /// One end of a connection; whatever it waits for comes within [`PATIENCE`], or the test has failed.

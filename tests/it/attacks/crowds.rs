@@ -1,13 +1,10 @@
 //! Many connections of one, and files that must not be told complete.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
-use std::os::fd::AsRawFd;
-
 use super::{beside_a_canary, is_unharmed};
-use crate::support::{Client, FIRST_CHOICE, FULL, Home, Log, Server, TIDEGATE};
+use crate::support::{Client, FIRST_CHOICE, FULL, Home, Log, Server, TIDEGATE, connect_from};
 
 #[test]
 fn a_thousand_silent_connections_of_one_address_keep_another_out_for_no_moment() {
@@ -20,7 +17,7 @@ fn a_thousand_silent_connections_of_one_address_keep_another_out_for_no_moment()
     let mut refused = server.connect();
     refused.expect(FULL);
     let begun = Instant::now();
-    let mut other = Client::over(from("127.0.0.2:0", server.address()));
+    let mut other = Client::over(connect_from("127.0.0.2", server.address()));
     other.expect(FIRST_CHOICE);
     assert!(
         begun.elapsed() < Duration::from_secs(5),
@@ -32,21 +29,6 @@ fn a_thousand_silent_connections_of_one_address_keep_another_out_for_no_moment()
     drop((crowd, refused, other));
     crate::support::eventually("they have left", || server.descriptors() <= descriptors);
     is_unharmed(&mut server, descriptors);
-}
-
-/// A connection from an address of ours.
-fn from(address: &str, to: SocketAddr) -> TcpStream {
-    let fd = socket(
-        AddressFamily::Inet,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )
-    .unwrap();
-    let address: SocketAddr = address.parse().unwrap();
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(address)).unwrap();
-    connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
-    TcpStream::from(fd)
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! Where a password must not turn up.
+//! Where a password must not turn up, and what time must not tell.
 
 use std::fs;
+use std::time::Instant;
 
-use crate::support::{Home, Server};
+use crate::support::{Home, Server, median};
 
 #[test]
 fn no_password_turns_up_in_the_log_the_arguments_or_what_a_client_is_told() {
@@ -30,4 +31,45 @@ fn no_password_turns_up_in_the_log_the_arguments_or_what_a_client_is_told() {
     for secret in ["sesame", "WRONG", "argon2id"] {
         assert!(!told.contains(secret), "{secret} in {told}");
     }
+}
+
+#[test]
+fn an_unknown_user_and_a_wrong_password_take_as_long_two_hundred_times_each() {
+    let home = Home::new();
+    // A cheap hash, of whatever: each guess is wrong.
+    let hash = format!(
+        "$argon2id$v=19$m=4096,t=1,p=1$c2FsdCBzYWx0${A}",
+        A = "A".repeat(43)
+    );
+    let records = format!("hashed:{hash}\nbare:{hash}\nplain:plain:secret\n");
+    fs::write(home.path().join("Credentials"), records).unwrap();
+    fs::write(
+        home.path().join("Directories"),
+        "hashed:Movies:read\nplain:Movies:read\n",
+    )
+    .unwrap();
+    let options = ["--ftp", "127.0.0.1:0", "--max-failures", "0"];
+    let server = Server::over(home, &options);
+    let users = ["hashed", "bare", "plain", "nobody"];
+    let mut times = [const { Vec::new() }; 4];
+    for round in 0..200 {
+        // Four failures a connection are borne, and who comes first is somebody else each time.
+        let mut client = server.connect();
+        client.line();
+        for turn in 0..users.len() {
+            let at = (round + turn) % users.len();
+            client.send(format!("USER {}\r\n", users[at]));
+            let asked = client.line();
+            assert!(asked.starts_with("331 "), "{asked}");
+            let begun = Instant::now();
+            client.send(format!("PASS wrong {round}\r\n"));
+            let told = client.line();
+            times[at].push(begun.elapsed());
+            assert!(told.starts_with("530 "), "{told}");
+        }
+    }
+    let medians = times.map(median);
+    let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
+    // Without the hash an answer takes a twentieth.
+    assert!(*most < 2 * *least, "{users:?}: {medians:?}");
 }

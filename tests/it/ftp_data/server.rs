@@ -1,21 +1,20 @@
 //! A server that speaks FTP on a thread of the test, and one client's control connection to it.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, connect, send, socket,
-};
+use nix::sys::socket::{MsgFlags, send};
 use tidegate::kernel::linux::Linux;
 use tidegate::protocol::Dialect;
 use tidegate::protocol::ftp::Settings;
 use tidegate::server::{self, Options};
 
+pub(super) use crate::support::connect_from;
 use crate::support::{Home, PATIENCE};
 
 /// A server on a thread, over a copy of the example home; it stops with its drop.
@@ -81,26 +80,6 @@ impl Drop for Server {
             ended.expect("the server does not panic");
         }
     }
-}
-
-/// A connection from an address of our own.
-pub(super) fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
-    let from = SocketAddr::new(from.parse::<IpAddr>().expect("an address"), 0);
-    let fd: OwnedFd = socket(
-        AddressFamily::Inet,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )
-    .expect("a socket can be had");
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(from)).expect("the address is our own");
-    connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).expect("the server listens");
-    let stream = TcpStream::from(fd);
-    stream
-        .set_read_timeout(Some(PATIENCE))
-        .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
-        .expect("sockets have such options");
-    stream
 }
 
 /// The client's end of a control connection.
