@@ -6,32 +6,31 @@
 //!
 //! Must not know: what connections say, how the house answers.
 
+mod check;
 mod data;
+mod door;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use log::info;
 use slab::Slab;
 
 use super::answers::House;
-use super::connection::{Connection, Outcome, Overdue, Scratch};
-use super::log::Escaped;
-use super::origin::Origin;
+use super::connection::{Outcome, Overdue, Scratch};
 use super::pace::Paces;
 use super::slot::Slot;
 use super::workers::Workers;
 use super::{Options, Ticket};
 use crate::home::Home;
-use crate::kernel::{Kernel, Milestone, Piece, Readiness, Signal};
-use crate::limits::{
-    ACCEPTS_A_TURN, EVENTS_A_TURN, QUEUE_TURN, RATE_TICK, SWEEP_INTERVAL, TURNED_AWAY_MAX,
-};
+use crate::kernel::{Kernel, Milestone, Readiness, Signal};
+use crate::limits::{EVENTS_A_TURN, QUEUE_TURN, RATE_TICK, SWEEP_INTERVAL};
 use crate::protocol::{Dialect, Ending, Input};
 use data::{FIRST_PASSIVE, Passive};
+use door::Door;
 
 /// Tokens from here on are listeners; below are the slab's keys.
 const FIRST_LISTENER: usize = usize::MAX / 2;
@@ -54,8 +53,7 @@ pub enum Stopped {
 pub struct Engine<K: Kernel> {
     kernel: Arc<K>,
     options: Options,
-    /// Each with what begins on its connections.
-    listeners: Vec<(Listener<K>, Dialect)>,
+    door: Door<K>,
     connections: Slab<Slot<K>>,
     /// Those of them that are data connections.
     data_connections: usize,
@@ -70,11 +68,6 @@ pub struct Engine<K: Kernel> {
     house: House<K>,
     scratch: Scratch<K>,
     ready: Vec<Readiness>,
-    /// Connections beyond a limit that are still being told so.
-    turned_away: usize,
-    /// How many were turned away since the last sweep.
-    unwanted: Unwanted,
-    per_address: HashMap<Origin, usize>,
     next_serial: u64,
     next_sweep: Instant,
     /// Set where another process serves the listeners: when those who are still here are told of a stop.
@@ -82,31 +75,6 @@ pub struct Engine<K: Kernel> {
     /// Set by the first stop: when the drain's time is over.
     drain_until: Option<Instant>,
     stopped: Option<Stopped>,
-}
-
-/// Connections that were not let in, for the log: a line for each would be a flood.
-#[derive(Default)]
-struct Unwanted {
-    full: usize,
-    failures: usize,
-}
-
-struct Listener<K: Kernel> {
-    handle: K::Listener,
-    /// It has not blocked since its last edge.
-    ready: bool,
-    /// Out of descriptors: no accept before the next sweep, or before a slot is freed.
-    paused: bool,
-}
-
-impl<K: Kernel> Listener<K> {
-    fn new(handle: K::Listener) -> Listener<K> {
-        Listener {
-            handle,
-            ready: false,
-            paused: false,
-        }
-    }
 }
 
 impl<K: Kernel> Engine<K> {
@@ -123,7 +91,7 @@ impl<K: Kernel> Engine<K> {
             kernel,
             paces: Paces::new(options.min_rate),
             options,
-            listeners: Vec::new(),
+            door: Door::new(),
             connections: Slab::new(),
             data_connections: 0,
             passive: Passive::new(),
@@ -132,9 +100,6 @@ impl<K: Kernel> Engine<K> {
             finished: Vec::new(),
             scratch: Scratch::new(),
             ready: Vec::with_capacity(EVENTS_A_TURN),
-            turned_away: 0,
-            unwanted: Unwanted::default(),
-            per_address: HashMap::new(),
             next_serial: 1,
             next_sweep: now + SWEEP_INTERVAL,
             relieved_until: None,
@@ -151,7 +116,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Opens a listener for a dialect; its address comes back with the port chosen.
     pub fn listen(&mut self, address: SocketAddr, dialect: Dialect) -> io::Result<SocketAddr> {
-        let token = listener_token(self.listeners.len());
+        let token = listener_token(self.door.listeners());
         self.adopt(self.kernel.listen(address, token)?, dialect)
     }
 
@@ -162,7 +127,7 @@ impl<K: Kernel> Engine<K> {
         dialect: Dialect,
     ) -> io::Result<SocketAddr> {
         let address = self.kernel.listening_on(&handle)?;
-        self.listeners.push((Listener::new(handle), dialect));
+        self.door.open(handle, dialect);
         Ok(address)
     }
 
@@ -211,11 +176,7 @@ impl<K: Kernel> Engine<K> {
 
     /// How long the next poll may wait.
     fn patience(&self) -> Duration {
-        let accepting = self
-            .listeners
-            .iter()
-            .any(|(listener, _)| listener.ready && !listener.paused);
-        if accepting || self.passive.is_ready() || !self.queue.is_empty() {
+        if self.door.is_ready() || self.passive.is_ready() || !self.queue.is_empty() {
             return Duration::ZERO;
         }
         let others = [self.house.next_due(), self.next_release];
@@ -228,10 +189,7 @@ impl<K: Kernel> Engine<K> {
             return self.passive.notice(index);
         }
         if let Some(index) = event.token.checked_sub(FIRST_LISTENER) {
-            if let Some((listener, _)) = self.listeners.get_mut(index) {
-                listener.ready = true;
-            }
-            return;
+            return self.door.notice(index);
         }
         // An event for an empty slot is nothing; for a new tenant it is a hint that turns out false.
         let Some(slot) = self.connections.get_mut(event.token) else {
@@ -301,97 +259,6 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Takes what knocks, up to the turn's bound for each listener.
-    fn accept(&mut self) {
-        for index in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS_A_TURN {
-                let (listener, dialect) = &mut self.listeners[index];
-                if !listener.ready || listener.paused {
-                    break;
-                }
-                match self.kernel.accept(&listener.handle) {
-                    Ok((socket, peer)) => {
-                        let dialect = *dialect;
-                        self.admit(socket, peer, dialect);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        listener.ready = false
-                    }
-                    Err(error) if is_out_of_descriptors(&error) => {
-                        listener.paused = true;
-                        self.house.release_unused();
-                        warn!("event=accept-paused why={}", Escaped(&error.to_string()));
-                    }
-                    // The one that knocked has left, or its network failed: the next may be fine.
-                    Err(_) => {}
-                }
-            }
-        }
-    }
-
-    /// Gives a new connection a slot, or tells it why it gets none.
-    fn admit(&mut self, mut socket: K::Socket, peer: SocketAddr, dialect: Dialect) {
-        // Without an end of our own the client has left already.
-        let Ok(local) = self.kernel.local_address(&socket) else {
-            return;
-        };
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let mut session = dialect.session(local, peer);
-        let first = self.first_input(Origin::of(peer));
-        let turned_away = !matches!(first, Input::Begin);
-        if turned_away && self.turned_away >= TURNED_AWAY_MAX {
-            // Told without a slot, by one write that a fresh socket has room for.
-            let mut text = Vec::new();
-            session.step(first, &mut text);
-            let _ = self.kernel.send(&socket, &[Piece::Bytes(&text)], false);
-            return;
-        }
-        let serial = self.next_serial;
-        self.next_serial += 1;
-        let entry = self.connections.vacant_entry();
-        let key = entry.key();
-        if let Err(error) = self.kernel.register(&mut socket, key) {
-            warn!(
-                "session={serial} event=register-failed why={}",
-                Escaped(&error.to_string())
-            );
-            return;
-        }
-        let now = self.house.now();
-        let connection = Connection::new(socket, peer, serial, turned_away, session, now);
-        let Slot::Control(connection) = entry.insert(Slot::Control(connection)) else {
-            unreachable!("it was just put there");
-        };
-        info!("session={serial} event=connect from={peer}");
-        let outcome = match turned_away {
-            true => {
-                self.turned_away += 1;
-                connection.tell(key, first, &mut self.house, &mut self.scratch)
-            }
-            false => {
-                *self.per_address.entry(Origin::of(peer)).or_default() += 1;
-                connection.begin(key, &mut self.house, &mut self.scratch)
-            }
-        };
-        self.after_turn(key, outcome);
-    }
-
-    /// What a new connection's session is told first: to begin, or that it may not.
-    fn first_input(&mut self, origin: Origin) -> Input<'static> {
-        if self.house.turns_away(origin) {
-            self.unwanted.failures += 1;
-            return Input::TurnedAway;
-        }
-        let sessions = self.connections.len() - self.turned_away - self.data_connections;
-        let from_there = self.per_address.get(&origin).copied().unwrap_or(0);
-        let most = self.options.max_per_address;
-        if sessions >= self.options.max_sessions || (most > 0 && from_there >= most) {
-            self.unwanted.full += 1;
-            return Input::Full;
-        }
-        Input::Begin
-    }
-
     /// What the house has found out since the last turn.
     fn collect(&mut self) {
         let connections = &self.connections;
@@ -454,11 +321,7 @@ impl<K: Kernel> Engine<K> {
         self.next_sweep = now + SWEEP_INTERVAL;
         self.kernel.report(Milestone::Alive);
         self.house.sweep();
-        if let Unwanted { full, failures } = std::mem::take(&mut self.unwanted)
-            && full + failures > 0
-        {
-            warn!("event=turned-away full={full} failures={failures}");
-        }
+        self.door.log_unwanted();
         self.resume_accepting();
         self.sweep_passive();
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
@@ -524,7 +387,7 @@ impl<K: Kernel> Engine<K> {
             // Nobody here is told of it: each session goes on to its own end, if that comes in time.
             Signal::Relieved => {
                 info!("event=relieved sessions={}", self.connections.len());
-                self.listeners.clear();
+                self.door.close();
                 self.relieved_until = Some(self.house.now() + self.options.drain_timeout);
             }
         }
@@ -534,7 +397,7 @@ impl<K: Kernel> Engine<K> {
     fn drain(&mut self) {
         info!("event=drain sessions={}", self.connections.len());
         self.kernel.report(Milestone::Stopping);
-        self.listeners.clear();
+        self.door.close();
         self.house.drain();
         self.drain_until = Some(self.house.now() + self.options.drain_timeout);
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
@@ -578,10 +441,7 @@ impl<K: Kernel> Engine<K> {
             self.release(connection.ticket(key));
             let (serial, peer) = (connection.serial(), connection.peer());
             info!("session={serial} event=end reason={}", ending.word());
-            match connection.is_turned_away() {
-                true => self.turned_away -= 1,
-                false => self.leave_address(Origin::of(peer)),
-            }
+            self.door.left(peer, connection.is_turned_away());
             connection.close(key, &mut self.house);
         }
         let leaving = self.drain_until.is_some() || self.relieved_until.is_some();
@@ -592,96 +452,8 @@ impl<K: Kernel> Engine<K> {
 
     /// There may be descriptors again.
     fn resume_accepting(&mut self) {
-        for (listener, _) in &mut self.listeners {
-            listener.paused = false;
-        }
+        self.door.resume();
         self.passive.resume();
-    }
-
-    fn leave_address(&mut self, address: Origin) {
-        if let Some(count) = self.per_address.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_address.remove(&address);
-            }
-        }
-    }
-}
-
-/// What a simulation and the benches look at and do from outside.
-impl<K: Kernel> Engine<K> {
-    /// Connections in their slots.
-    pub fn connections(&self) -> usize {
-        self.connections.len()
-    }
-
-    /// Jobs that wait for a worker.
-    pub fn jobs(&self) -> usize {
-        self.house.workers().queued()
-    }
-
-    /// Runs the `n`th waiting job (`n` below [`Engine::jobs`]) on the calling thread.
-    pub fn run_job(&self, n: usize) {
-        self.house.workers().run_nth(n);
-    }
-
-    /// How the loop has ended, once it has.
-    pub fn stopped(&self) -> Option<Stopped> {
-        self.stopped
-    }
-
-    /// Takes up another home, as a reload does; the logins of `kept` stand although their records have changed.
-    pub fn take_up(&mut self, home: Home, kept: Vec<String>) {
-        self.house.take_up(home, kept);
-        self.kernel.wake();
-    }
-
-    /// Asserts between two turns what must hold of every slot: it is blocked with a false flag for what it needs, or
-    /// waits for an answer, or stands in the queue, once.
-    pub fn check(&self) {
-        for (key, slot) in &self.connections {
-            let queued = self.queue.iter().copied().chain(self.house.parked());
-            let entries = queued.filter(|queued| *queued == key).count();
-            assert_eq!(
-                entries,
-                usize::from(slot.is_queued()),
-                "slot {key} stands in the queue {entries} times"
-            );
-            assert!(
-                slot.is_queued() || slot.is_blocked(),
-                "slot {key} is neither blocked nor queued"
-            );
-        }
-        self.controls().for_each(Connection::check);
-        let turned_away = self.controls().filter(|control| control.is_turned_away());
-        assert_eq!(
-            self.turned_away,
-            turned_away.count(),
-            "who is turned away is counted"
-        );
-        assert_eq!(
-            self.connections.len() - self.turned_away - self.data_connections,
-            self.per_address.values().sum::<usize>(),
-            "sessions are counted by address"
-        );
-        let entered = self.controls().filter(|control| control.user().is_some());
-        assert_eq!(
-            entered.count(),
-            self.house.entered(),
-            "sessions are counted by user"
-        );
-        self.check_data();
-        assert!(
-            self.finished.is_empty(),
-            "the finished are removed within their turn"
-        );
-    }
-
-    fn controls(&self) -> impl Iterator<Item = &Connection<K>> {
-        self.connections.iter().filter_map(|(_, slot)| match slot {
-            Slot::Control(connection) => Some(connection),
-            Slot::Data(_) => None,
-        })
     }
 }
 
@@ -689,12 +461,4 @@ impl<K: Kernel> Engine<K> {
 fn holder<K: Kernel>(connections: &Slab<Slot<K>>, ticket: Ticket) -> Option<usize> {
     let slot = connections.get(ticket.key)?;
     slot.awaits(ticket).then_some(ticket.key)
-}
-
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
-    matches!(
-        error.raw_os_error(),
-        Some(EMFILE | ENFILE | ENOBUFS | ENOMEM)
-    )
 }

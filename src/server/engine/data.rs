@@ -11,7 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 use log::{debug, warn};
 use slab::Slab;
 
-use super::{Engine, Listener, holder, is_out_of_descriptors};
+use super::door::{Listener, is_out_of_descriptors};
+use super::{Engine, holder};
 use crate::kernel::Kernel;
 use crate::limits::ACCEPTS_A_TURN;
 use crate::protocol::{Refusal, Representation, Via};

@@ -1,0 +1,236 @@
+//! The door: who knocks, and who is let in.
+//!
+//! Listeners are edge-triggered too: one that has not blocked is asked again in the next turn. Who is over a limit is told
+//! so, for which a few get a slot.
+//!
+//! Must not know: what becomes of a connection once it has its slot.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+
+use log::{info, warn};
+
+use super::Engine;
+use crate::kernel::{Kernel, Piece};
+use crate::limits::{ACCEPTS_A_TURN, TURNED_AWAY_MAX};
+use crate::protocol::{Dialect, Input};
+use crate::server::connection::Connection;
+use crate::server::log::Escaped;
+use crate::server::origin::Origin;
+use crate::server::slot::Slot;
+
+/// The listeners, and what is counted of those who came by them.
+pub(super) struct Door<K: Kernel> {
+    /// Each with what begins on its connections.
+    listeners: Vec<(Listener<K>, Dialect)>,
+    per_address: HashMap<Origin, usize>,
+    /// Connections beyond a limit that are still being told so.
+    turned_away: usize,
+    /// How many were turned away since the last sweep.
+    unwanted: Unwanted,
+}
+
+pub(super) struct Listener<K: Kernel> {
+    pub(super) handle: K::Listener,
+    /// It has not blocked since its last edge.
+    pub(super) ready: bool,
+    /// Out of descriptors: no accept before the next sweep, or before a slot is freed.
+    pub(super) paused: bool,
+}
+
+impl<K: Kernel> Listener<K> {
+    pub(super) fn new(handle: K::Listener) -> Listener<K> {
+        Listener {
+            handle,
+            ready: false,
+            paused: false,
+        }
+    }
+}
+
+/// Connections that were not let in, for the log: a line for each would be a flood.
+#[derive(Default)]
+struct Unwanted {
+    full: usize,
+    failures: usize,
+}
+
+impl<K: Kernel> Door<K> {
+    pub(super) fn new() -> Door<K> {
+        Door {
+            listeners: Vec::new(),
+            per_address: HashMap::new(),
+            turned_away: 0,
+            unwanted: Unwanted::default(),
+        }
+    }
+
+    pub(super) fn open(&mut self, handle: K::Listener, dialect: Dialect) {
+        self.listeners.push((Listener::new(handle), dialect));
+    }
+
+    /// Nobody comes in any more.
+    pub(super) fn close(&mut self) {
+        self.listeners.clear();
+    }
+
+    /// How many listeners are open.
+    pub(super) fn listeners(&self) -> usize {
+        self.listeners.len()
+    }
+
+    /// A listener has something to accept.
+    pub(super) fn notice(&mut self, index: usize) {
+        if let Some((listener, _)) = self.listeners.get_mut(index) {
+            listener.ready = true;
+        }
+    }
+
+    /// Whether somebody can be accepted at once.
+    pub(super) fn is_ready(&self) -> bool {
+        let mut listeners = self.listeners.iter();
+        listeners.any(|(listener, _)| listener.ready && !listener.paused)
+    }
+
+    /// There may be descriptors again.
+    pub(super) fn resume(&mut self) {
+        for (listener, _) in &mut self.listeners {
+            listener.paused = false;
+        }
+    }
+
+    /// Connections that are being told that they may not come in.
+    pub(super) fn turned_away(&self) -> usize {
+        self.turned_away
+    }
+
+    /// Sessions, counted by their addresses.
+    pub(super) fn sessions(&self) -> usize {
+        self.per_address.values().sum()
+    }
+
+    /// A connection is gone.
+    pub(super) fn left(&mut self, peer: SocketAddr, turned_away: bool) {
+        if turned_away {
+            self.turned_away -= 1;
+            return;
+        }
+        let origin = Origin::of(peer);
+        if let Some(count) = self.per_address.get_mut(&origin) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_address.remove(&origin);
+            }
+        }
+    }
+
+    /// Tells the log of those who were turned away since the last time.
+    pub(super) fn log_unwanted(&mut self) {
+        let Unwanted { full, failures } = std::mem::take(&mut self.unwanted);
+        if full + failures > 0 {
+            warn!("event=turned-away full={full} failures={failures}");
+        }
+    }
+}
+
+impl<K: Kernel> Engine<K> {
+    /// Takes what knocks, up to the turn's bound for each listener.
+    pub(super) fn accept(&mut self) {
+        for index in 0..self.door.listeners() {
+            for _ in 0..ACCEPTS_A_TURN {
+                let (listener, dialect) = &mut self.door.listeners[index];
+                if !listener.ready || listener.paused {
+                    break;
+                }
+                match self.kernel.accept(&listener.handle) {
+                    Ok((socket, peer)) => {
+                        let dialect = *dialect;
+                        self.admit(socket, peer, dialect);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        listener.ready = false
+                    }
+                    Err(error) if is_out_of_descriptors(&error) => {
+                        listener.paused = true;
+                        self.house.release_unused();
+                        warn!("event=accept-paused why={}", Escaped(&error.to_string()));
+                    }
+                    // The one that knocked has left, or its network failed: the next may be fine.
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Gives a new connection a slot, or tells it why it gets none.
+    fn admit(&mut self, mut socket: K::Socket, peer: SocketAddr, dialect: Dialect) {
+        // Without an end of our own the client has left already.
+        let Ok(local) = self.kernel.local_address(&socket) else {
+            return;
+        };
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let mut session = dialect.session(local, peer);
+        let first = self.first_input(Origin::of(peer));
+        let turned_away = !matches!(first, Input::Begin);
+        if turned_away && self.door.turned_away >= TURNED_AWAY_MAX {
+            // Told without a slot, by one write that a fresh socket has room for.
+            let mut text = Vec::new();
+            session.step(first, &mut text);
+            let _ = self.kernel.send(&socket, &[Piece::Bytes(&text)], false);
+            return;
+        }
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let entry = self.connections.vacant_entry();
+        let key = entry.key();
+        if let Err(error) = self.kernel.register(&mut socket, key) {
+            warn!(
+                "session={serial} event=register-failed why={}",
+                Escaped(&error.to_string())
+            );
+            return;
+        }
+        let now = self.house.now();
+        let connection = Connection::new(socket, peer, serial, turned_away, session, now);
+        let Slot::Control(connection) = entry.insert(Slot::Control(connection)) else {
+            unreachable!("it was just put there");
+        };
+        info!("session={serial} event=connect from={peer}");
+        let outcome = match turned_away {
+            true => {
+                self.door.turned_away += 1;
+                connection.tell(key, first, &mut self.house, &mut self.scratch)
+            }
+            false => {
+                *self.door.per_address.entry(Origin::of(peer)).or_default() += 1;
+                connection.begin(key, &mut self.house, &mut self.scratch)
+            }
+        };
+        self.after_turn(key, outcome);
+    }
+
+    /// What a new connection's session is told first: to begin, or that it may not.
+    fn first_input(&mut self, origin: Origin) -> Input<'static> {
+        if self.house.turns_away(origin) {
+            self.door.unwanted.failures += 1;
+            return Input::TurnedAway;
+        }
+        let sessions = self.connections.len() - self.door.turned_away - self.data_connections;
+        let from_there = self.door.per_address.get(&origin).copied().unwrap_or(0);
+        let most = self.options.max_per_address;
+        if sessions >= self.options.max_sessions || (most > 0 && from_there >= most) {
+            self.door.unwanted.full += 1;
+            return Input::Full;
+        }
+        Input::Begin
+    }
+}
+
+pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    matches!(
+        error.raw_os_error(),
+        Some(EMFILE | ENFILE | ENOBUFS | ENOMEM)
+    )
+}
