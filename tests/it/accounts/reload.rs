@@ -25,7 +25,10 @@ fn holds_the_file_when_told_to() {
 
 /// A process that holds the file, and dies of the signal to reload.
 fn stand_in(path: &Path) -> Child {
-    let child = Command::new(std::env::current_exe().unwrap())
+    // Under nohup a child would ignore the signal, which a server that takes it over does not.
+    let child = Command::new("env")
+        .arg("--default-signal=HUP")
+        .arg(std::env::current_exe().unwrap())
         .args(["--exact", "accounts::reload::holds_the_file_when_told_to"])
         .env("TIDEGATE_TEST_PID_FILE", path)
         .stdout(Stdio::null())
