@@ -152,8 +152,8 @@ impl<K: Kernel> Engine<K> {
                         listener.ready = false
                     }
                     Err(error) if is_out_of_descriptors(&error) => {
+                        // Files that are kept open stay so: who is inside goes before who knocks.
                         listener.paused = true;
-                        self.house.release_unused();
                         warn!("event=accept-paused why={}", Escaped(&error.to_string()));
                     }
                     // The one that knocked has left, or its network failed: the next may be fine.

@@ -1,6 +1,6 @@
 //! What seeds have found, each told on its own.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -15,6 +15,7 @@ use super::{serve, write_home};
 struct Stage {
     sim: Sim,
     engine: Engine<Sim>,
+    address: SocketAddr,
     peer: Peer,
     _home: TempDir,
 }
@@ -36,6 +37,7 @@ impl Stage {
         Stage {
             sim,
             engine,
+            address,
             peer,
             _home: home,
         }
@@ -121,4 +123,34 @@ fn who_waits_for_a_late_worker_is_not_idle_however_long_it_takes() {
     let told = stage.receive();
     assert!(!told.is_empty(), "it is answered");
     assert_eq!(stage.engine.connections(), 1, "it is still there");
+}
+
+#[test]
+fn who_is_inside_still_downloads_what_is_open_while_who_knocks_waits_for_a_descriptor() {
+    let mut stage = Stage::new(1);
+    stage
+        .sim
+        .put("/srv/Movies/Joker", Entry::File(b"film".to_vec()));
+    stage.send("LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\n");
+    assert!(stage.receive().contains("LENGTH 4\nfilm"));
+    // The listener, the session and the file.
+    assert_eq!(stage.sim.held().files, 1, "it is kept open");
+    stage.sim.set_descriptors(3);
+    let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let stranger = stage.sim.connect(stage.address, here);
+    let stranger = stranger.expect("somebody listens");
+    stage.settle();
+    assert_eq!(stage.engine.connections(), 1, "there is none for a second");
+    stage.send("DOWNLOAD FILE Movies/Joker\n");
+    assert!(stage.receive().contains("LENGTH 4\nfilm"));
+    stage.send("QUIT\n");
+    stage.receive();
+    stage.sim.peer_close(stage.peer);
+    stage.peer = stranger;
+    let greeting = stage.receive();
+    assert_eq!(
+        greeting,
+        format!("{}\n", text::FIRST_CHOICE),
+        "the door is open again"
+    );
 }
