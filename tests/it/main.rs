@@ -8,6 +8,7 @@ mod dialogues;
 mod downloads;
 mod ftp;
 mod ftp_data;
+mod ftp_dialogue;
 mod ftp_seeds;
 mod house;
 mod life;
