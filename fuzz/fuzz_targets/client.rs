@@ -130,6 +130,10 @@ fn ask<'a>(
                 dialogue.show_details(&mut out);
                 Ok(())
             }
+            Some(b'u') => {
+                dialogue.show_quota(&mut out);
+                Ok(())
+            }
             Some(b'f') => dialogue.download("Movies/Joker", &mut out),
             Some(b'F') => dialogue.download("Movies/ Joker ", &mut out),
             Some(b'r') => dialogue.resume("Movies/Joker", 100, &mut out),

@@ -21,8 +21,8 @@ use tidegate::limits::{LISTING_BYTES_MAX, LOGIN_FAILURES_MAX};
 use tidegate::protocol::line::{Split, last, split};
 use tidegate::protocol::menu::Menu;
 use tidegate::protocol::menu_command::Command;
-use tidegate::protocol::menu_sentence::{Sentence, sentence};
-use tidegate::protocol::{Action, Answer, Input, Refusal, Request, Session};
+use tidegate::protocol::menu_sentence::{Sentence, quota, sentence};
+use tidegate::protocol::{Action, Answer, Input, Quota, Refusal, Request, Session};
 use tidegate::vault::check_name;
 use zeroize::Zeroizing;
 
@@ -50,7 +50,8 @@ fn check(transcript: &[u8]) {
             let mut commands = Command::ALL.iter();
             line.contains(" - ") && commands.any(|command| line.starts_with(command.words()))
         };
-        assert!(said.is_some() || is_help(), "nobody understands {line:?}");
+        let is_understood = said.is_some() || quota(line.as_bytes()).is_some() || is_help();
+        assert!(is_understood, "nobody understands {line:?}");
         failures += u8::from(said == Some(Sentence::LoginFailed));
     }
     assert!(failures <= LOGIN_FAILURES_MAX);
@@ -87,6 +88,7 @@ impl<'a> Dialogue<'a> {
         };
         let mut wait = match dialogue.decide() {
             b'!' => dialogue.step(Input::Full),
+            b'"' => dialogue.step(Input::TurnedAway),
             _ => dialogue.step(Input::Begin),
         };
         loop {
@@ -171,7 +173,13 @@ impl<'a> Dialogue<'a> {
         let refusal = self.decide_refusal();
         match request {
             Request::Account { .. } => Answer::Account(refusal.is_none()),
-            Request::Verify { .. } => Answer::Verified(refusal.is_none().then(|| self.access())),
+            Request::Verify { .. } => match refusal {
+                Some(refusal @ (Refusal::TooManySessions | Refusal::TooManyFailures)) => {
+                    Answer::Refused(refusal)
+                }
+                refusal => Answer::Verified(refusal.is_none().then(|| self.access())),
+            },
+            Request::Quota => Answer::Quota(self.quotas()),
             Request::Judge { place }
             | Request::Create { place, .. }
             | Request::MakeDirectory { place }
@@ -191,8 +199,7 @@ impl<'a> Dialogue<'a> {
                 }
             }
             Request::OpenRead { .. } => {
-                // No file is longer than the system counts.
-                self.opened = u64::from(self.decide()).pow(8).min(i64::MAX as u64);
+                self.opened = self.length();
                 Answer::Opened {
                     length: self.opened,
                 }
@@ -237,6 +244,23 @@ impl<'a> Dialogue<'a> {
         })
     }
 
+    /// What a user is told of his quotas, a few of them.
+    fn quotas(&mut self) -> Vec<Quota> {
+        let directories = [None, Some("Movies"), Some("Drop box")];
+        let count = usize::from(self.decide()) % (directories.len() + 1);
+        let quota = |directory: Option<&str>| Quota {
+            directory: directory.map(str::to_owned),
+            bytes: self.length(),
+            most: self.length(),
+        };
+        directories.into_iter().take(count).map(quota).collect()
+    }
+
+    /// The length of a file; none is longer than the system counts.
+    fn length(&mut self) -> u64 {
+        u64::from(self.decide()).pow(8).min(i64::MAX as u64)
+    }
+
     fn decide(&mut self) -> u8 {
         self.decisions.next().copied().unwrap_or_default()
     }
@@ -254,6 +278,9 @@ impl<'a> Dialogue<'a> {
             b'7' => Refusal::DirectoryExists,
             b'8' => Refusal::BadName,
             b'9' => Refusal::NoRoom,
+            b'L' => Refusal::TooLarge,
+            b'S' => Refusal::TooManySessions,
+            b'T' => Refusal::TooManyFailures,
             _ => return None,
         })
     }
