@@ -142,11 +142,6 @@ impl<D: FnMut() -> u8> Dialogue<D> {
         }
     }
 
-    /// Whether the data connection does nothing.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.under_way.is_none()
-    }
-
     pub(crate) fn is_closed(&self) -> bool {
         self.closed
     }

@@ -44,7 +44,7 @@ fn play(seed: u64) -> String {
         false => decisions.u8(b'a'..=b'z'),
     };
     let mut dialogue = Dialogue::begin(decide);
-    for _ in 0..150 {
+    for _ in 0..250 {
         if dialogue.is_closed() {
             break;
         }
@@ -58,12 +58,12 @@ fn play(seed: u64) -> String {
 
 /// Something happens: a line, the end of what is under way, a reload, silence.
 fn happen(random: &mut Rng, dialogue: &mut Dialogue<impl FnMut() -> u8>) {
-    match dialogue.is_idle() {
-        false if once_in(random, 2) => dialogue.data_ends(),
-        true if once_in(random, 200) => dialogue.idle(),
-        true if once_in(random, 200) => dialogue.stop(),
-        _ if once_in(random, 30) => dialogue.reload(!once_in(random, 8)),
-        _ if once_in(random, 50) => dialogue.line_too_long(),
+    match random.u16(..1000) {
+        ..3 => dialogue.idle(),
+        3..6 => dialogue.stop(),
+        6..36 => dialogue.reload(!once_in(random, 8)),
+        36..50 => dialogue.line_too_long(),
+        50..350 => dialogue.data_ends(),
         _ => dialogue.line(&some_line(random)),
     }
 }
