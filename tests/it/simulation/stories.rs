@@ -154,3 +154,27 @@ fn who_is_inside_still_downloads_what_is_open_while_who_knocks_waits_for_a_descr
         "the door is open again"
     );
 }
+
+#[test]
+fn a_small_file_that_is_cut_while_a_client_says_where_to_resume_is_sent_short_and_without_zeros() {
+    for seed in 0..16 {
+        let mut stage = Stage::new(seed);
+        let film = "x".repeat(5000);
+        let path = "/srv/Movies/Joker";
+        stage.sim.put(path, Entry::File(film.clone().into_bytes()));
+        stage.send("LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\n");
+        assert!(stage.receive().contains(&film), "it is mapped by then");
+        stage.send("RESUME DOWNLOAD Movies/Joker\n");
+        stage.receive();
+        stage.sim.alter(path, |file| file.truncate(100));
+        stage.send("0\n");
+        let said = stage.receive();
+        let sent = said.strip_prefix("LENGTH 5000\n").expect("it was so long");
+        assert!(
+            sent.len() <= 100 && film.starts_with(sent),
+            "seed {seed}: {} bytes of another file",
+            sent.len()
+        );
+        assert_eq!(stage.engine.connections(), 0, "it is closed behind them");
+    }
+}
