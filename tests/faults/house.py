@@ -1,10 +1,12 @@
-"""A real server for scripts/faults and scripts/soak: its home, its process, clients that speak the menu, a probe that
-measures how long a small download takes beside everything else, and the shim that lets calls fail.
+"""A real server for scripts/faults and scripts/soak: its home, its process, clients that speak the menu and FTP, a probe
+that measures how long a small download takes beside everything else, and the shim that lets calls fail.
 
 It knows the server as a process and by its protocol, and nothing of its inside.
 """
 
+import ftplib
 import hashlib
+import io
 import mmap
 import multiprocessing
 import os
@@ -121,7 +123,7 @@ class Shim:
 
 
 class Server:
-    """A running `tidegate serve`."""
+    """A running `tidegate serve`, with the menu at `address` and FTP at `ftp_address`."""
 
     def __init__(self, home, options=(), limits=(), environment=None):
         def before():
@@ -131,16 +133,19 @@ class Server:
         self.log_path = home.folder / "log"
         with open(self.log_path, "ab") as log:
             self.child = subprocess.Popen(
-                [program(), "serve", home.path, "--listen", "127.0.0.1:0", *options],
+                [program(), "serve", home.path, "--listen", "127.0.0.1:0", "--ftp", "127.0.0.1:0", *options],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, **(environment or {})},
                 preexec_fn=before,
             )
+        self.address, self.ftp_address = self._listening(), self._listening()
+
+    def _listening(self):
         line = self.child.stdout.readline().decode()
         check(line.startswith("listening on "), f"the server did not start: {self.log()[-300:]}")
-        self.address = ("127.0.0.1", int(line.split()[2].rsplit(":", 1)[1]))
+        return ("127.0.0.1", int(line.split()[2].rsplit(":", 1)[1]))
 
     def log(self):
         return self.log_path.read_text(errors="replace")
@@ -181,6 +186,12 @@ class Server:
             self.child.wait()
             self.child.stdout.close()
         check(status == 0, f"the server ended with status {status}: {self.log()[-300:]}")
+
+
+def reset(connection):
+    """Closes a socket so that its peer is told of a reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 class Client:
@@ -271,11 +282,60 @@ class Client:
                 return line
 
     def reset(self):
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.socket.close()
+        reset(self.socket)
 
     def close(self):
         self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class FtpClient:
+    """One FTP connection, logged in; what goes wrong is Failed, and a refusal is its reply."""
+
+    def __init__(self, address, number):
+        self.ftp = ftplib.FTP()
+        self._try(self.ftp.connect, *address, PATIENCE)
+        self._try(self.ftp.login, f"user{number}", f"pass{number}")
+
+    def _try(self, what, *arguments):
+        try:
+            return what(*arguments)
+        except (ftplib.Error, EOFError) as error:
+            raise Failed(f"FTP: {error!r}") from None
+
+    def download(self, path):
+        pieces = []
+        self._try(self.ftp.retrbinary, f"RETR {path}", pieces.append, 1 << 18)
+        return b"".join(pieces)
+
+    def put(self, path, data):
+        """The reply to an upload."""
+
+        def store():
+            try:
+                return self.ftp.storbinary(f"STOR {path}", io.BytesIO(data))
+            except (ftplib.error_temp, ftplib.error_perm) as refusal:
+                return str(refusal)
+
+        return self._try(store)
+
+    def data(self, command):
+        """The data connection of a command that has begun."""
+        self._try(self.ftp.voidcmd, "TYPE I")
+        return self._try(self.ftp.transfercmd, command)
+
+    def abort(self):
+        """The two replies to ABOR amid a transfer: the transfer's and its own."""
+        self.ftp.putline("ABOR")
+        return [self._try(self.ftp.getmultiline) for _ in range(2)]
+
+    def close(self):
+        self.ftp.close()
 
     def __enter__(self):
         return self
