@@ -334,6 +334,10 @@ class FtpClient:
         self.ftp.putline("ABOR")
         return [self._try(self.ftp.getmultiline) for _ in range(2)]
 
+    def reset(self):
+        self.ftp.file.close()  # it keeps the socket open
+        reset(self.ftp.sock)
+
     def close(self):
         self.ftp.close()
 

@@ -43,6 +43,8 @@ struct State {
     rng: Rng,
     started: Instant,
     elapsed: Duration,
+    /// How long a call takes at most.
+    call_nanoseconds_max: u64,
     /// The longest that a poll with nothing to tell lets pass.
     patience: Duration,
     woken: bool,
@@ -84,6 +86,7 @@ impl Sim {
         let state = State {
             started: Instant::now(),
             elapsed,
+            call_nanoseconds_max: 5_000,
             patience: Duration::from_secs(1),
             woken: false,
             signals: VecDeque::new(),
@@ -151,6 +154,12 @@ impl Sim {
     /// What the server holds now.
     pub fn held(&self) -> Held {
         self.state().held()
+    }
+
+    /// Calls take a while from now on, as on a machine that others keep busy: a turn of the loop is over before everybody in the
+    /// run queue has had his.
+    pub fn set_slow(&self) {
+        self.state().call_nanoseconds_max = 300_000;
     }
 
     /// Bounds the descriptors that the server may hold at once.
@@ -294,7 +303,7 @@ impl Sim {
 
 impl State {
     fn tick(&mut self) {
-        self.elapsed += Duration::from_nanos(self.rng.u64(200..5_000));
+        self.elapsed += Duration::from_nanos(self.rng.u64(200..self.call_nanoseconds_max));
     }
 
     fn time(&self) -> Time {

@@ -45,6 +45,9 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let sim = Sim::new(rng.u64(..));
         sim.set_unnamed_files(!once_in(&mut rng, 4));
+        if once_in(&mut rng, 4) {
+            sim.set_slow();
+        }
         sim.set_patience(Duration::from_millis(20));
         let sizes = [0, 1, 5_000, 70_000, 600_000];
         let contents: Vec<Arc<Vec<u8>>> = sizes.map(|size| Arc::new(bytes(&mut rng, size))).into();
@@ -214,6 +217,8 @@ enum Mishap {
     /// It never comes.
     Missing,
     Reset,
+    /// The client is killed: all of its connections are closed.
+    Killed,
 }
 
 impl Client {
@@ -240,6 +245,7 @@ impl Client {
                         Mishap::Late,
                         Mishap::Missing,
                         Mishap::Reset,
+                        Mishap::Killed,
                     ],
                 ),
                 at: rng.usize(..30),
@@ -298,6 +304,9 @@ impl Client {
         }
         if matches!(self.phase, Phase::Command | Phase::Moving) {
             self.age += 1;
+            if self.is_killed() {
+                return self.vanish(sim);
+            }
             self.move_data(rng, sim);
             self.finish(sim, faulty);
         }
@@ -452,7 +461,9 @@ impl Client {
         }
         let transfer = self.transfers.front().expect("it is at work").clone();
         let done = self.finals[0] == "226";
-        if !transfer.upload && done {
+        // Who resets a connection does without what he has not read.
+        let was_reset = transfer.mishap == Mishap::Reset && self.ended && self.data.is_none();
+        if !transfer.upload && done && !was_reset {
             // All of it had arrived when that was said.
             if let Some(data) = self.data {
                 while let Ok(bytes) = sim.peer_receive(data, usize::MAX) {
@@ -530,9 +541,18 @@ impl Client {
         self.finals.clear();
     }
 
+    fn is_killed(&self) -> bool {
+        let transfer = self.transfers.front().expect("it is at work");
+        transfer.mishap == Mishap::Killed && self.age >= transfer.at
+    }
+
     /// The server has closed the control connection.
     fn leave(&mut self, sim: &Sim, faulty: bool) {
         assert!(self.phase == Phase::Leaving || faulty, "{}", self.shown());
+        self.vanish(sim);
+    }
+
+    fn vanish(&mut self, sim: &Sim) {
         self.hang_up(sim);
         if let Some(control) = self.control.take() {
             sim.peer_close(control);
