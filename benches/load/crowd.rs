@@ -6,7 +6,8 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::mem;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -75,6 +76,8 @@ pub(crate) enum Next {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Words {
     pub(crate) text: Vec<u8>,
+    /// What is said once the server has named a port for a data connection, over which the file goes then.
+    pub(crate) over_data: Vec<u8>,
     pub(crate) body: u64,
 }
 
@@ -111,6 +114,9 @@ pub(crate) struct Crowd {
 
 struct Client {
     socket: TcpStream,
+    /// Where it comes from, on its data connections too.
+    source: Ipv4Addr,
+    data: Option<Data>,
     is_queued: bool,
     /// The server has closed its sending half, so that a short read is not the last.
     ended: bool,
@@ -126,6 +132,18 @@ struct Client {
     pace: Option<usize>,
     /// Bytes of files that have come.
     received: u64,
+}
+
+/// A data connection, from the port's naming until the server has said that all went.
+struct Data {
+    socket: TcpStream,
+    is_upload: bool,
+    /// Bytes of an upload that are still to go.
+    left: u64,
+    /// All bytes went, or came.
+    is_through: bool,
+    /// The server has said that they did.
+    is_confirmed: bool,
 }
 
 impl Crowd {
@@ -159,19 +177,22 @@ impl Crowd {
         // One address has some 28,000 ports, of which those of the last minute are not free.
         let [_, _, high, low] = (self.opened % 64 + 2).to_be_bytes();
         self.opened = self.opened.wrapping_add(1);
-        let mut socket = connect(Ipv4Addr::new(127, 0, high, low), self.server)?;
+        let source = Ipv4Addr::new(127, 0, high, low);
+        let mut socket = connect(source, self.server)?;
         let entry = self.clients.vacant_entry();
         let key = entry.key();
         let both = Interest::READABLE | Interest::WRITABLE;
         self.poll
             .registry()
-            .register(&mut socket, Token(key), both)?;
+            .register(&mut socket, control(key), both)?;
         socket.set_nodelay(true)?;
         if let Some(bytes) = self.receive_buffer {
             setsockopt(&socket, sockopt::RcvBuf, &bytes)?;
         }
         entry.insert(Client {
             socket,
+            source,
+            data: None,
             is_queued: false,
             ended: false,
             unsent: first,
@@ -228,9 +249,10 @@ impl Crowd {
             _ => {}
         }
         for event in &self.events {
-            let Token(key) = event.token();
+            let key = event.token().0 / 2;
             if let Some(client) = self.clients.get_mut(key) {
-                client.ended |= event.is_read_closed() || event.is_error();
+                let is_control = event.token() == control(key);
+                client.ended |= is_control && (event.is_read_closed() || event.is_error());
                 queue(client, key, &mut self.ready);
             }
         }
@@ -263,8 +285,20 @@ impl Crowd {
             (Some(_), Some(most)) => &mut self.buffer[..most.min(READ_BYTES)],
             (None, _) => &mut self.buffer[..],
         };
+        let common = Common {
+            upload: &self.upload,
+            reading: self.reading,
+            dial: &|source, port| {
+                let mut socket = connect(source, SocketAddr::new(self.server.ip(), port))?;
+                let both = Interest::READABLE | Interest::WRITABLE;
+                self.poll
+                    .registry()
+                    .register(&mut socket, data(key), both)?;
+                Ok(socket)
+            },
+        };
         let scenario = &mut |news: News| scenario(key, news);
-        match client.work(buffer, &self.upload, self.reading, scenario) {
+        match client.work(buffer, &common, scenario) {
             Ok(Done::Again) if client.pace.is_none() => queue(client, key, &mut self.ready),
             Ok(Done::Again | Done::Blocked) => {}
             Ok(Done::Left) => drop(self.clients.remove(key)),
@@ -272,12 +306,22 @@ impl Crowd {
             Err(_) => {
                 let client = self.clients.remove(key);
                 scenario(News::Closed {
-                    amid: client.left > 0,
+                    amid: client.left > 0 || client.data.is_some(),
                     took: client.said.elapsed(),
                 });
             }
         }
     }
+}
+
+/// The token of a client's connection.
+fn control(key: usize) -> Token {
+    Token(key * 2)
+}
+
+/// The token of its data connection.
+fn data(key: usize) -> Token {
+    Token(key * 2 + 1)
 }
 
 /// A socket on its way from `source`, which may share a port with others that go elsewhere (IP_BIND_ADDRESS_NO_PORT
@@ -298,11 +342,27 @@ fn connect(source: Ipv4Addr, server: SocketAddr) -> io::Result<TcpStream> {
     Ok(TcpStream::from_std(socket.into()))
 }
 
+/// Whether a later try may go better. Until a connection stands, it fails with NotConnected or WouldBlock.
+fn waits(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotConnected | ErrorKind::WouldBlock
+    )
+}
+
 fn queue(client: &mut Client, key: usize, ready: &mut VecDeque<usize>) {
     if !client.is_queued {
         client.is_queued = true;
         ready.push_back(key);
     }
+}
+
+/// What all clients share.
+struct Common<'a> {
+    upload: &'a [u8],
+    reading: Reading,
+    /// Opens a data connection from an address to a port of the server.
+    dial: &'a dyn Fn(Ipv4Addr, u16) -> io::Result<TcpStream>,
 }
 
 /// How a client's turn ended.
@@ -318,6 +378,7 @@ enum Done {
 impl Client {
     fn say(&mut self, words: Words) {
         self.unsent.text.extend_from_slice(&words.text);
+        self.unsent.over_data = words.over_data;
         self.unsent.body += words.body;
         self.said = Instant::now();
     }
@@ -326,16 +387,29 @@ impl Client {
     fn work(
         &mut self,
         buffer: &mut [u8],
-        upload: &[u8],
-        reading: Reading,
+        common: &Common,
         scenario: &mut dyn FnMut(News) -> Next,
     ) -> io::Result<Done> {
-        self.flush(upload)?;
+        self.flush(common.upload)?;
         if buffer.is_empty() {
             return Ok(Done::Blocked);
         }
+        match self.move_data(buffer, common) {
+            Ok(true) => {
+                let is_told = match self.end_data() {
+                    Some(news) => self.tell(news, scenario),
+                    None => true,
+                };
+                return Ok(match is_told {
+                    true => Done::Again,
+                    false => Done::Left,
+                });
+            }
+            Err(error) if !waits(&error) => return Err(error),
+            _ => {}
+        }
         let (asked, count);
-        if reading == Reading::Discard && self.left > 0 {
+        if common.reading == Reading::Discard && self.left > 0 {
             asked = buffer.len().min(self.left as usize);
             let flags = MsgFlags::MSG_TRUNC;
             count = recv(self.socket.as_raw_fd(), &mut buffer[..asked], flags)?;
@@ -346,10 +420,10 @@ impl Client {
         if count == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        if !self.take(&buffer[..count], reading, scenario)? {
+        if !self.take(&buffer[..count], common, scenario)? {
             return Ok(Done::Left);
         }
-        self.flush(upload)?;
+        self.flush(common.upload)?;
         Ok(match count < asked && !self.ended {
             true => Done::Blocked,
             false => Done::Again,
@@ -357,23 +431,19 @@ impl Client {
     }
 
     fn flush(&mut self, upload: &[u8]) -> io::Result<()> {
-        while !self.unsent.text.is_empty() || self.unsent.body > 0 {
+        let is_apart = !self.unsent.over_data.is_empty();
+        while !self.unsent.text.is_empty() || (self.unsent.body > 0 && !is_apart) {
             let text = &mut self.unsent.text;
             let bytes = match text.is_empty() {
                 false => &text[..],
                 true => &upload[..upload.len().min(self.unsent.body as usize)],
             };
-            // Until the connection stands, writing fails with NotConnected or WouldBlock.
             match self.socket.write(bytes) {
                 Ok(count) if text.is_empty() => self.unsent.body -= count as u64,
                 Ok(count) => drop(text.drain(..count)),
                 Err(error) => {
-                    let waits = matches!(
-                        error.kind(),
-                        ErrorKind::NotConnected | ErrorKind::WouldBlock
-                    );
                     // An answer may come before all is said.
-                    return match waits {
+                    return match waits(&error) {
                         true if self.unsent.body > 0 && text.is_empty() => Ok(()),
                         true => Err(ErrorKind::WouldBlock.into()),
                         false => Err(error),
@@ -384,11 +454,61 @@ impl Client {
         Ok(())
     }
 
+    /// Moves bytes over the data connection: of an upload until it blocks, of a download by one read. False where there is
+    /// nothing to move.
+    fn move_data(&mut self, buffer: &mut [u8], common: &Common) -> io::Result<bool> {
+        let Some(data) = self.data.as_mut().filter(|data| !data.is_through) else {
+            return Ok(false);
+        };
+        while data.left > 0 {
+            let most = common.upload.len().min(data.left as usize);
+            data.left -= data.socket.write(&common.upload[..most])? as u64;
+        }
+        if data.is_upload {
+            data.socket.shutdown(Shutdown::Write)?;
+            data.is_through = true;
+            return Ok(true);
+        }
+        let count = match common.reading {
+            Reading::Discard => recv(data.socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?,
+            _ => data.socket.read(buffer)?,
+        };
+        data.is_through = count == 0;
+        self.received += count as u64;
+        if let Some(hash) = &mut self.hash {
+            hash.update(&buffer[..count]);
+        }
+        Ok(true)
+    }
+
+    /// Ends the data connection where both sides are through with it.
+    fn end_data(&mut self) -> Option<News> {
+        let data = self
+            .data
+            .take_if(|data| data.is_through && data.is_confirmed)?;
+        Some(match data.is_upload {
+            true => News::Uploaded {
+                took: self.said.elapsed(),
+            },
+            false => self.downloaded(),
+        })
+    }
+
+    /// Tells the scenario and does what it answers; false where the client leaves.
+    fn tell(&mut self, news: News, scenario: &mut dyn FnMut(News) -> Next) -> bool {
+        match scenario(news) {
+            Next::Wait => {}
+            Next::Say(words) => self.say(words),
+            Next::Leave => return false,
+        }
+        true
+    }
+
     /// Takes what came; false where the client leaves over it.
     fn take(
         &mut self,
         mut bytes: &[u8],
-        reading: Reading,
+        common: &Common,
         scenario: &mut dyn FnMut(News) -> Next,
     ) -> io::Result<bool> {
         while !bytes.is_empty() {
@@ -421,8 +541,30 @@ impl Client {
                     Heard::File(0) => self.downloaded(),
                     Heard::File(length) => {
                         self.left = length;
-                        self.hash = (reading == Reading::Verify).then(Sha256::new);
+                        self.hash = (common.reading == Reading::Verify).then(Sha256::new);
                         News::Begun
+                    }
+                    Heard::Port(port) => {
+                        let left = mem::take(&mut self.unsent.body);
+                        self.data = Some(Data {
+                            socket: (common.dial)(self.source, port)?,
+                            is_upload: left > 0,
+                            left,
+                            is_through: false,
+                            is_confirmed: false,
+                        });
+                        self.hash = (common.reading == Reading::Verify).then(Sha256::new);
+                        self.unsent.text.append(&mut self.unsent.over_data);
+                        continue;
+                    }
+                    Heard::Opened => News::Begun,
+                    Heard::Moved => {
+                        let data = self.data.as_mut().ok_or(ErrorKind::InvalidData)?;
+                        data.is_confirmed = true;
+                        match self.end_data() {
+                            Some(news) => news,
+                            None => continue,
+                        }
                     }
                     Heard::Ready => News::Ready,
                     Heard::Uploaded => News::Uploaded {
@@ -436,10 +578,8 @@ impl Client {
                 self.line.extend_from_slice(bytes);
                 return Ok(true);
             };
-            match scenario(news) {
-                Next::Wait => {}
-                Next::Say(words) => self.say(words),
-                Next::Leave => return Ok(false),
+            if !self.tell(news, scenario) {
+                return Ok(false);
             }
         }
         Ok(true)

@@ -34,7 +34,8 @@ use server::Kind;
 /// Put a load on a server and measure what it does.
 #[derive(FromArgs)]
 struct Arguments {
-    /// the server: tidegate, before, floor, nginx, nginx-256k, lighttpd or vsftpd; tidegate if not given
+    /// the server: tidegate, before, floor, nginx, nginx-256k or lighttpd; with FTP tidegate-ftp, before-ftp, vsftpd, pure-ftpd
+    /// or pyftpdlib; tidegate if not given
     #[argh(option, default = "Kind::Tidegate")]
     server: Kind,
     /// another build of tidegate, to be measured under the name 'before'
@@ -105,7 +106,11 @@ impl Scenario {
     }
 
     fn measure(&self, kind: Kind, pinning: Pinning) -> io::Result<Row> {
+        let is_ftp = matches!(kind.dialect(), speech::Dialect::Ftp { .. });
         match &self.0 {
+            Command::Churn(_) | Command::Beside(_) | Command::Cold(_) if is_ftp => {
+                Err(io::Error::other("that scenario does not speak FTP"))
+            }
             Command::Download(scenario) => scenario.measure(kind, pinning),
             Command::Upload(scenario) => scenario.measure(kind, pinning),
             Command::Login(scenario) => scenario.measure(kind, pinning),

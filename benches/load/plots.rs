@@ -105,13 +105,15 @@ pub(crate) fn write(folder: &Path, summary: &Summary) -> Result<(), Box<dyn Erro
 
 fn colour(kind: Kind) -> RGBColor {
     match kind {
-        Kind::Tidegate => RGBColor(0, 104, 139),
-        Kind::Before => RGBColor(110, 160, 180),
+        Kind::Tidegate | Kind::TidegateFtp => RGBColor(0, 104, 139),
+        Kind::Before | Kind::BeforeFtp => RGBColor(110, 160, 180),
         Kind::Floor => RGBColor(170, 170, 170),
         Kind::Nginx => RGBColor(0, 150, 57),
         Kind::NginxChunks => RGBColor(140, 200, 120),
         Kind::Lighttpd => RGBColor(214, 126, 44),
         Kind::Vsftpd => RGBColor(140, 80, 150),
+        Kind::PureFtpd => RGBColor(60, 140, 120),
+        Kind::Pyftpdlib => RGBColor(200, 170, 60),
     }
 }
 
@@ -129,6 +131,11 @@ impl Bars {
             }
         }
         servers.sort_unstable();
+        let cases: Vec<_> = self
+            .cases
+            .iter()
+            .filter(|(of, _)| summary.keys().any(|(case, ..)| case == of))
+            .collect();
         // A bar needs a foot: on a logarithmic axis the power of ten below the least.
         let foot = match self.logarithmic {
             true => 10_f64.powf(least.max(1e-3).log10().floor()),
@@ -149,7 +156,7 @@ impl Bars {
             .margin(10)
             .x_label_area_size(30)
             .y_label_area_size(60)
-            .build_cartesian_2d(0.0..self.cases.len() as f64, low..high)?;
+            .build_cartesian_2d(0.0..cases.len() as f64, low..high)?;
         chart
             .configure_mesh()
             .disable_x_mesh()
@@ -166,7 +173,7 @@ impl Bars {
             let style = colour(*server).filled();
             let mut shapes: Vec<Rectangle<(f64, f64)>> = Vec::new();
             let mut spreads = Vec::new();
-            for (at, (case, _)) in self.cases.iter().enumerate() {
+            for (at, (case, _)) in cases.iter().enumerate() {
                 let key = (*case, *server, self.number.to_owned());
                 let Some((median, bottom, top)) = summary.get(&key) else {
                     continue;
@@ -188,7 +195,7 @@ impl Bars {
                 .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], style));
             chart.draw_series(spreads)?;
         }
-        let labels = self.cases.iter().enumerate().map(|(at, (_, label))| {
+        let labels = cases.iter().enumerate().map(|(at, (_, label))| {
             EmptyElement::at((at as f64 + 0.5, low))
                 + Text::new((*label).to_owned(), (-20, 8), ("sans-serif", 13))
         });

@@ -207,13 +207,24 @@ fn readme(date: &str, conditions: &Conditions, runs: &[Run]) -> String {
         Pinning::None => "wherever the kernel put them",
     };
     let mut versions = format!("tidegate {}", env!("CARGO_PKG_VERSION"));
-    for (program, argument) in [("nginx", "-v"), ("lighttpd", "-v"), ("vsftpd", "-v")] {
+    for (kind, arguments) in [
+        (Kind::Nginx, &["-v"][..]),
+        (Kind::Lighttpd, &["-v"]),
+        (Kind::Vsftpd, &["-v"]),
+        (Kind::PureFtpd, &["--help"]),
+        (
+            Kind::Pyftpdlib,
+            &[
+                "-c",
+                "import pyftpdlib; print('pyftpdlib', pyftpdlib.__ver__)",
+            ],
+        ),
+    ] {
         if runs
             .iter()
-            .any(|run| run.server.name().starts_with(program))
+            .any(|run| run.server.name().starts_with(kind.name()))
         {
-            let version = version(program, argument);
-            let _ = write!(versions, "; {version}");
+            let _ = write!(versions, "; {}", version(kind, arguments));
         }
     }
     let disturbed = runs.iter().filter(|run| run.disturbed).count();
@@ -226,12 +237,14 @@ fn readme(date: &str, conditions: &Conditions, runs: &[Run]) -> String {
          | processor | {processor}, {processors} of them |\n| memory | {memory} |\n| kernel | {kernel} |\n\
          | congestion control | {congestion} |\n| placed | {where_run} |\n| priority (nice) of server and clients | {nice} |\n| servers | {versions} |\n\n\
          All traffic is on loopback. The same client drives every server: one thread, one epoll, real reads of 256 KiB, or with \
-         `--discard` reads that the kernel throws away (MSG_TRUNC). It speaks the menu to tidegate, and HTTP/1.1 on standing \
-         connections to nginx, lighttpd and the floor. The floor is a bare loop around `sendfile` in the bench itself, with the \
+         `--discard` reads that the kernel throws away (MSG_TRUNC). It speaks the menu to tidegate, HTTP/1.1 on standing \
+         connections to nginx, lighttpd and the floor, and FTP with passive data connections (EPSV) to tidegate-ftp, vsftpd, \
+         pure-ftpd and pyftpdlib. The floor is a bare loop around `sendfile` in the bench itself, with the \
          server's own system calls and socket options.\n\n\
          How each server is set is in `benches/load/server.rs`: one worker each, logs of requests off, `sendfile` on, files kept \
          open where a server can, no limit of requests on a connection. `nginx-256k` differs from `nginx` by \
-         `sendfile_max_chunk 256k`. tidegate makes each upload durable (fdatasync of the file and of its directory) before it \
+         `sendfile_max_chunk 256k`. vsftpd has only anonymous users, since those get one process a session instead of three; \
+         pure-ftpd's passwords are hashed by DES, and pyftpdlib has them in clear; both send by `sendfile`. tidegate makes each upload durable (fdatasync of the file and of its directory) before it \
          says that it is complete; the peers do not.\n\n\
          A case's words are those of `cargo bench --bench load -- --server SERVER CASE`, which repeats it alone. Server CPU time \
          is what /proc/PID/task/*/schedstat tells of the server's threads and its children's; what decides where the client is \
@@ -255,10 +268,10 @@ fn readme(date: &str, conditions: &Conditions, runs: &[Run]) -> String {
     )
 }
 
-/// What a program says of its version, on its first line.
-fn version(program: &str, argument: &str) -> String {
-    let output = Command::new(format!("/usr/sbin/{program}"))
-        .arg(argument)
+/// What a server says of its version, on its first line.
+fn version(kind: Kind, arguments: &[&str]) -> String {
+    let output = Command::new(kind.program().expect("a peer"))
+        .args(arguments)
         .stdin(std::process::Stdio::null())
         .output();
     let text = output.map_or_else(
@@ -267,7 +280,7 @@ fn version(program: &str, argument: &str) -> String {
     );
     let first = text.lines().next().unwrap_or_default();
     match first.is_empty() {
-        true => program.to_owned(),
+        true => kind.name().to_owned(),
         false => first.replace("nginx version: ", "").trim().to_owned(),
     }
 }

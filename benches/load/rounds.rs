@@ -41,6 +41,9 @@ pub(crate) struct Rounds {
     /// also the cases that take long or much memory
     #[argh(switch)]
     full: bool,
+    /// the set of FTP instead
+    #[argh(switch)]
+    ftp: bool,
     /// the folder that the results go to
     #[argh(option)]
     out: PathBuf,
@@ -65,7 +68,8 @@ pub(crate) struct Run {
     pub(crate) disturbed: bool,
 }
 
-use Kind::{Before, Floor, Lighttpd, Nginx, NginxChunks, Tidegate, Vsftpd};
+use Kind::{Before, BeforeFtp, Floor, Lighttpd, Nginx, NginxChunks, Tidegate, TidegateFtp};
+use Kind::{PureFtpd, Pyftpdlib, Vsftpd};
 
 /// The usual servers for small files, where a chunk's size does not matter.
 const SMALL: &[Kind] = &[Tidegate, Floor, Nginx, Lighttpd];
@@ -73,6 +77,8 @@ const SMALL: &[Kind] = &[Tidegate, Floor, Nginx, Lighttpd];
 const LARGE: &[Kind] = &[Tidegate, Floor, Nginx, NginxChunks, Lighttpd];
 /// Those that can more than send.
 const WHOLE: &[Kind] = &[Tidegate, Nginx, Lighttpd];
+/// Those that speak FTP.
+const OVER_FTP: &[Kind] = &[TidegateFtp, Vsftpd, PureFtpd, Pyftpdlib];
 /// Those whose loop is asked about.
 const LOOPS: &[Kind] = &[Tidegate, Nginx, NginxChunks, Lighttpd];
 
@@ -90,10 +96,9 @@ const CASES: &[(&str, &[Kind])] = &[
     ("download --sessions 100 --size 10485760 --discard", LARGE),
     ("upload --sessions 1 --folder /dev/shm", WHOLE),
     ("upload --sessions 100 --folder /dev/shm", WHOLE),
-    ("login --at-once 64", &[Tidegate, Nginx, Lighttpd, Vsftpd]),
+    ("login --at-once 64", WHOLE),
     ("login --at-once 64 --cold", &[Tidegate]),
     ("idle --sessions 9000", WHOLE),
-    ("idle --sessions 200", &[Vsftpd]),
     ("churn", LOOPS),
     ("beside", LOOPS),
     ("beside --greedy 100", LOOPS),
@@ -101,6 +106,19 @@ const CASES: &[(&str, &[Kind])] = &[
     ("beside --stalled 1000 --greedy 10", LOOPS),
     ("beside --listing 2", &[Tidegate]),
     ("cold --folder /var/tmp", LOOPS),
+];
+
+/// The set of FTP: a download is EPSV, a data connection, RETR and its 226; a login is USER, PASS, TYPE and QUIT.
+const FTP: &[(&str, &[Kind])] = &[
+    ("download --sessions 64 --size 1024", OVER_FTP),
+    ("download --sessions 1 --size 10485760", OVER_FTP),
+    ("download --sessions 100 --size 10485760", OVER_FTP),
+    ("download --sessions 1000 --size 10485760", OVER_FTP),
+    ("upload --sessions 1 --folder /dev/shm", OVER_FTP),
+    ("upload --sessions 100 --folder /dev/shm", OVER_FTP),
+    ("login --at-once 64", OVER_FTP),
+    ("idle --sessions 9000", &[TidegateFtp, Pyftpdlib]),
+    ("idle --sessions 200", &[Vsftpd, PureFtpd]),
 ];
 
 /// More of it, for who has the time.
@@ -135,9 +153,10 @@ impl Rounds {
             seconds: self.seconds,
         };
         let (mut runs, mut skipped) = report::read(&self.out)?;
-        let mut cases: Vec<Case> = CASES
+        let set = if self.ftp { FTP } else { CASES };
+        let mut cases: Vec<Case> = set
             .iter()
-            .chain(FULL.iter().filter(|_| self.full))
+            .chain(FULL.iter().filter(|_| self.full && !self.ftp))
             .filter(|(words, _)| words.contains(&self.only))
             .map(|&(words, servers)| Case {
                 words,
@@ -235,10 +254,13 @@ struct Case {
 
 /// Of a case's servers those that are wanted; beside tidegate an earlier build of it, where one is.
 fn chosen(servers: &[Kind], wanted: Option<&[Kind]>) -> Vec<Kind> {
-    let before = servers.contains(&Tidegate).then_some(Before);
+    let before = [(Tidegate, Before), (TidegateFtp, BeforeFtp)]
+        .iter()
+        .find(|(now, _)| servers.contains(now))
+        .map(|(_, before)| *before);
     let is_wanted = |kind: &Kind| match wanted {
         Some(wanted) => wanted.contains(kind),
-        None => *kind != Before,
+        None => !matches!(kind, Before | BeforeFtp),
     };
     servers
         .iter()
@@ -258,6 +280,7 @@ pub(crate) fn case(words: &str) -> Option<&'static str> {
     CASES
         .iter()
         .chain(FULL)
+        .chain(FTP)
         .map(|(case, _)| *case)
         .find(|case| *case == words)
 }

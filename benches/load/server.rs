@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
@@ -27,6 +28,17 @@ pub(crate) const USERS: [(&str, &str); 4] = [
     ("user4", "4567"),
 ];
 
+/// The same passwords as crypt(3) hashes them by DES.
+const CHEAP_HASHES: [&str; USERS.len()] = [
+    "td/qu1eBDXzUo",
+    "tdRH/p5B6cLu2",
+    "tdhAkrbUXxLno",
+    "tdGMYiZjxdPZA",
+];
+
+/// Ports for the data connections of FTP, from the first to the last: below those that the system gives to others.
+const PASSIVE_PORTS: (u16, u16) = (20_000, 29_999);
+
 /// How long a server may take to come up, and to go.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -45,8 +57,16 @@ pub(crate) enum Kind {
     NginxChunks,
     /// lighttpd in one process.
     Lighttpd,
-    /// vsftpd, a process or two a session.
+    /// This package's, by FTP.
+    TidegateFtp,
+    /// An earlier build of it, by FTP.
+    BeforeFtp,
+    /// vsftpd, a process a session, which it has for anonymous users alone.
     Vsftpd,
+    /// pure-ftpd, two processes a session.
+    PureFtpd,
+    /// pyftpdlib, one process.
+    Pyftpdlib,
 }
 
 impl Kind {
@@ -58,25 +78,42 @@ impl Kind {
             Kind::Nginx => "nginx",
             Kind::NginxChunks => "nginx-256k",
             Kind::Lighttpd => "lighttpd",
+            Kind::TidegateFtp => "tidegate-ftp",
+            Kind::BeforeFtp => "before-ftp",
             Kind::Vsftpd => "vsftpd",
+            Kind::PureFtpd => "pure-ftpd",
+            Kind::Pyftpdlib => "pyftpdlib",
         }
     }
 
     pub(crate) fn dialect(self) -> Dialect {
         match self {
             Kind::Tidegate | Kind::Before => Dialect::Menu,
-            Kind::Vsftpd => Dialect::Ftp,
-            _ => Dialect::HTTP,
+            Kind::Floor | Kind::Nginx | Kind::NginxChunks | Kind::Lighttpd => Dialect::HTTP,
+            Kind::TidegateFtp | Kind::BeforeFtp | Kind::PureFtpd | Kind::Pyftpdlib => {
+                Dialect::Ftp { anonymous: false }
+            }
+            Kind::Vsftpd => Dialect::Ftp { anonymous: true },
         }
     }
 
     /// The program that it is, where that is no part of this package.
     pub(crate) fn program(self) -> Option<&'static str> {
         match self {
-            Kind::Tidegate | Kind::Before | Kind::Floor => None,
+            Kind::Tidegate | Kind::TidegateFtp | Kind::Before | Kind::BeforeFtp | Kind::Floor => {
+                None
+            }
             Kind::Nginx | Kind::NginxChunks => Some("/usr/sbin/nginx"),
             Kind::Lighttpd => Some("/usr/sbin/lighttpd"),
             Kind::Vsftpd => Some("/usr/sbin/vsftpd"),
+            Kind::PureFtpd => Some(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/target/bench-peers/pure-ftpd/usr/sbin/pure-ftpd"
+            )),
+            Kind::Pyftpdlib => Some(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/target/bench-peers/pyftpdlib/bin/python"
+            )),
         }
     }
 }
@@ -93,7 +130,11 @@ impl FromStr for Kind {
             Nginx,
             NginxChunks,
             Lighttpd,
+            TidegateFtp,
+            BeforeFtp,
             Vsftpd,
+            PureFtpd,
+            Pyftpdlib,
         ]
         .into_iter()
         .find(|kind| kind.name() == name)
@@ -131,6 +172,9 @@ impl Home {
         let home = Home { folder };
         // The peers serve the first directory, and take uploads in the second beneath it.
         fs::create_dir_all(home.directory().join(UPLOADS))?;
+        // Those of FTP serve both, where tidegate's users see them.
+        let beside = home.folder.path().join("files").join(UPLOADS);
+        symlink(Path::new(DIRECTORY).join(UPLOADS), beside)?;
         open_to_all(home.folder.path())?;
         open_to_all(&home.directory().join(UPLOADS))?;
         home.add_file(TINY, 1024)?;
@@ -201,17 +245,17 @@ impl Server {
     /// Starts a server over `home`, pinned to its processor, and waits until it listens.
     pub(crate) fn start(kind: Kind, home: &Home, pinning: Pinning) -> io::Result<Server> {
         let (mut command, port) = match kind {
-            Kind::Tidegate => {
-                let mut command = tidegate(home, env!("CARGO_BIN_EXE_tidegate").as_ref());
+            Kind::Tidegate | Kind::TidegateFtp => {
+                let mut command = tidegate(kind, home, env!("CARGO_BIN_EXE_tidegate").as_ref());
                 // All clients come from one address, and some of them fail logins without end.
                 command.args(["--max-failures", "0"]);
                 (command, None)
             }
-            Kind::Before => {
+            Kind::Before | Kind::BeforeFtp => {
                 let program = BEFORE
                     .get()
                     .ok_or_else(|| io::Error::other("no '--before PROGRAM'"))?;
-                (tidegate(home, program), None)
+                (tidegate(kind, home, program), None)
             }
             Kind::Floor => (floor(home)?, None),
             _ => {
@@ -221,6 +265,8 @@ impl Server {
                     Kind::Nginx => nginx(home, free.port(), None)?,
                     Kind::NginxChunks => nginx(home, free.port(), Some("256k"))?,
                     Kind::Lighttpd => lighttpd(home, free.port())?,
+                    Kind::PureFtpd => pure_ftpd(home, free.port())?,
+                    Kind::Pyftpdlib => pyftpdlib(home, free.port())?,
                     _ => vsftpd(home, free.port())?,
                 };
                 (command, Some(free))
@@ -290,12 +336,13 @@ impl Server {
     /// /proc/PID/task/TID/schedstat), of those that have ended in ticks (proc_pid_stat(5)).
     pub(crate) fn cpu_time(&self) -> io::Result<Duration> {
         let mut time = Duration::ZERO;
+        let mut ended = 0;
         for process in self.processes()? {
             time += threads_time(process);
+            if let Ok(fields) = stat_fields(process) {
+                ended += fields.get(15 - 3..17 - 3).map_or(0, |f| f.iter().sum());
+            }
         }
-        let ended: u64 = stat_fields(self.child.id())?
-            .get(15 - 3..17 - 3)
-            .map_or(0, |f| f.iter().sum());
         Ok(time + ticks_to_time(ended)?)
     }
 
@@ -401,13 +448,23 @@ fn listening_on(stdout: impl io::Read + Send + 'static) -> io::Result<SocketAddr
         .ok_or_else(|| io::Error::other(format!("the server did not start: it said {line:?}")))
 }
 
-fn tidegate(home: &Home, program: &Path) -> Command {
+fn tidegate(kind: Kind, home: &Home, program: &Path) -> Command {
     let mut command = Command::new(program);
-    command
-        .arg("serve")
-        .arg(home.folder.path())
-        .args(["--listen", "127.0.0.1:0", "--log-level", "error"])
-        .args(["--max-sessions", "100000"]);
+    command.arg("serve").arg(home.folder.path()).args([
+        "--log-level",
+        "error",
+        "--max-sessions",
+        "100000",
+    ]);
+    match kind.dialect() {
+        Dialect::Menu => command.args(["--listen", "127.0.0.1:0"]),
+        _ => command.args([
+            "--ftp",
+            "127.0.0.1:0",
+            "--passive-ports",
+            &passive_ports('-'),
+        ]),
+    };
     command
 }
 
@@ -477,8 +534,12 @@ fn vsftpd(home: &Home, port: u16) -> io::Result<Command> {
     let config = format!(
         "listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\nbackground=NO\n\
          anonymous_enable=YES\nlocal_enable=NO\nno_anon_password=NO\nanon_root={root}\n\
+         one_process_model=YES\nwrite_enable=YES\nanon_upload_enable=YES\nanon_other_write_enable=YES\n\
+         pasv_min_port={low}\npasv_max_port={high}\n\
          secure_chroot_dir={empty}\nxferlog_enable=NO\nmax_clients=0\nmax_per_ip=0\nseccomp_sandbox=NO\n",
-        root = home.directory().display(),
+        root = home.folder.path().join("files").display(),
+        low = PASSIVE_PORTS.0,
+        high = PASSIVE_PORTS.1,
         empty = empty.display(),
     );
     let path = home.folder.path().join("vsftpd.conf");
@@ -486,4 +547,76 @@ fn vsftpd(home: &Home, port: u16) -> io::Result<Command> {
     let mut command = Command::new(Kind::Vsftpd.program().expect("a peer"));
     command.arg(path);
     Ok(command)
+}
+
+fn pure_ftpd(home: &Home, port: u16) -> io::Result<Command> {
+    let program = Kind::PureFtpd.program().expect("a peer");
+    let path = |name: &str| home.folder.path().join(name);
+    // Anonymous users could not replace a file. These pay next to nothing for their hashes (DES, crypt(3)).
+    let users: String = USERS
+        .iter()
+        .zip(CHEAP_HASHES)
+        .map(|((user, _), hash)| {
+            let root = path("files");
+            format!(
+                "{user}:{hash}:65534:65534::{}/./::::::::::::\n",
+                root.display()
+            )
+        })
+        .collect();
+    fs::write(path("pure-ftpd.users"), users)?;
+    let made = Command::new(program.replace("sbin/pure-ftpd", "bin/pure-pw"))
+        .arg("mkdb")
+        .arg(path("pure-ftpd.pdb"))
+        .arg("-f")
+        .arg(path("pure-ftpd.users"))
+        .status()?;
+    if !made.success() {
+        return Err(io::Error::other("pure-pw makes no users"));
+    }
+    let mut command = Command::new(program);
+    command
+        .args(["-4", "-E", "-H", "-A", "-f", "none", "-c", "100000"])
+        .args(["-C", "100000", "-u", "1"])
+        .args(["-p", &passive_ports(':')])
+        .args(["-S", &format!("127.0.0.1,{port}")])
+        .arg("-l")
+        .arg(format!("puredb:{}", path("pure-ftpd.pdb").display()));
+    Ok(command)
+}
+
+fn pyftpdlib(home: &Home, port: u16) -> io::Result<Command> {
+    let users: String = USERS
+        .iter()
+        .map(|(user, password)| {
+            format!("authorizer.add_user('{user}', '{password}', root, perm='elradfmw')\n")
+        })
+        .collect();
+    let script = format!(
+        "import logging\n\
+         from pyftpdlib.authorizers import DummyAuthorizer\n\
+         from pyftpdlib.handlers import FTPHandler\n\
+         from pyftpdlib.servers import FTPServer\n\
+         logging.basicConfig(level=logging.ERROR)\n\
+         root = '{root}'\n\
+         authorizer = DummyAuthorizer()\n\
+         {users}\
+         FTPHandler.authorizer = authorizer\n\
+         FTPHandler.use_sendfile = True\n\
+         FTPHandler.passive_ports = range({low}, {high} + 1)\n\
+         server = FTPServer(('127.0.0.1', {port}), FTPHandler, backlog=4096)\n\
+         server.max_cons = 100000\n\
+         server.max_cons_per_ip = 0\n\
+         server.serve_forever()\n",
+        root = home.folder.path().join("files").display(),
+        low = PASSIVE_PORTS.0,
+        high = PASSIVE_PORTS.1,
+    );
+    let mut command = Command::new(Kind::Pyftpdlib.program().expect("a peer"));
+    command.arg("-c").arg(script);
+    Ok(command)
+}
+
+fn passive_ports(between: char) -> String {
+    format!("{}{between}{}", PASSIVE_PORTS.0, PASSIVE_PORTS.1)
 }

@@ -4,7 +4,7 @@
 
 use tidegate::protocol::menu_sentence::{Sentence, sentence};
 
-use crate::crowd::Words;
+use crate::crowd::{News, Words};
 
 /// What a server speaks, as one client of it has heard so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +18,11 @@ pub(crate) enum Dialect {
         /// The length of what follows the header.
         length: u64,
     },
-    /// The control connection of FTP (RFC 959): a login and nothing else.
-    Ftp,
+    /// FTP (RFC 959), with a passive data connection (RFC 2428) for each file.
+    Ftp {
+        /// Whether everybody comes in as `anonymous`.
+        anonymous: bool,
+    },
 }
 
 /// What a line says.
@@ -29,6 +32,12 @@ pub(crate) enum Heard {
     Ready,
     /// So many bytes of a file follow.
     File(u64),
+    /// A file goes over a data connection to this port of the server.
+    Port(u16),
+    /// What goes over the data connection follows.
+    Opened,
+    /// All of it went.
+    Moved,
     Uploaded,
     Listed,
     LoginFailed,
@@ -55,16 +64,28 @@ impl Dialect {
         match self {
             Dialect::Menu => text(format!("LOGIN\n{user}\n{password}\n")),
             Dialect::Http { .. } => self.download(TINY),
-            Dialect::Ftp => text("USER anonymous\r\nPASS load@\r\n".into()),
+            Dialect::Ftp { anonymous: true } => {
+                text("USER anonymous\r\nPASS load@\r\nTYPE I\r\n".into())
+            }
+            Dialect::Ftp { anonymous: false } => {
+                text(format!("USER {user}\r\nPASS {password}\r\nTYPE I\r\n"))
+            }
         }
     }
 
     /// Whether somebody who said [`Dialect::login`] is in.
-    pub(crate) fn is_login(&self, news: &crate::crowd::News) -> bool {
-        use crate::crowd::News;
+    pub(crate) fn is_login(&self, news: &News) -> bool {
         match self {
-            Dialect::Menu | Dialect::Ftp => *news == News::Ready,
+            Dialect::Menu | Dialect::Ftp { .. } => *news == News::Ready,
             Dialect::Http { .. } => matches!(news, News::Downloaded { .. }),
+        }
+    }
+
+    /// Whether somebody who said [`Dialect::visit`] has what he came for.
+    pub(crate) fn is_visit(&self, news: &News) -> bool {
+        match self {
+            Dialect::Ftp { .. } => *news == News::Ready,
+            _ => matches!(news, News::Downloaded { .. }),
         }
     }
 
@@ -73,7 +94,7 @@ impl Dialect {
         match self {
             Dialect::Menu => text(format!("DOWNLOAD FILE {DIRECTORY}/{name}\n")),
             Dialect::Http { .. } => text(format!("GET /{name} HTTP/1.1\r\nHost: load\r\n\r\n")),
-            Dialect::Ftp => Words::default(),
+            Dialect::Ftp { .. } => transfer(format!("RETR {DIRECTORY}/{name}\r\n"), 0),
         }
     }
 
@@ -84,15 +105,18 @@ impl Dialect {
             Dialect::Http { .. } => format!(
                 "PUT /{UPLOADS}/{name} HTTP/1.1\r\nHost: load\r\nContent-Length: {length}\r\n\r\n"
             ),
-            Dialect::Ftp => String::new(),
+            Dialect::Ftp { .. } => {
+                return transfer(format!("STOR {UPLOADS}/{name}\r\n"), length);
+            }
         };
         Words {
             text: text.into_bytes(),
             body: length,
+            ..Words::default()
         }
     }
 
-    /// To come in, download one file and go, all in one.
+    /// To come in, download one file and go, all in one; with FTP, where that takes a dialogue, to come in and go.
     pub(crate) fn visit(&self, user: &str, password: &str, name: &str) -> Words {
         match self {
             Dialect::Menu => text(format!(
@@ -101,7 +125,11 @@ impl Dialect {
             Dialect::Http { .. } => text(format!(
                 "GET /{name} HTTP/1.1\r\nHost: load\r\nConnection: close\r\n\r\n"
             )),
-            Dialect::Ftp => text("USER anonymous\r\nPASS load@\r\nQUIT\r\n".into()),
+            Dialect::Ftp { .. } => {
+                let mut words = self.login(user, password);
+                words.text.extend_from_slice(b"QUIT\r\n");
+                words
+            }
         }
     }
 
@@ -115,11 +143,7 @@ impl Dialect {
         match self {
             Dialect::Menu => hear_menu(line),
             Dialect::Http { status, length } => hear_http(line, status, length),
-            Dialect::Ftp => Some(match line.get(..4)? {
-                b"230 " => Heard::Ready,
-                b"530 " | b"421 " => Heard::Refused,
-                _ => Heard::Nothing,
-            }),
+            Dialect::Ftp { .. } => hear_ftp(line),
         }
     }
 }
@@ -127,7 +151,16 @@ impl Dialect {
 fn text(text: String) -> Words {
     Words {
         text: text.into_bytes(),
-        body: 0,
+        ..Words::default()
+    }
+}
+
+/// A file over a data connection of FTP, for which the server has to name a port first.
+fn transfer(command: String, length: u64) -> Words {
+    Words {
+        text: b"EPSV\r\n".to_vec(),
+        over_data: command.into_bytes(),
+        body: length,
     }
 }
 
@@ -139,6 +172,18 @@ fn hear_menu(line: &[u8]) -> Option<Heard> {
         Sentence::Files(_) | Sentence::Nothing(_) => Heard::Listed,
         Sentence::LoginFailed => Heard::LoginFailed,
         Sentence::Refused(_) | Sentence::UploadFailed(_) => Heard::Refused,
+        _ => Heard::Nothing,
+    })
+}
+
+fn hear_ftp(line: &[u8]) -> Option<Heard> {
+    let line = str::from_utf8(line).ok()?.trim_end();
+    Some(match (line.get(..4)?, line.as_bytes()[0]) {
+        ("229 ", _) => Heard::Port(line.split('|').nth(3)?.parse().ok()?),
+        ("230 ", _) => Heard::Ready,
+        ("125 " | "150 ", _) => Heard::Opened,
+        ("226 ", _) => Heard::Moved,
+        (_, b'4' | b'5') => Heard::Refused,
         _ => Heard::Nothing,
     })
 }
