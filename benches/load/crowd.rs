@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -136,12 +136,11 @@ struct Client {
 
 /// A data connection, from the port's naming until the server has said that all went.
 struct Data {
-    socket: TcpStream,
+    /// `None` once all bytes went or came: the client closes it then, as clients do, and waits for the server's word.
+    socket: Option<TcpStream>,
     is_upload: bool,
     /// Bytes of an upload that are still to go.
     left: u64,
-    /// All bytes went, or came.
-    is_through: bool,
     /// The server has said that they did.
     is_confirmed: bool,
 }
@@ -457,23 +456,27 @@ impl Client {
     /// Moves bytes over the data connection: of an upload until it blocks, of a download by one read. False where there is
     /// nothing to move.
     fn move_data(&mut self, buffer: &mut [u8], common: &Common) -> io::Result<bool> {
-        let Some(data) = self.data.as_mut().filter(|data| !data.is_through) else {
+        let Some(data) = &mut self.data else {
+            return Ok(false);
+        };
+        let Some(socket) = &mut data.socket else {
             return Ok(false);
         };
         while data.left > 0 {
             let most = common.upload.len().min(data.left as usize);
-            data.left -= data.socket.write(&common.upload[..most])? as u64;
+            data.left -= socket.write(&common.upload[..most])? as u64;
         }
         if data.is_upload {
-            data.socket.shutdown(Shutdown::Write)?;
-            data.is_through = true;
+            data.socket = None;
             return Ok(true);
         }
         let count = match common.reading {
-            Reading::Discard => recv(data.socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?,
-            _ => data.socket.read(buffer)?,
+            Reading::Discard => recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?,
+            _ => socket.read(buffer)?,
         };
-        data.is_through = count == 0;
+        if count == 0 {
+            data.socket = None;
+        }
         self.received += count as u64;
         if let Some(hash) = &mut self.hash {
             hash.update(&buffer[..count]);
@@ -485,7 +488,7 @@ impl Client {
     fn end_data(&mut self) -> Option<News> {
         let data = self
             .data
-            .take_if(|data| data.is_through && data.is_confirmed)?;
+            .take_if(|data| data.socket.is_none() && data.is_confirmed)?;
         Some(match data.is_upload {
             true => News::Uploaded {
                 took: self.said.elapsed(),
@@ -547,10 +550,9 @@ impl Client {
                     Heard::Port(port) => {
                         let left = mem::take(&mut self.unsent.body);
                         self.data = Some(Data {
-                            socket: (common.dial)(self.source, port)?,
+                            socket: Some((common.dial)(self.source, port)?),
                             is_upload: left > 0,
                             left,
-                            is_through: false,
                             is_confirmed: false,
                         });
                         self.hash = (common.reading == Reading::Verify).then(Sha256::new);
