@@ -422,13 +422,8 @@ impl<K: Kernel> Engine<K> {
 
     fn remove_finished(&mut self) {
         while let Some((key, ending)) = self.finished.pop() {
+            self.unqueue(key);
             let slot = self.connections.remove(key);
-            if slot.is_queued() {
-                self.queue.retain(|queued| *queued != key);
-                if let Some(user) = slot.user() {
-                    self.house.forget_parked(user, key);
-                }
-            }
             self.resume_accepting();
             let (connection, ending) = match (slot, ending) {
                 (Slot::Control(connection), Some(ending)) => (connection, ending),
@@ -447,6 +442,18 @@ impl<K: Kernel> Engine<K> {
         let leaving = self.drain_until.is_some() || self.relieved_until.is_some();
         if leaving && self.connections.is_empty() && self.stopped.is_none() {
             self.stopped = Some(Stopped::Drained);
+        }
+    }
+
+    /// Takes a slot out of the run queue, or out of those who wait for a rate, while its user is known to the house.
+    fn unqueue(&mut self, key: usize) {
+        let slot = &mut self.connections[key];
+        if !std::mem::take(slot.queued()) {
+            return;
+        }
+        self.queue.retain(|queued| *queued != key);
+        if let Some(user) = slot.user() {
+            self.house.forget_parked(user, key);
         }
     }
 

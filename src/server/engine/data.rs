@@ -441,8 +441,14 @@ impl<K: Kernel> Engine<K> {
         if let Some(key) = channel.data {
             let data = self.connections[key].data().expect("a data connection");
             data.close(&mut self.house);
-            self.finished.push((key, None));
+            self.remove_data(key);
         }
+    }
+
+    /// The slot of a data connection that is closed is removed behind the turn, when its session may be gone.
+    fn remove_data(&mut self, key: usize) {
+        self.unqueue(key);
+        self.finished.push((key, None));
     }
 
     // What has become of it.
@@ -454,7 +460,7 @@ impl<K: Kernel> Engine<K> {
         channel.moved = moved;
         if closed {
             channel.data = None;
-            self.finished.push((key, None));
+            self.remove_data(key);
         }
         let reply = match progress {
             Progress::Waiting => return,
