@@ -88,7 +88,8 @@ pub(super) enum Progress<K: Kernel> {
     Connected(Result<(), Refusal>),
     /// The transfer is over, and it is closed.
     Moved(Result<(), Refusal>),
-    /// All has come, and it is closed: the file is to be committed.
+    /// All has come, or all that the file can take, and it is closed: a worker commits it, or gives back its room before the
+    /// session hears of that.
     Received(Box<Incoming<K>>, Option<Box<Record>>),
 }
 
@@ -395,20 +396,24 @@ impl<K: Kernel> Data<K> {
             }
         };
         if let Err(refused) = receiving.incoming.write(bytes) {
-            let refusal = house.log_fault(self.owner, refused);
-            return Err(Stop::Ended(Err(refusal)));
+            receiving.incoming.spoil(refused);
+            return Err(self.received());
         }
         self.moved += bytes.len() as u64;
         if let Some(record) = &mut receiving.record {
             record.moved(bytes.len());
         }
-        if n > 0 {
-            return Ok(n);
+        match n {
+            0 => Err(self.received()),
+            n => Ok(n),
         }
+    }
+
+    fn received(&mut self) -> Stop<K> {
         match std::mem::replace(&mut self.work, Work::Closed) {
             Work::Receiving(Receiving {
                 incoming, record, ..
-            }) => Err(Stop::Received(incoming, record)),
+            }) => Stop::Received(incoming, record),
             _ => unreachable!("it was receiving just now"),
         }
     }

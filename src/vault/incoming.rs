@@ -43,6 +43,8 @@ pub struct Incoming<K: Kernel> {
     claim: Option<Claim>,
     /// Bytes that have to stay free.
     keep_free: u64,
+    /// Why it is never to have its name.
+    spoilt: Option<Refused>,
     /// For faults.
     path: PathBuf,
 }
@@ -150,6 +152,7 @@ fn create_with<K: Kernel>(
         base,
         claim: None,
         keep_free: wanted.keep_free,
+        spoilt: None,
         path,
     };
     match kernel.reserve(&incoming.file, length) {
@@ -263,11 +266,19 @@ impl<K: Kernel> Incoming<K> {
         Ok(())
     }
 
+    /// What came of it is not the file: [`Incoming::commit`] gives its room back and fails so.
+    pub fn spoil(&mut self, why: Refused) {
+        self.spoilt = Some(why);
+    }
+
     /// Gives the whole file its name, once its content is on the disk, and waits until the name is there too. What was
     /// there before is replaced whole and at once, and only where the user may; a link is replaced, not followed.
     ///
     /// Where only the very last step fails, the file is there and whole, and may be gone after a crash.
     pub fn commit(mut self) -> Result<(), Refused> {
+        if let Some(why) = self.spoilt.take() {
+            return Err(why);
+        }
         self.kernel
             .sync(&self.file)
             .map_err(|error| self.failed("syncing", error))?;
