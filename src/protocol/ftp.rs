@@ -346,9 +346,17 @@ impl Ftp {
     }
 
     fn user(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
+        self.named(argument);
+        say(out, reply::PASSWORD_PLEASE);
+        self.hang_up()
+    }
+
+    /// A login begins anew; the parameters of transfers stay as they are.
+    pub(super) fn named(&mut self, user: &[u8]) {
+        let representation = self.representation;
         self.log_out();
-        self.user = Some(name(argument));
-        self.reply(reply::PASSWORD_PLEASE, out)
+        self.user = Some(name(user));
+        self.representation = representation;
     }
 
     fn pass(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
@@ -386,7 +394,7 @@ impl Ftp {
     }
 
     /// All is as it was before the login, but what was counted.
-    fn log_out(&mut self) {
+    pub(super) fn log_out(&mut self) {
         let fresh = Ftp::new(self.settings, self.local, self.peer);
         *self = Ftp {
             has_logged_in: self.has_logged_in,

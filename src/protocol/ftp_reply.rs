@@ -120,10 +120,9 @@ pub const PORT_TAKEN: Reply = Reply(200, "The server will connect to that addres
 /// PORT or EPRT of nothing that is an address.
 pub const BAD_PORT: Reply = Reply(501, "That is not an address.");
 /// PORT or EPRT to anybody else (RFC 2577, 3).
-pub const FOREIGN_PORT: Reply = Reply(
-    501,
-    "The server connects only to the client's own address, and to ports from 1024 on.",
-);
+pub const FOREIGN_PORT: Reply = Reply(501, "The server connects only to the client's own address.");
+/// PORT or EPRT to a port of the machine's own services (RFC 2577, 3).
+pub const RESERVED_PORT: Reply = Reply(504, "The server connects only to ports from 1024 on.");
 /// PORT or EPRT where the operator wants none.
 pub const NO_ACTIVE: Reply = Reply(
     502,

@@ -19,6 +19,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Transfer {
     what: What,
+    representation: Representation,
     /// ABOR was said.
     is_aborted: bool,
     /// QUIT was said: the end comes behind it.
@@ -110,7 +111,10 @@ impl Ftp {
 
     /// Only to the client itself, and to no port of the machine's own services (RFC 2577, 3).
     fn dial(&mut self, address: SocketAddr, out: &mut Vec<u8>) -> Action {
-        if address.ip().to_canonical() != self.peer.ip() || address.port() < 1024 {
+        if address.port() < 1024 {
+            return self.reply(reply::RESERVED_PORT, out);
+        }
+        if address.ip().to_canonical() != self.peer.ip() {
             return self.reply(reply::FOREIGN_PORT, out);
         }
         self.via = Some(Via::Dial(address));
@@ -308,8 +312,13 @@ impl Ftp {
     }
 
     fn connect(&mut self, what: What) -> Action {
+        let representation = match what {
+            What::Listing(_) => Representation::Image,
+            What::Outgoing { .. } | What::Incoming { .. } => self.representation,
+        };
         self.state = State::Transferring(Transfer {
             what,
+            representation,
             is_aborted: false,
             is_last: false,
         });
@@ -328,10 +337,7 @@ impl Ftp {
             return self.behind(transfer.behind(), out);
         }
         let over = Over::Data;
-        let representation = match transfer.what {
-            What::Listing(_) => Representation::Image,
-            What::Outgoing { .. } | What::Incoming { .. } => self.representation,
-        };
+        let representation = transfer.representation;
         let action = match &transfer.what {
             What::Listing(length) => {
                 say(out, reply::SENDING_LISTING);
@@ -393,6 +399,19 @@ impl Ftp {
                 }
                 Command::Noop => say(out, reply::NOTHING),
                 Command::Quit => transfer.is_last = true,
+                // What is under way goes on as it was granted (RFC 959, 4.1.1).
+                Command::User => match argument.iter().any(u8::is_ascii_control) {
+                    true => say(out, reply::CONTROL_CHARACTER),
+                    false => {
+                        self.named(argument);
+                        say(out, reply::PASSWORD_PLEASE);
+                    }
+                },
+                Command::Rein => {
+                    self.log_out();
+                    say(out, reply::NEW_USER);
+                }
+                _ if !verb.is_open && self.access.is_none() => say(out, reply::LOG_IN_FIRST),
                 _ => say(out, reply::BUSY),
             },
         }

@@ -5,6 +5,7 @@ mod limits;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, send};
@@ -152,15 +153,15 @@ fn a_data_connection_is_not_stolen_from_another_loopback_address() {
 fn the_server_is_sent_to_nobody_but_its_client() {
     let server = serve_plain();
     let mut ftp = Ftp::login(&server, "user1", "1234");
-    for bounce in [
-        "PORT 127,0,0,2,200,1",
-        "PORT 0,0,0,0,200,1",
-        "PORT 127,0,0,1,0,25",
-        "PORT 127,0,0,1,3,255",
-        "EPRT |1|224.0.0.1|50000|",
-        "EPRT |1|127.0.0.1|80|",
+    for (bounce, code) in [
+        ("PORT 127,0,0,2,200,1", "501"),
+        ("PORT 0,0,0,0,200,1", "501"),
+        ("PORT 127,0,0,1,0,25", "504"),
+        ("PORT 127,0,0,1,3,255", "504"),
+        ("EPRT |1|224.0.0.1|50000|", "501"),
+        ("EPRT |1|127.0.0.1|80|", "504"),
     ] {
-        ftp.ask(bounce, "501");
+        ftp.ask(bounce, code);
         ftp.ask("RETR Movies/Joker", "425");
     }
     ftp.ask("EPRT |2|::1|50000|", "522");
@@ -185,6 +186,31 @@ fn a_refused_user_reads_like_a_wrong_password() {
         said.push(told);
     }
     assert_eq!(said[0], said[1]);
+}
+
+/// Passwords of the example home are hashed, which takes much longer than anything else here.
+#[test]
+fn a_refused_user_takes_as_long_as_a_wrong_password() {
+    let server = serve(Home::new(), &["--max-failures", "0"]);
+    let mut took = [Duration::ZERO; 2];
+    for _ in 0..4 {
+        for (time, user) in took.iter_mut().zip(["nobody", "user1"]) {
+            let mut ftp = Ftp::connect(&server);
+            ftp.ask(&format!("USER {user}"), "331");
+            let asked = Instant::now();
+            ftp.ask("PASS wrong", "530");
+            // The least of several is what the others do not disturb.
+            *time = match *time {
+                Duration::ZERO => asked.elapsed(),
+                least => least.min(asked.elapsed()),
+            };
+        }
+    }
+    let [unknown, known] = took;
+    assert!(
+        unknown < known * 2 && known < unknown * 2,
+        "{unknown:?} and {known:?}"
+    );
 }
 
 #[test]
@@ -228,6 +254,79 @@ fn no_name_splits_a_reply_or_the_log() {
     ftp.ask("SIZE line", "550");
     let log = server.log();
     assert!(!log.contains('\u{1b}') && !log.contains("\n226"), "{log}");
+}
+
+#[test]
+fn names_that_would_split_a_listing_are_in_none() {
+    let server = serve_plain();
+    for name in [
+        "line\r\n226 x",
+        "return\rx",
+        "escape\u{1b}[2J",
+        "next\u{85}",
+    ] {
+        server.home.write(&format!("Uploads/{name}"), "x");
+        std::fs::create_dir(server.home.file(&format!("Uploads/d{name}"))).unwrap();
+    }
+    server.home.write("Uploads/plain", "x");
+    let mut ftp = Ftp::login(&server, "user3", "3456");
+    for command in [
+        "LIST Uploads",
+        "NLST Uploads",
+        "MLSD Uploads",
+        "NLST Uploads/*",
+    ] {
+        let mut data = ftp.data();
+        ftp.ask(command, "150");
+        let listing = String::from_utf8(all_of(&mut data)).expect("UTF-8");
+        ftp.expect("226");
+        let lines: Vec<&str> = listing.split_terminator("\r\n").collect();
+        let is_plain = |line: &&&str| line.ends_with("plain");
+        assert_eq!(lines.iter().filter(is_plain).count(), 1, "{command}");
+        for word in ["line", "return", "escape", "next", "226"] {
+            assert!(!listing.contains(word), "{command}: {lines:?}");
+        }
+        assert!(
+            !lines.concat().contains(char::is_control),
+            "{command}: {lines:?}"
+        );
+    }
+    ftp.ask("CWD Uploads/dline", "550");
+    ftp.ask("CWD Uploads/descape\u{1b}[2J", "501");
+    assert_eq!(ftp.ask("PWD", "257"), "257 \"/\" is the current directory.");
+}
+
+/// How few steps a match takes is `ftp_glob`'s to show; here, that nobody else waits for them.
+#[test]
+fn beside_a_glob_bomb_another_session_is_heard() {
+    let server = serve_plain();
+    for number in 100..200 {
+        let name = format!("Uploads/{}{number}", "a".repeat(250));
+        server.home.write(&name, "x");
+    }
+    let mut bomber = Ftp::login(&server, "user3", "3456");
+    let mut other = Ftp::login(&server, "user1", "1234");
+    for bomb in [
+        "*a".repeat(127),
+        format!("*{}b", "a".repeat(250)),
+        "*/../".repeat(500),
+    ] {
+        let mut data = bomber.data();
+        bomber.client.send(format!("NLST Uploads/{bomb}\r\n"));
+        let asked = Instant::now();
+        other.ask("NOOP", "200");
+        // On its own it takes no millisecond; a busy machine may need more.
+        assert!(asked.elapsed() < Duration::from_secs(1), "{bomb}");
+        let reply = bomber.client.line();
+        match &reply[..3] {
+            "150" => {
+                all_of(&mut data);
+                bomber.expect("226");
+            }
+            code => assert_eq!(code, "550", "{reply}"),
+        }
+        other.ask("NOOP", "200");
+    }
 }
 
 #[test]
@@ -299,7 +398,7 @@ fn nothing_that_was_not_kept_is_226() {
 }
 
 #[test]
-fn abor_noop_stat_and_quit_are_heard_amid_a_transfer() {
+fn abor_noop_stat_quit_user_and_rein_are_heard_amid_a_transfer() {
     let home = plain_home();
     home.write_sparse("Movies/Long", 64 << 20);
     let server = serve(home, &[]);
@@ -323,6 +422,20 @@ fn abor_noop_stat_and_quit_are_heard_amid_a_transfer() {
         assert!(rest.len() < 64 << 20);
         ftp.ask("ABOR", "225");
     }
+    // Whoever comes after, what is under way is still his who began it.
+    for (command, code) in [("USER user2", "331"), ("REIN", "220")] {
+        let mut data = ftp.data();
+        ftp.ask("RETR Movies/Long", "150");
+        ftp.ask(command, code);
+        ftp.ask("CWD /", "530");
+        ftp.ask("PASS 2345", "450");
+        assert_eq!(all_of(&mut data).len(), 64 << 20);
+        ftp.expect("226");
+        ftp.ask("PWD", "530");
+        ftp.ask("USER user1", "331");
+        ftp.ask("PASS 1234", "230");
+        ftp.ask("TYPE I", "200");
+    }
     let mut data = ftp.data();
     ftp.ask("RETR Movies/Long", "150");
     ftp.client.send("QUIT\r\n");
@@ -330,6 +443,18 @@ fn abor_noop_stat_and_quit_are_heard_amid_a_transfer() {
     ftp.expect("226");
     ftp.expect("221");
     ftp.client.expect_end();
+}
+
+#[test]
+fn a_new_login_has_no_data_connection_of_the_one_before() {
+    let server = serve_plain();
+    let mut ftp = Ftp::login(&server, "user1", "1234");
+    let mut data = ftp.data();
+    ftp.ask("USER user2", "331");
+    assert_eq!(all_of(&mut data), b"");
+    ftp.ask("PASS 2345", "230");
+    ftp.ask("RETR Movies/Joker", "425");
+    assert_eq!(ftp.retrieve("Movies/Joker").len(), 4096);
 }
 
 #[test]

@@ -6,10 +6,14 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidegate::kernel::Signal;
 use tidegate::kernel::sim::{Entry, Peer, Sim};
-use tidegate::protocol::menu_text as text;
+use tidegate::protocol::ftp::Settings;
+use tidegate::protocol::{Dialect, menu_text as text};
 use tidegate::server::{Engine, Options};
 
 use super::{serve, write_home};
+
+/// Where clients come from.
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A server with one client, who has not logged in.
 struct Stage {
@@ -22,6 +26,10 @@ struct Stage {
 
 impl Stage {
     fn new(seed: u64) -> Stage {
+        Stage::with(seed, Options::default())
+    }
+
+    fn with(seed: u64, options: Options) -> Stage {
         let sim = Sim::new(seed);
         sim.set_patience(Duration::from_millis(1));
         sim.put("/srv/Movies", Entry::Directory);
@@ -31,8 +39,8 @@ impl Stage {
             home.path(),
             ("user1:plain:1234\n".into(), directories.into()),
         );
-        let (engine, address) = serve(&sim, home.path(), Options::default());
-        let peer = sim.connect(address, IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let (engine, address) = serve(&sim, home.path(), options);
+        let peer = sim.connect(address, CLIENT);
         let peer = peer.expect("somebody listens");
         Stage {
             sim,
@@ -56,6 +64,25 @@ impl Stage {
     fn send(&self, text: &str) {
         let sent = self.sim.peer_send(self.peer, text.as_bytes());
         assert_eq!(sent.expect("the connection stands"), text.len());
+    }
+
+    /// From now on the client is another one, who comes by FTP and logs in.
+    fn come_by_ftp(&mut self) {
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let dialect = Dialect::Ftp(Settings { active: false });
+        let address = self.engine.listen(any, dialect).expect("nothing fails");
+        self.peer = self.sim.connect(address, CLIENT).expect("it listens");
+        self.send("USER user1\r\nPASS 1234\r\nTYPE I\r\nCWD Movies\r\n");
+        assert!(self.receive().contains("\r\n250 "), "he is in");
+    }
+
+    /// A data connection.
+    fn passive(&mut self) -> Peer {
+        self.send("EPSV\r\n");
+        let reply = self.receive();
+        let port = reply.split('|').nth(3).expect("a port");
+        let at = SocketAddr::new(CLIENT, port.parse().expect("a number"));
+        self.sim.connect(at, CLIENT).expect("it is awaited")
     }
 
     /// All that has come, with turns between, until the server closes or nothing more comes.
@@ -136,8 +163,7 @@ fn who_is_inside_still_downloads_what_is_open_while_who_knocks_waits_for_a_descr
     // The listener, the session and the file.
     assert_eq!(stage.sim.held().files, 1, "it is kept open");
     stage.sim.set_descriptors(3);
-    let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let stranger = stage.sim.connect(stage.address, here);
+    let stranger = stage.sim.connect(stage.address, CLIENT);
     let stranger = stranger.expect("somebody listens");
     stage.settle();
     assert_eq!(stage.engine.connections(), 1, "there is none for a second");
@@ -176,5 +202,88 @@ fn a_small_file_that_is_cut_while_a_client_says_where_to_resume_is_sent_short_an
             sent.len()
         );
         assert_eq!(stage.engine.connections(), 0, "it is closed behind them");
+    }
+}
+
+#[test]
+fn the_last_session_of_a_user_that_ends_while_its_data_waits_in_a_queue_takes_nobody_along() {
+    for seed in 0..8 {
+        let options = Options {
+            max_rate: Some(100_000),
+            ..Options::default()
+        };
+        let mut stage = Stage::with(seed, options);
+        let long = Entry::File(vec![0; 1_000_000]);
+        stage.sim.put("/srv/Movies/long", long);
+        stage.come_by_ftp();
+        let data = stage.passive();
+        stage.send("RETR long\r\n");
+        stage.settle();
+        // The client takes all that comes, so that the data waits for the rate.
+        while stage.sim.peer_receive(data, usize::MAX).is_ok() {
+            stage.settle();
+        }
+        stage.sim.peer_close(stage.peer);
+        stage.settle();
+        stage.sim.peer_close(data);
+        stage.sim.advance(Duration::from_secs(10));
+        stage.come_by_ftp();
+    }
+}
+
+#[test]
+fn an_upload_that_fills_the_disk_is_452_with_what_is_left_and_not_226() {
+    for seed in 0..16 {
+        let mut stage = Stage::new(seed);
+        let old = Entry::File(vec![b'o'; 1000]);
+        stage.sim.put("/srv/Movies/old", old);
+        stage.sim.set_capacity(5000);
+        stage.come_by_ftp();
+        for (name, size, told) in [
+            (
+                "old",
+                20_000,
+                "452 There is not enough room for that file. 4000 bytes are left.",
+            ),
+            (
+                "new",
+                20_000,
+                "452 There is not enough room for that file. 4000 bytes are left.",
+            ),
+            ("small", 3000, "226 "),
+            (
+                "new",
+                1001,
+                "452 There is not enough room for that file. 1000 bytes are left.",
+            ),
+        ] {
+            let data = stage.passive();
+            stage.send(&format!("STOR {name}\r\n"));
+            let mut left = vec![b'n'; size];
+            let mut replies = String::new();
+            while !left.is_empty() && !replies.contains("452 ") {
+                // Where the server has enough it closes.
+                match stage.sim.peer_send(data, &left) {
+                    Ok(sent) => drop(left.drain(..sent)),
+                    Err(_) => left.clear(),
+                }
+                replies += &stage.receive();
+            }
+            stage.sim.peer_shut(data);
+            replies += &stage.receive();
+            stage.sim.peer_close(data);
+            let lines: Vec<&str> = replies.lines().collect();
+            assert!(lines[0].starts_with("150 "), "seed {seed}: {replies}");
+            assert!(lines[1].starts_with(told), "seed {seed}: {replies}");
+            assert_eq!(lines.len(), 2, "seed {seed}: {replies}");
+        }
+        let there: Vec<(String, usize)> = stage
+            .sim
+            .tree()
+            .into_iter()
+            .filter_map(|(path, content)| Some((path, content?.len())))
+            .collect();
+        let [old, small] = ["old", "small"].map(|name| format!("/srv/Movies/{name}"));
+        assert_eq!(there, [(old, 1000), (small, 3000)], "seed {seed}");
     }
 }
