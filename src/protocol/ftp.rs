@@ -33,9 +33,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Ftp {
     pub(super) settings: Settings,
-    /// Our end of the control connection.
-    pub(super) local: SocketAddr,
-    /// The client's end of it.
+    /// The client's end of the control connection.
     pub(super) peer: SocketAddr,
     pub(super) state: State,
     /// Whom USER has named, until PASS.
@@ -101,14 +99,11 @@ enum Reloaded {
 }
 
 impl Ftp {
-    /// A dialogue between these two ends of a control connection, which waits for [`Input::Begin`].
-    pub fn new(settings: Settings, local: SocketAddr, peer: SocketAddr) -> Ftp {
-        let canonical =
-            |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    /// A dialogue with the client at the other end of a control connection, which waits for [`Input::Begin`].
+    pub fn new(settings: Settings, peer: SocketAddr) -> Ftp {
         Ftp {
             settings,
-            local: canonical(local),
-            peer: canonical(peer),
+            peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             state: State::New,
             user: None,
             access: None,
@@ -395,7 +390,7 @@ impl Ftp {
 
     /// All is as it was before the login, but what was counted.
     pub(super) fn log_out(&mut self) {
-        let fresh = Ftp::new(self.settings, self.local, self.peer);
+        let fresh = Ftp::new(self.settings, self.peer);
         *self = Ftp {
             has_logged_in: self.has_logged_in,
             failures: self.failures,

@@ -58,9 +58,9 @@ impl Ftp {
             return self.reply(reply::EPSV_ONLY, out);
         }
         match command {
-            Command::Pasv if self.local.is_ipv6() => self.reply(reply::PASV_NEEDS_IPV4, out),
+            Command::Pasv if self.peer.is_ipv6() => self.reply(reply::PASV_NEEDS_IPV4, out),
             Command::Pasv => self.listen(false),
-            Command::Epsv => match (trim(argument), self.local.ip()) {
+            Command::Epsv => match (trim(argument), self.peer.ip()) {
                 (b"", _) | (b"1", IpAddr::V4(_)) | (b"2", IpAddr::V6(_)) => self.listen(true),
                 (all, _) if all.eq_ignore_ascii_case(b"ALL") => {
                     self.epsv_only = true;
@@ -69,7 +69,7 @@ impl Ftp {
                 (family, _) if command::number(family).is_none() => {
                     self.reply(reply::BAD_PORT, out)
                 }
-                (_, local) => self.reply(reply::needs_family(local), out),
+                (_, own) => self.reply(reply::needs_family(own), out),
             },
             _ if !self.settings.active => self.reply(reply::NO_ACTIVE, out),
             Command::Eprt => match command::extended_port(argument) {

@@ -557,11 +557,11 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// A session between these two ends of a control connection, ours and the client's; it waits for [`Input::Begin`].
-    pub fn session(self, local: SocketAddr, peer: SocketAddr) -> Session {
+    /// A session with the client at this other end of a control connection; it waits for [`Input::Begin`].
+    pub fn session(self, peer: SocketAddr) -> Session {
         match self {
             Dialect::Menu => Session::Menu(menu::Menu::new()),
-            Dialect::Ftp(settings) => Session::Ftp(Box::new(ftp::Ftp::new(settings, local, peer))),
+            Dialect::Ftp(settings) => Session::Ftp(Box::new(ftp::Ftp::new(settings, peer))),
         }
     }
 }

@@ -125,8 +125,8 @@ fn play_model(dialogue: &Dialogue, cuts: Cuts) -> Result<(), String> {
         true => Dialect::Ftp(Settings { active: true }),
         false => Dialect::Menu,
     };
-    let ends = ["127.0.0.1:21", "127.0.0.1:40000"].map(|end| end.parse().expect("an address"));
-    let mut connection = Connection::new(dialect.session(ends[0], ends[1]), house);
+    let peer = "127.0.0.1:40000".parse().expect("an address");
+    let mut connection = Connection::new(dialect.session(peer), house);
     let mut ends = false;
     for stage in &dialogue.stages {
         for fragment in cuts.of(&stage.client) {

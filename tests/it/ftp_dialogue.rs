@@ -70,16 +70,16 @@ impl<D: FnMut() -> u8> Dialogue<D> {
     /// A session that was told to begin, or why it may not; the first decision is how it comes to that.
     pub(crate) fn begin(mut decide: D) -> Dialogue<D> {
         let first = decide();
-        let (local, peer) = match first & 1 {
-            0 => ("127.0.0.1:21", "127.0.0.1:40000"),
-            _ => ("[::1]:21", "[::1]:40000"),
+        let peer = match first & 1 {
+            0 => "127.0.0.1:40000",
+            _ => "[::1]:40000",
         };
         let settings = Settings {
             active: first & 2 == 0,
         };
-        let [local, peer] = [local, peer].map(|end| end.parse().expect("an address"));
+        let peer = peer.parse().expect("an address");
         let mut dialogue = Dialogue {
-            session: Dialect::Ftp(settings).session(local, peer),
+            session: Dialect::Ftp(settings).session(peer),
             decide,
             said: Vec::new(),
             under_way: None,

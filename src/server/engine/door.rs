@@ -165,12 +165,8 @@ impl<K: Kernel> Engine<K> {
 
     /// Gives a new connection a slot, or tells it why it gets none.
     fn admit(&mut self, mut socket: K::Socket, peer: SocketAddr, dialect: Dialect) {
-        // Without an end of our own the client has left already.
-        let Ok(local) = self.kernel.local_address(&socket) else {
-            return;
-        };
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let mut session = dialect.session(local, peer);
+        let mut session = dialect.session(peer);
         let first = self.first_input(Origin::of(peer));
         let turned_away = !matches!(first, Input::Begin);
         if turned_away && self.door.turned_away >= TURNED_AWAY_MAX {
