@@ -453,13 +453,13 @@ fn sessions_of_each_address_are_counted_exactly_under_a_thousand_clients() {
     let visits = a_thousand(&server, &addresses, |number, client| {
         (number % addresses.len(), is_let_in(client))
     });
-    for address in 0..addresses.len() {
-        let mut of_address = visits.iter().filter(|(from, _)| *from == address);
+    for (at, address) in addresses.iter().enumerate() {
+        let mut of_address = visits.iter().filter(|(from, _)| *from == at);
         let let_in = of_address
             .by_ref()
             .filter(|(_, client)| client.is_some())
             .count();
-        assert_eq!(let_in, 31, "{}", addresses[address]);
+        assert_eq!(let_in, 31, "{address}");
     }
 }
 
