@@ -166,7 +166,8 @@ impl Succession {
         let release = move || {
             for file in held.lock().expect("nobody panics with it").drain(..) {
                 if let Err(error) = file.leave() {
-                    log::warn!("event=take-over result=lock-kept why={error:?}");
+                    let why = error.to_string();
+                    log::warn!("event=take-over result=lock-kept why={why:?}");
                 }
             }
         };

@@ -81,12 +81,12 @@ impl Linux {
                         self.registry
                             .register(&mut SourceFd(&fd), SUCCESSOR, Interest::READABLE);
                     if let Err(error) = watched {
-                        log::warn!("event=take-over result=failed why={error:?}");
+                        failed(&error);
                     }
                 }
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => return log::warn!("event=take-over result=failed why={error:?}"),
+                Err(error) => return failed(&error),
             }
         }
     }
@@ -108,4 +108,10 @@ impl Linux {
             self.relieved.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// Logs why the listeners cannot be handed over; what quotes a value and escapes in it is `Debug` of a text.
+fn failed(error: &io::Error) {
+    let why = error.to_string();
+    log::warn!("event=take-over result=failed why={why:?}");
 }

@@ -1,4 +1,4 @@
-//! docs/security.md names the tests that hold its promises: they exist.
+//! What the documents promise of the code, held against it: docs/security.md names tests, docs/log.md events.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,7 @@ use std::path::{Path, PathBuf};
 fn each_test_that_the_security_document_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = fs::read_to_string(root.join("docs/security.md")).expect("it is there");
-    let mut sources = String::new();
-    let mut folders: Vec<PathBuf> = vec![root.join("src"), root.join("tests/it")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                sources.push_str(&fs::read_to_string(path).unwrap());
-            }
-        }
-    }
+    let sources = sources(&["src", "tests/it"]);
     let names: Vec<&str> = document
         .split('`')
         .skip(1)
@@ -43,4 +32,53 @@ fn each_test_that_the_security_document_names_exists() {
             "docs/security.md names {name}, and there is no such test"
         );
     }
+}
+
+#[test]
+fn each_event_of_the_log_and_each_reason_of_an_end_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = fs::read_to_string(root.join("docs/log.md")).expect("it is there");
+    let sources = sources(&["src"]);
+    let is_word = |c: char| c.is_ascii_lowercase() || c == '-';
+    let words = |before: &str| {
+        let behind = sources.split(before).skip(1);
+        behind
+            .map(|rest| rest[..rest.find(|c| !is_word(c)).unwrap()].to_owned())
+            .collect::<Vec<_>>()
+    };
+    let mut wanted = words("event=");
+    assert!(wanted.len() > 30, "only {} events were found", wanted.len());
+    wanted.retain(|event| event != "x"); // of a test
+    wanted.extend(words("limit="));
+    let endings = sources.split("Ending::").skip(1);
+    wanted.extend(endings.filter_map(|rest| {
+        let (ending, word) = rest.split_once(" => \"")?;
+        let is_one = ending.chars().all(char::is_alphanumeric);
+        is_one.then(|| word.chars().take_while(|&c| is_word(c)).collect())
+    }));
+    assert!(wanted.len() > 50, "only {wanted:?} were found");
+    for word in wanted {
+        assert!(
+            document.contains(&format!("`{word}`")),
+            "docs/log.md does not tell of {word}"
+        );
+    }
+}
+
+/// All Rust sources in these folders.
+fn sources(folders: &[&str]) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<PathBuf> = folders.iter().map(|folder| root.join(folder)).collect();
+    let mut sources = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    sources
 }

@@ -150,3 +150,38 @@ fn transfers_stand_in_the_log_of_transfers_with_how_they_ended() {
     ftp.expect("426");
     has("/files/Movies/Long b _ o r user2 tidegate 0 * i");
 }
+
+#[test]
+fn who_has_failed_too_often_or_has_too_many_sessions_is_told_421_and_nobody_else() {
+    const FAILURES: &str = "421 Too many failed logins. Please try again later.";
+    let home = plain_home();
+    home.append("Directories", "user2::sessions=1");
+    let server = serve(home, &["--max-failures", "3"]);
+    let mut ftp = Ftp::connect(&server);
+    let guess = |ftp: &mut Ftp, user: &str, password: &str, code: &str| {
+        ftp.ask(&format!("USER {user}"), "331");
+        ftp.ask(&format!("PASS {password}"), code)
+    };
+    for password in ["a", "b", "c"] {
+        guess(&mut ftp, "user1", password, "530");
+    }
+    // Even the right password is not looked at.
+    assert_eq!(guess(&mut ftp, "user1", "1234", "421"), FAILURES);
+    ftp.client.expect_end();
+    // Another user from there, who may not come twice, and the user from elsewhere.
+    let mut second = Ftp::login(&server, "user2", "2345");
+    let told = guess(&mut Ftp::connect(&server), "user2", "2345", "421");
+    assert!(told.starts_with("421 You have too many sessions."), "{told}");
+    let elsewhere = || Client::over(connect_from("127.0.0.2", server.address()));
+    Ftp::login_over(elsewhere(), "user1", "1234").ask("QUIT", "221");
+    // As many failures of others turn all from there away; who is in stays.
+    let mut ftp = Ftp::connect(&server);
+    for user in ["nobody", "somebody", "anybody"] {
+        guess(&mut ftp, user, "x", "530");
+    }
+    let mut turned_away = server.connect();
+    assert_eq!(turned_away.line().trim_end(), FAILURES);
+    turned_away.expect_end();
+    second.ask("NOOP", "200");
+    Ftp::login_over(elsewhere(), "user1", "1234");
+}
