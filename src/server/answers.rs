@@ -267,9 +267,7 @@ impl<K: Kernel> House<K> {
     }
 
     /// Lets go of an unfinished upload.
-    pub(super) fn abandon(&mut self, mut incoming: Box<Incoming<K>>) {
-        // Who asks next is told of what is left without it.
-        incoming.unclaim();
+    pub(super) fn abandon(&mut self, incoming: Box<Incoming<K>>) {
         self.workers.submit(Job::Abandon(incoming));
     }
 

@@ -227,11 +227,6 @@ impl<K: Kernel> Incoming<K> {
         Ok(self)
     }
 
-    /// Gives back what it was to take of quotas.
-    pub fn unclaim(&mut self) {
-        self.claim = None;
-    }
-
     /// Refuses where less is free than has to stay so.
     fn check_free_room(&self) -> Result<(), Refused> {
         match self.keep_free {

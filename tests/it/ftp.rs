@@ -49,22 +49,43 @@ impl Ftp {
         ftp
     }
 
+    /// The next reply, all its lines.
+    pub(crate) fn reply(&mut self) -> Vec<String> {
+        let mut lines = vec![self.client.line()];
+        let end = format!("{} ", &lines[0][..3]);
+        while !lines.last().is_some_and(|line| line.starts_with(&end)) {
+            lines.push(self.client.line());
+        }
+        lines
+    }
+
     /// The next reply, its last line; it has to have this code.
     #[track_caller]
     pub(crate) fn expect(&mut self, code: &str) -> String {
-        let mut line = self.client.line();
-        if line.get(3..4) == Some("-") {
-            while !line.starts_with(&format!("{} ", &line[..3])) || line.get(3..4) == Some("-") {
-                let next = self.client.line();
-                line = match next.starts_with(' ') {
-                    true => line,
-                    false => next,
-                };
-            }
-        }
+        let line = self.reply().pop().expect("a reply has a line");
         let text = line.strip_suffix('\r').expect("lines end with CR LF");
         assert_eq!(&text[..3], code, "{text}");
         text.to_owned()
+    }
+
+    /// All that is told to a command, whatever that is, over both connections; where a file is asked for, `content` is one.
+    pub(crate) fn try_transfer(&mut self, command: &str, content: &[u8]) -> String {
+        let mut data = self.data();
+        self.client.send(format!("{command}\r\n"));
+        let mut told = self.reply().concat();
+        if told.starts_with("150") {
+            let _ = data.write_all(content);
+            let _ = data.shutdown(Shutdown::Write);
+            told.push_str(&String::from_utf8_lossy(&all_of(&mut data)));
+            told.push_str(&self.reply().concat());
+        }
+        told
+    }
+
+    /// All that is told to a command, whatever that is.
+    pub(crate) fn attempt(&mut self, command: &str) -> String {
+        self.client.send(format!("{command}\r\n"));
+        self.reply().concat()
     }
 
     #[track_caller]

@@ -1,6 +1,7 @@
 //! Ways out of a granted directory: spellings, links, links that are swapped, names that carry commands.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use super::{CANARY, beside_a_canary, is_unharmed};
+use crate::ftp::Ftp;
 use crate::support::{Client, Server};
 
 /// Each ends at the canary on some system, or did once.
@@ -60,10 +62,35 @@ fn spellings() -> Vec<String> {
     all
 }
 
+/// Links out of Uploads, where they are not there.
 fn with_links(server: &Server) {
-    symlink("..", server.home.file("Uploads/up")).unwrap();
-    symlink(server.home.path(), server.home.file("Uploads/absolute")).unwrap();
-    symlink("../../../canary", server.home.file("Uploads/linked")).unwrap();
+    let home = server.home.path();
+    for (target, name) in [
+        ("..".as_ref(), "up"),
+        (&*home, "absolute"),
+        ("../../../canary".as_ref(), "linked"),
+    ] {
+        let _ = symlink(target, server.home.file(&format!("Uploads/{name}")));
+    }
+}
+
+/// What somebody wanted to write outside is not there.
+fn nothing_evil_lies_outside(server: &Server) {
+    for outside in [
+        server.home.beside(),
+        &server.home.path(),
+        &server.home.path().join("files"),
+    ] {
+        for entry in fs::read_dir(outside).unwrap() {
+            let path = entry.unwrap().path();
+            let evil = path.is_file() && fs::read(&path).unwrap() == b"evil";
+            assert!(
+                !evil && !path.ends_with("evil"),
+                "{} was written",
+                path.display()
+            );
+        }
+    }
 }
 
 #[test]
@@ -95,17 +122,95 @@ fn no_spelling_of_a_path_leads_any_command_to_the_canary() {
             "{spelling}: {told}"
         );
     }
-    for outside in [
-        server.home.beside(),
-        &server.home.path(),
-        &server.home.path().join("files"),
-    ] {
-        for entry in fs::read_dir(outside).unwrap() {
-            let path = entry.unwrap().path();
-            let evil = path.is_file() && fs::read(&path).unwrap() == b"evil";
-            assert!(!evil, "{} was written", path.display());
+    nothing_evil_lies_outside(&server);
+    is_unharmed(&mut server, descriptors);
+}
+
+#[test]
+fn no_spelling_of_a_path_leads_any_ftp_command_to_the_canary() {
+    let listeners = ["--listen", "127.0.0.1:0", "--ftp", "127.0.0.1:0"];
+    let mut server = beside_a_canary(&listeners);
+    let descriptors = server.descriptors();
+    let linked = [
+        "Uploads/linked",
+        "linked",
+        "/Uploads/linked",
+        "../Uploads/linked",
+    ];
+    for spelling in spellings().into_iter().chain(linked.map(str::to_owned)) {
+        with_links(&server);
+        // user3 may change what lies in Uploads.
+        let client = Client::connect(server.addresses[1]);
+        let mut ftp = Ftp::login_over(client, "user3", "3456");
+        let mut told = ftp.attempt("CWD Uploads");
+        for command in ["RETR", "LIST", "NLST", "MLSD", "STOR", "APPE"] {
+            told += &ftp.try_transfer(&format!("{command} {spelling}"), b"evil");
         }
+        for command in [
+            "STAT",
+            "MLST",
+            "SIZE",
+            "MDTM",
+            "XSHA256",
+            "HASH",
+            "AVBL",
+            "MFMT 20200101000000",
+            "RMD",
+            "DELE",
+            "MKD",
+        ] {
+            told += &ftp.attempt(&format!("{command} {spelling}"));
+        }
+        told += &ftp.try_transfer("STOR evil", b"evil");
+        told += &ftp.attempt("RNFR evil");
+        told += &ftp.attempt(&format!("RNTO {spelling}"));
+        told += &ftp.attempt(&format!("RNFR {spelling}"));
+        told += &ftp.attempt("RNTO taken");
+        told += &ftp.try_transfer("RETR taken", b"");
+        told += &ftp.attempt(&format!("CWD {spelling}"));
+        told += &ftp.attempt("PWD");
+        told += &ftp.try_transfer("RETR canary", b"");
+        told += &ftp.try_transfer("STOR evil", b"evil");
+        ftp.ask("QUIT", "221");
+        assert!(!told.contains("nobody may get this"), "{spelling}: {told}");
+        assert!(!told.contains("root:"), "{spelling}: {told}");
     }
+    nothing_evil_lies_outside(&server);
+    is_unharmed(&mut server, descriptors);
+}
+
+#[test]
+fn a_file_that_becomes_a_link_between_rnfr_and_rnto_leads_nowhere() {
+    let listeners = ["--listen", "127.0.0.1:0", "--ftp", "127.0.0.1:0"];
+    let mut server = beside_a_canary(&listeners);
+    let descriptors = server.descriptors();
+    let mut ftp = Ftp::login_over(Client::connect(server.addresses[1]), "user3", "3456");
+    ftp.try_transfer("STOR Uploads/a", b"mine");
+    ftp.ask("RNFR Uploads/a", "350");
+    fs::remove_file(server.home.file("Uploads/a")).unwrap();
+    symlink("../../canary", server.home.file("Uploads/a")).unwrap();
+    // It is the link that is moved, or, where Landlock is in force, stays.
+    let name = match ftp.attempt("RNTO Uploads/b").starts_with("250") {
+        true => "Uploads/b",
+        false => "Uploads/a",
+    };
+    let path = server.home.file(name);
+    assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+    let told = ftp.try_transfer(&format!("RETR {name}"), b"");
+    assert!(told.starts_with("550"), "{told}");
+    // What is written there takes the link's name, and not its way.
+    let told = ftp.try_transfer(&format!("STOR {name}"), b"mine");
+    assert!(told.contains("226"), "{told}");
+    assert_eq!(fs::read(&path).unwrap(), b"mine");
+    // The name of an upload goes to another file while it comes: the one that is whole last has it.
+    let mut data = ftp.data();
+    ftp.ask("STOR Uploads/c", "150");
+    fs::rename(&path, server.home.file("Uploads/c")).unwrap();
+    data.write_all(b"whole").unwrap();
+    drop(data);
+    ftp.expect("226");
+    assert_eq!(fs::read(server.home.file("Uploads/c")).unwrap(), b"whole");
+    drop(ftp);
     is_unharmed(&mut server, descriptors);
 }
 

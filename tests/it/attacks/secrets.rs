@@ -3,13 +3,21 @@
 use std::fs;
 use std::time::Instant;
 
-use crate::support::{Home, Server, median};
+use crate::support::{Client, Home, Server, median};
 
 #[test]
 fn no_password_turns_up_in_the_log_the_arguments_or_what_a_client_is_told() {
     let home = Home::new();
     home.append("Credentials", "visitor:plain:sesame-OPEN-1234");
-    let server = Server::over(home, &["--log-level", "debug"]);
+    let options = [
+        "--log-level",
+        "debug",
+        "--listen",
+        "127.0.0.1:0",
+        "--ftp",
+        "127.0.0.1:0",
+    ];
+    let server = Server::over(home, &options);
     let mut told = String::new();
     // Right, wrong, unasked for, at the wrong prompt's command, and cut off.
     for dialogue in [
@@ -23,11 +31,24 @@ fn no_password_turns_up_in_the_log_the_arguments_or_what_a_client_is_told() {
         client.close_sending();
         told.push_str(&String::from_utf8(client.rest()).unwrap());
     }
-    server.log_line(&["session=4", "event=end"]);
+    // Over FTP too, where nobody has asked for it, and in the wrong command.
+    for dialogue in [
+        "USER visitor\r\nPASS sesame-OPEN-1234\r\nPASS sesame-OPEN-1234\r\nSTAT\r\nQUIT\r\n",
+        "USER visitor\r\nPASS WRONG-secret\r\nPASS WRONG-secret\r\nQUIT\r\n",
+        "PASS sesame-OPEN-1234\r\nACCT sesame-OPEN-1234\r\nAUTH WRONG-secret\r\nSITE WRONG-secret\r\nsesame-OPEN-1234\r\nQUIT\r\n",
+        "USER visitor\r\nPASS sesame-OPEN-1234",
+    ] {
+        let mut client = Client::connect(server.addresses[1]);
+        client.send(dialogue);
+        client.close_sending();
+        told.push_str(&String::from_utf8(client.rest()).unwrap());
+    }
+    server.log_line(&["session=8", "event=end"]);
     let arguments = fs::read(server.proc("cmdline")).unwrap();
     told.push_str(&String::from_utf8_lossy(&arguments));
     told.push_str(&server.log());
     assert!(told.contains("event=login-failed") && told.contains("Login Successfully"));
+    assert!(told.contains("\n230 ") && told.contains("\n530 "), "{told}");
     for secret in ["sesame", "WRONG", "argon2id"] {
         assert!(!told.contains(secret), "{secret} in {told}");
     }

@@ -171,7 +171,10 @@ fn who_has_failed_too_often_or_has_too_many_sessions_is_told_421_and_nobody_else
     // Another user from there, who may not come twice, and the user from elsewhere.
     let mut second = Ftp::login(&server, "user2", "2345");
     let told = guess(&mut Ftp::connect(&server), "user2", "2345", "421");
-    assert!(told.starts_with("421 You have too many sessions."), "{told}");
+    assert!(
+        told.starts_with("421 You have too many sessions."),
+        "{told}"
+    );
     let elsewhere = || Client::over(connect_from("127.0.0.2", server.address()));
     Ftp::login_over(elsewhere(), "user1", "1234").ask("QUIT", "221");
     // As many failures of others turn all from there away; who is in stays.
