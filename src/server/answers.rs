@@ -3,9 +3,11 @@
 //!
 //! Must not know: sockets, buffers, the dialects' words.
 
+mod done;
 mod logins;
 mod quotas;
 mod rates;
+mod reloads;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -14,12 +16,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use log::{debug, error, info, warn};
+use log::{debug, error, warn};
 
 use super::channels::Channels;
 use super::checksum::{Checksum, Hasher};
 use super::failures::Failures;
-use super::listings::{Asked, Listings};
+use super::listings::Listings;
 use super::log::Escaped;
 use super::rate::Bucket;
 use super::transfer::{Cold, Held};
@@ -28,8 +30,8 @@ use super::workers::{Done, Job, Workers};
 use super::xferlog::{Direction, Record};
 use super::{Options, Ticket};
 use crate::home::password::{Proved, Tag};
-use crate::home::{Access, Home, Reloaded};
-use crate::kernel::{Kernel, Milestone};
+use crate::home::{Access, Home};
+use crate::kernel::Kernel;
 use crate::protocol::{Answer, Form, Listed, Place, Refusal, Request};
 use crate::vault::{self, Change, Fault, Incoming, Ledger, Leftovers, Listing, Refused, Vault};
 
@@ -342,51 +344,6 @@ impl<K: Kernel> House<K> {
         self.replies.push((ticket, reply));
     }
 
-    /// Takes up the two files again, on a worker; behind the reload that is under way, so that the last one asked for is
-    /// the last one taken up.
-    pub(super) fn reload(&mut self) {
-        match self.reloading {
-            true => self.reload_again = true,
-            false => self.workers.submit(Job::Reload(self.home.clone())),
-        }
-        self.reloading = true;
-    }
-
-    /// Takes up a home that was loaded: logins from now on are proved against it. What the sessions may do now is asked
-    /// of [`House::access_after_reload`].
-    pub(super) fn take_up(&mut self, home: Home, kept: Vec<String>) {
-        self.home = Arc::new(home);
-        self.users.take_up(|user| self.home.limits(user), self.now);
-        self.take_up_quotas();
-        self.accesses.clear();
-        self.proved.clear();
-        self.listings.changed();
-        self.reloaded = Some(kept);
-    }
-
-    /// Whether sessions are to be told of a reload, once.
-    pub(super) fn take_reloaded(&mut self) -> Option<Vec<String>> {
-        self.reloaded.take()
-    }
-
-    /// What a session with this access may do after a reload that kept the logins of `kept` although their records
-    /// have changed.
-    pub(super) fn access_after_reload(
-        &mut self,
-        access: &Access,
-        kept: &[String],
-    ) -> Option<Arc<Access>> {
-        let user = &access.account.user;
-        let same = self
-            .home
-            .account(user)
-            .is_some_and(|account| *account == access.account);
-        match same || kept.contains(user) {
-            true => self.access(user),
-            false => None,
-        }
-    }
-
     /// Removes, beside the service, what a crash left of uploads. Where nobody may upload now somebody may have been
     /// allowed to then, so that every granted directory is looked through.
     pub(super) fn sweep_leftovers(&mut self) {
@@ -438,155 +395,6 @@ impl<K: Kernel> House<K> {
     fn start_listings(&mut self) {
         while let Some(asked) = self.listings.next_to_start() {
             self.workers.submit(Job::List(asked));
-        }
-    }
-
-    fn finish(&mut self, done: Done<K>, is_waiting: &impl Fn(Ticket) -> bool) {
-        let (ticket, reply) = match done {
-            Done::Verified { proof, right } => return self.verified(proof, right),
-            Done::Listed { asked, result } => return self.listing_made(&asked, result),
-            Done::Created {
-                ticket,
-                result: Ok(incoming),
-                unique,
-            } => match is_waiting(ticket) {
-                true => {
-                    let answer = match unique {
-                        true => Answer::CreatedAs {
-                            name: incoming.name().to_owned(),
-                        },
-                        false => Answer::Created,
-                    };
-                    (ticket, Reply::Answer(answer, Held::Incoming(incoming)))
-                }
-                false => return self.abandon(incoming),
-            },
-            Done::Created {
-                ticket,
-                result: Err(refused),
-                ..
-            } => (ticket, self.refused(ticket, refused)),
-            Done::Filled { ticket, incoming } => match is_waiting(ticket) {
-                true => return self.workers.submit(Job::Fill { ticket, incoming }),
-                false => return self.abandon(incoming),
-            },
-            Done::Committed {
-                ticket,
-                path,
-                length,
-                result,
-                mut record,
-            } => {
-                self.listings.changed();
-                if result.is_ok() {
-                    if let Some(record) = &mut record {
-                        record.complete();
-                    }
-                    let path = path.to_string_lossy();
-                    let path = Escaped(&path);
-                    info!(
-                        "session={} event=upload path={path} length={length}",
-                        ticket.serial
-                    );
-                }
-                let result = result.map_err(|refused| self.log_fault(ticket, refused));
-                (ticket, Reply::Moved(result))
-            }
-            Done::WarmedUp { ticket, result } => (ticket, Reply::Warm(result)),
-            Done::Made { ticket, result } => {
-                self.listings.changed();
-                (ticket, self.plain(ticket, result, Answer::Made))
-            }
-            Done::Changed {
-                ticket,
-                change,
-                result,
-            } => {
-                self.listings.changed();
-                if result.is_ok() {
-                    log_change(ticket, &change);
-                }
-                (ticket, self.plain(ticket, result, Answer::Done))
-            }
-            Done::Slice(checksum) => {
-                if is_waiting(checksum.ticket) {
-                    self.workers.submit(Job::Checksum(checksum));
-                }
-                return;
-            }
-            Done::Checksummed { ticket, result } => match result {
-                Ok((digest, end)) => {
-                    let answer = Answer::Checksum { digest, end };
-                    (ticket, Reply::Answer(answer, Held::Nothing))
-                }
-                Err(refused) => (ticket, self.refused(ticket, refused)),
-            },
-            Done::Reloaded(reloaded) => {
-                let Reloaded { result, kept } = *reloaded;
-                // A supervisor that has asked for it waits, also where the old one is kept.
-                self.kernel.report(Milestone::Ready);
-                match result {
-                    Ok((home, warnings)) => {
-                        for warning in warnings {
-                            warn!("event=reload warning={}", Escaped(&warning.to_string()));
-                        }
-                        info!("event=reload result=taken-up");
-                        self.take_up(home, kept);
-                    }
-                    Err(faults) => {
-                        for fault in faults {
-                            error!(
-                                "event=reload result=kept-the-old fault={}",
-                                Escaped(&fault.to_string())
-                            );
-                        }
-                    }
-                }
-                self.reloading = false;
-                if std::mem::take(&mut self.reload_again) {
-                    self.reload();
-                }
-                return;
-            }
-            Done::Swept(leftovers) => {
-                let removed = leftovers.removed();
-                if removed > 0 {
-                    info!("event=sweep removed={removed}");
-                }
-                if let Some(fault) = leftovers.fault() {
-                    warn!("event=fault what={}", Escaped(&fault.to_string()));
-                }
-                return;
-            }
-            Done::Counted(fault) => return self.counted(fault),
-            Done::Abandoned => return,
-        };
-        self.replies.push((ticket, reply));
-    }
-
-    fn listing_made(&mut self, asked: &Asked, result: Result<Listing, Refused>) {
-        let tickets = self.listings.made(asked);
-        match result {
-            Ok(mut listing) => {
-                if let (Some(fault), Some(ticket)) = (listing.fault.take(), tickets.first()) {
-                    self.log(*ticket, &fault);
-                }
-                let listing = Arc::new(listing);
-                self.listings.keep(asked, &listing, self.now);
-                for ticket in tickets {
-                    self.replies.push((ticket, listed(listing.clone())));
-                }
-            }
-            Err(refused) => {
-                let refusal = match tickets.first() {
-                    Some(ticket) => self.log_fault(*ticket, refused),
-                    None => refused.refusal,
-                };
-                for ticket in tickets {
-                    let reply = Reply::Answer(Answer::Refused(refusal), Held::Nothing);
-                    self.replies.push((ticket, reply));
-                }
-            }
         }
     }
 
@@ -657,27 +465,6 @@ impl<K: Kernel> House<K> {
             ticket.serial,
             Escaped(&fault)
         );
-    }
-}
-
-fn log_change(ticket: Ticket, change: &Change) {
-    let serial = ticket.serial;
-    match change {
-        Change::Rename { from, to } => {
-            let (from, to) = (shown(from), shown(to));
-            info!("session={serial} event=rename from={from} to={to}");
-        }
-        Change::Remove(place) => info!("session={serial} event=remove path={}", shown(place)),
-        Change::RemoveDirectory(place) => {
-            info!(
-                "session={serial} event=remove-directory path={}",
-                shown(place)
-            );
-        }
-        Change::SetModified(place, modified) => {
-            let path = shown(place);
-            debug!("session={serial} event=set-modified path={path} modified={modified}");
-        }
     }
 }
 

@@ -1,0 +1,164 @@
+//! What workers have done, and what becomes of it: a reply, a line of the log, the next slice.
+//!
+//! Must not know: what was asked for, sockets, the dialects' words.
+
+use std::sync::Arc;
+
+use log::{debug, info, warn};
+
+use super::{House, Reply, listed, shown};
+use crate::kernel::Kernel;
+use crate::protocol::Answer;
+use crate::server::Ticket;
+use crate::server::listings::Asked;
+use crate::server::log::Escaped;
+use crate::server::transfer::Held;
+use crate::server::workers::{Done, Job};
+use crate::vault::{Change, Listing, Refused};
+
+impl<K: Kernel> House<K> {
+    /// Looks after one thing that a worker has done.
+    pub(super) fn finish(&mut self, done: Done<K>, is_waiting: &impl Fn(Ticket) -> bool) {
+        let (ticket, reply) = match done {
+            Done::Verified { proof, right } => return self.verified(proof, right),
+            Done::Listed { asked, result } => return self.listing_made(&asked, result),
+            Done::Created {
+                ticket,
+                result: Ok(incoming),
+                unique,
+            } => match is_waiting(ticket) {
+                true => {
+                    let answer = match unique {
+                        true => Answer::CreatedAs {
+                            name: incoming.name().to_owned(),
+                        },
+                        false => Answer::Created,
+                    };
+                    (ticket, Reply::Answer(answer, Held::Incoming(incoming)))
+                }
+                false => return self.abandon(incoming),
+            },
+            Done::Created {
+                ticket,
+                result: Err(refused),
+                ..
+            } => (ticket, self.refused(ticket, refused)),
+            Done::Filled { ticket, incoming } => match is_waiting(ticket) {
+                true => return self.workers.submit(Job::Fill { ticket, incoming }),
+                false => return self.abandon(incoming),
+            },
+            Done::Committed {
+                ticket,
+                path,
+                length,
+                result,
+                mut record,
+            } => {
+                self.listings.changed();
+                if result.is_ok() {
+                    if let Some(record) = &mut record {
+                        record.complete();
+                    }
+                    let path = path.to_string_lossy();
+                    let path = Escaped(&path);
+                    info!(
+                        "session={} event=upload path={path} length={length}",
+                        ticket.serial
+                    );
+                }
+                let result = result.map_err(|refused| self.log_fault(ticket, refused));
+                (ticket, Reply::Moved(result))
+            }
+            Done::WarmedUp { ticket, result } => (ticket, Reply::Warm(result)),
+            Done::Made { ticket, result } => {
+                self.listings.changed();
+                (ticket, self.plain(ticket, result, Answer::Made))
+            }
+            Done::Changed {
+                ticket,
+                change,
+                result,
+            } => {
+                self.listings.changed();
+                if result.is_ok() {
+                    log_change(ticket, &change);
+                }
+                (ticket, self.plain(ticket, result, Answer::Done))
+            }
+            Done::Slice(checksum) => {
+                if is_waiting(checksum.ticket) {
+                    self.workers.submit(Job::Checksum(checksum));
+                }
+                return;
+            }
+            Done::Checksummed { ticket, result } => match result {
+                Ok((digest, end)) => {
+                    let answer = Answer::Checksum { digest, end };
+                    (ticket, Reply::Answer(answer, Held::Nothing))
+                }
+                Err(refused) => (ticket, self.refused(ticket, refused)),
+            },
+            Done::Reloaded(reloaded) => return self.reloaded(*reloaded),
+            Done::Swept(leftovers) => {
+                let removed = leftovers.removed();
+                if removed > 0 {
+                    info!("event=sweep removed={removed}");
+                }
+                if let Some(fault) = leftovers.fault() {
+                    warn!("event=fault what={}", Escaped(&fault.to_string()));
+                }
+                return;
+            }
+            Done::Counted(fault) => return self.counted(fault),
+            Done::Abandoned => return,
+        };
+        self.replies.push((ticket, reply));
+    }
+
+    fn listing_made(&mut self, asked: &Asked, result: Result<Listing, Refused>) {
+        let tickets = self.listings.made(asked);
+        match result {
+            Ok(mut listing) => {
+                if let (Some(fault), Some(ticket)) = (listing.fault.take(), tickets.first()) {
+                    self.log(*ticket, &fault);
+                }
+                let listing = Arc::new(listing);
+                self.listings.keep(asked, &listing, self.now);
+                for ticket in tickets {
+                    self.replies.push((ticket, listed(listing.clone())));
+                }
+            }
+            Err(refused) => {
+                let refusal = match tickets.first() {
+                    Some(ticket) => self.log_fault(*ticket, refused),
+                    None => refused.refusal,
+                };
+                for ticket in tickets {
+                    let reply = Reply::Answer(Answer::Refused(refusal), Held::Nothing);
+                    self.replies.push((ticket, reply));
+                }
+            }
+        }
+    }
+}
+
+fn log_change(ticket: Ticket, change: &Change) {
+    let serial = ticket.serial;
+    match change {
+        Change::Rename { from, to } => {
+            let (from, to) = (shown(from), shown(to));
+            info!("session={serial} event=rename from={from} to={to}");
+        }
+        Change::Remove(place) => info!("session={serial} event=remove path={}", shown(place)),
+        Change::RemoveDirectory(place) => {
+            info!(
+                "session={serial} event=remove-directory path={}",
+                shown(place)
+            );
+        }
+        Change::SetModified(place, modified) => {
+            let path = shown(place);
+            debug!("session={serial} event=set-modified path={path} modified={modified}");
+        }
+    }
+}
