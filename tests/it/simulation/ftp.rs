@@ -305,7 +305,7 @@ impl Client {
         if matches!(self.phase, Phase::Command | Phase::Moving) {
             self.age += 1;
             if self.is_killed() {
-                return self.vanish(sim);
+                return self.come_again(sim);
             }
             self.move_data(rng, sim);
             self.finish(sim, faulty);
@@ -550,6 +550,15 @@ impl Client {
     fn leave(&mut self, sim: &Sim, faulty: bool) {
         assert!(self.phase == Phase::Leaving || faulty, "{}", self.shown());
         self.vanish(sim);
+    }
+
+    /// The client is killed, and started again for what is left to do.
+    fn come_again(&mut self, sim: &Sim) {
+        self.vanish(sim);
+        self.unsent.clear();
+        self.line.clear();
+        self.transfers.pop_front();
+        self.phase = Phase::Connecting;
     }
 
     fn vanish(&mut self, sim: &Sim) {

@@ -61,6 +61,13 @@ impl Stage {
         }
     }
 
+    /// Turns, and no worker does anything.
+    fn turn(&mut self, times: usize) {
+        for _ in 0..times {
+            self.engine.turn().expect("polling does not fail");
+        }
+    }
+
     fn send(&self, text: &str) {
         let sent = self.sim.peer_send(self.peer, text.as_bytes());
         assert_eq!(sent.expect("the connection stands"), text.len());
@@ -286,4 +293,31 @@ fn an_upload_that_fills_the_disk_is_452_with_what_is_left_and_not_226() {
         let [old, small] = ["old", "small"].map(|name| format!("/srv/Movies/{name}"));
         assert_eq!(there, [(old, 1000), (small, 3000)], "seed {seed}");
     }
+}
+
+#[test]
+fn what_became_of_the_upload_of_a_killed_client_is_not_told_to_who_has_its_slot_by_then() {
+    let mut stage = Stage::new(1);
+    stage.come_by_ftp();
+    let data = stage.passive();
+    stage.send("STOR Joker\r\n");
+    assert!(stage.receive().starts_with("150 "));
+    let sent = stage.sim.peer_send(data, b"film");
+    assert_eq!(sent.expect("it stands"), 4);
+    stage.sim.peer_shut(data);
+    stage.turn(20);
+    assert_eq!(stage.engine.jobs(), 1, "all has come, and is to be kept");
+    stage.sim.peer_reset(stage.peer);
+    stage.turn(20);
+    assert_eq!(stage.engine.connections(), 1, "the slots are free");
+
+    let next = stage.sim.connect(stage.address, CLIENT);
+    stage.peer = next.expect("somebody listens");
+    stage.send("LOGIN\nuser1\n1234\nSHOW DIRECTORY Movies\n");
+    stage.turn(20);
+    assert_eq!(stage.engine.jobs(), 2, "he waits, too");
+    stage.sim.as_worker(|| stage.engine.run_job(0));
+    stage.turn(1);
+    assert!(stage.sim.tree().contains_key("/srv/Movies/Joker"));
+    assert!(stage.receive().contains("The available files are: Joker\n"));
 }
