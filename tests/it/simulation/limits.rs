@@ -1,4 +1,4 @@
-//! Limits of a rate, on a clock that does not depend on the machine.
+//! Limits of a rate, and whose login is proved next, on a clock and with workers that do not depend on the machine.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -36,7 +36,7 @@ impl Stage {
         sim.put("/srv/Movies/Film", Entry::File(vec![b'x'; LENGTH]));
         let home = TempDir::new().expect("a temporary folder");
         let directories = format!("*:Movies:read,change:/srv/Movies\n{limits}");
-        let credentials = "user1:plain:1234\nuser2:plain:2345\n".to_owned();
+        let credentials = "user1:plain:1234\nuser2:plain:2345\nuser3:plain:3456\n".to_owned();
         write_home(home.path(), (credentials, directories));
         let (engine, address) = serve(&sim, home.path(), options);
         Stage {
@@ -48,7 +48,11 @@ impl Stage {
     }
 
     fn say(&self, lines: &str) -> Reader {
-        let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        self.say_from(Ipv4Addr::LOCALHOST, lines)
+    }
+
+    fn say_from(&self, from: Ipv4Addr, lines: &str) -> Reader {
+        let from = IpAddr::V4(from);
         let peer = self
             .sim
             .connect(self.address, from)
@@ -68,6 +72,13 @@ impl Stage {
             self.sim.as_worker(|| self.engine.run_job(0));
         }
         self.engine.check();
+    }
+
+    /// Some turns in which the workers are busy elsewhere.
+    fn turn_without_jobs(&mut self) {
+        for _ in 0..100 {
+            self.engine.turn().expect("polling does not fail");
+        }
     }
 
     /// Lets so much time pass, in turns.
@@ -216,4 +227,41 @@ fn a_transfer_that_moves_less_than_the_floor_ends_without_a_word_and_others_go_o
             .all(|path| !path.contains(".tidegate-"))
     );
     drop((stalled, idle));
+}
+
+#[test]
+fn guesses_that_wait_already_stand_behind_everybody_once_one_of_them_has_failed() {
+    let mut stage = Stage::new("", Options::default());
+    stage.wait(Duration::from_millis(10));
+    let say = |from: u8, user: &str, password: &str| {
+        let lines = format!("LOGIN\n{user}\n{password}\n");
+        stage.say_from(Ipv4Addr::new(10, 0, 0, from), &lines)
+    };
+    // Who asks for less goes first, so that it is a guess.
+    let mut guesses = ["a", "b"].map(|password| say(1, "user1", password));
+    let rightful = [("user1", "1234"), ("user2", "2345"), ("user3", "3456")];
+    let mut rightful = rightful.map(|(user, password)| say(2, user, password));
+    stage.turn_without_jobs();
+    assert_eq!(stage.engine.jobs(), 5);
+    let mut told = |proofs: usize| {
+        for _ in 0..proofs {
+            stage.sim.as_worker(|| stage.engine.run_job(0));
+            stage.turn_without_jobs();
+        }
+        let who_heard = |readers: &mut [Reader], sentence: &str| {
+            let mut told = 0;
+            for reader in readers {
+                reader.take(&stage.sim, usize::MAX);
+                told += usize::from(String::from_utf8_lossy(&reader.received).contains(sentence));
+            }
+            told
+        };
+        (
+            who_heard(&mut guesses, "Login Failed"),
+            who_heard(&mut rightful, "Login Successfully"),
+        )
+    };
+    assert_eq!(told(1), (1, 0));
+    assert_eq!(told(3), (1, 3));
+    assert_eq!(told(1), (2, 3));
 }
