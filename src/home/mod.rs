@@ -11,6 +11,7 @@ pub mod fence;
 mod lines;
 pub mod password;
 pub mod pid_file;
+mod rights;
 pub mod user_limits;
 
 pub use lines::check_user;

@@ -91,7 +91,7 @@ impl<K: Kernel> House<K> {
             return self.verify_again(proof, tickets);
         }
         let user = &proof.account.user;
-        // Those who were proved at once may be more than may fail: the last is the last, and what comes behind is not judged.
+        // What was queued before the last that may fail is not judged behind it, be it right or wrong.
         let (mut judged, mut refused) = (Vec::new(), Vec::new());
         for ticket in tickets {
             match self.turn_away(ticket, user) {
