@@ -132,6 +132,8 @@ struct Client {
     pace: Option<usize>,
     /// Bytes of files that have come.
     received: u64,
+    /// Bytes of files that have gone.
+    sent: u64,
 }
 
 /// A data connection, from the port's naming until the server has said that all went.
@@ -202,6 +204,7 @@ impl Crowd {
             hash: None,
             pace: None,
             received: 0,
+            sent: 0,
         });
         Ok(key)
     }
@@ -230,6 +233,11 @@ impl Crowd {
             .iter()
             .map(|(key, client)| (key, client.received))
             .collect()
+    }
+
+    /// Bytes of files that all clients have sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.clients.iter().map(|(_, client)| client.sent).sum()
     }
 
     /// Waits up to `timeout` for something to happen, and gives each client that it happened to one read.
@@ -438,7 +446,10 @@ impl Client {
                 true => &upload[..upload.len().min(self.unsent.body as usize)],
             };
             match self.socket.write(bytes) {
-                Ok(count) if text.is_empty() => self.unsent.body -= count as u64,
+                Ok(count) if text.is_empty() => {
+                    self.unsent.body -= count as u64;
+                    self.sent += count as u64;
+                }
                 Ok(count) => drop(text.drain(..count)),
                 Err(error) => {
                     // An answer may come before all is said.
@@ -464,7 +475,9 @@ impl Client {
         };
         while data.left > 0 {
             let most = common.upload.len().min(data.left as usize);
-            data.left -= socket.write(&common.upload[..most])? as u64;
+            let count = socket.write(&common.upload[..most])? as u64;
+            data.left -= count;
+            self.sent += count;
         }
         if data.is_upload {
             data.socket = None;

@@ -203,7 +203,7 @@ impl Upload {
         for key in gather(&mut crowd, &dialect, self.sessions, 0)? {
             crowd.say(key, &words(key));
         }
-        let (mut times, mut lost) = (Vec::new(), 0);
+        let (mut times, mut lost, mut before) = (Vec::new(), 0, 0);
         let mut row = Row::default();
         let mut window = None;
         let begun = Instant::now();
@@ -226,6 +226,7 @@ impl Upload {
             match window.take() {
                 None if begun.elapsed() > WARM_UP => {
                     times.clear();
+                    before = crowd.sent();
                     window = Some(Window::begin(&server)?);
                 }
                 Some(open) if Window::elapsed(&open).as_secs_f64() >= self.seconds => break open,
@@ -233,10 +234,10 @@ impl Upload {
             }
         };
         let (seconds, cpu) = window.end(&server, &mut row)?;
+        let gibibytes = (crowd.sent() - before) as f64 / f64::from(1 << 30);
         drop(crowd);
         server.stop()?;
 
-        let gibibytes = times.len() as f64 * self.size as f64 / f64::from(1 << 30);
         row.add("uploads", times.len() as f64);
         row.add("mebibytes_a_second", gibibytes * 1024.0 / seconds);
         row.add("server_cpu_seconds_a_gibibyte", cpu / gibibytes);

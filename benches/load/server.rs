@@ -36,7 +36,8 @@ const CHEAP_HASHES: [&str; USERS.len()] = [
     "tdGMYiZjxdPZA",
 ];
 
-/// Ports for the data connections of FTP, from the first to the last: below those that the system gives to others.
+/// Ports for the data connections of the peers of FTP, one for each that is under way, from the first to the last: below
+/// those that the system gives to others.
 const PASSIVE_PORTS: (u16, u16) = (20_000, 29_999);
 
 /// How long a server may take to come up, and to go.
@@ -458,12 +459,8 @@ fn tidegate(kind: Kind, home: &Home, program: &Path) -> Command {
     ]);
     match kind.dialect() {
         Dialect::Menu => command.args(["--listen", "127.0.0.1:0"]),
-        _ => command.args([
-            "--ftp",
-            "127.0.0.1:0",
-            "--passive-ports",
-            &passive_ports('-'),
-        ]),
+        // A few are enough here, and each is a descriptor that no session gets.
+        _ => command.args(["--ftp", "127.0.0.1:0", "--passive-ports", "20000-20499"]),
     };
     command
 }
@@ -578,7 +575,7 @@ fn pure_ftpd(home: &Home, port: u16) -> io::Result<Command> {
     command
         .args(["-4", "-E", "-H", "-A", "-f", "none", "-c", "100000"])
         .args(["-C", "100000", "-u", "1"])
-        .args(["-p", &passive_ports(':')])
+        .args(["-p", &format!("{}:{}", PASSIVE_PORTS.0, PASSIVE_PORTS.1)])
         .args(["-S", &format!("127.0.0.1,{port}")])
         .arg("-l")
         .arg(format!("puredb:{}", path("pure-ftpd.pdb").display()));
@@ -615,8 +612,4 @@ fn pyftpdlib(home: &Home, port: u16) -> io::Result<Command> {
     let mut command = Command::new(Kind::Pyftpdlib.program().expect("a peer"));
     command.arg("-c").arg(script);
     Ok(command)
-}
-
-fn passive_ports(between: char) -> String {
-    format!("{}{between}{}", PASSIVE_PORTS.0, PASSIVE_PORTS.1)
 }

@@ -187,7 +187,10 @@ impl Serve {
         let listeners = succession
             .listeners(&kernel, self.addresses(), self.ftp_dialect())
             .map_err(failed)?;
-        warn_of.extend(self.fit_sessions().map_err(cannot_start)?);
+        let speaks_ftp = listeners
+            .iter()
+            .any(|(_, dialect)| *dialect != Dialect::Menu);
+        warn_of.extend(self.fit_sessions(speaks_ftp).map_err(cannot_start)?);
 
         // From here on with the powers of the user alone, who has to be able to read the home.
         let user = become_user(self.user.as_deref(), &self.home).map_err(cannot_start)?;
@@ -208,9 +211,6 @@ impl Serve {
             .map_err(failed)?;
         succession.prepare(&kernel, &listeners).map_err(failed)?;
         warn_of.extend(succession.take_warnings());
-        let speaks_ftp = listeners
-            .iter()
-            .any(|(_, dialect)| *dialect != Dialect::Menu);
         let reach = Reach {
             read: home.read_reach(),
             write: home.write_reach(),
@@ -316,9 +316,11 @@ impl Serve {
     }
 
     /// Raises the limit of open files and fits the sessions to it; what is to be told where those are fewer.
-    fn fit_sessions(&mut self) -> io::Result<Option<String>> {
+    fn fit_sessions(&mut self, speaks_ftp: bool) -> io::Result<Option<String>> {
         let descriptors = linux::raise_descriptor_limit()?;
-        let fitted = server::fit_sessions(self.max_sessions, descriptors);
+        let ports = |(first, last): (u16, u16)| u64::from(last) + 1 - u64::from(first);
+        let passive = speaks_ftp.then(|| self.passive_ports.map_or(0, ports));
+        let fitted = server::fit_sessions(self.max_sessions, descriptors, passive);
         let fewer = fitted < self.max_sessions;
         self.max_sessions = fitted;
         Ok(fewer.then(|| {

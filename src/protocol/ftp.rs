@@ -181,6 +181,10 @@ impl Ftp {
         self.has_logged_in
     }
 
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(&self.state, State::Transferring(transfer) if transfer.behind.is_last)
+    }
+
     pub(super) fn access(&self) -> Option<&Arc<Access>> {
         match &self.reloaded {
             Reloaded::Nothing => self.access.as_ref(),

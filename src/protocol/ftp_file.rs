@@ -106,6 +106,8 @@ impl Ftp {
                 self.reply(reply::SIZE_NEEDS_IMAGE, out)
             }
             Command::Size => self.status(Wanted::Size, argument, out),
+            // As at home in a shell.
+            Command::Cwd if argument.is_empty() => self.enter(None, out),
             Command::Cwd => self.status(Wanted::Cwd, argument, out),
             Command::Mlst => self.status(Wanted::Mlst, argument, out),
             Command::Rnfr => self.status(Wanted::Rnfr, argument, out),

@@ -69,10 +69,10 @@ pub const BAD_RANGE: Reply = Reply(501, "That is not a path in quotes and a rang
 pub const NOT_IMPLEMENTED: Reply = Reply(502, "That command is not implemented.");
 /// A command that needs a login.
 pub const LOG_IN_FIRST: Reply = Reply(530, "Please log in with USER and PASS first.");
-/// Anything but ABOR, NOOP, QUIT and STAT amid a transfer.
+/// Anything but ABOR, NOOP, QUIT, REIN, STAT and USER amid a transfer.
 pub const BUSY: Reply = Reply(
     450,
-    "A transfer is in progress. ABOR, NOOP, QUIT and STAT are heard meanwhile.",
+    "A transfer is in progress. Please wait for its end, or say ABOR.",
 );
 
 // Login and logout (4.1.1).

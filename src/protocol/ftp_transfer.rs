@@ -20,10 +20,7 @@ use super::{
 pub(super) struct Transfer {
     what: What,
     representation: Representation,
-    /// ABOR was said.
-    is_aborted: bool,
-    /// QUIT was said: the end comes behind it.
-    is_last: bool,
+    pub(super) behind: Behind,
 }
 
 #[derive(Debug)]
@@ -42,8 +39,12 @@ enum What {
 /// What is said and done behind a transfer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Behind {
+    /// 150 has been said.
+    is_begun: bool,
+    /// ABOR was said.
     is_aborted: bool,
-    is_last: bool,
+    /// QUIT was said: the end comes behind it.
+    pub(super) is_last: bool,
 }
 
 impl Ftp {
@@ -319,8 +320,7 @@ impl Ftp {
         self.state = State::Transferring(Transfer {
             what,
             representation,
-            is_aborted: false,
-            is_last: false,
+            behind: Behind::default(),
         });
         let via = self.via.take().expect("asked for before all else");
         Action::Connect(via)
@@ -328,13 +328,13 @@ impl Ftp {
 
     pub(super) fn connected(
         &mut self,
-        transfer: Transfer,
+        mut transfer: Transfer,
         result: Result<(), Refusal>,
         out: &mut Vec<u8>,
     ) -> Action {
         if let Err(refusal) = result {
             say(out, reply::refusal(refusal));
-            return self.behind(transfer.behind(), out);
+            return self.behind(transfer.behind, out);
         }
         let over = Over::Data;
         let representation = transfer.representation;
@@ -372,6 +372,10 @@ impl Ftp {
                 }
             }
         };
+        transfer.behind.is_begun = true;
+        if transfer.behind.is_last {
+            say(out, reply::GOODBYE);
+        }
         self.state = State::Transferring(transfer);
         action
     }
@@ -388,8 +392,8 @@ impl Ftp {
         match Verb::find(word).filter(|verb| verb.takes(argument)) {
             None => say(out, reply::UNKNOWN),
             Some(verb) => match verb.command {
-                Command::Abor if !transfer.is_aborted => {
-                    transfer.is_aborted = true;
+                Command::Abor if !transfer.behind.is_aborted => {
+                    transfer.behind.is_aborted = true;
                     self.state = State::Transferring(transfer);
                     return Action::Abort;
                 }
@@ -398,7 +402,13 @@ impl Ftp {
                     return Action::Ask(Request::Progress);
                 }
                 Command::Noop => say(out, reply::NOTHING),
-                Command::Quit => transfer.is_last = true,
+                // Some clients end what they do with their data only when they have this reply.
+                Command::Quit => {
+                    transfer.behind.is_last = true;
+                    if transfer.behind.is_begun {
+                        say(out, reply::GOODBYE);
+                    }
+                }
                 // What is under way goes on as it was granted (RFC 959, 4.1.1).
                 Command::User => match argument.iter().any(u8::is_ascii_control) {
                     true => say(out, reply::CONTROL_CHARACTER),
@@ -429,7 +439,7 @@ impl Ftp {
         result: Result<(), Refusal>,
         out: &mut Vec<u8>,
     ) -> Action {
-        let behind = transfer.behind();
+        let behind = transfer.behind;
         match (result, transfer.what) {
             (
                 Err(why @ (Refusal::NoRoom | Refusal::OverQuota | Refusal::TooLarge)),
@@ -452,9 +462,13 @@ impl Ftp {
         if behind.is_aborted {
             say(out, reply::ABORT_DONE);
         }
-        match behind.is_last {
-            true => self.close(reply::GOODBYE, Ending::Quit, out),
-            false => self.ready(),
+        match (behind.is_last, behind.is_begun) {
+            (false, _) => self.ready(),
+            (true, false) => self.close(reply::GOODBYE, Ending::Quit, out),
+            (true, true) => {
+                self.state = State::Closed;
+                Action::Close(Ending::Quit)
+            }
         }
     }
 
@@ -471,15 +485,6 @@ impl Ftp {
                 Action::Abort
             }
             Some(Via::Dial(_)) | None => self.ready(),
-        }
-    }
-}
-
-impl Transfer {
-    fn behind(&self) -> Behind {
-        Behind {
-            is_aborted: self.is_aborted,
-            is_last: self.is_last,
         }
     }
 }

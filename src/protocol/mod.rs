@@ -592,6 +592,14 @@ impl Session {
         }
     }
 
+    /// Whether the client has said amid a transfer that it goes behind it.
+    pub fn is_leaving(&self) -> bool {
+        match self {
+            Session::Menu(_) => false,
+            Session::Ftp(ftp) => ftp.is_leaving(),
+        }
+    }
+
     /// What the logged-in user may do, as of the last reload; `None` before a login and after one that was revoked.
     pub fn access(&self) -> Option<&Arc<Access>> {
         match self {

@@ -170,9 +170,9 @@ impl<K: Kernel> Connection<K> {
         self.engaged || matches!(self.work, Work::Answer | Work::Warming(_))
     }
 
-    /// Whether the client has closed its sending half, or all of it is over.
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended || self.finished
+    /// Whether the client has closed its sending half without a word, or all of it is over.
+    pub(super) fn has_vanished(&self) -> bool {
+        self.finished || (self.ended && !self.session.is_leaving())
     }
 
     pub(super) fn is_turned_away(&self) -> bool {

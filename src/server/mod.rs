@@ -166,9 +166,12 @@ fn can_open_beneath<K: Kernel>(kernel: &K, home: &Path) -> io::Result<()> {
 }
 
 /// How many sessions a limit of open files leaves room for, of those that were asked for: a quarter is left to the
-/// files that they download and upload.
-pub fn fit_sessions(asked: usize, descriptors: u64) -> usize {
-    let room = descriptors.saturating_sub(DESCRIPTORS_RESERVED);
-    let room = (room - room / 4).max(1);
+/// files that they download and upload, and where there is FTP another to their data connections. `passive` is how many
+/// ports those are awaited at; `None` without FTP.
+pub fn fit_sessions(asked: usize, descriptors: u64, passive: Option<u64>) -> usize {
+    let reserved = DESCRIPTORS_RESERVED + passive.unwrap_or(0);
+    let room = descriptors.saturating_sub(reserved);
+    let quarters = if passive.is_some() { 2 } else { 1 };
+    let room = (room - room / 4 * quarters).max(1);
     asked.min(usize::try_from(room).unwrap_or(usize::MAX))
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, send};
 
-use crate::support::{Client, Home, PATIENCE, Server, connect_from};
+use crate::support::{Client, Home, PATIENCE, Server, connect_from, eventually};
 use crate::world::plain_home;
 
 /// A control connection, greeted.
@@ -459,11 +459,33 @@ fn abor_noop_stat_quit_user_and_rein_are_heard_amid_a_transfer() {
     }
     let mut data = ftp.data();
     ftp.ask("RETR Movies/Long", "150");
-    ftp.client.send("QUIT\r\n");
+    // As soon as it may be said, since some wait for it before they take the rest.
+    ftp.ask("QUIT", "221");
     assert_eq!(all_of(&mut data).len(), 64 << 20);
     ftp.expect("226");
-    ftp.expect("221");
     ftp.client.expect_end();
+}
+
+#[test]
+fn who_quits_amid_an_upload_and_goes_has_it_kept_and_who_goes_without_a_word_has_not() {
+    let server = serve_plain();
+    for (name, last_word) in [("kept", "QUIT"), ("lost", "NOOP")] {
+        let mut ftp = Ftp::login(&server, "user3", "3456");
+        let mut data = ftp.data();
+        ftp.ask(&format!("STOR Uploads/{name}"), "150");
+        data.write_all(b"one ").unwrap();
+        let code = if last_word == "QUIT" { "221" } else { "200" };
+        ftp.ask(last_word, code);
+        drop(ftp);
+        // What ends without a word has its data connection closed, however late it is seen.
+        let _ = data.write_all(b"two");
+        drop(data);
+    }
+    let kept = server.home.file("Uploads/kept");
+    eventually("the upload is kept", || {
+        std::fs::read(&kept).is_ok_and(|content| content == b"one two")
+    });
+    assert!(!server.home.file("Uploads/lost").exists());
 }
 
 #[test]

@@ -312,7 +312,9 @@ impl<'a, K: Kernel> Turn<'a, K> {
                 return Err(Stop::Finished(Ending::ClientLeft));
             }
             // What it left may look like the end of a file that it was sending.
-            self.house.channels.wish(self.ticket, Wish::Distrust);
+            if self.connection.has_vanished() {
+                self.house.channels.wish(self.ticket, Wish::Distrust);
+            }
             return Err(Stop::Blocked);
         }
         let at_hand = self.end - self.start;

@@ -481,10 +481,10 @@ impl<K: Kernel> Engine<K> {
     /// All of an upload has come, unless its client has left the control connection too.
     fn commit(&mut self, owner: Ticket, incoming: Box<Incoming<K>>, record: Option<Box<Record>>) {
         self.take_turn(owner.key);
-        let ended = self.connections[owner.key]
+        let vanished = self.connections[owner.key]
             .control()
-            .is_some_and(|control| control.has_ended());
-        if ended {
+            .is_some_and(|control| control.has_vanished());
+        if vanished {
             self.house.channels.take(owner);
             self.house.abandon(incoming);
             let lost = Err(Refusal::DataConnectionLost);
