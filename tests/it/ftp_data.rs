@@ -308,6 +308,34 @@ fn a_small_range_of_ports_is_shared() {
 }
 
 #[test]
+fn which_passive_port_comes_next_cannot_be_told_from_those_before() {
+    let ports = free_ports();
+    let server = Server::start(Options {
+        passive_ports: Some(ports),
+        ..Options::default()
+    });
+    let mut control = server.login("user1");
+    control.expect("TYPE I", "200");
+    let mut came = Vec::new();
+    for _ in 0..40 {
+        came.push(control.passive().port());
+        let mut data = connect_from(
+            HERE,
+            SocketAddr::new(HERE.parse().unwrap(), control.last_port()),
+        );
+        control.send("RETR Movies/Joker");
+        data.read_to_end(&mut Vec::new()).unwrap();
+        assert_eq!(control.codes(2), ["150", "226"]);
+    }
+    // By chance it would be so once in 2^38 times.
+    let changes = came.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert!(
+        (1..39).contains(&changes),
+        "always or never the other: {came:?}"
+    );
+}
+
+#[test]
 fn many_files_go_both_ways_at_once_and_come_whole() {
     let server = Server::start(Options::default());
     let content: Vec<u8> = (0..300_000_u32)
