@@ -244,7 +244,8 @@ fn readme(date: &str, conditions: &Conditions, runs: &[Run]) -> String {
          How each server is set is in `benches/load/server.rs`: one worker each, logs of requests off, `sendfile` on, files kept \
          open where a server can, no limit of requests on a connection. `nginx-256k` differs from `nginx` by \
          `sendfile_max_chunk 256k`. vsftpd has only anonymous users, since those get one process a session instead of three; \
-         pure-ftpd's passwords are hashed by DES, and pyftpdlib has them in clear; both send by `sendfile`. tidegate makes each upload durable (fdatasync of the file and of its directory) before it \
+         pure-ftpd's passwords are hashed by DES, and pyftpdlib has them in clear. pure-ftpd as Debian builds it does not use \
+         `sendfile`, and has two processes a session. tidegate makes each upload durable (fdatasync of the file and of its directory) before it \
          says that it is complete; the peers do not.\n\n\
          A case's words are those of `cargo bench --bench load -- --server SERVER CASE`, which repeats it alone. Server CPU time \
          is what /proc/PID/task/*/schedstat tells of the server's threads and its children's; what decides where the client is \
