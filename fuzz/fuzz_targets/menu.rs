@@ -170,7 +170,15 @@ impl<'a> Dialogue<'a> {
 
     /// The house's answer: one that fits the request.
     fn answer(&mut self, request: Request) -> Answer {
-        let refusal = self.decide_refusal();
+        let refusal = match self.decide_refusal() {
+            // These end a login, and nothing else.
+            Some(Refusal::TooManySessions | Refusal::TooManyFailures)
+                if !matches!(request, Request::Verify { .. }) =>
+            {
+                None
+            }
+            refusal => refusal,
+        };
         match request {
             Request::Account { .. } => Answer::Account(refusal.is_none()),
             Request::Verify { .. } => match refusal {
@@ -279,6 +287,7 @@ impl<'a> Dialogue<'a> {
             b'8' => Refusal::BadName,
             b'9' => Refusal::NoRoom,
             b'L' => Refusal::TooLarge,
+            b'Q' => Refusal::OverQuota,
             b'S' => Refusal::TooManySessions,
             b'T' => Refusal::TooManyFailures,
             _ => return None,

@@ -38,6 +38,7 @@ pub(crate) const REFUSALS: &[(u8, Refusal)] = &[
     (b'J', Refusal::IntoItself),
     (b'K', Refusal::OtherFileSystem),
     (b'L', Refusal::MayNotUpload),
+    (b'M', Refusal::OverQuota),
 ];
 
 /// A dialogue, and what it has come to.
