@@ -435,6 +435,9 @@ impl Client {
             replies.iter().any(|reply| reply.may_be_cut)
                 || is_long_ago(said.at) && replies.iter().any(closes)
         };
+        // Answers to earlier logins that were not read either go with the goodbye to the last one that failed.
+        let mut logins = (self.said.iter()).filter(|said| matches!(said.item, Item::Login { .. }));
+        let last_login = logins.nth(self.memory.logins_left() - 1);
         let is_new = (self.said.iter()).any(|said| matches!(said.item, Item::Greet));
         world.impatient
             || is_long(sim)
@@ -444,6 +447,7 @@ impl Client {
             || self
                 .revoked(world)
                 .is_some_and(|revoked| is_long_ago(revoked.at))
+            || last_login.is_some_and(|said| is_long_ago(said.at))
             || self.said.iter().any(ends)
     }
 

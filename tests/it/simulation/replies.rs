@@ -103,6 +103,11 @@ pub(super) fn replies(said: &Said, world: &World, memory: &Memory) -> Vec<Reply>
 }
 
 impl Memory {
+    /// Logins that may fail up to the last one.
+    pub(super) fn logins_left(&self) -> usize {
+        usize::from(LOGIN_FAILURES_MAX - self.failures)
+    }
+
     /// Takes up what a reply to what was said means; what is to be said next.
     pub(super) fn take(&mut self, said: &Said, then: Then, world: &mut World) -> Option<Item> {
         self.take_rights(said, world);
