@@ -51,6 +51,11 @@ impl<K: Kernel> Engine<K> {
                 "slot {key} is neither blocked nor queued"
             );
         }
+        let mut queued = self.queue.iter().copied().chain(self.house.parked());
+        assert!(
+            queued.all(|key| self.connections.contains(key)),
+            "an empty slot stands in the queue"
+        );
         self.controls().for_each(Connection::check);
         let turned_away = self.controls().filter(|control| control.is_turned_away());
         assert_eq!(

@@ -54,10 +54,15 @@ impl Stage {
     /// Turns until nothing is to be done before a deadline.
     fn settle(&mut self) {
         for _ in 0..20 {
-            self.engine.turn().expect("polling does not fail");
-            while self.engine.jobs() > 0 {
-                self.sim.as_worker(|| self.engine.run_job(0));
-            }
+            self.settle_once();
+        }
+    }
+
+    fn settle_once(&mut self) {
+        self.engine.turn().expect("polling does not fail");
+        self.engine.check();
+        while self.engine.jobs() > 0 {
+            self.sim.as_worker(|| self.engine.run_job(0));
         }
     }
 
@@ -320,4 +325,32 @@ fn what_became_of_the_upload_of_a_killed_client_is_not_told_to_who_has_its_slot_
     stage.turn(1);
     assert!(stage.sim.tree().contains_key("/srv/Movies/Joker"));
     assert!(stage.receive().contains("The available files are: Joker\n"));
+}
+
+#[test]
+fn a_data_connection_that_is_aborted_in_the_queue_leaves_no_place_in_it_behind() {
+    for seed in 0..16 {
+        let mut stage = Stage::new(seed);
+        stage.sim.set_slow();
+        let long = Entry::File(vec![0; 4_000_000]);
+        stage.sim.put("/srv/Movies/long", long);
+        let mut clients = Vec::new();
+        for _ in 0..4 {
+            stage.come_by_ftp();
+            let data = stage.passive();
+            stage.send("RETR long\r\n");
+            clients.push((stage.peer, data));
+        }
+        for round in 0..40 {
+            // All of them read whatever comes, so that there is always somebody in the queue.
+            for (control, data) in &clients {
+                let _ = stage.sim.peer_receive(*data, usize::MAX);
+                if round % 10 == 5 && *control == clients[round / 10].0 {
+                    let sent = stage.sim.peer_send(*control, b"ABOR\r\n");
+                    assert_eq!(sent.expect("it stands"), 6);
+                }
+            }
+            stage.settle_once();
+        }
+    }
 }
