@@ -170,23 +170,12 @@ impl<'a> Dialogue<'a> {
 
     /// The house's answer: one that fits the request.
     fn answer(&mut self, request: Request) -> Answer {
-        let refusal = match self.decide_refusal() {
-            // These end a login, and nothing else.
-            Some(Refusal::TooManySessions | Refusal::TooManyFailures)
-                if !matches!(request, Request::Verify { .. }) =>
-            {
-                None
-            }
-            refusal => refusal,
-        };
+        if matches!(request, Request::Verify { .. }) {
+            return self.verify();
+        }
+        let refusal = self.decide_refusal();
         match request {
             Request::Account { .. } => Answer::Account(refusal.is_none()),
-            Request::Verify { .. } => match refusal {
-                Some(refusal @ (Refusal::TooManySessions | Refusal::TooManyFailures)) => {
-                    Answer::Refused(refusal)
-                }
-                refusal => Answer::Verified(refusal.is_none().then(|| self.access())),
-            },
             Request::Quota => Answer::Quota(self.quotas()),
             Request::Judge { place }
             | Request::Create { place, .. }
@@ -223,6 +212,15 @@ impl<'a> Dialogue<'a> {
                 end: 0,
             },
             request => unreachable!("the menu does not ask for {request:?}"),
+        }
+    }
+
+    fn verify(&mut self) -> Answer {
+        match self.decide() {
+            b'S' => Answer::Refused(Refusal::TooManySessions),
+            b'T' => Answer::Refused(Refusal::TooManyFailures),
+            b'0'..=b'9' => Answer::Verified(None),
+            _ => Answer::Verified(Some(self.access())),
         }
     }
 
@@ -288,8 +286,6 @@ impl<'a> Dialogue<'a> {
             b'9' => Refusal::NoRoom,
             b'L' => Refusal::TooLarge,
             b'Q' => Refusal::OverQuota,
-            b'S' => Refusal::TooManySessions,
-            b'T' => Refusal::TooManyFailures,
             _ => return None,
         })
     }

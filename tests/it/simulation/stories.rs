@@ -97,6 +97,22 @@ impl Stage {
         self.sim.connect(at, CLIENT).expect("it is awaited")
     }
 
+    /// A server that never gets through its queue, and four clients who download.
+    fn with_a_queue(seed: u64) -> (Stage, Vec<(Peer, Peer)>) {
+        let mut stage = Stage::new(seed);
+        stage.sim.set_slow();
+        let long = Entry::File(vec![0; 16_000_000]);
+        stage.sim.put("/srv/Movies/long", long);
+        let clients = (0..4).map(|_| {
+            stage.come_by_ftp();
+            let data = stage.passive();
+            stage.send("RETR long\r\n");
+            (stage.peer, data)
+        });
+        let clients = clients.collect();
+        (stage, clients)
+    }
+
     /// All that has come, with turns between, until the server closes or nothing more comes.
     fn receive(&mut self) -> String {
         let mut received = Vec::new();
@@ -328,19 +344,28 @@ fn what_became_of_the_upload_of_a_killed_client_is_not_told_to_who_has_its_slot_
 }
 
 #[test]
+fn whoever_reads_all_that_comes_leaves_turns_of_the_queue_to_others() {
+    for seed in 0..16 {
+        let (mut stage, clients) = Stage::with_a_queue(seed);
+        let mut got = [0; 4];
+        for round in 0..24 {
+            for (client, (_, data)) in clients.iter().enumerate() {
+                let bytes = stage.sim.peer_receive(*data, usize::MAX);
+                // What was under way before comes first.
+                if round >= 12 {
+                    got[client] += bytes.map_or(0, |bytes| bytes.len());
+                }
+            }
+            stage.settle_once();
+        }
+        assert!(got.iter().all(|&got| got > 0), "seed {seed}: {got:?}");
+    }
+}
+
+#[test]
 fn a_data_connection_that_is_aborted_in_the_queue_leaves_no_place_in_it_behind() {
     for seed in 0..16 {
-        let mut stage = Stage::new(seed);
-        stage.sim.set_slow();
-        let long = Entry::File(vec![0; 4_000_000]);
-        stage.sim.put("/srv/Movies/long", long);
-        let mut clients = Vec::new();
-        for _ in 0..4 {
-            stage.come_by_ftp();
-            let data = stage.passive();
-            stage.send("RETR long\r\n");
-            clients.push((stage.peer, data));
-        }
+        let (mut stage, clients) = Stage::with_a_queue(seed);
         for round in 0..40 {
             // All of them read whatever comes, so that there is always somebody in the queue.
             for (control, data) in &clients {
