@@ -62,13 +62,8 @@ pub(crate) struct Serve {
     hide_usernames: bool,
 
     /// sessions at once; 10000 if not given, less where the limit of open files is lower
-    #[argh(
-        option,
-        arg_name = "n",
-        default = "limits::SESSIONS_MAX",
-        from_str_fn(values::from_one)
-    )]
-    max_sessions: usize,
+    #[argh(option, arg_name = "n", from_str_fn(values::from_one))]
+    max_sessions: Option<usize>,
 
     /// sessions at once from one address (of IPv6, one /64); 0, which is no limit, if not given
     #[argh(option, arg_name = "n", default = "0")]
@@ -258,7 +253,7 @@ impl Serve {
         };
         let options = Options {
             hide_usernames: self.hide_usernames,
-            max_sessions: self.max_sessions,
+            max_sessions: self.max_sessions.unwrap_or(limits::SESSIONS_MAX),
             max_per_address: self.max_per_address,
             max_failures: self.max_failures,
             failure_window: self.failure_window,
@@ -321,8 +316,8 @@ impl Serve {
         let ports = |(first, last): (u16, u16)| u64::from(last) + 1 - u64::from(first);
         let passive = speaks_ftp.then(|| self.passive_ports.map_or(0, ports));
         let fitted = server::fit_sessions(self.max_sessions, descriptors, passive);
-        let fewer = fitted < self.max_sessions;
-        self.max_sessions = fitted;
+        let fewer = fitted < self.max_sessions.unwrap_or(limits::SESSIONS_MAX);
+        self.max_sessions = Some(fitted);
         Ok(fewer.then(|| {
             format!(
                 "at most {fitted} sessions at once, since at most {descriptors} files may be open"

@@ -165,13 +165,32 @@ fn can_open_beneath<K: Kernel>(kernel: &K, home: &Path) -> io::Result<()> {
     }
 }
 
-/// How many sessions a limit of open files leaves room for, of those that were asked for: a quarter is left to the
-/// files that they download and upload, and where there is FTP another to their data connections. `passive` is how many
-/// ports those are awaited at; `None` without FTP.
-pub fn fit_sessions(asked: usize, descriptors: u64, passive: Option<u64>) -> usize {
+/// How many sessions a limit of open files leaves room for. Where nobody has asked for a number, a quarter is left to the
+/// files that they download and upload, and with FTP another to their data connections; who asks for one may know that his
+/// sessions have few files open at once, and leaves a thirty-second of each at least. `passive` is how many ports data
+/// connections are awaited at; `None` without FTP.
+pub fn fit_sessions(asked: Option<usize>, descriptors: u64, passive: Option<u64>) -> usize {
     let reserved = DESCRIPTORS_RESERVED + passive.unwrap_or(0);
     let room = descriptors.saturating_sub(reserved);
-    let quarters = if passive.is_some() { 2 } else { 1 };
-    let room = (room - room / 4 * quarters).max(1);
-    asked.min(usize::try_from(room).unwrap_or(usize::MAX))
+    let share = room / if asked.is_some() { 32 } else { 4 };
+    let shares = if passive.is_some() { 2 } else { 1 };
+    let room = usize::try_from(room - share * shares).unwrap_or(usize::MAX);
+    asked.unwrap_or(SESSIONS_MAX).min(room.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_keep_a_quarter_of_the_descriptors_unless_more_sessions_are_asked_for() {
+        assert_eq!(fit_sessions(None, 1_000_000, Some(1_000)), SESSIONS_MAX);
+        assert_eq!(fit_sessions(None, 1_056, None), 768);
+        assert_eq!(fit_sessions(None, 1_066, Some(10)), 512);
+        assert_eq!(fit_sessions(Some(100), 1_056, None), 100);
+        assert_eq!(fit_sessions(Some(1_000), 1_056, None), 992);
+        assert_eq!(fit_sessions(Some(1_000), 1_066, Some(10)), 960);
+        assert_eq!(fit_sessions(Some(19_000), 20_000, None), 19_000);
+        assert_eq!(fit_sessions(None, 8, Some(100)), 1);
+    }
 }
