@@ -181,6 +181,30 @@ fn who_waits_for_a_late_worker_is_not_idle_however_long_it_takes() {
 }
 
 #[test]
+fn all_who_ask_for_a_listing_that_is_being_made_are_told_of_it() {
+    let mut stage = Stage::new(1);
+    let film = Entry::File(b"film".to_vec());
+    stage.sim.put("/srv/Movies/Joker", film);
+    let second = stage.sim.connect(stage.address, CLIENT);
+    let clients = [stage.peer, second.expect("somebody listens")];
+    for client in clients {
+        stage.peer = client;
+        stage.send("LOGIN\nuser1\n1234\n");
+        assert!(stage.receive().contains(text::LOGIN_SUCCESSFUL));
+    }
+    for client in clients {
+        stage.peer = client;
+        stage.send("SHOW DIRECTORY Movies\n");
+    }
+    stage.turn(20);
+    assert_eq!(stage.engine.jobs(), 1, "it is made once");
+    for client in clients {
+        stage.peer = client;
+        assert!(stage.receive().contains("The available files are: Joker\n"));
+    }
+}
+
+#[test]
 fn who_is_inside_still_downloads_what_is_open_while_who_knocks_waits_for_a_descriptor() {
     let mut stage = Stage::new(1);
     stage
