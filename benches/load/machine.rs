@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, SysconfVar, gettid, sysconf};
@@ -81,21 +81,72 @@ impl Drop for Priority {
 
 const AUTOGROUP: &str = "/proc/self/autogroup";
 
-/// Time that all processors have worked so far, the time that the host took from them included (proc_stat(5)).
-pub(crate) fn busy() -> io::Result<Duration> {
-    let stat = fs::read_to_string("/proc/stat")?;
-    let fields = stat.lines().next().unwrap_or_default();
-    let fields: Vec<u64> = fields
-        .split_whitespace()
-        .skip(1)
-        .filter_map(|field| field.parse().ok())
-        .collect();
-    // user, nice, system; not idle, iowait; irq, softirq, steal.
-    let ticks: u64 = fields
-        .iter()
-        .take(3)
-        .chain(fields.iter().skip(5).take(3))
-        .sum();
+/// Where the processors' time went between two moments.
+pub(crate) struct Work {
+    /// What processes have had of it, and what the host took.
+    pub(crate) processes: Duration,
+    /// What interrupts took of a processor that had no process to run: such as TCP's where it sends by itself later on.
+    pub(crate) interrupts: Duration,
+}
+
+/// A moment in which it was looked at where the processors' time has gone.
+pub(crate) struct Look {
+    at: Instant,
+    processors: u32,
+    idle: Duration,
+    stolen: Duration,
+    processes: Duration,
+}
+
+impl Look {
+    pub(crate) fn take() -> io::Result<Look> {
+        let stat = fs::read_to_string("/proc/stat")?;
+        let mut lines = stat.lines().take_while(|line| line.starts_with("cpu"));
+        let all: Vec<u64> = lines
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .skip(1)
+            .filter_map(|field| field.parse().ok())
+            .collect();
+        // proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal.
+        let of = |field: usize| ticks_to_time(all.get(field).copied().unwrap_or(0));
+        Ok(Look {
+            at: Instant::now(),
+            processors: lines.count() as u32,
+            idle: of(3)? + of(4)?,
+            stolen: of(7)?,
+            processes: all_processes()?,
+        })
+    }
+
+    /// Where it went from here to the `later` one.
+    pub(crate) fn until(&self, later: &Look) -> Work {
+        let stolen = later.stolen.saturating_sub(self.stolen);
+        let processes = later.processes.saturating_sub(self.processes) + stolen;
+        let idle = later.idle.saturating_sub(self.idle);
+        Work {
+            processes,
+            interrupts: (later.processors * (later.at - self.at)).saturating_sub(idle + processes),
+        }
+    }
+}
+
+/// CPU time that all processes have had so far, and those that have ended and were waited for. The kernel's ksoftirqd, which do
+/// what interrupts have left, are none of them.
+fn all_processes() -> io::Result<Duration> {
+    let mut ticks = 0;
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let process = name.to_str().and_then(|name| name.parse().ok());
+        if let Some(process) = process
+            && let Ok((name, fields)) = stat_fields(process)
+            && !name.starts_with("ksoftirqd")
+        {
+            // utime, stime, cutime, cstime
+            ticks += fields.get(14 - 4..18 - 4).map_or(0, |f| f.iter().sum());
+        }
+    }
     ticks_to_time(ticks)
 }
 
@@ -103,6 +154,29 @@ pub(crate) fn busy() -> io::Result<Duration> {
 pub(crate) fn ticks_to_time(ticks: u64) -> io::Result<Duration> {
     let a_second = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100);
     Ok(Duration::from_secs_f64(ticks as f64 / a_second as f64))
+}
+
+/// CPU time that the threads of a process have had, of those that live.
+pub(crate) fn threads_time(process: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{process}/task"));
+    let nanoseconds = tasks.into_iter().flatten().filter_map(|task| {
+        let stat = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        stat.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanoseconds.sum())
+}
+
+/// The name of a process, and the numbers of its /proc/PID/stat from the fourth field on, which is the parent.
+pub(crate) fn stat_fields(process: u32) -> io::Result<(String, Vec<u64>)> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name, in brackets, may hold blanks and brackets; the state behind it is a letter.
+    let (front, fields) = stat.rsplit_once(')').unwrap_or_default();
+    let name = front.split_once('(').map_or("", |(_, name)| name);
+    let fields = fields.split_whitespace().skip(1);
+    Ok((
+        name.to_owned(),
+        fields.map(|field| field.parse().unwrap_or(0)).collect(),
+    ))
 }
 
 /// Bytes of the kernel's memory that TCP holds, of all sockets of the machine (/proc/net/sockstat).

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
-use crate::machine;
+use crate::machine::Look;
 use crate::server::Server;
 
 /// The numbers of one run, each under a name with its unit.
@@ -60,7 +60,7 @@ pub(crate) struct Window {
     begun: Instant,
     server: Duration,
     own: Duration,
-    busy: Duration,
+    look: Look,
 }
 
 impl Window {
@@ -69,7 +69,7 @@ impl Window {
             begun: Instant::now(),
             server: server.cpu_time()?,
             own: own_time()?,
-            busy: machine::busy()?,
+            look: Look::take()?,
         })
     }
 
@@ -77,16 +77,18 @@ impl Window {
         self.begun.elapsed()
     }
 
-    /// Ends it, and adds its length, the server's CPU time and the share of one processor that other work took. Returns the
-    /// length and the CPU time, in seconds.
+    /// Ends it, and adds its length, the server's CPU time, what interrupts took that nobody is charged with, and the share of one
+    /// processor that other work took. Returns the length and the CPU time, in seconds.
     pub(crate) fn end(self, server: &Server, row: &mut Row) -> io::Result<(f64, f64)> {
         let seconds = self.elapsed().as_secs_f64();
         let cpu = server.cpu_time()?.saturating_sub(self.server).as_secs_f64();
         let own = (own_time()? - self.own).as_secs_f64();
-        let busy = machine::busy()?.saturating_sub(self.busy).as_secs_f64();
+        let work = self.look.until(&Look::take()?);
+        let others = work.processes.as_secs_f64() - cpu - own;
         row.add("seconds", seconds);
         row.add("server_cpu_seconds", cpu);
-        row.add("others_share", ((busy - cpu - own) / seconds).max(0.0));
+        row.add("interrupt_seconds", work.interrupts.as_secs_f64());
+        row.add("others_share", (others / seconds).max(0.0));
         Ok((seconds, cpu))
     }
 }

@@ -13,11 +13,12 @@ use crate::rounds::{self, Conditions, Run, Skipped};
 use crate::server::Kind;
 
 /// The numbers that the summary shows; all are in the raw rows.
-const SHOWN: [&str; 17] = [
+const SHOWN: [&str; 18] = [
     "downloads_a_second",
     "mebibytes_a_second",
     "server_cpu_microseconds_a_download",
     "server_cpu_seconds_a_gibibyte",
+    "interrupt_seconds",
     "least_to_most",
     "download_p99_milliseconds",
     "sessions_a_second",
@@ -247,9 +248,12 @@ fn readme(date: &str, conditions: &Conditions, runs: &[Run]) -> String {
          pure-ftpd's passwords are hashed by DES, and pyftpdlib has them in clear. pure-ftpd as Debian builds it does not use \
          `sendfile`, and has two processes a session. tidegate makes each upload durable (fdatasync of the file and of its directory) before it \
          says that it is complete; the peers do not.\n\n\
+         Each turn of a client reads to another place of its buffer's page: some processors copy twenty times slower to a place \
+         1 to 31 bytes behind the page's own bytes, so that a short header before a file would make the client the brake.\n\n\
          A case's words are those of `cargo bench --bench load -- --server SERVER CASE`, which repeats it alone. Server CPU time \
          is what /proc/PID/task/*/schedstat tells of the server's threads and its children's; what decides where the client is \
-         the brake.\n\n\
+         the brake. `interrupt_seconds` is what interrupts took of processors that had nothing else to do: TCP's work that nobody is \
+         charged with, as where congestion control paces a socket by timers.\n\n\
          `summary.md` has the medians, `raw.tsv` every number of every run that counted.\n",
         nice = conditions.nice,
         rounds = runs.iter().map(|run| run.round + 1).max().unwrap_or(0),

@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::machine::{Pinning, ticks_to_time};
+use crate::machine::{Pinning, stat_fields, threads_time, ticks_to_time};
 use crate::speech::{DIRECTORY, Dialect, TINY, UPLOADS};
 
 /// The users of the example home and their passwords, under the hashes of its file `Credentials`.
@@ -340,8 +340,8 @@ impl Server {
         let mut ended = 0;
         for process in self.processes()? {
             time += threads_time(process);
-            if let Ok(fields) = stat_fields(process) {
-                ended += fields.get(15 - 3..17 - 3).map_or(0, |f| f.iter().sum());
+            if let Ok((_, fields)) = stat_fields(process) {
+                ended += fields.get(16 - 4..18 - 4).map_or(0, |f| f.iter().sum());
             }
         }
         Ok(time + ticks_to_time(ended)?)
@@ -357,7 +357,7 @@ impl Server {
         for entry in fs::read_dir("/proc")? {
             let name = entry?.file_name();
             if let Some(process) = name.to_str().and_then(|name| name.parse().ok())
-                && let Ok(fields) = stat_fields(process)
+                && let Ok((_, fields)) = stat_fields(process)
                 && let Some(parent) = fields.first()
             {
                 parents.push((process, *parent as u32));
@@ -396,28 +396,6 @@ impl Drop for Server {
             let _ = self.child.wait();
         }
     }
-}
-
-/// CPU time that the threads of a process have had, of those that live.
-pub(crate) fn threads_time(process: u32) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{process}/task"));
-    let nanoseconds = tasks.into_iter().flatten().filter_map(|task| {
-        let stat = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        stat.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(nanoseconds.sum())
-}
-
-/// The numbers of /proc/PID/stat from the fourth field on, which is the parent.
-fn stat_fields(process: u32) -> io::Result<Vec<u64>> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // The name of the program, in brackets, may hold blanks; the state behind it is a letter.
-    let fields = stat.rsplit(')').next().unwrap_or_default();
-    Ok(fields
-        .split_whitespace()
-        .skip(1)
-        .map(|field| field.parse().unwrap_or(0))
-        .collect())
 }
 
 /// Asks until there is an answer or the patience is over.
