@@ -181,6 +181,14 @@ fn new_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// An IPv4 address as such, where a socket for both families tells it as one of IPv6; of any other, its scope is kept.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
 /// Sets what is a socket's own, and whoever is accepted from it inherits.
 fn set_options(socket: &OwnedFd) -> io::Result<()> {
     // What is written goes out at once, unless `send` says that more follows.
@@ -312,15 +320,14 @@ impl Kernel for Linux {
     }
 
     fn accept(&self, listener: &Arc<TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
-        retry(|| listener.accept())
+        let (socket, peer) = retry(|| listener.accept())?;
+        Ok((socket, canonical(peer)))
     }
 
-    fn dial(&self, from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    fn dial(&self, mut from: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
         let fd = new_socket(to)?;
-        bind(
-            fd.as_raw_fd(),
-            &SockaddrStorage::from(SocketAddr::new(from, 0)),
-        )?;
+        from.set_port(0);
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(from))?;
         match connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
             Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => Ok(TcpStream::from_std(fd.into())),
             Err(errno) => Err(errno.into()),
@@ -340,7 +347,7 @@ impl Kernel for Linux {
     }
 
     fn local_address(&self, socket: &TcpStream) -> io::Result<SocketAddr> {
-        socket.local_addr()
+        socket.local_addr().map(canonical)
     }
 
     fn register(&self, socket: &mut TcpStream, token: usize) -> io::Result<()> {

@@ -14,7 +14,7 @@ pub mod sim;
 pub mod supervisor;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -156,7 +156,7 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Socket, SocketAddr)>;
     /// Begins a connection to `to` from an own address and any port; what comes of it is asked of [`Kernel::dialled`]. It
     /// is not registered yet.
-    fn dial(&self, from: IpAddr, to: SocketAddr) -> io::Result<Self::Socket>;
+    fn dial(&self, from: SocketAddr, to: SocketAddr) -> io::Result<Self::Socket>;
     /// What has come of [`Kernel::dial`]: it stands, it failed, or, `WouldBlock`, an event will tell.
     fn dialled(&self, socket: &Self::Socket) -> io::Result<()>;
     /// The server's own end of a connection.

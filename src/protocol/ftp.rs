@@ -103,7 +103,7 @@ impl Ftp {
     pub fn new(settings: Settings, peer: SocketAddr) -> Ftp {
         Ftp {
             settings,
-            peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+            peer,
             state: State::New,
             user: None,
             access: None,

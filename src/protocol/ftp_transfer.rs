@@ -118,7 +118,10 @@ impl Ftp {
         if address.ip().to_canonical() != self.peer.ip() {
             return self.reply(reply::FOREIGN_PORT, out);
         }
-        self.via = Some(Via::Dial(address));
+        // Its own address as it came, with the scope that a link-local one has and that no command can tell.
+        let mut to = self.peer;
+        to.set_port(address.port());
+        self.via = Some(Via::Dial(to));
         self.reply(reply::PORT_TAKEN, out)
     }
 

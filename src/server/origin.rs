@@ -5,13 +5,13 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// One party, by its address. An IPv4 address that was mapped into IPv6 is the IPv4 address.
+/// One party, by its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Origin(IpAddr);
 
 impl Origin {
     pub(super) fn of(peer: SocketAddr) -> Origin {
-        Origin(match peer.ip().to_canonical() {
+        Origin(match peer.ip() {
             IpAddr::V6(address) => {
                 let network = u128::from(address) >> 64 << 64;
                 IpAddr::V6(Ipv6Addr::from(network))
@@ -26,11 +26,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_of_ipv6_is_one_party_and_an_ipv4_address_is_one_however_it_comes() {
+    fn a_network_of_ipv6_is_one_party_and_so_is_an_ipv4_address() {
         let of = |address: &str| Origin::of(address.parse().unwrap());
         assert_eq!(of("10.0.0.1:1"), of("10.0.0.1:2"));
         assert_ne!(of("10.0.0.1:1"), of("10.0.0.2:1"));
-        assert_eq!(of("10.0.0.1:1"), of("[::ffff:10.0.0.1]:1"));
         assert_eq!(of("[2001:db8:0:1::1]:1"), of("[2001:db8:0:1:ffff::2]:2"));
         assert_ne!(of("[2001:db8:0:1::1]:1"), of("[2001:db8:0:2::1]:1"));
     }

@@ -3,6 +3,7 @@
 //!
 //! Must not know: where the lines and the decisions come from. The seeds bring them, and so does the fuzzer.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ pub(crate) const REFUSALS: &[(u8, Refusal)] = &[
 
 /// A dialogue, and what it has come to.
 pub(crate) struct Dialogue<D> {
+    peer: SocketAddr,
     session: Session,
     /// What the house decides next.
     decide: D,
@@ -73,13 +75,15 @@ impl<D: FnMut() -> u8> Dialogue<D> {
         let first = decide();
         let peer = match first & 1 {
             0 => "127.0.0.1:40000",
-            _ => "[::1]:40000",
+            // On the loopback no link is meant, but as on a link-local address it is not to be lost.
+            _ => "[::1%7]:40000",
         };
         let settings = Settings {
             active: first & 2 == 0,
         };
         let peer = peer.parse().expect("an address");
         let mut dialogue = Dialogue {
+            peer,
             session: Dialect::Ftp(settings).session(peer),
             decide,
             said: Vec::new(),
@@ -192,8 +196,10 @@ impl<D: FnMut() -> u8> Dialogue<D> {
                 Action::Connect(via) => {
                     match via {
                         Via::Accept => assert!(self.listening, "nowhere to accept"),
-                        Via::Dial(address) => {
-                            assert!(address.ip().is_loopback() && address.port() >= 1024);
+                        Via::Dial(mut address) => {
+                            assert!(address.port() >= 1024);
+                            address.set_port(self.peer.port());
+                            assert_eq!(address, self.peer, "somebody else is dialled");
                         }
                     }
                     self.listening = false;

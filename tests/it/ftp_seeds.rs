@@ -35,6 +35,19 @@ fn the_ftp_seeds_come_everywhere() {
     }
 }
 
+/// EPRT cannot tell the scope of a link-local address: it was dialled without, and never reached.
+#[test]
+fn a_client_of_ipv6_is_dialled_with_the_scope_it_came_from() {
+    let mut dialogue = Dialogue::begin(|| b'a');
+    for line in ["USER user1", "PASS s3cret", "EPRT |2|::1|2000|", "NLST"] {
+        dialogue.line(line.as_bytes());
+    }
+    dialogue.data_ends();
+    dialogue.data_ends();
+    let said = String::from_utf8_lossy(dialogue.said()).into_owned();
+    assert!(said.contains("\n150 ") && said.contains("\n226 "), "{said}");
+}
+
 /// What the client hears.
 fn play(seed: u64) -> String {
     let mut lines = Rng::with_seed(seed);

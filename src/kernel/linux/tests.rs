@@ -67,11 +67,22 @@ fn an_accepted_socket_sends_at_once_and_never_blocks() {
 }
 
 #[test]
+fn an_ipv4_client_of_a_socket_for_both_families_is_one_of_ipv4_and_a_scope_is_kept() {
+    let told = |address: &str| canonical(address.parse().unwrap()).to_string();
+    assert_eq!(told("[::ffff:10.0.0.1]:21"), "10.0.0.1:21");
+    for other in ["10.0.0.1:21", "[fe80::1%3]:21"] {
+        assert_eq!(told(other), other);
+    }
+}
+
+#[test]
 fn who_is_dialled_answers_or_says_no() {
     let linux = Linux::new().unwrap();
     let here: IpAddr = [127, 0, 0, 1].into();
     let listener = std::net::TcpListener::bind((here, 0)).unwrap();
-    let mut socket = linux.dial(here, listener.local_addr().unwrap()).unwrap();
+    let mut socket = linux
+        .dial((here, 0).into(), listener.local_addr().unwrap())
+        .unwrap();
     linux.register(&mut socket, 9).unwrap();
     poll_until(&linux, |told| told.writable);
     linux.dialled(&socket).unwrap();
@@ -83,7 +94,7 @@ fn who_is_dialled_answers_or_says_no() {
 
     let closed = listener.local_addr().unwrap();
     drop(listener);
-    let refused = linux.dial(here, closed).and_then(|mut socket| {
+    let refused = linux.dial((here, 0).into(), closed).and_then(|mut socket| {
         linux.register(&mut socket, 10)?;
         poll_until(&linux, |told| told.token == 10 && told.writable);
         linux.dialled(&socket)

@@ -3,7 +3,7 @@
 //! Must not know: how the parts work.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -140,11 +140,11 @@ impl Kernel for Sim {
         Ok((SimSocket { sim, id }, address))
     }
 
-    fn dial(&self, from: IpAddr, to: SocketAddr) -> io::Result<SimSocket> {
+    fn dial(&self, from: SocketAddr, to: SocketAddr) -> io::Result<SimSocket> {
         let mut state = self.call(Call::Dial)?;
         state.descriptor()?;
         let State { rng, network, .. } = &mut *state;
-        let id = network.dial(rng, from, to);
+        let id = network.dial(rng, from.ip(), to);
         let sim = self.clone();
         Ok(SimSocket { sim, id })
     }

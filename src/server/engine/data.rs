@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use log::{debug, warn};
 use slab::Slab;
 
-use super::door::{Listener, is_out_of_descriptors};
+use super::door::is_out_of_descriptors;
 use super::{Engine, holder};
 use crate::kernel::Kernel;
 use crate::limits::ACCEPTS_A_TURN;
@@ -34,12 +34,18 @@ pub(super) const FIRST_PASSIVE: usize = usize::MAX / 4 * 3;
 pub(super) struct Passive<K: Kernel> {
     ports: Slab<Port<K>>,
     by_address: HashMap<SocketAddr, usize>,
+    /// Those that have not blocked since their last edge, as far as they are still open.
+    ready: Vec<usize>,
+    /// Out of descriptors: no accept before the next sweep, or before a slot is freed.
+    paused: bool,
     pairs: Pairs,
 }
 
 struct Port<K: Kernel> {
-    listener: Listener<K>,
+    handle: K::Listener,
     address: SocketAddr,
+    /// It stands among the ready ones.
+    ready: bool,
 }
 
 impl<K: Kernel> Passive<K> {
@@ -47,27 +53,29 @@ impl<K: Kernel> Passive<K> {
         Passive {
             ports: Slab::new(),
             by_address: HashMap::new(),
+            ready: Vec::new(),
+            paused: false,
             pairs: Pairs::default(),
         }
     }
 
     /// A listener has something to accept.
     pub(super) fn notice(&mut self, index: usize) {
-        if let Some(port) = self.ports.get_mut(index) {
-            port.listener.ready = true;
+        if let Some(port) = self.ports.get_mut(index)
+            && !std::mem::replace(&mut port.ready, true)
+        {
+            self.ready.push(index);
         }
     }
 
     /// Whether one can be accepted from at once.
     pub(super) fn is_ready(&self) -> bool {
-        let mut ports = self.ports.iter();
-        ports.any(|(_, port)| port.listener.ready && !port.listener.paused)
+        !self.ready.is_empty() && !self.paused
     }
 
+    /// There may be descriptors again.
     pub(super) fn resume(&mut self) {
-        for (_, port) in &mut self.ports {
-            port.listener.paused = false;
-        }
+        self.paused = false;
     }
 
     fn close(&mut self, index: usize) {
@@ -140,7 +148,7 @@ impl<K: Kernel> Engine<K> {
             Wish::Connect {
                 via: Via::Dial(to),
                 local,
-            } => self.dial(owner, local.ip(), to),
+            } => self.dial(owner, local, to),
             Wish::Send(outgoing, representation) => {
                 self.begin_sending(owner, outgoing, representation)
             }
@@ -207,8 +215,11 @@ impl<K: Kernel> Engine<K> {
         let index = entry.key();
         let handle = self.kernel.listen(at, FIRST_PASSIVE + index)?;
         let address = self.kernel.listening_on(&handle)?;
-        let listener = Listener::new(handle);
-        entry.insert(Port { listener, address });
+        entry.insert(Port {
+            handle,
+            address,
+            ready: false,
+        });
         self.passive.by_address.insert(address, index);
         Ok(index)
     }
@@ -241,37 +252,44 @@ impl<K: Kernel> Engine<K> {
 
     /// Takes who comes to the passive listeners, up to the turn's bound for each.
     pub(super) fn accept_data(&mut self) {
-        let ready = |(index, port): (usize, &Port<K>)| {
-            (port.listener.ready && !port.listener.paused).then_some(index)
-        };
-        let indices: Vec<usize> = self.passive.ports.iter().filter_map(ready).collect();
-        for index in indices {
-            for _ in 0..ACCEPTS_A_TURN {
-                // One that served a single session is closed as soon as its client has come.
-                let Some(port) = self.passive.ports.get_mut(index) else {
-                    break;
-                };
-                match self.kernel.accept(&port.listener.handle) {
-                    Ok((socket, peer)) => self.admit_data(index, socket, peer),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        port.listener.ready = false;
-                        break;
-                    }
-                    Err(error) if is_out_of_descriptors(&error) => {
-                        port.listener.paused = true;
-                        self.house.release_unused();
-                        warn!("event=accept-paused why={}", Escaped(&error.to_string()));
-                        break;
-                    }
-                    Err(_) => {}
-                }
+        if !self.passive.is_ready() {
+            return;
+        }
+        for index in std::mem::take(&mut self.passive.ready) {
+            if self.accept_from(index) {
+                self.passive.ready.push(index);
+            } else if let Some(port) = self.passive.ports.get_mut(index) {
+                port.ready = false;
             }
         }
     }
 
+    /// Takes who comes to one of them; whether there may be more.
+    fn accept_from(&mut self, index: usize) -> bool {
+        for _ in 0..ACCEPTS_A_TURN {
+            // One that served a single session is closed as soon as its client has come.
+            let Some(port) = self.passive.ports.get(index) else {
+                return false;
+            };
+            if self.passive.paused {
+                return true;
+            }
+            match self.kernel.accept(&port.handle) {
+                Ok((socket, peer)) => self.admit_data(index, socket, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) if is_out_of_descriptors(&error) => {
+                    self.passive.paused = true;
+                    self.house.release_unused();
+                    warn!("event=accept-paused why={}", Escaped(&error.to_string()));
+                }
+                Err(_) => {}
+            }
+        }
+        true
+    }
+
     /// Gives a client that is awaited a slot; anybody else's connection is closed, and who is awaited is so still.
     fn admit_data(&mut self, index: usize, socket: K::Socket, peer: SocketAddr) {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let Some(owner) = self.passive.pairs.arrived(index, peer.ip()) else {
             warn!(
                 "event=stranger from={peer} at={}",
@@ -338,7 +356,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    fn dial(&mut self, owner: Ticket, from: IpAddr, to: SocketAddr) {
+    fn dial(&mut self, owner: Ticket, from: SocketAddr, to: SocketAddr) {
         self.release(owner);
         let dialled = match self.kernel.dial(from, to) {
             Ok(socket) => self.add_data(owner, socket, true),

@@ -22,8 +22,7 @@ use crate::server::slot::Slot;
 
 /// The listeners, and what is counted of those who came by them.
 pub(super) struct Door<K: Kernel> {
-    /// Each with what begins on its connections.
-    listeners: Vec<(Listener<K>, Dialect)>,
+    listeners: Vec<Listener<K>>,
     per_address: HashMap<Origin, usize>,
     /// Connections beyond a limit that are still being told so.
     turned_away: usize,
@@ -31,22 +30,14 @@ pub(super) struct Door<K: Kernel> {
     unwanted: Unwanted,
 }
 
-pub(super) struct Listener<K: Kernel> {
-    pub(super) handle: K::Listener,
+struct Listener<K: Kernel> {
+    handle: K::Listener,
+    /// What begins on its connections.
+    dialect: Dialect,
     /// It has not blocked since its last edge.
-    pub(super) ready: bool,
+    ready: bool,
     /// Out of descriptors: no accept before the next sweep, or before a slot is freed.
-    pub(super) paused: bool,
-}
-
-impl<K: Kernel> Listener<K> {
-    pub(super) fn new(handle: K::Listener) -> Listener<K> {
-        Listener {
-            handle,
-            ready: false,
-            paused: false,
-        }
-    }
+    paused: bool,
 }
 
 /// Connections that were not let in, for the log: a line for each would be a flood.
@@ -67,7 +58,12 @@ impl<K: Kernel> Door<K> {
     }
 
     pub(super) fn open(&mut self, handle: K::Listener, dialect: Dialect) {
-        self.listeners.push((Listener::new(handle), dialect));
+        self.listeners.push(Listener {
+            handle,
+            dialect,
+            ready: false,
+            paused: false,
+        });
     }
 
     /// Nobody comes in any more.
@@ -82,7 +78,7 @@ impl<K: Kernel> Door<K> {
 
     /// A listener has something to accept.
     pub(super) fn notice(&mut self, index: usize) {
-        if let Some((listener, _)) = self.listeners.get_mut(index) {
+        if let Some(listener) = self.listeners.get_mut(index) {
             listener.ready = true;
         }
     }
@@ -90,12 +86,12 @@ impl<K: Kernel> Door<K> {
     /// Whether somebody can be accepted at once.
     pub(super) fn is_ready(&self) -> bool {
         let mut listeners = self.listeners.iter();
-        listeners.any(|(listener, _)| listener.ready && !listener.paused)
+        listeners.any(|listener| listener.ready && !listener.paused)
     }
 
     /// There may be descriptors again.
     pub(super) fn resume(&mut self) {
-        for (listener, _) in &mut self.listeners {
+        for listener in &mut self.listeners {
             listener.paused = false;
         }
     }
@@ -139,13 +135,13 @@ impl<K: Kernel> Engine<K> {
     pub(super) fn accept(&mut self) {
         for index in 0..self.door.listeners() {
             for _ in 0..ACCEPTS_A_TURN {
-                let (listener, dialect) = &mut self.door.listeners[index];
+                let listener = &mut self.door.listeners[index];
                 if !listener.ready || listener.paused {
                     break;
                 }
                 match self.kernel.accept(&listener.handle) {
                     Ok((socket, peer)) => {
-                        let dialect = *dialect;
+                        let dialect = listener.dialect;
                         self.admit(socket, peer, dialect);
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -165,7 +161,6 @@ impl<K: Kernel> Engine<K> {
 
     /// Gives a new connection a slot, or tells it why it gets none.
     fn admit(&mut self, mut socket: K::Socket, peer: SocketAddr, dialect: Dialect) {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let mut session = dialect.session(peer);
         let first = self.first_input(Origin::of(peer));
         let turned_away = !matches!(first, Input::Begin);
