@@ -26,7 +26,7 @@ pub(crate) struct Grant {
     #[argh(positional, from_str_fn(values::directory))]
     directory: String,
 
-    /// one or more of read (list and download), upload (add new files) and change (add and replace), parted by commas; quota=BYTES among them bounds what the directory may hold
+    /// one or more of read (list and download), upload (add new files) and change (add, replace, rename, delete), parted by commas; quota=BYTES among them bounds what the directory may hold
     #[argh(positional)]
     rights: Rights,
 

@@ -209,9 +209,9 @@ const CREDENTIALS_COMMENT: &str = "\
 const DIRECTORIES_COMMENT: &str = "\
 # Who may see what, a grant a line: USER:DIRECTORY:RIGHTS, and :PATH behind it for a
 # directory that does not lie in files/. USER * is everybody; a line of one's own counts
-# before it. RIGHTS: read, upload (add new files), change (add and replace), parted by ',',
-# and quota=BYTES among them for a limit. USER::LIMITS bounds a user: sessions=N, rate=BYTES
-# (a second), quota=BYTES, parted by ','.
+# before it. RIGHTS: read, upload (add new files), change (add, replace, rename, delete),
+# parted by ',', and quota=BYTES among them for a limit. USER::LIMITS bounds a user:
+# sessions=N, rate=BYTES (a second), quota=BYTES, parted by ','.
 ";
 
 /// A change under way: both files as they are, and the lock.

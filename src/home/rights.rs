@@ -14,7 +14,7 @@ pub struct Rights {
     pub read: bool,
     /// Add new files.
     pub upload: bool,
-    /// Add and replace files.
+    /// Add, replace, rename and delete.
     pub change: bool,
     /// Bytes that the directory may hold where this user adds to it, whoever put them there; `None` is no limit.
     pub quota: Option<u64>,
