@@ -512,6 +512,7 @@ const FACTS: Facts = Facts {
     modify: true,
     perm: true,
     unique: false,
+    of_top: false,
 };
 
 /// Whether these are names, each with a `;` behind it (RFC 3659, 7.9).
@@ -531,5 +532,6 @@ fn chosen_facts(options: &[u8]) -> Facts {
         modify: has(b"modify"),
         perm: has(b"perm"),
         unique: has(b"unique"),
+        of_top: false,
     }
 }

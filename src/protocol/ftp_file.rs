@@ -10,7 +10,8 @@ use super::ftp_reply::{self as reply, say};
 use super::ftp_transfer::Behind;
 use super::menu_command::name;
 use super::{
-    Action, Algorithm, Answer, Form, Found, Listed, Over, Place, Refusal, Representation, Request,
+    Action, Algorithm, Answer, Facts, Form, Found, Listed, Over, Place, Refusal, Representation,
+    Request,
 };
 
 /// What the house was asked, and what its answer does not tell again.
@@ -338,6 +339,9 @@ impl Ftp {
             (Question::MakeDirectory(_), Answer::Refused(Refusal::FileExists)) => {
                 self.reply(reply::NAME_TAKEN, out)
             }
+            (Question::MakeDirectory(_), Answer::Refused(Refusal::BadName)) => {
+                self.reply(reply::NO_NAME, out)
+            }
             (_, Answer::Refused(refusal)) => self.reply(reply::refusal(refusal), out),
             (question, answer) => unreachable!("{answer:?} to {question:?}"),
         }
@@ -357,8 +361,12 @@ impl Ftp {
                 return self.hang_up();
             }
             Wanted::Mlst => {
+                let facts = Facts {
+                    of_top: place.below.is_empty(),
+                    ..self.facts
+                };
                 let rights = place.grant.rights;
-                reply::facts(out, self.facts, &found, rights, Shown(Some(&place)));
+                reply::facts(out, facts, &found, rights, Shown(Some(&place)));
             }
             Wanted::Rnfr => {
                 self.renamed = Some(place);

@@ -48,7 +48,10 @@ pub fn append_facts(out: &mut Vec<u8>, facts: Facts, found: &Found, rights: Righ
         append(out, format_args!("modify={};", time(found.modified)));
     }
     if facts.perm {
-        append(out, format_args!("perm={};", perm(found, rights)));
+        append(
+            out,
+            format_args!("perm={};", perm(found, rights, facts.of_top)),
+        );
     }
     if facts.unique {
         let (device, inode) = found.identity;
@@ -62,22 +65,16 @@ pub fn time(seconds: i64) -> impl Display {
 }
 
 /// What may be done with it (RFC 3659, 7.5.5).
-fn perm(found: &Found, rights: Rights) -> String {
-    let letters = match found.is_directory {
-        true => [
+fn perm(found: &Found, rights: Rights, is_of_top: bool) -> String {
+    let letters: &[(&str, bool)] = match found.is_directory {
+        true => &[
             ("c", rights.may_add()),
-            ("dfp", rights.change),
-            ("e", true),
-            ("l", true),
+            ("df", rights.change && !is_of_top),
+            ("p", rights.change),
+            ("el", true),
             ("m", rights.may_add()),
         ],
-        false => [
-            ("adfw", rights.change),
-            ("r", rights.read),
-            ("", false),
-            ("", false),
-            ("", false),
-        ],
+        false => &[("adfw", rights.change), ("r", rights.read)],
     };
     letters
         .iter()
@@ -145,6 +142,7 @@ mod tests {
         modify: true,
         perm: true,
         unique: true,
+        of_top: false,
     };
 
     fn entry(form: Form, is_directory: bool, modified: i64, rights: Rights) -> String {
@@ -201,6 +199,7 @@ mod tests {
             modify: false,
             perm: false,
             unique: false,
+            of_top: false,
         };
         assert_eq!(entry(Form::Facts(none), true, NOW, CHANGE), " a b\r\n");
         assert_eq!(entry(Form::Lines, true, NOW, CHANGE), "a b\r\n");

@@ -179,8 +179,10 @@ pub const RENAMED: Reply = Reply(250, "It has its new name.");
 pub const DELETED: Reply = Reply(250, "The file is deleted.");
 /// RMD.
 pub const DIRECTORY_REMOVED: Reply = Reply(250, "The directory is removed.");
-/// MKD where a file has the name: of all replies, only 550 is for MKD (5.4).
+/// MKD where a file has the name: of the replies for a name, only 550 is for MKD (RFC 959, 5.4).
 pub const NAME_TAKEN: Reply = Reply(550, "A file has that name already.");
+/// MKD where the name cannot be one, for the same reason.
+pub const NO_NAME: Reply = Reply(550, "That is no name for a directory.");
 /// What would change the granted directories themselves.
 pub const TOP_IS_FIXED: Reply = Reply(550, "The directories in / are the operator's.");
 /// SIZE with TYPE A, which would have to read the file (RFC 3659, 4.2).
@@ -602,6 +604,7 @@ mod tests {
             modify: true,
             perm: true,
             unique: false,
+            of_top: false,
         };
         let mut out = Vec::new();
         features(&mut out, facts, Algorithm::Sha256);

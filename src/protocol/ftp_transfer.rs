@@ -12,7 +12,7 @@ use super::ftp_place::Location;
 use super::ftp_reply::{self as reply, say};
 use super::menu_command::{name, trim};
 use super::{
-    Action, Base, Ending, Form, Listed, Over, Place, Refusal, Representation, Request, Via,
+    Action, Base, Ending, Facts, Form, Listed, Over, Place, Refusal, Representation, Request, Via,
 };
 
 /// Something on its way over a data connection, from the making of that on.
@@ -241,7 +241,10 @@ impl Ftp {
                     access,
                     pattern: None,
                 };
-                let form = Form::Facts(self.facts);
+                let form = Form::Facts(Facts {
+                    of_top: true,
+                    ..self.facts
+                });
                 self.ask(Question::List, Request::List { listed, form })
             }
             Location::At(place) => {

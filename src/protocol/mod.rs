@@ -266,6 +266,8 @@ pub struct Facts {
     pub perm: bool,
     /// `unique`
     pub unique: bool,
+    /// Not for the client to choose: the entries are granted directories themselves, which nobody may remove or rename.
+    pub of_top: bool,
 }
 
 /// What is at a place, a regular file or a directory.

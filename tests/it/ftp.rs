@@ -268,7 +268,7 @@ fn no_name_splits_a_reply_or_the_log() {
     for name in ["a\rb", "a\u{1b}[2Jb", "a\u{85}b", "a\0b", "a\r\0b"] {
         ftp.client.send(format!("MKD {name}\r\n"));
         let reply = ftp.client.line();
-        assert!(["501", "553"].contains(&&reply[..3]), "{reply}");
+        assert!(["501", "550"].contains(&&reply[..3]), "{reply}");
     }
     // Made beside the server, and not to be had through it.
     server.home.write("Uploads/line\r\n226 x\u{1b}", "x");
@@ -315,6 +315,35 @@ fn names_that_would_split_a_listing_are_in_none() {
     ftp.ask("CWD Uploads/dline", "550");
     ftp.ask("CWD Uploads/descape\u{1b}[2J", "501");
     assert_eq!(ftp.ask("PWD", "257"), "257 \"/\" is the current directory.");
+}
+
+#[test]
+fn the_granted_directories_do_not_say_that_they_could_be_removed_or_renamed() {
+    let server = serve_plain();
+    let mut ftp = Ftp::login(&server, "user3", "3456");
+    ftp.ask("MKD Uploads/Box", "257");
+    ftp.ask("OPTS MLST type;perm;", "200");
+    for (path, entry) in [
+        ("/", "type=dir;perm=cpelm; Uploads"),
+        ("/", "type=dir;perm=el; Movies"),
+        ("/Uploads", "type=dir;perm=cdfpelm; Box"),
+    ] {
+        let mut data = ftp.data();
+        ftp.ask(&format!("MLSD {path}"), "150");
+        let listing = String::from_utf8(all_of(&mut data)).expect("UTF-8");
+        ftp.expect("226");
+        assert!(listing.lines().any(|line| line == entry), "{listing}");
+    }
+    for (path, facts) in [
+        ("/Uploads", " type=dir;perm=cpelm; /Uploads"),
+        ("/Uploads/Box", " type=dir;perm=cdfpelm; /Uploads/Box"),
+    ] {
+        ftp.client.send(format!("MLST {path}\r\n"));
+        assert_eq!(ftp.reply()[1].trim_end(), facts);
+    }
+    for command in ["RNFR /Uploads", "RMD /Uploads"] {
+        ftp.ask(command, "550");
+    }
 }
 
 /// How few steps a match takes is `ftp_glob`'s to show; here, that nobody else waits for them.
@@ -526,6 +555,7 @@ fn an_upload_is_added_to_replaced_and_resumed_whole() {
     assert_eq!(ftp.ask("MDTM b", "213"), "213 20200229120000");
     assert_eq!(ftp.ask("XCRC \"b\" 0 5", "250"), "250 3610a686");
     ftp.ask("MKD b", "550");
+    ftp.ask("MKD .b", "550");
     ftp.ask("DELE b", "250");
     ftp.ask("SIZE b", "550");
     // user2 may add and not change.
