@@ -15,7 +15,7 @@ use crate::limits::LINE_BYTES_MAX;
 /// The variable of the environment that may hold the password.
 const VARIABLE: &str = "TIDEGATE_PASSWORD";
 
-/// The login of `remote`: the password is the first line of `password_file`, else of TIDEGATE_PASSWORD, else asked for.
+/// The login of `remote`: the password is the first line of `password_file`, else all of TIDEGATE_PASSWORD, else asked for.
 pub(crate) fn login(
     remote: Remote,
     password_file: Option<&Path>,
