@@ -59,11 +59,11 @@ impl<K: Kernel> House<K> {
         };
         // Whoever gives the name may come in, and no proof of anybody else is forgotten for him.
         if known && account.secret == Secret::Anyone {
-            return Some(self.proved(&account));
+            return Some(self.proved(ticket, &account));
         }
         let tag = self.proved.tag(&account, &password);
         if known && self.proved.contains(&tag, self.now) {
-            return Some(self.proved(&account));
+            return Some(self.proved(ticket, &account));
         }
         let waiting = self.logins.entry(tag).or_default();
         waiting.push(ticket);
@@ -110,8 +110,7 @@ impl<K: Kernel> House<K> {
         }
         self.proved.insert(proof.tag, self.now);
         for ticket in tickets {
-            self.failures.forgive(Origin::of(ticket.peer), user);
-            let reply = self.proved(&proof.account);
+            let reply = self.proved(ticket, &proof.account);
             self.replies.push((ticket, reply));
         }
     }
@@ -179,7 +178,10 @@ impl<K: Kernel> House<K> {
         Some(Reply::Answer(answer, Held::Nothing))
     }
 
-    fn proved(&mut self, account: &Account) -> Reply<K> {
+    /// Answers a right login, just proved or lately: what failed before was a slip.
+    fn proved(&mut self, ticket: Ticket, account: &Account) -> Reply<K> {
+        self.failures
+            .forgive(Origin::of(ticket.peer), &account.user);
         Reply::Answer(Answer::Verified(self.access(&account.user)), Held::Nothing)
     }
 

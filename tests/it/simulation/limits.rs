@@ -265,3 +265,28 @@ fn guesses_that_wait_already_stand_behind_everybody_once_one_of_them_has_failed(
     assert_eq!(told(3), (1, 3));
     assert_eq!(told(1), (2, 3));
 }
+
+#[test]
+fn a_login_that_needs_no_new_proof_forgives_the_slips_before_it_too() {
+    let options = Options {
+        max_failures: 3,
+        ..Options::default()
+    };
+    let mut stage = Stage::new("", options);
+    let mut login = |password: &str, told: &str| {
+        let mut client = stage.say(&format!("LOGIN\nuser1\n{password}\n"));
+        stage.wait(Duration::from_secs(3));
+        client.take(&stage.sim, usize::MAX);
+        let said = String::from_utf8_lossy(&client.received).into_owned();
+        assert!(said.contains(told), "{said}");
+        stage.sim.peer_close(client.peer);
+    };
+    // Five slips are fewer than would turn the address away.
+    login("1234", "Login Successfully");
+    for slips in [2, 2, 1] {
+        for _ in 0..slips {
+            login("4321", "Login Failed");
+        }
+        login("1234", "Login Successfully");
+    }
+}
