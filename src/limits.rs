@@ -80,7 +80,8 @@ pub const FAILURES_MAX: u32 = 10;
 /// How many times as many may fail from one address, of whatever users: several people may sit behind it.
 pub const FAILURES_BY_ADDRESS: u32 = 2;
 
-/// Default of `--failure-window`: how long a failed login counts, and so how long somebody is turned away.
+/// Default of `--failure-window`: how long a failed login counts at most, and so how long somebody is turned away. The first of
+/// a series counts for so long, and each of them for half of it at least.
 pub const FAILURE_WINDOW: Duration = Duration::from_secs(300);
 
 /// Failures that are answered at once: slips.

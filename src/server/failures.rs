@@ -28,10 +28,37 @@ pub(super) struct Failures {
     older: HashMap<u64, Count>,
 }
 
+/// Two halves of the window are enough: the first of a series counts for all of it, none for longer, and each for half of it at
+/// least.
 #[derive(Clone, Copy)]
 struct Count {
-    failures: u32,
-    last: Instant,
+    /// When the later half began: with the first failure, or half a window after the earlier one.
+    since: Instant,
+    later: u32,
+    earlier: u32,
+}
+
+// With its hash, which is what the bound on their number promises.
+const _: () = assert!(size_of::<(u64, Count)>() <= 32);
+
+impl Count {
+    /// What of it still counts.
+    fn at(self, now: Instant, window: Duration) -> Option<Count> {
+        let (age, half) = (now.saturating_duration_since(self.since), window / 2);
+        match self {
+            _ if age < half => Some(self),
+            _ if age < window => Some(Count {
+                since: self.since + half,
+                later: 0,
+                earlier: self.later,
+            }),
+            _ => None,
+        }
+    }
+
+    fn failures(self) -> u32 {
+        self.later.saturating_add(self.earlier)
+    }
 }
 
 /// What follows from one more failure.
@@ -109,24 +136,25 @@ impl Failures {
 
     fn count(&self, about: About<'_>, now: Instant) -> u32 {
         let hash = self.key.hash_one(about);
+        self.find(hash, now).map_or(0, Count::failures)
+    }
+
+    fn find(&self, hash: u64, now: Instant) -> Option<Count> {
         let count = self.counts.get(&hash).or_else(|| self.older.get(&hash));
-        count
-            .filter(|count| now.saturating_duration_since(count.last) < self.window)
-            .map_or(0, |count| count.failures)
+        count?.at(now, self.window)
     }
 
     fn add(&mut self, about: About<'_>, now: Instant) -> u32 {
-        let hash = self.key.hash_one(&about);
-        let failures = self.count(about, now).saturating_add(1);
+        let hash = self.key.hash_one(about);
+        let mut count = self.find(hash, now).unwrap_or(Count {
+            since: now,
+            later: 0,
+            earlier: 0,
+        });
+        count.later = count.later.saturating_add(1);
         self.make_room();
-        self.counts.insert(
-            hash,
-            Count {
-                failures,
-                last: now,
-            },
-        );
-        failures
+        self.counts.insert(hash, count);
+        count.failures()
     }
 
     /// Where there are as many as may be, the half that was not counted for longest goes.
@@ -189,6 +217,33 @@ mod tests {
         assert!(
             !failures.turns_user_away(origin(1), "a", later) && failures.of(origin(1), later) == 0
         );
+    }
+
+    #[test]
+    fn an_office_with_a_slip_every_four_minutes_is_never_turned_away() {
+        let mut now = Instant::now();
+        let mut failures = Failures::new(10, WINDOW);
+        for _ in 0..1000 {
+            assert_eq!(fail(&mut failures, 1, "a", 1, now), Duration::ZERO);
+            now += Duration::from_secs(240);
+        }
+        assert!(!failures.turns_user_away(origin(1), "a", now));
+    }
+
+    #[test]
+    fn no_failure_counts_for_longer_than_the_window_nor_for_less_than_half_of_it() {
+        let begin = Instant::now();
+        for seconds in 0..900 {
+            let mut failures = Failures::new(10, WINDOW);
+            fail(&mut failures, 1, "a", 3, begin);
+            let now = begin + Duration::from_secs(seconds);
+            fail(&mut failures, 1, "b", 1, now);
+            let counted = if seconds < 300 { 4 } else { 1 };
+            assert_eq!(failures.of(origin(1), now), counted, "after {seconds} s");
+            assert!(failures.of(origin(1), now.max(begin + WINDOW)) <= 1);
+            assert!(failures.of(origin(1), now + WINDOW / 2 - Duration::from_secs(1)) >= 1);
+            assert_eq!(failures.of(origin(1), now + WINDOW), 0);
+        }
     }
 
     #[test]
