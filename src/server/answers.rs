@@ -9,7 +9,7 @@ mod quotas;
 mod rates;
 mod reloads;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -75,7 +75,7 @@ pub(super) struct House<K: Kernel> {
     held_back: BTreeMap<(Instant, u64), (Ticket, Reply<K>)>,
     pub(super) channels: Channels<K>,
     /// Results on their way to their connections.
-    replies: Vec<(Ticket, Reply<K>)>,
+    replies: VecDeque<(Ticket, Reply<K>)>,
     /// What directories hold that somebody has a quota in.
     ledger: Arc<Ledger>,
     /// When they were last counted.
@@ -115,7 +115,7 @@ impl<K: Kernel> House<K> {
             listings: Listings::default(),
             failures: Failures::new(options.max_failures, options.failure_window),
             held_back: BTreeMap::new(),
-            replies: Vec::new(),
+            replies: VecDeque::new(),
             ledger: Arc::default(),
             counted_at: now,
             uncounted: Vec::new(),
@@ -156,7 +156,7 @@ impl<K: Kernel> House<K> {
         &self.workers
     }
 
-    /// Answers now, or `None`: the reply comes by [`House::replies`] under this ticket.
+    /// Answers now, or `None`: the reply comes by [`House::next_reply`] under this ticket.
     pub(super) fn ask(&mut self, ticket: Ticket, request: Request) -> Option<Reply<K>> {
         match request {
             Request::Account { user } => self.account(ticket, &user),
@@ -315,21 +315,21 @@ impl<K: Kernel> House<K> {
         while let Some(first) = self.held_back.first_entry()
             && first.key().0 <= self.now
         {
-            self.replies.push(first.remove());
+            self.replies.push_back(first.remove());
         }
     }
 
-    /// When the next reply is due.
+    /// When the next reply is due, or a wish to be seen to.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        match self.replies.is_empty() {
+        match self.replies.is_empty() && !self.channels.has_wishes() {
             true => self.held_back.first_key_value().map(|((due, _), _)| *due),
             false => Some(self.now),
         }
     }
 
-    /// The replies that have come, each for the connection that still holds its ticket.
-    pub(super) fn replies(&mut self) -> Vec<(Ticket, Reply<K>)> {
-        std::mem::take(&mut self.replies)
+    /// The next reply that has come, for the connection that still holds its ticket.
+    pub(super) fn next_reply(&mut self) -> Option<(Ticket, Reply<K>)> {
+        self.replies.pop_front()
     }
 
     /// The reply that is on its way to a connection, if one is.
@@ -341,7 +341,7 @@ impl<K: Kernel> House<K> {
 
     /// Lets a connection know something in its turn.
     pub(super) fn reply(&mut self, ticket: Ticket, reply: Reply<K>) {
-        self.replies.push((ticket, reply));
+        self.replies.push_back((ticket, reply));
     }
 
     /// Removes, beside the service, what a crash left of uploads. Where nobody may upload now somebody may have been

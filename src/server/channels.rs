@@ -74,6 +74,11 @@ impl<K: Kernel> Channels<K> {
         self.wishes.pop_front()
     }
 
+    /// Whether there are some to see to.
+    pub(super) fn has_wishes(&self) -> bool {
+        !self.wishes.is_empty()
+    }
+
     /// What a session has, if it has anything.
     pub(super) fn get(&self, owner: Ticket) -> Option<&Channel> {
         self.channels.get(&owner.serial)

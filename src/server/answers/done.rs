@@ -112,7 +112,7 @@ impl<K: Kernel> House<K> {
             Done::Counted(fault) => return self.counted(fault),
             Done::Abandoned => return,
         };
-        self.replies.push((ticket, reply));
+        self.replies.push_back((ticket, reply));
     }
 
     fn listing_made(&mut self, asked: &Asked, result: Result<Listing, Refused>) {
@@ -125,7 +125,7 @@ impl<K: Kernel> House<K> {
                 let listing = Arc::new(listing);
                 self.listings.keep(asked, &listing, self.now);
                 for ticket in tickets {
-                    self.replies.push((ticket, listed(listing.clone())));
+                    self.replies.push_back((ticket, listed(listing.clone())));
                 }
             }
             Err(refused) => {
@@ -135,7 +135,7 @@ impl<K: Kernel> House<K> {
                 };
                 for ticket in tickets {
                     let reply = Reply::Answer(Answer::Refused(refusal), Held::Nothing);
-                    self.replies.push((ticket, reply));
+                    self.replies.push_back((ticket, reply));
                 }
             }
         }

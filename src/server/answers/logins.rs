@@ -111,7 +111,7 @@ impl<K: Kernel> House<K> {
         self.proved.insert(proof.tag, self.now);
         for ticket in tickets {
             let reply = self.proved(ticket, &proof.account);
-            self.replies.push((ticket, reply));
+            self.replies.push_back((ticket, reply));
         }
     }
 
@@ -119,7 +119,7 @@ impl<K: Kernel> House<K> {
         for ticket in tickets {
             let (user, password) = (proof.account.user.clone(), proof.password.clone());
             if let Some(reply) = self.verify(ticket, user, password, proof.hidden.is_some()) {
-                self.replies.push((ticket, reply));
+                self.replies.push_back((ticket, reply));
             }
         }
     }
@@ -141,7 +141,7 @@ impl<K: Kernel> House<K> {
             });
             let reply = Reply::Answer(answer.clone(), Held::Nothing);
             if delay.is_zero() || self.held_back.len() >= HELD_BACK_MAX {
-                self.replies.push((*ticket, reply));
+                self.replies.push_back((*ticket, reply));
             } else {
                 let due = (self.now + delay, ticket.serial);
                 self.held_back.insert(due, (*ticket, reply));

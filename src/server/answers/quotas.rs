@@ -127,7 +127,7 @@ impl<K: Kernel> House<K> {
         }
         for (ticket, request) in std::mem::take(&mut self.uncounted) {
             if let Some(reply) = self.ask(ticket, request) {
-                self.replies.push((ticket, reply));
+                self.replies.push_back((ticket, reply));
             }
         }
     }

@@ -14,7 +14,7 @@ use slab::Slab;
 use super::door::is_out_of_descriptors;
 use super::{Engine, holder};
 use crate::kernel::Kernel;
-use crate::limits::ACCEPTS_A_TURN;
+use crate::limits::{ACCEPTS_A_TURN, QUEUE_TURN};
 use crate::protocol::{Refusal, Representation, Via};
 use crate::server::Ticket;
 use crate::server::answers::Reply;
@@ -23,7 +23,7 @@ use crate::server::data::{Data, Progress};
 use crate::server::log::Escaped;
 use crate::server::passive::Pairs;
 use crate::server::slot::Slot;
-use crate::server::transfer::Outgoing;
+use crate::server::transfer::{Held, Outgoing};
 use crate::server::xferlog::{Direction, Record};
 use crate::vault::Incoming;
 
@@ -86,25 +86,35 @@ impl<K: Kernel> Passive<K> {
 }
 
 impl<K: Kernel> Engine<K> {
-    /// Sees to what sessions wish and tells them what they wait for, until nobody wishes or waits for more.
+    /// Sees to what sessions wish and tells them what they wait for, until nobody wishes or waits for more, or for as long as
+    /// others may be kept waiting: who is told takes his next line, which may bring the next wish, without an end.
     pub(super) fn settle(&mut self) {
-        loop {
-            if let Some((owner, wish)) = self.house.channels.next_wish() {
-                self.fulfil(owner, wish);
-                continue;
-            }
-            let replies = self.house.replies();
-            if replies.is_empty() {
+        let mut until = None;
+        while self.settle_one() {
+            let now = self.kernel.now();
+            if now >= *until.get_or_insert(now + QUEUE_TURN) {
                 return;
-            }
-            for (ticket, reply) in replies {
-                self.deliver(ticket, reply);
             }
         }
     }
 
+    /// The next wish, or else the next reply, if there is one.
+    fn settle_one(&mut self) -> bool {
+        if let Some((owner, wish)) = self.house.channels.next_wish() {
+            self.fulfil(owner, wish);
+        } else if let Some((ticket, reply)) = self.house.next_reply() {
+            self.deliver(ticket, reply);
+        } else {
+            return false;
+        }
+        true
+    }
+
     fn deliver(&mut self, ticket: Ticket, reply: Reply<K>) {
         let Some(key) = holder(&self.connections, ticket) else {
+            if let Reply::Answer(_, Held::Incoming(incoming)) = reply {
+                self.house.abandon(incoming);
+            }
             return;
         };
         if matches!(reply, Reply::Moved(_)) {

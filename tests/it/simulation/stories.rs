@@ -403,3 +403,44 @@ fn a_data_connection_that_is_aborted_in_the_queue_leaves_no_place_in_it_behind()
         }
     }
 }
+
+#[test]
+fn who_streams_commands_that_the_engine_sees_to_has_not_all_of_a_turn_of_the_loop() {
+    for (seed, line) in (0..24).flat_map(|seed| ["EPSV\r\n", "PASV\r\n"].map(|line| (seed, line))) {
+        let mut stage = Stage::new(seed);
+        stage.sim.set_slow();
+        stage.come_by_ftp();
+        let greedy = stage.peer;
+        stage.come_by_ftp();
+        let sent = stage.sim.peer_send(greedy, line.repeat(150).as_bytes());
+        let lines = sent.expect("the connection stands") / line.len();
+        stage.send("NOOP\r\n");
+        let mut told = Vec::new();
+        for _ in 0..30 {
+            stage.turn(1);
+            stage.engine.check();
+            told.extend(
+                stage
+                    .sim
+                    .peer_receive(stage.peer, usize::MAX)
+                    .unwrap_or_default(),
+            );
+            if !told.is_empty() {
+                break;
+            }
+        }
+        assert!(
+            told.starts_with(b"200 "),
+            "seed {seed}: nobody else is served"
+        );
+        let got = stage
+            .sim
+            .peer_receive(greedy, usize::MAX)
+            .unwrap_or_default();
+        let replies = got.split(|byte| *byte == b'\n').count();
+        assert!(
+            lines < 60 || replies < lines / 2,
+            "seed {seed}: {replies} of {lines} {line}"
+        );
+    }
+}
