@@ -149,6 +149,13 @@ pub const LISTING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of all listings alive at once; who asks for another waits until one has been sent.
 pub const LISTINGS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes beyond these for users of whom no listing is alive: else those of one who takes his time would be waited for by all.
+pub const LISTINGS_RESERVE_BYTES: usize = 32 * 1024 * 1024;
+
+/// How long a listing may wait for memory before who asked for it is refused. Long enough for a client that does not make the
+/// data connection for an earlier one to be given up.
+pub const LISTING_WAIT: Duration = Duration::from_secs(40);
+
 /// How long a listing of an unchanged directory is given to who asks next. Short, since two changes within one tick of
 /// the file system's clock look like one.
 pub const LISTING_AGE: Duration = Duration::from_secs(1);
@@ -233,8 +240,12 @@ const _: () = assert!(
     "every possible grant is a record"
 );
 const _: () = assert!(
-    LISTING_BYTES_MAX <= LISTINGS_BYTES_MAX,
-    "the longest listing can be had"
+    LISTING_BYTES_MAX <= LISTINGS_BYTES_MAX && LISTING_BYTES_MAX <= LISTINGS_RESERVE_BYTES,
+    "the longest listing can be had, whatever one user has"
+);
+const _: () = assert!(
+    LISTING_WAIT.as_secs() > DATA_CONNECTION_TIMEOUT.as_secs(),
+    "who waits outlasts a data connection that does not come"
 );
 const _: () = assert!(
     TURNED_AWAY_MAX as u64 <= DESCRIPTORS_RESERVED / 4,

@@ -358,6 +358,7 @@ impl<K: Kernel> House<K> {
         self.vault.sweep(self.now);
         self.listings.sweep(self.now);
         self.start_listings();
+        self.give_up_listings();
     }
 
     fn later(&mut self, job: Job<K>) -> Option<Reply<K>> {
@@ -385,7 +386,7 @@ impl<K: Kernel> House<K> {
         if let Some(listing) = fresh {
             return Some(listed(listing));
         }
-        if self.listings.wait(ticket, what, form) {
+        if self.listings.wait(ticket, what, form, self.now) {
             self.start_listings();
         }
         None

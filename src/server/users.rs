@@ -13,7 +13,7 @@ use super::rate::Bucket;
 use crate::home::user_limits::UserLimits;
 
 /// Where a user with a session is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct UserKey(NonZeroU32);
 
 /// All users with a session.

@@ -2,19 +2,20 @@
 //!
 //! Must not know: what was asked for, sockets, the dialects' words.
 
+use std::io;
 use std::sync::Arc;
 
 use log::{debug, info, warn};
 
 use super::{House, Reply, listed, shown};
 use crate::kernel::Kernel;
-use crate::protocol::Answer;
+use crate::protocol::{Answer, Refusal};
 use crate::server::Ticket;
 use crate::server::listings::Asked;
 use crate::server::log::Escaped;
 use crate::server::transfer::Held;
 use crate::server::workers::{Done, Job};
-use crate::vault::{Change, Listing, Refused};
+use crate::vault::{Change, Fault, Listing, Refused};
 
 impl<K: Kernel> House<K> {
     /// Looks after one thing that a worker has done.
@@ -128,16 +129,35 @@ impl<K: Kernel> House<K> {
                     self.replies.push_back((ticket, listed(listing.clone())));
                 }
             }
-            Err(refused) => {
-                let refusal = match tickets.first() {
-                    Some(ticket) => self.log_fault(*ticket, refused),
-                    None => refused.refusal,
-                };
-                for ticket in tickets {
-                    let reply = Reply::Answer(Answer::Refused(refusal), Held::Nothing);
-                    self.replies.push_back((ticket, reply));
-                }
-            }
+            Err(refused) => self.refuse_listing(&tickets, refused),
+        }
+    }
+
+    /// Refuses the listings that have waited for memory for too long.
+    pub(super) fn give_up_listings(&mut self) {
+        while let Some((asked, tickets)) = self.listings.give_up(self.now) {
+            let source = io::Error::other("no memory for one more");
+            let fault = Fault {
+                doing: "listing",
+                path: asked.path(),
+                source,
+            };
+            let refused = Refused {
+                refusal: Refusal::DirectoryUnreadable,
+                fault: Some(fault),
+            };
+            self.refuse_listing(&tickets, refused);
+        }
+    }
+
+    fn refuse_listing(&mut self, tickets: &[Ticket], refused: Refused) {
+        let refusal = match tickets.first() {
+            Some(ticket) => self.log_fault(*ticket, refused),
+            None => refused.refusal,
+        };
+        for ticket in tickets {
+            let reply = Reply::Answer(Answer::Refused(refusal), Held::Nothing);
+            self.replies.push_back((*ticket, reply));
         }
     }
 }

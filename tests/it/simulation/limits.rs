@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tidegate::kernel::sim::{Entry, Peer, Sim};
+use tidegate::limits::LISTING_WAIT;
+use tidegate::protocol::Dialect;
+use tidegate::protocol::ftp::Settings;
 use tidegate::server::{Engine, Options};
 
 use super::{serve, write_home};
@@ -59,11 +62,28 @@ impl Stage {
             .expect("somebody listens");
         let sent = self.sim.peer_send(peer, lines.as_bytes());
         assert_eq!(sent.expect("the connection stands"), lines.len());
-        Reader {
-            peer,
-            received: Vec::new(),
-            ended: false,
-        }
+        Reader::new(peer)
+    }
+
+    /// From now on clients come by FTP.
+    fn change_to_ftp(&mut self) {
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let dialect = Dialect::Ftp(Settings { active: false });
+        self.address = self.engine.listen(any, dialect).expect("nothing fails");
+    }
+
+    /// Somebody who lists `Movies`, and his data connection.
+    fn list(&mut self, login: &str) -> (Reader, Reader) {
+        let mut control = self.say(login);
+        control.hear(self, "331 ");
+        control.say(self, "EPSV\r\n");
+        let reply = control.hear(self, "229 ");
+        let port = reply.split('|').nth(3).expect("a port");
+        let at = SocketAddr::new(self.address.ip(), port.parse().expect("a number"));
+        let data = self.sim.connect(at, IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let data = Reader::new(data.expect("it is awaited"));
+        control.say(self, "NLST Movies\r\n");
+        (control, data)
     }
 
     fn turn(&mut self) {
@@ -91,6 +111,34 @@ impl Stage {
 }
 
 impl Reader {
+    fn new(peer: Peer) -> Reader {
+        Reader {
+            peer,
+            received: Vec::new(),
+            ended: false,
+        }
+    }
+
+    fn say(&self, stage: &Stage, line: &str) {
+        let sent = stage.sim.peer_send(self.peer, line.as_bytes());
+        assert_eq!(sent.expect("the connection stands"), line.len());
+    }
+
+    /// All that has come, once that is among it.
+    fn hear(&mut self, stage: &mut Stage, what: &str) -> String {
+        let until = stage.sim.elapsed() + Duration::from_secs(3);
+        while stage.sim.elapsed() < until {
+            self.take(&stage.sim, usize::MAX);
+            let said = String::from_utf8_lossy(&self.received);
+            if said.contains(what) {
+                return said.into_owned();
+            }
+            stage.turn();
+        }
+        let said = String::from_utf8_lossy(&self.received);
+        panic!("no {what:?} comes, but {said}")
+    }
+
     /// Takes up to `most` bytes of what has come.
     fn take(&mut self, sim: &Sim, most: usize) {
         match sim.peer_receive(self.peer, most) {
@@ -289,4 +337,43 @@ fn a_login_that_needs_no_new_proof_forgives_the_slips_before_it_too() {
         }
         login("1234", "Login Successfully");
     }
+}
+
+#[test]
+fn who_asks_for_one_listing_after_another_and_reads_none_keeps_no_other_user_waiting() {
+    let mut stage = Stage::new("", Options::default());
+    for n in 0..4500 {
+        let path = format!("/srv/Movies/{n:0>250}");
+        stage.sim.put(&path, Entry::File(Vec::new()));
+    }
+    let menu = stage.address;
+    stage.change_to_ftp();
+    let hoard = (0..40).map(|_| stage.list("USER user1\r\nPASS 1234\r\n"));
+    let mut hoard: Vec<_> = hoard.collect();
+    stage.wait(Duration::from_millis(10));
+
+    let (mut control, mut data) = stage.list("USER user2\r\nPASS 2345\r\n");
+    while !data.ended {
+        stage.turn();
+        data.take(&stage.sim, usize::MAX);
+    }
+    control.hear(&mut stage, "226 ");
+    let lines = data.received.iter().filter(|byte| **byte == b'\n').count();
+    assert_eq!(lines, 4501);
+    stage.address = menu;
+    let mut menu = stage.say("LOGIN\nuser3\n3456\nSHOW DIRECTORY Movies\n");
+    menu.hear(&mut stage, ", Film\n");
+
+    // Who waits for what he does not read himself is told so.
+    stage.sim.advance(LISTING_WAIT);
+    stage.wait(Duration::from_millis(10));
+    let mut refused = 0;
+    for (control, _) in &mut hoard {
+        let heard = control.hear(&mut stage, "229 ");
+        let is_sent = heard.contains("\r\n150 ");
+        let is_refused = heard.ends_with("\r\n550 The directory cannot be read.\r\n");
+        assert!(is_sent != is_refused, "{heard}");
+        refused += usize::from(is_refused);
+    }
+    assert!((5..20).contains(&refused), "{refused}");
 }
