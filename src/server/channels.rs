@@ -74,6 +74,12 @@ impl<K: Kernel> Channels<K> {
         self.wishes.pop_front()
     }
 
+    /// Whether a session has asked to let go of everything.
+    pub(super) fn is_aborting(&self, owner: Ticket) -> bool {
+        let mut wishes = self.wishes.iter();
+        wishes.any(|(other, wish)| *other == owner && matches!(wish, Wish::Abort))
+    }
+
     /// Whether there are some to see to.
     pub(super) fn has_wishes(&self) -> bool {
         !self.wishes.is_empty()

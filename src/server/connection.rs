@@ -221,6 +221,13 @@ impl<K: Kernel> Connection<K> {
         self.user
     }
 
+    /// Whose rate its turns wait for. A goodbye waits for none, nor do lines beside a data connection: an ABOR is heard at
+    /// once, and so is that the client has left.
+    pub(super) fn bounded_by(&self) -> Option<UserKey> {
+        let leaves = matches!(self.work, Work::Goodbye { .. } | Work::Linger { .. });
+        self.user.filter(|_| !leaves && !self.engaged)
+    }
+
     /// Bytes that it has moved, where a transfer waits for its client.
     pub(super) fn progress(&self) -> Option<u64> {
         (!self.queued && self.is_transferring()).then_some(u64::from(self.moved))
@@ -323,6 +330,20 @@ impl<K: Kernel> Connection<K> {
         scratch: &mut Scratch<K>,
     ) -> Outcome {
         Turn::begin(self, key, house, scratch).run()
+    }
+
+    /// Goes on as in a turn, and reads up to the end even if no event has told of it yet.
+    pub(super) fn look_for_end(
+        &mut self,
+        key: usize,
+        house: &mut House<K>,
+        scratch: &mut Scratch<K>,
+    ) -> Outcome {
+        self.readable = true;
+        let announced = std::mem::replace(&mut self.end_announced, true);
+        let outcome = self.turn(key, house, scratch);
+        self.end_announced = announced;
+        outcome
     }
 
     fn wait_for_disk(&mut self) {

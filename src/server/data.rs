@@ -12,6 +12,7 @@ use super::answers::House;
 use super::ascii::{Inwards, Outwards};
 use super::connection::Scratch;
 use super::transfer::{Outgoing, Source};
+use super::users::UserKey;
 use super::xferlog::Record;
 use super::{Options, Ticket};
 use crate::kernel::{Kernel, Readiness};
@@ -156,6 +157,11 @@ impl<K: Kernel> Data<K> {
         matches!(self.work, Work::Sending(_) | Work::Receiving(_))
     }
 
+    /// Whose rate its turns wait for.
+    pub(super) fn bounded_by(&self) -> Option<UserKey> {
+        self.owner.user.filter(|_| self.is_transferring())
+    }
+
     pub(super) fn awaits_worker(&self) -> bool {
         matches!(self.work, Work::Warming(_))
     }
@@ -265,8 +271,7 @@ impl<K: Kernel> Data<K> {
 
     /// Goes on with what there is.
     pub(super) fn turn(&mut self, house: &mut House<K>, scratch: &mut Scratch<K>) -> Progress<K> {
-        let is_bounded = matches!(self.work, Work::Sending(_) | Work::Receiving(_));
-        let user = self.owner.user.filter(|_| is_bounded);
+        let user = self.bounded_by();
         let mut budget = user.map_or(TURN_BUDGET_BYTES, |user| house.allowance(user));
         loop {
             let moved = match &self.work {

@@ -211,7 +211,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Lets a slot go on later: when its user's rate allows it, or in its turn.
     fn park_or_enqueue(&mut self, key: usize) {
-        if let Some(user) = self.connections[key].user()
+        if let Some(user) = self.connections[key].bounded_by()
             && !*self.connections[key].queued()
             && self.house.park(user, key)
         {

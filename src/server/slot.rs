@@ -67,6 +67,14 @@ impl<K: Kernel> Slot<K> {
         }
     }
 
+    /// Whose rate its turns wait for.
+    pub(super) fn bounded_by(&self) -> Option<UserKey> {
+        match self {
+            Slot::Control(connection) => connection.bounded_by(),
+            Slot::Data(data) => data.bounded_by(),
+        }
+    }
+
     /// The serial, and bytes that have moved, of a transfer that waits for its client.
     pub(super) fn progress(&self) -> Option<(u64, u64)> {
         match self {

@@ -49,11 +49,8 @@ impl<'a, K: Kernel> Turn<'a, K> {
     ) -> Self {
         let ticket = connection.ticket(key);
         scratch.outbox.clear();
-        // A goodbye waits for no rate.
-        let budget = match (connection.user, &connection.work) {
-            (None, _) | (_, Work::Goodbye { .. } | Work::Linger { .. }) => TURN_BUDGET_BYTES,
-            (Some(user), _) => house.allowance(user),
-        };
+        let bounded_by = connection.bounded_by();
+        let budget = bounded_by.map_or(TURN_BUDGET_BYTES, |user| house.allowance(user));
         let mut end = 0;
         if let Some(rest) = connection.rest.take() {
             end = rest.input.len();

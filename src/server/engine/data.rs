@@ -506,13 +506,20 @@ impl<K: Kernel> Engine<K> {
         self.house.reply(owner, reply);
     }
 
-    /// All of an upload has come, unless its client has left the control connection too.
+    /// All of an upload has come, unless its client has left the control connection too, or wants it no more. What it has said
+    /// of that may not have been read yet, whatever the control connection waits for.
     fn commit(&mut self, owner: Ticket, incoming: Box<Incoming<K>>, record: Option<Box<Record>>) {
-        self.take_turn(owner.key);
-        let vanished = self.connections[owner.key]
-            .control()
-            .is_some_and(|control| control.has_vanished());
-        if vanished {
+        let control = self.connections[owner.key].control();
+        let control = control.expect("no data connection outlives its session");
+        if !control.finished {
+            let outcome = control.look_for_end(owner.key, &mut self.house, &mut self.scratch);
+            self.after_turn(owner.key, outcome);
+        }
+        if self.house.channels.is_aborting(owner) {
+            return self.house.abandon(incoming); // the wish is answered next
+        }
+        let control = self.connections[owner.key].control();
+        if control.is_some_and(|control| control.has_vanished()) {
             self.house.channels.take(owner);
             self.house.abandon(incoming);
             let lost = Err(Refusal::DataConnectionLost);

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidegate::kernel::Signal;
 use tidegate::kernel::sim::{Entry, Peer, Sim};
+use tidegate::kernel::{Kernel, Signal};
 use tidegate::protocol::ftp::Settings;
 use tidegate::protocol::{Dialect, menu_text as text};
 use tidegate::server::{Engine, Options};
@@ -442,5 +442,105 @@ fn who_streams_commands_that_the_engine_sees_to_has_not_all_of_a_turn_of_the_loo
             lines < 60 || replies < lines / 2,
             "seed {seed}: {replies} of {lines} {line}"
         );
+    }
+}
+
+/// One who stores over a film, and then a line of four who download at a rate that all share: what is left of the film when
+/// the first has sent some bytes, and then does this, and his data connection ends.
+fn film_after(seed: u64, and_then: impl Fn(&Stage, Peer)) -> String {
+    let options = Options {
+        max_rate: Some(100_000),
+        ..Options::default()
+    };
+    let mut stage = Stage::with(seed, options);
+    let film = "/srv/Movies/film";
+    stage.sim.put(film, Entry::File(b"old".to_vec()));
+    let long = Entry::File(vec![0; 1_000_000]);
+    stage.sim.put("/srv/Movies/long", long);
+    let sessions = [(); 5].map(|()| {
+        stage.come_by_ftp();
+        let data = stage.passive();
+        (stage.peer, data)
+    });
+    let [(uploader, upload), downloads @ ..] = sessions;
+    stage.peer = uploader;
+    stage.send("STOR film\r\n");
+    assert!(stage.receive().starts_with("150 "));
+    for (control, _) in downloads {
+        stage.peer = control;
+        stage.send("RETR long\r\n");
+    }
+    let go_on = |stage: &mut Stage, rounds| {
+        for _ in 0..rounds {
+            for (_, data) in downloads {
+                let _ = stage.sim.peer_receive(data, usize::MAX);
+            }
+            stage.settle_once();
+        }
+    };
+    go_on(&mut stage, 30);
+    let sent = stage.sim.peer_send(upload, b"half of the new one");
+    assert!(sent.is_ok());
+    go_on(&mut stage, 3);
+    and_then(&stage, uploader);
+    go_on(&mut stage, 5);
+    stage.sim.peer_close(upload);
+    go_on(&mut stage, 300);
+    let tree = stage.sim.tree();
+    let content = tree[film].as_ref().expect("a file");
+    String::from_utf8_lossy(content).into_owned()
+}
+
+#[test]
+fn half_an_upload_of_a_killed_client_is_not_kept_however_many_wait_for_their_rate() {
+    for seed in 0..16 {
+        let film = film_after(seed, |stage, control| stage.sim.peer_close(control));
+        assert_eq!(film, "old", "seed {seed}");
+    }
+}
+
+#[test]
+fn an_abor_is_heard_however_many_wait_for_their_rate() {
+    for seed in 0..16 {
+        let film = film_after(seed, |stage, control| {
+            let sent = stage.sim.peer_send(control, b"ABOR\r\n");
+            assert_eq!(sent.expect("it stands"), 6);
+        });
+        assert_eq!(film, "old", "seed {seed}");
+    }
+}
+
+#[test]
+fn what_a_client_has_said_before_the_end_of_his_upload_counts_even_if_no_event_has_told_of_it() {
+    type Said = fn(&Stage);
+    let said: [Said; 3] = [
+        |stage| stage.send("ABOR\r\n"),
+        |stage| stage.sim.peer_close(stage.peer),
+        |stage| {
+            stage.send("NOOP\r\n");
+            stage.sim.peer_close(stage.peer);
+        },
+    ];
+    for (seed, said) in (0..8).flat_map(|seed| said.map(|said| (seed, said))) {
+        let mut stage = Stage::new(seed);
+        let film = "/srv/Movies/film";
+        stage.sim.put(film, Entry::File(b"old".to_vec()));
+        stage.come_by_ftp();
+        let data = stage.passive();
+        stage.send("STOR film\r\n");
+        assert!(stage.receive().starts_with("150 "));
+        let sent = stage.sim.peer_send(data, b"half of the new one");
+        assert!(sent.is_ok());
+        stage.settle();
+        said(&stage);
+        // It comes behind the poll of a turn, and so these take the events.
+        for _ in 0..30 {
+            let polled = stage.sim.poll(&mut Vec::new(), Some(Duration::ZERO));
+            polled.expect("polling does not fail");
+        }
+        stage.sim.peer_close(data);
+        stage.settle();
+        let content = stage.sim.tree()[film].clone().expect("a file");
+        assert_eq!(content.as_slice(), b"old", "seed {seed}");
     }
 }
