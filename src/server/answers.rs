@@ -429,7 +429,7 @@ impl<K: Kernel> House<K> {
     }
 
     fn refused(&mut self, ticket: Ticket, refused: Refused) -> Reply<K> {
-        let refusal = self.log_fault(ticket, refused);
+        let refusal = self.log_refused(ticket, refused);
         Reply::Answer(Answer::Refused(refusal), Held::Nothing)
     }
 
@@ -442,15 +442,20 @@ impl<K: Kernel> House<K> {
         );
     }
 
-    /// Logs why the house refused, where the operator should know.
-    pub(super) fn log_fault(&mut self, ticket: Ticket, refused: Refused) -> Refusal {
-        if let Some(fault) = &refused.fault {
-            self.log(ticket, fault);
-        }
+    /// Logs that the house refused, where the operator should know. Only while the session is there: its user is looked up.
+    pub(super) fn log_refused(&mut self, ticket: Ticket, refused: Refused) -> Refusal {
         if refused.refusal == Refusal::OverQuota {
             let user = Escaped(ticket.user.map_or("", |user| self.users.name(user)));
             let (serial, peer) = (ticket.serial, ticket.peer);
             warn!("session={serial} event=refused limit=quota user={user} from={peer}");
+        }
+        self.log_fault(ticket, refused)
+    }
+
+    /// Logs why the house refused, where it is at fault itself.
+    fn log_fault(&mut self, ticket: Ticket, refused: Refused) -> Refusal {
+        if let Some(fault) = &refused.fault {
+            self.log(ticket, fault);
         }
         refused.refusal
     }

@@ -401,7 +401,8 @@ impl<K: Kernel> Data<K> {
             }
         };
         if let Err(refused) = receiving.incoming.write(bytes) {
-            receiving.incoming.spoil(refused);
+            let refusal = house.log_refused(self.owner, refused);
+            receiving.incoming.spoil(refusal);
             return Err(self.received());
         }
         self.moved += bytes.len() as u64;

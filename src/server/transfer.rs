@@ -170,7 +170,7 @@ impl<K: Kernel> Receiving<K> {
             record.moved(bytes.len());
         }
         if let Err(refused) = incoming.write(bytes) {
-            self.failed = Some(house.log_fault(ticket, refused));
+            self.failed = Some(house.log_refused(ticket, refused));
             house.abandon(self.incoming.take().expect("it was just written to"));
         }
     }

@@ -44,7 +44,7 @@ pub struct Incoming<K: Kernel> {
     /// Bytes that have to stay free.
     keep_free: u64,
     /// Why it is never to have its name.
-    spoilt: Option<Refused>,
+    spoilt: Option<Refusal>,
     /// For faults.
     path: PathBuf,
 }
@@ -262,7 +262,7 @@ impl<K: Kernel> Incoming<K> {
     }
 
     /// What came of it is not the file: [`Incoming::commit`] gives its room back and fails so.
-    pub fn spoil(&mut self, why: Refused) {
+    pub fn spoil(&mut self, why: Refusal) {
         self.spoilt = Some(why);
     }
 
@@ -272,7 +272,7 @@ impl<K: Kernel> Incoming<K> {
     /// Where only the very last step fails, the file is there and whole, and may be gone after a crash.
     pub fn commit(mut self) -> Result<(), Refused> {
         if let Some(why) = self.spoilt.take() {
-            return Err(why);
+            return Err(why.into());
         }
         self.kernel
             .sync(&self.file)

@@ -43,7 +43,7 @@ impl<K: Kernel> House<K> {
                 ticket,
                 result: Err(refused),
                 ..
-            } => (ticket, self.refused(ticket, refused)),
+            } => (ticket, self.job_refused(ticket, refused, is_waiting)),
             Done::Filled { ticket, incoming } => match is_waiting(ticket) {
                 true => return self.workers.submit(Job::Fill { ticket, incoming }),
                 false => return self.abandon(incoming),
@@ -67,6 +67,7 @@ impl<K: Kernel> House<K> {
                         ticket.serial
                     );
                 }
+                // A quota that was too small was logged when the bytes came.
                 let result = result.map_err(|refused| self.log_fault(ticket, refused));
                 (ticket, Reply::Moved(result))
             }
@@ -81,10 +82,14 @@ impl<K: Kernel> House<K> {
                 result,
             } => {
                 self.listings.changed();
-                if result.is_ok() {
-                    log_change(ticket, &change);
-                }
-                (ticket, self.plain(ticket, result, Answer::Done))
+                let reply = match result {
+                    Ok(()) => {
+                        log_change(ticket, &change);
+                        Reply::Answer(Answer::Done, Held::Nothing)
+                    }
+                    Err(refused) => self.job_refused(ticket, refused, is_waiting),
+                };
+                (ticket, reply)
             }
             Done::Slice(checksum) => {
                 if is_waiting(checksum.ticket) {
@@ -114,6 +119,23 @@ impl<K: Kernel> House<K> {
             Done::Abandoned => return,
         };
         self.replies.push_back((ticket, reply));
+    }
+
+    /// A worker has refused what a session asked for. Who has left meanwhile is not told, and his user's key may be another's
+    /// by now.
+    fn job_refused(
+        &mut self,
+        ticket: Ticket,
+        refused: Refused,
+        is_waiting: &impl Fn(Ticket) -> bool,
+    ) -> Reply<K> {
+        match is_waiting(ticket) {
+            true => self.refused(ticket, refused),
+            false => {
+                let refusal = self.log_fault(ticket, refused);
+                Reply::Answer(Answer::Refused(refusal), Held::Nothing)
+            }
+        }
     }
 
     fn listing_made(&mut self, asked: &Asked, result: Result<Listing, Refused>) {
@@ -180,5 +202,72 @@ fn log_change(ticket: Ticket, change: &Change) {
             let path = shown(place);
             debug!("session={serial} event=set-modified path={path} modified={modified}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+    use crate::home::Home;
+    use crate::home::directories::{Grant, Rights};
+    use crate::home::user_limits::UserLimits;
+    use crate::kernel::sim::Sim;
+    use crate::protocol::{Place, Refusal};
+    use crate::server::Options;
+    use crate::server::workers::Workers;
+
+    #[test]
+    fn what_a_quota_refuses_behind_the_end_of_a_users_last_session_takes_nobody_along() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["Credentials", "Directories"] {
+            std::fs::write(folder.path().join(file), "").unwrap();
+        }
+        let (home, _) = Home::load(folder.path()).unwrap();
+        let sim = Arc::new(Sim::new(1));
+        let workers = Workers::without_threads(sim.clone());
+        let mut house = House::new(sim, home, workers, Options::default());
+        let user = (house.users).enter("user1", UserLimits::default(), house.now);
+        let ticket = Ticket {
+            key: 0,
+            serial: 1,
+            peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            user,
+        };
+        house.leave(user.expect("he may"));
+
+        let refused = || Err(Refused::from(Refusal::OverQuota));
+        let rights = Rights::default();
+        let grant = Arc::new(Grant {
+            name: "Box".to_owned(),
+            rights,
+            path: "/srv/Box".into(),
+        });
+        let below = "x".to_owned();
+        let change = Change::Remove(Place { grant, below });
+        let jobs = [
+            Done::Created {
+                ticket,
+                result: Err(Refusal::OverQuota.into()),
+                unique: false,
+            },
+            Done::Changed {
+                ticket,
+                change,
+                result: refused(),
+            },
+            Done::Committed {
+                ticket,
+                path: "/srv/Box/x".into(),
+                length: 0,
+                result: refused(),
+                record: None,
+            },
+        ];
+        for done in jobs {
+            house.finish(done, &|_| false);
+        }
+        assert_eq!(house.replies.len(), 3);
     }
 }

@@ -1,5 +1,6 @@
 //! What seeds have found, each told on its own.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ struct Stage {
     sim: Sim,
     engine: Engine<Sim>,
     address: SocketAddr,
+    /// Where FTP's clients come, once one has come.
+    ftp: SocketAddr,
     peer: Peer,
     _home: TempDir,
 }
@@ -30,11 +33,14 @@ impl Stage {
     }
 
     fn with(seed: u64, options: Options) -> Stage {
+        Stage::granting(seed, options, "user1:Movies:read,change:/srv/Movies\n")
+    }
+
+    fn granting(seed: u64, options: Options, directories: &str) -> Stage {
         let sim = Sim::new(seed);
         sim.set_patience(Duration::from_millis(1));
         sim.put("/srv/Movies", Entry::Directory);
         let home = TempDir::new().expect("a temporary folder");
-        let directories = "user1:Movies:read,change:/srv/Movies\n";
         write_home(
             home.path(),
             ("user1:plain:1234\n".into(), directories.into()),
@@ -46,6 +52,7 @@ impl Stage {
             sim,
             engine,
             address,
+            ftp: address,
             peer,
             _home: home,
         }
@@ -82,8 +89,8 @@ impl Stage {
     fn come_by_ftp(&mut self) {
         let any = "127.0.0.1:0".parse().expect("an address");
         let dialect = Dialect::Ftp(Settings { active: false });
-        let address = self.engine.listen(any, dialect).expect("nothing fails");
-        self.peer = self.sim.connect(address, CLIENT).expect("it listens");
+        self.ftp = self.engine.listen(any, dialect).expect("nothing fails");
+        self.peer = self.sim.connect(self.ftp, CLIENT).expect("it listens");
         self.send("USER user1\r\nPASS 1234\r\nTYPE I\r\nCWD Movies\r\n");
         assert!(self.receive().contains("\r\n250 "), "he is in");
     }
@@ -92,9 +99,7 @@ impl Stage {
     fn passive(&mut self) -> Peer {
         self.send("EPSV\r\n");
         let reply = self.receive();
-        let port = reply.split('|').nth(3).expect("a port");
-        let at = SocketAddr::new(CLIENT, port.parse().expect("a number"));
-        self.sim.connect(at, CLIENT).expect("it is awaited")
+        self.sim.connect(port_of(&reply), CLIENT).expect("awaited")
     }
 
     /// A server that never gets through its queue, and four clients who download.
@@ -120,7 +125,7 @@ impl Stage {
             self.settle();
             match self.sim.peer_receive(self.peer, usize::MAX) {
                 Ok(bytes) if !bytes.is_empty() => received.extend(bytes),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 end => {
                     end.expect("an end is no reset");
                     break;
@@ -365,6 +370,34 @@ fn what_became_of_the_upload_of_a_killed_client_is_not_told_to_who_has_its_slot_
     stage.turn(1);
     assert!(stage.sim.tree().contains_key("/srv/Movies/Joker"));
     assert!(stage.receive().contains("The available files are: Joker\n"));
+}
+
+#[test]
+fn the_last_session_of_a_user_that_is_reset_while_his_upload_beyond_a_quota_is_given_up_takes_nobody_along()
+ {
+    let directories = "user1:Movies:read,change,quota=3:/srv/Movies\n";
+    let mut stage = Stage::granting(1, Options::default(), directories);
+    stage.come_by_ftp();
+    let data = stage.passive();
+    stage.send("STOR Joker\r\n");
+    assert!(stage.receive().starts_with("150 "));
+    let sent = stage.sim.peer_send(data, b"film");
+    assert_eq!(sent.expect("it stands"), 4);
+    stage.turn(20);
+    assert_eq!(stage.engine.jobs(), 1, "a worker is to give back its room");
+    stage.sim.peer_reset(stage.peer);
+    stage.turn(20);
+    assert_eq!(stage.engine.connections(), 1, "the user has no session");
+
+    stage.settle();
+    assert!(!stage.sim.tree().contains_key("/srv/Movies/Joker"));
+    stage.come_by_ftp();
+}
+
+/// Where a client that has said EPSV is awaited.
+fn port_of(said: &str) -> SocketAddr {
+    let port = said.split('|').nth(3).expect("a port");
+    SocketAddr::new(CLIENT, port.parse().expect("a number"))
 }
 
 #[test]
