@@ -33,7 +33,9 @@ use crate::home::password::{Proved, Tag};
 use crate::home::{Access, Home};
 use crate::kernel::Kernel;
 use crate::protocol::{Answer, Form, Listed, Place, Refusal, Request};
-use crate::vault::{self, Change, Fault, Incoming, Ledger, Leftovers, Listing, Refused, Vault};
+use crate::vault::{
+    self, Change, Changing, Fault, Incoming, Ledger, Leftovers, Listing, Refused, Vault,
+};
 
 /// What a connection gets back for a request, at once or later.
 pub(super) enum Reply<K: Kernel> {
@@ -374,11 +376,8 @@ impl<K: Kernel> House<K> {
                 return None;
             }
         };
-        self.later(Job::Change {
-            ticket,
-            change,
-            claim,
-        })
+        let changing = Box::new(Changing::new(change, claim));
+        self.later(Job::Change { ticket, changing })
     }
 
     fn list(&mut self, ticket: Ticket, what: Listed, form: Form) -> Option<Reply<K>> {

@@ -29,7 +29,7 @@ use crate::home::{Home, Reloaded};
 use crate::kernel::Kernel;
 use crate::protocol::Place;
 use crate::vault::{
-    self, Change, Claim, Count, Fault, Incoming, Leftovers, Listing, Refused, Wanted,
+    self, Change, Changing, Claim, Count, Fault, Incoming, Leftovers, Listing, Refused, Wanted,
 };
 
 /// What one thread may do while the loop goes on.
@@ -66,11 +66,10 @@ pub(super) enum Job<K: Kernel> {
         ticket: Ticket,
         place: Place,
     },
+    /// Make a change, a directory a slice where a tree has to be walked for a quota.
     Change {
         ticket: Ticket,
-        change: Change,
-        /// Where what it moves or removes may count for a quota.
-        claim: Option<Claim>,
+        changing: Box<Changing>,
     },
     Checksum(Checksum<K>),
     /// Wait for the disk in the loop's stead.
@@ -464,15 +463,14 @@ impl<K: Kernel> Job<K> {
             },
             Job::Change {
                 ticket,
-                change,
-                claim,
-            } => Done::Changed {
-                ticket,
-                result: match claim {
-                    None => change.make(&**kernel),
-                    Some(claim) => change.make_within(&**kernel, claim),
+                mut changing,
+            } => match changing.step(&**kernel) {
+                None => return Step::Again(Job::Change { ticket, changing }),
+                Some(result) => Done::Changed {
+                    ticket,
+                    result,
+                    change: changing.into_change(),
                 },
-                change,
             },
             Job::Checksum(checksum) => checksum.slice(&**kernel),
             Job::WarmUp { ticket, cold } => Done::WarmedUp {

@@ -4,7 +4,7 @@
 
 use std::io;
 
-use super::quota::{Settled, bytes_below};
+use super::quota::{Settled, Walk};
 use super::{
     Claim, Refused, check_name, is_absent, is_replaceable, look, open_directory, open_root,
     path_of, refused, split, unwritable,
@@ -47,17 +47,18 @@ impl From<Status> for Found {
     }
 }
 
-/// A change of what is there, for a worker.
+/// A change of what is there.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// See [`rename`].
+    /// Gives a file, a directory or a link another name, in the same file system. A file or a link that has the name is
+    /// replaced, where the user may change things there.
     Rename {
         /// As it is.
         from: Place,
         /// As it is to be.
         to: Place,
     },
-    /// See [`remove`].
+    /// Removes a file or a link.
     Remove(Place),
     /// See [`remove_directory`].
     RemoveDirectory(Place),
@@ -65,101 +66,179 @@ pub enum Change {
     SetModified(Place, i64),
 }
 
-impl Change {
-    /// Makes it, and waits until it is durable.
-    pub fn make<K: Kernel>(&self, kernel: &K) -> Result<(), Refused> {
-        match self {
-            Change::Rename { from, to } => rename(kernel, from, to),
-            Change::Remove(place) => remove(kernel, place),
-            Change::RemoveDirectory(place) => remove_directory(kernel, place),
-            Change::SetModified(place, modified) => set_modified(kernel, place, *modified),
+/// A change on its way, within quotas, which are told of what it moves, replaces and removes. A directory that is moved
+/// between counted ones is walked first. One step is one directory, so that a worker can do other jobs between.
+#[derive(Debug)]
+pub struct Changing {
+    change: Change,
+    /// Taken when it is made.
+    claim: Option<Claim>,
+    /// Through the directory that is moved, once it is known that it may be.
+    walk: Option<Walk>,
+}
+
+impl Changing {
+    /// Begins a change for which this may be claimed.
+    pub fn new(change: Change, claim: Claim) -> Changing {
+        Changing {
+            change,
+            claim: Some(claim),
+            walk: None,
         }
     }
 
-    /// As [`Change::make`], within quotas, which are told of what it moves, replaces and removes.
-    pub fn make_within<K: Kernel>(&self, kernel: &K, claim: Claim) -> Result<(), Refused> {
-        match self {
-            Change::Rename { from, to } => {
-                // A walk may take long; a file is looked at when nobody else changes it.
-                let tree = match claim.is_between() {
-                    true => tree_bytes(kernel, from),
-                    false => Some(0),
-                };
-                claim.settle(|claim| {
-                    let come = tree.unwrap_or_else(|| file_bytes(named(kernel, from)));
-                    let (old, new) = (named(kernel, from), named(kernel, to));
-                    let is_same = old.map(identity) == new.map(identity);
-                    let gone = if is_same { 0 } else { file_bytes(new) };
-                    claim.cover(come)?;
-                    self.make(kernel)?;
-                    Ok(Settled { come, gone })
-                })
+    /// What is changed.
+    pub fn into_change(self) -> Change {
+        self.change
+    }
+
+    /// Goes on with it; `None` as long as there is more to walk. When it is made it is durable too.
+    pub fn step<K: Kernel>(&mut self, kernel: &K) -> Option<Result<(), Refused>> {
+        let is_between = self.claim.as_ref().is_some_and(Claim::is_between);
+        if let Change::Rename { from, to } = &self.change
+            && is_between
+            && self.walk.is_none()
+        {
+            match walk(kernel, from, to) {
+                Ok(walk) => self.walk = walk,
+                Err(refused) => return Some(Err(refused)),
             }
-            Change::Remove(place) => claim.settle(|_| {
-                let gone = file_bytes(named(kernel, place));
-                self.make(kernel)?;
-                Ok(Settled { come: 0, gone })
-            }),
-            Change::RemoveDirectory(_) | Change::SetModified(..) => self.make(kernel),
         }
+        // What cannot be walked is left out.
+        if let Some(walk) = &mut self.walk
+            && !matches!(walk.step(kernel), Ok(false))
+        {
+            return None;
+        }
+        let claim = self.claim.take().expect("it is made once");
+        let tree = self.walk.as_ref().map(Walk::bytes);
+        Some(match &self.change {
+            Change::Rename { from, to } => rename(kernel, from, to, tree, claim),
+            Change::Remove(place) => remove(kernel, place, claim),
+            Change::RemoveDirectory(place) => remove_directory(kernel, place),
+            Change::SetModified(place, modified) => set_modified(kernel, place, *modified),
+        })
     }
 }
 
-/// Gives a file, a directory or a link another name, in the same file system, and waits until that is durable. A file or
-/// a link that has the name is replaced, where the user may change things there.
-pub fn rename<K: Kernel>(kernel: &K, from: &Place, to: &Place) -> Result<(), Refused> {
-    let (source, old) = enter_to_change(kernel, from)?;
-    let old = old.ok_or(Refusal::NoSuchFile)?;
-    let (target, new) = super::enter(kernel, to)?;
-    let kind = kind_of(kernel, (&source, old), from, Refusal::NoSuchFile)?;
-    let failed = |error| unwritable("renaming", path_of(from, &from.below), error);
-    let moved = match kernel.rename((&source, old), (&target, new), false) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let taken = kernel.status_at(&target, new).map_err(failed)?.kind;
-            if taken == Kind::Directory {
-                return Err(Refusal::DirectoryExists.into());
-            }
-            let may_replace = to.grant.rights.change && is_replaceable(taken);
-            if !may_replace || kind == Kind::Directory {
-                return Err(Refusal::FileExists.into());
-            }
-            kernel.rename((&source, old), (&target, new), true)
-        }
-        // A file system may know no other than the plain rename. Who takes the name in this moment loses it.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            match kernel.status_at(&target, new) {
-                Ok(_) => return Err(Refusal::FileExists.into()),
-                Err(_) => kernel.rename((&source, old), (&target, new), true),
-            }
-        }
-        result => result,
-    };
-    moved.map_err(|error| match error.kind() {
-        io::ErrorKind::CrossesDevices => Refusal::OtherFileSystem.into(),
-        io::ErrorKind::InvalidInput => Refusal::IntoItself.into(),
-        io::ErrorKind::NotFound => Refusal::NoSuchFile.into(),
-        io::ErrorKind::IsADirectory => Refusal::DirectoryExists.into(),
-        _ => failed(error),
+/// The walk through what is to be renamed, where it is a directory: for nothing that would be refused anyway.
+fn walk<K: Kernel>(kernel: &K, from: &Place, to: &Place) -> Result<Option<Walk>, Refused> {
+    let ends = Ends::open(kernel, from, to)?;
+    if ends.found.kind != Kind::Directory {
+        return Ok(None);
+    }
+    match kernel.status_at(&ends.target, ends.new) {
+        Ok(taken) if taken.kind == Kind::Directory => Err(Refusal::DirectoryExists.into()),
+        Ok(_) => Err(Refusal::FileExists.into()),
+        Err(_) => Ok(Some(Walk::new(&from.grant.path, &from.below))),
+    }
+}
+
+/// Renames something. `tree` are the bytes of a directory, where they matter.
+fn rename<K: Kernel>(
+    kernel: &K,
+    from: &Place,
+    to: &Place,
+    tree: Option<u64>,
+    claim: Claim,
+) -> Result<(), Refused> {
+    let ends = Ends::open(kernel, from, to)?;
+    claim.settle::<Refused>(|claim| {
+        let old = kernel.status_at(&ends.source, ends.old).ok();
+        let new = kernel.status_at(&ends.target, ends.new).ok();
+        let is_same = old.map(identity) == new.map(identity);
+        let gone = if is_same { 0 } else { file_bytes(new) };
+        let come = match claim.is_between() {
+            true => tree.unwrap_or_else(|| file_bytes(old)),
+            false => 0,
+        };
+        claim.cover(come)?;
+        ends.rename(kernel, from, to)?;
+        Ok(Settled { come, gone })
     })?;
-    for directory in [&target, &source] {
+    for directory in [&ends.target, &ends.source] {
+        let failed = |error| unwritable("renaming", path_of(from, &from.below), error);
         kernel.sync(directory).map_err(failed)?;
     }
     Ok(())
 }
 
-/// Removes a file or a link, and waits until that is durable.
-pub fn remove<K: Kernel>(kernel: &K, place: &Place) -> Result<(), Refused> {
+/// What is to be renamed, and where to.
+struct Ends<'a, K: Kernel> {
+    source: K::File,
+    old: &'a str,
+    found: Status,
+    target: K::File,
+    new: &'a str,
+}
+
+impl<'a, K: Kernel> Ends<'a, K> {
+    /// Opens the directories and looks at what is there, as far as the user may.
+    fn open(kernel: &K, from: &'a Place, to: &'a Place) -> Result<Ends<'a, K>, Refused> {
+        let (source, old) = enter_to_change(kernel, from)?;
+        let old = old.ok_or(Refusal::NoSuchFile)?;
+        let (target, new) = super::enter(kernel, to)?;
+        let found = found_at(kernel, (&source, old), from, Refusal::NoSuchFile)?;
+        Ok(Ends {
+            source,
+            old,
+            found,
+            target,
+            new,
+        })
+    }
+
+    fn rename(&self, kernel: &K, from: &Place, to: &Place) -> Result<(), Refused> {
+        let (source, target) = ((&self.source, self.old), (&self.target, self.new));
+        let failed = |error| unwritable("renaming", path_of(from, &from.below), error);
+        let moved = match kernel.rename(source, target, false) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let taken = kernel.status_at(target.0, target.1).map_err(failed)?.kind;
+                if taken == Kind::Directory {
+                    return Err(Refusal::DirectoryExists.into());
+                }
+                let may_replace = to.grant.rights.change && is_replaceable(taken);
+                if !may_replace || self.found.kind == Kind::Directory {
+                    return Err(Refusal::FileExists.into());
+                }
+                kernel.rename(source, target, true)
+            }
+            // A file system may know no other than the plain rename. Who takes the name in this moment loses it.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                match kernel.status_at(target.0, target.1) {
+                    Ok(_) => return Err(Refusal::FileExists.into()),
+                    Err(_) => kernel.rename(source, target, true),
+                }
+            }
+            result => result,
+        };
+        moved.map_err(|error| match error.kind() {
+            io::ErrorKind::CrossesDevices => Refusal::OtherFileSystem.into(),
+            io::ErrorKind::InvalidInput => Refusal::IntoItself.into(),
+            io::ErrorKind::NotFound => Refusal::NoSuchFile.into(),
+            io::ErrorKind::IsADirectory => Refusal::DirectoryExists.into(),
+            _ => failed(error),
+        })
+    }
+}
+
+fn remove<K: Kernel>(kernel: &K, place: &Place, claim: Claim) -> Result<(), Refused> {
     let (directory, name) = enter_to_change(kernel, place)?;
     let name = name.ok_or(Refusal::NoSuchFile)?;
-    match kind_of(kernel, (&directory, name), place, Refusal::NoSuchFile)? {
-        Kind::File | Kind::Link => {}
-        Kind::Directory | Kind::Other => return Err(Refusal::NoSuchFile.into()),
-    }
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Refusal::NoSuchFile.into(), // gone meanwhile
         _ => unwritable("removing", path_of(place, &place.below), error),
     };
-    kernel.remove(&directory, name).map_err(failed)?;
+    claim.settle::<Refused>(|_| {
+        let found = found_at(kernel, (&directory, name), place, Refusal::NoSuchFile)?;
+        match found.kind {
+            Kind::File | Kind::Link => {}
+            Kind::Directory | Kind::Other => return Err(Refusal::NoSuchFile.into()),
+        }
+        kernel.remove(&directory, name).map_err(failed)?;
+        let gone = file_bytes(Some(found));
+        Ok(Settled { come: 0, gone })
+    })?;
     kernel.sync(&directory).map_err(failed)
 }
 
@@ -180,7 +259,7 @@ pub fn remove_directory<K: Kernel>(kernel: &K, place: &Place) -> Result<(), Refu
 pub fn set_modified<K: Kernel>(kernel: &K, place: &Place, modified: i64) -> Result<(), Refused> {
     let (directory, name) = enter_to_change(kernel, place)?;
     let name = name.ok_or(Refusal::NoSuchFile)?;
-    match kind_of(kernel, (&directory, name), place, Refusal::NoSuchFile)? {
+    match found_at(kernel, (&directory, name), place, Refusal::NoSuchFile)?.kind {
         Kind::File | Kind::Directory => {}
         Kind::Link | Kind::Other => return Err(Refusal::NoSuchFile.into()),
     }
@@ -230,14 +309,6 @@ fn enter_to_change<'a, K: Kernel>(
     }
 }
 
-/// What has a name, if anything has.
-fn named<K: Kernel>(kernel: &K, place: &Place) -> Option<Status> {
-    let (below, name) = split(&place.below);
-    let root = open_root(kernel, place).ok()?;
-    let directory = open_directory(kernel, &root, place, below).ok()?;
-    kernel.status_at(&directory, name?).ok()
-}
-
 /// Bytes of a file; all else counts nothing by itself.
 fn file_bytes(found: Option<Status>) -> u64 {
     found
@@ -245,25 +316,19 @@ fn file_bytes(found: Option<Status>) -> u64 {
         .map_or(0, |found| found.size)
 }
 
-/// Bytes of all files in a directory; `None` where it is none.
-fn tree_bytes<K: Kernel>(kernel: &K, place: &Place) -> Option<u64> {
-    named(kernel, place).filter(|found| found.kind == Kind::Directory)?;
-    Some(bytes_below(kernel, &place.grant.path, &place.below))
-}
-
 fn identity(found: Status) -> (u64, u64) {
     (found.device, found.inode)
 }
 
 /// What has a name. What is never served is not there.
-fn kind_of<K: Kernel>(
+fn found_at<K: Kernel>(
     kernel: &K,
     (directory, name): (&K::File, &str),
     place: &Place,
     absent: Refusal,
-) -> Result<Kind, Refused> {
+) -> Result<Status, Refused> {
     match kernel.status_at(directory, name) {
-        Ok(found) if found.kind != Kind::Other => Ok(found.kind),
+        Ok(found) if found.kind != Kind::Other => Ok(found),
         Ok(_) => Err(absent.into()),
         Err(error) if is_absent(&error) => Err(absent.into()),
         Err(error) => Err(unwritable(
@@ -279,16 +344,35 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::Path;
+    use std::sync::Arc;
 
     use nix::mount::{MsFlags, mount};
     use nix::sched::{CloneFlags, unshare};
     use nix::sys::stat::Mode;
     use nix::unistd::{Uid, mkfifo};
 
+    use super::super::Ledger;
     use super::super::tests::{
         CANARY, CHANGE, DROP_BOX, READ, UPLOAD, World, open_to_all, place, refusal, without_power,
     };
     use super::*;
+    use crate::kernel::linux::Linux;
+
+    /// A change where nothing is counted.
+    fn make(kernel: &Linux, change: Change) -> Result<(), Refused> {
+        let (ledger, any) = (Arc::new(Ledger::default()), Path::new("/"));
+        let mut changing = Changing::new(change, ledger.claim_move(any, any, Vec::new()));
+        changing.step(kernel).expect("nothing is to be walked")
+    }
+
+    fn rename(kernel: &Linux, from: &Place, to: &Place) -> Result<(), Refused> {
+        let (from, to) = (from.clone(), to.clone());
+        make(kernel, Change::Rename { from, to })
+    }
+
+    fn remove(kernel: &Linux, place: &Place) -> Result<(), Refused> {
+        make(kernel, Change::Remove(place.clone()))
+    }
 
     /// A granted directory with something of everything in it.
     fn world() -> World {
@@ -348,7 +432,7 @@ mod tests {
         let world = world();
         let renamed = |from: &str, to: &str, rights| {
             let (from, to) = (world.place(from, CHANGE), world.place(to, rights));
-            refusal(rename(&*world.kernel, &from, &to))
+            refusal(rename(&world.kernel, &from, &to))
         };
         assert_eq!(renamed("file", "sub/file", UPLOAD), Ok(()));
         assert_eq!(fs::read(world.at("sub/file")).unwrap(), b"12345");
@@ -403,11 +487,11 @@ mod tests {
             ("file", CHANGE, "missing/new", Refusal::NoSuchDirectory),
         ] {
             let (from, to) = (world.place(from, rights), world.place(to, CHANGE));
-            let renamed = refusal(rename(&*world.kernel, &from, &to));
+            let renamed = refusal(rename(&world.kernel, &from, &to));
             assert_eq!(renamed, Err(expected), "{from:?} {to:?}");
         }
         let into = world.place("new", READ);
-        let renamed = refusal(rename(&*world.kernel, &world.place("file", CHANGE), &into));
+        let renamed = refusal(rename(&world.kernel, &world.place("file", CHANGE), &into));
         assert_eq!(renamed, Err(Refusal::MayNotUpload));
         assert_eq!(world.files(), before);
         unharmed(&world);
@@ -419,7 +503,7 @@ mod tests {
         fs::create_dir(world.at("../granted-too")).unwrap();
         let there = place(&world.at("../granted-too"), "file", UPLOAD);
         let from = world.place("file", CHANGE);
-        assert_eq!(refusal(rename(&*world.kernel, &from, &there)), Ok(()));
+        assert_eq!(refusal(rename(&world.kernel, &from, &there)), Ok(()));
         assert_eq!(fs::read(world.at("../granted-too/file")).unwrap(), b"12345");
         if !Uid::effective().is_root() {
             println!("skipped: only root may mount another file system");
@@ -439,7 +523,7 @@ mod tests {
                     world.place("sub/other", CHANGE),
                     world.place("empty/x", CHANGE),
                 );
-                let renamed = refusal(rename(&*world.kernel, &from, &to));
+                let renamed = refusal(rename(&world.kernel, &from, &to));
                 assert_eq!(renamed, Err(Refusal::OtherFileSystem));
             };
             scope.spawn(elsewhere).join().unwrap();
@@ -449,7 +533,7 @@ mod tests {
     #[test]
     fn files_links_and_empty_directories_are_removed() {
         let world = world();
-        let removed = |below, rights| refusal(remove(&*world.kernel, &world.place(below, rights)));
+        let removed = |below, rights| refusal(remove(&world.kernel, &world.place(below, rights)));
         let gone = |below, rights| {
             refusal(remove_directory(
                 &*world.kernel,
@@ -531,10 +615,10 @@ mod tests {
             let place = |below| world.place(below, CHANGE);
             for (done, doing) in [
                 (
-                    rename(&*world.kernel, &place("file"), &place("new")),
+                    rename(&world.kernel, &place("file"), &place("new")),
                     "renaming",
                 ),
-                (remove(&*world.kernel, &place("file")), "removing"),
+                (remove(&world.kernel, &place("file")), "removing"),
                 (
                     remove_directory(&*world.kernel, &place("empty")),
                     "removing",

@@ -23,7 +23,7 @@ use crate::kernel::{Kernel, Kind, Open, Status};
 use crate::limits;
 use crate::protocol::{Place, Refusal};
 
-pub use change::{Change, space, status};
+pub use change::{Change, Changing, space, status};
 pub use incoming::{Incoming, Wanted, create, create_unique};
 pub use leftovers::Leftovers;
 pub use listing::{Listing, list};

@@ -241,14 +241,11 @@ impl Drop for Claim {
     }
 }
 
-/// A walk through one counted directory. One step is one directory, so that a worker can do other jobs between.
+/// A walk through one counted directory, in steps as [`Walk`].
 #[derive(Debug)]
 pub struct Count {
     ledger: Arc<Ledger>,
-    root: PathBuf,
-    /// Paths below the root that are still to be walked.
-    pending: Vec<String>,
-    bytes: u64,
+    walk: Walk,
     fault: Option<Fault>,
 }
 
@@ -263,33 +260,23 @@ impl Count {
         account.is_changed = false;
         Some(Count {
             ledger: ledger.clone(),
-            root: root.to_owned(),
-            pending: vec![String::new()],
-            bytes: 0,
+            walk: Walk::new(root, ""),
             fault: None,
         })
     }
 
     /// Walks one more directory; `false` when all is counted. What cannot be walked is left out.
     pub fn step<K: Kernel>(&mut self, kernel: &K) -> bool {
-        let Some(below) = self.pending.pop() else {
-            self.end();
-            return false;
-        };
-        match walk(kernel, &self.root, &below, &mut self.pending) {
-            Ok(bytes) => self.bytes = self.bytes.saturating_add(bytes),
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                let path = self.root.join(below);
-                self.fault.get_or_insert(Fault {
-                    doing: "counting",
-                    path,
-                    source,
-                });
+        match self.walk.step(kernel) {
+            Ok(true) => return true,
+            Ok(false) => {}
+            Err(fault) => {
+                self.fault.get_or_insert(fault);
+                return true;
             }
-            // Removed meanwhile.
-            Err(_) => {}
         }
-        true
+        self.end();
+        false
     }
 
     /// The first thing that went wrong on the way.
@@ -301,22 +288,58 @@ impl Count {
     /// what was kept up is the better number.
     fn end(&mut self) {
         let mut accounts = self.ledger.accounts();
-        if let Some(account) = accounts.get_mut(&self.root) {
+        if let Some(account) = accounts.get_mut(&self.walk.root) {
             let published = account.counting.take().unwrap_or(0);
             if account.used.is_none() || !account.is_changed {
-                account.used = Some(self.bytes.saturating_add(published));
+                account.used = Some(self.walk.bytes.saturating_add(published));
             }
         }
     }
 }
 
-/// Bytes of all files in a directory, as they are counted. What cannot be walked is left out.
-pub(super) fn bytes_below<K: Kernel>(kernel: &K, root: &Path, below: &str) -> u64 {
-    let (mut pending, mut bytes) = (vec![below.to_owned()], 0u64);
-    while let Some(below) = pending.pop() {
-        bytes = bytes.saturating_add(walk(kernel, root, &below, &mut pending).unwrap_or(0));
+/// A walk through a directory and all below it, for the bytes of its files. One step is one directory, so that a worker can do
+/// other jobs between.
+#[derive(Debug)]
+pub(super) struct Walk {
+    root: PathBuf,
+    /// Paths below the root that are still to be walked.
+    pending: Vec<String>,
+    bytes: u64,
+}
+
+impl Walk {
+    pub(super) fn new(root: &Path, below: &str) -> Walk {
+        Walk {
+            root: root.to_owned(),
+            pending: vec![below.to_owned()],
+            bytes: 0,
+        }
     }
-    bytes
+
+    /// Walks one more directory; `false` when there is none left.
+    pub(super) fn step<K: Kernel>(&mut self, kernel: &K) -> Result<bool, Fault> {
+        let Some(below) = self.pending.pop() else {
+            return Ok(false);
+        };
+        match walk(kernel, &self.root, &below, &mut self.pending) {
+            Ok(bytes) => self.bytes = self.bytes.saturating_add(bytes),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(Fault {
+                    doing: "counting",
+                    path: self.root.join(below),
+                    source,
+                });
+            }
+            // Removed meanwhile.
+            Err(_) => {}
+        }
+        Ok(true)
+    }
+
+    /// Bytes of the files that were found.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
 }
 
 /// Bytes of the files right in a directory; those below it are put to `pending`.

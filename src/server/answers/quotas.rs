@@ -94,11 +94,7 @@ impl<K: Kernel> House<K> {
     }
 
     /// What a change may take and gives back of quotas; the request again, while that is not known.
-    pub(super) fn claim_for(
-        &mut self,
-        ticket: Ticket,
-        change: &Change,
-    ) -> Result<Option<Claim>, Request> {
+    pub(super) fn claim_for(&mut self, ticket: Ticket, change: &Change) -> Result<Claim, Request> {
         let path = |place: &Place| place.grant.path.join(&place.below);
         Ok(match change {
             Change::Rename { from, to } => {
@@ -107,10 +103,15 @@ impl<K: Kernel> House<K> {
                     let (from, to) = (from.clone(), to.clone());
                     return Err(Request::Rename { from, to });
                 }
-                Some(self.ledger.claim_move(&path(from), &path(to), bounds))
+                self.ledger.claim_move(&path(from), &path(to), bounds)
             }
-            Change::Remove(place) => self.ledger.claim(&path(place), Vec::new(), 0).ok(),
-            Change::RemoveDirectory(_) | Change::SetModified(..) => None,
+            // Nothing comes from elsewhere.
+            Change::Remove(place)
+            | Change::RemoveDirectory(place)
+            | Change::SetModified(place, _) => {
+                let path = path(place);
+                self.ledger.claim_move(&path, &path, Vec::new())
+            }
         })
     }
 

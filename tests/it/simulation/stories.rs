@@ -394,6 +394,60 @@ fn the_last_session_of_a_user_that_is_reset_while_his_upload_beyond_a_quota_is_g
     stage.come_by_ftp();
 }
 
+#[test]
+fn a_tree_is_not_walked_for_who_may_not_rename_it_and_in_slices_for_who_may() {
+    let directories = "user1:Movies:read,change:/srv/Movies\n\
+                       user1:Mine:read,change:/srv/Mine\n\
+                       user1:Read:read:/srv/Read\n\
+                       user1:Box:read,change,quota=1k:/srv/Box\n";
+    let mut stage = Stage::granting(1, Options::default(), directories);
+    stage.sim.put("/srv/Box", Entry::Directory);
+    stage.sim.put("/srv/Box/taken", Entry::Directory);
+    for top in ["Mine", "Read"] {
+        stage.sim.put(&format!("/srv/{top}"), Entry::Directory);
+        stage.sim.put(&format!("/srv/{top}/tree"), Entry::Directory);
+        for n in 0..100 {
+            let directory = format!("/srv/{top}/tree/{n}");
+            stage.sim.put(&directory, Entry::Directory);
+            let file = Entry::File(vec![b'x'; 10]);
+            stage.sim.put(&format!("{directory}/file"), file);
+        }
+    }
+    stage.come_by_ftp();
+    // How many jobs it takes, how many calls the longest of them makes, and what is said then.
+    let rename = |stage: &mut Stage, from: &str, to: &str| {
+        stage.send(&format!("RNFR {from}\r\n"));
+        assert!(stage.receive().starts_with("350 "));
+        stage.send(&format!("RNTO {to}\r\n"));
+        stage.turn(20);
+        let (mut jobs, mut longest) = (0, 0);
+        while stage.engine.jobs() > 0 {
+            let before = stage.sim.calls();
+            stage.sim.as_worker(|| stage.engine.run_job(0));
+            longest = longest.max(stage.sim.calls() - before);
+            jobs += 1;
+        }
+        assert!(
+            longest < 150,
+            "{from} to {to}: {longest} calls at a stretch"
+        );
+        (jobs, stage.receive())
+    };
+    for (from, to) in [
+        ("/Read/tree", "/Box/tree"),
+        ("/Mine/tree", "/Box/taken"),
+        ("/Mine/tree", "/Box/missing/tree"),
+        ("/Mine/tree", "/Read/tree"),
+    ] {
+        let (jobs, reply) = rename(&mut stage, from, to);
+        assert_eq!(jobs, 1, "{from} to {to}: {reply}");
+        assert!(reply.starts_with("55"), "{from} to {to}: {reply}");
+    }
+    let (jobs, reply) = rename(&mut stage, "/Mine/tree", "/Box/tree");
+    assert!(jobs > 100, "{jobs} jobs");
+    assert!(reply.starts_with("250 "), "{reply}");
+}
+
 /// Where a client that has said EPSV is awaited.
 fn port_of(said: &str) -> SocketAddr {
     let port = said.split('|').nth(3).expect("a port");
