@@ -18,7 +18,8 @@ use crate::protocol::Refusal;
 #[derive(Debug, Default)]
 pub struct Ledger {
     accounts: Mutex<BTreeMap<PathBuf, Account>>,
-    /// Held by who looks at what a name has and replaces, moves or removes it, so that no two give the same bytes back.
+    /// Held by who looks at what a name has and gives, replaces, moves or removes it, so that no two give the same bytes back, and
+    /// nobody replaces what he has not seen.
     changing: Mutex<()>,
 }
 
@@ -189,14 +190,12 @@ impl Claim {
         Ok(())
     }
 
-    /// Lets `change` publish, replace, move or remove something, and takes up what came of it. It may claim more before.
+    /// Lets `change` publish, replace, move or remove something while nobody else does, and takes up what came of it. It may claim
+    /// more before, and should not wait for the disk.
     pub fn settle<E>(
         mut self,
         change: impl FnOnce(&mut Claim) -> Result<Settled, E>,
     ) -> Result<(), E> {
-        if self.paths.is_empty() && self.from.is_empty() {
-            return change(&mut self).map(|_| ());
-        }
         let ledger = self.ledger.clone();
         let _changing = lock(&ledger.changing);
         let Settled { come, gone } = change(&mut self)?;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::Barrier;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -13,7 +14,7 @@ use nix::unistd::{Uid, mkfifo};
 use super::super::tests::{
     CANARY, CHANGE, DROP_BOX, READ, UPLOAD, World, open_to_all, refusal, without_power,
 };
-use super::super::{Leftovers, room};
+use super::super::{Ledger, Leftovers, room};
 use super::*;
 use crate::kernel::linux::Linux;
 
@@ -265,6 +266,42 @@ fn what_others_have_put_there_meanwhile_is_not_lost() {
     first.commit().unwrap();
     assert_eq!(refusal(second.commit()), Err(Refusal::FileExists));
     assert_eq!(world.files(), [file("file", "old1")]);
+}
+
+/// The same, each on a thread of its own, in the same moment.
+#[test]
+fn of_two_who_append_at_once_only_one_is_told_that_it_is_there() {
+    let world = World::in_memory();
+    let place = world.place("file", CHANGE);
+    let ledger = Arc::new(Ledger::default());
+    for round in 0..400 {
+        fs::write(world.at("file"), "old").unwrap();
+        let append = |text: &str| {
+            let incoming = create(&world.kernel, &place, upon(Base::All)).unwrap();
+            let claim = ledger.claim(&world.at("file"), Vec::new(), 0).unwrap();
+            let mut incoming = incoming.claimed(claim).unwrap();
+            assert!(incoming.fill().unwrap());
+            incoming.write(text.as_bytes()).unwrap();
+            incoming
+        };
+        let (first, second) = (append("1"), append("2"));
+        let barrier = Barrier::new(2);
+        let commit = |incoming: Incoming<Linux>| {
+            barrier.wait();
+            refusal(incoming.commit())
+        };
+        let told = std::thread::scope(|scope| {
+            let first = scope.spawn(|| commit(first));
+            let second = commit(second);
+            (first.join().unwrap(), second)
+        });
+        let there = match told {
+            (Ok(()), Err(Refusal::FileExists)) => "old1",
+            (Err(Refusal::FileExists), Ok(())) => "old2",
+            both => panic!("round {round}: {both:?}"),
+        };
+        assert_eq!(world.files(), [file("file", there)]);
+    }
 }
 
 #[test]
