@@ -8,7 +8,7 @@ use std::time::Duration;
 use argh::{ArgsInfo, FromArgs};
 
 use super::login::login;
-use super::{Failure, values};
+use super::{Failure, tell, values};
 use crate::client::Error;
 use crate::client::list::{Look, list};
 use crate::client::remote::Remote;
@@ -53,14 +53,18 @@ impl Ls {
             false => Look::Plain,
         };
         let path = self.path.as_deref();
-        list(&login, path, look, &mut BufWriter::new(out.lock())).map_err(|error| {
-            match (&error, path) {
-                (Error::Refused(_) | Error::Here(_), Some(path)) => {
-                    Failure::new(format!("{}: {error}", Shown(path)))
-                }
-                _ => Failure::new(format!("{}: {error}", login.remote)),
+        let mut status = ExitCode::SUCCESS;
+        let mut out = BufWriter::new(out.lock());
+        let listed = list(&login, path, look, &mut out, |path, why| {
+            tell(&format!("{}: {why}", Shown(path)));
+            status = ExitCode::FAILURE;
+        });
+        listed.map_err(|error| match (&error, path) {
+            (Error::Refused(_) | Error::Here(_), Some(path)) => {
+                Failure::new(format!("{}: {error}", Shown(path)))
             }
+            _ => Failure::new(format!("{}: {error}", login.remote)),
         })?;
-        Ok(ExitCode::SUCCESS)
+        Ok(status)
     }
 }

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustyline::completion::{Completer, Pair};
 use rustyline::highlight::Highlighter;
@@ -23,7 +23,7 @@ use crate::protocol::menu_command::Command;
 /// Candidates that are shown; there may be any number of files.
 const CANDIDATES_MAX: usize = 1000;
 
-/// How long Tab waits for the server: there is no way to interrupt it.
+/// How long Tab waits for the server in all: there is no way to interrupt it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a line may begin with or an answer may be.
@@ -79,14 +79,29 @@ impl Completion {
 
     /// What the server has in the directory that `typed` has got to.
     fn remote(&self, wanted: Wanted, typed: &str) -> Result<Vec<String>, Error> {
+        let deadline = Instant::now() + PATIENCE;
+        match self.look(wanted, typed, deadline) {
+            // It was over before Tab was typed.
+            Err(Error::Idle) => self.look(wanted, typed, deadline),
+            found => found,
+        }
+    }
+
+    fn look(&self, wanted: Wanted, typed: &str, deadline: Instant) -> Result<Vec<String>, Error> {
         let mut connection = self.connection.borrow_mut();
         let mut open = match connection.take() {
-            Some(open) => open,
-            None => Connection::open(&Login {
-                remote: self.login.remote.clone(),
-                password: self.login.password.clone(),
-                timeout: PATIENCE.min(self.login.timeout),
-            })?,
+            Some(mut open) => {
+                open.set_deadline(deadline);
+                open
+            }
+            None => {
+                let login = Login {
+                    remote: self.login.remote.clone(),
+                    password: self.login.password.clone(),
+                    timeout: PATIENCE.min(self.login.timeout),
+                };
+                Connection::open_until(&login, deadline)?
+            }
         };
         let mut tree = Tree::new(&mut open);
         let mut found = Vec::new();

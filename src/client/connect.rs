@@ -61,6 +61,7 @@ pub fn connect(login: Rc<Login>, options: Options, tell: fn(&str)) -> Result<(),
         editor,
         interrupt: Rc::clone(&interrupt),
         chosen: None,
+        answered: None,
     };
     say(text::MENU_WITH_UPLOAD)?;
     loop {
@@ -72,7 +73,12 @@ pub fn connect(login: Rc<Login>, options: Options, tell: fn(&str)) -> Result<(),
         // ends the program as ever.
         let failed = |error: nix::Error| Error::Here(error.desc().into());
         interrupts.thread_block().map_err(failed)?;
-        let done = talk.line(&line);
+        talk.answered = None;
+        let mut done = talk.line(&line);
+        if matches!(done, Err(Error::Idle)) {
+            // It was over before the line was typed.
+            done = talk.renew().and_then(|()| talk.line(&line));
+        }
         let done = talk.settle(done);
         while let Ok(Some(_)) = interrupt.read_signal() {}
         interrupts.thread_unblock().map_err(failed)?;
@@ -92,6 +98,8 @@ struct Talk {
     interrupt: Rc<SignalFd>,
     /// The chosen directory.
     chosen: Option<String>,
+    /// What was answered to this line's prompt, which is not asked again where the line is done once more.
+    answered: Option<String>,
 }
 
 impl Talk {
@@ -199,8 +207,8 @@ impl Talk {
                 (self.tell)(&what);
                 self.renew_if_amid()?;
             }
-            Err(Error::Abandoned(what)) => {
-                (self.tell)(&what);
+            Err(error @ (Error::Abandoned(_) | Error::Idle)) => {
+                (self.tell)(&error.to_string());
                 self.renew()?;
             }
             done => return done,
@@ -233,9 +241,11 @@ impl Talk {
         if !rest.is_empty() {
             return Ok(Some(rest.to_owned()));
         }
-        say(prompt)?;
-        let answer = self.read(wanted)?;
-        Ok(answer.filter(|answer| !answer.is_empty()))
+        if self.answered.is_none() {
+            say(prompt)?;
+            self.answered = self.read(wanted)?;
+        }
+        Ok(self.answered.clone().filter(|answer| !answer.is_empty()))
     }
 
     /// A path from the top: a name with a `/` is one, another is a name in the chosen directory.
@@ -387,8 +397,11 @@ impl Talk {
         };
         if !self.options.force {
             let mut is_taken = false;
-            Tree::new(&mut self.connection)
+            let refusals = Tree::new(&mut self.connection)
                 .list(&[chosen], |_, entry| is_taken |= entry.name == name)?;
+            if let Some(refused) = refusals[0] {
+                return Err(Error::Refused(refused));
+            }
             if is_taken {
                 return Err(Error::Here(format!(
                     "{}: it exists already; --force replaces it",

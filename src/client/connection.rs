@@ -62,6 +62,8 @@ pub(super) struct Connection {
     /// For large files, once one came.
     pipe: Option<Pipe>,
     timeout: Duration,
+    /// When it is given up, whatever moves.
+    deadline: Option<Instant>,
     /// Bytes that the server may have to work through before it can do anything else.
     at_work: u64,
     /// Why nothing more can be sent. What the server said before can still be heard.
@@ -74,13 +76,26 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects and logs in.
     pub(super) fn open(login: &Login) -> Result<Connection, Error> {
-        Connection::open_interruptible(login, None)
+        Connection::start(login, None, None)
     }
 
     /// As [`Connection::open`]; a signal on `interrupt` abandons the connection wherever it waits.
     pub(super) fn open_interruptible(
         login: &Login,
         interrupt: Option<Rc<SignalFd>>,
+    ) -> Result<Connection, Error> {
+        Connection::start(login, interrupt, None)
+    }
+
+    /// As [`Connection::open`], up to `deadline`, which holds for what is asked for then, too.
+    pub(super) fn open_until(login: &Login, deadline: Instant) -> Result<Connection, Error> {
+        Connection::start(login, None, Some(deadline))
+    }
+
+    fn start(
+        login: &Login,
+        interrupt: Option<Rc<SignalFd>>,
+        deadline: Option<Instant>,
     ) -> Result<Connection, Error> {
         let stream = connect(login)?;
         let failed = |error: io::Error| Error::Broken(error.to_string());
@@ -96,6 +111,7 @@ impl Connection {
             left: 0,
             pipe: None,
             timeout: login.timeout,
+            deadline,
             at_work: 0,
             lost: None,
             interrupt,
@@ -152,7 +168,7 @@ impl Connection {
         self.flush()?;
         let mut offset: off64_t = 0;
         while (offset as u64) < length {
-            self.check_interrupt()?;
+            self.check_wanted()?;
             let count = (length - offset as u64).min(SEND_BYTES) as usize;
             match sendfile64(&self.stream, file, Some(&mut offset), count) {
                 Ok(0) => {
@@ -228,7 +244,7 @@ impl Connection {
             Some(pipe) if pipe.held() == 0 => pipe,
             _ => Pipe::new().map_err(failed)?,
         };
-        self.check_interrupt()?;
+        self.check_wanted()?;
         loop {
             match pipe.fill(&self.stream, self.left) {
                 Ok(0) => return Err(self.closed()),
@@ -253,6 +269,11 @@ impl Connection {
     /// The server may be busy with so many bytes of checksums and uploads, and is given the time for it.
     pub(super) fn set_at_work(&mut self, bytes: u64) {
         self.at_work = bytes;
+    }
+
+    /// From now on another moment is the one when it is given up.
+    pub(super) fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
     }
 
     /// Says goodbye. There is nothing left that could fail.
@@ -284,7 +305,7 @@ impl Connection {
     /// is room, since neither a line nor a piece of a file fills the buffer.
     fn receive(&mut self) -> Result<usize, Error> {
         self.make_room();
-        self.check_interrupt()?;
+        self.check_wanted()?;
         loop {
             match self.stream.read(&mut self.buffer[self.end..]) {
                 Ok(count) => {
@@ -331,8 +352,12 @@ impl Connection {
                 let seconds = allowed.as_secs();
                 return Err(self.lose(format_args!("nothing moved for {seconds} s")));
             }
+            let deadline = self
+                .deadline
+                .map(|at| at.saturating_duration_since(Instant::now()));
             // Rounded up, so that the last millisecond is not spun through.
-            let left = left + Duration::from_millis(1);
+            let left =
+                deadline.map_or(left, |deadline| deadline.min(left)) + Duration::from_millis(1);
             let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
             let mut polled = vec![PollFd::new(self.stream.as_fd(), wanted)];
             if let Some(interrupt) = &self.interrupt {
@@ -343,14 +368,21 @@ impl Connection {
                 Err(error) => return Err(Error::Broken(error.desc().into())),
             }
             let ready = polled[0].revents().unwrap_or(PollFlags::empty());
-            self.check_interrupt()?;
+            self.check_wanted()?;
             if !ready.is_empty() {
                 return Ok(ready);
             }
         }
     }
 
-    fn check_interrupt(&self) -> Result<(), Error> {
+    /// Whether there is still somebody who waits.
+    fn check_wanted(&self) -> Result<(), Error> {
+        if self
+            .deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
+        {
+            return Err(Error::Abandoned("it takes too long".into()));
+        }
         match self.interrupt.as_ref().map(|fd| fd.read_signal()) {
             Some(Ok(Some(_))) => Err(Error::Abandoned("interrupted".into())),
             _ => Ok(()),
@@ -381,9 +413,10 @@ impl Connection {
 
 /// A goodbye that nobody asked for. After the one about a file, or about being silent, another connection may do.
 fn said_goodbye(goodbye: &str) -> Error {
-    match goodbye == menu_text::refusal(Refusal::NoRoom) || goodbye == menu_text::IDLE {
-        true => Error::Abandoned(goodbye.into()),
-        false => Error::Broken(goodbye.into()),
+    match goodbye {
+        menu_text::IDLE => Error::Idle,
+        _ if goodbye == menu_text::refusal(Refusal::NoRoom) => Error::Abandoned(goodbye.into()),
+        _ => Error::Broken(goodbye.into()),
     }
 }
 

@@ -107,8 +107,9 @@ fn plan(connection: &mut Connection, paths: &[String], recursive: bool) -> Resul
     let mut places = HashMap::new();
     for given in paths {
         let path = given.trim_end_matches('/');
+        let failures = plan.failures.len();
         let found = match is_pattern(path) {
-            true => match tree.expand(path) {
+            true => match tree.expand(path, |path, why| plan.fail(path, why)) {
                 Ok(found) => found,
                 Err(Error::Refused(refused)) => {
                     plan.fail(given, refused);
@@ -150,7 +151,7 @@ fn plan(connection: &mut Connection, paths: &[String], recursive: bool) -> Resul
                 None => plan.file(path, place, None),
             }
         }
-        if matched == 0 {
+        if matched == 0 && plan.failures.len() == failures {
             plan.fail(given, "nothing matches");
         }
     }
@@ -263,7 +264,8 @@ impl Getter<'_> {
                 let name = self.options.into.join(&wanted.place);
                 let done = self.download(&wanted.path, &name, wanted.size.unwrap_or(0));
                 if let Err(error) = self.settle(&wanted.path, done) {
-                    queue.give_back(ahead.into_iter().chain(alone));
+                    let wanted = matches!(error, Error::Idle).then_some(wanted);
+                    queue.give_back(wanted.into_iter().chain(ahead).chain(alone));
                     return Err(error);
                 }
                 if alone.is_none() && queue.take_more(ahead.len()) {
@@ -274,7 +276,11 @@ impl Getter<'_> {
                 Some(wanted) => {
                     let name = self.options.into.join(&wanted.place);
                     let done = self.resume(&wanted.path, &name, wanted.size.unwrap_or(0));
-                    self.settle(&wanted.path, done)?;
+                    if let Err(error) = self.settle(&wanted.path, done) {
+                        let wanted = matches!(error, Error::Idle).then_some(wanted);
+                        queue.give_back(wanted.into_iter());
+                        return Err(error);
+                    }
                 }
                 None if ahead.is_empty() && queue.is_empty() => return Ok(()),
                 None => {}
@@ -282,9 +288,12 @@ impl Getter<'_> {
         }
     }
 
-    /// Tells of a failure; gives it back where the connection is done with.
+    /// Tells of a failure; gives it back where the connection is done with. To have been idle is no failure of the file's.
     fn settle(&mut self, path: &str, done: Result<(), Error>) -> Result<(), Error> {
         let Err(error) = done else { return Ok(()) };
+        if matches!(error, Error::Idle) {
+            return Err(error);
+        }
         self.progress.fail(Shown(path), &error);
         match error {
             Error::Refused(_) | Error::Here(_)
@@ -296,7 +305,7 @@ impl Getter<'_> {
                 while self.connection.take()?.len() > 0 {}
                 Ok(())
             }
-            Error::Abandoned(_) | Error::Broken(_) => Err(error),
+            Error::Abandoned(_) | Error::Idle | Error::Broken(_) => Err(error),
         }
     }
 
@@ -318,8 +327,9 @@ impl Getter<'_> {
     /// Goes on where an earlier transfer of a file broke, and proves the whole.
     pub(super) fn resume(&mut self, path: &str, name: &Path, known: u64) -> Result<(), Error> {
         if landing::is_taken(name) {
-            // It may be whole already.
-            match self.is_proved(path, known, || landing::checksum_of(name))? {
+            // It may be whole already, and then it has as many bytes there.
+            let had = fs::metadata(name).map_or(0, |status| status.len());
+            match self.is_proved(path, known.max(had), || landing::checksum_of(name))? {
                 true => {
                     self.progress.spare(known);
                     return Ok(());

@@ -66,19 +66,22 @@ impl<T: Send> Queue<T> {
         progress: &Progress,
         work: impl Fn(&mut Connection, &Queue<T>) -> Result<(), Error>,
     ) {
+        // Items that were left when an idle connection was replaced last: a server that calls each one idle is not asked for ever.
+        let mut left = usize::MAX;
         loop {
             match work(&mut connection, self) {
                 Ok(()) => return connection.quit(),
-                Err(Error::Abandoned(_)) if !self.is_empty() => {
-                    // The place of the one that goes is not free before it is gone.
-                    drop(connection);
-                    connection = match Connection::open(login) {
-                        Ok(connection) => connection,
-                        Err(error) => return progress.fail(&login.remote, error),
-                    };
-                }
+                Err(Error::Abandoned(_)) if !self.is_empty() => {}
+                Err(Error::Idle) if self.items().len() < left => left = self.items().len(),
+                Err(Error::Idle) => return progress.fail(&login.remote, Error::Idle),
                 Err(_) => return,
             }
+            // The place of the one that goes is not free before it is gone.
+            drop(connection);
+            connection = match Connection::open(login) {
+                Ok(connection) => connection,
+                Err(error) => return progress.fail(&login.remote, error),
+            };
         }
     }
 

@@ -28,12 +28,14 @@ pub enum Look {
 }
 
 /// Writes what `path` means to `out`: a directory's entries, a file, what matches a pattern, or without one the directories that
-/// the user may enter. A directory has `-` for its size and `/` behind its name.
+/// the user may enter. A directory has `-` for its size and `/` behind its name. `fail` is given each directory on a pattern's way
+/// that cannot be listed, and why.
 pub fn list(
     login: &Login,
     path: Option<&str>,
     look: Look,
     out: &mut dyn Write,
+    mut fail: impl FnMut(&str, &'static str),
 ) -> Result<(), Error> {
     let mut connection = Connection::open(login)?;
     let mut tree = Tree::new(&mut connection);
@@ -50,8 +52,12 @@ pub fn list(
             }
         }
         Some(pattern) if is_pattern(pattern) => {
-            let found = tree.expand(pattern)?;
-            if found.is_empty() {
+            let mut is_whole = true;
+            let found = tree.expand(pattern, |path, why| {
+                is_whole = false;
+                fail(path, why);
+            })?;
+            if found.is_empty() && is_whole {
                 return Err(Error::Here("nothing matches".into()));
             }
             for node in found {

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::protocol::menu_text;
 use remote::Remote;
 
 /// Who logs in where.
@@ -45,6 +46,8 @@ pub enum Error {
     Here(String),
     /// Something came up for which the connection was given up; another one may do the rest.
     Abandoned(String),
+    /// The server has closed a connection on which nothing moved; of what it was asked then it has begun nothing.
+    Idle,
     /// The connection is lost, or the server is none that can be talked to.
     Broken(String),
 }
@@ -53,6 +56,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Refused(sentence) => f.write_str(sentence),
+            Error::Idle => f.write_str(menu_text::IDLE),
             Error::Here(what) | Error::Abandoned(what) | Error::Broken(what) => f.write_str(what),
         }
     }

@@ -249,7 +249,8 @@ fn has_ancestor(path: &str, directories: &HashMap<String, String>) -> bool {
         .any(|(end, _)| directories.contains_key(&path[..end]))
 }
 
-/// Takes from the plan what is there already, as far as the server shows it.
+/// Takes from the plan what is there already, as far as the server shows it, and what lies in a directory that cannot be listed:
+/// nobody knows what it would replace. One that is not there has nothing to be replaced.
 fn spare_existing(
     connection: &mut Connection,
     directory: &str,
@@ -271,22 +272,29 @@ fn spare_existing(
         .map(|(index, sending)| (sending.path.as_str(), index))
         .collect();
     let mut taken: HashSet<usize> = HashSet::new();
-    Tree::new(connection).list(&looked_at, |index, entry| {
+    let refusals = Tree::new(connection).list(&looked_at, |index, entry| {
         let path = format!("{}/{}", looked_at[index], entry.name);
         taken.extend(wanted.get(path.as_str()));
     })?;
+    let unlisted: HashMap<&str, &str> = looked_at
+        .iter()
+        .zip(refusals)
+        .filter_map(|(path, refused)| Some((path.as_str(), refused?)))
+        .filter(|(_, refused)| *refused != menu_text::refusal(Refusal::NoSuchDirectory))
+        .collect();
     let mut index = 0;
     let failures = &mut plan.failures;
     plan.files.retain(|sending| {
         let is_taken = taken.contains(&index);
         index += 1;
-        if is_taken {
-            failures.push((
-                sending.path.clone(),
-                "it exists already; --force replaces it".into(),
-            ));
-        }
-        !is_taken
+        let above = sending.path.rsplit_once('/').map(|(above, _)| above);
+        let why = match above.and_then(|above| unlisted.get(above)) {
+            _ if is_taken => "it exists already; --force replaces it",
+            Some(refused) => refused,
+            None => return true,
+        };
+        failures.push((sending.path.clone(), why.into()));
+        false
     });
     Ok(())
 }
@@ -340,7 +348,7 @@ impl<'a> Putter<'a> {
                 }
             };
             let answer = self.answer(now.sending.size);
-            if let Err(error) = self.settle(now, answer) {
+            if let Err(error) = self.settle(now, answer, &mut begun) {
                 return give_up(self.progress, begun, error, queue);
             }
         }
@@ -391,17 +399,29 @@ impl<'a> Putter<'a> {
     /// Hears the answer to the oldest upload, of `size` bytes.
     fn answer(&mut self, size: u64) -> Result<(), Error> {
         self.connection.set_at_work(size);
-        self.connection.hear(|event| match event {
+        let answer = self.connection.hear(|event| match event {
             Event::Refused(refused) => Err(Error::Refused(refused)),
             _ => Ok(()),
-        })?
+        });
+        self.connection.set_at_work(0);
+        answer?
     }
 
-    /// Tells what became of an upload; fails where the connection is done with.
-    fn settle(&self, now: Begun<'_>, answer: Result<(), Error>) -> Result<(), Error> {
+    /// Tells what became of an upload; fails where the connection is done with. One that the server has not taken up since it
+    /// was idle goes back to `begun`.
+    fn settle(
+        &self,
+        now: Begun<'a>,
+        answer: Result<(), Error>,
+        begun: &mut VecDeque<Begun<'a>>,
+    ) -> Result<(), Error> {
         match answer {
             Ok(()) => now.bar.done(),
             Err(Error::Refused(refused)) => self.progress.fail(Shown(&now.sending.path), refused),
+            Err(Error::Idle) => {
+                begun.push_front(now);
+                return Err(Error::Idle);
+            }
             Err(error) => {
                 self.progress.fail(Shown(&now.sending.path), &error);
                 return Err(error);
@@ -414,14 +434,14 @@ impl<'a> Putter<'a> {
     /// closed, that is the reason.
     fn end(
         mut self,
-        mut begun: VecDeque<Begun<'_>>,
+        mut begun: VecDeque<Begun<'a>>,
         error: Error,
         queue: &Queue<Sending>,
     ) -> Result<(), Error> {
         while begun.len() > 1 || matches!(error, Error::Broken(_)) {
             let Some(now) = begun.pop_front() else { break };
             let answer = self.answer(now.sending.size);
-            if let Err(error) = self.settle(now, answer) {
+            if let Err(error) = self.settle(now, answer, &mut begun) {
                 return give_up(self.progress, begun, error, queue);
             }
         }
@@ -441,7 +461,9 @@ fn give_up(
     queue: &Queue<Sending>,
 ) -> Result<(), Error> {
     match error {
-        Error::Abandoned(_) => queue.give_back(begun.into_iter().map(|begun| begun.sending)),
+        Error::Abandoned(_) | Error::Idle => {
+            queue.give_back(begun.into_iter().map(|begun| begun.sending))
+        }
         _ => begun
             .iter()
             .for_each(|begun| progress.fail(Shown(&begun.sending.path), &error)),

@@ -29,6 +29,8 @@ pub(super) struct Tree<'a> {
     connection: &'a mut Connection,
     entries: u64,
     bytes: usize,
+    /// Bytes of names that were passed over.
+    skipped: usize,
 }
 
 impl<'a> Tree<'a> {
@@ -37,6 +39,7 @@ impl<'a> Tree<'a> {
             connection,
             entries: 0,
             bytes: 0,
+            skipped: 0,
         }
     }
 
@@ -116,22 +119,36 @@ impl<'a> Tree<'a> {
     }
 
     /// All that matches `pattern`, a path from the top in which any part may have `*` (any characters) and `?` (any one
-    /// character).
-    pub(super) fn expand(&mut self, pattern: &str) -> Result<Vec<Node>, Error> {
+    /// character). What cannot be listed among the directories that it goes through is given to `fail`; the place in which it
+    /// begins is the whole that is asked for, so that one is an error.
+    pub(super) fn expand(
+        &mut self,
+        pattern: &str,
+        mut fail: impl FnMut(&str, &'static str),
+    ) -> Result<Vec<Node>, Error> {
         let mut parts: Vec<&str> = pattern.split('/').collect();
         let first = parts.iter().position(|part| is_pattern(part));
         let rest = parts.split_off(first.expect("a pattern has one in it"));
+        let mut refused = None;
         let mut found: Vec<Node> = match parts.join("/") {
             top if top.is_empty() => self.directories()?,
-            top => self.children(&[top], rest[0])?,
+            top => self.children(&[top], rest[0], |_, why| refused = Some(why))?,
         };
+        if let Some(refused) = refused {
+            return Err(Error::Refused(refused));
+        }
         if parts.is_empty() {
             found.retain(|node| matches(rest[0], &node.path));
         }
         for part in &rest[1..] {
             let directories = found.into_iter().filter(|node| node.size.is_none());
             let directories: Vec<String> = directories.map(|node| node.path).collect();
-            found = self.children(&directories, part)?;
+            found = self.children(&directories, part, |path, why| {
+                // One that has gone meanwhile has nothing that could match.
+                if why != menu_text::refusal(Refusal::NoSuchDirectory) {
+                    fail(path, why);
+                }
+            })?;
         }
         Ok(found)
     }
@@ -188,8 +205,13 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// What is in `directories` and matches `pattern`.
-    fn children(&mut self, directories: &[String], pattern: &str) -> Result<Vec<Node>, Error> {
+    /// What is in `directories` and matches `pattern`; those that cannot be listed are given to `fail`.
+    fn children(
+        &mut self,
+        directories: &[String],
+        pattern: &str,
+        mut fail: impl FnMut(&str, &'static str),
+    ) -> Result<Vec<Node>, Error> {
         let mut found = Vec::new();
         let mut bytes = 0;
         let refusals = self.list(directories, |index, entry| {
@@ -200,21 +222,27 @@ impl<'a> Tree<'a> {
             }
         })?;
         self.count(0, bytes)?;
-        match (directories, &refusals[..]) {
-            // A pattern in a place that is not there is told as that.
-            ([_], &[Some(refused)]) => Err(Error::Refused(refused)),
-            _ => Ok(found),
+        for (path, refused) in directories.iter().zip(refusals) {
+            if let Some(refused) = refused {
+                fail(path, refused);
+            }
         }
+        Ok(found)
     }
 
     /// Hears the answer to `SHOW DIRECTORY`, whose names the details tell better.
     fn skip_names(&mut self) -> Result<Option<&'static str>, Error> {
         loop {
+            let skipped = &mut self.skipped;
             let heard = self.connection.hear(|event| match event {
-                Event::Names { is_last, .. } => is_last.then_some(None),
+                Event::Names { piece, is_last } => {
+                    *skipped = skipped.saturating_add(piece.len());
+                    is_last.then_some(None)
+                }
                 Event::Refused(refused) => Some(Some(refused)),
                 _ => None,
             })?;
+            self.check()?;
             if let Some(refused) = heard {
                 return Ok(refused);
             }
@@ -250,7 +278,8 @@ impl<'a> Tree<'a> {
     }
 
     fn check(&self) -> Result<(), Error> {
-        match self.entries > LISTED_ENTRIES_MAX || self.bytes > LISTED_BYTES_MAX {
+        let bytes = self.bytes.max(self.skipped);
+        match self.entries > LISTED_ENTRIES_MAX || bytes > LISTED_BYTES_MAX {
             true => Err(too_much()),
             false => Ok(()),
         }

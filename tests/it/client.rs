@@ -1,5 +1,6 @@
 //! The client as people use it: the program, against a server of its own over a copy of the example home.
 
+mod answers;
 mod broken;
 mod connect;
 mod help;

@@ -2,7 +2,7 @@
 //! download folder or the terminal as a command.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Seek, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,32 +13,32 @@ use tempfile::TempDir;
 
 use super::{PROGRAM, Ran, finish};
 
-const MENU: &str =
+pub(super) const MENU: &str =
     "Please choose: 'SHOW DIRECTORIES' or 'SHOW DIRECTORY' or 'DOWNLOAD FILE' or 'QUIT'\n";
 
 /// KiB of address space that a client may have against any server.
 const MEMORY_KIB: u32 = 400_000;
 
 /// One client of a scripted server.
-struct Client {
-    stream: TcpStream,
-    lines: BufReader<TcpStream>,
+pub(super) struct Client {
+    pub(super) stream: TcpStream,
+    pub(super) lines: BufReader<TcpStream>,
 }
 
 impl Client {
     /// Says something; a client that has gone is none of its business.
-    fn say(&mut self, text: impl AsRef<[u8]>) -> bool {
+    pub(super) fn say(&mut self, text: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(text.as_ref()).is_ok()
     }
 
     /// The next line; empty where the client has gone.
-    fn line(&mut self) -> String {
+    pub(super) fn line(&mut self) -> String {
         let mut line = String::new();
         let _ = self.lines.read_line(&mut line);
         line
     }
 
-    fn log_in(&mut self) {
+    pub(super) fn log_in(&mut self) {
         self.say("Please choose 'LOGIN' or 'QUIT'\n");
         assert_eq!(self.line(), "LOGIN\n");
         self.say("Please enter your username\n");
@@ -50,29 +50,45 @@ impl Client {
     }
 
     /// Says what never ends, until the client goes.
-    fn say_for_ever(&mut self, text: &str) {
+    pub(super) fn say_for_ever(&mut self, text: &str) {
         let text = text.repeat(1 + 60_000 / text.len());
         while self.say(&text) {}
     }
 
     /// Says nothing, until the client goes.
-    fn be_silent(&mut self) {
+    pub(super) fn be_silent(&mut self) {
         while !self.line().is_empty() {}
     }
 }
 
 /// Serves each connection by `script`, and runs the program against it, in a folder of its own.
-fn run(args: &[&str], script: impl Fn(&mut Client) + Send + Sync + 'static) -> (Ran, TempDir) {
+pub(super) fn run(
+    args: &[&str],
+    script: impl Fn(&mut Client) + Send + Sync + 'static,
+) -> (Ran, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let ran = run_in(folder.path(), args, script);
     (ran, folder)
 }
 
-fn run_in(
+pub(super) fn run_in(
     folder: &Path,
     args: &[&str],
     script: impl Fn(&mut Client) + Send + Sync + 'static,
 ) -> Ran {
+    talk_in(folder, args, "", script)
+}
+
+/// The same, with these lines to be read by the program.
+pub(super) fn talk_in(
+    folder: &Path,
+    args: &[&str],
+    lines: &str,
+    script: impl Fn(&mut Client) + Send + Sync + 'static,
+) -> Ran {
+    let mut typed = tempfile::tempfile().unwrap();
+    typed.write_all(lines.as_bytes()).unwrap();
+    typed.rewind().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -103,7 +119,7 @@ fn run_in(
         )
         .env("TIDEGATE_PASSWORD", "1234")
         .current_dir(&inside)
-        .stdin(Stdio::null());
+        .stdin(Stdio::from(typed));
     let mut ran = finish(command);
     let said = format!("{}{}", ran.out, ran.err);
     let is_safe = |c: char| {
@@ -142,9 +158,9 @@ fn listing(lines: &'static [&'static str]) -> impl Fn(&mut Client) + Send + Sync
     }
 }
 
-const FILE: &str = "file 3 2026-11-22T18:00:00Z";
-const DIRECTORY: &str = "directory - 2026-11-22T18:00:00Z";
-const WHO: &str = "tidegate: user1@127.0.0.1:PORT:";
+pub(super) const FILE: &str = "file 3 2026-11-22T18:00:00Z";
+pub(super) const DIRECTORY: &str = "directory - 2026-11-22T18:00:00Z";
+pub(super) const WHO: &str = "tidegate: user1@127.0.0.1:PORT:";
 
 #[test]
 fn names_lead_nowhere() {
@@ -264,6 +280,20 @@ fn a_listing_without_end_ends() {
         }
     });
     ran.failed(1, &format!("{WHO} {too_much}"));
+    // Files on one line, which are told better by the details behind it.
+    for args in [
+        &["get", "--recursive", "USER1", "Movies"][..],
+        &["ls", "USER1", "Movies"],
+        &["put", "USER1", "Movies", "/etc/hostname"],
+    ] {
+        let (ran, _) = run(args, |client| {
+            client.log_in();
+            client.line();
+            client.say("The available files are: ");
+            client.say_for_ever("Joker, ");
+        });
+        ran.failed(1, &format!("{WHO} {too_much}"));
+    }
     // Directories on one line.
     let (ran, _) = run(&["ls", "USER1"], |client| {
         client.log_in();
