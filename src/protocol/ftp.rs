@@ -201,7 +201,7 @@ impl Ftp {
                 return self.close(reply::LOGIN_INVALID, Ending::LoginRevoked, out);
             }
         }
-        let line = Zeroizing::new(command::without_telnet(line, out));
+        let line = command::without_telnet(line, out);
         let (word, argument) = command::split(&line);
         let Some(verb) = Verb::find(word) else {
             return self.unknown(word, out);

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use zeroize::Zeroizing;
 
 use super::menu_command::{number as digits, trim};
 
@@ -180,8 +181,8 @@ impl Verb {
 /// A line without what telnet put into it (RFC 854; RFC 959, 4.1.3), and what telnet wants to hear for that.
 ///
 /// Commands with and without an option are taken out, a doubled 255 is one, a CR NUL is a CR. What a 255 does not belong to
-/// stays: of a Synch the mark may have overtaken its line.
-pub(super) fn without_telnet(line: &[u8], answers: &mut Vec<u8>) -> Vec<u8> {
+/// stays: of a Synch the mark may have overtaken its line. The text may be a password, asked for or not.
+pub(super) fn without_telnet(line: &[u8], answers: &mut Vec<u8>) -> Zeroizing<Vec<u8>> {
     const SE: u8 = 240;
     const SB: u8 = 250;
     const WILL: u8 = 251;
@@ -189,7 +190,7 @@ pub(super) fn without_telnet(line: &[u8], answers: &mut Vec<u8>) -> Vec<u8> {
     const DO: u8 = 253;
     const DONT: u8 = 254;
     const IAC: u8 = 255;
-    let mut text = Vec::with_capacity(line.len());
+    let mut text = Zeroizing::new(Vec::with_capacity(line.len()));
     let mut rest = line;
     loop {
         rest = match rest {
@@ -386,7 +387,8 @@ mod tests {
 
     fn clean(line: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let mut answers = Vec::new();
-        (without_telnet(line, &mut answers), answers)
+        let text = without_telnet(line, &mut answers).to_vec();
+        (text, answers)
     }
 
     #[test]

@@ -18,7 +18,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::unistd::{Uid, execv, geteuid, getppid};
 use tidegate::kernel::sandbox::{Demand, Reach, Sandbox, become_user};
 
-use crate::support::{Home, Server, refused_start};
+use crate::support::{Client, Home, Server, refused_start};
 
 /// The user that the server becomes where the tests are root's: Debian's and most others' `nobody`.
 const NOBODY: u32 = 65_534;
@@ -443,6 +443,34 @@ fn a_password_is_nowhere_in_the_servers_memory_once_it_was_judged() {
         "its memory can be searched at all"
     );
     client.expect_menu();
+}
+
+#[test]
+fn a_password_that_nobody_asked_for_is_nowhere_in_the_servers_memory_either() {
+    let sandbox = if geteuid().is_root() { "try" } else { "off" };
+    let server = Server::over(Home::new(), &["--sandbox", sandbox, "--ftp", "127.0.0.1:0"]);
+    let secret = "not-the-PASSWORD-of-anybody";
+    let mut client = server.connect();
+    let told_at = |client: &mut Client, line: String, code: &str| {
+        client.send(line + "\r\n");
+        let told = client.line();
+        assert!(told.starts_with(code), "{told}");
+    };
+    client.line();
+    told_at(&mut client, format!("PASS {secret}"), "503 ");
+    told_at(&mut client, "USER user1".into(), "331 ");
+    told_at(&mut client, "PASS 1234".into(), "230 ");
+    told_at(&mut client, format!("PASS {secret}"), "503 ");
+    let long = format!("PASS {}{secret}", "x".repeat(5000));
+    told_at(&mut client, long, "500 ");
+    told_at(&mut client, "EPSV".into(), "229 ");
+    client.send("NLST Movies\r\n");
+    // The data connection is awaited meanwhile.
+    told_at(&mut client, "USER user1".into(), "331 ");
+    told_at(&mut client, format!("PASS {secret}"), "");
+    let found = memory_with(&server, secret.as_bytes());
+    assert_eq!(found, 0, "the password was found in the server's memory");
+    assert!(memory_with(&server, b"Please give the password") > 0);
 }
 
 /// How often some bytes stand in the memory of a server.

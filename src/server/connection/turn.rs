@@ -36,8 +36,6 @@ pub(super) struct Turn<'a, K: Kernel> {
     end: usize,
     /// Bytes that may still be moved.
     budget: usize,
-    /// The line at hand was a password.
-    secret: bool,
 }
 
 impl<'a, K: Kernel> Turn<'a, K> {
@@ -65,7 +63,6 @@ impl<'a, K: Kernel> Turn<'a, K> {
             start: 0,
             end,
             budget,
-            secret: false,
         }
     }
 
@@ -177,9 +174,8 @@ impl<'a, K: Kernel> Turn<'a, K> {
             self.start += used;
             self.spend(COMMAND_COST_BYTES);
             self.step(line);
-            if std::mem::take(&mut self.secret) {
-                input[begin..self.start].zeroize();
-            }
+            // Whatever it was: it may be a password that nobody has asked for.
+            input[begin..self.start].zeroize();
         }
         self.scratch.input = input;
         found
@@ -189,7 +185,9 @@ impl<'a, K: Kernel> Turn<'a, K> {
     fn skip_line(&mut self) -> bool {
         let at_hand = &self.scratch.input[self.start..self.end];
         let end = at_hand.iter().position(|byte| *byte == b'\n');
-        self.start = end.map_or(self.end, |end| self.start + end + 1);
+        let begin = self.start;
+        self.start = end.map_or(self.end, |end| begin + end + 1);
+        self.scratch.input[begin..self.start].zeroize();
         self.connection.skipping = end.is_none();
         !self.connection.skipping
     }

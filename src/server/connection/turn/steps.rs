@@ -10,7 +10,7 @@ use super::Turn;
 use crate::home::Access;
 use crate::kernel::Kernel;
 use crate::limits::OUTBOX_MARK_BYTES;
-use crate::protocol::{Action, Answer, Input, Over, Refusal, Request};
+use crate::protocol::{Action, Answer, Input, Over, Refusal};
 use crate::server::answers::Reply;
 use crate::server::channels::Wish;
 use crate::server::connection::Work;
@@ -36,16 +36,13 @@ impl<K: Kernel> Turn<'_, K> {
                     self.connection.work = Work::Lines;
                     return;
                 }
-                Action::Ask(request) => {
-                    self.secret |= matches!(request, Request::Verify { .. });
-                    match self.house.ask(self.ticket, request) {
-                        Some(reply) => self.unpack(reply),
-                        None => {
-                            self.connection.work = Work::Answer;
-                            return;
-                        }
+                Action::Ask(request) => match self.house.ask(self.ticket, request) {
+                    Some(reply) => self.unpack(reply),
+                    None => {
+                        self.connection.work = Work::Answer;
+                        return;
                     }
-                }
+                },
                 Action::Send {
                     over: Over::Control,
                     representation: _,
