@@ -4,7 +4,9 @@
 //! Two lanes: jobs that wait for a disk, and jobs that take a processor, all behind the loop in priority. A checksum gives
 //! way after each slice, and one thread of the second lane takes logins alone, of addresses from which none has failed, so
 //! that neither waits for the other.
-//! The queues are bounded by the sessions: each has one job at most, and takes it along when it ends.
+//! The queues are bounded by the sessions: each has one job at most, and takes it along when it ends, but for an upload that is
+//! to be kept or given up. That one is done before any that a later session begins, since the disk's lane is served in the order in
+//! which it was asked: so the uploads that outlive their sessions are about as many as sessions may be, and no more.
 //!
 //! Must not know: connections, sentences.
 

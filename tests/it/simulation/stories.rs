@@ -448,6 +448,62 @@ fn a_tree_is_not_walked_for_who_may_not_rename_it_and_in_slices_for_who_may() {
     assert!(reply.starts_with("250 "), "{reply}");
 }
 
+/// Who uploads and leaves before it is kept, again and again and faster than the disk: what he asks for next stands behind what he
+/// has left there.
+#[test]
+fn uploads_that_outlive_their_sessions_are_no_more_than_sessions_may_be() {
+    const SESSIONS: usize = 8;
+    for seed in 0..2 {
+        let options = Options {
+            max_sessions: SESSIONS,
+            ..Options::default()
+        };
+        let mut stage = Stage::with(seed, options);
+        stage.come_by_ftp();
+        let mut clients: Vec<(Peer, Option<Peer>, String)> = Vec::new();
+        let mut left = 0;
+        for round in 0..300 {
+            while clients.len() < SESSIONS {
+                stage.peer = stage.sim.connect(stage.ftp, CLIENT).expect("it listens");
+                stage.send("USER user1\r\nPASS 1234\r\nTYPE I\r\nEPSV\r\nSTOR Movies/Joker\r\n");
+                clients.push((stage.peer, None, String::new()));
+            }
+            stage.turn(5);
+            if stage.engine.jobs() > 0 {
+                stage.sim.as_worker(|| stage.engine.run_job(0));
+            }
+            stage.turn(5);
+            clients.retain_mut(|(control, data, said)| {
+                match stage.sim.peer_receive(*control, usize::MAX) {
+                    Ok(bytes) if bytes.is_empty() => return false,
+                    Err(error) if error.kind() != ErrorKind::WouldBlock => return false,
+                    bytes => *said += &String::from_utf8_lossy(&bytes.unwrap_or_default()),
+                }
+                if data.is_none() && said.contains("|)") {
+                    *data = Some(stage.sim.connect(port_of(said), CLIENT).expect("awaited"));
+                }
+                if !said.contains("\r\n150 ") {
+                    return true;
+                }
+                let data = data.expect("it stands");
+                assert_eq!(stage.sim.peer_send(data, b"film").expect("it stands"), 4);
+                stage.sim.peer_shut(data);
+                for _ in 0..5 {
+                    stage.engine.turn().expect("polling does not fail");
+                }
+                stage.sim.peer_reset(*control);
+                left += 1;
+                false
+            });
+            stage.turn(5);
+            let (jobs, files) = (stage.engine.jobs(), stage.sim.held().files);
+            assert!(jobs <= 2 * SESSIONS, "round {round}: {jobs} jobs");
+            assert!(files <= 2 * SESSIONS, "round {round}: {files} open files");
+        }
+        assert!(left > 100, "seed {seed}: only {left} uploads");
+    }
+}
+
 /// Where a client that has said EPSV is awaited.
 fn port_of(said: &str) -> SocketAddr {
     let port = said.split('|').nth(3).expect("a port");
