@@ -23,7 +23,7 @@ use tidegate::protocol::menu::Menu;
 use tidegate::protocol::menu_command::Command;
 use tidegate::protocol::menu_sentence::{Sentence, quota, sentence};
 use tidegate::protocol::{Action, Answer, Input, Quota, Refusal, Request, Session};
-use tidegate::vault::check_name;
+use tidegate::protocol::is_name;
 use zeroize::Zeroizing;
 
 fuzz_target!(|input: &[u8]| {
@@ -182,7 +182,7 @@ impl<'a> Dialogue<'a> {
             | Request::MakeDirectory { place }
             | Request::Checksum { place, .. }
             | Request::OpenRead { place }
-                if !place.below.split('/').all(check_name) =>
+                if !place.below.split('/').all(is_name) =>
             {
                 Answer::Refused(Refusal::BadName)
             }

@@ -25,9 +25,9 @@ use super::put::Putter;
 use super::shown::Shown;
 use super::tree::{Node, Tree};
 use super::{Error, Login};
+use crate::protocol::is_name;
 use crate::protocol::menu_client::Event;
 use crate::protocol::menu_command::{self, Command};
-use crate::protocol::menu_sentence::is_name;
 use crate::protocol::menu_text as text;
 
 /// What this dialogue has beside the menu's commands.

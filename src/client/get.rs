@@ -16,8 +16,8 @@ use super::tree::{Tree, is_pattern};
 use super::{Error, Login};
 use crate::limits::THROWN_AWAY_BYTES_MAX;
 use crate::protocol::Refusal;
+use crate::protocol::is_name;
 use crate::protocol::menu_client::Event;
-use crate::protocol::menu_sentence::is_name;
 use crate::protocol::menu_text;
 
 /// How files are got.

@@ -6,8 +6,9 @@ use super::Error;
 use super::connection::Connection;
 use crate::limits::{LISTED_BYTES_MAX, LISTED_ENTRIES_MAX};
 use crate::protocol::Refusal;
+use crate::protocol::is_name;
 use crate::protocol::menu_client::Event;
-use crate::protocol::menu_sentence::{Entry, is_name};
+use crate::protocol::menu_sentence::Entry;
 use crate::protocol::menu_text::{self, SEPARATOR};
 
 /// Directories whose listings are asked for ahead.

@@ -4,10 +4,9 @@
 
 use jiff::Timestamp;
 
-use super::Quota;
 use super::menu_command::number;
 use super::menu_text as text;
-use crate::limits::NAME_BYTES_MAX;
+use super::{Quota, is_name};
 
 /// One line of the server's, its end stripped.
 #[derive(Debug, PartialEq, Eq)]
@@ -177,12 +176,4 @@ fn time(text: &str) -> Option<i64> {
     let seconds = text.parse::<Timestamp>().ok()?.as_second();
     let written = Timestamp::from_second(seconds).ok()?.to_string();
     (written == text).then_some(seconds)
-}
-
-/// Whether a server may name a file so: the name stays in its folder, and shows on a terminal as what it is.
-pub fn is_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= NAME_BYTES_MAX
-        && !name.starts_with('.')
-        && !name.contains(|character: char| character == '/' || character.is_control())
 }

@@ -30,6 +30,7 @@ use zeroize::Zeroizing;
 use crate::home::Access;
 /// What a [`Place`] lies in, and what may be done there.
 pub use crate::home::directories::{Grant, Rights};
+use crate::limits::NAME_BYTES_MAX;
 
 /// What a session is told.
 #[derive(Debug)]
@@ -210,6 +211,16 @@ pub struct Place {
     pub grant: Arc<Grant>,
     /// The path below it.
     pub below: String,
+}
+
+/// Whether `name` can be one part of a path, and so whether a server may name a file so: the name stays in its folder, and
+/// shows on a terminal as what it is. It is not empty, not led by a dot, without control characters (Unicode's Cc), without
+/// `/`, and of at most [`NAME_BYTES_MAX`] bytes.
+pub fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= NAME_BYTES_MAX
+        && !name.starts_with('.')
+        && !name.contains(|character: char| character == '/' || character.is_control())
 }
 
 /// What a listing tells of.

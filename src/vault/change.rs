@@ -6,15 +6,15 @@ use std::io;
 
 use super::quota::{Settled, Walk};
 use super::{
-    Claim, Refused, check_name, is_absent, is_replaceable, look, open_directory, open_root,
-    path_of, refused, split, unwritable,
+    Claim, Refused, is_absent, is_replaceable, look, open_directory, open_root, path_of, refused,
+    split, unwritable,
 };
 use crate::kernel::{Kernel, Kind, Open, Status};
-use crate::protocol::{Found, Place, Refusal};
+use crate::protocol::{Found, Place, Refusal, is_name};
 
 /// What is there, links within the granted directory followed. Who may not read finds directories alone.
 pub fn status<K: Kernel>(kernel: &K, place: &Place) -> Result<Found, Refused> {
-    let is_path = place.below.is_empty() || place.below.split('/').all(check_name);
+    let is_path = place.below.is_empty() || place.below.split('/').all(is_name);
     if !is_path {
         return Err(Refusal::NoSuchFile.into());
     }
@@ -277,7 +277,7 @@ pub fn set_modified<K: Kernel>(kernel: &K, place: &Place, modified: i64) -> Resu
 /// Bytes that can still be written in a directory, or beside a file.
 pub fn space<K: Kernel>(kernel: &K, place: &Place) -> Result<u64, Refused> {
     let root = open_root(kernel, place)?;
-    let directory = match place.below.split('/').all(check_name) {
+    let directory = match place.below.split('/').all(is_name) {
         true => kernel.open_beneath(&root, &place.below, Open::Directory),
         false => Err(io::ErrorKind::NotADirectory.into()),
     };

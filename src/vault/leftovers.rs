@@ -3,9 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Fault;
 use super::incoming::is_temporary;
-use super::{Fault, check_name};
 use crate::kernel::{Kernel, Kind, Open};
+use crate::protocol::is_name;
 
 /// A walk through one granted directory that removes temporary names which nobody holds locked. One step is one
 /// directory, so that a worker can do other jobs between.
@@ -92,7 +93,7 @@ impl Leftovers {
 
 /// Whether uploads could have come into it: no link, and with a name that is served.
 fn may_be_entered(name: &str, kind: Option<Kind>) -> bool {
-    matches!(kind, Some(Kind::Directory) | None) && check_name(name)
+    matches!(kind, Some(Kind::Directory) | None) && is_name(name)
 }
 
 fn is_directory<K: Kernel>(kernel: &K, directory: &K::File, name: &str) -> bool {

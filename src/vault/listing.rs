@@ -6,16 +6,13 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{
-    Fault, Refused, check_name, is_absent, look, open_directory, open_root, path_of, refused,
-    status,
-};
+use super::{Fault, Refused, is_absent, look, open_directory, open_root, path_of, refused, status};
 use crate::kernel::{Kernel, Kind, Status};
 use crate::limits;
 use crate::protocol::ftp_glob;
 use crate::protocol::ftp_list::append_entry;
 use crate::protocol::menu_text::{append_details, append_name};
-use crate::protocol::{Form, Found, Grant, Listed, Place, Refusal, Rights};
+use crate::protocol::{Form, Found, Grant, Listed, Place, Refusal, Rights, is_name};
 
 /// A directory's listing.
 #[derive(Debug)]
@@ -150,7 +147,7 @@ fn list_directory<K: Kernel>(
     below: &str,
     wanted: Wanted<'_>,
 ) -> Result<Listing, Refused> {
-    if !below.is_empty() && !below.split('/').all(check_name) {
+    if !below.is_empty() && !below.split('/').all(is_name) {
         return Err(Refusal::NoSuchDirectory.into());
     }
     let root = open_root(kernel, place)?;
@@ -261,7 +258,7 @@ fn read_names<K: Kernel>(
         let Ok(name) = str::from_utf8(name) else {
             return true;
         };
-        if kind == Some(Kind::Other) || !check_name(name) || !wanted.matches(name) {
+        if kind == Some(Kind::Other) || !is_name(name) || !wanted.matches(name) {
             return true;
         }
         // No form writes less than the name.

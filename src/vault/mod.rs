@@ -20,8 +20,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use crate::kernel::{Kernel, Kind, Open, Status};
-use crate::limits;
-use crate::protocol::{Place, Refusal};
+use crate::protocol::{Place, Refusal, is_name};
 
 pub use change::{Change, Changing, space, status};
 pub use incoming::{Incoming, Wanted, create, create_unique};
@@ -77,15 +76,6 @@ impl From<Refusal> for Refused {
             fault: None,
         }
     }
-}
-
-/// Whether `name` can be one part of a path: not empty, not led by a dot, without control characters (Unicode's Cc),
-/// without `/`, and of at most [`limits::NAME_BYTES_MAX`] bytes.
-pub fn check_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= limits::NAME_BYTES_MAX
-        && !name.starts_with('.')
-        && !name.contains(|character: char| character == '/' || character.is_control())
 }
 
 /// Whether an upload could be given the name `place`, as far as can be told before it comes.
@@ -179,9 +169,9 @@ fn split(below: &str) -> (&str, Option<&str>) {
             Some((part, _)) => (part, false),
             None => (&below[start..], true),
         };
-        if !check_name(part) || is_last {
+        if !is_name(part) || is_last {
             let directory = &below[..start.saturating_sub(1)];
-            return (directory, check_name(part).then_some(part));
+            return (directory, is_name(part).then_some(part));
         }
         start += part.len() + 1;
     }
@@ -385,14 +375,14 @@ mod tests {
             "\u{feff}",
             &longest,
         ] {
-            assert!(check_name(good), "{good:?}");
+            assert!(is_name(good), "{good:?}");
         }
         let too_long = "ä".repeat(128);
         for bad in [
             "", ".", "..", ".a", "a/b", "/", "a\0", "\n", "a\tb", "\x7f", "\u{80}", "\u{9f}x",
             &too_long,
         ] {
-            assert!(!check_name(bad), "{bad:?}");
+            assert!(!is_name(bad), "{bad:?}");
         }
     }
 

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use super::{Refused, check_name, is_absent, path_of, refused};
+use super::{Refused, is_absent, path_of, refused};
 use crate::kernel::{Kernel, Kind, Open, Status};
 use crate::limits;
-use crate::protocol::{Place, Refusal};
+use crate::protocol::{Place, Refusal, is_name};
 
 /// A file that is open to be read, its length that of the moment of its opening.
 pub struct SharedFile<K: Kernel> {
@@ -228,7 +228,7 @@ fn is_unchanged<K: Kernel>(kernel: &K, key: &OsStr, file: &SharedFile<K>) -> boo
 
 /// Opens a file to read. Whatever is not there, not his to read, or leads outside is the same: no such file.
 fn open<K: Kernel>(kernel: &K, place: &Place) -> Result<SharedFile<K>, Refused> {
-    if !place.grant.rights.read || !place.below.split('/').all(check_name) {
+    if !place.grant.rights.read || !place.below.split('/').all(is_name) {
         return Err(Refusal::NoSuchFile.into());
     }
     let opened = kernel
