@@ -3,7 +3,8 @@
 //! The server is not trusted: what it says passes `protocol::menu_client`, a name that it gives becomes a path only where it is
 //! one part of one, what it makes us keep is bounded, and [`shown::Shown`] stands between its words and the terminal.
 //!
-//! Must not know: flags, exit statuses, the wire's words.
+//! Must not know: how the command line is read, though its advice names the flag that helps; exit statuses; how anything is said
+//! on the wire.
 
 mod completion;
 pub mod connect;
