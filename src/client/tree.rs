@@ -6,6 +6,7 @@ use super::Error;
 use super::connection::Connection;
 use crate::limits::{LISTED_BYTES_MAX, LISTED_ENTRIES_MAX};
 use crate::protocol::Refusal;
+use crate::protocol::glob::{self, matches};
 use crate::protocol::is_name;
 use crate::protocol::menu_client::Event;
 use crate::protocol::menu_sentence::Entry;
@@ -128,7 +129,7 @@ impl<'a> Tree<'a> {
         mut fail: impl FnMut(&str, &'static str),
     ) -> Result<Vec<Node>, Error> {
         let mut parts: Vec<&str> = pattern.split('/').collect();
-        let first = parts.iter().position(|part| is_pattern(part));
+        let first = parts.iter().position(|part| glob::is_pattern(part));
         let rest = parts.split_off(first.expect("a pattern has one in it"));
         let mut refused = None;
         let mut found: Vec<Node> = match parts.join("/") {
@@ -287,36 +288,9 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// Whether a path or a part of one is a pattern.
+/// Whether one of a path's parts is a pattern.
 pub(super) fn is_pattern(path: &str) -> bool {
-    path.contains(['*', '?'])
-}
-
-/// Whether a name matches a part of a pattern.
-fn matches(pattern: &str, name: &str) -> bool {
-    let (mut pattern, mut name) = (pattern.chars(), name.chars());
-    // What stands behind the last star, and what is left of the name where that reaches a character further.
-    let mut star = None;
-    loop {
-        let rest = name.clone();
-        match (pattern.next(), name.next()) {
-            (Some('*'), _) => {
-                star = Some((pattern.clone(), rest.clone()));
-                name = rest;
-            }
-            (Some(expected), Some(character)) if expected == '?' || expected == character => {}
-            (None, None) => return true,
-            (Some(_), None) => return false,
-            _ => match &mut star {
-                Some((behind, reached)) => {
-                    reached.next();
-                    pattern = behind.clone();
-                    name = reached.clone();
-                }
-                None => return false,
-            },
-        }
-    }
+    path.split('/').any(glob::is_pattern)
 }
 
 fn node(directory: &str, entry: &Entry<'_>) -> Node {
@@ -331,43 +305,4 @@ fn too_much() -> Error {
     Error::Broken(format!(
         "the server lists too much: more than {LISTED_ENTRIES_MAX} entries or {LISTED_BYTES_MAX} bytes of names"
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn patterns_match_as_in_a_shell() {
-        for (pattern, name) in [
-            ("*", "Joker"),
-            ("J*", "Joker"),
-            ("*r", "Joker"),
-            ("J?ker", "Joker"),
-            ("J*k*r", "Joker"),
-            ("**", ""),
-            ("Joker", "Joker"),
-            ("?", "\u{fc}"),
-            ("*a*b", "aaabab"),
-            ("* *", "Free Fire"),
-        ] {
-            assert!(matches(pattern, name), "{pattern} {name}");
-        }
-        for (pattern, name) in [
-            ("J*", "joker"),
-            ("?", ""),
-            ("?", "ab"),
-            ("*x", "Joker"),
-            ("Joker?", "Joker"),
-            ("", "a"),
-            ("a*b", "abc"),
-        ] {
-            assert!(!matches(pattern, name), "{pattern} {name}");
-        }
-        let long = "a".repeat(255);
-        assert!(
-            !matches(&"*a".repeat(100).replace("aa", "a"), &format!("{long}b")),
-            "and at once"
-        );
-    }
 }

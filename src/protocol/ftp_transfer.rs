@@ -7,9 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 use super::ftp::{Ftp, State};
 use super::ftp_command::{self as command, Command, Extended, Verb};
 use super::ftp_file::{Question, Wanted};
-use super::ftp_glob::is_pattern;
 use super::ftp_place::Location;
 use super::ftp_reply::{self as reply, say};
+use super::glob::is_pattern;
 use super::menu_command::{name, trim};
 use super::{
     Action, Base, Ending, Facts, Form, Listed, Over, Place, Refusal, Representation, Request, Via,

@@ -1,4 +1,4 @@
-//! Patterns in the paths of LIST and NLST: `*` is any characters, `?` is one.
+//! Patterns in paths, those of LIST and NLST and those of the client: `*` is any characters, `?` is one.
 //!
 //! The time that a match takes grows with the length of the name times that of the pattern's part between two stars, both at
 //! most [`NAME_BYTES_MAX`]: no pattern is a bomb.
@@ -7,7 +7,7 @@
 
 use crate::limits::NAME_BYTES_MAX;
 
-/// Whether the last part of a path is a pattern.
+/// Whether a part of a path is a pattern.
 pub fn is_pattern(name: &str) -> bool {
     name.contains(['*', '?']) && name.len() <= NAME_BYTES_MAX
 }
@@ -63,6 +63,10 @@ mod tests {
             ("?", "", false),
             ("joker", "Joker", false),
             ("[J]oker", "Joker", false),
+            ("*a*b", "aaabab", true),
+            ("* *", "Free Fire", true),
+            ("Joker?", "Joker", false),
+            ("", "a", false),
         ] {
             assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
         }

@@ -9,11 +9,11 @@
 pub mod ftp;
 pub mod ftp_command;
 mod ftp_file;
-pub mod ftp_glob;
 pub mod ftp_list;
 mod ftp_place;
 pub mod ftp_reply;
 mod ftp_transfer;
+pub mod glob;
 pub mod line;
 pub mod menu;
 pub mod menu_client;
@@ -227,7 +227,7 @@ pub fn is_name(name: &str) -> bool {
 #[derive(Clone, Debug)]
 pub enum Listed {
     /// The granted directories themselves, which are what FTP shows as `/`; those of them that match, where there is a pattern
-    /// (`ftp_glob`). One that is not there is left out.
+    /// (`glob`). One that is not there is left out.
     Top {
         /// Whose.
         access: Arc<Access>,
@@ -237,7 +237,7 @@ pub enum Listed {
     /// The entries of a directory.
     Directory(Place),
     /// The entries of a directory; or a file, as the only entry; or, where neither is there and `glob` is set, what in the directory
-    /// above matches the last part (`ftp_glob`), nothing included.
+    /// above matches the last part (`glob`), nothing included.
     Path {
         /// The directory, the file or the pattern.
         place: Place,

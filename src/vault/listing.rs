@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::{Fault, Refused, is_absent, look, open_directory, open_root, path_of, refused, status};
 use crate::kernel::{Kernel, Kind, Status};
 use crate::limits;
-use crate::protocol::ftp_glob;
 use crate::protocol::ftp_list::append_entry;
+use crate::protocol::glob as ftp_glob;
 use crate::protocol::menu_text::{append_details, append_name};
 use crate::protocol::{Form, Found, Grant, Listed, Place, Refusal, Rights, is_name};
 

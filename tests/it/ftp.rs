@@ -346,7 +346,7 @@ fn the_granted_directories_do_not_say_that_they_could_be_removed_or_renamed() {
     }
 }
 
-/// How few steps a match takes is `ftp_glob`'s to show; here, that nobody else waits for them.
+/// How few steps a match takes is `glob`'s to show; here, that nobody else waits for them.
 #[test]
 fn beside_a_glob_bomb_another_session_is_heard() {
     let server = serve_plain();
