@@ -40,7 +40,7 @@ pub const UNSENT_BYTES_MAX: usize = 32 * 1024;
 /// for a round of everybody's budget.
 pub const QUEUE_TURN: Duration = Duration::from_micros(250);
 
-/// Connections accepted from one listener in one turn.
+/// Connections accepted from one listener in one turn, and from all passive listeners together.
 pub const ACCEPTS_A_TURN: usize = 64;
 
 /// Readiness events taken from the kernel in one turn.

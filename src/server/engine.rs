@@ -389,6 +389,7 @@ impl<K: Kernel> Engine<K> {
                 info!("event=relieved sessions={}", self.connections.len());
                 self.door.close();
                 self.relieved_until = Some(self.house.now() + self.options.drain_timeout);
+                self.relieve_passive();
             }
         }
     }

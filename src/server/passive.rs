@@ -16,7 +16,8 @@ use crate::limits::{DATA_CONNECTION_TIMEOUT, PAIR_REST, PORT_WAIT};
 /// The pairs of listeners and client addresses that are not free, and who waits for one.
 #[derive(Default)]
 pub(super) struct Pairs {
-    pairs: HashMap<(usize, IpAddr), Pair>,
+    /// By listener, then by the client's address.
+    pairs: HashMap<usize, HashMap<IpAddr, Pair>>,
     waiting: VecDeque<Waiting>,
 }
 
@@ -36,23 +37,40 @@ pub(super) struct Waiting {
     until: Instant,
 }
 
+impl Waiting {
+    /// The client's address, and the one of ours that it has come to: who has the same waits for the same pairs.
+    pub(super) fn ends(&self) -> (IpAddr, IpAddr) {
+        (self.owner.peer.ip(), self.local.ip())
+    }
+}
+
 impl Pairs {
     /// Whether nobody has a pair, and it does not rest either.
     pub(super) fn is_free(&self, listener: usize, client: IpAddr) -> bool {
-        !self.pairs.contains_key(&(listener, client))
+        let there = self.pairs.get(&listener);
+        there.is_none_or(|there| !there.contains_key(&client))
+    }
+
+    /// Whether anybody is awaited at a listener.
+    pub(super) fn is_awaited(&self, listener: usize) -> bool {
+        let there = self.pairs.get(&listener);
+        let mut there = there.into_iter().flat_map(HashMap::values);
+        there.any(|pair| matches!(pair, Pair::Taken { .. }))
     }
 
     /// Gives a free pair to a session.
     pub(super) fn take(&mut self, listener: usize, owner: Ticket, now: Instant) {
         let until = now + DATA_CONNECTION_TIMEOUT;
         let taken = Pair::Taken { owner, until };
-        let before = self.pairs.insert((listener, owner.peer.ip()), taken);
+        let there = self.pairs.entry(listener).or_default();
+        let before = there.insert(owner.peer.ip(), taken);
         assert!(before.is_none(), "the pair was free");
     }
 
     /// The client is awaited for as long from now on: its session waits for it.
     pub(super) fn extend(&mut self, listener: usize, owner: Ticket, now: Instant) {
-        let pair = self.pairs.get_mut(&(listener, owner.peer.ip()));
+        let there = self.pairs.get_mut(&listener);
+        let pair = there.and_then(|there| there.get_mut(&owner.peer.ip()));
         if let Some(Pair::Taken { until, .. }) = pair {
             *until = now + DATA_CONNECTION_TIMEOUT;
         }
@@ -60,12 +78,12 @@ impl Pairs {
 
     /// Somebody has come to a listener: who awaits him. The pair is free again.
     pub(super) fn arrived(&mut self, listener: usize, client: IpAddr) -> Option<Ticket> {
-        let pair = (listener, client);
-        let Some(Pair::Taken { owner, .. }) = self.pairs.get(&pair) else {
+        let there = self.pairs.get_mut(&listener)?;
+        let Some(Pair::Taken { owner, .. }) = there.get(&client) else {
             return None;
         };
         let owner = *owner;
-        self.pairs.remove(&pair);
+        there.remove(&client);
         Some(owner)
     }
 
@@ -73,13 +91,14 @@ impl Pairs {
     pub(super) fn give_back(&mut self, listener: usize, client: IpAddr, now: Instant) {
         let until = now + PAIR_REST;
         let resting = Pair::Resting { until };
-        let before = self.pairs.insert((listener, client), resting);
+        let there = self.pairs.entry(listener).or_default();
+        let before = there.insert(client, resting);
         assert!(before.is_some(), "the pair was taken");
     }
 
     /// Forgets a listener that is no more.
     pub(super) fn forget(&mut self, listener: usize) {
-        self.pairs.retain(|(other, _), _| *other != listener);
+        self.pairs.remove(&listener);
     }
 
     /// Lets a session wait until a pair is free.
@@ -98,24 +117,26 @@ impl Pairs {
     }
 
     /// Who waits, in the order in which they came.
-    pub(super) fn waiting(&self) -> Vec<Waiting> {
-        self.waiting.iter().copied().collect()
+    pub(super) fn waiting(&self) -> &VecDeque<Waiting> {
+        &self.waiting
     }
 
     /// What the time has brought: pairs that have rested are free, and these are who has awaited a client, or a pair, for
     /// long enough. A pair that was awaited in vain rests from now on.
     pub(super) fn sweep(&mut self, now: Instant) -> Late {
         let mut late = Late::default();
-        self.pairs.retain(|(listener, _), pair| match pair {
-            Pair::Resting { until } => *until > now,
-            Pair::Taken { owner, until } if *until <= now => {
-                late.unmet.push((*listener, *owner));
-                let until = now + PAIR_REST;
-                *pair = Pair::Resting { until };
-                true
-            }
-            Pair::Taken { .. } => true,
-        });
+        for (&listener, there) in &mut self.pairs {
+            there.retain(|_, pair| match pair {
+                Pair::Resting { until } => *until > now,
+                Pair::Taken { owner, until } if *until <= now => {
+                    late.unmet.push((listener, *owner));
+                    let until = now + PAIR_REST;
+                    *pair = Pair::Resting { until };
+                    true
+                }
+                Pair::Taken { .. } => true,
+            });
+        }
         while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.until <= now) {
             late.without.push(waiting.owner);
         }
@@ -124,12 +145,13 @@ impl Pairs {
 
     /// Pairs that are taken, without those that rest.
     pub(super) fn taken(&self) -> impl Iterator<Item = (usize, Ticket)> {
-        self.pairs
-            .iter()
-            .filter_map(|((listener, _), pair)| match pair {
-                Pair::Taken { owner, .. } => Some((*listener, *owner)),
-                Pair::Resting { .. } => None,
-            })
+        let pairs = self.pairs.iter();
+        let pairs =
+            pairs.flat_map(|(&listener, there)| there.values().map(move |pair| (listener, pair)));
+        pairs.filter_map(|(listener, pair)| match pair {
+            Pair::Taken { owner, .. } => Some((listener, *owner)),
+            Pair::Resting { .. } => None,
+        })
     }
 }
 
@@ -167,6 +189,7 @@ mod tests {
         pairs.take(7, first, now);
         assert!(!pairs.is_free(7, ONE.into()) && pairs.is_free(7, OTHER.into()));
         assert!(pairs.is_free(8, ONE.into()));
+        assert!(pairs.is_awaited(7) && !pairs.is_awaited(8));
         pairs.take(7, second, now);
         assert_eq!(pairs.arrived(7, stranger.into()), None);
         assert_eq!(pairs.arrived(8, ONE.into()), None);
@@ -184,6 +207,7 @@ mod tests {
         let (mut pairs, now) = (Pairs::default(), Instant::now());
         pairs.take(7, session(1, ONE), now);
         pairs.give_back(7, ONE.into(), now);
+        assert!(!pairs.is_awaited(7));
         // Who is late meets nobody.
         assert_eq!(pairs.arrived(7, ONE.into()), None);
         let almost = now + PAIR_REST - Duration::from_millis(1);
@@ -219,10 +243,7 @@ mod tests {
             pairs.wait(session(serial, ONE), local, now + second * serial as u32);
         }
         pairs.leave(session(2, ONE));
-        let waiting = pairs
-            .waiting()
-            .into_iter()
-            .map(|waiting| waiting.owner.serial);
+        let waiting = pairs.waiting().iter().map(|waiting| waiting.owner.serial);
         assert_eq!(waiting.collect::<Vec<_>>(), [1, 3]);
         let late = pairs.sweep(now + second + PORT_WAIT);
         assert_eq!(late.without, [session(1, ONE)]);

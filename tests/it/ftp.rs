@@ -96,7 +96,7 @@ impl Ftp {
 
     /// Where the server awaits a data connection.
     #[track_caller]
-    fn passive(&mut self) -> SocketAddr {
+    pub(crate) fn passive(&mut self) -> SocketAddr {
         let reply = self.ask("EPSV", "229");
         let port = reply.split('|').nth(3).expect("a port");
         let port = port.parse().expect("a number");
@@ -110,7 +110,14 @@ impl Ftp {
 
     #[track_caller]
     pub(crate) fn retrieve(&mut self, path: &str) -> Vec<u8> {
-        let mut data = self.data();
+        let at = self.passive();
+        self.retrieve_at(at, path)
+    }
+
+    /// Downloads by the address that was told before.
+    #[track_caller]
+    pub(crate) fn retrieve_at(&mut self, at: SocketAddr, path: &str) -> Vec<u8> {
+        let mut data = patient(TcpStream::connect(at).expect("it is awaited"));
         self.ask(&format!("RETR {path}"), "150");
         let content = all_of(&mut data);
         self.expect("226");

@@ -389,7 +389,7 @@ fn an_early_connection_waits_and_a_late_one_finds_nobody() {
 }
 
 /// Two ports that nobody has, one behind the other.
-fn free_ports() -> (u16, u16) {
+pub(crate) fn free_ports() -> (u16, u16) {
     loop {
         let first = TcpListener::bind((HERE, 0)).unwrap();
         let port = first.local_addr().unwrap().port();

@@ -18,6 +18,7 @@ use nix::unistd::geteuid;
 use tidegate::kernel::control::TakeOver;
 
 use crate::ftp::Ftp;
+use crate::ftp_data::free_ports;
 use crate::support::{
     Client, FIRST_CHOICE, Home, Log, PATIENCE, Server, TIDEGATE, eventually, pattern,
     refused_start, sandbox,
@@ -126,12 +127,17 @@ fn a_socket_that_was_opened_for_ftp_speaks_it() {
 }
 
 fn successor(of: &Server) -> Server {
+    successor_with(of, &[])
+}
+
+fn successor_with(of: &Server, options: &[&str]) -> Server {
     let mut command = Command::new(TIDEGATE);
     command
         .arg("serve")
         .arg(of.home.path())
         .arg("--take-over")
-        .args(sandbox(&[]))
+        .args(options)
+        .args(sandbox(options))
         .stdin(Stdio::null());
     Server::watch(of.home.clone(), command, of.addresses.len(), Log::Read)
 }
@@ -238,6 +244,41 @@ fn ftp_is_taken_over_with_the_menu_and_its_sessions_go_on_with_their_data_connec
     }
     assert_eq!(first.status(), 0);
     second.connect().expect(FIRST_CHOICE);
+}
+
+#[test]
+fn the_passive_ports_of_a_server_that_was_relieved_are_the_next_ones_as_soon_as_nobody_is_awaited()
+{
+    let ports = free_ports();
+    let range = format!("{}-{}", ports.0, ports.1);
+    let first = Server::start(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--ftp",
+        "127.0.0.1:0",
+        "--passive-ports",
+        &range,
+    ]);
+    let login =
+        |server: &Server| Ftp::login_over(Client::connect(server.addresses[1]), "user1", "1234");
+    // Both ports are open, and at one of them somebody is still awaited.
+    let (mut late, mut idle) = (login(&first), login(&first));
+    let awaited_at = late.passive();
+    drop(idle.data());
+    let second = successor_with(&first, &["--passive-ports", &range]);
+    first.log_line(&["event=relieved"]);
+    let mut new = login(&second);
+    let at = new.passive();
+    assert_ne!(at, awaited_at);
+    assert_eq!(late.retrieve_at(awaited_at, "Movies/Joker").len(), 4096);
+    let mut other = login(&second);
+    assert_eq!(other.passive(), awaited_at);
+    for (ftp, at) in [(&mut new, at), (&mut other, awaited_at)] {
+        assert_eq!(ftp.retrieve_at(at, "Movies/Joker").len(), 4096);
+    }
+    for mut ftp in [late, idle, new, other] {
+        ftp.ask("QUIT", "221");
+    }
 }
 
 #[test]

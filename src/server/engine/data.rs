@@ -4,7 +4,7 @@
 //! A client that comes to a passive listener is known by its address alone: it must be that of the session's own
 //! connection, so that nobody takes another's data. Who is awaited where stands in [`Pairs`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,7 +21,7 @@ use crate::server::answers::Reply;
 use crate::server::channels::Wish;
 use crate::server::data::{Data, Progress};
 use crate::server::log::Escaped;
-use crate::server::passive::Pairs;
+use crate::server::passive::{Pairs, Waiting};
 use crate::server::slot::Slot;
 use crate::server::transfer::{Held, Outgoing};
 use crate::server::xferlog::{Direction, Record};
@@ -35,7 +35,7 @@ pub(super) struct Passive<K: Kernel> {
     ports: Slab<Port<K>>,
     by_address: HashMap<SocketAddr, usize>,
     /// Those that have not blocked since their last edge, as far as they are still open.
-    ready: Vec<usize>,
+    ready: VecDeque<usize>,
     /// Out of descriptors: no accept before the next sweep, or before a slot is freed.
     paused: bool,
     pairs: Pairs,
@@ -53,7 +53,7 @@ impl<K: Kernel> Passive<K> {
         Passive {
             ports: Slab::new(),
             by_address: HashMap::new(),
-            ready: Vec::new(),
+            ready: VecDeque::new(),
             paused: false,
             pairs: Pairs::default(),
         }
@@ -64,7 +64,7 @@ impl<K: Kernel> Passive<K> {
         if let Some(port) = self.ports.get_mut(index)
             && !std::mem::replace(&mut port.ready, true)
         {
-            self.ready.push(index);
+            self.ready.push_back(index);
         }
     }
 
@@ -234,6 +234,23 @@ impl<K: Kernel> Engine<K> {
         Ok(index)
     }
 
+    /// Closes a listener at which nobody is awaited any more, unless it stays open for the next.
+    fn close_unneeded(&mut self, index: usize) {
+        let stays = self.options.passive_ports.is_some() && self.relieved_until.is_none();
+        let is_open = self.passive.ports.contains(index);
+        if is_open && !stays && !self.passive.pairs.is_awaited(index) {
+            self.passive.close(index);
+        }
+    }
+
+    /// Lets go of the ports that another server needs from now on: of the others as soon as nobody is awaited there.
+    pub(super) fn relieve_passive(&mut self) {
+        let open: Vec<usize> = self.passive.ports.iter().map(|(index, _)| index).collect();
+        for index in open {
+            self.close_unneeded(index);
+        }
+    }
+
     fn tell_listening(&mut self, owner: Ticket, index: usize) {
         let mut address = self.passive.ports[index].address;
         if let (Some(announced), true) = (self.options.passive_address, address.is_ipv4()) {
@@ -243,50 +260,58 @@ impl<K: Kernel> Engine<K> {
         self.house.reply(owner, Reply::Listening(Ok(address)));
     }
 
-    /// Who waits for a pair with this client's address is given the one that is free now.
-    fn serve_waiting(&mut self, client: Option<IpAddr>) {
-        for waiting in self.passive.pairs.waiting() {
-            let owner = waiting.owner;
-            if client.is_some_and(|client| client != owner.peer.ip()) {
-                continue;
+    /// Who waits for a pair with this client's address at this one of ours is given the one that is free now.
+    fn serve_first_waiting(&mut self, client: IpAddr, local: IpAddr) {
+        let mut waiting = self.passive.pairs.waiting().iter().copied();
+        let first = waiting.find(|waiting| waiting.ends() == (client, local));
+        if let Some(first) = first {
+            self.serve(first);
+        }
+    }
+
+    /// Who waits is given what has become free. Where there is nothing for the first of those with the same addresses,
+    /// there is nothing for the others: to look through all ports for each would take a turn as long as they are many.
+    fn serve_waiting(&mut self) {
+        let mut in_vain = HashSet::new();
+        let mut skipped = 0;
+        while let Some(waiting) = self.passive.pairs.waiting().get(skipped).copied() {
+            let ends = waiting.ends();
+            if in_vain.contains(&ends) || !self.serve(waiting) {
+                in_vain.insert(ends);
+                skipped += 1;
             }
-            if let Some(index) = self.await_client(owner, waiting.local) {
-                self.passive.pairs.leave(owner);
-                self.tell_listening(owner, index);
-            }
-            if client.is_some() {
+        }
+    }
+
+    /// Gives one that waits a pair, if there is a free one.
+    fn serve(&mut self, waiting: Waiting) -> bool {
+        let Some(index) = self.await_client(waiting.owner, waiting.local) else {
+            return false;
+        };
+        self.passive.pairs.leave(waiting.owner);
+        self.tell_listening(waiting.owner, index);
+        true
+    }
+
+    /// Takes who comes to the passive listeners, one from each in turn, up to the turn's bound for all of them.
+    pub(super) fn accept_data(&mut self) {
+        for _ in 0..ACCEPTS_A_TURN {
+            if self.passive.paused {
                 return;
             }
-        }
-    }
-
-    /// Takes who comes to the passive listeners, up to the turn's bound for each.
-    pub(super) fn accept_data(&mut self) {
-        if !self.passive.is_ready() {
-            return;
-        }
-        for index in std::mem::take(&mut self.passive.ready) {
-            if self.accept_from(index) {
-                self.passive.ready.push(index);
-            } else if let Some(port) = self.passive.ports.get_mut(index) {
-                port.ready = false;
-            }
-        }
-    }
-
-    /// Takes who comes to one of them; whether there may be more.
-    fn accept_from(&mut self, index: usize) -> bool {
-        for _ in 0..ACCEPTS_A_TURN {
-            // One that served a single session is closed as soon as its client has come.
-            let Some(port) = self.passive.ports.get(index) else {
-                return false;
+            let Some(index) = self.passive.ready.pop_front() else {
+                return;
             };
-            if self.passive.paused {
-                return true;
-            }
+            // One that served a single session was closed as soon as its client had come.
+            let Some(port) = self.passive.ports.get_mut(index) else {
+                continue;
+            };
             match self.kernel.accept(&port.handle) {
                 Ok((socket, peer)) => self.admit_data(index, socket, peer),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    port.ready = false;
+                    continue;
+                }
                 Err(error) if is_out_of_descriptors(&error) => {
                     self.passive.paused = true;
                     self.house.release_unused();
@@ -294,22 +319,18 @@ impl<K: Kernel> Engine<K> {
                 }
                 Err(_) => {}
             }
+            self.passive.ready.push_back(index);
         }
-        true
     }
 
     /// Gives a client that is awaited a slot; anybody else's connection is closed, and who is awaited is so still.
     fn admit_data(&mut self, index: usize, socket: K::Socket, peer: SocketAddr) {
+        let at = self.passive.ports[index].address;
         let Some(owner) = self.passive.pairs.arrived(index, peer.ip()) else {
-            warn!(
-                "event=stranger from={peer} at={}",
-                self.passive.ports[index].address
-            );
+            warn!("event=stranger from={peer} at={at}");
             return;
         };
-        if self.options.passive_ports.is_none() {
-            self.passive.close(index);
-        }
+        self.close_unneeded(index);
         self.house.channels.of(owner).awaited = None;
         let added = self.add_data(owner, socket, false);
         let channel = self.house.channels.of(owner);
@@ -317,7 +338,7 @@ impl<K: Kernel> Engine<K> {
             let result = added.ok_or(Refusal::NoDataConnection).map(drop);
             self.house.reply(owner, Reply::Connected(result));
         }
-        self.serve_waiting(Some(peer.ip()));
+        self.serve_first_waiting(peer.ip(), at.ip());
     }
 
     /// Puts a data connection into a slot of its own.
@@ -461,10 +482,8 @@ impl<K: Kernel> Engine<K> {
         let channel = self.house.channels.take(owner);
         if let Some(index) = channel.awaited {
             let (client, now) = (owner.peer.ip(), self.house.now());
-            match self.options.passive_ports {
-                None => self.passive.close(index),
-                Some(_) => self.passive.pairs.give_back(index, client, now),
-            }
+            self.passive.pairs.give_back(index, client, now);
+            self.close_unneeded(index);
         }
         if let Some(key) = channel.data {
             let data = self.connections[key].data().expect("a data connection");
@@ -533,9 +552,7 @@ impl<K: Kernel> Engine<K> {
     pub(super) fn sweep_passive(&mut self) {
         let late = self.passive.pairs.sweep(self.house.now());
         for (index, owner) in late.unmet {
-            if self.options.passive_ports.is_none() {
-                self.passive.close(index);
-            }
+            self.close_unneeded(index);
             let channel = self.house.channels.take(owner);
             if channel.connecting {
                 let refused = Err(Refusal::NoDataConnection);
@@ -546,7 +563,7 @@ impl<K: Kernel> Engine<K> {
             self.house
                 .reply(owner, Reply::Listening(Err(Refusal::NoPort)));
         }
-        self.serve_waiting(None);
+        self.serve_waiting();
     }
 
     /// Asserts what must hold of data connections between two turns.

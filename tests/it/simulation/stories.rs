@@ -7,6 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidegate::kernel::sim::{Entry, Peer, Sim};
 use tidegate::kernel::{Kernel, Signal};
+use tidegate::limits::ACCEPTS_A_TURN;
 use tidegate::protocol::ftp::Settings;
 use tidegate::protocol::{Dialect, menu_text as text};
 use tidegate::server::{Engine, Options};
@@ -685,5 +686,91 @@ fn what_a_client_has_said_before_the_end_of_his_upload_counts_even_if_no_event_h
         stage.settle();
         let content = stage.sim.tree()[film].clone().expect("a file");
         assert_eq!(content.as_slice(), b"old", "seed {seed}");
+    }
+}
+
+#[test]
+fn many_who_wait_for_a_passive_port_cost_no_look_at_all_ports_for_each_of_them() {
+    let mut stage = Stage::with(1, with_passive_ports(1500, 1519));
+    for port in 1500..1520 {
+        let taken = SocketAddr::new(CLIENT, port);
+        stage
+            .engine
+            .listen(taken, Dialect::Menu)
+            .expect("it is free");
+    }
+    let sessions = [(); 30].map(|()| {
+        stage.come_by_ftp();
+        stage.peer
+    });
+    for session in sessions {
+        stage.peer = session;
+        stage.send("EPSV\r\n");
+    }
+    stage.turn(20);
+    for _ in 0..5 {
+        let calls = stage.sim.calls();
+        stage.sim.advance(Duration::from_secs(1));
+        stage.turn(1);
+        stage.engine.check();
+        let calls = stage.sim.calls() - calls;
+        assert!(calls < 2 * 20, "{calls} calls in a second");
+    }
+    stage.sim.advance(Duration::from_secs(5));
+    for session in sessions {
+        stage.peer = session;
+        assert!(stage.receive().starts_with("425 "));
+    }
+}
+
+#[test]
+fn strangers_at_all_passive_ports_are_not_accepted_all_at_once_and_keep_nobody_out() {
+    for seed in 0..8 {
+        let mut stage = Stage::with(seed, with_passive_ports(1500, 1503));
+        let joker = Entry::File(b"film".to_vec());
+        stage.sim.put("/srv/Movies/Joker", joker);
+        let stranger = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
+        // All pairs of the one address, so that all ports are open.
+        let sessions = [(); 4].map(|()| {
+            stage.come_by_ftp();
+            stage.send("EPSV\r\n");
+            let reply = stage.receive();
+            let port = reply.split('|').nth(3).expect("a port");
+            let port = port.parse().expect("a number");
+            (stage.peer, SocketAddr::new(CLIENT, port))
+        });
+        for (_, at) in sessions {
+            for _ in 0..40 {
+                stage.sim.connect(at, stranger).expect("it listens");
+            }
+        }
+        let rightful = sessions.map(|(control, at)| {
+            let data = stage.sim.connect(at, CLIENT);
+            (control, data.expect("it listens"))
+        });
+        for _ in 0..20 {
+            let calls = stage.sim.calls();
+            stage.turn(1);
+            stage.engine.check();
+            let calls = stage.sim.calls() - calls;
+            assert!(
+                calls <= ACCEPTS_A_TURN as u64 + 20,
+                "seed {seed}: {calls} calls in a turn"
+            );
+        }
+        for (control, data) in rightful {
+            stage.peer = control;
+            stage.send("RETR Joker\r\n");
+            assert!(stage.receive().starts_with("150 "));
+            let got = stage.sim.peer_receive(data, usize::MAX);
+            assert_eq!(got.expect("it is sent"), b"film", "seed {seed}");
+        }
+    }
+}
+
+fn with_passive_ports(first: u16, last: u16) -> Options {
+    Options {
+        passive_ports: Some((first, last)),
+        ..Options::default()
     }
 }
