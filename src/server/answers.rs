@@ -275,6 +275,11 @@ impl<K: Kernel> House<K> {
         self.workers.submit(Job::Abandon(incoming));
     }
 
+    /// A connection has ended while it waited for the disk.
+    pub(super) fn forget_cold(&mut self, ticket: Ticket) {
+        self.workers.cancel_warm_up(ticket);
+    }
+
     /// A connection has ended with a request open: what nobody waits for any more is not done.
     pub(super) fn forget(&mut self, ticket: Ticket) {
         let mut unwanted = Vec::new();
@@ -295,12 +300,13 @@ impl<K: Kernel> House<K> {
             Job::Create { ticket: owner, .. }
             | Job::CreateUnique { ticket: owner, .. }
             | Job::MakeDirectory { ticket: owner, .. }
-            | Job::Change { ticket: owner, .. }
-            | Job::WarmUp { ticket: owner, .. } => *owner == ticket,
+            | Job::Change { ticket: owner, .. } => *owner == ticket,
             Job::Checksum(checksum) => checksum.ticket == ticket,
             // A listing is of use to the next who asks, an upload that came whole is published, and of one that is being
             // filled the loop lets go when it comes back.
             Job::List(_) | Job::Commit { .. } | Job::Fill { .. } | Job::Verify(_) => false,
+            // Who waits for the disk has no request open.
+            Job::WarmUp { .. } => false,
             Job::Abandon(_) | Job::SweepLeftovers(_) | Job::Count(_) | Job::Reload(_) => false,
         });
     }

@@ -395,8 +395,11 @@ impl<K: Kernel> Connection<K> {
 
     /// Lets go of what a half-done transfer holds, when the connection ends.
     pub(super) fn close(self, key: usize, house: &mut House<K>) {
-        if self.awaits_answer() {
-            house.forget(self.ticket(key));
+        match self.work {
+            // What the engine is to do with a data connection it has let go of.
+            Work::Answer if !self.engaged => house.forget(self.ticket(key)),
+            Work::Warming(_) => house.forget_cold(self.ticket(key)),
+            _ => {}
         }
         if let Some(user) = self.user {
             house.leave(user);

@@ -240,7 +240,7 @@ impl<K: Kernel> Data<K> {
         self.socket = None;
         match std::mem::replace(&mut self.work, Work::Closed) {
             Work::Receiving(receiving) => house.abandon(receiving.incoming),
-            Work::Warming(_) => house.forget(self.ticket),
+            Work::Warming(_) => house.forget_cold(self.ticket),
             _ => {}
         }
     }

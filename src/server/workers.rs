@@ -284,6 +284,17 @@ impl<K: Kernel> Workers<K> {
         }
     }
 
+    /// Drops the one job that warms up for this ticket, if it is still queued.
+    pub(super) fn cancel_warm_up(&self, ticket: Ticket) {
+        let mut queues = self.shared.queues();
+        let mut jobs = queues.disk.iter();
+        let place = jobs
+            .position(|job| matches!(job, Job::WarmUp { ticket: owner, .. } if *owner == ticket));
+        if let Some(place) = place {
+            queues.disk.remove(place);
+        }
+    }
+
     /// Drops the logins that are still queued and that `gone` picks.
     pub(super) fn cancel_logins(&self, gone: impl Fn(&Proof) -> bool) {
         self.shared.queues().logins.retain(|proof| !gone(proof));

@@ -774,3 +774,32 @@ fn with_passive_ports(first: u16, last: u16) -> Options {
         ..Options::default()
     }
 }
+
+#[test]
+fn who_leaves_while_a_worker_is_to_wait_for_the_disk_takes_that_along_and_nobody_elses_listing() {
+    let mut cold = 0;
+    for seed in 0..16 {
+        let mut stage = Stage::new(seed);
+        let long = Entry::File(vec![0; 1_000_000]);
+        stage.sim.put("/srv/Movies/long", long);
+        let lister = stage.peer;
+        stage.send("LOGIN\nuser1\n1234\n");
+        assert!(stage.receive().contains(text::LOGIN_SUCCESSFUL));
+        stage.come_by_ftp();
+        let leaver = stage.peer;
+        stage.passive();
+        stage.peer = lister;
+        stage.send("SHOW DIRECTORY Movies\n");
+        stage.turn(5);
+        stage.peer = leaver;
+        stage.send("RETR long\r\n");
+        stage.turn(5);
+        cold += stage.engine.jobs() - 1;
+        stage.sim.peer_reset(leaver);
+        stage.turn(5);
+        assert_eq!(stage.engine.jobs(), 1, "seed {seed}");
+        stage.peer = lister;
+        assert!(stage.receive().contains("The available files are: long\n"));
+    }
+    assert!(cold > 0, "some seeds have files that are not in memory");
+}
