@@ -9,6 +9,7 @@
 mod check;
 mod data;
 mod door;
+mod passive;
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,8 +30,8 @@ use crate::home::Home;
 use crate::kernel::{Kernel, Milestone, Readiness, Signal};
 use crate::limits::{EVENTS_A_TURN, QUEUE_TURN, RATE_TICK, SWEEP_INTERVAL};
 use crate::protocol::{Dialect, Ending, Input};
-use data::{FIRST_PASSIVE, Passive};
 use door::Door;
+use passive::{FIRST_PASSIVE, Passive};
 
 /// Tokens from here on are listeners; below are the slab's keys.
 const FIRST_LISTENER: usize = usize::MAX / 2;

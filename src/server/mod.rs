@@ -17,7 +17,7 @@ mod logins;
 mod origin;
 mod outbox;
 mod pace;
-mod passive;
+mod pairs;
 mod rate;
 mod slot;
 mod transfer;

@@ -10,7 +10,7 @@ use super::{Fault, Refused, is_absent, look, open_directory, open_root, path_of,
 use crate::kernel::{Kernel, Kind, Status};
 use crate::limits;
 use crate::protocol::ftp_list::append_entry;
-use crate::protocol::glob as ftp_glob;
+use crate::protocol::glob;
 use crate::protocol::menu_text::{append_details, append_name};
 use crate::protocol::{Form, Found, Grant, Listed, Place, Refusal, Rights, is_name};
 
@@ -75,7 +75,7 @@ fn list_within<K: Kernel>(
                     wanted(prefix, None).append(&mut listing, last, &found, rights);
                     Ok(listing)
                 }
-                Err(_) if *glob && ftp_glob::is_pattern(last) => {
+                Err(_) if *glob && glob::is_pattern(last) => {
                     list_directory(kernel, place, above, wanted(prefix, Some(last)))
                 }
                 Err(refused) => Err(refused),
@@ -99,7 +99,7 @@ struct Wanted<'a> {
 impl Wanted<'_> {
     fn matches(&self, name: &str) -> bool {
         self.pattern
-            .is_none_or(|pattern| ftp_glob::matches(pattern, name))
+            .is_none_or(|pattern| glob::matches(pattern, name))
     }
 
     /// Whether an entry of a kind that is known is written without a look at it.
