@@ -18,12 +18,12 @@ use tidegate::home::Access;
 use tidegate::home::credentials::{Account, Secret};
 use tidegate::home::directories::{Grant, Rights};
 use tidegate::limits::{LISTING_BYTES_MAX, LOGIN_FAILURES_MAX};
+use tidegate::protocol::is_name;
 use tidegate::protocol::line::{Split, last, split};
 use tidegate::protocol::menu::Menu;
 use tidegate::protocol::menu_command::Command;
 use tidegate::protocol::menu_sentence::{Sentence, quota, sentence};
 use tidegate::protocol::{Action, Answer, Input, Quota, Refusal, Request, Session};
-use tidegate::protocol::is_name;
 use zeroize::Zeroizing;
 
 fuzz_target!(|input: &[u8]| {
