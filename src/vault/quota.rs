@@ -240,7 +240,7 @@ impl Drop for Claim {
     }
 }
 
-/// A walk through one counted directory, in steps as [`Walk`].
+/// A walk through one counted directory; a step is one directory in it.
 #[derive(Debug)]
 pub struct Count {
     ledger: Arc<Ledger>,
