@@ -112,16 +112,31 @@ impl Home {
     }
 }
 
+/// Copies files and folders, and nothing else: a server that was tried over the example leaves its socket there.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).expect("a folder of the copy can be made");
     for entry in fs::read_dir(from).expect("the example home can be read") {
         let entry = entry.expect("its entries too");
         let target = to.join(entry.file_name());
-        match entry.path().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(fs::copy(entry.path(), target).expect("the example can be copied")),
+        let kind = entry.file_type().expect("and their kinds");
+        if kind.is_dir() {
+            copy(&entry.path(), &target);
+        } else if kind.is_file() {
+            fs::copy(entry.path(), target).expect("the example can be copied");
         }
     }
+}
+
+#[test]
+fn a_socket_that_a_tried_server_left_in_the_example_home_fails_no_test() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("home"), folder.path().join("copy"));
+    fs::create_dir(&from).unwrap();
+    fs::write(from.join("Credentials"), "").unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(from.join(".tidegate.sock")).unwrap();
+    copy(&from, &to);
+    let copied: Vec<_> = fs::read_dir(&to).unwrap().collect();
+    assert_eq!(copied.len(), 1);
 }
 
 /// The sandbox that the tests' servers are to have, by the variable TIDEGATE_SANDBOX, where a test does not say itself.
