@@ -7,18 +7,14 @@
 //!
 //! Must not know: the inside of the server. It meets it as a client and as a process.
 
-mod crowd;
-mod floor;
+mod baseline;
+mod client;
 mod machine;
-mod measure;
-mod plots;
-mod probe;
-mod report;
+mod measurement;
 mod rounds;
 mod scenarios;
 mod server;
-mod speech;
-mod throttle;
+mod slow_disk;
 
 use std::io;
 use std::path::PathBuf;
@@ -28,8 +24,8 @@ use argh::FromArgs;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use machine::Pinning;
-use measure::{Row, median};
-use server::Kind;
+use measurement::{Row, median};
+use server::process::Kind;
 
 /// Put a load on a server and measure what it does.
 #[derive(FromArgs)]
@@ -57,15 +53,15 @@ struct Arguments {
 #[derive(FromArgs)]
 #[argh(subcommand)]
 enum Command {
-    Download(scenarios::Download),
-    Upload(scenarios::Upload),
-    Login(scenarios::Login),
-    Idle(scenarios::Idle),
-    Churn(scenarios::Churn),
-    Beside(scenarios::Beside),
-    Cold(scenarios::Cold),
+    Download(scenarios::latency::Download),
+    Upload(scenarios::latency::Upload),
+    Login(scenarios::latency::Login),
+    Idle(scenarios::latency::Idle),
+    Churn(scenarios::latency::Churn),
+    Beside(scenarios::latency::Beside),
+    Cold(scenarios::latency::Cold),
     Failing(Failing),
-    Rounds(rounds::Rounds),
+    Rounds(rounds::schedule::Rounds),
     Floor(Floor),
 }
 
@@ -106,7 +102,7 @@ impl Scenario {
     }
 
     fn measure(&self, kind: Kind, pinning: Pinning) -> io::Result<Row> {
-        let is_ftp = matches!(kind.dialect(), speech::Dialect::Ftp { .. });
+        let is_ftp = matches!(kind.dialect(), client::dialect::Dialect::Ftp { .. });
         match &self.0 {
             Command::Churn(_) | Command::Beside(_) | Command::Cold(_) if is_ftp => {
                 Err(io::Error::other("that scenario does not speak FTP"))
@@ -191,13 +187,13 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> io::Result<()> {
     if let Command::Floor(Floor { directory }) = &arguments.command {
-        return floor::run(directory);
+        return baseline::run(directory);
     }
     // Thousands of clients are thousands of descriptors. The server, a child, raises its own limit.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     if let Some(program) = &arguments.before {
-        server::compare_with(program);
+        server::process::compare_with(program);
     }
     let _priority = match arguments.nice {
         0 => None,

@@ -4,7 +4,7 @@
 //! With `count N` it does N downloads over the simulated kernel and nothing else: `scripts/count-instructions` runs that
 //! under callgrind.
 
-mod world;
+mod simulated_server;
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use tidegate::protocol::line::{Split, split};
 use tidegate::protocol::menu::Menu;
 use tidegate::protocol::{Form, Input, Listed, Place, Session};
 
-use world::World;
+use simulated_server::World;
 
 /// Files of the directory that is listed.
 const ENTRIES: usize = 10_000;

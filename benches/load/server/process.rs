@@ -17,8 +17,8 @@ use nix::unistd::Pid;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use crate::client::dialect::{DIRECTORY, Dialect, TINY, UPLOADS};
 use crate::machine::{Pinning, stat_fields, threads_time, ticks_to_time};
-use crate::speech::{DIRECTORY, Dialect, TINY, UPLOADS};
 
 /// The users of the example home and their passwords, under the hashes of its file `Credentials`.
 pub(crate) const USERS: [(&str, &str); 4] = [

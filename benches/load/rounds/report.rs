@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::machine::{self, Pinning};
-use crate::measure::Row;
-use crate::plots;
-use crate::rounds::{self, Conditions, Run, Skipped};
-use crate::server::Kind;
+use crate::measurement::Row;
+use crate::rounds::plots;
+use crate::rounds::schedule::{self as rounds, Conditions, Run, Skipped};
+use crate::server::process::Kind;
 
 /// The numbers that the summary shows; all are in the raw rows.
 const SHOWN: [&str; 18] = [

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use argh::FromArgs;
 
-use crate::crowd::{Crowd, News, Next, Reading};
+use crate::client::dialect::{Dialect, TINY};
+use crate::client::latency_probe as probe;
+use crate::client::load_generator::{Crowd, News, Next, Reading};
 use crate::machine::{self, Pinning};
-use crate::measure::{Row, Window};
-use crate::probe;
-use crate::server::{Home, Kind, Server, USERS};
-use crate::speech::{Dialect, TINY};
-use crate::throttle::Throttle;
+use crate::measurement::{Row, Window};
+use crate::server::process::{Home, Kind, Server, USERS};
+use crate::slow_disk::Throttle;
 
 /// Clients that log in at the same time while a crowd gathers: less than a listener's backlog holds.
 const LOGINS_AT_ONCE: usize = 256;

@@ -4,7 +4,7 @@
 
 use tidegate::protocol::menu_sentence::{Sentence, sentence};
 
-use crate::crowd::{News, Words};
+use crate::client::load_generator::{News, Words};
 
 /// What a server speaks, as one client of it has heard so far.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,10 +8,11 @@ use std::time::Instant;
 
 use argh::FromArgs;
 
+use crate::Scenario;
 use crate::machine::Pinning;
-use crate::measure::{Row, median};
-use crate::server::Kind;
-use crate::{Scenario, report};
+use crate::measurement::{Row, median};
+use crate::rounds::report;
+use crate::server::process::Kind;
 
 /// Share of one processor beyond which other work counts as a disturbance.
 const DISTURBED_SHARE: f64 = 0.15;

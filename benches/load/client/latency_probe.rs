@@ -8,10 +8,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::crowd::Words;
+use crate::client::dialect::{Dialect, Heard};
+use crate::client::load_generator::Words;
 use crate::machine;
-use crate::server::USERS;
-use crate::speech::{Dialect, Heard};
+use crate::server::process::USERS;
 
 /// How long a single answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use crate::server::Kind;
+use crate::server::process::Kind;
 
 /// Median, least and most, by case, server and number.
 type Summary = BTreeMap<(&'static str, Kind, String), (f64, f64, f64)>;

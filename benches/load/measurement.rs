@@ -9,7 +9,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
 use crate::machine::Look;
-use crate::server::Server;
+use crate::server::process::Server;
 
 /// The numbers of one run, each under a name with its unit.
 #[derive(Clone, Debug, Default)]

@@ -17,7 +17,7 @@ use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use sha2::{Digest, Sha256};
 use slab::Slab;
 
-use crate::speech::{Dialect, Heard};
+use crate::client::dialect::{Dialect, Heard};
 
 /// Bytes that one read asks of a socket.
 const READ_BYTES: usize = 256 * 1024;

@@ -1,0 +1,3 @@
+//! The scenarios of the load bench.
+
+pub(crate) mod latency;

@@ -1,0 +1,3 @@
+//! The servers under load.
+
+pub(crate) mod process;
