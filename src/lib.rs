@@ -10,12 +10,15 @@
 //! - `client` is the other end of the wire: blocking sockets, and files that land (feature `client`).
 //! - [`cli`] speaks with the person at the prompt.
 
+pub mod auth;
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
-pub mod home;
+pub mod config;
+pub mod domain;
 pub mod kernel;
 pub mod limits;
+pub mod process;
 pub mod protocol;
 pub mod server;
-pub mod vault;
+pub mod storage;

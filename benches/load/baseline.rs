@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slab::Slab;
-use tidegate::kernel::linux::{self, Linux};
+use tidegate::kernel::linux;
+use tidegate::kernel::linux::Linux;
 use tidegate::kernel::{Kernel, Open, Piece};
 use tidegate::limits::{MAPPED_FILE_BYTES_MAX, TURN_BUDGET_BYTES};
 

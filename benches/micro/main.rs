@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput};
-use tidegate::home::directories::{Grant, Rights};
+use tidegate::config::directories::{Grant, Rights};
 use tidegate::kernel::sim::{Entry, Sim};
 use tidegate::protocol::line::{Split, split};
-use tidegate::protocol::menu::Menu;
+use tidegate::protocol::menu::session::Menu;
 use tidegate::protocol::{Form, Input, Listed, Place, Session};
 
 use simulated_server::World;
@@ -105,7 +105,8 @@ fn listing(criterion: &mut Criterion) {
     for (name, form) in [("names", Form::Names), ("details", Form::Details)] {
         group.bench_function(format!("10,000 entries, {name}"), |bencher| {
             bencher.iter(|| {
-                tidegate::vault::list(&sim, black_box(&listed), form).map(|listing| listing.entries)
+                tidegate::storage::list(&sim, black_box(&listed), form)
+                    .map(|listing| listing.entries)
             });
         });
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use tidegate::home::Home;
+use tidegate::config::Home;
 use tidegate::kernel::sim::{Entry, Peer, Sim};
 use tidegate::protocol::Dialect;
 use tidegate::server::{Engine, Options};

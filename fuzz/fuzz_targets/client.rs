@@ -8,7 +8,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::limits::SERVER_LINE_BYTES_MAX;
-use tidegate::protocol::menu_client::{Dialogue, Event, Violation};
+use tidegate::protocol::menu::client::{Dialogue, Event, Violation};
 
 fuzz_target!(|input: &[u8]| {
     let end = input.iter().position(|&byte| byte == b'\n');

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use tidegate::home::HomeError;
-use tidegate::home::credentials::{Credentials, Secret};
+use tidegate::config::HomeError;
+use tidegate::config::credentials::{Credentials, Secret};
 use zeroize::Zeroizing;
 
 /// A hash as small as the format allows.

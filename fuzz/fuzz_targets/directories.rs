@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use tidegate::home::HomeError;
-use tidegate::home::directories::{Directories, EVERYBODY, Grants, Rights};
+use tidegate::config::HomeError;
+use tidegate::config::directories::{Directories, EVERYBODY, Grants, Rights};
 use zeroize::Zeroizing;
 
 const READ: Rights = Rights {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::client::list::{Look, list};
-use tidegate::client::shown::Shown;
+use tidegate::client::sanitized::Shown;
 use tidegate::client::{Login, get};
 
 const LOGIN: &[u8] = b"Please choose 'LOGIN' or 'QUIT'\nPlease enter your username\n\

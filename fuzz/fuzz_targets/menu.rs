@@ -14,15 +14,15 @@ use std::slice::Iter;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use tidegate::home::Access;
-use tidegate::home::credentials::{Account, Secret};
-use tidegate::home::directories::{Grant, Rights};
+use tidegate::config::Access;
+use tidegate::config::credentials::{Account, Secret};
+use tidegate::config::directories::{Grant, Rights};
 use tidegate::limits::{LISTING_BYTES_MAX, LOGIN_FAILURES_MAX};
 use tidegate::protocol::is_name;
 use tidegate::protocol::line::{Split, last, split};
-use tidegate::protocol::menu::Menu;
-use tidegate::protocol::menu_command::Command;
-use tidegate::protocol::menu_sentence::{Sentence, quota, sentence};
+use tidegate::protocol::menu::session::Menu;
+use tidegate::protocol::menu::command::Command;
+use tidegate::protocol::menu::reply_parser::{Sentence, quota, sentence};
 use tidegate::protocol::{Action, Answer, Input, Quota, Refusal, Request, Session};
 use zeroize::Zeroizing;
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 use argh_complete::Generator;
 
-use super::{Failure, Tidegate, say};
+use crate::cli::{Failure, Tidegate, say};
 
 /// write a shell's completions to standard output
 #[derive(FromArgs, ArgsInfo, Debug)]

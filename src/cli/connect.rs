@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::login::login;
-use super::{Failure, tell, values};
+use crate::cli::login::login;
+use crate::cli::{Failure, tell, values};
 use crate::client::connect::{Options, connect};
 use crate::client::remote::Remote;
 

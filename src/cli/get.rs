@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::login::login;
-use super::{Failure, say, tell, values};
+use crate::cli::login::login;
+use crate::cli::{Failure, say, tell, values};
 use crate::client::get::{Options, get};
 use crate::client::progress::Progress;
 use crate::client::remote::Remote;

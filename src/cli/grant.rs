@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::reload::Reload;
-use super::{Failure, values, warn};
-use crate::home::directories::Rights;
-use crate::home::edit;
+use crate::cli::reload::Reload;
+use crate::cli::{Failure, values, warn};
+use crate::config::directories::Rights;
+use crate::config::edit;
 
 /// grant a directory to a user, in place of an earlier grant of the two
 #[derive(FromArgs, ArgsInfo, Debug)]

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::{Failure, say, values};
-use crate::home::edit;
+use crate::cli::{Failure, say, values};
+use crate::config::edit;
 
 /// make a new home
 #[derive(FromArgs, ArgsInfo, Debug)]

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::{Failure, prompt};
+use crate::cli::{Failure, prompt};
 use crate::client::Login;
 use crate::client::remote::Remote;
-use crate::client::shown::Shown;
+use crate::client::sanitized::Shown;
 use crate::limits::LINE_BYTES_MAX;
 
 /// The variable of the environment that may hold the password.

@@ -1,18 +1,19 @@
 //! `tidegate ls`: listings.
 
-use std::io::{self, BufWriter, IsTerminal};
+use std::io;
+use std::io::{BufWriter, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::login::login;
-use super::{Failure, tell, values};
+use crate::cli::login::login;
+use crate::cli::{Failure, tell, values};
 use crate::client::Error;
 use crate::client::list::{Look, list};
 use crate::client::remote::Remote;
-use crate::client::shown::Shown;
+use crate::client::sanitized::Shown;
 
 /// list a directory, or the directories that there are
 #[derive(FromArgs, ArgsInfo, Debug)]

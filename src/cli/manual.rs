@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfoKind, FromArgs, Optionality};
 
-use super::{Failure, Tidegate, say};
+use crate::cli::{Failure, Tidegate, say};
 
 /// write the manual page to standard output, for man -l -
 #[derive(FromArgs, ArgsInfo, Debug)]

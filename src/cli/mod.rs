@@ -32,8 +32,8 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfoKind, FromArgs};
 
-use crate::home::HomeError;
-use crate::home::edit::EditError;
+use crate::config::HomeError;
+use crate::config::edit::EditError;
 
 /// A file server for many users at once, led by a menu over plain netcat.
 #[derive(FromArgs, ArgsInfo, Debug)]

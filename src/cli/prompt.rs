@@ -1,13 +1,14 @@
 //! Passwords from a person: asked for on the terminal without echo, or read from standard input.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
+use std::io::Read;
 use std::os::fd::AsFd;
 
 use zeroize::Zeroizing;
 
-use super::Failure;
-use crate::home::password;
+use crate::auth::password;
+use crate::cli::Failure;
 use crate::limits;
 
 /// A new password for `user`, asked for twice, or once read from standard input, and fit to be one.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::get::finish;
-use super::login::login;
-use super::{Failure, tell, values};
+use crate::cli::get::finish;
+use crate::cli::login::login;
+use crate::cli::{Failure, tell, values};
 use crate::client::put::{Options, put};
 use crate::client::remote::Remote;
 

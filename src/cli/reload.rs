@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::Failure;
-use crate::home::pid_file;
+use crate::cli::Failure;
+use crate::process::pid_file;
 
 /// Which server is told of a change, if any.
 pub(crate) struct Reload(Option<PathBuf>);

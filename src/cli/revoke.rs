@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::reload::Reload;
-use super::{Failure, values};
-use crate::home::edit;
+use crate::cli::reload::Reload;
+use crate::cli::{Failure, values};
+use crate::config::edit;
 
 /// take a grant back
 #[derive(FromArgs, ArgsInfo, Debug)]

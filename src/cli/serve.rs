@@ -1,8 +1,9 @@
 //! `tidegate serve`: the server.
 
-mod succession;
+mod handover;
 
-use std::io::{self, Write};
+use std::io;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -13,17 +14,20 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::{Failure, values};
-use crate::home::Home;
-use crate::home::fence::Fence;
-use crate::kernel::linux::{self, Linux};
-use crate::kernel::sandbox::{Demand, Reach, Sandbox, become_user};
-use crate::kernel::supervisor::Supervisor;
+use crate::cli::serve::handover::{Listening, Succession};
+use crate::cli::{Failure, values};
+use crate::config::Home;
+use crate::config::sandbox_scope::Fence;
+use crate::kernel::linux;
+use crate::kernel::linux::Linux;
 use crate::limits;
-use crate::protocol::{Dialect, ftp};
+use crate::process::sandbox::{Demand, Reach, Sandbox, become_user};
+use crate::process::systemd::Supervisor;
+use crate::protocol::Dialect;
+use crate::protocol::ftp::session;
+use crate::server;
 use crate::server::log::{Escaped, Format};
-use crate::server::{self, Options, Stopped, Xferlog};
-use succession::{Listening, Succession};
+use crate::server::{Options, Stopped, Xferlog};
 
 /// How long the end waits for somebody to read the rest of the log.
 const LOG_PATIENCE: Duration = Duration::from_millis(500);
@@ -307,7 +311,7 @@ impl Serve {
 
     fn ftp_dialect(&self) -> Dialect {
         let active = !self.no_active_ftp;
-        Dialect::Ftp(ftp::Settings { active })
+        Dialect::Ftp(session::Settings { active })
     }
 
     /// Raises the limit of open files and fits the sessions to it; what is to be told where those are fewer.

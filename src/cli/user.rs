@@ -6,11 +6,13 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::reload::Reload;
-use super::{Failure, prompt, say, values, warn};
-use crate::home::edit::{self, EditError};
-use crate::home::user_limits::UserLimits;
-use crate::home::{Home, password};
+use crate::auth::password;
+use crate::cli::reload::Reload;
+use crate::cli::{Failure, prompt, say, values, warn};
+use crate::config::Home;
+use crate::config::edit;
+use crate::config::edit::EditError;
+use crate::domain::user_limits::UserLimits;
 
 /// add, change, remove and list the users of a home
 #[derive(FromArgs, ArgsInfo, Debug)]

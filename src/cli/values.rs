@@ -5,9 +5,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::home::check_user;
-use crate::home::directories::{EVERYBODY, check_directory, check_path};
-use crate::home::user_limits;
+use crate::config::check_user;
+use crate::config::directories::{EVERYBODY, check_directory, check_path};
+use crate::domain::user_limits;
 #[cfg(feature = "client")]
 use crate::limits::JOBS_MAX;
 

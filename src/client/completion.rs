@@ -13,12 +13,12 @@ use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
 
-use super::connect::UPLOAD;
-use super::connection::Connection;
-use super::shown::Shown;
-use super::tree::{Node, Tree};
-use super::{Error, Login};
-use crate::protocol::menu_command::Command;
+use crate::client::connect::UPLOAD;
+use crate::client::connection::Connection;
+use crate::client::sanitized::Shown;
+use crate::client::tree::{Node, Tree};
+use crate::client::{Error, Login};
+use crate::protocol::menu::command::Command;
 
 /// Candidates that are shown; there may be any number of files.
 const CANDIDATES_MAX: usize = 1000;

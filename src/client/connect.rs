@@ -5,7 +5,8 @@
 //! words. Ctrl-C while something moves ends that, and a new connection takes the old one's place.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -15,20 +16,23 @@ use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor};
 
-use super::completion::{Completion, Wanted};
-use super::connection::Connection;
-use super::get::{self, Getter};
-use super::landing;
-use super::list::{self, Look};
-use super::progress::Progress;
-use super::put::Putter;
-use super::shown::Shown;
-use super::tree::{Node, Tree};
-use super::{Error, Login};
+use crate::client::completion::{Completion, Wanted};
+use crate::client::connection::Connection;
+use crate::client::get;
+use crate::client::get::Getter;
+use crate::client::list;
+use crate::client::list::Look;
+use crate::client::part_file;
+use crate::client::progress::Progress;
+use crate::client::put::Putter;
+use crate::client::sanitized::Shown;
+use crate::client::tree::{Node, Tree};
+use crate::client::{Error, Login};
 use crate::protocol::is_name;
-use crate::protocol::menu_client::Event;
-use crate::protocol::menu_command::{self, Command};
-use crate::protocol::menu_text as text;
+use crate::protocol::menu::client::Event;
+use crate::protocol::menu::command;
+use crate::protocol::menu::command::Command;
+use crate::protocol::menu::text;
 
 /// What this dialogue has beside the menu's commands.
 pub(super) const UPLOAD: &str = "UPLOAD";
@@ -135,7 +139,7 @@ impl Talk {
             say(text::MENU_WITH_UPLOAD)?;
             return Ok(true);
         }
-        let Some((command, rest)) = menu_command::parse(line.as_bytes()) else {
+        let Some((command, rest)) = command::parse(line.as_bytes()) else {
             let (word, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
             match word.eq_ignore_ascii_case(UPLOAD) {
                 true => self.upload(rest)?,
@@ -370,8 +374,8 @@ impl Talk {
         if resumes {
             getter.resume(&path, &name, 0)?;
         } else {
-            if !options.force && landing::is_taken(&name) {
-                return Err(landing::exists(&name));
+            if !options.force && part_file::is_taken(&name) {
+                return Err(part_file::exists(&name));
             }
             getter
                 .connection

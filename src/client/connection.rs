@@ -6,7 +6,8 @@
 //! Must not know: what is asked for, where bytes land.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -18,12 +19,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::sendfile::sendfile64;
 use nix::sys::signalfd::SignalFd;
 
-use super::pipe::Pipe;
-use super::{Error, Login};
+use crate::client::pipe::Pipe;
+use crate::client::{Error, Login};
 use crate::limits;
 use crate::protocol::Refusal;
-use crate::protocol::menu_client::{Dialogue, Event, Unsayable};
-use crate::protocol::menu_text;
+use crate::protocol::menu::client::{Dialogue, Event, Unsayable};
+use crate::protocol::menu::text;
 
 /// Bytes that one `sendfile` is asked to move: as often is the bar drawn.
 const SEND_BYTES: u64 = 1024 * 1024;
@@ -122,7 +123,7 @@ impl Connection {
     }
 
     fn log_in(&mut self, login: &Login) -> Result<(), Error> {
-        let failed = || Error::Broken(menu_text::LOGIN_FAILED.into());
+        let failed = || Error::Broken(text::LOGIN_FAILED.into());
         self.ask(|dialogue, out| dialogue.login(&login.remote.user, out))?;
         if !self.hear(|event| event == Event::PasswordWanted)? {
             return Err(failed());
@@ -414,8 +415,8 @@ impl Connection {
 /// A goodbye that nobody asked for. After the one about a file, or about being silent, another connection may do.
 fn said_goodbye(goodbye: &str) -> Error {
     match goodbye {
-        menu_text::IDLE => Error::Idle,
-        _ if goodbye == menu_text::refusal(Refusal::NoRoom) => Error::Abandoned(goodbye.into()),
+        text::IDLE => Error::Idle,
+        _ if goodbye == text::refusal(Refusal::NoRoom) => Error::Abandoned(goodbye.into()),
         _ => Error::Broken(goodbye.into()),
     }
 }

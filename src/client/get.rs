@@ -7,18 +7,19 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::connection::Connection;
-use super::jobs::Queue;
-use super::landing::{self, Landing};
-use super::progress::Progress;
-use super::shown::Shown;
-use super::tree::{Tree, is_pattern};
-use super::{Error, Login};
+use crate::client::connection::Connection;
+use crate::client::jobs::Queue;
+use crate::client::part_file;
+use crate::client::part_file::Landing;
+use crate::client::progress::Progress;
+use crate::client::sanitized::Shown;
+use crate::client::tree::{Tree, is_pattern};
+use crate::client::{Error, Login};
 use crate::limits::THROWN_AWAY_BYTES_MAX;
 use crate::protocol::Refusal;
 use crate::protocol::is_name;
-use crate::protocol::menu_client::Event;
-use crate::protocol::menu_text;
+use crate::protocol::menu::client::Event;
+use crate::protocol::menu::text;
 
 /// How files are got.
 pub struct Options {
@@ -193,8 +194,7 @@ impl Plan {
                     }
                 }
                 Some(why)
-                    if why == menu_text::refusal(Refusal::NoSuchDirectory)
-                        && root.contains('/') =>
+                    if why == text::refusal(Refusal::NoSuchDirectory) && root.contains('/') =>
                 {
                     self.file(root, place, None);
                 }
@@ -210,7 +210,7 @@ fn check_places(plan: &Plan) -> Result<(), Error> {
     let mut places: HashMap<PathBuf, &str> = HashMap::with_capacity(2 * plan.files.len());
     let folders: HashSet<&Path> = plan.directories.iter().map(PathBuf::as_path).collect();
     for wanted in &plan.files {
-        for place in [wanted.place.clone(), landing::part(&wanted.place)] {
+        for place in [wanted.place.clone(), part_file::part(&wanted.place)] {
             if folders.contains(place.as_path()) {
                 return Err(clash("a directory", &wanted.path, &place));
             }
@@ -247,7 +247,7 @@ impl Getter<'_> {
             while fills && let Some(wanted) = queue.take(ahead.len()) {
                 let name = self.options.into.join(&wanted.place);
                 if self.options.resume
-                    && (landing::is_taken(&name) || landing::is_taken(&landing::part(&name)))
+                    && (part_file::is_taken(&name) || part_file::is_taken(&part_file::part(&name)))
                 {
                     alone = Some(wanted);
                     fills = false;
@@ -310,8 +310,8 @@ impl Getter<'_> {
     }
 
     fn check(&self, name: &Path) -> Result<(), Error> {
-        match !self.options.force && landing::is_taken(name) {
-            true => Err(landing::exists(name)),
+        match !self.options.force && part_file::is_taken(name) {
+            true => Err(part_file::exists(name)),
             false => Ok(()),
         }
     }
@@ -326,10 +326,10 @@ impl Getter<'_> {
 
     /// Goes on where an earlier transfer of a file broke, and proves the whole.
     pub(super) fn resume(&mut self, path: &str, name: &Path, known: u64) -> Result<(), Error> {
-        if landing::is_taken(name) {
+        if part_file::is_taken(name) {
             // It may be whole already, and then it has as many bytes there.
             let had = fs::metadata(name).map_or(0, |status| status.len());
-            match self.is_proved(path, known.max(had), || landing::checksum_of(name))? {
+            match self.is_proved(path, known.max(had), || part_file::checksum_of(name))? {
                 true => {
                     self.progress.spare(known);
                     return Ok(());
@@ -338,7 +338,7 @@ impl Getter<'_> {
             }
         }
         let mut landing = Landing::open(name)?;
-        let mut length = Err(menu_text::BAD_NUMBER);
+        let mut length = Err(text::BAD_NUMBER);
         if landing.length() > 0 {
             let had = landing.length();
             self.connection
@@ -352,7 +352,7 @@ impl Getter<'_> {
         let length = match length {
             Ok(length) => length,
             // There is nothing to go on with, or the file has become shorter.
-            Err(menu_text::BAD_NUMBER) => {
+            Err(text::BAD_NUMBER) => {
                 landing.restart()?;
                 self.connection
                     .ask(|dialogue, out| dialogue.download(path, out))?;
@@ -405,7 +405,7 @@ impl Getter<'_> {
         &mut self,
         landing: &mut Landing,
         length: u64,
-        bar: &super::progress::Bar<'_>,
+        bar: &crate::client::progress::Bar<'_>,
     ) -> Result<(), Error> {
         landing.expect(length)?;
         loop {

@@ -5,9 +5,9 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
-use super::connection::Connection;
-use super::progress::Progress;
-use super::{Error, Login};
+use crate::client::connection::Connection;
+use crate::client::progress::Progress;
+use crate::client::{Error, Login};
 use crate::limits;
 
 /// What is still to be moved.

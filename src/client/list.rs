@@ -3,17 +3,18 @@
 //! A directory is written while it comes: nothing of it is kept.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io;
+use std::io::Write;
 
 use indicatif::BinaryBytes;
 use jiff::Timestamp;
 
-use super::connection::Connection;
-use super::shown::Shown;
-use super::tree::{Node, Tree, is_pattern};
-use super::{Error, Login};
+use crate::client::connection::Connection;
+use crate::client::sanitized::Shown;
+use crate::client::tree::{Node, Tree, is_pattern};
+use crate::client::{Error, Login};
 use crate::protocol::Refusal;
-use crate::protocol::menu_text;
+use crate::protocol::menu::text;
 
 /// How a listing looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ pub fn list(
                 put(out, &node, entry.name);
             })?;
             match refusals[0] {
-                Some(why) if why == menu_text::refusal(Refusal::NoSuchDirectory) => {
+                Some(why) if why == text::refusal(Refusal::NoSuchDirectory) => {
                     let node = tree.find(directory)?;
                     put(out, &node, &node.path);
                 }

@@ -11,13 +11,13 @@ pub mod connect;
 mod connection;
 pub mod get;
 mod jobs;
-mod landing;
 pub mod list;
+mod part_file;
 mod pipe;
 pub mod progress;
 pub mod put;
 pub mod remote;
-pub mod shown;
+pub mod sanitized;
 mod tree;
 
 use std::fmt;
@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::protocol::menu_text;
-use remote::Remote;
+use crate::client::remote::Remote;
+use crate::protocol::menu::text;
 
 /// Who logs in where.
 pub struct Login {
@@ -57,7 +57,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Refused(sentence) => f.write_str(sentence),
-            Error::Idle => f.write_str(menu_text::IDLE),
+            Error::Idle => f.write_str(text::IDLE),
             Error::Here(what) | Error::Abandoned(what) | Error::Broken(what) => f.write_str(what),
         }
     }

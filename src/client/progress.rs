@@ -4,12 +4,13 @@
 //! Must not know: connections, files.
 
 use std::fmt::Display;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::shown::Shown;
+use crate::client::sanitized::Shown;
 
 /// Files of which the full bars stay on the screen; of more, only those on their way are shown.
 const BARS_KEPT_MAX: usize = 10;

@@ -5,23 +5,25 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::fs;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
-use super::connection::Connection;
-use super::jobs::Queue;
-use super::progress::{Bar, Progress};
-use super::shown::Shown;
-use super::tree::Tree;
-use super::{Error, Login};
+use crate::client::connection::Connection;
+use crate::client::jobs::Queue;
+use crate::client::progress::{Bar, Progress};
+use crate::client::sanitized::Shown;
+use crate::client::tree::Tree;
+use crate::client::{Error, Login};
 use crate::limits::{GATHERED_FILE_BYTES_MAX, SENT_AHEAD_MAX};
 use crate::protocol::Refusal;
-use crate::protocol::menu_client::Event;
-use crate::protocol::menu_text;
+use crate::protocol::menu::client::Event;
+use crate::protocol::menu::text;
 
 /// How files are put.
 pub struct Options {
@@ -219,7 +221,7 @@ fn make_directories(
                 None => {
                     made.insert(path.clone());
                 }
-                Some(refused) if refused == menu_text::refusal(Refusal::DirectoryExists) => {}
+                Some(refused) if refused == text::refusal(Refusal::DirectoryExists) => {}
                 Some(refused) => {
                     failed.insert(path.clone(), refused.to_owned());
                 }
@@ -280,7 +282,7 @@ fn spare_existing(
         .iter()
         .zip(refusals)
         .filter_map(|(path, refused)| Some((path.as_str(), refused?)))
-        .filter(|(_, refused)| *refused != menu_text::refusal(Refusal::NoSuchDirectory))
+        .filter(|(_, refused)| *refused != text::refusal(Refusal::NoSuchDirectory))
         .collect();
     let mut index = 0;
     let failures = &mut plan.failures;

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-use super::shown::Shown;
+use crate::client::sanitized::Shown;
 
 /// The port where none is given.
 const DEFAULT_PORT: u16 = 2100;

@@ -2,15 +2,17 @@
 //!
 //! A listing is taken an entry at a time, and all of them together are bounded. Must not know: where anything lands.
 
-use super::Error;
-use super::connection::Connection;
+use crate::client::Error;
+use crate::client::connection::Connection;
+use crate::domain::glob;
+use crate::domain::glob::matches;
 use crate::limits::{LISTED_BYTES_MAX, LISTED_ENTRIES_MAX};
 use crate::protocol::Refusal;
-use crate::protocol::glob::{self, matches};
 use crate::protocol::is_name;
-use crate::protocol::menu_client::Event;
-use crate::protocol::menu_sentence::Entry;
-use crate::protocol::menu_text::{self, SEPARATOR};
+use crate::protocol::menu::client::Event;
+use crate::protocol::menu::reply_parser::Entry;
+use crate::protocol::menu::text;
+use crate::protocol::menu::text::SEPARATOR;
 
 /// Directories whose listings are asked for ahead.
 const LISTINGS_AHEAD: usize = 16;
@@ -147,7 +149,7 @@ impl<'a> Tree<'a> {
             let directories: Vec<String> = directories.map(|node| node.path).collect();
             found = self.children(&directories, part, |path, why| {
                 // One that has gone meanwhile has nothing that could match.
-                if why != menu_text::refusal(Refusal::NoSuchDirectory) {
+                if why != text::refusal(Refusal::NoSuchDirectory) {
                     fail(path, why);
                 }
             })?;
@@ -158,7 +160,7 @@ impl<'a> Tree<'a> {
     /// The one thing of this path, as its directory's listing shows it.
     pub(super) fn find(&mut self, path: &str) -> Result<Node, Error> {
         let Some((directory, name)) = path.rsplit_once('/') else {
-            return Err(Error::Refused(menu_text::refusal(Refusal::NoSuchDirectory)));
+            return Err(Error::Refused(text::refusal(Refusal::NoSuchDirectory)));
         };
         let mut found = None;
         let refusals = self.list(&[directory.to_owned()], |_, entry| {
@@ -169,7 +171,7 @@ impl<'a> Tree<'a> {
         match (found, refusals[0]) {
             (Some(found), _) => Ok(found),
             (None, Some(refused)) => Err(Error::Refused(refused)),
-            (None, None) => Err(Error::Refused(menu_text::refusal(Refusal::NoSuchFile))),
+            (None, None) => Err(Error::Refused(text::refusal(Refusal::NoSuchFile))),
         }
     }
 

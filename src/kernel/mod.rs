@@ -6,12 +6,9 @@
 //!
 //! Must not know: sessions, protocols, homes, limits of a turn.
 
-pub mod control;
 pub mod linux;
-pub mod sandbox;
 #[cfg(feature = "sim")]
 pub mod sim;
-pub mod supervisor;
 
 use std::io;
 use std::net::SocketAddr;

@@ -7,29 +7,19 @@
 //! Must not know: descriptors, clocks, the file system, threads.
 
 pub mod ftp;
-pub mod ftp_command;
-mod ftp_file;
-pub mod ftp_list;
-mod ftp_place;
-pub mod ftp_reply;
-mod ftp_transfer;
-pub mod glob;
 pub mod line;
 pub mod menu;
-pub mod menu_client;
-pub mod menu_command;
-mod menu_place;
-pub mod menu_sentence;
-pub mod menu_text;
 
+use crate::protocol::ftp::session::{Ftp, Settings};
+use crate::protocol::menu::session::Menu;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::home::Access;
+use crate::config::Access;
 /// What a [`Place`] lies in, and what may be done there.
-pub use crate::home::directories::{Grant, Rights};
+pub use crate::config::directories::{Grant, Rights};
 use crate::limits::NAME_BYTES_MAX;
 
 /// What a session is told.
@@ -555,9 +545,9 @@ pub enum Refusal {
 #[derive(Debug)]
 pub enum Session {
     /// The menu, for people and programs with a socket.
-    Menu(menu::Menu),
+    Menu(Menu),
     /// FTP, for every program that speaks it. Boxed, since it holds more and those who wait at the menu should not pay for that.
-    Ftp(Box<ftp::Ftp>),
+    Ftp(Box<Ftp>),
 }
 
 /// Which dialogue a listener begins.
@@ -566,15 +556,15 @@ pub enum Dialect {
     /// [`Session::Menu`].
     Menu,
     /// [`Session::Ftp`].
-    Ftp(ftp::Settings),
+    Ftp(Settings),
 }
 
 impl Dialect {
     /// A session with the client at this other end of a control connection; it waits for [`Input::Begin`].
     pub fn session(self, peer: SocketAddr) -> Session {
         match self {
-            Dialect::Menu => Session::Menu(menu::Menu::new()),
-            Dialect::Ftp(settings) => Session::Ftp(Box::new(ftp::Ftp::new(settings, peer))),
+            Dialect::Menu => Session::Menu(Menu::new()),
+            Dialect::Ftp(settings) => Session::Ftp(Box::new(Ftp::new(settings, peer))),
         }
     }
 }

@@ -2,45 +2,31 @@
 //!
 //! Must not know: the command line, the dialects' words.
 
-mod answers;
-mod ascii;
-mod channels;
-mod checksum;
-mod connection;
-mod data;
-mod engine;
-mod failures;
-mod listings;
+pub(crate) mod conn;
+pub(crate) mod event_loop;
 pub mod log;
-mod log_line;
-mod logins;
-mod origin;
-mod outbox;
-mod pace;
-mod pairs;
-mod rate;
-mod slot;
-mod transfer;
-mod users;
-mod workers;
-mod xferlog;
+pub(crate) mod net;
+pub(crate) mod policy;
+pub(crate) mod service;
+pub(crate) mod workers;
 
+use crate::server::policy::sessions;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use engine::{Engine, Stopped, listener_token};
-pub use xferlog::Xferlog;
+pub use crate::server::event_loop::{Engine, Stopped, listener_token};
+pub use crate::server::log::transfer_log::Xferlog;
 
-use crate::home::Home;
+use crate::config::Home;
 use crate::kernel::{Kernel, Open};
 use crate::limits::{
     DESCRIPTORS_RESERVED, DISK_THREADS, FAILURE_WINDOW, FAILURES_MAX, SESSIONS_MAX,
 };
 use crate::protocol::Dialect;
-use workers::Workers;
+use crate::server::workers::Workers;
 
 /// What an operator may set.
 #[derive(Clone, Debug)]
@@ -106,7 +92,7 @@ pub(crate) struct Ticket {
     serial: u64,
     peer: SocketAddr,
     /// Whose session it is, once he has logged in.
-    user: Option<users::UserKey>,
+    user: Option<sessions::UserKey>,
 }
 
 /// Who has logged in meanwhile is the same one.

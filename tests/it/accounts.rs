@@ -14,9 +14,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidegate::home::Home;
-use tidegate::home::credentials::Secret;
-use tidegate::home::password::Verifier;
+use tidegate::auth::password::Verifier;
+use tidegate::config::Home;
+use tidegate::config::credentials::Secret;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate");
 

@@ -16,7 +16,7 @@ use fastrand::Rng;
 use nix::sys::signal::Signal;
 use notation::{Dialogue, Event, Stage, all};
 use tidegate::protocol::Dialect;
-use tidegate::protocol::ftp::Settings;
+use tidegate::protocol::ftp::session::Settings;
 
 use crate::house::House;
 use crate::model::Connection;

@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tidegate::home::Access;
-use tidegate::home::credentials::{Account, Secret};
-use tidegate::home::directories::{Grant, Rights};
-use tidegate::protocol::ftp::Settings;
+use tidegate::config::Access;
+use tidegate::config::credentials::{Account, Secret};
+use tidegate::config::directories::{Grant, Rights};
+use tidegate::protocol::ftp::session::Settings;
 use tidegate::protocol::{
     Action, Answer, Dialect, Found, Input, Over, Refusal, Request, Session, Via,
 };

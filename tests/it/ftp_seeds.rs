@@ -2,7 +2,7 @@
 //! the same inputs, and keeps what the dialogue asserts at each step.
 
 use fastrand::Rng;
-use tidegate::protocol::ftp_command::VERBS;
+use tidegate::protocol::ftp::command::VERBS;
 
 use crate::ftp_dialogue::{Dialogue, REFUSALS};
 use crate::random::{for_seeds, once_in, one_of};

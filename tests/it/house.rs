@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
-use tidegate::home::Access;
-use tidegate::home::credentials::{Account, Secret};
-use tidegate::home::directories::{Grant, Rights};
+use tidegate::config::Access;
+use tidegate::config::credentials::{Account, Secret};
+use tidegate::config::directories::{Grant, Rights};
 use tidegate::limits::NAME_BYTES_MAX;
-use tidegate::protocol::menu_text::{append_details, append_name};
+use tidegate::protocol::menu::text::{append_details, append_name};
 use tidegate::protocol::{Answer, Form, Listed, Place, Refusal, Request};
 use zeroize::Zeroizing;
 

@@ -8,10 +8,11 @@ use fastrand::Rng;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use tidegate::limits::{LINE_BYTES_MAX, SERVER_LINE_BYTES_MAX};
-use tidegate::protocol::menu::Menu;
-use tidegate::protocol::menu_client::{Dialogue, Event, Unsayable, Violation};
-use tidegate::protocol::menu_sentence::Entry;
-use tidegate::protocol::menu_text::{self as text, refusal};
+use tidegate::protocol::menu::client::{Dialogue, Event, Unsayable, Violation};
+use tidegate::protocol::menu::reply_parser::Entry;
+use tidegate::protocol::menu::session::Menu;
+use tidegate::protocol::menu::text;
+use tidegate::protocol::menu::text::refusal;
 use tidegate::protocol::{Quota, Refusal, Session};
 
 use crate::house::House;

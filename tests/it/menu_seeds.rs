@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use tidegate::home::Access;
-use tidegate::home::credentials::{Account, Secret};
-use tidegate::home::directories::{Grant, Rights};
+use tidegate::config::Access;
+use tidegate::config::credentials::{Account, Secret};
+use tidegate::config::directories::{Grant, Rights};
 use tidegate::limits::LINE_BYTES_MAX;
-use tidegate::protocol::menu::Menu;
-use tidegate::protocol::menu_command::Command;
-use tidegate::protocol::menu_sentence::sentence;
+use tidegate::protocol::menu::command::Command;
+use tidegate::protocol::menu::reply_parser::sentence;
+use tidegate::protocol::menu::session::Menu;
 use tidegate::protocol::{Answer, Input, Place, Quota, Refusal, Request, Session};
 
 use crate::model::{Answers, Connection};

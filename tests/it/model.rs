@@ -1,7 +1,8 @@
 //! A connection as the protocol tells of it, in the plainest way: the pure session, its input as it comes, and a house
 //! that answers at once. It shares nothing with the engine: where the two disagree, one of them is wrong.
 
-use tidegate::protocol::line::{self, Split};
+use tidegate::protocol::line;
+use tidegate::protocol::line::Split;
 use tidegate::protocol::{Action, Answer, Input, Place, Refusal, Request, Session};
 
 /// What answers a session's requests at once.

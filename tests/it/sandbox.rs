@@ -16,7 +16,7 @@ use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::unistd::{Uid, execv, geteuid, getppid};
-use tidegate::kernel::sandbox::{Demand, Reach, Sandbox, become_user};
+use tidegate::process::sandbox::{Demand, Reach, Sandbox, become_user};
 
 use crate::support::{Client, Home, Server, refused_start};
 

@@ -22,13 +22,14 @@ use std::time::Duration;
 use fastrand::Rng;
 use log::{LevelFilter, debug};
 use tempfile::TempDir;
-use tidegate::home::Home;
-use tidegate::kernel::sim::faults::{Call, Plan};
+use tidegate::config::Home;
+use tidegate::kernel::sim::fault_plan::{Call, Plan};
 use tidegate::kernel::sim::{Entry, Held, Sim};
 use tidegate::kernel::{Kernel, Signal};
 use tidegate::limits::{FAILURE_DELAY_MAX, SWEEP_INTERVAL, TURN_BUDGET_BYTES};
 use tidegate::protocol::Dialect;
-use tidegate::server::{self, Engine, Options};
+use tidegate::server;
+use tidegate::server::{Engine, Options};
 
 use crate::random::{for_seeds, once_in};
 use client::Client;

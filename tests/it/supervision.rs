@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
-use tidegate::kernel::control::TakeOver;
+use tidegate::process::control_socket::TakeOver;
 
 use crate::ftp::Ftp;
 use crate::ftp_data::free_ports;

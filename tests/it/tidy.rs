@@ -9,29 +9,29 @@ use std::path::Path;
 const WORDS: &[(&str, &[&str])] = &[
     // Power lives in few lines.
     ("unsafe ", &["kernel/linux"]),
-    ("mio::", &["kernel/linux", "kernel/control.rs"]),
+    ("mio::", &["kernel/linux", "process/control_socket.rs"]),
     ("memmap2::", &["kernel/linux"]),
     (
         "nix::sys::",
         &[
             "kernel/linux",
-            "kernel/sandbox",
-            "kernel/control.rs",
-            "home/pid_file.rs",
+            "process/sandbox",
+            "process/control_socket.rs",
+            "process/pid_file.rs",
             "cli/prompt.rs",
             "client",
         ],
     ),
-    ("landlock::", &["kernel/sandbox.rs"]),
-    ("seccompiler::", &["kernel/sandbox/calls.rs"]),
-    ("caps::", &["kernel/sandbox.rs"]),
+    ("landlock::", &["process/sandbox"]),
+    ("seccompiler::", &["process/sandbox/calls.rs"]),
+    ("caps::", &["process/sandbox"]),
     (
         "nix::fcntl::",
-        &["kernel/linux", "home/pid_file.rs", "client"],
+        &["kernel/linux", "process/pid_file.rs", "client"],
     ),
     (
         "TcpListener",
-        &["kernel/linux", "kernel/control.rs", "client"],
+        &["kernel/linux", "process/control_socket.rs", "client"],
     ),
     ("TcpStream", &["kernel/linux", "client"]),
     ("UdpSocket", &[]),
@@ -39,38 +39,41 @@ const WORDS: &[(&str, &[&str])] = &[
         "std::fs",
         &[
             "kernel/linux",
-            "kernel/control.rs",
-            "kernel/sandbox/user.rs",
-            "home",
+            "process/control_socket.rs",
+            "process",
+            "config",
             "client",
             "cli",
-            "server/xferlog.rs",
+            "server/log/transfer_log.rs",
         ],
     ),
-    ("argon2::", &["home/password.rs"]),
+    ("argon2::", &["auth/password.rs"]),
     // Time is an argument; only who edits a home by hand waits for another who does.
-    ("Instant::now", &["kernel", "client", "home/edit.rs"]),
+    (
+        "Instant::now",
+        &["kernel", "client", "process", "config/edit.rs"],
+    ),
     ("SystemTime", &["kernel/linux", "client"]),
     (
         "Timestamp::now",
-        &["server/log.rs", "server/xferlog.rs", "client"],
+        &["server/log/mod.rs", "server/log/transfer_log.rs", "client"],
     ),
     // Helpers in one file, and one that writes the log.
     (
         "thread::",
         &[
-            "server/workers.rs",
-            "server/log.rs",
+            "server/workers/mod.rs",
+            "server/log/mod.rs",
             "client",
             "cli",
-            "home/edit.rs",
+            "config/edit.rs",
         ],
     ),
     // Who speaks with the person at the prompt.
     ("println!", &["cli", "client"]),
     ("stdout()", &["cli", "client"]),
-    ("stderr()", &["cli", "client", "server/log.rs"]),
-    ("std::env", &["main.rs", "cli", "kernel/supervisor.rs"]),
+    ("stderr()", &["cli", "client", "server/log/mod.rs"]),
+    ("std::env", &["main.rs", "cli", "process/systemd.rs"]),
     ("process::exit", &["main.rs", "cli"]),
     // Nothing is left to do.
     ("todo!", &[]),
@@ -80,19 +83,30 @@ const WORDS: &[(&str, &[&str])] = &[
 
 /// A room, and the rooms that it may know.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("protocol", &["home", "limits", "protocol"]),
-    ("home", &["home", "limits"]),
-    ("vault", &["kernel", "limits", "protocol", "vault"]),
-    ("kernel", &["kernel", "limits"]),
+    ("domain", &["config", "domain", "limits"]),
+    ("protocol", &["config", "domain", "limits", "protocol"]),
+    ("auth", &["auth", "config", "limits"]),
+    ("config", &["auth", "config", "domain", "limits"]),
+    (
+        "storage",
+        &[
+            "domain", "config", "kernel", "limits", "protocol", "storage",
+        ],
+    ),
+    ("kernel", &["kernel", "limits", "process"]),
+    ("process", &["config", "kernel", "limits", "process"]),
     (
         "server",
-        &["home", "kernel", "limits", "protocol", "server", "vault"],
+        &[
+            "auth", "config", "domain", "kernel", "limits", "protocol", "server", "storage",
+        ],
     ),
-    ("client", &["client", "limits", "protocol"]),
+    ("client", &["client", "domain", "limits", "protocol"]),
     (
         "cli",
         &[
-            "cli", "client", "home", "kernel", "limits", "protocol", "server",
+            "auth", "cli", "client", "config", "domain", "kernel", "limits", "process", "protocol",
+            "server",
         ],
     ),
 ];
@@ -185,7 +199,7 @@ fn the_protocol_is_a_value() {
 fn the_protocols_sentences_stand_in_its_text_files_alone() {
     let sources = sources();
     let is_text =
-        |source: &&Source| source.path.ends_with("_text.rs") || source.path.ends_with("_reply.rs");
+        |source: &&Source| source.path.ends_with("/text.rs") || source.path.ends_with("/reply.rs");
     let sentences: Vec<&str> = (sources.iter().filter(is_text))
         .flat_map(|source| &source.code)
         .filter(|(_, line)| !line.contains(".expect("))

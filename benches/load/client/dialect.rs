@@ -2,7 +2,7 @@
 //!
 //! Must not know: sockets, scenarios.
 
-use tidegate::protocol::menu_sentence::{Sentence, sentence};
+use tidegate::protocol::menu::reply_parser::{Sentence, sentence};
 
 use crate::client::load_generator::{News, Words};
 

@@ -1,4 +1,4 @@
-//! Listeners that come from somebody else and go to somebody else: what [`super::Linux`] has to do with the poll for it.
+//! Listeners that come from somebody else and go to somebody else: what [`crate::kernel::linux::Linux`] has to do with the poll for it.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,9 +11,9 @@ use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use nix::sys::socket::{getsockopt, sockopt};
 
-use super::{CONTROL, Linux, SUCCESSOR, set_options};
-use crate::kernel::control::{Control, Release};
-use crate::kernel::supervisor::Supervisor;
+use crate::kernel::linux::{CONTROL, Linux, SUCCESSOR, set_options};
+use crate::process::control_socket::{Control, Release};
+use crate::process::systemd::Supervisor;
 
 impl Linux {
     /// From now on milestones are told.

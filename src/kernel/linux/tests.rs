@@ -12,7 +12,7 @@ use nix::sys::socket::getsockopt;
 use nix::unistd::mkfifo;
 use tempfile::TempDir;
 
-use super::*;
+use crate::kernel::linux::*;
 
 const SOON: Option<Duration> = Some(Duration::from_secs(20));
 

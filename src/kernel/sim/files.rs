@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 use nix::errno::Errno;
 
-use super::tree::{Inode, Node, PAGE, ROOT, Time, Tree};
+use crate::kernel::sim::tree::{Inode, Node, PAGE, ROOT, Time, Tree};
 use crate::kernel::{Kind, Open, Status};
 use crate::limits::NAME_BYTES_MAX;
 

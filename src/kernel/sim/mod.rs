@@ -1,13 +1,13 @@
 //! A kernel from a seed: sockets, files and a clock in memory, with the faults that the real ones have.
 //!
 //! One seed gives one run, call for call, as long as one thread makes the calls. [`Sim`] is what the server is run
-//! on, as [`Kernel`](super::Kernel); its own methods are the world's other side: peers, people who change files, power cuts.
+//! on, as [`Kernel`](crate::kernel::Kernel); its own methods are the world's other side: peers, people who change files, power cuts.
 //!
 //! Must not know: sessions, protocols, who the clients are.
 
-mod calls;
-pub mod faults;
+pub mod fault_plan;
 mod files;
+mod kernel_impl;
 mod network;
 mod tree;
 
@@ -20,15 +20,15 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use nix::errno::Errno;
 
-use super::{Signal, Status};
+use crate::kernel::{Signal, Status};
 
-use faults::{Call, Fault, Faults, Plan};
-use files::Files;
-use network::Network;
-use tree::{Time, Tree};
+use crate::kernel::sim::fault_plan::{Call, Fault, Faults, Plan};
+use crate::kernel::sim::files::Files;
+use crate::kernel::sim::network::Network;
+use crate::kernel::sim::tree::{Time, Tree};
 
-pub use calls::{SimFile, SimListener, SimMap, SimSocket};
-pub use tree::Entry;
+pub use crate::kernel::sim::kernel_impl::{SimFile, SimListener, SimMap, SimSocket};
+pub use crate::kernel::sim::tree::Entry;
 
 /// What the system's clock shows when the simulation starts: seconds since 1970.
 const EPOCH: i64 = 1_795_000_000;

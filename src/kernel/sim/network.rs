@@ -12,8 +12,8 @@ use std::net::{IpAddr, SocketAddr};
 use fastrand::Rng;
 use nix::errno::Errno;
 
-use super::faults::Fault;
 use crate::kernel::Readiness;
+use crate::kernel::sim::fault_plan::Fault;
 
 /// Connections that wait to be accepted from one listener; who comes then must try again.
 const BACKLOG: usize = 64;

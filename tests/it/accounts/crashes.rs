@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::libc;
-use tidegate::home::Home;
+use tidegate::config::Home;
 
 use super::{HASH, House, PROGRAM, failed, mode, ok, set_mode};
 

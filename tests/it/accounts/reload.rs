@@ -7,8 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::libc;
-use tidegate::home::Home;
-use tidegate::home::pid_file::{self, PidFile};
+use tidegate::config::Home;
+use tidegate::process::pid_file;
+use tidegate::process::pid_file::PidFile;
 
 use super::{House, PATIENCE, failed};
 

@@ -11,8 +11,9 @@ use std::thread::JoinHandle;
 use nix::sys::socket::{MsgFlags, send};
 use tidegate::kernel::linux::Linux;
 use tidegate::protocol::Dialect;
-use tidegate::protocol::ftp::Settings;
-use tidegate::server::{self, Options};
+use tidegate::protocol::ftp::session::Settings;
+use tidegate::server;
+use tidegate::server::Options;
 
 pub(super) use crate::support::connect_from;
 use crate::support::{Home, PATIENCE};
@@ -33,7 +34,7 @@ impl Server {
         let (told, heard) = channel();
         let stopping = stop.clone();
         let thread = std::thread::spawn(move || {
-            let (home, _) = tidegate::home::Home::load(&path).expect("the example has no faults");
+            let (home, _) = tidegate::config::Home::load(&path).expect("the example has no faults");
             let dialect = Dialect::Ftp(Settings { active: true });
             let at = "127.0.0.1:0".parse().expect("an address");
             let kernel = Linux::new().expect("this kernel is new enough");

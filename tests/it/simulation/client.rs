@@ -12,7 +12,7 @@ use fastrand::Rng;
 use log::debug;
 use tidegate::kernel::sim::{Peer, Sim};
 use tidegate::limits::{LINGER_TIMEOUT, SWEEP_INTERVAL};
-use tidegate::protocol::menu_text as text;
+use tidegate::protocol::menu::text;
 use tidegate::server::Options;
 
 use super::replies::{Memory, Part, Reply, Then, replies};

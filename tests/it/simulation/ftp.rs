@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use tempfile::TempDir;
-use tidegate::home::Home;
-use tidegate::kernel::sim::faults::Plan;
+use tidegate::config::Home;
+use tidegate::kernel::sim::fault_plan::Plan;
 use tidegate::kernel::sim::{Entry, Held, Peer, Sim};
 use tidegate::protocol::Dialect;
-use tidegate::protocol::ftp::Settings;
+use tidegate::protocol::ftp::session::Settings;
 use tidegate::server::{Engine, Options};
 
 use crate::random::{for_seeds, once_in, one_of};

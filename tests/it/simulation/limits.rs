@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tidegate::kernel::sim::{Entry, Peer, Sim};
 use tidegate::limits::LISTING_WAIT;
 use tidegate::protocol::Dialect;
-use tidegate::protocol::ftp::Settings;
+use tidegate::protocol::ftp::session::Settings;
 use tidegate::server::{Engine, Options};
 
 use super::{serve, write_home};

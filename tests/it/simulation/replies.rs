@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use tidegate::limits::LOGIN_FAILURES_MAX;
 use tidegate::protocol::Refusal;
-use tidegate::protocol::menu_command::Command;
-use tidegate::protocol::menu_text as text;
+use tidegate::protocol::menu::command::Command;
+use tidegate::protocol::menu::text;
 
 use super::script::{Item, Said};
 use super::world::{Grant, Revoked, World, grant_of, may_add_somewhere};

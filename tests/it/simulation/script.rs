@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use tidegate::limits::LOGIN_FAILURES_MAX;
-use tidegate::protocol::menu_command::Command;
+use tidegate::protocol::menu::command::Command;
 
 use super::world::{User, World};
 use crate::random::{once_in, one_of};

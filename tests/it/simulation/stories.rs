@@ -8,8 +8,9 @@ use tempfile::TempDir;
 use tidegate::kernel::sim::{Entry, Peer, Sim};
 use tidegate::kernel::{Kernel, Signal};
 use tidegate::limits::ACCEPTS_A_TURN;
-use tidegate::protocol::ftp::Settings;
-use tidegate::protocol::{Dialect, menu_text as text};
+use tidegate::protocol::Dialect;
+use tidegate::protocol::ftp::session::Settings;
+use tidegate::protocol::menu::text;
 use tidegate::server::{Engine, Options};
 
 use super::{serve, write_home};

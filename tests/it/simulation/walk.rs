@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use nix::errno::Errno;
 use tidegate::kernel::sim::Sim;
-use tidegate::kernel::sim::faults::{Call, Fault, Plan};
+use tidegate::kernel::sim::fault_plan::{Call, Fault, Plan};
 use tidegate::server::Options;
 
 use super::client::Client;

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use sha2::{Digest, Sha256};
 use tidegate::kernel::sim::{Entry, Sim};
 use tidegate::limits::{LINE_BYTES_MAX, MAPPED_FILE_BYTES_MAX, NAME_BYTES_MAX, TURN_BUDGET_BYTES};
-use tidegate::protocol::menu_text::{ENTRIES, FILES, NO_FILES, SEPARATOR, append_details};
+use tidegate::protocol::menu::text::{ENTRIES, FILES, NO_FILES, SEPARATOR, append_details};
 
 use crate::random::{once_in, one_of};
 

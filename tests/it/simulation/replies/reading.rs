@@ -1,7 +1,7 @@
 //! Replies to who reads: directories, details, downloads, checksums.
 
 use tidegate::protocol::Refusal;
-use tidegate::protocol::menu_text as text;
+use tidegate::protocol::menu::text;
 
 use super::{Part, Replies, Then, line};
 

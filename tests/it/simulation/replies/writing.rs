@@ -1,7 +1,7 @@
 //! Replies to who writes: uploads step by step and in one line, directories that are made.
 
 use tidegate::protocol::Refusal;
-use tidegate::protocol::menu_text as text;
+use tidegate::protocol::menu::text;
 
 use super::super::script::Item;
 use super::super::world::{Grant, World};

@@ -1,0 +1,5 @@
+//! The vocabulary that all layers share; no I/O.
+
+pub mod glob;
+pub mod rights;
+pub mod user_limits;

@@ -1,0 +1,150 @@
+//! What a client's paths stand for: the top, or a grant of his and a path below it.
+//!
+//! `.` and `..` are taken out here, by the words alone (RFC 3659, 6: TVFS); what is left is the house's to judge.
+//!
+//! Must not know: states, the file system.
+
+use std::fmt;
+
+use crate::config::Access;
+use crate::protocol::Place;
+use crate::protocol::menu::command::name;
+
+/// What a path stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Location {
+    /// `/`, which holds the granted directories and nothing else.
+    Top,
+    /// A granted directory or something in it.
+    At(Place),
+    /// Nothing that this user may see. Where it is one part only, that part, which may be a pattern.
+    Nowhere(Option<String>),
+}
+
+/// What `path` stands for, seen from the directory `from`, where `None` is the top.
+pub(crate) fn resolve(access: &Access, from: Option<&Place>, path: &[u8]) -> Location {
+    let path = name(path);
+    let mut parts: Vec<&str> = Vec::new();
+    if let Some(from) = from.filter(|_| !path.starts_with('/')) {
+        parts.push(&from.grant.name);
+        parts.extend(from.below.split('/').filter(|part| !part.is_empty()));
+    }
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let [first, below @ ..] = &parts[..] else {
+        return Location::Top;
+    };
+    let grant = access.grants.iter().find(|grant| grant.name == *first);
+    match grant {
+        Some(grant) => Location::At(Place {
+            grant: grant.clone(),
+            below: below.join("/"),
+        }),
+        None => Location::Nowhere(below.is_empty().then(|| (*first).to_owned())),
+    }
+}
+
+/// The directory above, where `None` is the top.
+pub(crate) fn parent(place: Place) -> Option<Place> {
+    let below = match place.below.rsplit_once('/') {
+        Some((above, _)) => above.to_owned(),
+        None if place.below.is_empty() => return None,
+        None => String::new(),
+    };
+    Some(Place { below, ..place })
+}
+
+/// The whole path of a place, as the client sees it.
+pub(crate) struct Shown<'a>(pub(crate) Option<&'a Place>);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(place) = self.0 else {
+            return f.write_str("/");
+        };
+        write!(f, "/{}", place.grant.name)?;
+        match place.below.as_str() {
+            "" => Ok(()),
+            below => write!(f, "/{below}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::credentials::{Account, Secret};
+    use crate::config::directories::{Grant, Rights};
+
+    fn access() -> Access {
+        let grant = |name: &str| {
+            let (name, rights) = (name.to_owned(), Rights::default());
+            Arc::new(Grant {
+                path: "/srv".into(),
+                name,
+                rights,
+            })
+        };
+        let (user, secret) = ("user1".to_owned(), Secret::Hash(String::new()));
+        Access {
+            account: Arc::new(Account { user, secret }),
+            grants: vec![grant("Movies"), grant("Docs")],
+        }
+    }
+
+    #[test]
+    fn paths_are_whole_or_begin_where_one_is() {
+        let access = access();
+        let docs = Place {
+            grant: access.grants[1].clone(),
+            below: "Classics".into(),
+        };
+        for (from, path, expected) in [
+            (None, "", "/"),
+            (None, "..", "/"),
+            (None, "Movies", "/Movies"),
+            (None, "/Movies/", "/Movies"),
+            (None, "//Movies//a/./b/", "/Movies/a/b"),
+            (None, "Movies/../../Docs/x", "/Docs/x"),
+            (Some(&docs), "", "/Docs/Classics"),
+            (Some(&docs), "x y", "/Docs/Classics/x y"),
+            (Some(&docs), "../x", "/Docs/x"),
+            (Some(&docs), "../..", "/"),
+            (Some(&docs), "/../Movies", "/Movies"),
+            (Some(&docs), "...", "/Docs/Classics/..."),
+            (None, "movies", "nowhere Some(\"movies\")"),
+            (None, "M*", "nowhere Some(\"M*\")"),
+            (None, "x/y", "nowhere None"),
+            (Some(&docs), "../../x", "nowhere Some(\"x\")"),
+        ] {
+            let shown = match resolve(&access, from, path.as_bytes()) {
+                Location::Top => Shown(None).to_string(),
+                Location::At(place) => Shown(Some(&place)).to_string(),
+                Location::Nowhere(part) => format!("nowhere {part:?}"),
+            };
+            assert_eq!(shown, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_above_a_granted_directory_is_the_top() {
+        let access = access();
+        let mut place = Place {
+            grant: access.grants[0].clone(),
+            below: "a/b".into(),
+        };
+        let mut seen = Vec::new();
+        while let Some(above) = parent(place) {
+            seen.push(Shown(Some(&above)).to_string());
+            place = above;
+        }
+        assert_eq!(seen, ["/Movies/a", "/Movies"]);
+    }
+}

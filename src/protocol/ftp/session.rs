@@ -1,0 +1,540 @@
+//! FTP, server side (RFC 959): states and steps, the login, and what needs neither files nor data.
+//!
+//! One state for each thing that is waited for. A step takes the state out, and whatever it does puts the next one in; what
+//! puts none in has closed. What is said amid a transfer stands in `ftp_transfer`, what is done with files in `ftp_file`.
+//!
+//! Must not know: what a reply reads like (`ftp_reply`), how a line is parsed (`ftp_command`).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::config::Access;
+use crate::limits::{LOGIN_FAILURES_MAX, UNKNOWN_COMMANDS_MAX};
+use crate::protocol::ftp::command;
+use crate::protocol::ftp::command::{Command, Verb};
+use crate::protocol::ftp::files::Question;
+use crate::protocol::ftp::path as place;
+use crate::protocol::ftp::path::Location;
+use crate::protocol::ftp::reply;
+use crate::protocol::ftp::reply::{Reply, say};
+use crate::protocol::ftp::transfer::Transfer;
+use crate::protocol::menu::command::{name, trim};
+use crate::protocol::{
+    Action, Algorithm, Answer, Ending, Facts, Input, Place, Refusal, Representation, Request, Via,
+};
+
+/// What an operator may set of this dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether the server connects to clients that ask for it by PORT or EPRT.
+    pub active: bool,
+}
+
+/// FTP's dialogue with one client.
+#[derive(Debug)]
+pub struct Ftp {
+    pub(crate) settings: Settings,
+    /// The client's end of the control connection.
+    pub(crate) peer: SocketAddr,
+    pub(crate) state: State,
+    /// Whom USER has named, until PASS.
+    user: Option<String>,
+    /// What the user may do; `None` before a login.
+    pub(crate) access: Option<Arc<Access>>,
+    /// What a reload made of `access`, until the next command takes it up.
+    reloaded: Reloaded,
+    /// Whether there has ever been a login: the time for one is over.
+    has_logged_in: bool,
+    /// The current directory; `None` is the top.
+    pub(crate) current: Option<Place>,
+    pub(crate) representation: Representation,
+    /// How the next data connection is made.
+    pub(crate) via: Option<Via>,
+    /// EPSV ALL was said.
+    pub(crate) epsv_only: bool,
+    /// Where the next transfer begins.
+    pub(crate) restart: u64,
+    /// What RNFR has named.
+    pub(crate) renamed: Option<Place>,
+    pub(crate) facts: Facts,
+    pub(crate) algorithm: Algorithm,
+    /// Failed logins on this connection.
+    failures: u8,
+    /// Unknown commands before a login.
+    unknown: u8,
+}
+
+// An idle session is allowed 768 bytes in all.
+const _: () = assert!(size_of::<Ftp>() <= 384);
+
+#[derive(Debug)]
+pub(crate) enum State {
+    /// Before [`Input::Begin`].
+    New,
+    /// A command is awaited.
+    Ready,
+    /// A login is being proved.
+    Login,
+    /// A request is open.
+    Asked(Question),
+    /// An address for a data connection is awaited, to be told as EPSV or as PASV has it.
+    Listening { extended: bool },
+    /// A data connection is made, or bytes move over it.
+    Transferring(Transfer),
+    /// How far that is was asked.
+    Progress(Transfer),
+    /// A listing goes over the control connection.
+    Status,
+    /// A data connection that is of no use is let go of.
+    HangingUp,
+    /// Nothing more can come.
+    Closed,
+}
+
+#[derive(Debug, Default)]
+enum Reloaded {
+    #[default]
+    Nothing,
+    Changed(Arc<Access>),
+    Invalid,
+}
+
+impl Ftp {
+    /// A dialogue with the client at the other end of a control connection, which waits for [`Input::Begin`].
+    pub fn new(settings: Settings, peer: SocketAddr) -> Ftp {
+        Ftp {
+            settings,
+            peer,
+            state: State::New,
+            user: None,
+            access: None,
+            reloaded: Reloaded::Nothing,
+            has_logged_in: false,
+            current: None,
+            representation: Representation::Ascii,
+            via: None,
+            epsv_only: false,
+            restart: 0,
+            renamed: None,
+            facts: FACTS,
+            algorithm: Algorithm::Sha256,
+            failures: 0,
+            unknown: 0,
+        }
+    }
+
+    pub(crate) fn step(&mut self, input: Input<'_>, out: &mut Vec<u8>) -> Action {
+        match (std::mem::replace(&mut self.state, State::Closed), input) {
+            (State::New, Input::Begin) => self.reply(reply::READY, out),
+            (State::New, Input::Full) => self.close(reply::FULL, Ending::Full, out),
+            (State::New, Input::TurnedAway) => {
+                self.close(reply::TURNED_AWAY, Ending::TurnedAway, out)
+            }
+            (State::Ready, Input::Line(line)) => self.line(line, out),
+            (State::Ready, Input::LineTooLong) => self.reply(reply::LINE_TOO_LONG, out),
+            (State::Ready, Input::Idle) => self.close(reply::IDLE, Ending::Idle, out),
+            (State::Ready, Input::Stopping) => self.close(reply::STOPPING, Ending::Stopping, out),
+            (State::Login, Input::Answer(Answer::Verified(access))) => self.verified(access, out),
+            (State::Login, Input::Answer(Answer::Refused(refusal))) => {
+                let ending = match refusal {
+                    Refusal::TooManySessions => Ending::TooManySessions,
+                    _ => Ending::TurnedAway,
+                };
+                self.close(reply::refusal(refusal), ending, out)
+            }
+            (State::Asked(question), Input::Answer(answer)) => self.answered(question, answer, out),
+            (State::Listening { extended }, Input::Listening(result)) => {
+                self.listening(extended, result, out)
+            }
+            (State::Transferring(transfer), Input::Line(line)) => {
+                self.line_meanwhile(transfer, line, out)
+            }
+            (State::Transferring(transfer), Input::LineTooLong) => {
+                say(out, reply::LINE_TOO_LONG);
+                self.go_on(transfer)
+            }
+            (State::Transferring(transfer), Input::Connected(result)) => {
+                self.connected(transfer, result, out)
+            }
+            (State::Transferring(transfer), Input::Moved(result)) => {
+                self.moved(transfer, result, out)
+            }
+            (State::Progress(transfer), Input::Answer(Answer::Progress(moved))) => {
+                reply::progress(out, moved);
+                self.go_on(transfer)
+            }
+            (State::Status, Input::Moved(Ok(()))) => self.reply(reply::LISTING_ENDS, out),
+            (State::HangingUp, Input::Moved(_)) => self.ready(),
+            // The input stays unsaid: it may be a line with a password.
+            (state, _) => unreachable!("an input that FTP does not wait for in {state:?}"),
+        }
+    }
+
+    pub(crate) fn reloaded(&mut self, access: Option<Arc<Access>>) {
+        assert!(
+            self.access().is_some(),
+            "a reload is told to who is logged in"
+        );
+        self.reloaded = access.map_or(Reloaded::Invalid, Reloaded::Changed);
+    }
+
+    pub(crate) fn is_logged_in(&self) -> bool {
+        self.has_logged_in
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        matches!(&self.state, State::Transferring(transfer) if transfer.behind.is_last)
+    }
+
+    pub(crate) fn access(&self) -> Option<&Arc<Access>> {
+        match &self.reloaded {
+            Reloaded::Nothing => self.access.as_ref(),
+            Reloaded::Changed(access) => Some(access),
+            Reloaded::Invalid => None,
+        }
+    }
+
+    fn line(&mut self, line: &[u8], out: &mut Vec<u8>) -> Action {
+        match std::mem::take(&mut self.reloaded) {
+            Reloaded::Nothing => {}
+            Reloaded::Changed(access) => self.take_up(access),
+            Reloaded::Invalid => {
+                return self.close(reply::LOGIN_INVALID, Ending::LoginRevoked, out);
+            }
+        }
+        let line = command::without_telnet(line, out);
+        let (word, argument) = command::split(&line);
+        let Some(verb) = Verb::find(word) else {
+            return self.unknown(word, out);
+        };
+        if !verb.is_open && self.access.is_none() {
+            return self.reply(reply::LOG_IN_FIRST, out);
+        }
+        if !verb.takes(argument) {
+            return self.reply(reply::WRONG_ARGUMENT, out);
+        }
+        if verb.command != Command::Pass && argument.iter().any(u8::is_ascii_control) {
+            return self.reply(reply::CONTROL_CHARACTER, out);
+        }
+        self.command(verb.command, argument, out)
+    }
+
+    fn unknown(&mut self, word: &[u8], out: &mut Vec<u8>) -> Action {
+        if self.access.is_none() {
+            self.unknown = self.unknown.saturating_add(1);
+        }
+        match command::is_foreign(word) || self.unknown > UNKNOWN_COMMANDS_MAX {
+            true => self.close(reply::NOT_FTP, Ending::NotFtp, out),
+            false => self.reply(reply::UNKNOWN, out),
+        }
+    }
+
+    fn command(&mut self, command: Command, argument: &[u8], out: &mut Vec<u8>) -> Action {
+        let renamed = self.renamed.take();
+        let restart = std::mem::take(&mut self.restart);
+        if matches!(
+            command,
+            Command::Epsv
+                | Command::Pasv
+                | Command::Eprt
+                | Command::Port
+                | Command::Type
+                | Command::Noop
+                | Command::Size
+                | Command::Mdtm
+        ) {
+            // What clients say between REST and the transfer that it is for.
+            self.restart = restart;
+        }
+        match command {
+            Command::User => self.user(argument, out),
+            Command::Pass => self.pass(argument, out),
+            Command::Acct => self.reply(reply::NO_ACCOUNTS, out),
+            Command::Rein => self.rein(out),
+            Command::Quit => self.close(reply::GOODBYE, Ending::Quit, out),
+            Command::Type => self.representation(argument, out),
+            Command::Stru => match trim(argument).eq_ignore_ascii_case(b"F") {
+                true => self.reply(reply::STRUCTURE, out),
+                false => self.reply(reply::STRUCTURE_UNKNOWN, out),
+            },
+            Command::Mode => match trim(argument).eq_ignore_ascii_case(b"S") {
+                true => self.reply(reply::MODE, out),
+                false => self.reply(reply::MODE_UNKNOWN, out),
+            },
+            Command::Syst => self.reply(reply::SYSTEM, out),
+            Command::Noop => self.reply(reply::NOTHING, out),
+            Command::Help => self.help(argument, out),
+            Command::Feat => {
+                reply::features(out, self.facts, self.algorithm);
+                self.ready()
+            }
+            Command::Opts => self.options(argument, out),
+            Command::Clnt => self.reply(reply::NOTED, out),
+            Command::Host if self.access.is_some() || self.user.is_some() => {
+                self.reply(reply::HOST_TOO_LATE, out)
+            }
+            Command::Host => self.reply(reply::HOST_READY, out),
+            Command::Lang => match argument.get(..2).unwrap_or(argument) {
+                b"" => self.reply(reply::ENGLISH, out),
+                tag if tag.eq_ignore_ascii_case(b"en") => self.reply(reply::ENGLISH, out),
+                _ => self.reply(reply::ENGLISH_ONLY, out),
+            },
+            Command::Auth => self.reply(reply::NO_MECHANISM, out),
+            Command::Pbsz | Command::Prot => self.reply(reply::AUTH_FIRST, out),
+            Command::Smnt => self.reply(reply::NOT_IMPLEMENTED, out),
+            Command::Site => self.site(argument, out),
+            Command::Pwd => {
+                reply::path(out, place::Shown(self.current.as_ref()), false);
+                self.ready()
+            }
+            Command::Rnto => self.rename_to(renamed, argument, out),
+            Command::Abor => {
+                say(out, reply::NOTHING_TO_ABORT);
+                self.hang_up()
+            }
+            Command::Stat if argument.is_empty() => {
+                let user = self.access.as_ref().map(|access| &*access.account.user);
+                let is_ascii = self.representation == Representation::Ascii;
+                reply::status(out, user, self.peer.ip(), is_ascii);
+                self.ready()
+            }
+            Command::Stat if self.access.is_none() => self.reply(reply::LOG_IN_FIRST, out),
+            Command::Eprt | Command::Epsv | Command::Pasv | Command::Port => {
+                self.data_address(command, argument, out)
+            }
+            Command::Rest => self.restart(argument, out),
+            Command::Appe
+            | Command::List
+            | Command::Mlsd
+            | Command::Nlst
+            | Command::Retr
+            | Command::Stor
+            | Command::Stou => self.transfer(command, restart, argument, out),
+            Command::Allo
+            | Command::Avbl
+            | Command::Cdup
+            | Command::Cwd
+            | Command::Dele
+            | Command::Hash
+            | Command::Mdtm
+            | Command::Mfmt
+            | Command::Mkd
+            | Command::Mlst
+            | Command::Rmd
+            | Command::Rnfr
+            | Command::Size
+            | Command::Stat
+            | Command::Xcrc
+            | Command::Xmd5
+            | Command::Xsha
+            | Command::Xsha256
+            | Command::Xsha512 => self.file_command(command, argument, out),
+        }
+    }
+
+    /// Takes up what a reload made of this user: a directory of his is one of the grant of the same name, if he still has one.
+    fn take_up(&mut self, access: Arc<Access>) {
+        let regrant = |place: Option<Place>| {
+            let mut place = place?;
+            let mut grants = access.grants.iter();
+            place.grant = grants.find(|grant| grant.name == place.grant.name)?.clone();
+            Some(place)
+        };
+        self.current = regrant(self.current.take());
+        self.renamed = regrant(self.renamed.take());
+        self.access = Some(access);
+    }
+
+    fn user(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
+        self.named(argument);
+        say(out, reply::PASSWORD_PLEASE);
+        self.hang_up()
+    }
+
+    /// A login begins anew; the parameters of transfers stay as they are.
+    pub(crate) fn named(&mut self, user: &[u8]) {
+        let representation = self.representation;
+        self.log_out();
+        self.user = Some(name(user));
+        self.representation = representation;
+    }
+
+    fn pass(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
+        if self.access.is_some() {
+            return self.reply(reply::ALREADY_LOGGED_IN, out);
+        }
+        let Some(user) = self.user.take() else {
+            return self.reply(reply::USER_FIRST, out);
+        };
+        self.state = State::Login;
+        Action::Ask(Request::Verify {
+            user,
+            password: Zeroizing::new(argument.to_vec()),
+            conceal: true,
+        })
+    }
+
+    fn verified(&mut self, access: Option<Arc<Access>>, out: &mut Vec<u8>) -> Action {
+        if let Some(access) = access {
+            self.access = Some(access);
+            self.has_logged_in = true;
+            return self.reply(reply::LOGGED_IN, out);
+        }
+        self.failures += 1;
+        match self.failures < LOGIN_FAILURES_MAX {
+            true => self.reply(reply::LOGIN_FAILED, out),
+            false => self.close(reply::TOO_MANY_FAILURES, Ending::LoginFailures, out),
+        }
+    }
+
+    fn rein(&mut self, out: &mut Vec<u8>) -> Action {
+        self.log_out();
+        say(out, reply::NEW_USER);
+        self.hang_up()
+    }
+
+    /// All is as it was before the login, but what was counted.
+    pub(crate) fn log_out(&mut self) {
+        let fresh = Ftp::new(self.settings, self.peer);
+        *self = Ftp {
+            has_logged_in: self.has_logged_in,
+            failures: self.failures,
+            unknown: self.unknown,
+            via: self.via.take(),
+            ..fresh
+        };
+    }
+
+    fn representation(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
+        let argument = trim(argument).to_ascii_uppercase();
+        let (representation, reply) = match &*argument {
+            b"A" | b"A N" => (Representation::Ascii, reply::TYPE_ASCII),
+            b"I" | b"L 8" | b"L8" => (Representation::Image, reply::TYPE_IMAGE),
+            _ => return self.reply(reply::TYPE_UNKNOWN, out),
+        };
+        self.representation = representation;
+        self.reply(reply, out)
+    }
+
+    fn help(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
+        let argument = trim(argument);
+        match Verb::find(argument) {
+            _ if argument.is_empty() => reply::help(out),
+            _ if argument.eq_ignore_ascii_case(b"SITE") => reply::help_of_site(out),
+            Some(verb) => reply::help_of(out, verb),
+            None => say(out, reply::HELP_UNKNOWN),
+        }
+        self.ready()
+    }
+
+    fn options(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
+        let (word, options) = command::split(argument);
+        let options = trim(options);
+        match &*word.to_ascii_uppercase() {
+            b"UTF8" | b"UTF-8" => match options.eq_ignore_ascii_case(b"OFF") {
+                false => self.reply(reply::UTF8_ON, out),
+                true => self.reply(reply::UTF8_STAYS, out),
+            },
+            b"MLST" if !options.is_empty() && !is_fact_list(options) => {
+                self.reply(reply::BAD_FACTS, out)
+            }
+            b"MLST" => {
+                self.facts = chosen_facts(options);
+                reply::facts_chosen(out, self.facts);
+                self.ready()
+            }
+            b"HASH" => {
+                let mut algorithms = reply::ALGORITHMS.into_iter();
+                let named = |algorithm: &Algorithm| {
+                    let name = reply::algorithm_name(*algorithm).as_bytes();
+                    name.eq_ignore_ascii_case(options)
+                };
+                match algorithms.find(named) {
+                    Some(algorithm) => self.algorithm = algorithm,
+                    None if options.is_empty() => {}
+                    None => return self.reply(reply::NO_OPTIONS, out),
+                }
+                reply::algorithm_chosen(out, self.algorithm);
+                self.ready()
+            }
+            _ => self.reply(reply::NO_OPTIONS, out),
+        }
+    }
+
+    fn site(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
+        let (word, argument) = command::split(trim(argument));
+        match &*word.to_ascii_uppercase() {
+            b"HELP" => match &*trim(argument).to_ascii_uppercase() {
+                b"" | b"HELP" => reply::help_of_site(out),
+                _ => say(out, reply::HELP_UNKNOWN),
+            },
+            b"CHMOD" if argument.is_empty() => say(out, reply::WRONG_ARGUMENT),
+            b"CHMOD" => say(out, reply::NO_MODES),
+            _ => say(out, reply::SITE_UNKNOWN),
+        }
+        self.ready()
+    }
+
+    /// What a path stands for, seen from the current directory.
+    pub(crate) fn resolve(&self, path: &[u8]) -> Location {
+        let access = self
+            .access
+            .as_ref()
+            .expect("only who is logged in is asked");
+        place::resolve(access, self.current.as_ref(), path)
+    }
+
+    pub(crate) fn ask(&mut self, question: Question, request: Request) -> Action {
+        self.state = State::Asked(question);
+        Action::Ask(request)
+    }
+
+    pub(crate) fn reply(&mut self, reply: Reply, out: &mut Vec<u8>) -> Action {
+        say(out, reply);
+        self.ready()
+    }
+
+    pub(crate) fn ready(&mut self) -> Action {
+        self.state = State::Ready;
+        Action::ReadLine
+    }
+
+    pub(crate) fn close(&mut self, goodbye: Reply, ending: Ending, out: &mut Vec<u8>) -> Action {
+        say(out, goodbye);
+        self.state = State::Closed;
+        Action::Close(ending)
+    }
+}
+
+/// The facts that a client gets if it asks for none in particular.
+const FACTS: Facts = Facts {
+    kind: true,
+    size: true,
+    modify: true,
+    perm: true,
+    unique: false,
+    of_top: false,
+};
+
+/// Whether these are names, each with a `;` behind it (RFC 3659, 7.9).
+fn is_fact_list(options: &[u8]) -> bool {
+    options.ends_with(b";") && !options.contains(&b' ')
+}
+
+/// Those of `type;size;` and so on that are known.
+fn chosen_facts(options: &[u8]) -> Facts {
+    let has = |name: &[u8]| {
+        let mut chosen = options.split(|&byte| byte == b';');
+        chosen.any(|chosen| chosen.eq_ignore_ascii_case(name))
+    };
+    Facts {
+        kind: has(b"type"),
+        size: has(b"size"),
+        modify: has(b"modify"),
+        perm: has(b"perm"),
+        unique: has(b"unique"),
+        of_top: false,
+    }
+}

@@ -1,0 +1,498 @@
+//! FTP's data connections: where they are made, what goes over them, and what is heard meanwhile.
+//!
+//! Must not know: what a reply reads like (`ftp_reply`), how a line is parsed (`ftp_command`).
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::domain::glob::is_pattern;
+use crate::protocol::ftp::command;
+use crate::protocol::ftp::command::{Command, Extended, Verb};
+use crate::protocol::ftp::files::{Question, Wanted};
+use crate::protocol::ftp::path::Location;
+use crate::protocol::ftp::reply;
+use crate::protocol::ftp::reply::say;
+use crate::protocol::ftp::session::{Ftp, State};
+use crate::protocol::menu::command::{name, trim};
+use crate::protocol::{
+    Action, Base, Ending, Facts, Form, Listed, Over, Place, Refusal, Representation, Request, Via,
+};
+
+/// Something on its way over a data connection, from the making of that on.
+#[derive(Debug)]
+pub(crate) struct Transfer {
+    what: What,
+    representation: Representation,
+    pub(crate) behind: Behind,
+}
+
+#[derive(Debug)]
+enum What {
+    /// A listing of so many bytes.
+    Listing(u64),
+    /// A file, from here for so many bytes.
+    Outgoing { from: u64, length: u64 },
+    /// An upload to this place; under a name of the house's own choice, this one.
+    Incoming {
+        place: Place,
+        unique: Option<String>,
+    },
+}
+
+/// What is said and done behind a transfer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Behind {
+    /// 150 has been said.
+    is_begun: bool,
+    /// ABOR was said.
+    is_aborted: bool,
+    /// QUIT was said: the end comes behind it.
+    pub(crate) is_last: bool,
+}
+
+impl Ftp {
+    /// EPSV, PASV, EPRT, PORT: where the next data connection is made.
+    pub(crate) fn data_address(
+        &mut self,
+        command: Command,
+        argument: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Action {
+        if self.epsv_only && command != Command::Epsv {
+            return self.reply(reply::EPSV_ONLY, out);
+        }
+        match command {
+            Command::Pasv if self.peer.is_ipv6() => self.reply(reply::PASV_NEEDS_IPV4, out),
+            Command::Pasv => self.listen(false),
+            Command::Epsv => match (trim(argument), self.peer.ip()) {
+                (b"", _) | (b"1", IpAddr::V4(_)) | (b"2", IpAddr::V6(_)) => self.listen(true),
+                (all, _) if all.eq_ignore_ascii_case(b"ALL") => {
+                    self.epsv_only = true;
+                    self.reply(reply::EPSV_ALL, out)
+                }
+                (family, _) if command::number(family).is_none() => {
+                    self.reply(reply::BAD_PORT, out)
+                }
+                (_, own) => self.reply(reply::needs_family(own), out),
+            },
+            _ if !self.settings.active => self.reply(reply::NO_ACTIVE, out),
+            Command::Eprt => match command::extended_port(argument) {
+                None => self.reply(reply::BAD_PORT, out),
+                Some(Extended::Address(address)) if address.is_ipv4() == self.peer.is_ipv4() => {
+                    self.dial(address, out)
+                }
+                Some(_) => self.reply(reply::needs_family(self.peer.ip()), out),
+            },
+            _ => match command::port(argument) {
+                None => self.reply(reply::BAD_PORT, out),
+                Some(address) => self.dial(address, out),
+            },
+        }
+    }
+
+    fn listen(&mut self, extended: bool) -> Action {
+        self.via = None;
+        self.state = State::Listening { extended };
+        Action::Listen
+    }
+
+    pub(crate) fn listening(
+        &mut self,
+        extended: bool,
+        result: Result<SocketAddr, Refusal>,
+        out: &mut Vec<u8>,
+    ) -> Action {
+        match result {
+            Err(refusal) => return self.reply(reply::refusal(refusal), out),
+            Ok(address) if extended => reply::extended_passive(out, address.port()),
+            Ok(SocketAddr::V4(address)) => reply::passive(out, address),
+            // An address to announce that the operator has set, for who can be told.
+            Ok(SocketAddr::V6(_)) => return self.reply(reply::PASV_NEEDS_IPV4, out),
+        }
+        self.via = Some(Via::Accept);
+        self.ready()
+    }
+
+    /// Only to the client itself, and to no port of the machine's own services (RFC 2577, 3).
+    fn dial(&mut self, address: SocketAddr, out: &mut Vec<u8>) -> Action {
+        if address.port() < 1024 {
+            return self.reply(reply::RESERVED_PORT, out);
+        }
+        if address.ip().to_canonical() != self.peer.ip() {
+            return self.reply(reply::FOREIGN_PORT, out);
+        }
+        // Its own address as it came, with the scope that a link-local one has and that no command can tell.
+        let mut to = self.peer;
+        to.set_port(address.port());
+        self.via = Some(Via::Dial(to));
+        self.reply(reply::PORT_TAKEN, out)
+    }
+
+    pub(crate) fn restart(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
+        let Some(from) = command::number(argument) else {
+            return self.reply(reply::BAD_NUMBER, out);
+        };
+        if self.representation == Representation::Ascii && from > 0 {
+            return self.reply(reply::REST_NEEDS_IMAGE, out);
+        }
+        self.restart = from;
+        reply::restarting(out, from);
+        self.ready()
+    }
+
+    /// The commands that need a data connection: first what they are about, then the connection.
+    pub(crate) fn transfer(
+        &mut self,
+        command: Command,
+        restart: u64,
+        argument: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Action {
+        if restart > 0 && matches!(command, Command::Appe | Command::Stou) {
+            say(out, reply::REST_DOES_NOT_FIT);
+            return self.hang_up();
+        }
+        if restart > 0 && self.representation == Representation::Ascii {
+            say(out, reply::REST_NEEDS_IMAGE);
+            return self.hang_up();
+        }
+        if self.via.is_none() {
+            return self.unconnected(command, restart, argument, out);
+        }
+        match command {
+            Command::List => self.list(Form::Long, command::without_options(argument), out),
+            Command::Nlst => self.list(Form::Lines, command::without_options(argument), out),
+            Command::Mlsd => self.list_facts(argument, out),
+            Command::Retr => match self.resolve(argument) {
+                Location::At(place) => {
+                    self.ask(Question::Retr { restart }, Request::OpenRead { place })
+                }
+                Location::Top => self.refuse(Refusal::NoSuchFile, out),
+                Location::Nowhere(_) => self.refuse(Refusal::NoSuchFile, out),
+            },
+            Command::Stou => self.store_unique(argument, out),
+            Command::Appe => self.store(Base::All, argument, out),
+            _ if restart > 0 => self.store(Base::First(restart), argument, out),
+            _ => self.store(Base::Nothing, argument, out),
+        }
+    }
+
+    /// A transfer without a data connection to come: nothing is opened for it, but what a data connection would not help is
+    /// told first.
+    fn unconnected(
+        &mut self,
+        command: Command,
+        restart: u64,
+        argument: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Action {
+        match (command, self.resolve(argument)) {
+            (Command::Appe | Command::Stor | Command::Stou, Location::At(place))
+                if !place.grant.rights.may_add() =>
+            {
+                self.reply(reply::refusal(Refusal::MayNotUpload), out)
+            }
+            (Command::Retr | Command::Stor, Location::At(place)) if restart > 0 => {
+                let question = Question::Status(Wanted::Restart(restart), place.clone());
+                self.ask(question, Request::Status { place })
+            }
+            _ => self.reply(reply::NO_DATA_ADDRESS, out),
+        }
+    }
+
+    /// LIST and NLST over a data connection, STAT over the control connection.
+    pub(crate) fn listed(&self, argument: &[u8]) -> Result<Listed, Refusal> {
+        let access = self.access.clone().expect("only who is logged in lists");
+        Ok(match self.resolve(argument) {
+            Location::Top => Listed::Top {
+                access,
+                pattern: None,
+            },
+            Location::At(place) => {
+                let glob = place.below.rsplit('/').next().is_some_and(is_pattern);
+                let argument = name(argument);
+                let prefix = match argument.rsplit_once('/') {
+                    Some((prefix, last)) if !last.is_empty() => format!("{prefix}/"),
+                    _ => String::new(),
+                };
+                Listed::Path {
+                    place,
+                    prefix,
+                    glob,
+                }
+            }
+            Location::Nowhere(Some(part)) if is_pattern(&part) => Listed::Top {
+                access,
+                pattern: Some(part),
+            },
+            Location::Nowhere(_) => return Err(Refusal::NoSuchDirectory),
+        })
+    }
+
+    fn list(&mut self, form: Form, argument: &[u8], out: &mut Vec<u8>) -> Action {
+        match self.listed(argument) {
+            Ok(listed) => self.ask(Question::List, Request::List { listed, form }),
+            Err(refusal) => self.refuse(refusal, out),
+        }
+    }
+
+    fn list_facts(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
+        let access = self.access.clone().expect("only who is logged in lists");
+        match self.resolve(argument) {
+            Location::Top => {
+                let listed = Listed::Top {
+                    access,
+                    pattern: None,
+                };
+                let form = Form::Facts(Facts {
+                    of_top: true,
+                    ..self.facts
+                });
+                self.ask(Question::List, Request::List { listed, form })
+            }
+            Location::At(place) => {
+                let question = Question::Status(Wanted::Mlsd, place.clone());
+                self.ask(question, Request::Status { place })
+            }
+            Location::Nowhere(_) => self.refuse(Refusal::NoSuchDirectory, out),
+        }
+    }
+
+    fn store(&mut self, base: Base, argument: &[u8], out: &mut Vec<u8>) -> Action {
+        match self.resolve(argument) {
+            Location::At(place) => {
+                let request = Request::Create {
+                    place: place.clone(),
+                    length: None,
+                    base,
+                };
+                self.ask(Question::Stor(place), request)
+            }
+            Location::Top | Location::Nowhere(Some(_)) => {
+                say(out, reply::TOP_IS_FIXED);
+                self.hang_up()
+            }
+            Location::Nowhere(None) => self.refuse(Refusal::NoSuchDirectory, out),
+        }
+    }
+
+    /// Into the directory that is named, or where the argument would lie; what it is called is the house's choice.
+    fn store_unique(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
+        let directory = match (argument, self.current.clone()) {
+            (b"", Some(current)) => Location::At(current),
+            (b"", None) => Location::Top,
+            (argument, _) => match self.resolve(argument) {
+                Location::At(place) => {
+                    crate::protocol::ftp::path::parent(place).map_or(Location::Top, Location::At)
+                }
+                location => location,
+            },
+        };
+        match directory {
+            Location::At(directory) => {
+                let request = Request::CreateUnique {
+                    directory: directory.clone(),
+                };
+                self.ask(Question::Stor(directory), request)
+            }
+            Location::Top | Location::Nowhere(Some(_)) => {
+                say(out, reply::TOP_IS_FIXED);
+                self.hang_up()
+            }
+            Location::Nowhere(None) => self.refuse(Refusal::NoSuchDirectory, out),
+        }
+    }
+
+    pub(crate) fn send_listing(&mut self, length: u64) -> Action {
+        self.connect(What::Listing(length))
+    }
+
+    pub(crate) fn send_file(&mut self, restart: u64, length: u64, out: &mut Vec<u8>) -> Action {
+        match length.checked_sub(restart) {
+            Some(left) => self.connect(What::Outgoing {
+                from: restart,
+                length: left,
+            }),
+            None => self.refuse(Refusal::BeyondEnd, out),
+        }
+    }
+
+    pub(crate) fn receive_file(&mut self, place: Place, unique: Option<String>) -> Action {
+        self.connect(What::Incoming { place, unique })
+    }
+
+    fn connect(&mut self, what: What) -> Action {
+        let representation = match what {
+            What::Listing(_) => Representation::Image,
+            What::Outgoing { .. } | What::Incoming { .. } => self.representation,
+        };
+        self.state = State::Transferring(Transfer {
+            what,
+            representation,
+            behind: Behind::default(),
+        });
+        let via = self.via.take().expect("asked for before all else");
+        Action::Connect(via)
+    }
+
+    pub(crate) fn connected(
+        &mut self,
+        mut transfer: Transfer,
+        result: Result<(), Refusal>,
+        out: &mut Vec<u8>,
+    ) -> Action {
+        if let Err(refusal) = result {
+            say(out, reply::refusal(refusal));
+            return self.behind(transfer.behind, out);
+        }
+        let over = Over::Data;
+        let representation = transfer.representation;
+        let action = match &transfer.what {
+            What::Listing(length) => {
+                say(out, reply::SENDING_LISTING);
+                Action::Send {
+                    over,
+                    representation,
+                    from: 0,
+                    length: *length,
+                }
+            }
+            What::Outgoing { from, length } => {
+                match representation {
+                    Representation::Image => reply::sending(out, *length),
+                    Representation::Ascii => say(out, reply::SENDING_TEXT),
+                }
+                Action::Send {
+                    over,
+                    representation,
+                    from: *from,
+                    length: *length,
+                }
+            }
+            What::Incoming { unique, .. } => {
+                match unique {
+                    Some(name) => reply::receiving_as(out, name),
+                    None => say(out, reply::RECEIVING),
+                }
+                Action::Receive {
+                    over,
+                    representation,
+                    length: None,
+                }
+            }
+        };
+        transfer.behind.is_begun = true;
+        if transfer.behind.is_last {
+            say(out, reply::GOODBYE);
+        }
+        self.state = State::Transferring(transfer);
+        action
+    }
+
+    /// A line that came while a data connection is made or in use.
+    pub(crate) fn line_meanwhile(
+        &mut self,
+        mut transfer: Transfer,
+        line: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Action {
+        let line = command::without_telnet(line, out);
+        let (word, argument) = command::split(&line);
+        match Verb::find(word).filter(|verb| verb.takes(argument)) {
+            None => say(out, reply::UNKNOWN),
+            Some(verb) => match verb.command {
+                Command::Abor if !transfer.behind.is_aborted => {
+                    transfer.behind.is_aborted = true;
+                    self.state = State::Transferring(transfer);
+                    return Action::Abort;
+                }
+                Command::Stat if argument.is_empty() => {
+                    self.state = State::Progress(transfer);
+                    return Action::Ask(Request::Progress);
+                }
+                Command::Noop => say(out, reply::NOTHING),
+                // Some clients end what they do with their data only when they have this reply.
+                Command::Quit => {
+                    transfer.behind.is_last = true;
+                    if transfer.behind.is_begun {
+                        say(out, reply::GOODBYE);
+                    }
+                }
+                // What is under way goes on as it was granted (RFC 959, 4.1.1).
+                Command::User => match argument.iter().any(u8::is_ascii_control) {
+                    true => say(out, reply::CONTROL_CHARACTER),
+                    false => {
+                        self.named(argument);
+                        say(out, reply::PASSWORD_PLEASE);
+                    }
+                },
+                Command::Rein => {
+                    self.log_out();
+                    say(out, reply::NEW_USER);
+                }
+                _ if !verb.is_open && self.access.is_none() => say(out, reply::LOG_IN_FIRST),
+                _ => say(out, reply::BUSY),
+            },
+        }
+        self.go_on(transfer)
+    }
+
+    pub(crate) fn go_on(&mut self, transfer: Transfer) -> Action {
+        self.state = State::Transferring(transfer);
+        Action::ReadLine
+    }
+
+    pub(crate) fn moved(
+        &mut self,
+        transfer: Transfer,
+        result: Result<(), Refusal>,
+        out: &mut Vec<u8>,
+    ) -> Action {
+        let behind = transfer.behind;
+        match (result, transfer.what) {
+            (
+                Err(why @ (Refusal::NoRoom | Refusal::OverQuota | Refusal::TooLarge)),
+                What::Incoming { place, .. },
+            ) => {
+                return self.ask(Question::Left { why, behind }, Request::Space { place });
+            }
+            (Err(refusal), _) => say(out, reply::refusal(refusal)),
+            (Ok(()), What::Incoming { unique, .. }) => match unique {
+                Some(name) => reply::received_as(out, &name),
+                None => say(out, reply::RECEIVED),
+            },
+            (Ok(()), _) => say(out, reply::SENT),
+        }
+        self.behind(behind, out)
+    }
+
+    /// A transfer is over, and its reply is given.
+    pub(crate) fn behind(&mut self, behind: Behind, out: &mut Vec<u8>) -> Action {
+        if behind.is_aborted {
+            say(out, reply::ABORT_DONE);
+        }
+        match (behind.is_last, behind.is_begun) {
+            (false, _) => self.ready(),
+            (true, false) => self.close(reply::GOODBYE, Ending::Quit, out),
+            (true, true) => {
+                self.state = State::Closed;
+                Action::Close(Ending::Quit)
+            }
+        }
+    }
+
+    /// Refuses a transfer before its data connection is made, and lets go of the address for that.
+    pub(crate) fn refuse(&mut self, refusal: Refusal, out: &mut Vec<u8>) -> Action {
+        say(out, reply::refusal(refusal));
+        self.hang_up()
+    }
+
+    pub(crate) fn hang_up(&mut self) -> Action {
+        match self.via.take() {
+            Some(Via::Accept) => {
+                self.state = State::HangingUp;
+                Action::Abort
+            }
+            Some(Via::Dial(_)) | None => self.ready(),
+        }
+    }
+}

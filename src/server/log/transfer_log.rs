@@ -1,0 +1,300 @@
+//! The log of transfers, a line each in the form that wu-ftpd gave it and tools for FTP servers read (xferlog(5)): 18 fields parted by
+//! blanks.
+//!
+//! Who logs never waits: lines go to a helper thread, and what finds no room is dropped and counted.
+//!
+//! Must not know: connections, dialects.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io;
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use log::error;
+
+use crate::limits::LOG_LINES_MAX;
+use crate::server::log::{Escaped, spawn_writer};
+
+/// How long the end waits for the last lines to be written.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The open log. Dropped, it waits a moment for its last lines.
+#[derive(Debug)]
+pub struct Xferlog {
+    /// Taken away at the end, so that the helper thread ends.
+    lines: Option<SyncSender<String>>,
+    written: Mutex<Receiver<()>>,
+    reopen: Arc<AtomicBool>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Xferlog {
+    /// Opens `path` to append, or makes it, and starts the helper thread.
+    pub fn open(path: &Path) -> io::Result<Xferlog> {
+        let (lines, queue) = sync_channel(LOG_LINES_MAX);
+        let (done, written) = sync_channel(1);
+        let reopen = Arc::new(AtomicBool::new(false));
+        let dropped = Arc::new(AtomicU64::new(0));
+        let writer = Writer {
+            file: append(path)?,
+            path: path.to_owned(),
+            queue,
+            reopen: reopen.clone(),
+            dropped: dropped.clone(),
+        };
+        spawn_writer("xferlog", move || {
+            writer.run();
+            let _ = done.try_send(());
+        })?;
+        Ok(Xferlog {
+            lines: Some(lines),
+            written: Mutex::new(written),
+            reopen,
+            dropped,
+        })
+    }
+
+    /// Opens the path anew before the next line: the file may have been moved away.
+    pub(crate) fn reopen(&self) {
+        self.reopen.store(true, Ordering::Relaxed);
+    }
+
+    fn write(&self, line: String) {
+        let lines = self.lines.as_ref().expect("there until the drop");
+        if lines.try_send(line).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Xferlog {
+    fn drop(&mut self) {
+        self.lines = None;
+        // Not written in time is what patience is for.
+        if let Ok(written) = self.written.get_mut() {
+            let _ = written.recv_timeout(PATIENCE);
+        }
+    }
+}
+
+/// What the helper thread has.
+struct Writer {
+    path: PathBuf,
+    file: File,
+    queue: Receiver<String>,
+    reopen: Arc<AtomicBool>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        loop {
+            let line = match self.queue.recv_timeout(PATIENCE) {
+                Ok(line) => Some(line),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if self.reopen.swap(false, Ordering::Relaxed) {
+                match append(&self.path) {
+                    Ok(file) => self.file = file,
+                    Err(error) => self.tell("opening", &error),
+                }
+            }
+            if let Some(line) = line
+                && let Err(error) = self.file.write_all(line.as_bytes())
+            {
+                self.tell("writing", &error);
+            }
+            let dropped = self.dropped.swap(0, Ordering::Relaxed);
+            if dropped > 0 {
+                error!("event=fault what=xferlog dropped-lines={dropped}");
+            }
+        }
+    }
+
+    fn tell(&self, doing: &str, error: &io::Error) {
+        let what = format!("{doing} {}: {error}", self.path.display());
+        error!("event=fault what={}", Escaped(&what));
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).open(path)
+}
+
+/// Which way a transfer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Outgoing,
+    Incoming,
+}
+
+/// One transfer that has begun. Dropped, it is logged, as incomplete unless it was said to be whole.
+#[derive(Debug)]
+pub(crate) struct Record {
+    log: Arc<Xferlog>,
+    began: Timestamp,
+    peer: IpAddr,
+    user: String,
+    path: PathBuf,
+    direction: Direction,
+    bytes: u64,
+    is_complete: bool,
+}
+
+impl Record {
+    /// A transfer that begins now.
+    pub(crate) fn begin(
+        log: Arc<Xferlog>,
+        peer: IpAddr,
+        user: &str,
+        path: &Path,
+        direction: Direction,
+    ) -> Box<Record> {
+        Box::new(Record {
+            log,
+            began: Timestamp::now(),
+            peer,
+            user: user.to_owned(),
+            path: path.to_owned(),
+            direction,
+            bytes: 0,
+            is_complete: false,
+        })
+    }
+
+    /// So many bytes have gone.
+    pub(crate) fn moved(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// All of it has gone, or has come and is durable.
+    pub(crate) fn complete(&mut self) {
+        self.is_complete = true;
+    }
+
+    fn line(&self, now: Timestamp) -> String {
+        let seconds = now.duration_since(self.began).as_secs().max(0);
+        let direction = match self.direction {
+            Direction::Outgoing => 'o',
+            Direction::Incoming => 'i',
+        };
+        let end = match self.is_complete {
+            true => 'c',
+            false => 'i',
+        };
+        let time = now.strftime("%a %b %e %H:%M:%S %Y");
+        format!(
+            "{time} {seconds} {} {} {} b _ {direction} r {} tidegate 0 * {end}\n",
+            self.peer,
+            self.bytes,
+            field(&self.path.to_string_lossy()),
+            field(&self.user),
+        )
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.log.write(self.line(Timestamp::now()));
+    }
+}
+
+/// A name as one field: blanks and whatever is no plain character become `_`.
+fn field(name: &str) -> String {
+    let mut field = String::with_capacity(name.len());
+    for c in name.chars() {
+        let is_plain = !c.is_whitespace()
+            && (c == '\'' || c == '"' || c == '\\' || c.escape_debug().count() == 1);
+        let _ = field.write_char(if is_plain { c } else { '_' });
+    }
+    match field.is_empty() {
+        true => "_".to_owned(),
+        false => field,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn open() -> (tempfile::TempDir, PathBuf, Arc<Xferlog>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("xferlog");
+        let log = Arc::new(Xferlog::open(&path).unwrap());
+        (folder, path, log)
+    }
+
+    fn record(log: &Arc<Xferlog>, user: &str, path: &str, direction: Direction) -> Box<Record> {
+        let peer = "2001:db8::1".parse().unwrap();
+        Record::begin(log.clone(), peer, user, Path::new(path), direction)
+    }
+
+    #[test]
+    fn a_line_has_the_fields_of_xferlog() {
+        let (_folder, path, log) = open();
+        let mut download = record(&log, "user 1", "/srv/Free Fire", Direction::Outgoing);
+        download.moved(4000);
+        download.moved(96);
+        download.complete();
+        drop(download);
+        record(&log, "u", "/srv/x", Direction::Incoming).moved(7);
+        drop(log);
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|l| l.split_whitespace().collect())
+            .collect();
+        let [download, upload] = &lines[..] else {
+            panic!("{text}")
+        };
+        assert!(
+            download[3].contains(':') && download[4].starts_with("20"),
+            "{text}"
+        );
+        let behind = "2001:db8::1 4096 /srv/Free_Fire b _ o r user_1 tidegate 0 * c";
+        assert_eq!(download[6..].join(" "), behind);
+        assert_eq!(
+            upload[6..].join(" "),
+            "2001:db8::1 7 /srv/x b _ i r u tidegate 0 * i"
+        );
+    }
+
+    #[test]
+    fn a_log_that_was_moved_away_is_made_again() {
+        let (folder, path, log) = open();
+        drop(record(&log, "a", "/first", Direction::Outgoing));
+        let old = folder.path().join("xferlog.1");
+        while !std::fs::read_to_string(&path).unwrap().contains("/first") {
+            std::thread::yield_now();
+        }
+        std::fs::rename(&path, &old).unwrap();
+        log.reopen();
+        drop(record(&log, "a", "/second", Direction::Outgoing));
+        drop(log);
+        let read = |path| std::fs::read_to_string(path).unwrap();
+        assert!(read(&old).contains("/first") && !read(&old).contains("/second"));
+        assert!(read(&path).contains("/second"));
+    }
+
+    proptest! {
+        /// Whatever a name is, the line has as many fields as any other.
+        #[test]
+        fn no_name_forges_a_field(user in "(?s).*", path in "(?s).*") {
+            let (_folder, _, log) = open();
+            let record = record(&log, &user, &path, Direction::Incoming);
+            let line = record.line(Timestamp::UNIX_EPOCH);
+            prop_assert_eq!(line.split_whitespace().count(), 18, "{}", line);
+            prop_assert_eq!(line.matches(char::is_control).count(), 1);
+        }
+    }
+}

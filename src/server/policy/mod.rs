@@ -1,0 +1,8 @@
+//! Who may log in, how often and how fast.
+
+pub(crate) mod client_prefix;
+pub(crate) mod login_queue;
+pub(crate) mod login_throttle;
+pub(crate) mod rate_limit;
+pub(crate) mod sessions;
+pub(crate) mod stall_detector;

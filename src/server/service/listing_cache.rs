@@ -1,0 +1,428 @@
+//! Listings: one for all who ask for the same unchanged directory, and a bound on the memory of them all.
+//!
+//! A listing is in memory until its last reader has it, and that may take as long as the reader likes. So a part of the memory is
+//! kept for users of whom no listing is alive: nobody's listings, however many, keep another's waiting.
+//!
+//! Must not know: how a directory is read, who the tickets belong to.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use crate::kernel::Kernel;
+use crate::limits::{
+    LISTING_AGE, LISTING_BYTES_MAX, LISTING_WAIT, LISTINGS_BYTES_MAX, LISTINGS_RESERVE_BYTES,
+};
+use crate::protocol::{Form, Listed};
+use crate::server::Ticket;
+use crate::server::policy::sessions::UserKey;
+use crate::storage::Listing;
+
+/// Listings that are wanted, being made, fresh, and alive: one for all who ask for the same unchanged directory, and a
+/// bound on the memory of them all.
+#[derive(Default)]
+pub(crate) struct Listings {
+    /// Who waits for each.
+    wanted: HashMap<Key, Vec<Ticket>>,
+    /// Those that no worker has been asked for yet.
+    queue: VecDeque<Asked>,
+    /// How many changes the house has made: who asks after one gets no listing that was begun before it.
+    changes: u64,
+    /// For whom workers are at one.
+    running: Vec<Option<UserKey>>,
+    fresh: HashMap<Key, Fresh>,
+    /// All that were made and may still be on their way to somebody.
+    alive: Vec<Alive>,
+    /// There was no memory for any in the queue, nor has anything been asked for or made since.
+    is_stuck: bool,
+}
+
+struct Alive {
+    /// For whom it was made.
+    user: Option<UserKey>,
+    listing: Weak<Listing>,
+}
+
+/// A listing that is to be made.
+pub(crate) struct Asked {
+    pub(crate) listed: Listed,
+    pub(crate) form: Form,
+    key: Key,
+    /// For whom it is made: who asked first, or who has none alive.
+    user: Option<UserKey>,
+    since: Instant,
+}
+
+impl Listings {
+    /// A listing that was made a moment ago of what has not changed since.
+    pub(crate) fn fresh<K: Kernel>(
+        &self,
+        kernel: &K,
+        ticket: Ticket,
+        listed: &Listed,
+        form: Form,
+        now: Instant,
+    ) -> Option<Arc<Listing>> {
+        if self.fresh.is_empty() {
+            return None;
+        }
+        let key = Key::new(listed, form, ticket.serial, self.changes);
+        let fresh = self.fresh.get(&key)?;
+        let status = kernel.status_by_path(&key.path()).ok();
+        let unchanged = fresh.listing.status == status && now < fresh.made + LISTING_AGE;
+        unchanged.then(|| fresh.listing.clone())
+    }
+
+    /// Notes who waits; whether something is to be started.
+    pub(crate) fn wait(
+        &mut self,
+        ticket: Ticket,
+        listed: Listed,
+        form: Form,
+        now: Instant,
+    ) -> bool {
+        let key = Key::new(&listed, form, ticket.serial, self.changes);
+        self.is_stuck = false;
+        match self.wanted.entry(key.clone()) {
+            // Where all who waited have left, a worker is at it still.
+            Entry::Occupied(mut waiting) => waiting.get_mut().push(ticket),
+            Entry::Vacant(vacant) => {
+                vacant.insert(vec![ticket]);
+                self.queue.push_back(Asked {
+                    listed,
+                    form,
+                    key,
+                    user: ticket.user,
+                    since: now,
+                });
+            }
+        }
+        !self.queue.is_empty()
+    }
+
+    /// The next one that there is memory for.
+    pub(crate) fn next_to_start(&mut self) -> Option<Asked> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        let alive = self.alive.len();
+        self.alive.retain(|one| one.listing.strong_count() > 0);
+        if self.is_stuck && self.alive.len() == alive {
+            return None;
+        }
+        let next = self.find_next();
+        self.is_stuck = next.is_none();
+        let (place, user) = next?;
+        let mut asked = self.queue.remove(place)?;
+        asked.user = user;
+        self.running.push(user);
+        Some(asked)
+    }
+
+    /// Which one of the queue there is memory for, counted as if it were the longest, and for whom.
+    fn find_next(&self) -> Option<(usize, Option<UserKey>)> {
+        let alive = (self.alive.iter()).filter_map(|one| one.listing.upgrade());
+        let alive: usize = alive.map(|listing| listing.text.len()).sum();
+        let bytes = alive + (self.running.len() + 1) * LISTING_BYTES_MAX;
+        if bytes <= LISTINGS_BYTES_MAX {
+            return self.queue.front().map(|asked| (0, asked.user));
+        }
+        if bytes > LISTINGS_BYTES_MAX + LISTINGS_RESERVE_BYTES {
+            return None;
+        }
+        let alive = self.alive.iter().map(|one| one.user);
+        let served: HashSet<_> = alive.chain(self.running.iter().copied()).collect();
+        self.queue.iter().enumerate().find_map(|(place, asked)| {
+            let mut users = self.wanted[&asked.key].iter().map(|ticket| ticket.user);
+            let user = users.find(|user| !served.contains(user))?;
+            Some((place, user))
+        })
+    }
+
+    /// One has been made: who waits for it.
+    pub(crate) fn made(&mut self, asked: &Asked) -> Vec<Ticket> {
+        let running = self.running.iter().position(|user| *user == asked.user);
+        self.running.swap_remove(running.expect("it was started"));
+        self.is_stuck = false;
+        self.wanted.remove(&asked.key).unwrap_or_default()
+    }
+
+    /// Keeps one for who asks next, where it depends on nothing but the directory itself.
+    pub(crate) fn keep(&mut self, asked: &Asked, listing: &Arc<Listing>, now: Instant) {
+        self.alive.push(Alive {
+            user: asked.user,
+            listing: Arc::downgrade(listing),
+        });
+        let key = &asked.key;
+        if listing.status.is_some() && key.changes == self.changes && key.alone.is_none() {
+            let fresh = Fresh {
+                listing: listing.clone(),
+                made: now,
+            };
+            self.fresh.insert(key.clone(), fresh);
+        }
+    }
+
+    /// Takes away one that has waited for memory for too long, and who waits for it.
+    pub(crate) fn give_up(&mut self, now: Instant) -> Option<(Asked, Vec<Ticket>)> {
+        let first = self.queue.front()?;
+        if now < first.since + LISTING_WAIT {
+            return None;
+        }
+        let asked = self.queue.pop_front()?;
+        let tickets = self.wanted.remove(&asked.key).unwrap_or_default();
+        Some((asked, tickets))
+    }
+
+    /// Takes a ticket away, and with it what nobody else waits for, unless a worker is at it.
+    pub(crate) fn forget(&mut self, ticket: Ticket) {
+        let Listings { wanted, queue, .. } = self;
+        for waiting in wanted.values_mut() {
+            waiting.retain(|other| *other != ticket);
+        }
+        queue.retain(|listing| {
+            let unwanted = wanted[&listing.key].is_empty();
+            if unwanted {
+                wanted.remove(&listing.key);
+            }
+            !unwanted
+        });
+    }
+
+    pub(crate) fn sweep(&mut self, now: Instant) {
+        self.fresh.retain(|_, fresh| now < fresh.made + LISTING_AGE);
+    }
+
+    /// Something has changed: what was begun before is for those alone who wait for it already.
+    pub(crate) fn changed(&mut self) {
+        self.fresh.clear();
+        self.changes += 1;
+    }
+}
+
+struct Fresh {
+    listing: Arc<Listing>,
+    made: Instant,
+}
+
+impl Asked {
+    /// The directory, for the log.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.key.path()
+    }
+}
+
+/// Which listing: the directory, how it is written, and since when.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    root: PathBuf,
+    below: String,
+    /// Whether the grant lets its user see what is there.
+    read: bool,
+    form: Form,
+    changes: u64,
+    /// The one session that it is made for, where what else it asks for, or may do there, shows in the text.
+    alone: Option<u64>,
+}
+
+impl Key {
+    fn new(listed: &Listed, form: Form, asker: u64, changes: u64) -> Key {
+        let place = match listed {
+            Listed::Top { .. } => None,
+            Listed::Directory(place) | Listed::Path { place, .. } => Some(place),
+        };
+        let shared = matches!(
+            (listed, form),
+            (
+                Listed::Directory(_),
+                Form::Names | Form::Details | Form::Lines
+            )
+        );
+        Key {
+            root: place.map_or_else(PathBuf::new, |place| place.grant.path.clone()),
+            below: place.map_or_else(String::new, |place| place.below.clone()),
+            read: place.is_none_or(|place| place.grant.rights.read),
+            form,
+            changes,
+            alone: (!shared).then_some(asker),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.root.join(&self.below)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    use crate::config::directories::{Grant, Rights};
+    use crate::domain::user_limits::UserLimits;
+    use crate::kernel::linux::Linux;
+    use crate::protocol::Place;
+    use crate::server::policy::sessions::Users;
+
+    #[test]
+    fn a_listing_whose_askers_have_all_left_is_made_once_for_the_next_and_forgotten_by_all() {
+        let mut listings = Listings::default();
+        wait(&mut listings, ticket(1), "one");
+        wait(&mut listings, ticket(2), "two");
+        let one = listings.next_to_start().unwrap();
+        let two = listings.next_to_start().unwrap();
+        listings.forget(ticket(1));
+        wait(&mut listings, ticket(3), "one");
+        assert!(listings.next_to_start().is_none());
+        assert_eq!(listings.made(&one), [ticket(3)]);
+        listings.forget(ticket(2));
+        assert_eq!(listings.made(&two), []);
+        assert!(listings.wanted.is_empty() && listings.queue.is_empty());
+    }
+
+    #[test]
+    fn who_asks_behind_an_upload_does_not_join_a_listing_that_was_begun_before_it() {
+        let mut listings = Listings::default();
+        wait(&mut listings, ticket(1), "one");
+        let before = listings.next_to_start().unwrap();
+        listings.changed();
+        wait(&mut listings, ticket(2), "one");
+        let after = listings.next_to_start().unwrap();
+        assert_eq!(listings.made(&after), [ticket(2)]);
+        assert_eq!(listings.made(&before), [ticket(1)]);
+        let old = Listing {
+            text: Vec::new(),
+            entries: 0,
+            status: Linux::new().unwrap().status_by_path(Path::new("/")).ok(),
+            fault: None,
+        };
+        listings.keep(&before, &Arc::new(old), Instant::now());
+        assert!(
+            listings.fresh.is_empty(),
+            "nobody else is given the old one"
+        );
+    }
+
+    #[test]
+    fn who_keeps_many_listings_alive_keeps_nobody_else_waiting() {
+        let users = users();
+        let (mut listings, mut alive) = (Listings::default(), Vec::new());
+        let names: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+        for (serial, name) in names.iter().enumerate() {
+            wait(&mut listings, of(users[0], serial as u64), name);
+            if let Some(asked) = listings.next_to_start() {
+                alive.push(make(&mut listings, &asked, 1024 * 1024));
+            }
+        }
+        assert_eq!(alive.len(), 33, "there is no room for the longest beside");
+        for (serial, user) in (200..).zip(&users[1..]) {
+            // The second one has asked for what the greedy one waits for already.
+            let name = if serial == 201 { "50" } else { "others" };
+            wait(&mut listings, of(*user, serial), name);
+            let asked = listings.next_to_start().expect("one is kept for him");
+            assert_eq!(asked.user, Some(*user));
+            alive.push(make(&mut listings, &asked, 1024 * 1024));
+            wait(&mut listings, of(*user, serial), "his second");
+            assert!(
+                listings.next_to_start().is_none(),
+                "that waits as others do"
+            );
+        }
+        alive.drain(..alive.len() - 1);
+        listings.sweep(Instant::now() + LISTING_AGE);
+        assert!(listings.next_to_start().is_some(), "there is memory again");
+    }
+
+    #[test]
+    fn the_longest_listings_of_whomever_stay_within_the_memory_for_them_and_who_waits_is_told() {
+        let users = users();
+        let (mut listings, mut alive) = (Listings::default(), Vec::new());
+        for (serial, user) in (0..).zip(&users) {
+            for name in ["one", "two", "three"] {
+                wait(
+                    &mut listings,
+                    of(*user, serial),
+                    &format!("{name} of {serial}"),
+                );
+            }
+            while let Some(asked) = listings.next_to_start() {
+                alive.push(make(&mut listings, &asked, LISTING_BYTES_MAX));
+            }
+        }
+        let bytes = LISTINGS_BYTES_MAX + LISTINGS_RESERVE_BYTES;
+        assert_eq!(alive.len(), bytes / LISTING_BYTES_MAX);
+        let now = Instant::now();
+        assert!(listings.give_up(now).is_none());
+        let given_up = std::iter::from_fn(|| listings.give_up(now + LISTING_WAIT));
+        assert_eq!(given_up.count(), 3 * users.len() - alive.len());
+        assert!(listings.queue.is_empty() && listings.wanted.is_empty());
+    }
+
+    #[test]
+    fn what_the_rights_show_in_is_made_for_one_session_alone() {
+        let same = |form| {
+            let key = |serial| Key::new(&listed("one"), form, serial, 0);
+            key(1) == key(2)
+        };
+        assert!(same(Form::Names) && same(Form::Details) && same(Form::Lines));
+        assert!(!same(Form::Long));
+    }
+
+    fn wait(listings: &mut Listings, ticket: Ticket, name: &str) {
+        listings.wait(ticket, listed(name), Form::Names, Instant::now());
+    }
+
+    fn make(listings: &mut Listings, asked: &Asked, bytes: usize) -> Arc<Listing> {
+        listings.made(asked);
+        let listing = Arc::new(Listing {
+            text: vec![0; bytes],
+            entries: 0,
+            status: None,
+            fault: None,
+        });
+        listings.keep(asked, &listing, Instant::now());
+        listing
+    }
+
+    /// Four users with a session.
+    fn users() -> Vec<UserKey> {
+        let mut users = Users::default();
+        let enter = |name| users.enter(name, UserLimits::default(), Instant::now());
+        let keys: Option<_> = ["a", "b", "c", "d"].into_iter().map(enter).collect();
+        keys.expect("there is no limit")
+    }
+
+    fn of(user: UserKey, serial: u64) -> Ticket {
+        let mut ticket = ticket(serial);
+        ticket.user = Some(user);
+        ticket
+    }
+
+    fn listed(name: &str) -> Listed {
+        let rights = Rights {
+            read: true,
+            upload: false,
+            change: false,
+            quota: None,
+        };
+        Listed::Directory(Place {
+            grant: Arc::new(Grant {
+                name: name.into(),
+                path: PathBuf::from("/").join(name),
+                rights,
+            }),
+            below: String::new(),
+        })
+    }
+
+    fn ticket(serial: u64) -> Ticket {
+        Ticket {
+            key: serial as usize,
+            serial,
+            peer: ([127, 0, 0, 1], 1).into(),
+            user: None,
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Quotas: what an upload may take, and what a user is told of his.
+//!
+//! Must not know: how bytes are counted, the dialects' words.
+
+use std::path::PathBuf;
+
+use log::warn;
+
+use crate::config::directories::Grant;
+use crate::kernel::Kernel;
+use crate::limits::QUOTA_COUNT_AGE;
+use crate::protocol::{Answer, Base, Place, Quota, Refusal, Request};
+use crate::server::Ticket;
+use crate::server::conn::transfer::Held;
+use crate::server::log::Escaped;
+use crate::server::service::{House, Reply};
+use crate::server::workers::Job;
+use crate::storage;
+use crate::storage::quota::Bound;
+use crate::storage::{Change, Claim, Count, Fault, Refused, Wanted};
+
+impl<K: Kernel> House<K> {
+    /// Makes ready to receive a file, within what its user may still have.
+    pub(crate) fn create(
+        &mut self,
+        ticket: Ticket,
+        place: Place,
+        length: Option<u64>,
+        base: Base,
+    ) -> Option<Reply<K>> {
+        let claim = match self.claim(ticket, &place, length.unwrap_or(0)) {
+            Some(claim) => claim,
+            None => {
+                let request = Request::Create {
+                    place,
+                    length,
+                    base,
+                };
+                self.uncounted.push((ticket, request));
+                return None;
+            }
+        };
+        match claim {
+            Ok(claim) => self.later(Job::Create {
+                ticket,
+                place,
+                wanted: self.wanted(length, base),
+                claim,
+            }),
+            // What else speaks against the upload is said before its size.
+            Err(refusal) => {
+                let judged = storage::judge(&*self.kernel, &place);
+                let refused = judged.err().unwrap_or(Refused::from(refusal));
+                Some(self.refused(ticket, refused))
+            }
+        }
+    }
+
+    /// Makes ready to receive a file under a name that nobody has.
+    pub(crate) fn create_unique(&mut self, ticket: Ticket, directory: Place) -> Option<Reply<K>> {
+        match self.claim(ticket, &directory, 0) {
+            None => {
+                self.uncounted
+                    .push((ticket, Request::CreateUnique { directory }));
+                None
+            }
+            Some(Ok(claim)) => self.later(Job::CreateUnique {
+                ticket,
+                directory,
+                wanted: self.wanted(None, Base::Nothing),
+                claim,
+            }),
+            Some(Err(refusal)) => Some(self.refused(ticket, refusal.into())),
+        }
+    }
+
+    /// Tells a user of his quotas.
+    pub(crate) fn quota(&mut self, ticket: Ticket) -> Option<Reply<K>> {
+        let bounds = self.bounds_of(ticket);
+        let mut all = bounds.iter();
+        if !all.all(|(_, bound)| self.ledger.is_counted(&bound.paths)) {
+            self.uncounted.push((ticket, Request::Quota));
+            return None;
+        }
+        self.count_again();
+        let quotas = bounds
+            .into_iter()
+            .map(|(directory, bound)| Quota {
+                directory,
+                bytes: self.ledger.bytes(&bound.paths),
+                most: bound.most,
+            })
+            .collect();
+        Some(Reply::Answer(Answer::Quota(quotas), Held::Nothing))
+    }
+
+    /// What a change may take and gives back of quotas; the request again, while that is not known.
+    pub(crate) fn claim_for(&mut self, ticket: Ticket, change: &Change) -> Result<Claim, Request> {
+        let path = |place: &Place| place.grant.path.join(&place.below);
+        Ok(match change {
+            Change::Rename { from, to } => {
+                let bounds = self.bounds_at(ticket, &to.grant);
+                if !self.are_counted(&bounds) {
+                    let (from, to) = (from.clone(), to.clone());
+                    return Err(Request::Rename { from, to });
+                }
+                self.ledger.claim_move(&path(from), &path(to), bounds)
+            }
+            // Nothing comes from elsewhere.
+            Change::Remove(place)
+            | Change::RemoveDirectory(place)
+            | Change::SetModified(place, _) => {
+                let path = path(place);
+                self.ledger.claim_move(&path, &path, Vec::new())
+            }
+        })
+    }
+
+    /// Counts from now on what the home wants counted.
+    pub(crate) fn take_up_quotas(&mut self) {
+        self.ledger.take_up(self.home.counted_paths().into_iter());
+        self.count();
+    }
+
+    /// A count has come to its end, or as far as the fault let it.
+    pub(crate) fn counted(&mut self, fault: Option<Fault>) {
+        if let Some(fault) = fault {
+            warn!("event=fault what={}", Escaped(&fault.to_string()));
+        }
+        for (ticket, request) in std::mem::take(&mut self.uncounted) {
+            if let Some(reply) = self.ask(ticket, request) {
+                self.replies.push_back((ticket, reply));
+            }
+        }
+    }
+
+    fn wanted(&self, length: Option<u64>, base: Base) -> Wanted {
+        Wanted {
+            length,
+            most: self.options.max_upload.unwrap_or(u64::MAX),
+            base,
+            keep_free: self.options.keep_free,
+        }
+    }
+
+    /// What a file to be may take; `None` while that is not known.
+    fn claim(
+        &mut self,
+        ticket: Ticket,
+        place: &Place,
+        bytes: u64,
+    ) -> Option<Result<Claim, Refusal>> {
+        let bounds = self.bounds_at(ticket, &place.grant);
+        if !self.are_counted(&bounds) {
+            return None;
+        }
+        if !bounds.is_empty() {
+            self.count_again();
+        }
+        let path = place.grant.path.join(&place.below);
+        Some(self.ledger.claim(&path, bounds, bytes))
+    }
+
+    fn are_counted(&self, bounds: &[Bound]) -> bool {
+        let mut bounds = bounds.iter();
+        bounds.all(|bound| self.ledger.is_counted(&bound.paths))
+    }
+
+    /// Bytes that somebody may still add in a granted directory, as far as quotas go.
+    pub(crate) fn left(&mut self, ticket: Ticket, grant: &Grant) -> u64 {
+        let bounds = self.bounds_at(ticket, grant);
+        self.ledger.left(&bounds)
+    }
+
+    /// What bounds the bytes that somebody adds in a granted directory.
+    fn bounds_at(&mut self, ticket: Ticket, grant: &Grant) -> Vec<Bound> {
+        let paths = vec![grant.path.clone()];
+        let most = grant.rights.quota;
+        let of_directory = most.map(|most| Bound { paths, most });
+        (of_directory.into_iter())
+            .chain(self.bound_of_user(ticket))
+            .collect()
+    }
+
+    /// The quotas of who asks: his own, and those of his directories by their names.
+    fn bounds_of(&mut self, ticket: Ticket) -> Vec<(Option<String>, Bound)> {
+        let own = self.bound_of_user(ticket).map(|bound| (None, bound));
+        let access = self.access_of(ticket);
+        let grants = access.iter().flat_map(|access| &access.grants);
+        let directories = grants.filter_map(|grant| {
+            let paths = vec![grant.path.clone()];
+            let bound = grant.rights.quota.map(|most| Bound { paths, most })?;
+            Some((Some(grant.name.clone()), bound))
+        });
+        own.into_iter().chain(directories).collect()
+    }
+
+    /// The quota of who asks, over all directories that he may add files to.
+    fn bound_of_user(&mut self, ticket: Ticket) -> Option<Bound> {
+        let user = self.users.name(ticket.user?);
+        let most = self.home.limits(user).quota?;
+        let access = self.access_of(ticket)?;
+        let grants = access.grants.iter().filter(|grant| grant.rights.may_add());
+        let mut all: Vec<PathBuf> = grants.map(|grant| grant.path.clone()).collect();
+        all.sort_unstable();
+        let mut paths: Vec<PathBuf> = Vec::new();
+        for path in all {
+            // What lies in another one counts there; the one around it sorts before it, though not right before.
+            if !paths.iter().any(|around| path.starts_with(around)) {
+                paths.push(path);
+            }
+        }
+        Some(Bound { paths, most })
+    }
+
+    fn access_of(&mut self, ticket: Ticket) -> Option<std::sync::Arc<crate::config::Access>> {
+        let user = self.users.name(ticket.user?).to_owned();
+        self.access(&user)
+    }
+
+    /// Counts once more where the last count is old: people change files beside the server.
+    fn count_again(&mut self) {
+        if self.now.saturating_duration_since(self.counted_at) >= QUOTA_COUNT_AGE {
+            self.count();
+        }
+    }
+
+    fn count(&mut self) {
+        self.counted_at = self.now;
+        for path in self.ledger.paths() {
+            if let Some(count) = Count::begin(&self.ledger, &path) {
+                self.workers.submit(Job::Count(count));
+            }
+        }
+    }
+
+    /// Whether an upload of this length could be taken, as far as its grant tells, or else the home's file system.
+    pub(crate) fn room(
+        &mut self,
+        ticket: Ticket,
+        grant: Option<&Grant>,
+        length: u64,
+    ) -> Result<(), Refused> {
+        self.within_size(length)?;
+        if let Some(grant) = grant
+            && self.left(ticket, grant) < length
+        {
+            return Err(Refusal::OverQuota.into());
+        }
+        let paths = grant.map(|grant| &*grant.path).into_iter();
+        for path in paths.chain([self.home.path()]) {
+            match storage::room(
+                &*self.kernel,
+                path,
+                length.saturating_add(self.options.keep_free),
+            ) {
+                Ok(()) => return Ok(()),
+                Err(refused) if refused.refusal == Refusal::NoRoom => return Err(refused),
+                // A directory that cannot be opened tells nothing of room.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
