@@ -13,14 +13,14 @@ pub const SERVER_LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes that one read for lines asks of a socket. With an incomplete line before them this bounds what a session
 /// holds of its client's input.
-pub const LINES_READ_BYTES: usize = 8 * 1024;
+pub const LINE_READ_BYTES: usize = 8 * 1024;
 
 /// Bytes of gathered output at which a connection takes no further line before it has flushed.
-pub const OUTBOX_MARK_BYTES: usize = 16 * 1024;
+pub const SEND_QUEUE_HIGH_WATER_BYTES: usize = 16 * 1024;
 
 /// Bytes that one connection may move in one turn before it goes to the back of the queue. 64 KiB costs 10 to 20 %
 /// more CPU a byte; 1 MiB gains nothing.
-pub const TURN_BUDGET_BYTES: usize = 256 * 1024;
+pub const SLICE_BUDGET_BYTES: usize = 256 * 1024;
 
 /// What a command costs of a turn's budget at least, so that short commands cannot hold the loop either.
 pub const COMMAND_COST_BYTES: usize = 1024;
@@ -29,7 +29,7 @@ pub const COMMAND_COST_BYTES: usize = 1024;
 pub const TRANSFER_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Bytes of a text whose line ends are converted in one write on their way out. On the wire they are twice as many at most.
-pub const TEXT_PIECE_BYTES: usize = 64 * 1024;
+pub const ASCII_CHUNK_BYTES: usize = 64 * 1024;
 
 /// Bytes that a socket takes beyond what the network has taken (TCP_NOTSENT_LOWAT). Without it the kernel takes megabytes of
 /// a file for a reader that has stalled, and a few hundred of those exhaust what it has for TCP. With 128 KiB bbr came to pace
@@ -38,13 +38,13 @@ pub const UNSENT_BYTES_MAX: usize = 32 * 1024;
 
 /// How long the run queue may work before the sockets are asked again, so that who asks for little does not wait
 /// for a round of everybody's budget.
-pub const QUEUE_TURN: Duration = Duration::from_micros(250);
+pub const RUN_QUEUE_BUDGET: Duration = Duration::from_micros(250);
 
 /// Connections accepted from one listener in one turn, and from all passive listeners together.
-pub const ACCEPTS_A_TURN: usize = 64;
+pub const ACCEPTS_PER_TICK_MAX: usize = 64;
 
 /// Readiness events taken from the kernel in one turn.
-pub const EVENTS_A_TURN: usize = 1024;
+pub const EVENTS_PER_TICK_MAX: usize = 1024;
 
 /// Time between two walks over all connections for their deadlines.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -55,19 +55,19 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 pub const MAPPED_FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Unchanged files that are kept open after their last download, so that the next need not open them again.
-pub const KEPT_FILES_MAX: usize = 256;
+pub const CACHED_FILES_MAX: usize = 256;
 
 /// How long such a file is kept without a download.
-pub const KEPT_FILE_AGE: Duration = Duration::from_secs(10);
+pub const CACHED_FILE_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// How long a client may take to make a data connection, and how long the server waits for one that it dials.
 pub const DATA_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long nobody is given an address at which a client was awaited in vain: who is late would meet somebody else.
-pub const PAIR_REST: Duration = Duration::from_secs(5);
+pub const RESERVATION_COOL_DOWN: Duration = Duration::from_secs(5);
 
 /// How long a session waits for an address of its own for a data connection, when all are taken.
-pub const PORT_WAIT: Duration = Duration::from_secs(10);
+pub const PASSIVE_PORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Failed logins after which a connection is closed.
 pub const LOGIN_FAILURES_MAX: u8 = 5;
@@ -78,17 +78,17 @@ pub const UNKNOWN_COMMANDS_MAX: u8 = 5;
 pub const FAILURES_MAX: u32 = 10;
 
 /// How many times as many may fail from one address, of whatever users: several people may sit behind it.
-pub const FAILURES_BY_ADDRESS: u32 = 2;
+pub const FAILURES_PER_ADDRESS_FACTOR: u32 = 2;
 
 /// Default of `--failure-window`: how long a failed login counts at most, and so how long somebody is turned away. The first of
 /// a series counts for so long, and each of them for half of it at least.
 pub const FAILURE_WINDOW: Duration = Duration::from_secs(300);
 
-/// Failures that are answered at once: slips.
-pub const FAILURES_FREE: u32 = 2;
+/// LoginThrottle that are answered at once: slips.
+pub const UNDELAYED_FAILURES: u32 = 2;
 
-/// Failures of one user from wherever that are answered at once. Answers to right passwords never wait.
-pub const FAILURES_BY_USER_FREE: u32 = 20;
+/// LoginThrottle of one user from wherever that are answered at once. Answers to right passwords never wait.
+pub const UNDELAYED_USER_FAILURES: u32 = 20;
 
 /// How long the answer to the first failure that is not free is held back; each further one twice as long.
 pub const FAILURE_DELAY: Duration = Duration::from_millis(250);
@@ -98,20 +98,20 @@ pub const FAILURE_DELAY_MAX: Duration = Duration::from_secs(2);
 
 /// Answers that are held back at once; beyond these they are given at once, since who has so many connections waits for
 /// none of them.
-pub const HELD_BACK_MAX: usize = 10_000;
+pub const DELAYED_RESPONSES_MAX: usize = 10_000;
 
 /// Addresses, users and pairs of them whose failures are remembered; 48 bytes each. Beyond these the older half is forgotten.
-pub const FAILURES_KEPT_MAX: usize = 64 * 1024;
+pub const THROTTLE_ENTRIES_MAX: usize = 64 * 1024;
 
 /// How often it is looked whether those who wait for their rate may go on; what comes in as long is worth a turn.
-pub const RATE_TICK: Duration = Duration::from_millis(10);
+pub const RATE_LIMIT_TICK: Duration = Duration::from_millis(10);
 
 /// How much of a rate may be moved at once after a pause: so long the loop may be busy elsewhere without anybody losing
 /// a part of his rate.
-pub const RATE_BURST: Duration = Duration::from_millis(100);
+pub const RATE_LIMIT_BURST: Duration = Duration::from_millis(100);
 
 /// How long a transfer may move less than `--min-rate`.
-pub const PACE_WINDOW: Duration = Duration::from_secs(60);
+pub const STALL_WINDOW: Duration = Duration::from_secs(60);
 
 /// How old a count of what a quota bounds may be before it is made again. It is kept up by what the server itself publishes and
 /// removes.
@@ -131,10 +131,10 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections beyond the limit of sessions that are told so in full; more are told with one write and dropped. Each
 /// holds one of [`DESCRIPTORS_RESERVED`].
-pub const TURNED_AWAY_MAX: usize = 8;
+pub const REJECTED_CONNECTIONS_MAX: usize = 8;
 
 /// Descriptors that one server hands over to the next at once: its control socket and its listeners (SCM_MAX_FD of Linux is 253).
-pub const HANDED_OVER_MAX: usize = 64;
+pub const HANDOVER_DESCRIPTORS_MAX: usize = 64;
 
 /// Descriptors that are kept from the sessions: standard streams, poll, signals, waker, listeners, log, workers'
 /// directories and files, connections that are turned away.
@@ -154,11 +154,11 @@ pub const LISTINGS_RESERVE_BYTES: usize = 32 * 1024 * 1024;
 
 /// How long a listing may wait for memory before who asked for it is refused. Long enough for a client that does not make the
 /// data connection for an earlier one to be given up.
-pub const LISTING_WAIT: Duration = Duration::from_secs(40);
+pub const LISTING_QUEUE_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// How long a listing of an unchanged directory is given to who asks next. Short, since two changes within one tick of
 /// the file system's clock look like one.
-pub const LISTING_AGE: Duration = Duration::from_secs(1);
+pub const LISTING_CACHE_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Bytes that an upload copies in one slice of a worker's time, of the file that it builds on.
 pub const COPY_SLICE_BYTES: usize = 16 * 1024 * 1024;
@@ -167,10 +167,10 @@ pub const COPY_SLICE_BYTES: usize = 16 * 1024 * 1024;
 pub const CHECKSUM_SLICE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Passwords proved lately that are remembered by their keyed hash.
-pub const PROVED_MAX: usize = 4096;
+pub const VERIFIED_CACHE_MAX: usize = 4096;
 
 /// How long a proved password is remembered.
-pub const PROVED_AGE: Duration = Duration::from_secs(300);
+pub const VERIFIED_CACHE_AGE_MAX: Duration = Duration::from_secs(300);
 
 /// Threads for jobs that wait for a disk.
 pub const DISK_THREADS: usize = 4;
@@ -194,44 +194,44 @@ pub const LOG_LINES_MAX: usize = 4096;
 pub const CLIENT_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Commands that the client sends ahead of their answers on one connection.
-pub const SENT_AHEAD_MAX: usize = 64;
+pub const PIPELINED_COMMANDS_MAX: usize = 64;
 
 /// Bytes of a file up to which the client gathers it with others into one write; a larger one goes by `sendfile`.
-pub const GATHERED_FILE_BYTES_MAX: u64 = 64 * 1024;
+pub const BATCHED_FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Connections of one `get` or `put`.
 pub const JOBS_MAX: usize = 256;
 
 /// Entries that the client takes from a server in one run, in all listings together; a server is not trusted to end.
-pub const LISTED_ENTRIES_MAX: u64 = 500_000;
+pub const CLIENT_LISTING_ENTRIES_MAX: u64 = 500_000;
 
 /// Bytes of those entries' paths.
-pub const LISTED_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const CLIENT_LISTING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes of a file that cannot be kept which the client still reads and throws away; for more a new connection is cheaper.
-pub const THROWN_AWAY_BYTES_MAX: u64 = 1024 * 1024;
+pub const DISCARD_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Bytes for which a server that hashes or stores them is given one more second.
-pub const WORKED_THROUGH_BYTES_A_SECOND: u64 = 10_000_000;
+pub const SERVER_WORK_BYTES_PER_SECOND: u64 = 10_000_000;
 
 const _: () = assert!(
     SERVER_LINE_BYTES_MAX < CLIENT_BUFFER_BYTES,
     "the longest line of a server fits"
 );
 const _: () = assert!(
-    LINE_BYTES_MAX <= LINES_READ_BYTES,
+    LINE_BYTES_MAX <= LINE_READ_BYTES,
     "a whole line fits in one read"
 );
 const _: () = assert!(
-    OUTBOX_MARK_BYTES + MAPPED_FILE_BYTES_MAX as usize <= TURN_BUDGET_BYTES,
+    SEND_QUEUE_HIGH_WATER_BYTES + MAPPED_FILE_BYTES_MAX as usize <= SLICE_BUDGET_BYTES,
     "a full outbox, the file that filled it included, can leave in one turn"
 );
 const _: () = assert!(
-    TRANSFER_BUFFER_BYTES <= TURN_BUDGET_BYTES,
+    TRANSFER_BUFFER_BYTES <= SLICE_BUDGET_BYTES,
     "one full read is within a turn's budget"
 );
 const _: () = assert!(
-    2 * TEXT_PIECE_BYTES <= TURN_BUDGET_BYTES && TEXT_PIECE_BYTES <= TRANSFER_BUFFER_BYTES,
+    2 * ASCII_CHUNK_BYTES <= SLICE_BUDGET_BYTES && ASCII_CHUNK_BYTES <= TRANSFER_BUFFER_BYTES,
     "a piece of text is read and written within a turn's budget"
 );
 const _: () = assert!(NUMBER_DIGITS_MAX == 19, "the largest u64 has 20 digits");
@@ -244,10 +244,10 @@ const _: () = assert!(
     "the longest listing can be had, whatever one user has"
 );
 const _: () = assert!(
-    LISTING_WAIT.as_secs() > DATA_CONNECTION_TIMEOUT.as_secs(),
+    LISTING_QUEUE_TIMEOUT.as_secs() > DATA_CONNECTION_TIMEOUT.as_secs(),
     "who waits outlasts a data connection that does not come"
 );
 const _: () = assert!(
-    TURNED_AWAY_MAX as u64 <= DESCRIPTORS_RESERVED / 4,
+    REJECTED_CONNECTIONS_MAX as u64 <= DESCRIPTORS_RESERVED / 4,
     "those who are turned away leave descriptors to work with"
 );

@@ -13,7 +13,7 @@ use slab::Slab;
 use tidegate::kernel::linux;
 use tidegate::kernel::linux::Linux;
 use tidegate::kernel::{Kernel, Open, Piece};
-use tidegate::limits::{MAPPED_FILE_BYTES_MAX, TURN_BUDGET_BYTES};
+use tidegate::limits::{MAPPED_FILE_BYTES_MAX, SLICE_BUDGET_BYTES};
 
 /// The token of the listener; below are the slab's keys.
 const LISTENER: usize = usize::MAX / 2;
@@ -142,7 +142,7 @@ impl Connection {
         let Some((content, offset)) = &mut self.sending else {
             unreachable!("set above");
         };
-        let mut budget = TURN_BUDGET_BYTES;
+        let mut budget = SLICE_BUDGET_BYTES;
         while budget > 0 {
             let count = budget.min((content.length - *offset) as usize);
             let sent = kernel.send_file(&self.socket, &content.file, *offset, count)?;

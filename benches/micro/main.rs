@@ -1,4 +1,4 @@
-//! What the pure parts cost: the line splitter, a step of the menu, a turn of the engine over the simulated kernel, the
+//! What the pure parts cost: the line splitter, a step of the menu, a turn of the event_loop over the simulated kernel, the
 //! listing of a large directory. `cargo bench --bench micro`.
 //!
 //! With `count N` it does N downloads over the simulated kernel and nothing else: `scripts/count-instructions` runs that
@@ -15,7 +15,7 @@ use tidegate::config::directories::{Grant, Rights};
 use tidegate::kernel::sim::{Entry, Sim};
 use tidegate::protocol::line::{Split, split};
 use tidegate::protocol::menu::session::Menu;
-use tidegate::protocol::{Form, Input, Listed, Place, Session};
+use tidegate::protocol::{GrantedPath, Input, ListingFormat, ListingTarget, Session};
 
 use simulated_server::World;
 
@@ -36,7 +36,7 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     lines(&mut criterion);
     menu(&mut criterion);
-    engine(&mut criterion);
+    event_loop(&mut criterion);
     listing(&mut criterion);
     criterion.final_summary();
 }
@@ -70,11 +70,14 @@ fn menu(criterion: &mut Criterion) {
     });
 }
 
-fn engine(criterion: &mut Criterion) {
+fn event_loop(criterion: &mut Criterion) {
     let mut world = World::new();
-    criterion.bench_function("engine: a download of 1 KiB, simulated kernel", |bencher| {
-        bencher.iter(|| world.download());
-    });
+    criterion.bench_function(
+        "event_loop: a download of 1 KiB, simulated kernel",
+        |bencher| {
+            bencher.iter(|| world.download());
+        },
+    );
 }
 
 fn listing(criterion: &mut Criterion) {
@@ -95,14 +98,17 @@ fn listing(criterion: &mut Criterion) {
         },
         path: PathBuf::from("/srv/Many"),
     };
-    let place = Place {
+    let place = GrantedPath {
         grant: Arc::new(grant),
         below: String::new(),
     };
-    let listed = Listed::Directory(place);
+    let listed = ListingTarget::Directory(place);
     let mut group = criterion.benchmark_group("listing");
     group.sample_size(20);
-    for (name, form) in [("names", Form::Names), ("details", Form::Details)] {
+    for (name, form) in [
+        ("names", ListingFormat::Names),
+        ("details", ListingFormat::Details),
+    ] {
         group.bench_function(format!("10,000 entries, {name}"), |bencher| {
             bencher.iter(|| {
                 tidegate::storage::list(&sim, black_box(&listed), form)

@@ -1,4 +1,4 @@
-//! A server over the simulated kernel with one client at its menu: for the benches that ask what a turn of the engine costs
+//! A server over the simulated kernel with one client at its menu: for the benches that ask what a turn of the event_loop costs
 //! without Linux below it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tidegate::config::Home;
 use tidegate::kernel::sim::{Entry, Peer, Sim};
 use tidegate::protocol::Dialect;
-use tidegate::server::{Engine, Options};
+use tidegate::server::{EventLoop, Options};
 
 const LOGIN: &[u8] = b"LOGIN\nanna\n1234\n";
 const DOWNLOAD: &[u8] = b"DOWNLOAD FILE Movies/Joker\n";
@@ -16,7 +16,7 @@ const MENU_BEGINS: &[u8] = b"Please choose: ";
 
 pub(crate) struct World {
     sim: Sim,
-    engine: Engine<Sim>,
+    event_loop: EventLoop<Sim>,
     peer: Peer,
     _home: TempDir,
 }
@@ -35,15 +35,16 @@ impl World {
         let file = [&[b'x'; 1023][..], b"\n"].concat();
         sim.put("/srv/Movies/Joker", Entry::File(file));
         let (loaded, _) = Home::load(home.path()).expect("a home without faults");
-        let mut engine = Engine::without_threads(Arc::new(sim.clone()), loaded, Options::default());
+        let mut event_loop =
+            EventLoop::without_threads(Arc::new(sim.clone()), loaded, Options::default());
         let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let address = engine
+        let address = event_loop
             .listen(SocketAddr::new(localhost, 0), Dialect::Menu)
             .expect("nothing fails");
         let peer = sim.connect(address, localhost).expect("somebody listens");
         let mut world = World {
             sim,
-            engine,
+            event_loop,
             peer,
             _home: home,
         };
@@ -56,7 +57,7 @@ impl World {
         self.say(DOWNLOAD);
     }
 
-    /// Says something and lets the engine turn until the menu has come.
+    /// Says something and lets the event_loop turn until the menu has come.
     fn say(&mut self, mut words: &[u8]) {
         let mut heard = Vec::new();
         // The simulation cuts what is sent, and holds it up, as it likes.
@@ -66,9 +67,9 @@ impl World {
             {
                 words = &words[sent..];
             }
-            self.engine.turn().expect("a poll does not fail");
-            while self.engine.jobs() > 0 {
-                self.engine.run_job(0);
+            self.event_loop.turn().expect("a poll does not fail");
+            while self.event_loop.jobs() > 0 {
+                self.event_loop.run_job(0);
             }
             if let Ok(bytes) = self.sim.peer_receive(self.peer, 64 * 1024) {
                 heard.extend(bytes);

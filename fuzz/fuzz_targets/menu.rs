@@ -23,7 +23,7 @@ use tidegate::protocol::line::{Split, last, split};
 use tidegate::protocol::menu::session::Menu;
 use tidegate::protocol::menu::command::Command;
 use tidegate::protocol::menu::reply_parser::{Sentence, quota, sentence};
-use tidegate::protocol::{Action, Answer, Input, Quota, Refusal, Request, Session};
+use tidegate::protocol::{Action, Response, Input, Quota, ErrorCode, Request, Session};
 use zeroize::Zeroizing;
 
 fuzz_target!(|input: &[u8]| {
@@ -87,8 +87,8 @@ impl<'a> Dialogue<'a> {
             created: None,
         };
         let mut wait = match dialogue.decide() {
-            b'!' => dialogue.step(Input::Full),
-            b'"' => dialogue.step(Input::TurnedAway),
+            b'!' => dialogue.step(Input::ServerFull),
+            b'"' => dialogue.step(Input::LoginBlocked),
             _ => dialogue.step(Input::Begin),
         };
         loop {
@@ -98,11 +98,11 @@ impl<'a> Dialogue<'a> {
                 Wait::Bytes(length) => {
                     bytes = &bytes[length as usize..];
                     let result = dialogue.decide_refusal().map_or(Ok(()), Err);
-                    dialogue.step(Input::Moved(result))
+                    dialogue.step(Input::TransferDone(result))
                 }
                 Wait::Discard(length) => {
                     bytes = &bytes[length as usize..];
-                    dialogue.step(Input::Moved(Ok(())))
+                    dialogue.step(Input::TransferDone(Ok(())))
                 }
                 Wait::Line => match split(bytes) {
                     Split::Line { line, used } => {
@@ -143,14 +143,14 @@ impl<'a> Dialogue<'a> {
         loop {
             let action = self.session.step(input, &mut self.transcript);
             input = match action {
-                Action::Ask(request) => Input::Answer(self.answer(request)),
+                Action::Request(request) => Input::Response(self.answer(request)),
                 Action::Send { from, length, .. } => {
                     assert_eq!(from + length, self.opened, "all that is left, and no more");
                     // Names stand on a line that was begun; a file or details would on lines of their own.
                     if !self.transcript.ends_with(b"\n") {
                         self.transcript.extend_from_slice(b"names");
                     }
-                    Input::Moved(Ok(()))
+                    Input::TransferDone(Ok(()))
                 }
                 action => {
                     assert!(self.transcript.ends_with(b"\n") || self.transcript.is_empty());
@@ -169,45 +169,45 @@ impl<'a> Dialogue<'a> {
     }
 
     /// The house's answer: one that fits the request.
-    fn answer(&mut self, request: Request) -> Answer {
-        if matches!(request, Request::Verify { .. }) {
+    fn answer(&mut self, request: Request) -> Response {
+        if matches!(request, Request::Authenticate { .. }) {
             return self.verify();
         }
         let refusal = self.decide_refusal();
         match request {
-            Request::Account { .. } => Answer::Account(refusal.is_none()),
-            Request::Quota => Answer::Quota(self.quotas()),
-            Request::Judge { place }
+            Request::LookUpUser { .. } => Response::UserLookedUp(refusal.is_none()),
+            Request::Quota => Response::Quota(self.quotas()),
+            Request::CheckUpload { place }
             | Request::Create { place, .. }
             | Request::MakeDirectory { place }
             | Request::Checksum { place, .. }
             | Request::OpenRead { place }
                 if !place.below.split('/').all(is_name) =>
             {
-                Answer::Refused(Refusal::BadName)
+                Response::Refused(ErrorCode::InvalidName)
             }
-            _ if let Some(refusal) = refusal => Answer::Refused(refusal),
+            _ if let Some(refusal) = refusal => Response::Refused(refusal),
             Request::List { .. } => {
                 self.opened = u64::from(self.decide()) * LISTING_BYTES_MAX as u64 / 255;
                 let entries = self.opened as usize / 2;
-                Answer::Listing {
+                Response::Listing {
                     length: self.opened,
                     entries,
                 }
             }
             Request::OpenRead { .. } => {
                 self.opened = self.length();
-                Answer::Opened {
+                Response::Opened {
                     length: self.opened,
                 }
             }
-            Request::Judge { .. } | Request::Room { .. } => Answer::Free,
+            Request::CheckUpload { .. } | Request::CheckSpace { .. } => Response::Allowed,
             Request::Create { length, .. } => {
                 self.created = length;
-                Answer::Created
+                Response::Created
             }
-            Request::MakeDirectory { .. } => Answer::Made,
-            Request::Checksum { .. } => Answer::Checksum {
+            Request::MakeDirectory { .. } => Response::DirectoryCreated,
+            Request::Checksum { .. } => Response::Checksum {
                 digest: Box::new([self.decide(); 32]),
                 end: 0,
             },
@@ -215,12 +215,12 @@ impl<'a> Dialogue<'a> {
         }
     }
 
-    fn verify(&mut self) -> Answer {
+    fn verify(&mut self) -> Response {
         match self.decide() {
-            b'S' => Answer::Refused(Refusal::TooManySessions),
-            b'T' => Answer::Refused(Refusal::TooManyFailures),
-            b'0'..=b'9' => Answer::Verified(None),
-            _ => Answer::Verified(Some(self.access())),
+            b'S' => Response::Refused(ErrorCode::TooManySessions),
+            b'T' => Response::Refused(ErrorCode::LoginBlocked),
+            b'0'..=b'9' => Response::Authenticated(None),
+            _ => Response::Authenticated(Some(self.access())),
         }
     }
 
@@ -272,20 +272,20 @@ impl<'a> Dialogue<'a> {
     }
 
     /// A refusal, or none in most cases.
-    fn decide_refusal(&mut self) -> Option<Refusal> {
+    fn decide_refusal(&mut self) -> Option<ErrorCode> {
         Some(match self.decide() {
-            b'0' => Refusal::NoSuchDirectory,
-            b'1' => Refusal::DirectoryUnreadable,
-            b'2' => Refusal::NoSuchFile,
-            b'3' => Refusal::FileUnreadable,
-            b'4' => Refusal::FileUnwritable,
-            b'5' => Refusal::MayNotUpload,
-            b'6' => Refusal::FileExists,
-            b'7' => Refusal::DirectoryExists,
-            b'8' => Refusal::BadName,
-            b'9' => Refusal::NoRoom,
-            b'L' => Refusal::TooLarge,
-            b'Q' => Refusal::OverQuota,
+            b'0' => ErrorCode::NoSuchDirectory,
+            b'1' => ErrorCode::DirectoryUnreadable,
+            b'2' => ErrorCode::NoSuchFile,
+            b'3' => ErrorCode::FileUnreadable,
+            b'4' => ErrorCode::FileUnwritable,
+            b'5' => ErrorCode::UploadDenied,
+            b'6' => ErrorCode::FileExists,
+            b'7' => ErrorCode::DirectoryExists,
+            b'8' => ErrorCode::InvalidName,
+            b'9' => ErrorCode::NoSpace,
+            b'L' => ErrorCode::TooLarge,
+            b'Q' => ErrorCode::OverQuota,
             _ => return None,
         })
     }

@@ -184,16 +184,16 @@ pub fn same_login(old: &Account, new: &Account, verifier: &mut Verifier) -> bool
 
 /// Passwords that were proved lately, so that they need not be proved again: by a keyed hash of user, password and record.
 ///
-/// At most [`limits::PROVED_MAX`], each for [`limits::PROVED_AGE`]; the oldest goes first. A changed record has other
+/// At most [`limits::VERIFIED_CACHE_MAX`], each for [`limits::VERIFIED_CACHE_AGE_MAX`]; the oldest goes first. A changed record has other
 /// tags, so that nothing has to be forgotten when it changes.
-pub struct Proved {
+pub struct VerifiedCache {
     key: Key,
     since: HashMap<Tag, Instant>,
     /// The same tags, the oldest first.
     order: VecDeque<Tag>,
 }
 
-/// What one proof is known again by. Tells nothing to who has not the key, which never leaves its [`Proved`].
+/// What one proof is known again by. Tells nothing to who has not the key, which never leaves its [`VerifiedCache`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tag([u8; 32]);
 
@@ -203,13 +203,13 @@ impl std::fmt::Debug for Tag {
     }
 }
 
-impl Proved {
+impl VerifiedCache {
     /// Nothing yet, under a new random key.
     ///
     /// # Panics
     /// If the kernel gives no random bytes.
-    pub fn new() -> Proved {
-        Proved {
+    pub fn new() -> VerifiedCache {
+        VerifiedCache {
             key: Key::random(),
             since: HashMap::new(),
             order: VecDeque::new(),
@@ -229,16 +229,16 @@ impl Proved {
 
     /// Whether it was proved, and not too long ago.
     pub fn contains(&self, tag: &Tag, now: Instant) -> bool {
-        self.since
-            .get(tag)
-            .is_some_and(|&since| now.saturating_duration_since(since) < limits::PROVED_AGE)
+        self.since.get(tag).is_some_and(|&since| {
+            now.saturating_duration_since(since) < limits::VERIFIED_CACHE_AGE_MAX
+        })
     }
 
     /// Remembers that it was proved `now`, which is never before the `now` of an earlier call. One that is still
     /// remembered keeps its age.
     pub fn insert(&mut self, tag: Tag, now: Instant) {
         while let Some(oldest) = self.order.front().copied() {
-            if self.order.len() < limits::PROVED_MAX && self.contains(&oldest, now) {
+            if self.order.len() < limits::VERIFIED_CACHE_MAX && self.contains(&oldest, now) {
                 break;
             }
             self.order.pop_front();
@@ -258,9 +258,9 @@ impl Proved {
     }
 }
 
-impl Default for Proved {
-    fn default() -> Proved {
-        Proved::new()
+impl Default for VerifiedCache {
+    fn default() -> VerifiedCache {
+        VerifiedCache::new()
     }
 }
 
@@ -484,7 +484,7 @@ mod tests {
 
     #[test]
     fn tags_tell_user_password_and_record_apart() {
-        let proved = Proved::new();
+        let proved = VerifiedCache::new();
         let tag = proved.tag(&account("ab", plain("c")), b"c");
         assert_eq!(tag, proved.tag(&account("ab", plain("c")), b"c"));
         for (user, secret, password) in [
@@ -495,32 +495,38 @@ mod tests {
         ] {
             assert_ne!(tag, proved.tag(&account(user, secret), password.as_bytes()));
         }
-        assert_ne!(tag, Proved::new().tag(&account("ab", plain("c")), b"c"));
+        assert_ne!(
+            tag,
+            VerifiedCache::new().tag(&account("ab", plain("c")), b"c")
+        );
     }
 
     #[test]
     fn what_was_proved_is_forgotten_by_age_by_number_and_on_demand() {
-        let mut proved = Proved::new();
+        let mut proved = VerifiedCache::new();
         let start = Instant::now();
         let tag = |n: usize| Tag(std::array::from_fn(|at| n.to_le_bytes()[at % 8]));
         proved.insert(tag(0), start);
-        let late = start + limits::PROVED_AGE - Duration::from_secs(1);
+        let late = start + limits::VERIFIED_CACHE_AGE_MAX - Duration::from_secs(1);
         assert!(proved.contains(&tag(0), late) && !proved.contains(&tag(1), late));
         proved.insert(tag(0), late);
         assert!(
-            !proved.contains(&tag(0), start + limits::PROVED_AGE),
+            !proved.contains(&tag(0), start + limits::VERIFIED_CACHE_AGE_MAX),
             "its age counts from the proof"
         );
-        for n in 1..=limits::PROVED_MAX {
+        for n in 1..=limits::VERIFIED_CACHE_MAX {
             proved.insert(tag(n), late);
         }
         assert!(!proved.contains(&tag(0), late), "the oldest went");
-        assert!(proved.contains(&tag(1), late) && proved.contains(&tag(limits::PROVED_MAX), late));
-        assert_eq!(proved.order.len(), limits::PROVED_MAX);
-        proved.insert(tag(0), late + limits::PROVED_AGE);
+        assert!(
+            proved.contains(&tag(1), late)
+                && proved.contains(&tag(limits::VERIFIED_CACHE_MAX), late)
+        );
+        assert_eq!(proved.order.len(), limits::VERIFIED_CACHE_MAX);
+        proved.insert(tag(0), late + limits::VERIFIED_CACHE_AGE_MAX);
         assert_eq!(proved.order.len(), 1, "the aged are let go");
         proved.clear();
-        assert!(!proved.contains(&tag(0), late + limits::PROVED_AGE));
+        assert!(!proved.contains(&tag(0), late + limits::VERIFIED_CACHE_AGE_MAX));
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::cli::{Failure, prompt};
 use crate::client::Login;
 use crate::client::remote::Remote;
-use crate::client::sanitized::Shown;
+use crate::client::sanitized::Sanitized;
 use crate::limits::LINE_BYTES_MAX;
 
 /// The variable of the environment that may hold the password.
@@ -39,7 +39,7 @@ pub(crate) fn login(
 fn first_line(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let failed = |what: &dyn ToString| {
         let file = file.to_string_lossy();
-        Failure::new(format!("{}: {}", Shown(&file), what.to_string()))
+        Failure::new(format!("{}: {}", Sanitized(&file), what.to_string()))
     };
     let opened = std::fs::File::open(file).map_err(|error| failed(&error))?;
     let mut line = Zeroizing::new(Vec::with_capacity(LINE_BYTES_MAX));

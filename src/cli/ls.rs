@@ -13,7 +13,7 @@ use crate::cli::{Failure, tell, values};
 use crate::client::Error;
 use crate::client::list::{Look, list};
 use crate::client::remote::Remote;
-use crate::client::sanitized::Shown;
+use crate::client::sanitized::Sanitized;
 
 /// list a directory, or the directories that there are
 #[derive(FromArgs, ArgsInfo, Debug)]
@@ -57,12 +57,12 @@ impl Ls {
         let mut status = ExitCode::SUCCESS;
         let mut out = BufWriter::new(out.lock());
         let listed = list(&login, path, look, &mut out, |path, why| {
-            tell(&format!("{}: {why}", Shown(path)));
+            tell(&format!("{}: {why}", Sanitized(path)));
             status = ExitCode::FAILURE;
         });
         listed.map_err(|error| match (&error, path) {
             (Error::Refused(_) | Error::Here(_), Some(path)) => {
-                Failure::new(format!("{}: {error}", Shown(path)))
+                Failure::new(format!("{}: {error}", Sanitized(path)))
             }
             _ => Failure::new(format!("{}: {error}", login.remote)),
         })?;

@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use crate::cli::serve::handover::{Listening, Succession};
+use crate::cli::serve::handover::{Handover, Listening};
 use crate::cli::{Failure, values};
 use crate::config::Home;
-use crate::config::sandbox_scope::Fence;
+use crate::config::sandbox_scope::SandboxScope;
 use crate::kernel::linux;
 use crate::kernel::linux::Linux;
 use crate::limits;
@@ -27,7 +27,7 @@ use crate::protocol::Dialect;
 use crate::protocol::ftp::session;
 use crate::server;
 use crate::server::log::{Escaped, Format};
-use crate::server::{Options, Stopped, Xferlog};
+use crate::server::{Options, Stopped, TransferLog};
 
 /// How long the end waits for somebody to read the rest of the log.
 const LOG_PATIENCE: Duration = Duration::from_millis(500);
@@ -182,7 +182,7 @@ impl Serve {
         // The kernel blocks the signals that it watches, which must be before the log's thread is started.
         let mut kernel = Linux::new().map_err(cannot_start)?;
         kernel.report_to(Supervisor::of_environment().map_err(cannot_start)?);
-        let mut succession = Succession::of(&self.home, self.take_over).map_err(failed)?;
+        let mut succession = Handover::of(&self.home, self.take_over).map_err(failed)?;
         let listeners = succession
             .listeners(&kernel, self.addresses(), self.ftp_dialect())
             .map_err(failed)?;
@@ -217,7 +217,7 @@ impl Serve {
             listen: speaks_ftp,
             connect: speaks_ftp && !self.no_active_ftp,
         };
-        let fence = Fence::around(&reach.read, &reach.write);
+        let fence = SandboxScope::around(&reach.read, &reach.write);
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
         let mut sandbox = Sandbox::new(self.sandbox, reach, user).map_err(failed)?;
         warn_of.extend(sandbox.close_files().map_err(failed)?);
@@ -243,7 +243,7 @@ impl Serve {
         home: Home,
         listeners: Vec<Listening>,
         processors: usize,
-        mut succession: Succession,
+        mut succession: Handover,
         mut sandbox: Sandbox,
     ) -> io::Result<Stopped> {
         let xferlog = match &self.xferlog {
@@ -252,7 +252,7 @@ impl Serve {
                 let say = |error: io::Error| {
                     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
                 };
-                Some(Arc::new(Xferlog::open(path).map_err(say)?))
+                Some(Arc::new(TransferLog::open(path).map_err(say)?))
             }
         };
         let options = Options {
@@ -273,7 +273,8 @@ impl Serve {
             xferlog,
         };
         let dialects: Vec<Dialect> = listeners.iter().map(|(_, dialect)| *dialect).collect();
-        let (mut engine, listening) = server::start(kernel, home, options, listeners, processors)?;
+        let (mut event_loop, listening) =
+            server::start(kernel, home, options, listeners, processors)?;
         for address in &listening {
             if !address.ip().to_canonical().is_loopback() {
                 warn(&format!(
@@ -290,11 +291,11 @@ impl Serve {
             warn(&what);
         }
         announce(listening.iter().zip(dialects))?;
-        let stopped = engine.run()?;
+        let stopped = event_loop.run()?;
         succession.end();
         if stopped == Stopped::AtOnce {
             // Its drop would wait for what the workers are at, such as a disk that hangs. The end of the process does not.
-            std::mem::forget(engine);
+            std::mem::forget(event_loop);
         }
         Ok(stopped)
     }

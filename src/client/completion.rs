@@ -15,7 +15,7 @@ use rustyline::{Context, Helper};
 
 use crate::client::connect::UPLOAD;
 use crate::client::connection::Connection;
-use crate::client::sanitized::Shown;
+use crate::client::sanitized::Sanitized;
 use crate::client::tree::{Node, Tree};
 use crate::client::{Error, Login};
 use crate::protocol::menu::command::Command;
@@ -71,7 +71,7 @@ impl Completion {
         candidates.retain(|candidate| match wanted {
             Wanted::Command => is_prefix(typed, candidate),
             // What would not show as it is cannot be typed either.
-            _ => candidate.starts_with(typed) && Shown(candidate).to_string() == *candidate,
+            _ => candidate.starts_with(typed) && Sanitized(candidate).to_string() == *candidate,
         });
         candidates.truncate(CANDIDATES_MAX);
         candidates

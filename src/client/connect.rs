@@ -25,7 +25,7 @@ use crate::client::list::Look;
 use crate::client::part_file;
 use crate::client::progress::Progress;
 use crate::client::put::Putter;
-use crate::client::sanitized::Shown;
+use crate::client::sanitized::Sanitized;
 use crate::client::tree::{Node, Tree};
 use crate::client::{Error, Login};
 use crate::protocol::is_name;
@@ -112,7 +112,7 @@ impl Talk {
         let completion = self.editor.helper_mut().expect("it was given one");
         completion.expect(wanted, self.chosen.clone());
         let prompt = match &self.chosen {
-            Some(chosen) => format!("{}> ", Shown(chosen)),
+            Some(chosen) => format!("{}> ", Sanitized(chosen)),
             None => "> ".to_owned(),
         };
         loop {
@@ -183,7 +183,7 @@ impl Talk {
                         .ask(|dialogue, out| dialogue.make_directory(&path, out))?;
                     self.hear(|_| ())?;
                     let name = path.rsplit('/').next().unwrap_or(&path);
-                    say(format_args!("{}{}", text::DIRECTORY_MADE, Shown(name)))?;
+                    say(format_args!("{}{}", text::DIRECTORY_MADE, Sanitized(name)))?;
                 }
             }
             Command::ChecksumFile => {
@@ -291,7 +291,11 @@ impl Talk {
                     Err(error) if error.error_len().is_none() && !is_last => error.valid_up_to(),
                     _ => kept.len(),
                 };
-                write!(out, "{}", Shown(&String::from_utf8_lossy(&kept[..whole])))?;
+                write!(
+                    out,
+                    "{}",
+                    Sanitized(&String::from_utf8_lossy(&kept[..whole]))
+                )?;
                 kept.drain(..whole);
                 Ok(is_last)
             })?;
@@ -342,7 +346,7 @@ impl Talk {
                     text::append_quota(&mut line, &quota);
                 }
             })?;
-            say(Shown(String::from_utf8_lossy(&line).trim_end()))?;
+            say(Sanitized(String::from_utf8_lossy(&line).trim_end()))?;
             left -= 1;
         }
         Ok(())
@@ -383,7 +387,7 @@ impl Talk {
             getter.download(&path, &name, 0)?;
         }
         let name = name.to_string_lossy();
-        say(format_args!("{}: {}", Shown(&name), progress.summary()))
+        say(format_args!("{}: {}", Sanitized(&name), progress.summary()))
     }
 
     fn upload(&mut self, rest: &str) -> Result<(), Error> {
@@ -409,7 +413,7 @@ impl Talk {
             if is_taken {
                 return Err(Error::Here(format!(
                     "{}: it exists already; --force replaces it",
-                    Shown(name)
+                    Sanitized(name)
                 )));
             }
         }
@@ -420,7 +424,7 @@ impl Talk {
             progress: &progress,
         };
         putter.put(file, &path)?;
-        say(format_args!("{}: {}", Shown(name), progress.summary()))
+        say(format_args!("{}: {}", Sanitized(name), progress.summary()))
     }
 
     fn checksum(&mut self, path: &str) -> Result<(), Error> {
@@ -436,7 +440,7 @@ impl Talk {
         self.connection.set_at_work(0);
         let name = path.rsplit('/').next().unwrap_or(&path);
         let hash: String = hash?.iter().map(|byte| format!("{byte:02x}")).collect();
-        say(format_args!("{}{hash} {}", text::SHA_256, Shown(name)))
+        say(format_args!("{}{hash} {}", text::SHA_256, Sanitized(name)))
     }
 }
 

@@ -22,7 +22,7 @@ use nix::sys::signalfd::SignalFd;
 use crate::client::pipe::Pipe;
 use crate::client::{Error, Login};
 use crate::limits;
-use crate::protocol::Refusal;
+use crate::protocol::ErrorCode;
 use crate::protocol::menu::client::{Dialogue, Event, Unsayable};
 use crate::protocol::menu::text;
 
@@ -344,7 +344,7 @@ impl Connection {
 
     /// Waits for one of `wanted`, within the time for it.
     fn wait(&mut self, wanted: PollFlags) -> Result<PollFlags, Error> {
-        let work = self.at_work.div_ceil(limits::WORKED_THROUGH_BYTES_A_SECOND);
+        let work = self.at_work.div_ceil(limits::SERVER_WORK_BYTES_PER_SECOND);
         let allowed = self.timeout.saturating_add(Duration::from_secs(work));
         let start = Instant::now();
         loop {
@@ -416,7 +416,7 @@ impl Connection {
 fn said_goodbye(goodbye: &str) -> Error {
     match goodbye {
         text::IDLE => Error::Idle,
-        _ if goodbye == text::refusal(Refusal::NoRoom) => Error::Abandoned(goodbye.into()),
+        _ if goodbye == text::refusal(ErrorCode::NoSpace) => Error::Abandoned(goodbye.into()),
         _ => Error::Broken(goodbye.into()),
     }
 }

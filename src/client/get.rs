@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use crate::client::connection::Connection;
 use crate::client::jobs::Queue;
 use crate::client::part_file;
-use crate::client::part_file::Landing;
+use crate::client::part_file::PartFile;
 use crate::client::progress::Progress;
-use crate::client::sanitized::Shown;
+use crate::client::sanitized::Sanitized;
 use crate::client::tree::{Tree, is_pattern};
 use crate::client::{Error, Login};
-use crate::limits::THROWN_AWAY_BYTES_MAX;
-use crate::protocol::Refusal;
+use crate::limits::DISCARD_BYTES_MAX;
+use crate::protocol::ErrorCode;
 use crate::protocol::is_name;
 use crate::protocol::menu::client::Event;
 use crate::protocol::menu::text;
@@ -72,12 +72,12 @@ pub fn get(
     let bytes = bytes.fold(0, u64::saturating_add);
     let progress = Progress::new(tell, options.quiet, plan.files.len(), bytes);
     for (path, why) in &plan.failures {
-        progress.fail(Shown(path), why);
+        progress.fail(Sanitized(path), why);
     }
     for directory in &plan.directories {
         let directory = options.into.join(directory);
         if let Err(error) = fs::create_dir_all(&directory) {
-            progress.fail(Shown(&directory.to_string_lossy()), error);
+            progress.fail(Sanitized(&directory.to_string_lossy()), error);
         }
     }
     Queue::work_off(
@@ -194,7 +194,7 @@ impl Plan {
                     }
                 }
                 Some(why)
-                    if why == text::refusal(Refusal::NoSuchDirectory) && root.contains('/') =>
+                    if why == text::refusal(ErrorCode::NoSuchDirectory) && root.contains('/') =>
                 {
                     self.file(root, place, None);
                 }
@@ -224,7 +224,7 @@ fn check_places(plan: &Plan) -> Result<(), Error> {
 
 fn clash(one: &str, other: &str, place: &Path) -> Error {
     let place = place.to_string_lossy();
-    let (one, other, place) = (Shown(one), Shown(other), Shown(&place));
+    let (one, other, place) = (Sanitized(one), Sanitized(other), Sanitized(&place));
     Error::Here(format!(
         "{one} and {other} would both land on {place}: nothing was moved"
     ))
@@ -255,7 +255,7 @@ impl Getter<'_> {
                     self.connection
                         .ask(|dialogue, out| dialogue.download(&wanted.path, out))
                 }) {
-                    self.progress.fail(Shown(&wanted.path), error);
+                    self.progress.fail(Sanitized(&wanted.path), error);
                 } else {
                     ahead.push_back(wanted);
                 }
@@ -294,11 +294,9 @@ impl Getter<'_> {
         if matches!(error, Error::Idle) {
             return Err(error);
         }
-        self.progress.fail(Shown(path), &error);
+        self.progress.fail(Sanitized(path), &error);
         match error {
-            Error::Refused(_) | Error::Here(_)
-                if self.connection.left() > THROWN_AWAY_BYTES_MAX =>
-            {
+            Error::Refused(_) | Error::Here(_) if self.connection.left() > DISCARD_BYTES_MAX => {
                 Err(Error::Abandoned(error.to_string()))
             }
             Error::Refused(_) | Error::Here(_) => {
@@ -319,7 +317,7 @@ impl Getter<'_> {
     /// Gets a file that was asked for, from its first byte on.
     pub(super) fn download(&mut self, path: &str, name: &Path, known: u64) -> Result<(), Error> {
         let length = self.file()?;
-        let mut landing = Landing::open(name)?;
+        let mut landing = PartFile::open(name)?;
         landing.restart()?;
         self.land(landing, path, known, length, false)
     }
@@ -337,7 +335,7 @@ impl Getter<'_> {
                 false => self.check(name)?,
             }
         }
-        let mut landing = Landing::open(name)?;
+        let mut landing = PartFile::open(name)?;
         let mut length = Err(text::BAD_NUMBER);
         if landing.length() > 0 {
             let had = landing.length();
@@ -366,7 +364,7 @@ impl Getter<'_> {
     /// Takes a file's bytes behind those that are there, and gives it its name; where it was resumed, after it was proved.
     fn land(
         &mut self,
-        mut landing: Landing,
+        mut landing: PartFile,
         path: &str,
         known: u64,
         length: u64,
@@ -403,7 +401,7 @@ impl Getter<'_> {
     /// Takes the bytes of an announced file.
     fn take(
         &mut self,
-        landing: &mut Landing,
+        landing: &mut PartFile,
         length: u64,
         bar: &crate::client::progress::Bar<'_>,
     ) -> Result<(), Error> {

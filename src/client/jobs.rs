@@ -90,7 +90,7 @@ impl<T: Send> Queue<T> {
     pub(super) fn take(&self, ahead: usize) -> Option<T> {
         let mut items = self.items();
         let share = 1 + items.len() / (2 * self.jobs);
-        match ahead < share.min(limits::SENT_AHEAD_MAX) {
+        match ahead < share.min(limits::PIPELINED_COMMANDS_MAX) {
             true => items.pop_front(),
             false => None,
         }
@@ -98,7 +98,7 @@ impl<T: Send> Queue<T> {
 
     /// Whether it is time to take more: at most half of what may be ahead is left.
     pub(super) fn take_more(&self, ahead: usize) -> bool {
-        2 * ahead <= limits::SENT_AHEAD_MAX && !self.is_empty()
+        2 * ahead <= limits::PIPELINED_COMMANDS_MAX && !self.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -10,10 +10,10 @@ use indicatif::BinaryBytes;
 use jiff::Timestamp;
 
 use crate::client::connection::Connection;
-use crate::client::sanitized::Shown;
+use crate::client::sanitized::Sanitized;
 use crate::client::tree::{Node, Tree, is_pattern};
 use crate::client::{Error, Login};
-use crate::protocol::Refusal;
+use crate::protocol::ErrorCode;
 use crate::protocol::menu::text;
 
 /// How a listing looks.
@@ -75,7 +75,7 @@ pub fn list(
                 put(out, &node, entry.name);
             })?;
             match refusals[0] {
-                Some(why) if why == text::refusal(Refusal::NoSuchDirectory) => {
+                Some(why) if why == text::refusal(ErrorCode::NoSuchDirectory) => {
                     let node = tree.find(directory)?;
                     put(out, &node, &node.path);
                 }
@@ -112,7 +112,7 @@ pub(super) fn line(node: &Node, name: &str, look: Look) -> String {
             // 2026-11-22 18:00, of UTC as all times of the server.
             let time = time.map_or("-".into(), |time| time.to_string()[..16].replace('T', " "));
             let width = if exact { 19 } else { 11 };
-            writeln!(line, "{size:>width$}  {time:<16}  {}{end}", Shown(name))
+            writeln!(line, "{size:>width$}  {time:<16}  {}{end}", Sanitized(name))
         }
     };
     written.expect("a String takes every character");

@@ -21,13 +21,13 @@ use sha2::{Digest, Sha256};
 
 use crate::client::Error;
 use crate::client::connection::Piece;
-use crate::client::sanitized::Shown;
+use crate::client::sanitized::Sanitized;
 use crate::limits::NAME_BYTES_MAX;
 
 /// Bytes that are read at once to be hashed, and whose room is not asked for before they are written.
 const PIECE_BYTES: usize = 256 * 1024;
 
-pub(crate) struct Landing {
+pub(crate) struct PartFile {
     name: PathBuf,
     part: PathBuf,
     file: File,
@@ -35,10 +35,10 @@ pub(crate) struct Landing {
     is_named: bool,
 }
 
-impl Landing {
+impl PartFile {
     /// Opens the part of the file `name`, making it and the folders above it where they are missing. What an earlier transfer
-    /// left in it is kept: [`Landing::length`] tells how much that is.
-    pub(crate) fn open(name: &Path) -> Result<Landing, Error> {
+    /// left in it is kept: [`PartFile::length`] tells how much that is.
+    pub(crate) fn open(name: &Path) -> Result<PartFile, Error> {
         let part = part(name);
         let failed = |error: io::Error| here(&part, error);
         let file = match open_part(&part) {
@@ -62,7 +62,7 @@ impl Landing {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        Ok(Landing {
+        Ok(PartFile {
             name: name.to_owned(),
             length: status.len(),
             part,
@@ -135,7 +135,7 @@ impl Landing {
     }
 }
 
-impl Drop for Landing {
+impl Drop for PartFile {
     /// A part with nothing in it is of no use to anybody.
     fn drop(&mut self) {
         if !self.is_named && self.length == 0 {
@@ -230,7 +230,7 @@ fn checksum(file: &mut File) -> io::Result<[u8; 32]> {
 
 fn here(path: &Path, what: impl ToString) -> Error {
     let path = path.to_string_lossy();
-    Error::Here(format!("{}: {}", Shown(&path), what.to_string()))
+    Error::Here(format!("{}: {}", Sanitized(&path), what.to_string()))
 }
 
 #[cfg(test)]
@@ -254,7 +254,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let name = folder.path().join("deep/Joker");
         let land = |replace: bool| {
-            let mut landing = Landing::open(&name)?;
+            let mut landing = PartFile::open(&name)?;
             landing.restart()?;
             landing.expect(3)?;
             landing.write(Piece::Bytes(b"ha"))?;
@@ -279,15 +279,15 @@ mod tests {
         let victim = folder.path().join("victim");
         fs::write(&victim, "mine").unwrap();
         std::os::unix::fs::symlink(&victim, part(&name)).unwrap();
-        assert!(Landing::open(&name).is_err());
+        assert!(PartFile::open(&name).is_err());
         fs::remove_file(part(&name)).unwrap();
         nix::unistd::mkfifo(&part(&name), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(Landing::open(&name).is_err());
+        assert!(PartFile::open(&name).is_err());
         fs::remove_file(part(&name)).unwrap();
-        let first = Landing::open(&name).unwrap();
-        assert!(Landing::open(&name).is_err(), "it is locked");
+        let first = PartFile::open(&name).unwrap();
+        assert!(PartFile::open(&name).is_err(), "it is locked");
         drop(first);
-        let mut landing = Landing::open(&name).unwrap();
+        let mut landing = PartFile::open(&name).unwrap();
         assert!(
             landing.expect(u64::MAX / 2).is_err(),
             "there is no such room"

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::client::sanitized::Shown;
+use crate::client::sanitized::Sanitized;
 
 /// Files of which the full bars stay on the screen; of more, only those on their way are shown.
 const BARS_KEPT_MAX: usize = 10;
@@ -67,7 +67,9 @@ impl Progress {
     /// A file's bytes begin to move: `had` of `length` were there before, and the whole was told that there are `known`.
     pub(super) fn begin(&self, name: &str, known: u64, had: u64, length: u64) -> Bar<'_> {
         let bar = bar(length, &self.style);
-        let bar = bar.with_prefix(Shown(name).to_string()).with_position(had);
+        let bar = bar
+            .with_prefix(Sanitized(name).to_string())
+            .with_position(had);
         let bar = match &self.whole {
             Some(whole) => {
                 whole.dec_length(known);

@@ -17,11 +17,11 @@ use nix::fcntl::OFlag;
 use crate::client::connection::Connection;
 use crate::client::jobs::Queue;
 use crate::client::progress::{Bar, Progress};
-use crate::client::sanitized::Shown;
+use crate::client::sanitized::Sanitized;
 use crate::client::tree::Tree;
 use crate::client::{Error, Login};
-use crate::limits::{GATHERED_FILE_BYTES_MAX, SENT_AHEAD_MAX};
-use crate::protocol::Refusal;
+use crate::limits::{BATCHED_FILE_BYTES_MAX, PIPELINED_COMMANDS_MAX};
+use crate::protocol::ErrorCode;
 use crate::protocol::menu::client::Event;
 use crate::protocol::menu::text;
 
@@ -78,7 +78,7 @@ pub fn put(
     let bytes = bytes.fold(0, u64::saturating_add);
     let progress = Progress::new(tell, options.quiet, plan.files.len(), bytes);
     for (what, why) in &plan.failures {
-        progress.fail(Shown(what), why);
+        progress.fail(Sanitized(what), why);
     }
     let files = VecDeque::from(plan.files);
     Queue::work_off(
@@ -127,7 +127,7 @@ fn plan(directory: &str, files: &[PathBuf], recursive: bool) -> Result<Plan, Err
         let path = format!("{directory}/{name}");
         if let Some(other) = paths.insert(path.clone(), file) {
             let (other, file) = (other.to_string_lossy(), file.to_string_lossy());
-            let (other, file, path) = (Shown(&other), Shown(&file), Shown(&path));
+            let (other, file, path) = (Sanitized(&other), Sanitized(&file), Sanitized(&path));
             return Err(Error::Here(format!(
                 "{other} and {file} would both land on {path}: nothing was moved"
             )));
@@ -205,7 +205,7 @@ fn make_directories(
             failed.insert(path.clone(), error.to_string());
         }
         let is_last = index + 1 == directories.len();
-        if index + 1 - heard < SENT_AHEAD_MAX && !is_last {
+        if index + 1 - heard < PIPELINED_COMMANDS_MAX && !is_last {
             continue;
         }
         for path in directories[heard..=index]
@@ -221,7 +221,7 @@ fn make_directories(
                 None => {
                     made.insert(path.clone());
                 }
-                Some(refused) if refused == text::refusal(Refusal::DirectoryExists) => {}
+                Some(refused) if refused == text::refusal(ErrorCode::DirectoryExists) => {}
                 Some(refused) => {
                     failed.insert(path.clone(), refused.to_owned());
                 }
@@ -282,7 +282,7 @@ fn spare_existing(
         .iter()
         .zip(refusals)
         .filter_map(|(path, refused)| Some((path.as_str(), refused?)))
-        .filter(|(_, refused)| *refused != text::refusal(Refusal::NoSuchDirectory))
+        .filter(|(_, refused)| *refused != text::refusal(ErrorCode::NoSuchDirectory))
         .collect();
     let mut index = 0;
     let failures = &mut plan.failures;
@@ -324,7 +324,7 @@ impl<'a> Putter<'a> {
                 let (file, size) = match open(&sending.file) {
                     Ok(opened) => opened,
                     Err(error) => {
-                        self.progress.fail(Shown(&sending.path), error);
+                        self.progress.fail(Sanitized(&sending.path), error);
                         continue;
                     }
                 };
@@ -335,7 +335,7 @@ impl<'a> Putter<'a> {
                 match self.send(&file, &sending, unanswered, &bar) {
                     Ok(()) => begun.push_back(Begun { sending, bar }),
                     Err(error @ (Error::Here(_) | Error::Refused(_))) => {
-                        self.progress.fail(Shown(&sending.path), error);
+                        self.progress.fail(Sanitized(&sending.path), error);
                     }
                     Err(error) => {
                         begun.push_back(Begun { sending, bar });
@@ -381,7 +381,7 @@ impl<'a> Putter<'a> {
         bar: &Bar<'_>,
     ) -> Result<(), Error> {
         self.connection.set_at_work(unanswered);
-        if sending.size > GATHERED_FILE_BYTES_MAX {
+        if sending.size > BATCHED_FILE_BYTES_MAX {
             let moved = |bytes| bar.moved(bytes);
             return self
                 .connection
@@ -419,13 +419,15 @@ impl<'a> Putter<'a> {
     ) -> Result<(), Error> {
         match answer {
             Ok(()) => now.bar.done(),
-            Err(Error::Refused(refused)) => self.progress.fail(Shown(&now.sending.path), refused),
+            Err(Error::Refused(refused)) => {
+                self.progress.fail(Sanitized(&now.sending.path), refused)
+            }
             Err(Error::Idle) => {
                 begun.push_front(now);
                 return Err(Error::Idle);
             }
             Err(error) => {
-                self.progress.fail(Shown(&now.sending.path), &error);
+                self.progress.fail(Sanitized(&now.sending.path), &error);
                 return Err(error);
             }
         }
@@ -448,7 +450,7 @@ impl<'a> Putter<'a> {
             }
         }
         for last in begun {
-            self.progress.fail(Shown(&last.sending.path), &error);
+            self.progress.fail(Sanitized(&last.sending.path), &error);
         }
         Err(error)
     }
@@ -468,7 +470,7 @@ fn give_up(
         }
         _ => begun
             .iter()
-            .for_each(|begun| progress.fail(Shown(&begun.sending.path), &error)),
+            .for_each(|begun| progress.fail(Sanitized(&begun.sending.path), &error)),
     }
     Err(error)
 }

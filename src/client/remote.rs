@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-use crate::client::sanitized::Shown;
+use crate::client::sanitized::Sanitized;
 
 /// The port where none is given.
 const DEFAULT_PORT: u16 = 2100;
@@ -82,7 +82,7 @@ impl FromStr for Remote {
 
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (user, host) = (Shown(&self.user), Shown(&self.host));
+        let (user, host) = (Sanitized(&self.user), Sanitized(&self.host));
         match self.host.contains(':') {
             true => write!(f, "{user}@[{host}]")?,
             false => write!(f, "{user}@{host}")?,

@@ -5,9 +5,9 @@ use std::fmt::{Display, Write};
 
 /// Text as a terminal shows it: control characters, direction marks, what has no width or no meaning is escaped
 /// (`\u{1b}`), all else stands as it is.
-pub struct Shown<'a>(pub &'a str);
+pub struct Sanitized<'a>(pub &'a str);
 
-impl Display for Shown<'_> {
+impl Display for Sanitized<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for character in self.0.chars() {
             match is_printable(character) {
@@ -34,7 +34,7 @@ fn is_printable(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Shown;
+    use super::Sanitized;
 
     #[test]
     fn what_can_be_printed_stays() {
@@ -47,7 +47,7 @@ mod tests {
             "🎬",
             "",
         ] {
-            assert_eq!(Shown(text).to_string(), text);
+            assert_eq!(Sanitized(text).to_string(), text);
         }
     }
 
@@ -66,7 +66,7 @@ mod tests {
                 "\\u{2028}\\u{2029}\\u{a0}\\u{e000}",
             ),
         ] {
-            assert_eq!(Shown(text).to_string(), shown);
+            assert_eq!(Sanitized(text).to_string(), shown);
         }
     }
 }

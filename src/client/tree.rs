@@ -6,8 +6,8 @@ use crate::client::Error;
 use crate::client::connection::Connection;
 use crate::domain::glob;
 use crate::domain::glob::matches;
-use crate::limits::{LISTED_BYTES_MAX, LISTED_ENTRIES_MAX};
-use crate::protocol::Refusal;
+use crate::limits::{CLIENT_LISTING_BYTES_MAX, CLIENT_LISTING_ENTRIES_MAX};
+use crate::protocol::ErrorCode;
 use crate::protocol::is_name;
 use crate::protocol::menu::client::Event;
 use crate::protocol::menu::reply_parser::Entry;
@@ -95,7 +95,7 @@ impl<'a> Tree<'a> {
                 Event::Refused(refused) => Err(Error::Refused(refused)),
                 _ => Ok(false),
             })??;
-            if names.len() > LISTED_BYTES_MAX {
+            if names.len() > CLIENT_LISTING_BYTES_MAX {
                 return Err(too_much());
             }
             if is_last {
@@ -149,7 +149,7 @@ impl<'a> Tree<'a> {
             let directories: Vec<String> = directories.map(|node| node.path).collect();
             found = self.children(&directories, part, |path, why| {
                 // One that has gone meanwhile has nothing that could match.
-                if why != text::refusal(Refusal::NoSuchDirectory) {
+                if why != text::refusal(ErrorCode::NoSuchDirectory) {
                     fail(path, why);
                 }
             })?;
@@ -160,7 +160,7 @@ impl<'a> Tree<'a> {
     /// The one thing of this path, as its directory's listing shows it.
     pub(super) fn find(&mut self, path: &str) -> Result<Node, Error> {
         let Some((directory, name)) = path.rsplit_once('/') else {
-            return Err(Error::Refused(text::refusal(Refusal::NoSuchDirectory)));
+            return Err(Error::Refused(text::refusal(ErrorCode::NoSuchDirectory)));
         };
         let mut found = None;
         let refusals = self.list(&[directory.to_owned()], |_, entry| {
@@ -171,7 +171,7 @@ impl<'a> Tree<'a> {
         match (found, refusals[0]) {
             (Some(found), _) => Ok(found),
             (None, Some(refused)) => Err(Error::Refused(refused)),
-            (None, None) => Err(Error::Refused(text::refusal(Refusal::NoSuchFile))),
+            (None, None) => Err(Error::Refused(text::refusal(ErrorCode::NoSuchFile))),
         }
     }
 
@@ -190,7 +190,7 @@ impl<'a> Tree<'a> {
             let refusals = self.list(&level, |index, entry| {
                 let node = node(&level[index], &entry);
                 bytes += node.path.len();
-                if bytes > LISTED_BYTES_MAX {
+                if bytes > CLIENT_LISTING_BYTES_MAX {
                     return;
                 }
                 if node.size.is_none() {
@@ -219,7 +219,7 @@ impl<'a> Tree<'a> {
         let mut found = Vec::new();
         let mut bytes = 0;
         let refusals = self.list(directories, |index, entry| {
-            if matches(pattern, entry.name) && bytes <= LISTED_BYTES_MAX {
+            if matches(pattern, entry.name) && bytes <= CLIENT_LISTING_BYTES_MAX {
                 let node = node(&directories[index], &entry);
                 bytes += node.path.len();
                 found.push(node);
@@ -283,7 +283,7 @@ impl<'a> Tree<'a> {
 
     fn check(&self) -> Result<(), Error> {
         let bytes = self.bytes.max(self.skipped);
-        match self.entries > LISTED_ENTRIES_MAX || bytes > LISTED_BYTES_MAX {
+        match self.entries > CLIENT_LISTING_ENTRIES_MAX || bytes > CLIENT_LISTING_BYTES_MAX {
             true => Err(too_much()),
             false => Ok(()),
         }
@@ -305,6 +305,6 @@ fn node(directory: &str, entry: &Entry<'_>) -> Node {
 
 fn too_much() -> Error {
     Error::Broken(format!(
-        "the server lists too much: more than {LISTED_ENTRIES_MAX} entries or {LISTED_BYTES_MAX} bytes of names"
+        "the server lists too much: more than {CLIENT_LISTING_ENTRIES_MAX} entries or {CLIENT_LISTING_BYTES_MAX} bytes of names"
     ))
 }

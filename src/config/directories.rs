@@ -34,7 +34,7 @@ pub struct Grant {
 
 /// One line: whom the file grants what.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub struct GrantRecord {
     /// The number of its line.
     pub line: usize,
     /// Whom: a user's name, or [`EVERYBODY`].
@@ -56,7 +56,7 @@ pub struct Grants {
 
 impl Grants {
     /// Puts them in order.
-    pub fn new(records: &[Record]) -> Grants {
+    pub fn new(records: &[GrantRecord]) -> Grants {
         let mut all = Grants::default();
         for (at, record) in records.iter().enumerate() {
             all.grants.push(Arc::clone(&record.grant));
@@ -110,7 +110,7 @@ pub struct LimitsRecord {
 /// The file, read: its text and its records.
 pub struct Directories {
     text: Zeroizing<Vec<u8>>,
-    records: Vec<Record>,
+    records: Vec<GrantRecord>,
     limits: Vec<LimitsRecord>,
 }
 
@@ -144,7 +144,7 @@ impl Directories {
                 });
             }
             Ok(match what {
-                Ok(grant) => Some(Record {
+                Ok(grant) => Some(GrantRecord {
                     line,
                     user,
                     grant: Arc::new(grant),
@@ -167,7 +167,7 @@ impl Directories {
     }
 
     /// The grants, in the file's order.
-    pub fn records(&self) -> &[Record] {
+    pub fn records(&self) -> &[GrantRecord] {
         &self.records
     }
 

@@ -28,7 +28,7 @@ use zeroize::Zeroizing;
 use crate::auth::password::{Cost, Verifier};
 use crate::config::credentials::{Account, Credentials, Secret};
 use crate::config::directories::{Directories, EVERYBODY, Grant, Grants};
-use crate::config::sandbox_scope::Fence;
+use crate::config::sandbox_scope::SandboxScope;
 use crate::domain::user_limits::UserLimits;
 use crate::limits;
 
@@ -60,7 +60,7 @@ pub struct Home {
     limits: HashMap<String, UserLimits>,
     typical: Cost,
     /// Where the server is closed in: what a reload can take up.
-    fence: Option<Arc<Fence>>,
+    fence: Option<Arc<SandboxScope>>,
 }
 
 impl Home {
@@ -111,7 +111,7 @@ impl Home {
     }
 
     /// From now on a reload takes up only what lies within.
-    pub fn close_in(&mut self, fence: Fence) {
+    pub fn close_in(&mut self, fence: SandboxScope) {
         self.fence = Some(Arc::new(fence));
     }
 

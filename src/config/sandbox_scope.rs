@@ -13,16 +13,16 @@ use crate::config::{DIRECTORIES, Home, HomeError};
 
 /// The directories beneath which a server may read, and those beneath which it may write, by device and inode.
 #[derive(Debug)]
-pub struct Fence {
+pub struct SandboxScope {
     read: Vec<(u64, u64)>,
     write: Vec<(u64, u64)>,
 }
 
-impl Fence {
+impl SandboxScope {
     /// Around these directories, links followed. What is not there is left out.
-    pub fn around(read: &[PathBuf], write: &[PathBuf]) -> Fence {
+    pub fn around(read: &[PathBuf], write: &[PathBuf]) -> SandboxScope {
         let inodes = |paths: &[PathBuf]| paths.iter().filter_map(inode).collect();
-        Fence {
+        SandboxScope {
             read: inodes(read),
             write: inodes(write),
         }
@@ -72,7 +72,7 @@ fn inode(path: impl AsRef<Path>) -> Option<(u64, u64)> {
 mod tests {
     use super::*;
 
-    fn found(home: &Home, fence: &Fence) -> Vec<String> {
+    fn found(home: &Home, fence: &SandboxScope) -> Vec<String> {
         fence.faults(home).iter().map(ToString::to_string).collect()
     }
 
@@ -91,7 +91,7 @@ mod tests {
             Home::load(&home).unwrap().0
         };
         let start = load("*:A:read,upload\n*:C:upload:C\n");
-        let fence = Fence::around(&start.read_reach(), &start.write_reach());
+        let fence = SandboxScope::around(&start.read_reach(), &start.write_reach());
         for held in [
             "*:A:change\n",
             "*:link:upload\n",
@@ -131,7 +131,7 @@ mod tests {
             "another directory took its name"
         );
         let closed = load("*:A:read\n");
-        let fence = Fence::around(&closed.read_reach(), &closed.write_reach());
+        let fence = SandboxScope::around(&closed.read_reach(), &closed.write_reach());
         assert_eq!(
             found(&load("*:A:read,upload\n"), &fence).len(),
             1,

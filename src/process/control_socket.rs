@@ -24,7 +24,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
 
 use crate::kernel::linux::receive_descriptors;
-use crate::limits::HANDED_OVER_MAX;
+use crate::limits::HANDOVER_DESCRIPTORS_MAX;
 
 /// How long the next server waits for the old one's word.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -94,7 +94,7 @@ impl Control {
             .listeners
             .iter()
             .filter_map(|(listener, tag)| Some((listener.upgrade()?, *tag)))
-            .take(HANDED_OVER_MAX - 1)
+            .take(HANDOVER_DESCRIPTORS_MAX - 1)
             .collect();
         let mut descriptors = vec![self.socket.as_raw_fd()];
         let mut tags = vec![0];

@@ -1,7 +1,7 @@
 //! The protocol as a value: bytes and facts go in, bytes and one wish come out.
 //!
 //! [`Session::step`] takes one [`Input`], appends its sentences to the buffer it is given and returns exactly one
-//! [`Action`]. Every effect is asked for ([`Action::Ask`]) and answered ([`Input::Answer`]); whether at once or later
+//! [`Action`]. Every effect is asked for ([`Action::Request`]) and answered ([`Input::Response`]); whether at once or later
 //! the session cannot tell.
 //!
 //! Must not know: descriptors, clocks, the file system, threads.
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::config::Access;
-/// What a [`Place`] lies in, and what may be done there.
+/// What a [`GrantedPath`] lies in, and what may be done there.
 pub use crate::config::directories::{Grant, Rights};
 use crate::limits::NAME_BYTES_MAX;
 
@@ -28,24 +28,24 @@ pub enum Input<'a> {
     /// The connection stands; the first input, once.
     Begin,
     /// There is no room for this session; instead of `Begin`.
-    Full,
+    ServerFull,
     /// Too many logins have failed lately from where this connection comes; instead of `Begin`.
-    TurnedAway,
+    LoginBlocked,
     /// A line without its end, after [`Action::ReadLine`].
     Line(&'a [u8]),
     /// More than [`crate::limits::LINE_BYTES_MAX`] bytes came without a line end. Who wants to read on gets the next line: the
     /// rest of this one is thrown away.
     LineTooLong,
-    /// The answer to the one open [`Action::Ask`].
-    Answer(Answer),
+    /// The answer to the one open [`Action::Request`].
+    Response(Response),
     /// What [`Action::Send`], [`Action::Receive`] or [`Action::Discard`] asked for is done: every byte is on its way, an
-    /// incoming file is durable under its name, or why it is not. Over a data connection also the client has seen the end, or
+    /// incoming file is durable under its name, or why it is not. ConnectionKind a data connection also the client has seen the end, or
     /// the time for it is over, and it is closed. The one answer to [`Action::Abort`], too.
-    Moved(Result<(), Refusal>),
+    TransferDone(Result<(), ErrorCode>),
     /// The answer to [`Action::Listen`]: the address to tell the client.
-    Listening(Result<SocketAddr, Refusal>),
+    Listening(Result<SocketAddr, ErrorCode>),
     /// The answer to [`Action::Connect`]: the data connection stands, or why it does not.
-    Connected(Result<(), Refusal>),
+    DataConnected(Result<(), ErrorCode>),
     /// Nothing was moved for too long, or no login came in time; only while a line is awaited and nothing else.
     Idle,
     /// The server stops; only while a line is awaited and nothing else.
@@ -55,17 +55,17 @@ pub enum Input<'a> {
 /// The one wish of a step.
 ///
 /// While a data connection is made or bytes move over it, lines are read all the same. The answer to such a line is
-/// [`Action::ReadLine`], [`Action::Abort`], or an [`Action::Ask`] of [`Request::Progress`] alone; what was begun goes on beside it.
+/// [`Action::ReadLine`], [`Action::Abort`], or an [`Action::Request`] of [`Request::Progress`] alone; what was begun goes on beside it.
 #[derive(Debug)]
 pub enum Action {
     /// The next line, please; and let what was begun go on.
     ReadLine,
     /// Put this to the house; nothing else happens before its answer.
-    Ask(Request),
-    /// Send `length` bytes of what [`Answer::Opened`] or [`Answer::Listing`] opened, from byte `from` on.
+    Request(Request),
+    /// Send `length` bytes of what [`Response::Opened`] or [`Response::Listing`] opened, from byte `from` on.
     Send {
         /// On which of the two connections.
-        over: Over,
+        over: ConnectionKind,
         /// What becomes of line ends on the way.
         representation: Representation,
         /// The first byte that is sent.
@@ -73,11 +73,11 @@ pub enum Action {
         /// How many bytes are sent.
         length: u64,
     },
-    /// Take `length` bytes, or all up to the end of the data connection, into what [`Answer::Created`] created, make them durable
+    /// Take `length` bytes, or all up to the end of the data connection, into what [`Response::Created`] created, make them durable
     /// and publish them.
     Receive {
         /// On which of the two connections.
-        over: Over,
+        over: ConnectionKind,
         /// What becomes of line ends on the way.
         representation: Representation,
         /// How many bytes were announced; `None` only over a data connection.
@@ -89,21 +89,21 @@ pub enum Action {
         length: u64,
     },
     /// An address at which this client alone is awaited, for one data connection, please; it may take as long as
-    /// [`Refusal::NoPort`] says. An earlier one is given back. Answered by [`Input::Listening`].
+    /// [`ErrorCode::NoPassivePort`] says. An earlier one is given back. Answered by [`Input::Listening`].
     Listen,
-    /// Make the data connection. Answered by [`Input::Connected`].
-    Connect(Via),
+    /// Make the data connection. Answered by [`Input::DataConnected`].
+    Connect(DataMode),
     /// Let go of the data connection, of the address where one is awaited, and of the transfer, whichever there are. If a
-    /// connection is being made, [`Input::Connected`] with [`Refusal::Aborted`] is the answer. Else it is [`Input::Moved`] with
+    /// connection is being made, [`Input::DataConnected`] with [`ErrorCode::Aborted`] is the answer. Else it is [`Input::TransferDone`] with
     /// that refusal, also where there was nothing to let go of; and with `Ok` where it came too late.
     Abort,
     /// Send what is owed, then close; a data connection at once.
-    Close(Ending),
+    Close(CloseReason),
 }
 
 /// Why a connection ended; for the operator's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum CloseReason {
     /// The client said goodbye.
     Quit,
     /// The client closed its sending half, and all it had asked for was done.
@@ -125,49 +125,49 @@ pub enum Ending {
     /// The user has as many sessions as he may.
     TooManySessions,
     /// Too many logins had failed before.
-    TurnedAway,
+    LoginBlocked,
     /// A transfer moved less than the operator's floor.
     TooSlow,
     /// The server stops.
     Stopping,
     /// The server stopped before the work was done.
-    CutOff,
+    DrainTimeout,
     /// A file became shorter than what was announced of it.
     FileShrank,
     /// Sending failed for a reason that the log tells.
-    Broken,
+    SendFailed,
     /// Whoever it was spoke another protocol.
     NotFtp,
 }
 
-impl Ending {
+impl CloseReason {
     /// The word of the log.
     pub fn word(self) -> &'static str {
         match self {
-            Ending::Quit => "quit",
-            Ending::ClientLeft => "client-left",
-            Ending::Reset => "reset",
-            Ending::Idle => "idle",
-            Ending::LoginFailures => "login-failures",
-            Ending::LineTooLong => "line-too-long",
-            Ending::LoginRevoked => "login-revoked",
-            Ending::PutRefused => "put-refused",
-            Ending::Full => "full",
-            Ending::TooManySessions => "too-many-sessions",
-            Ending::TurnedAway => "turned-away",
-            Ending::TooSlow => "too-slow",
-            Ending::Stopping => "stopping",
-            Ending::CutOff => "cut-off",
-            Ending::FileShrank => "file-shrank",
-            Ending::Broken => "broken",
-            Ending::NotFtp => "not-ftp",
+            CloseReason::Quit => "quit",
+            CloseReason::ClientLeft => "client-left",
+            CloseReason::Reset => "reset",
+            CloseReason::Idle => "idle",
+            CloseReason::LoginFailures => "login-failures",
+            CloseReason::LineTooLong => "line-too-long",
+            CloseReason::LoginRevoked => "login-revoked",
+            CloseReason::PutRefused => "put-refused",
+            CloseReason::Full => "full",
+            CloseReason::TooManySessions => "too-many-sessions",
+            CloseReason::LoginBlocked => "turned-away",
+            CloseReason::TooSlow => "too-slow",
+            CloseReason::Stopping => "stopping",
+            CloseReason::DrainTimeout => "cut-off",
+            CloseReason::FileShrank => "file-shrank",
+            CloseReason::SendFailed => "broken",
+            CloseReason::NotFtp => "not-ftp",
         }
     }
 }
 
 /// Which connection a transfer goes over (RFC 959 has two; the menu has only the first).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
+pub enum ConnectionKind {
     /// The one that the commands come on.
     Control,
     /// The one that [`Action::Connect`] made, for this transfer alone.
@@ -176,11 +176,11 @@ pub enum Over {
 
 /// How a data connection is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
+pub enum DataMode {
     /// The client comes to the address of [`Input::Listening`].
-    Accept,
+    Passive,
     /// The server goes to this address, which the session has found to be the client's own.
-    Dial(SocketAddr),
+    Active(SocketAddr),
 }
 
 /// What becomes of line ends on their way (RFC 959, 3.1.1).
@@ -196,7 +196,7 @@ pub enum Representation {
 /// A place in what a user may see: a granted directory and a path below it, parts parted by one `/`, as the client
 /// gave it and not checked in any way; empty for the granted directory itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct GrantedPath {
     /// The granted directory in which the path begins.
     pub grant: Arc<Grant>,
     /// The path below it.
@@ -215,7 +215,7 @@ pub fn is_name(name: &str) -> bool {
 
 /// What a listing tells of.
 #[derive(Clone, Debug)]
-pub enum Listed {
+pub enum ListingTarget {
     /// The granted directories themselves, which are what FTP shows as `/`; those of them that match, where there is a pattern
     /// (`glob`). One that is not there is left out.
     Top {
@@ -225,13 +225,13 @@ pub enum Listed {
         pattern: Option<String>,
     },
     /// The entries of a directory.
-    Directory(Place),
+    Directory(GrantedPath),
     /// The entries of a directory; or a file, as the only entry; or, where neither is there and `glob` is set, what in the directory
     /// above matches the last part (`glob`), nothing included.
     Path {
         /// The directory, the file or the pattern.
-        place: Place,
-        /// What stands before the names of what is listed as a file or a match, in the form [`Form::Lines`].
+        place: GrantedPath,
+        /// What stands before the names of what is listed as a file or a match, in the form [`ListingFormat::Lines`].
         prefix: String,
         /// Whether the last part may be a pattern.
         glob: bool,
@@ -241,7 +241,7 @@ pub enum Listed {
 /// In which form a listing is wanted; `menu_text` and `ftp_list` know how each looks. What the user may do with an entry shows in the
 /// last two, so they are never shared by users with different rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Form {
+pub enum ListingFormat {
     /// The menu's: names on one line.
     Names,
     /// The menu's: an entry a line, for programs.
@@ -273,7 +273,7 @@ pub struct Facts {
 
 /// What is at a place, a regular file or a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FileStatus {
     /// Whether it is a directory.
     pub is_directory: bool,
     /// Size in bytes.
@@ -286,10 +286,10 @@ pub struct Found {
 
 /// What an upload builds on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Base {
+pub enum UploadBase {
     /// Nothing: what comes is the file.
     Nothing,
-    /// So many first bytes of the file that is there ([`Refusal::BeyondEnd`] where it has less, or there is none).
+    /// So many first bytes of the file that is there ([`ErrorCode::OffsetBeyondEnd`] where it has less, or there is none).
     First(u64),
     /// The whole file that is there, if there is one.
     All,
@@ -314,12 +314,12 @@ pub enum Algorithm {
 #[derive(Debug)]
 pub enum Request {
     /// Is there such a user? Where usernames are hidden the house says yes to every name.
-    Account {
+    LookUpUser {
         /// As the client gave it.
         user: String,
     },
     /// Is this his password?
-    Verify {
+    Authenticate {
         /// As the client gave it.
         user: String,
         /// As the client gave it; wiped when dropped.
@@ -331,22 +331,22 @@ pub enum Request {
     /// A listing, as text.
     List {
         /// Of what.
-        listed: Listed,
+        listed: ListingTarget,
         /// How it is written.
-        form: Form,
+        form: ListingFormat,
     },
     /// Open a file to read.
     OpenRead {
         /// The file.
-        place: Place,
+        place: GrantedPath,
     },
     /// May a file of this name be made there?
-    Judge {
+    CheckUpload {
         /// The file to be.
-        place: Place,
+        place: GrantedPath,
     },
     /// Is there room for an upload of this length, as far as can be known?
-    Room {
+    CheckSpace {
         /// Where it would lie; without one the home's own file system counts.
         grant: Option<Arc<Grant>>,
         /// Announced bytes.
@@ -355,26 +355,26 @@ pub enum Request {
     /// Make ready to receive a file.
     Create {
         /// The file to be.
-        place: Place,
+        place: GrantedPath,
         /// Announced bytes, if any were.
         length: Option<u64>,
         /// What they are put behind; anything but nothing replaces a file, and needs the right to.
-        base: Base,
+        base: UploadBase,
     },
     /// Make ready to receive a file under a name that nobody has taken.
     CreateUnique {
         /// Where it will lie.
-        directory: Place,
+        directory: GrantedPath,
     },
     /// Make a directory.
     MakeDirectory {
         /// The directory to be.
-        place: Place,
+        place: GrantedPath,
     },
     /// The checksum of a file, or of a part of it.
     Checksum {
         /// The file.
-        place: Place,
+        place: GrantedPath,
         /// How it is made.
         algorithm: Algorithm,
         /// The first byte that counts.
@@ -385,37 +385,37 @@ pub enum Request {
     /// What is there? Where the user may not read, only a directory is found.
     Status {
         /// What is looked at, links within the granted directory followed.
-        place: Place,
+        place: GrantedPath,
     },
     /// Give a file or a directory another name, also in another granted directory of the same file system. A file or a link
     /// that has the new name is replaced.
     Rename {
         /// As it is; never a granted directory itself.
-        from: Place,
+        from: GrantedPath,
         /// As it is to be; never a granted directory itself.
-        to: Place,
+        to: GrantedPath,
     },
     /// Remove a file or a link.
     Remove {
         /// The file.
-        place: Place,
+        place: GrantedPath,
     },
     /// Remove an empty directory.
     RemoveDirectory {
         /// The directory; never a granted one itself.
-        place: Place,
+        place: GrantedPath,
     },
     /// Set when a file or a directory was last changed.
     SetModified {
         /// What is set.
-        place: Place,
+        place: GrantedPath,
         /// Seconds since 1970.
         modified: i64,
     },
     /// How many bytes can still be written there?
     Space {
         /// A directory, or a file in one.
-        place: Place,
+        place: GrantedPath,
     },
     /// How much of his quotas has the user taken?
     Quota,
@@ -425,11 +425,11 @@ pub enum Request {
 
 /// What the house answers.
 #[derive(Clone, Debug)]
-pub enum Answer {
+pub enum Response {
     /// To `Account`: whether a password is worth asking for.
-    Account(bool),
+    UserLookedUp(bool),
     /// To `Verify`: what the user may do, or `None` for a wrong name or password.
-    Verified(Option<Arc<Access>>),
+    Authenticated(Option<Arc<Access>>),
     /// To `List`: the text of so many bytes waits to be sent; how many entries it tells of.
     Listing {
         /// Bytes of the text.
@@ -443,13 +443,13 @@ pub enum Answer {
         length: u64,
     },
     /// To `Judge` and `Room`: nothing speaks against it now.
-    Free,
+    Allowed,
     /// To `Create`: the bytes can come.
     Created,
     /// To `MakeDirectory`: it is there, and durable.
-    Made,
+    DirectoryCreated,
     /// To `CreateUnique`: the bytes can come.
-    CreatedAs {
+    CreatedUnique {
         /// The name of the file to be, a last part of a path.
         name: String,
     },
@@ -461,7 +461,7 @@ pub enum Answer {
         end: u64,
     },
     /// To `Status`.
-    Found(Found),
+    Status(FileStatus),
     /// To `Rename`, `Remove`, `RemoveDirectory` and `SetModified`: it is so, and durable.
     Done,
     /// To `Space`: so many bytes.
@@ -472,7 +472,7 @@ pub enum Answer {
     Progress(u64),
     /// To any. To `Account` and `Verify` it is the end: too many logins have failed before, or the login was right and its
     /// user has too many sessions.
-    Refused(Refusal),
+    Refused(ErrorCode),
 }
 
 /// A bound on bytes, and how many there are.
@@ -488,7 +488,7 @@ pub struct Quota {
 
 /// Why the house does not do what it was asked. Carries nothing of the client's; the dialects put it into words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ErrorCode {
     /// The directory does not exist, is no directory, or leads outside.
     NoSuchDirectory,
     /// The directory is there, and the server may not read it.
@@ -500,33 +500,33 @@ pub enum Refusal {
     /// The server may not write there, or writing failed.
     FileUnwritable,
     /// No right to upload here.
-    MayNotUpload,
+    UploadDenied,
     /// The name is taken, and the user may not change it, or it is nothing that can be replaced.
     FileExists,
     /// A directory of that name is there.
     DirectoryExists,
     /// Not a name that a file can be given.
-    BadName,
+    InvalidName,
     /// No room.
-    NoRoom,
+    NoSpace,
     /// More than a quota allows.
     OverQuota,
-    /// Over the operator's limit for one upload.
+    /// ConnectionKind the operator's limit for one upload.
     TooLarge,
     /// No right to change what is there: to rename, to remove, to set a time.
-    MayNotChange,
+    ChangeDenied,
     /// The directory that is to be removed is not empty.
     NotEmpty,
     /// What is to be renamed would have to be copied: the two directories lie in different file systems.
-    OtherFileSystem,
+    CrossDevice,
     /// A directory cannot be moved into itself.
     IntoItself,
     /// The file does not have as many bytes.
-    BeyondEnd,
+    OffsetBeyondEnd,
     /// The file became shorter while it was sent.
     FileShrank,
-    /// No address for a data connection has become free within [`crate::limits::PORT_WAIT`].
-    NoPort,
+    /// No address for a data connection has become free within [`crate::limits::PASSIVE_PORT_TIMEOUT`].
+    NoPassivePort,
     /// The data connection was not made: nobody came in time, or the client's side refused it.
     NoDataConnection,
     /// The data connection broke.
@@ -538,7 +538,7 @@ pub enum Refusal {
     /// The user has as many sessions as he may.
     TooManySessions,
     /// Too many logins have failed lately, of this user from where he is, or from there.
-    TooManyFailures,
+    LoginBlocked,
 }
 
 /// The dialogue with one client: one of the dialects.

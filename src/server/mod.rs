@@ -17,8 +17,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::server::event_loop::{Engine, Stopped, listener_token};
-pub use crate::server::log::transfer_log::Xferlog;
+pub use crate::server::event_loop::{EventLoop, Stopped, listener_token};
+pub use crate::server::log::transfer_log::TransferLog;
 
 use crate::config::Home;
 use crate::kernel::{Kernel, Open};
@@ -60,7 +60,7 @@ pub struct Options {
     /// What FTP's clients over IPv4 are told to come to, where it is another address than the one that they came to.
     pub passive_address: Option<Ipv4Addr>,
     /// Where transfers are logged.
-    pub xferlog: Option<Arc<Xferlog>>,
+    pub xferlog: Option<Arc<TransferLog>>,
 }
 
 impl Default for Options {
@@ -85,24 +85,24 @@ impl Default for Options {
     }
 }
 
-/// Who asked the house: the slot, its tenant's session number, and where that one sits, for the log.
+/// Who asked the services: the slot, its tenant's session number, and where that one sits, for the log.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ticket {
+pub(crate) struct SessionId {
     key: usize,
-    serial: u64,
+    generation: u64,
     peer: SocketAddr,
     /// Whose session it is, once he has logged in.
     user: Option<sessions::UserKey>,
 }
 
 /// Who has logged in meanwhile is the same one.
-impl PartialEq for Ticket {
-    fn eq(&self, other: &Ticket) -> bool {
-        (self.key, self.serial) == (other.key, other.serial)
+impl PartialEq for SessionId {
+    fn eq(&self, other: &SessionId) -> bool {
+        (self.key, self.generation) == (other.key, other.generation)
     }
 }
 
-impl Eq for Ticket {}
+impl Eq for SessionId {}
 
 /// Opens a listener, for the nth with [`listener_token`]. Apart from [`start`], since it may take powers that a server gives up
 /// before it starts.
@@ -115,7 +115,7 @@ pub fn listen<K: Kernel>(kernel: &K, address: SocketAddr, token: usize) -> io::R
     kernel.listen(address, token).map_err(say)
 }
 
-/// Starts the workers; [`Engine::run`] then serves whoever comes to the listeners, each for its dialect. Their addresses come
+/// Starts the workers; [`EventLoop::run`] then serves whoever comes to the listeners, each for its dialect. Their addresses come
 /// back with the ports chosen. How many `processors` there are is told, since a server that is closed in cannot look it
 /// up. No thread is started later on.
 ///
@@ -126,17 +126,17 @@ pub fn start<K: Kernel>(
     options: Options,
     listeners: Vec<(K::Listener, Dialect)>,
     processors: usize,
-) -> io::Result<(Engine<K>, Vec<SocketAddr>)> {
+) -> io::Result<(EventLoop<K>, Vec<SocketAddr>)> {
     can_open_beneath(&kernel, home.path())?;
     let kernel = Arc::new(kernel);
     let workers = Workers::start(kernel.clone(), DISK_THREADS, processors)?;
-    let mut engine = Engine::new(kernel, home, workers, options);
+    let mut event_loop = EventLoop::new(kernel, home, workers, options);
     let listening = listeners
         .into_iter()
-        .map(|(listener, dialect)| engine.adopt(listener, dialect))
+        .map(|(listener, dialect)| event_loop.adopt(listener, dialect))
         .collect::<io::Result<_>>()?;
-    engine.sweep_leftovers();
-    Ok((engine, listening))
+    event_loop.sweep_leftovers();
+    Ok((event_loop, listening))
 }
 
 /// Whether this kernel knows the one call by which files are opened: better said at the start than at each download.

@@ -11,7 +11,9 @@ use crate::kernel::{Kernel, Kind, Status};
 use crate::limits;
 use crate::protocol::ftp::listing::append_entry;
 use crate::protocol::menu::text::{append_details, append_name};
-use crate::protocol::{Form, Found, Grant, Listed, Place, Refusal, Rights, is_name};
+use crate::protocol::{
+    ErrorCode, FileStatus, Grant, GrantedPath, ListingFormat, ListingTarget, Rights, is_name,
+};
 use crate::storage::{
     Fault, Refused, is_absent, look, open_directory, open_root, path_of, refused, status,
 };
@@ -33,15 +35,19 @@ pub struct Listing {
 
 /// Lists what is asked for, in the order of the names' bytes; the granted directories in their own. To who may not read
 /// there a directory looks empty.
-pub fn list<K: Kernel>(kernel: &K, listed: &Listed, form: Form) -> Result<Listing, Refused> {
+pub fn list<K: Kernel>(
+    kernel: &K,
+    listed: &ListingTarget,
+    form: ListingFormat,
+) -> Result<Listing, Refused> {
     list_within(kernel, listed, form, limits::LISTING_BYTES_MAX)
 }
 
 /// [`list`] within another limit, for the tests.
 fn list_within<K: Kernel>(
     kernel: &K,
-    listed: &Listed,
-    form: Form,
+    listed: &ListingTarget,
+    form: ListingFormat,
     bytes_max: usize,
 ) -> Result<Listing, Refused> {
     let wanted = |prefix, pattern| Wanted {
@@ -52,13 +58,15 @@ fn list_within<K: Kernel>(
         bytes_max,
     };
     match listed {
-        Listed::Top { access, pattern } => Ok(list_top(
+        ListingTarget::Top { access, pattern } => Ok(list_top(
             kernel,
             &access.grants,
             wanted("", pattern.as_deref()),
         )),
-        Listed::Directory(place) => list_directory(kernel, place, &place.below, wanted("", None)),
-        Listed::Path {
+        ListingTarget::Directory(place) => {
+            list_directory(kernel, place, &place.below, wanted("", None))
+        }
+        ListingTarget::Path {
             place,
             prefix,
             glob,
@@ -89,7 +97,7 @@ fn list_within<K: Kernel>(
 /// How what is found is written, and what of it.
 #[derive(Clone, Copy)]
 struct Wanted<'a> {
-    form: Form,
+    form: ListingFormat,
     /// What stands before each name where a name is a line.
     prefix: &'a str,
     pattern: Option<&'a str>,
@@ -106,21 +114,21 @@ impl Wanted<'_> {
 
     /// Whether an entry of a kind that is known is written without a look at it.
     fn is_plain(&self) -> bool {
-        matches!(self.form, Form::Names | Form::Lines)
+        matches!(self.form, ListingFormat::Names | ListingFormat::Lines)
     }
 
-    fn append(&self, listing: &mut Listing, name: &str, found: &Found, rights: Rights) {
+    fn append(&self, listing: &mut Listing, name: &str, found: &FileStatus, rights: Rights) {
         let text = &mut listing.text;
         match self.form {
-            Form::Names => append_name(text, name, found.is_directory),
-            Form::Details => {
+            ListingFormat::Names => append_name(text, name, found.is_directory),
+            ListingFormat::Details => {
                 append_details(text, name, found.is_directory, found.size, found.modified);
             }
-            Form::Lines => {
+            ListingFormat::Lines => {
                 text.extend_from_slice(self.prefix.as_bytes());
                 append_entry(text, self.form, name, found, rights, self.now);
             }
-            Form::Long | Form::Facts(_) => {
+            ListingFormat::Long | ListingFormat::Facts(_) => {
                 append_entry(text, self.form, name, found, rights, self.now);
             }
         }
@@ -145,12 +153,12 @@ fn list_top<K: Kernel>(kernel: &K, grants: &[Arc<Grant>], wanted: Wanted<'_>) ->
 /// Lists the directory `below` in the place's granted one.
 fn list_directory<K: Kernel>(
     kernel: &K,
-    place: &Place,
+    place: &GrantedPath,
     below: &str,
     wanted: Wanted<'_>,
 ) -> Result<Listing, Refused> {
     if !below.is_empty() && !below.split('/').all(is_name) {
-        return Err(Refusal::NoSuchDirectory.into());
+        return Err(ErrorCode::NoSuchDirectory.into());
     }
     let root = open_root(kernel, place)?;
     let directory = open_directory(kernel, &root, place, below)?;
@@ -171,7 +179,7 @@ fn list_directory<K: Kernel>(
     for entry in &names.entries {
         let name = names.name(entry);
         let found = match entry.kind {
-            Some(kind @ (Kind::File | Kind::Directory)) if wanted.is_plain() => Found {
+            Some(kind @ (Kind::File | Kind::Directory)) if wanted.is_plain() => FileStatus {
                 is_directory: kind == Kind::Directory,
                 size: 0,
                 modified: 0,
@@ -308,9 +316,9 @@ fn served<K: Kernel>(
     }
 }
 
-fn unreadable(place: &Place, error: io::Error) -> Refused {
+fn unreadable(place: &GrantedPath, error: io::Error) -> Refused {
     let path = path_of(place, &place.below);
-    refused(Refusal::DirectoryUnreadable, "listing", path, error)
+    refused(ErrorCode::DirectoryUnreadable, "listing", path, error)
 }
 
 fn too_long(bytes_max: usize) -> io::Error {
@@ -336,11 +344,15 @@ mod tests {
         DROP_BOX, READ, World, open_to_all, place, refusal, without_power,
     };
 
-    fn there(place: Place) -> Listed {
-        Listed::Directory(place)
+    fn there(place: GrantedPath) -> ListingTarget {
+        ListingTarget::Directory(place)
     }
 
-    fn listed(world: &World, below: &str, form: Form) -> Result<(String, usize), Refusal> {
+    fn listed(
+        world: &World,
+        below: &str,
+        form: ListingFormat,
+    ) -> Result<(String, usize), ErrorCode> {
         let listing = list(&*world.kernel, &there(world.place(below, READ)), form);
         refusal(listing).map(|listing| (String::from_utf8(listing.text).unwrap(), listing.entries))
     }
@@ -380,14 +392,17 @@ mod tests {
             symlink(to, world.at(link)).unwrap();
         }
         let names = "-, B, a, a b/, b, link-file, link-sub/, sub/, Ä";
-        assert_eq!(listed(&world, "", Form::Names), Ok((names.to_owned(), 9)));
+        assert_eq!(
+            listed(&world, "", ListingFormat::Names),
+            Ok((names.to_owned(), 9))
+        );
         let names = "above/, climbing";
         assert_eq!(
-            listed(&world, "sub/deep", Form::Names),
+            listed(&world, "sub/deep", ListingFormat::Names),
             Ok((names.to_owned(), 2))
         );
         assert_eq!(
-            listed(&world, "link-sub/deep", Form::Names),
+            listed(&world, "link-sub/deep", ListingFormat::Names),
             Ok((names.to_owned(), 2))
         );
 
@@ -399,10 +414,10 @@ mod tests {
                 .unwrap();
         }
         assert_eq!(
-            listed(&world, "sub", Form::Details),
+            listed(&world, "sub", ListingFormat::Details),
             Ok(("directory - 2026-11-22T18:00:00Z deep\n".to_owned(), 1))
         );
-        let (details, entries) = listed(&world, "", Form::Details).unwrap();
+        let (details, entries) = listed(&world, "", ListingFormat::Details).unwrap();
         assert_eq!((entries, details.lines().count()), (9, 9));
         assert!(
             details.contains(
@@ -423,17 +438,17 @@ mod tests {
             "missing", "file", "fifo", "out", "absolute", ".hidden", "..", ".", "/", "out/..",
         ] {
             assert_eq!(
-                listed(&world, below, Form::Names),
-                Err(Refusal::NoSuchDirectory),
+                listed(&world, below, ListingFormat::Names),
+                Err(ErrorCode::NoSuchDirectory),
                 "{below}"
             );
         }
         let nowhere = place(&world.at("missing"), "", READ);
-        let listing = list(&*world.kernel, &there(nowhere), Form::Names);
-        assert_eq!(refusal(listing).err(), Some(Refusal::NoSuchDirectory));
+        let listing = list(&*world.kernel, &there(nowhere), ListingFormat::Names);
+        assert_eq!(refusal(listing).err(), Some(ErrorCode::NoSuchDirectory));
 
         fs::create_dir(world.at("empty")).unwrap();
-        for form in [Form::Names, Form::Details] {
+        for form in [ListingFormat::Names, ListingFormat::Details] {
             assert_eq!(listed(&world, "empty", form), Ok((String::new(), 0)));
         }
     }
@@ -445,10 +460,10 @@ mod tests {
         for (below, expected) in [
             ("", Ok(0)),
             ("sub", Ok(0)),
-            ("missing", Err(Refusal::NoSuchDirectory)),
+            ("missing", Err(ErrorCode::NoSuchDirectory)),
         ] {
             let place = there(world.place(below, DROP_BOX));
-            let listing = refusal(list(&*world.kernel, &place, Form::Names));
+            let listing = refusal(list(&*world.kernel, &place, ListingFormat::Names));
             let entries = listing.map(|listing| {
                 assert_eq!((listing.text.len(), listing.status), (0, None));
                 listing.entries
@@ -466,14 +481,14 @@ mod tests {
             let listing = list(&*world.kernel, &there(world.place("", READ)), form).unwrap();
             listing.status
         };
-        let first = status(Form::Names);
+        let first = status(ListingFormat::Names);
         assert_eq!(first, world.kernel.status_by_path(&world.at("")).ok());
-        assert_eq!(status(Form::Details), None);
+        assert_eq!(status(ListingFormat::Details), None);
         std::thread::sleep(Duration::from_millis(20));
         fs::write(world.at("new"), "").unwrap();
-        assert_ne!(status(Form::Names), first);
+        assert_ne!(status(ListingFormat::Names), first);
         symlink("file", world.at("link")).unwrap();
-        assert_eq!(status(Form::Names), None);
+        assert_eq!(status(ListingFormat::Names), None);
     }
 
     #[test]
@@ -486,10 +501,10 @@ mod tests {
             let refused = list(
                 &*world.kernel,
                 &there(world.place("closed", READ)),
-                Form::Names,
+                ListingFormat::Names,
             )
             .unwrap_err();
-            assert_eq!(refused.refusal, Refusal::DirectoryUnreadable);
+            assert_eq!(refused.refusal, ErrorCode::DirectoryUnreadable);
             let fault = refused.fault.unwrap();
             assert_eq!((fault.doing, fault.path), ("opening", world.at("closed")));
         });
@@ -505,7 +520,7 @@ mod tests {
         fs::set_permissions(world.at("closed"), PermissionsExt::from_mode(0o000)).unwrap();
         open_to_all(&world);
         without_power(|| {
-            for form in [Form::Names, Form::Details] {
+            for form in [ListingFormat::Names, ListingFormat::Details] {
                 let listing = list(&*world.kernel, &there(world.place("", READ)), form).unwrap();
                 let fault = listing.fault.unwrap();
                 assert_eq!(listing.entries, 1, "the directory itself");
@@ -523,12 +538,12 @@ mod tests {
         }
         symlink("../outside/canary", world.at("a-out")).unwrap();
         let lines = |below: &str, prefix: &str, glob| {
-            let listed = Listed::Path {
+            let listed = ListingTarget::Path {
                 place: world.place(below, READ),
                 prefix: prefix.to_owned(),
                 glob,
             };
-            let listing = refusal(list(&*world.kernel, &listed, Form::Lines))?;
+            let listing = refusal(list(&*world.kernel, &listed, ListingFormat::Lines))?;
             Ok(String::from_utf8(listing.text).unwrap())
         };
         for (below, prefix, expected) in [
@@ -541,15 +556,15 @@ mod tests {
             // What has exactly that name is meant.
             ("sub/[a]*", "sub/", Ok("sub/[a]*\r\n")),
             ("z*", "", Ok("")),
-            ("missing", "", Err(Refusal::NoSuchFile)),
-            ("a-out", "", Err(Refusal::NoSuchFile)),
-            ("missing/*", "", Err(Refusal::NoSuchDirectory)),
-            ("../outside/*", "", Err(Refusal::NoSuchDirectory)),
+            ("missing", "", Err(ErrorCode::NoSuchFile)),
+            ("a-out", "", Err(ErrorCode::NoSuchFile)),
+            ("missing/*", "", Err(ErrorCode::NoSuchDirectory)),
+            ("../outside/*", "", Err(ErrorCode::NoSuchDirectory)),
         ] {
             let expected = expected.map(str::to_owned);
             assert_eq!(lines(below, prefix, true), expected, "{below}");
         }
-        assert_eq!(lines("a*", "", false), Err(Refusal::NoSuchFile));
+        assert_eq!(lines("a*", "", false), Err(ErrorCode::NoSuchFile));
     }
 
     #[test]
@@ -576,7 +591,7 @@ mod tests {
             ],
         });
         let top = |pattern: Option<&str>, form| {
-            let listed = Listed::Top {
+            let listed = ListingTarget::Top {
                 access: access.clone(),
                 pattern: pattern.map(str::to_owned),
             };
@@ -584,9 +599,12 @@ mod tests {
             (String::from_utf8(listing.text).unwrap(), listing.entries)
         };
         let all = ("Movies\r\nDocs\r\n".to_owned(), 2);
-        assert_eq!(top(None, Form::Lines), all);
-        assert_eq!(top(Some("D*"), Form::Lines), ("Docs\r\n".to_owned(), 1));
-        let (long, _) = top(None, Form::Long);
+        assert_eq!(top(None, ListingFormat::Lines), all);
+        assert_eq!(
+            top(Some("D*"), ListingFormat::Lines),
+            ("Docs\r\n".to_owned(), 1)
+        );
+        let (long, _) = top(None, ListingFormat::Long);
         assert!(
             long.starts_with("dr-x") && long.ends_with(" Docs\r\n"),
             "{long}"
@@ -599,7 +617,7 @@ mod tests {
         for number in 0..100_000 {
             fs::write(world.at(&format!("{number:05}")), "").unwrap();
         }
-        for form in [Form::Names, Form::Details] {
+        for form in [ListingFormat::Names, ListingFormat::Details] {
             let begun = Instant::now();
             let (text, entries) = listed(&world, "", form).unwrap();
             let took = begun.elapsed();
@@ -626,9 +644,13 @@ mod tests {
             listing.map(|listing| listing.text.len())
         };
         // Names alone are too long at 10 bytes, and with what stands between them at 14.
-        for (form, bytes_max) in [(Form::Names, 10), (Form::Names, 14), (Form::Details, 50)] {
+        for (form, bytes_max) in [
+            (ListingFormat::Names, 10),
+            (ListingFormat::Names, 14),
+            (ListingFormat::Details, 50),
+        ] {
             let refused = within(form, bytes_max).unwrap_err();
-            assert_eq!(refused.refusal, Refusal::DirectoryUnreadable);
+            assert_eq!(refused.refusal, ErrorCode::DirectoryUnreadable);
             let fault = refused.fault.unwrap();
             assert_eq!((fault.doing, &fault.path), ("listing", &world.at("")));
             assert_eq!(
@@ -636,6 +658,6 @@ mod tests {
                 format!("longer than {bytes_max} bytes")
             );
         }
-        assert_eq!(refusal(within(Form::Names, 15)), Ok(15));
+        assert_eq!(refusal(within(ListingFormat::Names, 15)), Ok(15));
     }
 }

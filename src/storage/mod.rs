@@ -20,14 +20,14 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use crate::kernel::{Kernel, Kind, Open, Status};
-use crate::protocol::{Place, Refusal, is_name};
+use crate::protocol::{ErrorCode, GrantedPath, is_name};
 
 pub use crate::storage::listing::{Listing, list};
 pub use crate::storage::modify::{Change, Changing, space, status};
-pub use crate::storage::open_files::{SharedFile, Vault};
-pub use crate::storage::orphans::Leftovers;
-pub use crate::storage::quota::{Claim, Count, Ledger};
-pub use crate::storage::upload::{Incoming, Wanted, create, create_unique};
+pub use crate::storage::open_files::{OpenFile, OpenFileCache};
+pub use crate::storage::orphans::OrphanSweep;
+pub use crate::storage::quota::{Claim, Count, QuotaLedger};
+pub use crate::storage::upload::{StagedUpload, Wanted, create, create_unique};
 
 /// What went wrong on our side, for the operator's log.
 #[derive(Debug)]
@@ -64,13 +64,13 @@ impl std::error::Error for Fault {
 #[derive(Debug)]
 pub struct Refused {
     /// What the client is told.
-    pub refusal: Refusal,
+    pub refusal: ErrorCode,
     /// What the log is told; `None` where the client alone is at fault.
     pub fault: Option<Fault>,
 }
 
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Refused {
+impl From<ErrorCode> for Refused {
+    fn from(refusal: ErrorCode) -> Refused {
         Refused {
             refusal,
             fault: None,
@@ -79,7 +79,7 @@ impl From<Refusal> for Refused {
 }
 
 /// Whether an upload could be given the name `place`, as far as can be told before it comes.
-pub fn judge<K: Kernel>(kernel: &K, place: &Place) -> Result<(), Refused> {
+pub fn judge<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<(), Refused> {
     let (directory, name) = enter(kernel, place)?;
     check_free(kernel, &directory, name, place)
 }
@@ -93,7 +93,7 @@ pub fn room<K: Kernel>(kernel: &K, path: &Path, length: u64) -> Result<(), Refus
 }
 
 /// Makes a directory and waits until its name is durable.
-pub fn make_directory<K: Kernel>(kernel: &K, place: &Place) -> Result<(), Refused> {
+pub fn make_directory<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<(), Refused> {
     let (directory, name) = enter(kernel, place)?;
     match kernel.make_directory(&directory, name) {
         Ok(()) => kernel
@@ -102,8 +102,10 @@ pub fn make_directory<K: Kernel>(kernel: &K, place: &Place) -> Result<(), Refuse
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let root = open_root(kernel, place)?;
             match look(kernel, &root, &place.below) {
-                Ok(found) if found.kind == Kind::Directory => Err(Refusal::DirectoryExists.into()),
-                _ => Err(Refusal::FileExists.into()),
+                Ok(found) if found.kind == Kind::Directory => {
+                    Err(ErrorCode::DirectoryExists.into())
+                }
+                _ => Err(ErrorCode::FileExists.into()),
             }
         }
         Err(error) => Err(unwritable("making", path_of(place, &place.below), error)),
@@ -112,14 +114,14 @@ pub fn make_directory<K: Kernel>(kernel: &K, place: &Place) -> Result<(), Refuse
 
 /// The directory in which something new is to be made, and its name there. The refusal about the directory comes before
 /// the one about the right, and that before the one about the name.
-fn enter<'a, K: Kernel>(kernel: &K, place: &'a Place) -> Result<(K::File, &'a str), Refused> {
+fn enter<'a, K: Kernel>(kernel: &K, place: &'a GrantedPath) -> Result<(K::File, &'a str), Refused> {
     let (below, name) = split(&place.below);
     let root = open_root(kernel, place)?;
     let directory = open_directory(kernel, &root, place, below)?;
     if !place.grant.rights.may_add() {
-        return Err(Refusal::MayNotUpload.into());
+        return Err(ErrorCode::UploadDenied.into());
     }
-    Ok((directory, name.ok_or(Refusal::BadName)?))
+    Ok((directory, name.ok_or(ErrorCode::InvalidName)?))
 }
 
 /// Whether a file may take `name`: it is new, or a file or a link that the user may replace.
@@ -127,11 +129,11 @@ fn check_free<K: Kernel>(
     kernel: &K,
     directory: &K::File,
     name: &str,
-    place: &Place,
+    place: &GrantedPath,
 ) -> Result<(), Refused> {
     match kernel.status_at(directory, name) {
         Ok(found) if place.grant.rights.change && is_replaceable(found.kind) => Ok(()),
-        Ok(_) => Err(Refusal::FileExists.into()),
+        Ok(_) => Err(ErrorCode::FileExists.into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(unwritable(
             "looking at",
@@ -154,7 +156,7 @@ fn check_room<K: Kernel>(
 ) -> Result<(), Refused> {
     match kernel.room(directory) {
         Ok(room) if room >= length => Ok(()),
-        Ok(_) => Err(Refusal::NoRoom.into()),
+        Ok(_) => Err(ErrorCode::NoSpace.into()),
         Err(error) => Err(unwritable("asking for the room of", path.to_owned(), error)),
     }
 }
@@ -177,7 +179,7 @@ fn split(below: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn open_root<K: Kernel>(kernel: &K, place: &Place) -> Result<K::File, Refused> {
+fn open_root<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<K::File, Refused> {
     kernel
         .open_root(&place.grant.path)
         .map_err(|error| directory_refused(place.grant.path.clone(), error))
@@ -187,7 +189,7 @@ fn open_root<K: Kernel>(kernel: &K, place: &Place) -> Result<K::File, Refused> {
 fn open_directory<K: Kernel>(
     kernel: &K,
     root: &K::File,
-    place: &Place,
+    place: &GrantedPath,
     below: &str,
 ) -> Result<K::File, Refused> {
     kernel
@@ -201,7 +203,7 @@ fn look<K: Kernel>(kernel: &K, root: &K::File, below: &str) -> io::Result<Status
 }
 
 /// The path of something in a granted directory, for a fault.
-fn path_of(place: &Place, below: &str) -> PathBuf {
+fn path_of(place: &GrantedPath, below: &str) -> PathBuf {
     match below {
         "" => place.grant.path.clone(),
         below => place.grant.path.join(below),
@@ -210,23 +212,25 @@ fn path_of(place: &Place, below: &str) -> PathBuf {
 
 fn directory_refused(path: PathBuf, error: io::Error) -> Refused {
     if is_absent(&error) {
-        return Refusal::NoSuchDirectory.into();
+        return ErrorCode::NoSuchDirectory.into();
     }
-    refused(Refusal::DirectoryUnreadable, "opening", path, error)
+    refused(ErrorCode::DirectoryUnreadable, "opening", path, error)
 }
 
 /// The refusal for what cannot be made, written or given its name.
 fn unwritable(doing: &'static str, path: PathBuf, error: io::Error) -> Refused {
     use io::ErrorKind::{FileTooLarge, InvalidFilename, QuotaExceeded, StorageFull};
     match error.kind() {
-        StorageFull | QuotaExceeded | FileTooLarge => refused(Refusal::NoRoom, doing, path, error),
+        StorageFull | QuotaExceeded | FileTooLarge => {
+            refused(ErrorCode::NoSpace, doing, path, error)
+        }
         // Some file systems take less than 255 bytes.
-        InvalidFilename => Refusal::BadName.into(),
-        _ => refused(Refusal::FileUnwritable, doing, path, error),
+        InvalidFilename => ErrorCode::InvalidName.into(),
+        _ => refused(ErrorCode::FileUnwritable, doing, path, error),
     }
 }
 
-fn refused(refusal: Refusal, doing: &'static str, path: PathBuf, source: io::Error) -> Refused {
+fn refused(refusal: ErrorCode, doing: &'static str, path: PathBuf, source: io::Error) -> Refused {
     let fault = Some(Fault {
         doing,
         path,
@@ -314,7 +318,7 @@ mod tests {
             self.folder.path().join("granted").join(below)
         }
 
-        pub(crate) fn place(&self, below: &str, rights: Rights) -> Place {
+        pub(crate) fn place(&self, below: &str, rights: Rights) -> GrantedPath {
             place(&self.at(""), below, rights)
         }
 
@@ -333,14 +337,14 @@ mod tests {
         }
     }
 
-    pub(crate) fn place(path: &Path, below: &str, rights: Rights) -> Place {
+    pub(crate) fn place(path: &Path, below: &str, rights: Rights) -> GrantedPath {
         let grant = Arc::new(Grant {
             name: "Movies".to_owned(),
             rights,
             path: path.to_owned(),
         });
         let below = below.to_owned();
-        Place { grant, below }
+        GrantedPath { grant, below }
     }
 
     /// Runs something on a thread without root's power over files.
@@ -356,7 +360,7 @@ mod tests {
         });
     }
 
-    pub(crate) fn refusal<T>(result: Result<T, Refused>) -> Result<T, Refusal> {
+    pub(crate) fn refusal<T>(result: Result<T, Refused>) -> Result<T, ErrorCode> {
         result.map_err(|refused| refused.refusal)
     }
 
@@ -410,15 +414,15 @@ mod tests {
         fs::create_dir(world.at("sub")).unwrap();
         fs::write(world.at("sub/taken"), "").unwrap();
         for (below, rights, expected) in [
-            ("missing/..", READ, Err(Refusal::NoSuchDirectory)),
-            ("sub/taken/x", READ, Err(Refusal::NoSuchDirectory)),
-            ("sub/..", READ, Err(Refusal::MayNotUpload)),
-            ("sub/taken", READ, Err(Refusal::MayNotUpload)),
-            ("sub/../x", UPLOAD, Err(Refusal::BadName)),
-            ("sub/", UPLOAD, Err(Refusal::BadName)),
-            ("", UPLOAD, Err(Refusal::BadName)),
-            ("sub/taken", UPLOAD, Err(Refusal::FileExists)),
-            ("sub/taken", DROP_BOX, Err(Refusal::FileExists)),
+            ("missing/..", READ, Err(ErrorCode::NoSuchDirectory)),
+            ("sub/taken/x", READ, Err(ErrorCode::NoSuchDirectory)),
+            ("sub/..", READ, Err(ErrorCode::UploadDenied)),
+            ("sub/taken", READ, Err(ErrorCode::UploadDenied)),
+            ("sub/../x", UPLOAD, Err(ErrorCode::InvalidName)),
+            ("sub/", UPLOAD, Err(ErrorCode::InvalidName)),
+            ("", UPLOAD, Err(ErrorCode::InvalidName)),
+            ("sub/taken", UPLOAD, Err(ErrorCode::FileExists)),
+            ("sub/taken", DROP_BOX, Err(ErrorCode::FileExists)),
             ("sub/new", UPLOAD, Ok(())),
             ("new", DROP_BOX, Ok(())),
             ("sub/taken", CHANGE, Ok(())),
@@ -428,7 +432,7 @@ mod tests {
         }
         let nowhere = place(&world.at("missing"), "x", UPLOAD);
         let judged = refusal(judge(&*world.kernel, &nowhere));
-        assert_eq!(judged, Err(Refusal::NoSuchDirectory));
+        assert_eq!(judged, Err(ErrorCode::NoSuchDirectory));
     }
 
     #[test]
@@ -443,13 +447,13 @@ mod tests {
             ("file", Ok(())),
             ("dangling", Ok(())),
             ("leading-out", Ok(())),
-            ("directory", Err(Refusal::FileExists)),
-            ("fifo", Err(Refusal::FileExists)),
+            ("directory", Err(ErrorCode::FileExists)),
+            ("fifo", Err(ErrorCode::FileExists)),
         ] {
             let judged = refusal(judge(&*world.kernel, &world.place(name, CHANGE)));
             assert_eq!(judged, expected, "{name}");
             let judged = refusal(judge(&*world.kernel, &world.place(name, UPLOAD)));
-            assert_eq!(judged, Err(Refusal::FileExists), "{name}");
+            assert_eq!(judged, Err(ErrorCode::FileExists), "{name}");
         }
     }
 
@@ -462,17 +466,17 @@ mod tests {
         symlink("../outside", world.at("leading-out")).unwrap();
         for (below, rights, expected) in [
             ("new", UPLOAD, Ok(())),
-            ("new", UPLOAD, Err(Refusal::DirectoryExists)),
+            ("new", UPLOAD, Err(ErrorCode::DirectoryExists)),
             ("new/deeper", CHANGE, Ok(())),
             ("link/through", DROP_BOX, Ok(())),
-            ("there", CHANGE, Err(Refusal::DirectoryExists)),
-            ("link", CHANGE, Err(Refusal::DirectoryExists)),
-            ("leading-out", CHANGE, Err(Refusal::FileExists)),
-            ("file", CHANGE, Err(Refusal::FileExists)),
-            ("leading-out/new", CHANGE, Err(Refusal::NoSuchDirectory)),
-            ("other", READ, Err(Refusal::MayNotUpload)),
-            (".other", UPLOAD, Err(Refusal::BadName)),
-            ("new/", UPLOAD, Err(Refusal::BadName)),
+            ("there", CHANGE, Err(ErrorCode::DirectoryExists)),
+            ("link", CHANGE, Err(ErrorCode::DirectoryExists)),
+            ("leading-out", CHANGE, Err(ErrorCode::FileExists)),
+            ("file", CHANGE, Err(ErrorCode::FileExists)),
+            ("leading-out/new", CHANGE, Err(ErrorCode::NoSuchDirectory)),
+            ("other", READ, Err(ErrorCode::UploadDenied)),
+            (".other", UPLOAD, Err(ErrorCode::InvalidName)),
+            ("new/", UPLOAD, Err(ErrorCode::InvalidName)),
         ] {
             let made = refusal(make_directory(&*world.kernel, &world.place(below, rights)));
             assert_eq!(made, expected, "{below}");
@@ -493,7 +497,7 @@ mod tests {
             let place = world.place("closed/new", UPLOAD);
             assert_eq!(refusal(judge(&*world.kernel, &place)), Ok(()));
             let refused = make_directory(&*world.kernel, &place).unwrap_err();
-            assert_eq!(refused.refusal, Refusal::FileUnwritable);
+            assert_eq!(refused.refusal, ErrorCode::FileUnwritable);
             let fault = refused.fault.unwrap().to_string();
             assert!(fault.starts_with("making /"), "{fault}");
             assert!(
@@ -514,8 +518,8 @@ mod tests {
         let world = World::new();
         assert_eq!(refusal(room(&*world.kernel, &world.at(""), 1)), Ok(()));
         let absurd = refusal(room(&*world.kernel, &world.at(""), u64::MAX));
-        assert_eq!(absurd, Err(Refusal::NoRoom));
+        assert_eq!(absurd, Err(ErrorCode::NoSpace));
         let missing = refusal(room(&*world.kernel, &world.at("missing"), 1));
-        assert_eq!(missing, Err(Refusal::NoSuchDirectory));
+        assert_eq!(missing, Err(ErrorCode::NoSuchDirectory));
     }
 }

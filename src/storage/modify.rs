@@ -5,7 +5,7 @@
 use std::io;
 
 use crate::kernel::{Kernel, Kind, Open, Status};
-use crate::protocol::{Found, Place, Refusal, is_name};
+use crate::protocol::{ErrorCode, FileStatus, GrantedPath, is_name};
 use crate::storage::quota::{Settled, Walk};
 use crate::storage::{
     Claim, Refused, is_absent, is_replaceable, look, open_directory, open_root, path_of, refused,
@@ -13,32 +13,37 @@ use crate::storage::{
 };
 
 /// What is there, links within the granted directory followed. Who may not read finds directories alone.
-pub fn status<K: Kernel>(kernel: &K, place: &Place) -> Result<Found, Refused> {
+pub fn status<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<FileStatus, Refused> {
     let is_path = place.below.is_empty() || place.below.split('/').all(is_name);
     if !is_path {
-        return Err(Refusal::NoSuchFile.into());
+        return Err(ErrorCode::NoSuchFile.into());
     }
     let looked =
         (kernel.open_root(&place.grant.path)).and_then(|root| look(kernel, &root, &place.below));
     let found = match looked {
         Ok(found) => found,
-        Err(error) if is_absent(&error) => return Err(Refusal::NoSuchFile.into()),
+        Err(error) if is_absent(&error) => return Err(ErrorCode::NoSuchFile.into()),
         Err(error) => {
             let path = path_of(place, &place.below);
-            return Err(refused(Refusal::FileUnreadable, "looking at", path, error));
+            return Err(refused(
+                ErrorCode::FileUnreadable,
+                "looking at",
+                path,
+                error,
+            ));
         }
     };
     match found.kind {
         Kind::Directory => {}
         Kind::File if place.grant.rights.read => {}
-        _ => return Err(Refusal::NoSuchFile.into()),
+        _ => return Err(ErrorCode::NoSuchFile.into()),
     }
     Ok(found.into())
 }
 
-impl From<Status> for Found {
-    fn from(found: Status) -> Found {
-        Found {
+impl From<Status> for FileStatus {
+    fn from(found: Status) -> FileStatus {
+        FileStatus {
             is_directory: found.kind == Kind::Directory,
             size: found.size,
             modified: found.modified.0,
@@ -54,16 +59,16 @@ pub enum Change {
     /// replaced, where the user may change things there.
     Rename {
         /// As it is.
-        from: Place,
+        from: GrantedPath,
         /// As it is to be.
-        to: Place,
+        to: GrantedPath,
     },
     /// Removes a file or a link.
-    Remove(Place),
+    Remove(GrantedPath),
     /// See [`remove_directory`].
-    RemoveDirectory(Place),
+    RemoveDirectory(GrantedPath),
     /// See [`set_modified`].
-    SetModified(Place, i64),
+    SetModified(GrantedPath, i64),
 }
 
 /// A change on its way, within quotas, which are told of what it moves, replaces and removes. A directory that is moved
@@ -122,14 +127,18 @@ impl Changing {
 }
 
 /// The walk through what is to be renamed, where it is a directory: for nothing that would be refused anyway.
-fn walk<K: Kernel>(kernel: &K, from: &Place, to: &Place) -> Result<Option<Walk>, Refused> {
+fn walk<K: Kernel>(
+    kernel: &K,
+    from: &GrantedPath,
+    to: &GrantedPath,
+) -> Result<Option<Walk>, Refused> {
     let ends = Ends::open(kernel, from, to)?;
     if ends.found.kind != Kind::Directory {
         return Ok(None);
     }
     match kernel.status_at(&ends.target, ends.new) {
-        Ok(taken) if taken.kind == Kind::Directory => Err(Refusal::DirectoryExists.into()),
-        Ok(_) => Err(Refusal::FileExists.into()),
+        Ok(taken) if taken.kind == Kind::Directory => Err(ErrorCode::DirectoryExists.into()),
+        Ok(_) => Err(ErrorCode::FileExists.into()),
         Err(_) => Ok(Some(Walk::new(&from.grant.path, &from.below))),
     }
 }
@@ -137,8 +146,8 @@ fn walk<K: Kernel>(kernel: &K, from: &Place, to: &Place) -> Result<Option<Walk>,
 /// Renames something. `tree` are the bytes of a directory, where they matter.
 fn rename<K: Kernel>(
     kernel: &K,
-    from: &Place,
-    to: &Place,
+    from: &GrantedPath,
+    to: &GrantedPath,
     tree: Option<u64>,
     claim: Claim,
 ) -> Result<(), Refused> {
@@ -174,11 +183,15 @@ struct Ends<'a, K: Kernel> {
 
 impl<'a, K: Kernel> Ends<'a, K> {
     /// Opens the directories and looks at what is there, as far as the user may.
-    fn open(kernel: &K, from: &'a Place, to: &'a Place) -> Result<Ends<'a, K>, Refused> {
+    fn open(
+        kernel: &K,
+        from: &'a GrantedPath,
+        to: &'a GrantedPath,
+    ) -> Result<Ends<'a, K>, Refused> {
         let (source, old) = enter_to_change(kernel, from)?;
-        let old = old.ok_or(Refusal::NoSuchFile)?;
+        let old = old.ok_or(ErrorCode::NoSuchFile)?;
         let (target, new) = crate::storage::enter(kernel, to)?;
-        let found = found_at(kernel, (&source, old), from, Refusal::NoSuchFile)?;
+        let found = found_at(kernel, (&source, old), from, ErrorCode::NoSuchFile)?;
         Ok(Ends {
             source,
             old,
@@ -188,52 +201,52 @@ impl<'a, K: Kernel> Ends<'a, K> {
         })
     }
 
-    fn rename(&self, kernel: &K, from: &Place, to: &Place) -> Result<(), Refused> {
+    fn rename(&self, kernel: &K, from: &GrantedPath, to: &GrantedPath) -> Result<(), Refused> {
         let (source, target) = ((&self.source, self.old), (&self.target, self.new));
         let failed = |error| unwritable("renaming", path_of(from, &from.below), error);
         let moved = match kernel.rename(source, target, false) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let taken = kernel.status_at(target.0, target.1).map_err(failed)?.kind;
                 if taken == Kind::Directory {
-                    return Err(Refusal::DirectoryExists.into());
+                    return Err(ErrorCode::DirectoryExists.into());
                 }
                 let may_replace = to.grant.rights.change && is_replaceable(taken);
                 if !may_replace || self.found.kind == Kind::Directory {
-                    return Err(Refusal::FileExists.into());
+                    return Err(ErrorCode::FileExists.into());
                 }
                 kernel.rename(source, target, true)
             }
             // A file system may know no other than the plain rename. Who takes the name in this moment loses it.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 match kernel.status_at(target.0, target.1) {
-                    Ok(_) => return Err(Refusal::FileExists.into()),
+                    Ok(_) => return Err(ErrorCode::FileExists.into()),
                     Err(_) => kernel.rename(source, target, true),
                 }
             }
             result => result,
         };
         moved.map_err(|error| match error.kind() {
-            io::ErrorKind::CrossesDevices => Refusal::OtherFileSystem.into(),
-            io::ErrorKind::InvalidInput => Refusal::IntoItself.into(),
-            io::ErrorKind::NotFound => Refusal::NoSuchFile.into(),
-            io::ErrorKind::IsADirectory => Refusal::DirectoryExists.into(),
+            io::ErrorKind::CrossesDevices => ErrorCode::CrossDevice.into(),
+            io::ErrorKind::InvalidInput => ErrorCode::IntoItself.into(),
+            io::ErrorKind::NotFound => ErrorCode::NoSuchFile.into(),
+            io::ErrorKind::IsADirectory => ErrorCode::DirectoryExists.into(),
             _ => failed(error),
         })
     }
 }
 
-fn remove<K: Kernel>(kernel: &K, place: &Place, claim: Claim) -> Result<(), Refused> {
+fn remove<K: Kernel>(kernel: &K, place: &GrantedPath, claim: Claim) -> Result<(), Refused> {
     let (directory, name) = enter_to_change(kernel, place)?;
-    let name = name.ok_or(Refusal::NoSuchFile)?;
+    let name = name.ok_or(ErrorCode::NoSuchFile)?;
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => Refusal::NoSuchFile.into(), // gone meanwhile
+        io::ErrorKind::NotFound => ErrorCode::NoSuchFile.into(), // gone meanwhile
         _ => unwritable("removing", path_of(place, &place.below), error),
     };
     claim.settle::<Refused>(|_| {
-        let found = found_at(kernel, (&directory, name), place, Refusal::NoSuchFile)?;
+        let found = found_at(kernel, (&directory, name), place, ErrorCode::NoSuchFile)?;
         match found.kind {
             Kind::File | Kind::Link => {}
-            Kind::Directory | Kind::Other => return Err(Refusal::NoSuchFile.into()),
+            Kind::Directory | Kind::Other => return Err(ErrorCode::NoSuchFile.into()),
         }
         kernel.remove(&directory, name).map_err(failed)?;
         let gone = file_bytes(Some(found));
@@ -243,12 +256,14 @@ fn remove<K: Kernel>(kernel: &K, place: &Place, claim: Claim) -> Result<(), Refu
 }
 
 /// Removes an empty directory, and waits until that is durable. What is never listed counts.
-pub fn remove_directory<K: Kernel>(kernel: &K, place: &Place) -> Result<(), Refused> {
+pub fn remove_directory<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<(), Refused> {
     let (directory, name) = enter_to_change(kernel, place)?;
-    let name = name.ok_or(Refusal::NoSuchDirectory)?;
+    let name = name.ok_or(ErrorCode::NoSuchDirectory)?;
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Refusal::NoSuchDirectory.into(),
-        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => Refusal::NotEmpty.into(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorCode::NoSuchDirectory.into(),
+        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => {
+            ErrorCode::NotEmpty.into()
+        }
         _ => unwritable("removing", path_of(place, &place.below), error),
     };
     kernel.remove_directory(&directory, name).map_err(failed)?;
@@ -256,12 +271,16 @@ pub fn remove_directory<K: Kernel>(kernel: &K, place: &Place) -> Result<(), Refu
 }
 
 /// Sets when a file or a directory was last changed, in seconds since 1970, and waits until that is durable.
-pub fn set_modified<K: Kernel>(kernel: &K, place: &Place, modified: i64) -> Result<(), Refused> {
+pub fn set_modified<K: Kernel>(
+    kernel: &K,
+    place: &GrantedPath,
+    modified: i64,
+) -> Result<(), Refused> {
     let (directory, name) = enter_to_change(kernel, place)?;
-    let name = name.ok_or(Refusal::NoSuchFile)?;
-    match found_at(kernel, (&directory, name), place, Refusal::NoSuchFile)?.kind {
+    let name = name.ok_or(ErrorCode::NoSuchFile)?;
+    match found_at(kernel, (&directory, name), place, ErrorCode::NoSuchFile)?.kind {
         Kind::File | Kind::Directory => {}
-        Kind::Link | Kind::Other => return Err(Refusal::NoSuchFile.into()),
+        Kind::Link | Kind::Other => return Err(ErrorCode::NoSuchFile.into()),
     }
     let failed = |error| unwritable("setting the time of", path_of(place, &place.below), error);
     kernel
@@ -275,7 +294,7 @@ pub fn set_modified<K: Kernel>(kernel: &K, place: &Place, modified: i64) -> Resu
 }
 
 /// Bytes that can still be written in a directory, or beside a file.
-pub fn space<K: Kernel>(kernel: &K, place: &Place) -> Result<u64, Refused> {
+pub fn space<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<u64, Refused> {
     let root = open_root(kernel, place)?;
     let directory = match place.below.split('/').all(is_name) {
         true => kernel.open_beneath(&root, &place.below, Open::Directory),
@@ -298,14 +317,14 @@ pub fn space<K: Kernel>(kernel: &K, place: &Place) -> Result<u64, Refused> {
 /// The directory in which something is to be changed, and its name there, where it can be one.
 fn enter_to_change<'a, K: Kernel>(
     kernel: &K,
-    place: &'a Place,
+    place: &'a GrantedPath,
 ) -> Result<(K::File, Option<&'a str>), Refused> {
     let (below, name) = split(&place.below);
     let root = open_root(kernel, place)?;
     let directory = open_directory(kernel, &root, place, below)?;
     match place.grant.rights.change {
         true => Ok((directory, name)),
-        false => Err(Refusal::MayNotChange.into()),
+        false => Err(ErrorCode::ChangeDenied.into()),
     }
 }
 
@@ -324,8 +343,8 @@ fn identity(found: Status) -> (u64, u64) {
 fn found_at<K: Kernel>(
     kernel: &K,
     (directory, name): (&K::File, &str),
-    place: &Place,
-    absent: Refusal,
+    place: &GrantedPath,
+    absent: ErrorCode,
 ) -> Result<Status, Refused> {
     match kernel.status_at(directory, name) {
         Ok(found) if found.kind != Kind::Other => Ok(found),
@@ -353,24 +372,24 @@ mod tests {
 
     use super::*;
     use crate::kernel::linux::Linux;
-    use crate::storage::Ledger;
+    use crate::storage::QuotaLedger;
     use crate::storage::tests::{
         CANARY, CHANGE, DROP_BOX, READ, UPLOAD, World, open_to_all, place, refusal, without_power,
     };
 
     /// A change where nothing is counted.
     fn make(kernel: &Linux, change: Change) -> Result<(), Refused> {
-        let (ledger, any) = (Arc::new(Ledger::default()), Path::new("/"));
+        let (ledger, any) = (Arc::new(QuotaLedger::default()), Path::new("/"));
         let mut changing = Changing::new(change, ledger.claim_move(any, any, Vec::new()));
         changing.step(kernel).expect("nothing is to be walked")
     }
 
-    fn rename(kernel: &Linux, from: &Place, to: &Place) -> Result<(), Refused> {
+    fn rename(kernel: &Linux, from: &GrantedPath, to: &GrantedPath) -> Result<(), Refused> {
         let (from, to) = (from.clone(), to.clone());
         make(kernel, Change::Rename { from, to })
     }
 
-    fn remove(kernel: &Linux, place: &Place) -> Result<(), Refused> {
+    fn remove(kernel: &Linux, place: &GrantedPath) -> Result<(), Refused> {
         make(kernel, Change::Remove(place.clone()))
     }
 
@@ -402,7 +421,7 @@ mod tests {
             let found = refusal(status(&*world.kernel, &world.place(below, rights)));
             found.map(|found| (found.is_directory, found.size))
         };
-        let nothing = Err(Refusal::NoSuchFile);
+        let nothing = Err(ErrorCode::NoSuchFile);
         for (below, to_read, to_drop) in [
             ("file", Ok((false, 5)), nothing),
             ("link", Ok((false, 5)), nothing),
@@ -437,10 +456,10 @@ mod tests {
         assert_eq!(renamed("file", "sub/file", UPLOAD), Ok(()));
         assert_eq!(fs::read(world.at("sub/file")).unwrap(), b"12345");
         // What has the name is replaced only by who may, and only where it is a file or a link.
-        let taken = Err(Refusal::FileExists);
+        let taken = Err(ErrorCode::FileExists);
         assert_eq!(renamed("sub/file", "sub/other", UPLOAD), taken);
         assert_eq!(renamed("sub/file", "fifo", CHANGE), taken);
-        let directory = Err(Refusal::DirectoryExists);
+        let directory = Err(ErrorCode::DirectoryExists);
         assert_eq!(renamed("sub/file", "empty", CHANGE), directory);
         assert_eq!(renamed("sub", "sub/other", CHANGE), taken);
         assert_eq!(renamed("sub", "empty", CHANGE), directory);
@@ -456,7 +475,7 @@ mod tests {
         );
         assert_eq!(
             renamed("sub", "sub/deep/sub", CHANGE),
-            Err(Refusal::IntoItself)
+            Err(ErrorCode::IntoItself)
         );
         assert_eq!(renamed("sub", "moved", CHANGE), Ok(()));
         assert_eq!(fs::read(world.at("moved/out-file")).unwrap(), b"12345");
@@ -470,21 +489,21 @@ mod tests {
         let world = world();
         let before = world.files();
         for (from, rights, to, expected) in [
-            ("file", READ, "new", Refusal::MayNotChange),
-            ("file", DROP_BOX, "new", Refusal::MayNotChange),
-            ("missing/file", READ, "new", Refusal::NoSuchDirectory),
-            ("missing", CHANGE, "new", Refusal::NoSuchFile),
-            (".hidden", CHANGE, "new", Refusal::NoSuchFile),
-            ("fifo", CHANGE, "new", Refusal::NoSuchFile),
-            ("", CHANGE, "new", Refusal::NoSuchFile),
-            ("../outside/canary", CHANGE, "new", Refusal::NoSuchFile),
-            ("out/canary", CHANGE, "new", Refusal::NoSuchDirectory),
-            ("file", CHANGE, ".new", Refusal::BadName),
-            ("file", CHANGE, "", Refusal::BadName),
-            ("file", CHANGE, "sub/", Refusal::BadName),
-            ("file", CHANGE, "../outside/new", Refusal::BadName),
-            ("file", CHANGE, "out/new", Refusal::NoSuchDirectory),
-            ("file", CHANGE, "missing/new", Refusal::NoSuchDirectory),
+            ("file", READ, "new", ErrorCode::ChangeDenied),
+            ("file", DROP_BOX, "new", ErrorCode::ChangeDenied),
+            ("missing/file", READ, "new", ErrorCode::NoSuchDirectory),
+            ("missing", CHANGE, "new", ErrorCode::NoSuchFile),
+            (".hidden", CHANGE, "new", ErrorCode::NoSuchFile),
+            ("fifo", CHANGE, "new", ErrorCode::NoSuchFile),
+            ("", CHANGE, "new", ErrorCode::NoSuchFile),
+            ("../outside/canary", CHANGE, "new", ErrorCode::NoSuchFile),
+            ("out/canary", CHANGE, "new", ErrorCode::NoSuchDirectory),
+            ("file", CHANGE, ".new", ErrorCode::InvalidName),
+            ("file", CHANGE, "", ErrorCode::InvalidName),
+            ("file", CHANGE, "sub/", ErrorCode::InvalidName),
+            ("file", CHANGE, "../outside/new", ErrorCode::InvalidName),
+            ("file", CHANGE, "out/new", ErrorCode::NoSuchDirectory),
+            ("file", CHANGE, "missing/new", ErrorCode::NoSuchDirectory),
         ] {
             let (from, to) = (world.place(from, rights), world.place(to, CHANGE));
             let renamed = refusal(rename(&world.kernel, &from, &to));
@@ -492,7 +511,7 @@ mod tests {
         }
         let into = world.place("new", READ);
         let renamed = refusal(rename(&world.kernel, &world.place("file", CHANGE), &into));
-        assert_eq!(renamed, Err(Refusal::MayNotUpload));
+        assert_eq!(renamed, Err(ErrorCode::UploadDenied));
         assert_eq!(world.files(), before);
         unharmed(&world);
     }
@@ -524,7 +543,7 @@ mod tests {
                     world.place("empty/x", CHANGE),
                 );
                 let renamed = refusal(rename(&world.kernel, &from, &to));
-                assert_eq!(renamed, Err(Refusal::OtherFileSystem));
+                assert_eq!(renamed, Err(ErrorCode::CrossDevice));
             };
             scope.spawn(elsewhere).join().unwrap();
         });
@@ -543,37 +562,48 @@ mod tests {
         for below in ["file", "link", "link-sub", "out", "out-file"] {
             assert_eq!(
                 removed(below, UPLOAD),
-                Err(Refusal::MayNotChange),
+                Err(ErrorCode::ChangeDenied),
                 "{below}"
             );
             assert_eq!(removed(below, CHANGE), Ok(()), "{below}");
-            assert_eq!(removed(below, CHANGE), Err(Refusal::NoSuchFile), "{below}");
+            assert_eq!(
+                removed(below, CHANGE),
+                Err(ErrorCode::NoSuchFile),
+                "{below}"
+            );
         }
         for below in ["empty", "fifo", ".hidden", "", "..", "sub/"] {
-            assert_eq!(removed(below, CHANGE), Err(Refusal::NoSuchFile), "{below}");
+            assert_eq!(
+                removed(below, CHANGE),
+                Err(ErrorCode::NoSuchFile),
+                "{below}"
+            );
         }
-        assert_eq!(removed("missing/file", READ), Err(Refusal::NoSuchDirectory));
+        assert_eq!(
+            removed("missing/file", READ),
+            Err(ErrorCode::NoSuchDirectory)
+        );
         assert_eq!(removed("sub/other", CHANGE), Ok(()));
 
         symlink("empty", world.at("link")).unwrap();
         for (below, expected) in [
-            ("sub", Refusal::NotEmpty),
-            ("link", Refusal::NoSuchDirectory),
-            ("fifo", Refusal::NoSuchDirectory),
-            ("missing", Refusal::NoSuchDirectory),
-            ("", Refusal::NoSuchDirectory),
-            ("../outside", Refusal::NoSuchDirectory),
+            ("sub", ErrorCode::NotEmpty),
+            ("link", ErrorCode::NoSuchDirectory),
+            ("fifo", ErrorCode::NoSuchDirectory),
+            ("missing", ErrorCode::NoSuchDirectory),
+            ("", ErrorCode::NoSuchDirectory),
+            ("../outside", ErrorCode::NoSuchDirectory),
         ] {
             assert_eq!(gone(below, CHANGE), Err(expected), "{below}");
         }
-        assert_eq!(gone("empty", UPLOAD), Err(Refusal::MayNotChange));
+        assert_eq!(gone("empty", UPLOAD), Err(ErrorCode::ChangeDenied));
         for below in ["empty", "sub/deep", "sub"] {
             assert_eq!(gone(below, CHANGE), Ok(()), "{below}");
         }
         // What is never listed is no less there.
         fs::create_dir(world.at("kept")).unwrap();
         fs::write(world.at("kept/.hidden"), "").unwrap();
-        assert_eq!(gone("kept", CHANGE), Err(Refusal::NotEmpty));
+        assert_eq!(gone("kept", CHANGE), Err(ErrorCode::NotEmpty));
         unharmed(&world);
     }
 
@@ -585,13 +615,13 @@ mod tests {
             refusal(set_modified(&*world.kernel, &place, 1_000_000_000))
         };
         for below in ["file", "sub", "link-sub/other"] {
-            assert_eq!(set(below, UPLOAD), Err(Refusal::MayNotChange));
+            assert_eq!(set(below, UPLOAD), Err(ErrorCode::ChangeDenied));
             assert_eq!(set(below, CHANGE), Ok(()));
             let found = status(&*world.kernel, &world.place(below, READ)).unwrap();
             assert_eq!(found.modified, 1_000_000_000);
         }
         for below in ["link", "out-file", "fifo", ".hidden", "missing", ""] {
-            assert_eq!(set(below, CHANGE), Err(Refusal::NoSuchFile), "{below}");
+            assert_eq!(set(below, CHANGE), Err(ErrorCode::NoSuchFile), "{below}");
         }
     }
 
@@ -602,8 +632,8 @@ mod tests {
         for below in ["", "sub", "file", "new", "sub/new"] {
             assert!(space(below).unwrap() > 0, "{below}");
         }
-        assert_eq!(space("missing/new"), Err(Refusal::NoSuchDirectory));
-        assert_eq!(space("out/new"), Err(Refusal::NoSuchDirectory));
+        assert_eq!(space("missing/new"), Err(ErrorCode::NoSuchDirectory));
+        assert_eq!(space("out/new"), Err(ErrorCode::NoSuchDirectory));
     }
 
     #[test]
@@ -625,7 +655,7 @@ mod tests {
                 ),
             ] {
                 let refused = done.unwrap_err();
-                assert_eq!(refused.refusal, Refusal::FileUnwritable);
+                assert_eq!(refused.refusal, ErrorCode::FileUnwritable);
                 assert_eq!(refused.fault.unwrap().doing, doing);
             }
         });

@@ -1,6 +1,6 @@
 //! Files opened to be read: one handle for all downloads of the same unchanged file.
 //!
-//! A download holds its [`SharedFile`] by an `Arc`, whatever becomes of the name meanwhile. The table finds a file
+//! A download holds its [`OpenFile`] by an `Arc`, whatever becomes of the name meanwhile. The table finds a file
 //! again by its name for as long as the name still leads to that very file, unchanged, which is asked once a turn of
 //! the loop. A few files without a download are kept for a while, so that small ones in demand cost no opening.
 
@@ -13,11 +13,11 @@ use std::time::Instant;
 
 use crate::kernel::{Kernel, Kind, Open, Status};
 use crate::limits;
-use crate::protocol::{Place, Refusal, is_name};
+use crate::protocol::{ErrorCode, GrantedPath, is_name};
 use crate::storage::{Refused, is_absent, path_of, refused};
 
 /// A file that is open to be read, its length that of the moment of its opening.
-pub struct SharedFile<K: Kernel> {
+pub struct OpenFile<K: Kernel> {
     file: K::File,
     path: PathBuf,
     status: Status,
@@ -25,7 +25,7 @@ pub struct SharedFile<K: Kernel> {
     map: OnceLock<Option<K::Map>>,
 }
 
-impl<K: Kernel> SharedFile<K> {
+impl<K: Kernel> OpenFile<K> {
     /// The handle.
     pub fn file(&self) -> &K::File {
         &self.file
@@ -43,7 +43,7 @@ impl<K: Kernel> SharedFile<K> {
 
     /// The standing map of the whole file, where it has at most [`limits::MAPPED_FILE_BYTES_MAX`] bytes and they were in
     /// memory when it was made, so that nobody waits for a disk who sends them. The file may have been cut since: a slice
-    /// of the map goes out only in a turn in which [`Vault::open_read`] gave the file out, or `status` still showed the
+    /// of the map goes out only in a turn in which [`OpenFileCache::open_read`] gave the file out, or `status` still showed the
     /// whole length.
     pub fn map(&self, kernel: &K) -> Option<&K::Map> {
         if let Some(map) = self.map.get() {
@@ -88,7 +88,7 @@ impl<K: Kernel> SharedFile<K> {
 const PAGE_BYTES: u64 = 4096;
 
 /// The table of shared files; it belongs to the loop.
-pub struct Vault<K: Kernel> {
+pub struct OpenFileCache<K: Kernel> {
     kernel: Arc<K>,
     files: HashMap<OsString, Kept<K>>,
     /// The key that is looked up, its memory reused.
@@ -99,7 +99,7 @@ pub struct Vault<K: Kernel> {
 }
 
 struct Kept<K: Kernel> {
-    file: Arc<SharedFile<K>>,
+    file: Arc<OpenFile<K>>,
     /// The turn in which the name was last found to lead to this file, unchanged.
     checked: u64,
     /// When it was last asked for, or seen with a download.
@@ -112,15 +112,15 @@ impl<K: Kernel> Kept<K> {
     }
 }
 
-impl<K: Kernel> Vault<K> {
+impl<K: Kernel> OpenFileCache<K> {
     /// An empty table.
-    pub fn new(kernel: Arc<K>) -> Vault<K> {
-        Vault {
+    pub fn new(kernel: Arc<K>) -> OpenFileCache<K> {
+        OpenFileCache {
             kernel,
             files: HashMap::new(),
             key: OsString::new(),
             turn: 0,
-            count_at: limits::KEPT_FILES_MAX,
+            count_at: limits::CACHED_FILES_MAX,
         }
     }
 
@@ -132,9 +132,9 @@ impl<K: Kernel> Vault<K> {
     /// Opens a file to read, or shares it where it is open and unchanged. `now` is the turn's.
     pub fn open_read(
         &mut self,
-        place: &Place,
+        place: &GrantedPath,
         now: Instant,
-    ) -> Result<Arc<SharedFile<K>>, Refused> {
+    ) -> Result<Arc<OpenFile<K>>, Refused> {
         if place.grant.rights.read
             && let Some(file) = self.find(place, now)
         {
@@ -161,9 +161,9 @@ impl<K: Kernel> Vault<K> {
             if !kept.is_unused() {
                 kept.used = now;
             }
-            now.duration_since(kept.used) < limits::KEPT_FILE_AGE
+            now.duration_since(kept.used) < limits::CACHED_FILE_AGE_MAX
         });
-        self.keep_unused(limits::KEPT_FILES_MAX);
+        self.keep_unused(limits::CACHED_FILES_MAX);
     }
 
     /// Lets go of every file without a download: for who has run out of descriptors.
@@ -172,7 +172,7 @@ impl<K: Kernel> Vault<K> {
     }
 
     /// The file that is open under this name, if the name still leads to it; `key` is left to be used by `keep`.
-    fn find(&mut self, place: &Place, now: Instant) -> Option<Arc<SharedFile<K>>> {
+    fn find(&mut self, place: &GrantedPath, now: Instant) -> Option<Arc<OpenFile<K>>> {
         self.key.clear();
         self.key.push(&place.grant.path);
         // No path below has an empty part, so that the last `//` tells where the granted directory ends: whether a link
@@ -191,9 +191,9 @@ impl<K: Kernel> Vault<K> {
         Some(kept.file.clone())
     }
 
-    fn keep(&mut self, file: SharedFile<K>, now: Instant) -> Arc<SharedFile<K>> {
+    fn keep(&mut self, file: OpenFile<K>, now: Instant) -> Arc<OpenFile<K>> {
         if self.files.len() >= self.count_at {
-            self.keep_unused(limits::KEPT_FILES_MAX / 2);
+            self.keep_unused(limits::CACHED_FILES_MAX / 2);
         }
         let file = Arc::new(file);
         let kept = Kept {
@@ -217,30 +217,30 @@ impl<K: Kernel> Vault<K> {
             self.files
                 .retain(|_, kept| !kept.is_unused() || kept.used > last);
         }
-        self.count_at = self.files.len() + limits::KEPT_FILES_MAX - unused.min(count);
+        self.count_at = self.files.len() + limits::CACHED_FILES_MAX - unused.min(count);
     }
 }
 
 /// Whether a key still leads to the file that was opened by it.
-fn is_unchanged<K: Kernel>(kernel: &K, key: &OsStr, file: &SharedFile<K>) -> bool {
+fn is_unchanged<K: Kernel>(kernel: &K, key: &OsStr, file: &OpenFile<K>) -> bool {
     (kernel.status_by_path(Path::new(key))).is_ok_and(|status| status == file.status)
 }
 
 /// Opens a file to read. Whatever is not there, not his to read, or leads outside is the same: no such file.
-fn open<K: Kernel>(kernel: &K, place: &Place) -> Result<SharedFile<K>, Refused> {
+fn open<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<OpenFile<K>, Refused> {
     if !place.grant.rights.read || !place.below.split('/').all(is_name) {
-        return Err(Refusal::NoSuchFile.into());
+        return Err(ErrorCode::NoSuchFile.into());
     }
     let opened = kernel
         .open_root(&place.grant.path)
         .and_then(|root| open_file(kernel, &root, place));
     match opened {
         Ok(Some(file)) => Ok(file),
-        Ok(None) => Err(Refusal::NoSuchFile.into()),
-        Err(error) if is_absent(&error) => Err(Refusal::NoSuchFile.into()),
+        Ok(None) => Err(ErrorCode::NoSuchFile.into()),
+        Err(error) if is_absent(&error) => Err(ErrorCode::NoSuchFile.into()),
         Err(error) => {
             let path = path_of(place, &place.below);
-            Err(refused(Refusal::FileUnreadable, "opening", path, error))
+            Err(refused(ErrorCode::FileUnreadable, "opening", path, error))
         }
     }
 }
@@ -249,11 +249,11 @@ fn open<K: Kernel>(kernel: &K, place: &Place) -> Result<SharedFile<K>, Refused> 
 fn open_file<K: Kernel>(
     kernel: &K,
     root: &K::File,
-    place: &Place,
-) -> io::Result<Option<SharedFile<K>>> {
+    place: &GrantedPath,
+) -> io::Result<Option<OpenFile<K>>> {
     let file = kernel.open_beneath(root, &place.below, Open::Read)?;
     let status = kernel.status(&file)?;
-    Ok((status.kind == Kind::File).then(|| SharedFile {
+    Ok((status.kind == Kind::File).then(|| OpenFile {
         file,
         path: path_of(place, &place.below),
         status,

@@ -11,7 +11,7 @@ use crate::storage::upload::is_temporary;
 /// A walk through one granted directory that removes temporary names which nobody holds locked. One step is one
 /// directory, so that a worker can do other jobs between.
 #[derive(Debug)]
-pub struct Leftovers {
+pub struct OrphanSweep {
     root: PathBuf,
     /// Paths below the root that are still to be walked.
     pending: Vec<String>,
@@ -20,10 +20,10 @@ pub struct Leftovers {
     fault: Option<Fault>,
 }
 
-impl Leftovers {
+impl OrphanSweep {
     /// A walk through the directory at an operator's path.
-    pub fn new(root: &Path) -> Leftovers {
-        Leftovers {
+    pub fn new(root: &Path) -> OrphanSweep {
+        OrphanSweep {
             root: root.to_owned(),
             pending: vec![String::new()],
             removed: 0,
@@ -156,7 +156,7 @@ mod tests {
         mkfifo(&world.at(".tidegate-ffffffffffffffff.part"), Mode::S_IRWXU).unwrap();
         fs::create_dir(world.at(".tidegate-eeeeeeeeeeeeeeee.part")).unwrap();
 
-        let mut sweep = Leftovers::new(&world.at(""));
+        let mut sweep = OrphanSweep::new(&world.at(""));
         let mut steps = 0;
         while sweep.step(&*world.kernel) {
             steps += 1;
@@ -173,7 +173,7 @@ mod tests {
         assert!(left(".tidegate-ffffffffffffffff.part") && left(".tidegate-eeeeeeeeeeeeeeee.part"));
 
         drop(handle);
-        let mut again = Leftovers::new(&world.at(""));
+        let mut again = OrphanSweep::new(&world.at(""));
         while again.step(&*world.kernel) {}
         assert_eq!((again.removed(), left(held)), (1, false));
     }
@@ -186,7 +186,7 @@ mod tests {
             let left = format!("{folder}/.tidegate-0123456789abcdef.part");
             fs::write(world.at(&left), "").unwrap();
         }
-        let mut sweep = Leftovers::new(&world.at(""));
+        let mut sweep = OrphanSweep::new(&world.at(""));
         assert!(sweep.step(&*world.kernel));
         // The next to be walked is a directory no more.
         let next = world.at(sweep.pending.last().unwrap());
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!((fault.doing, &fault.path), ("sweeping", &next));
         assert_eq!(sweep.removed(), 2, "the others are walked all the same");
 
-        let mut missing = Leftovers::new(&world.at("missing"));
+        let mut missing = OrphanSweep::new(&world.at("missing"));
         assert!(missing.step(&*world.kernel));
         assert!(!missing.step(&*world.kernel));
         assert!(missing.fault().is_none());

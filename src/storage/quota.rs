@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::kernel::{Kernel, Kind, Open};
-use crate::protocol::Refusal;
+use crate::protocol::ErrorCode;
 use crate::storage::Fault;
 use crate::storage::upload::is_temporary;
 
 /// What the counted directories hold. Shared by the loop and the workers; its locks are held for arithmetic, and by workers for
 /// one look at a name and one change of it.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct QuotaLedger {
     accounts: Mutex<BTreeMap<PathBuf, Account>>,
     /// Held by who looks at what a name has and gives, replaces, moves or removes it, so that no two give the same bytes back, and
     /// nobody replaces what he has not seen.
@@ -45,7 +45,7 @@ pub struct Bound {
     pub most: u64,
 }
 
-impl Ledger {
+impl QuotaLedger {
     /// Counts these directories from now on and no others; those that were counted already stay so.
     pub fn take_up(&self, paths: impl Iterator<Item = PathBuf>) {
         let mut accounts = self.accounts();
@@ -85,13 +85,13 @@ impl Ledger {
     /// Claims `bytes` for a file to be at `path`, within these bounds.
     ///
     /// # Errors
-    /// [`Refusal::OverQuota`] where it would be too much.
+    /// [`ErrorCode::OverQuota`] where it would be too much.
     pub fn claim(
-        self: &Arc<Ledger>,
+        self: &Arc<QuotaLedger>,
         path: &Path,
         bounds: Vec<Bound>,
         bytes: u64,
-    ) -> Result<Claim, Refusal> {
+    ) -> Result<Claim, ErrorCode> {
         let mut claim = Claim {
             paths: self.around(path),
             from: Vec::new(),
@@ -104,7 +104,12 @@ impl Ledger {
     }
 
     /// A claim, of nothing yet, for what is to be moved, within those of these bounds that it does not count for already.
-    pub fn claim_move(self: &Arc<Ledger>, from: &Path, to: &Path, bounds: Vec<Bound>) -> Claim {
+    pub fn claim_move(
+        self: &Arc<QuotaLedger>,
+        from: &Path,
+        to: &Path,
+        bounds: Vec<Bound>,
+    ) -> Claim {
         let is_new = |bound: &Bound| !bound.paths.iter().any(|path| from.starts_with(path));
         Claim {
             paths: self.around(to),
@@ -143,7 +148,7 @@ fn bytes(accounts: &BTreeMap<PathBuf, Account>, paths: &[PathBuf]) -> u64 {
 /// Bytes that may come, for one file. Dropped, it gives back what did not.
 #[derive(Debug)]
 pub struct Claim {
-    ledger: Arc<Ledger>,
+    ledger: Arc<QuotaLedger>,
     /// The counted directories that the file lies in, or will.
     paths: Vec<PathBuf>,
     /// Those that what is moved has lain in.
@@ -170,8 +175,8 @@ impl Claim {
     /// Claims as many more as it takes to have `bytes`.
     ///
     /// # Errors
-    /// [`Refusal::OverQuota`] where it would be too much; what was claimed before stays so.
-    pub fn cover(&mut self, bytes: u64) -> Result<(), Refusal> {
+    /// [`ErrorCode::OverQuota`] where it would be too much; what was claimed before stays so.
+    pub fn cover(&mut self, bytes: u64) -> Result<(), ErrorCode> {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             return Ok(());
         };
@@ -179,7 +184,7 @@ impl Claim {
         let is_free =
             |bound: &Bound| self::bytes(&accounts, &bound.paths).saturating_add(more) <= bound.most;
         if !self.bounds.iter().all(is_free) {
-            return Err(Refusal::OverQuota);
+            return Err(ErrorCode::OverQuota);
         }
         for path in self.claimed() {
             if let Some(account) = accounts.get_mut(path) {
@@ -243,14 +248,14 @@ impl Drop for Claim {
 /// A walk through one counted directory; a step is one directory in it.
 #[derive(Debug)]
 pub struct Count {
-    ledger: Arc<Ledger>,
+    ledger: Arc<QuotaLedger>,
     walk: Walk,
     fault: Option<Fault>,
 }
 
 impl Count {
     /// A walk through the directory at `root`; `None` where one goes on already, or it is not one that is counted.
-    pub fn begin(ledger: &Arc<Ledger>, root: &Path) -> Option<Count> {
+    pub fn begin(ledger: &Arc<QuotaLedger>, root: &Path) -> Option<Count> {
         let mut accounts = ledger.accounts();
         let account = accounts
             .get_mut(root)
@@ -383,14 +388,14 @@ mod tests {
     use super::*;
     use crate::storage::tests::World;
 
-    fn count(ledger: &Arc<Ledger>, world: &World) {
+    fn count(ledger: &Arc<QuotaLedger>, world: &World) {
         let mut count = Count::begin(ledger, &world.at("")).expect("no other goes on");
         assert!(Count::begin(ledger, &world.at("")).is_none());
         while count.step(&*world.kernel) {}
     }
 
-    fn ledger_of(world: &World) -> (Arc<Ledger>, [PathBuf; 1]) {
-        let ledger = Arc::new(Ledger::default());
+    fn ledger_of(world: &World) -> (Arc<QuotaLedger>, [PathBuf; 1]) {
+        let ledger = Arc::new(QuotaLedger::default());
         ledger.take_up([world.at("")].into_iter());
         (ledger, [world.at("")])
     }
@@ -428,9 +433,9 @@ mod tests {
         count(&ledger, &world);
         let claim = |bytes| ledger.claim(&world.at("new"), bound(&world, 10), bytes);
         let first = claim(3).unwrap();
-        assert_eq!(claim(3).err(), Some(Refusal::OverQuota));
+        assert_eq!(claim(3).err(), Some(ErrorCode::OverQuota));
         let mut second = claim(1).unwrap();
-        assert_eq!(second.cover(3), Err(Refusal::OverQuota));
+        assert_eq!(second.cover(3), Err(ErrorCode::OverQuota));
         assert_eq!(second.cover(2), Ok(()));
         assert_eq!(second.cover(1), Ok(()), "what is claimed stays so");
         assert_eq!(ledger.bytes(&paths), 10);
@@ -472,7 +477,7 @@ mod tests {
     fn a_file_counts_in_every_counted_directory_that_it_lies_in() {
         let world = World::new();
         fs::create_dir(world.at("sub")).unwrap();
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(QuotaLedger::default());
         let paths = [world.at(""), world.at("sub")];
         ledger.take_up(paths.iter().cloned());
         for path in &paths {
@@ -488,7 +493,7 @@ mod tests {
     #[test]
     fn what_is_moved_counts_where_it_comes_and_no_longer_where_it_was() {
         let world = World::new();
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(QuotaLedger::default());
         let [all, here, there] = ["", "here", "there"].map(|below| world.at(below));
         for path in [&here, &there] {
             fs::create_dir(path).unwrap();
@@ -511,7 +516,7 @@ mod tests {
             |to: &str, most| ledger.claim_move(&here.join("file"), &world.at(to), bounds(most));
         assert!(!claim("here/new", 0).is_between());
         // It is in the directory around already, whatever may lie there.
-        assert_eq!(claim("there/new", 11).cover(6), Err(Refusal::OverQuota));
+        assert_eq!(claim("there/new", 11).cover(6), Err(ErrorCode::OverQuota));
         let mut moving = claim("there/new", 12);
         assert!(moving.is_between());
         moving.cover(6).unwrap();

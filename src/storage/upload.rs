@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::kernel::{Kernel, Kind, Open, Status};
 use crate::limits::{COPY_SLICE_BYTES, TRANSFER_BUFFER_BYTES};
-use crate::protocol::{Base, Place, Refusal};
+use crate::protocol::{ErrorCode, GrantedPath, UploadBase};
 use crate::storage::quota::Settled;
 use crate::storage::{
     Claim, Refused, check_free, check_room, enter, is_absent, is_replaceable, path_of, refused,
@@ -24,7 +24,7 @@ const ROOM_STEP_BYTES: u64 = 1 << 20;
 const ATTEMPTS_MAX: usize = 8;
 
 /// An upload that has begun. Dropped, it leaves nothing behind.
-pub struct Incoming<K: Kernel> {
+pub struct StagedUpload<K: Kernel> {
     kernel: Arc<K>,
     directory: K::File,
     file: K::File,
@@ -38,19 +38,19 @@ pub struct Incoming<K: Kernel> {
     offset: u64,
     /// Bytes that it may have at most.
     most: u64,
-    base: Option<Found<K>>,
+    base: Option<FileStatus<K>>,
     /// What it may take of quotas.
     claim: Option<Claim>,
     /// Bytes that have to stay free.
     keep_free: u64,
     /// Why it is never to have its name.
-    spoilt: Option<Refusal>,
+    spoilt: Option<ErrorCode>,
     /// For faults.
     path: PathBuf,
 }
 
 /// The file that an upload builds on.
-struct Found<K: Kernel> {
+struct FileStatus<K: Kernel> {
     file: K::File,
     /// What had the name then: only as long as it is unchanged, the upload may replace it.
     named: Status,
@@ -66,27 +66,27 @@ pub struct Wanted {
     /// Bytes that the whole file may have.
     pub most: u64,
     /// What they are put behind.
-    pub base: Base,
+    pub base: UploadBase,
     /// Bytes that have to stay free in the file system.
     pub keep_free: u64,
 }
 
 /// Makes ready to receive a file: judges its name, and reserves room where the file system can. What it builds on is to
-/// be copied by [`Incoming::fill`] before the first byte is written.
+/// be copied by [`StagedUpload::fill`] before the first byte is written.
 pub fn create<K: Kernel>(
     kernel: &Arc<K>,
-    place: &Place,
+    place: &GrantedPath,
     wanted: Wanted,
-) -> Result<Incoming<K>, Refused> {
+) -> Result<StagedUpload<K>, Refused> {
     create_with(kernel, place, wanted, K::create_unnamed)
 }
 
 /// [`create`] under a name in `directory` that nobody has.
 pub fn create_unique<K: Kernel>(
     kernel: &Arc<K>,
-    directory: &Place,
+    directory: &GrantedPath,
     wanted: Wanted,
-) -> Result<Incoming<K>, Refused> {
+) -> Result<StagedUpload<K>, Refused> {
     let mut attempt = 1;
     loop {
         let number = kernel.random().map_err(|error| {
@@ -99,8 +99,8 @@ pub fn create_unique<K: Kernel>(
             below => format!("{below}/{name}"),
         };
         let grant = directory.grant.clone();
-        match create(kernel, &Place { grant, below }, wanted) {
-            Err(taken) if taken.refusal == Refusal::FileExists && attempt < ATTEMPTS_MAX => {
+        match create(kernel, &GrantedPath { grant, below }, wanted) {
+            Err(taken) if taken.refusal == ErrorCode::FileExists && attempt < ATTEMPTS_MAX => {
                 attempt += 1;
             }
             result => {
@@ -116,10 +116,10 @@ pub fn create_unique<K: Kernel>(
 /// [`create`] with another way to an unnamed file, for the tests.
 fn create_with<K: Kernel>(
     kernel: &Arc<K>,
-    place: &Place,
+    place: &GrantedPath,
     wanted: Wanted,
     create_unnamed: fn(&K, &K::File) -> io::Result<K::File>,
-) -> Result<Incoming<K>, Refused> {
+) -> Result<StagedUpload<K>, Refused> {
     let (directory, name) = enter(&**kernel, place)?;
     check_free(&**kernel, &directory, name, place)?;
     let path = path_of(place, &place.below);
@@ -127,7 +127,7 @@ fn create_with<K: Kernel>(
     let copied = base.as_ref().map_or(0, |base| base.end);
     let length = copied.saturating_add(wanted.length.unwrap_or(0));
     if length > wanted.most {
-        return Err(Refusal::TooLarge.into());
+        return Err(ErrorCode::TooLarge.into());
     }
     check_room(
         &**kernel,
@@ -140,7 +140,7 @@ fn create_with<K: Kernel>(
         result => result.map(|file| (file, None)),
     };
     let (file, temporary) = made.map_err(|error| unwritable("making", path.clone(), error))?;
-    let incoming = Incoming {
+    let incoming = StagedUpload {
         kernel: kernel.clone(),
         directory,
         file,
@@ -164,7 +164,7 @@ fn create_with<K: Kernel>(
     }
 }
 
-impl<K: Kernel> Incoming<K> {
+impl<K: Kernel> StagedUpload<K> {
     /// Where it is to lie: the granted directory's path and a client's words below it.
     pub fn path(&self) -> &Path {
         &self.path
@@ -194,7 +194,7 @@ impl<K: Kernel> Incoming<K> {
                 false => self.copy_through(&base.file, &mut buffer, count),
             };
             match copied {
-                Ok(0) => return Err(Refusal::BeyondEnd.into()), // it was cut meanwhile
+                Ok(0) => return Err(ErrorCode::OffsetBeyondEnd.into()), // it was cut meanwhile
                 Ok(copied) => self.offset += copied as u64,
                 Err(error) if buffer.is_empty() && cannot_copy(&error) => {
                     buffer = vec![0; TRANSFER_BUFFER_BYTES];
@@ -220,7 +220,7 @@ impl<K: Kernel> Incoming<K> {
     }
 
     /// Sets what it may take of quotas; what it builds on counts too.
-    pub fn claimed(mut self, claim: Claim) -> Result<Incoming<K>, Refused> {
+    pub fn claimed(mut self, claim: Claim) -> Result<StagedUpload<K>, Refused> {
         let length = self.base.as_ref().map_or(0, |base| base.end);
         let claim = self.claim.insert(claim);
         claim.cover(length)?;
@@ -238,7 +238,7 @@ impl<K: Kernel> Incoming<K> {
     /// Writes the next bytes. After a refusal nothing more can be done but to drop it.
     pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), Refused> {
         if bytes.len() as u64 > self.most - self.offset {
-            return Err(Refusal::TooLarge.into());
+            return Err(ErrorCode::TooLarge.into());
         }
         let end = self.offset + bytes.len() as u64;
         if let Some(claim) = &mut self.claim {
@@ -261,8 +261,8 @@ impl<K: Kernel> Incoming<K> {
         Ok(())
     }
 
-    /// What came of it is not the file: [`Incoming::commit`] gives its room back and fails so.
-    pub fn spoil(&mut self, why: Refusal) {
+    /// What came of it is not the file: [`StagedUpload::commit`] gives its room back and fails so.
+    pub fn spoil(&mut self, why: ErrorCode) {
         self.spoilt = Some(why);
     }
 
@@ -295,7 +295,7 @@ impl<K: Kernel> Incoming<K> {
         match self.publish() {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match self.replace {
                 true => self.publish_over(),
-                false => Err(Refusal::FileExists.into()),
+                false => Err(ErrorCode::FileExists.into()),
             },
             result => result
                 .map(|()| 0)
@@ -328,10 +328,10 @@ impl<K: Kernel> Incoming<K> {
     /// Gives the file a name that a file or a link has.
     fn publish_over(&mut self) -> Result<u64, Refused> {
         let freed = match self.kernel.status_at(&self.directory, &self.name) {
-            Ok(found) if !is_replaceable(found.kind) => return Err(Refusal::FileExists.into()),
+            Ok(found) if !is_replaceable(found.kind) => return Err(ErrorCode::FileExists.into()),
             // What others have put there meanwhile is not in what this one builds on.
             Ok(found) if self.base.as_ref().is_some_and(|base| base.named != found) => {
-                return Err(Refusal::FileExists.into());
+                return Err(ErrorCode::FileExists.into());
             }
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(self.failed("looking at", error));
@@ -355,7 +355,7 @@ impl<K: Kernel> Incoming<K> {
                 Ok(freed)
             }
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                Err(Refusal::FileExists.into())
+                Err(ErrorCode::FileExists.into())
             }
             Err(error) => Err(self.failed("naming", error)),
         }
@@ -366,7 +366,7 @@ impl<K: Kernel> Incoming<K> {
     }
 }
 
-impl<K: Kernel> Drop for Incoming<K> {
+impl<K: Kernel> Drop for StagedUpload<K> {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
             // If this fails too, the sweep after the next start finds it.
@@ -380,10 +380,10 @@ fn open_base<K: Kernel>(
     kernel: &K,
     directory: &K::File,
     name: &str,
-    place: &Place,
-    base: Base,
-) -> Result<Option<Found<K>>, Refused> {
-    if base == Base::Nothing {
+    place: &GrantedPath,
+    base: UploadBase,
+) -> Result<Option<FileStatus<K>>, Refused> {
+    if base == UploadBase::Nothing {
         return Ok(None);
     }
     let open = || {
@@ -399,20 +399,20 @@ fn open_base<K: Kernel>(
         Err(error) if is_absent(&error) => None,
         Err(error) => {
             let path = path_of(place, &place.below);
-            return Err(refused(Refusal::FileUnreadable, "opening", path, error));
+            return Err(refused(ErrorCode::FileUnreadable, "opening", path, error));
         }
     };
     let (named, file, size) = match (found, base) {
         (Some(found), _) => found,
-        (None, Base::First(1..)) => return Err(Refusal::BeyondEnd.into()),
+        (None, UploadBase::First(1..)) => return Err(ErrorCode::OffsetBeyondEnd.into()),
         (None, _) => return Ok(None),
     };
     let end = match base {
-        Base::First(count) if count > size => return Err(Refusal::BeyondEnd.into()),
-        Base::First(count) => count,
-        Base::Nothing | Base::All => size,
+        UploadBase::First(count) if count > size => return Err(ErrorCode::OffsetBeyondEnd.into()),
+        UploadBase::First(count) => count,
+        UploadBase::Nothing | UploadBase::All => size,
     };
-    Ok(Some(Found { named, file, end }))
+    Ok(Some(FileStatus { named, file, end }))
 }
 
 /// Whether an error says that the kernel cannot copy between these two files; who has no room is told so by a write.

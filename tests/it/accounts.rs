@@ -24,7 +24,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A home in a temporary folder.
-struct House {
+struct Services {
     folder: TempDir,
 }
 
@@ -36,18 +36,18 @@ struct Ran {
     err: String,
 }
 
-impl House {
+impl Services {
     /// As `init` makes it.
-    fn new() -> House {
-        let house = House {
+    fn new() -> Services {
+        let house = Services {
             folder: tempfile::tempdir().unwrap(),
         };
         assert_eq!(house.run(&["init", "HOME"]).status, Some(0));
         house
     }
 
-    fn with(credentials: &str, directories: &str) -> House {
-        let house = House::new();
+    fn with(credentials: &str, directories: &str) -> Services {
+        let house = Services::new();
         fs::write(house.credentials(), credentials).unwrap();
         fs::write(house.directories(), directories).unwrap();
         house
@@ -162,7 +162,7 @@ const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0N
 
 #[test]
 fn a_new_home_is_made_once() {
-    let house = House {
+    let house = Services {
         folder: tempfile::tempdir().unwrap(),
     };
     let ran = house.run(&["init", "HOME"]);
@@ -189,7 +189,7 @@ fn a_new_home_is_made_once() {
 
 #[test]
 fn a_home_is_made_in_a_folder_that_is_there_and_below_ones_that_are_not() {
-    let house = House {
+    let house = Services {
         folder: tempfile::tempdir().unwrap(),
     };
     let folder = house.folder.path();
@@ -209,7 +209,7 @@ fn a_home_is_made_in_a_folder_that_is_there_and_below_ones_that_are_not() {
 
 #[test]
 fn users_are_added_changed_and_removed() {
-    let house = House::new();
+    let house = Services::new();
     let add = ["user", "add", "HOME", "anna b", "--password-stdin"];
     assert_eq!(house.run_with(&add, " pass:word \n"), ok());
     assert!(house.lets_in("anna b", " pass:word "));
@@ -241,14 +241,14 @@ fn users_are_added_changed_and_removed() {
 
 #[test]
 fn what_is_left_of_a_user_can_be_removed() {
-    let house = House::with("", "gone:A:read\n");
+    let house = Services::with("", "gone:A:read\n");
     assert_eq!(house.run(&["user", "remove", "HOME", "gone"]), ok());
     assert_eq!(house.texts(), (String::new(), String::new()));
 }
 
 #[test]
 fn users_are_listed_without_their_hashes() {
-    let house = House::with(
+    let house = Services::with(
         &format!("# c\nb:{HASH}\na:plain:secret\nc:{HASH}\n"),
         "*:All:read\nb:Films:read,upload\nb:All:change\na:Box:upload:/nowhere\nx:All:read\n",
     );
@@ -269,7 +269,7 @@ fn users_are_listed_without_their_hashes() {
          tidegate: warning: HOME/Directories:5: a grant for 'x', and there is no such user\n"
     );
     assert_eq!(ran.status, Some(0));
-    let house = House::with(&format!("b:{HASH}\n"), "");
+    let house = Services::with(&format!("b:{HASH}\n"), "");
     assert_eq!(
         house.run(&["user", "list", "HOME"]).out,
         "b: no directories\n"
@@ -278,7 +278,7 @@ fn users_are_listed_without_their_hashes() {
 
 #[test]
 fn plain_passwords_are_hashed_in_place() {
-    let house = House::with(
+    let house = Services::with(
         &format!("# first\na:plain: pass:word # \nb:{HASH}\n\n# last\nc:plain:x"),
         "",
     );
@@ -311,7 +311,7 @@ fn plain_passwords_are_hashed_in_place() {
 
 #[test]
 fn grants_are_made_replaced_and_revoked() {
-    let house = House::with(
+    let house = Services::with(
         &format!("a:{HASH}\n"),
         "# one\na:A:read\n\n# two\n*:A:read\n",
     );
@@ -352,7 +352,7 @@ fn grants_are_made_replaced_and_revoked() {
 
 #[test]
 fn a_command_takes_one_line_of_standard_input_and_leaves_the_rest() {
-    let house = House::new();
+    let house = Services::new();
     let mut shell = Command::new("sh");
     shell
         .arg("-c")
@@ -365,7 +365,7 @@ fn a_command_takes_one_line_of_standard_input_and_leaves_the_rest() {
 
 #[test]
 fn files_of_other_editors_keep_their_shape() {
-    let house = House::with(
+    let house = Services::with(
         "\u{feff}# c\r\na:plain:x\r\n",
         "\u{feff}*:A:read\r\n\r\n# end",
     );

@@ -18,7 +18,7 @@ use notation::{Dialogue, Event, Stage, all};
 use tidegate::protocol::Dialect;
 use tidegate::protocol::ftp::session::Settings;
 
-use crate::house::House;
+use crate::house::Services;
 use crate::model::Connection;
 use crate::random::cut;
 use crate::support::{Client, FIRST_CHOICE, Home, Server, eventually};
@@ -120,7 +120,7 @@ fn play_model(dialogue: &Dialogue, cuts: Cuts) -> Result<(), String> {
             other => panic!("{}: the model has no option {other}", dialogue.name),
         }
     }
-    let house = House::new(home.path(), hide_usernames, max_upload);
+    let house = Services::new(home.path(), hide_usernames, max_upload);
     let dialect = match dialogue.is_ftp {
         true => Dialect::Ftp(Settings { active: true }),
         false => Dialect::Menu,
@@ -232,7 +232,7 @@ fn receive(connection: &TcpStream, stage: &Stage) -> Vec<u8> {
 }
 
 /// Tells the model's session what a reload of the home makes of its user.
-fn reload(connection: &mut Connection<House>) {
+fn reload(connection: &mut Connection<Services>) {
     connection.house().load();
     if let Some(access) = connection.session().access().cloned() {
         let access = connection.house().access_after_reload(&access);

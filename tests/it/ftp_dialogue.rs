@@ -1,5 +1,5 @@
 //! FTP's session between a client's lines and a house that answers as it is told, with what has to hold at each step:
-//! one final reply of whole, plain lines for each command, and no wish that an engine could not see to at that moment.
+//! one final reply of whole, plain lines for each command, and no wish that an event_loop could not see to at that moment.
 //!
 //! Must not know: where the lines and the decisions come from. The seeds bring them, and so does the fuzzer.
 
@@ -12,34 +12,35 @@ use tidegate::config::credentials::{Account, Secret};
 use tidegate::config::directories::{Grant, Rights};
 use tidegate::protocol::ftp::session::Settings;
 use tidegate::protocol::{
-    Action, Answer, Dialect, Found, Input, Over, Refusal, Request, Session, Via,
+    Action, ConnectionKind, DataMode, Dialect, ErrorCode, FileStatus, Input, Request, Response,
+    Session,
 };
 
 /// What the house may refuse with, and the decision that does it. Every other one is no refusal.
-pub(crate) const REFUSALS: &[(u8, Refusal)] = &[
-    (b'0', Refusal::NoSuchDirectory),
-    (b'1', Refusal::NoSuchFile),
-    (b'2', Refusal::FileUnwritable),
-    (b'3', Refusal::MayNotChange),
-    (b'4', Refusal::FileExists),
-    (b'5', Refusal::NoRoom),
-    (b'6', Refusal::TooLarge),
-    (b'7', Refusal::BeyondEnd),
-    (b'8', Refusal::TooManySessions),
-    (b'9', Refusal::DataConnectionLost),
-    (b'A', Refusal::TooManyFailures),
-    (b'B', Refusal::BadName),
-    (b'C', Refusal::DirectoryUnreadable),
-    (b'D', Refusal::DirectoryExists),
-    (b'E', Refusal::NotEmpty),
-    (b'F', Refusal::FileUnreadable),
-    (b'G', Refusal::FileShrank),
-    (b'H', Refusal::NoDataConnection),
-    (b'I', Refusal::DataConnectionIdle),
-    (b'J', Refusal::IntoItself),
-    (b'K', Refusal::OtherFileSystem),
-    (b'L', Refusal::MayNotUpload),
-    (b'M', Refusal::OverQuota),
+pub(crate) const REFUSALS: &[(u8, ErrorCode)] = &[
+    (b'0', ErrorCode::NoSuchDirectory),
+    (b'1', ErrorCode::NoSuchFile),
+    (b'2', ErrorCode::FileUnwritable),
+    (b'3', ErrorCode::ChangeDenied),
+    (b'4', ErrorCode::FileExists),
+    (b'5', ErrorCode::NoSpace),
+    (b'6', ErrorCode::TooLarge),
+    (b'7', ErrorCode::OffsetBeyondEnd),
+    (b'8', ErrorCode::TooManySessions),
+    (b'9', ErrorCode::DataConnectionLost),
+    (b'A', ErrorCode::LoginBlocked),
+    (b'B', ErrorCode::InvalidName),
+    (b'C', ErrorCode::DirectoryUnreadable),
+    (b'D', ErrorCode::DirectoryExists),
+    (b'E', ErrorCode::NotEmpty),
+    (b'F', ErrorCode::FileUnreadable),
+    (b'G', ErrorCode::FileShrank),
+    (b'H', ErrorCode::NoDataConnection),
+    (b'I', ErrorCode::DataConnectionIdle),
+    (b'J', ErrorCode::IntoItself),
+    (b'K', ErrorCode::CrossDevice),
+    (b'L', ErrorCode::UploadDenied),
+    (b'M', ErrorCode::OverQuota),
 ];
 
 /// A dialogue, and what it has come to.
@@ -96,8 +97,8 @@ impl<D: FnMut() -> u8> Dialogue<D> {
             closed: false,
         };
         dialogue.step(match first {
-            b'!' => Input::Full,
-            b'"' => Input::TurnedAway,
+            b'!' => Input::ServerFull,
+            b'"' => Input::LoginBlocked,
             _ => Input::Begin,
         });
         dialogue
@@ -119,8 +120,8 @@ impl<D: FnMut() -> u8> Dialogue<D> {
     pub(crate) fn data_ends(&mut self) {
         let result = self.decide_refusal().map_or(Ok(()), Err);
         match self.under_way.take() {
-            Some(UnderWay::Connecting) => self.step(Input::Connected(result)),
-            Some(UnderWay::Moving) => self.step(Input::Moved(result)),
+            Some(UnderWay::Connecting) => self.step(Input::DataConnected(result)),
+            Some(UnderWay::Moving) => self.step(Input::TransferDone(result)),
             None => {}
         }
     }
@@ -168,25 +169,27 @@ impl<D: FnMut() -> u8> Dialogue<D> {
                     self.closed = true;
                     return;
                 }
-                Action::Ask(Request::Progress) => {
+                Action::Request(Request::Progress) => {
                     assert!(self.under_way.is_some(), "nothing makes progress");
-                    Input::Answer(Answer::Progress((self.decide)().into()))
+                    Input::Response(Response::Progress((self.decide)().into()))
                 }
                 Action::Abort => {
                     self.listening = false;
-                    let aborted = Err(Refusal::Aborted);
+                    let aborted = Err(ErrorCode::Aborted);
                     match self.under_way.take() {
-                        Some(UnderWay::Connecting) => Input::Connected(aborted),
+                        Some(UnderWay::Connecting) => Input::DataConnected(aborted),
                         // Sometimes all has just been moved.
-                        Some(UnderWay::Moving) if (self.decide)() == b'w' => Input::Moved(Ok(())),
-                        _ => Input::Moved(aborted),
+                        Some(UnderWay::Moving) if (self.decide)() == b'w' => {
+                            Input::TransferDone(Ok(()))
+                        }
+                        _ => Input::TransferDone(aborted),
                     }
                 }
                 action if self.under_way.is_some() => panic!("{action:?} amid a transfer"),
-                Action::Ask(request) => Input::Answer(self.answer(request)),
+                Action::Request(request) => Input::Response(self.answer(request)),
                 Action::Listen => {
                     let address = match (self.decide)() {
-                        b'l' => Err(Refusal::NoPort),
+                        b'l' => Err(ErrorCode::NoPassivePort),
                         b'6' => Ok("[::1]:50000".parse().expect("an address")),
                         _ => Ok("127.0.0.1:50000".parse().expect("an address")),
                     };
@@ -195,8 +198,8 @@ impl<D: FnMut() -> u8> Dialogue<D> {
                 }
                 Action::Connect(via) => {
                     match via {
-                        Via::Accept => assert!(self.listening, "nowhere to accept"),
-                        Via::Dial(mut address) => {
+                        DataMode::Passive => assert!(self.listening, "nowhere to accept"),
+                        DataMode::Active(mut address) => {
                             assert!(address.port() >= 1024);
                             address.set_port(self.peer.port());
                             assert_eq!(address, self.peer, "somebody else is dialled");
@@ -211,11 +214,11 @@ impl<D: FnMut() -> u8> Dialogue<D> {
                 } => {
                     let opened = self.opened.take().expect("something that was opened");
                     assert_eq!(from.checked_add(length), Some(opened), "all that is left");
-                    if over == Over::Data {
+                    if over == ConnectionKind::Data {
                         self.under_way = Some(UnderWay::Moving);
                         return;
                     }
-                    Input::Moved(Ok(()))
+                    Input::TransferDone(Ok(()))
                 }
                 Action::Receive { length, .. } => {
                     assert!(std::mem::take(&mut self.created) && length.is_none());
@@ -232,44 +235,44 @@ impl<D: FnMut() -> u8> Dialogue<D> {
     }
 
     /// The house's answer: one that fits the request.
-    fn answer(&mut self, request: Request) -> Answer {
+    fn answer(&mut self, request: Request) -> Response {
         (self.opened, self.created) = (None, false);
         let refusal = self.decide_refusal();
         match request {
-            Request::Verify { .. } => match refusal {
-                Some(refusal @ (Refusal::TooManySessions | Refusal::TooManyFailures)) => {
-                    Answer::Refused(refusal)
+            Request::Authenticate { .. } => match refusal {
+                Some(refusal @ (ErrorCode::TooManySessions | ErrorCode::LoginBlocked)) => {
+                    Response::Refused(refusal)
                 }
-                refusal => Answer::Verified(refusal.is_none().then(|| self.access())),
+                refusal => Response::Authenticated(refusal.is_none().then(|| self.access())),
             },
-            _ if let Some(refusal) = refusal => Answer::Refused(refusal),
+            _ if let Some(refusal) = refusal => Response::Refused(refusal),
             Request::List { .. } => {
                 let length = self.length();
                 self.opened = Some(length);
-                Answer::Listing { length, entries: 1 }
+                Response::Listing { length, entries: 1 }
             }
             Request::OpenRead { .. } => {
                 let length = self.length();
                 self.opened = Some(length);
-                Answer::Opened { length }
+                Response::Opened { length }
             }
-            Request::Room { .. } => Answer::Free,
+            Request::CheckSpace { .. } => Response::Allowed,
             Request::Create { .. } => {
                 self.created = true;
-                Answer::Created
+                Response::Created
             }
             Request::CreateUnique { .. } => {
                 self.created = true;
-                Answer::CreatedAs {
+                Response::CreatedUnique {
                     name: "unique".into(),
                 }
             }
-            Request::MakeDirectory { .. } => Answer::Made,
-            Request::Checksum { .. } => Answer::Checksum {
+            Request::MakeDirectory { .. } => Response::DirectoryCreated,
+            Request::Checksum { .. } => Response::Checksum {
                 digest: Box::new([(self.decide)(); 32]),
                 end: self.length(),
             },
-            Request::Status { .. } => Answer::Found(Found {
+            Request::Status { .. } => Response::Status(FileStatus {
                 is_directory: (self.decide)() & 1 > 0,
                 size: self.length(),
                 modified: i64::from_ne_bytes([0; 8].map(|_: u8| (self.decide)())),
@@ -278,8 +281,8 @@ impl<D: FnMut() -> u8> Dialogue<D> {
             Request::Rename { .. }
             | Request::Remove { .. }
             | Request::RemoveDirectory { .. }
-            | Request::SetModified { .. } => Answer::Done,
-            Request::Space { .. } => Answer::Space(self.length()),
+            | Request::SetModified { .. } => Response::Done,
+            Request::Space { .. } => Response::Space(self.length()),
             request => unreachable!("FTP does not ask for {request:?} here"),
         }
     }
@@ -315,7 +318,7 @@ impl<D: FnMut() -> u8> Dialogue<D> {
         u64::from((self.decide)()).pow(8).min(i64::MAX as u64)
     }
 
-    fn decide_refusal(&mut self) -> Option<Refusal> {
+    fn decide_refusal(&mut self) -> Option<ErrorCode> {
         let decision = (self.decide)();
         let mut refusals = REFUSALS.iter();
         refusals.find_map(|&(at, refusal)| (at == decision).then_some(refusal))

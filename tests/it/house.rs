@@ -14,13 +14,13 @@ use tidegate::config::credentials::{Account, Secret};
 use tidegate::config::directories::{Grant, Rights};
 use tidegate::limits::NAME_BYTES_MAX;
 use tidegate::protocol::menu::text::{append_details, append_name};
-use tidegate::protocol::{Answer, Form, Listed, Place, Refusal, Request};
+use tidegate::protocol::{ErrorCode, GrantedPath, ListingFormat, ListingTarget, Request, Response};
 use zeroize::Zeroizing;
 
 use crate::model::Answers;
 
 /// Who may come in, what he may see, and what is there.
-pub(crate) struct House {
+pub(crate) struct Services {
     home: PathBuf,
     hide_usernames: bool,
     max_upload: u64,
@@ -28,9 +28,9 @@ pub(crate) struct House {
     grants: Vec<(String, Arc<Grant>)>,
 }
 
-impl House {
-    pub(crate) fn new(home: PathBuf, hide_usernames: bool, max_upload: Option<u64>) -> House {
-        let mut house = House {
+impl Services {
+    pub(crate) fn new(home: PathBuf, hide_usernames: bool, max_upload: Option<u64>) -> Services {
+        let mut house = Services {
             home,
             hide_usernames,
             max_upload: max_upload.unwrap_or(1 << 50),
@@ -106,81 +106,81 @@ impl House {
         Arc::new(Access { account, grants })
     }
 
-    fn try_answer(&self, request: Request, opened: &mut Vec<u8>) -> Result<Answer, Refusal> {
+    fn try_answer(&self, request: Request, opened: &mut Vec<u8>) -> Result<Response, ErrorCode> {
         match request {
-            Request::Account { user } => Ok(Answer::Account(
+            Request::LookUpUser { user } => Ok(Response::UserLookedUp(
                 self.hide_usernames || self.account(&user).is_some(),
             )),
-            Request::Verify { user, password, .. } => {
+            Request::Authenticate { user, password, .. } => {
                 let proved = self.account(&user).filter(|account| match &account.secret {
                     Secret::Plain(secret) => secret.as_bytes() == &password[..],
                     Secret::Anyone => true,
                     Secret::Hash(_) => unreachable!("a model's passwords are plain"),
                 });
-                Ok(Answer::Verified(proved.map(|_| self.access(&user))))
+                Ok(Response::Authenticated(proved.map(|_| self.access(&user))))
             }
             Request::List {
-                listed: Listed::Directory(place),
+                listed: ListingTarget::Directory(place),
                 form,
             } => {
                 let entries = list(&place, form, opened)?;
-                Ok(Answer::Listing {
+                Ok(Response::Listing {
                     length: opened.len() as u64,
                     entries,
                 })
             }
             Request::OpenRead { place } => {
                 *opened = read(&place)?;
-                Ok(Answer::Opened {
+                Ok(Response::Opened {
                     length: opened.len() as u64,
                 })
             }
             Request::Checksum { place, .. } => {
                 let bytes = read(&place)?;
-                Ok(Answer::Checksum {
+                Ok(Response::Checksum {
                     digest: Box::from(&Sha256::digest(&bytes)[..]),
                     end: bytes.len() as u64,
                 })
             }
-            Request::Judge { place } => judge(&place).map(|_| Answer::Free),
-            Request::Room { length, .. } => self.room(length).map(|()| Answer::Free),
-            Request::Quota => Ok(Answer::Quota(Vec::new())),
+            Request::CheckUpload { place } => judge(&place).map(|_| Response::Allowed),
+            Request::CheckSpace { length, .. } => self.room(length).map(|()| Response::Allowed),
+            Request::Quota => Ok(Response::Quota(Vec::new())),
             Request::Create { place, length, .. } => {
                 judge(&place)?;
-                self.room(length.unwrap_or(0)).map(|()| Answer::Created)
+                self.room(length.unwrap_or(0)).map(|()| Response::Created)
             }
             Request::MakeDirectory { place } => {
                 let (directory, name) = enter(&place)?;
                 let path = directory.join(name);
                 if path.is_dir() {
-                    return Err(Refusal::DirectoryExists);
+                    return Err(ErrorCode::DirectoryExists);
                 }
-                fs::create_dir(path).map_err(|_| Refusal::FileExists)?;
-                Ok(Answer::Made)
+                fs::create_dir(path).map_err(|_| ErrorCode::FileExists)?;
+                Ok(Response::DirectoryCreated)
             }
             request => unreachable!("the menu does not ask for {request:?}"),
         }
     }
 
-    fn room(&self, length: u64) -> Result<(), Refusal> {
+    fn room(&self, length: u64) -> Result<(), ErrorCode> {
         if length > self.max_upload {
-            Err(Refusal::NoRoom)
+            Err(ErrorCode::NoSpace)
         } else {
             Ok(())
         }
     }
 }
 
-impl Answers for House {
-    fn answer(&mut self, request: Request, opened: &mut Vec<u8>) -> Answer {
+impl Answers for Services {
+    fn answer(&mut self, request: Request, opened: &mut Vec<u8>) -> Response {
         self.try_answer(request, opened)
-            .unwrap_or_else(Answer::Refused)
+            .unwrap_or_else(Response::Refused)
     }
 
-    fn publish(&mut self, place: &Place, bytes: &[u8]) -> Result<(), Refusal> {
+    fn publish(&mut self, place: &GrantedPath, bytes: &[u8]) -> Result<(), ErrorCode> {
         let path = judge(place)?;
         let _ = fs::remove_file(&path); // a link is replaced, not followed
-        fs::write(path, bytes).map_err(|_| Refusal::FileUnwritable)
+        fs::write(path, bytes).map_err(|_| ErrorCode::FileUnwritable)
     }
 }
 
@@ -227,26 +227,26 @@ fn is_name(part: &str) -> bool {
 }
 
 /// Where a path of names leads.
-fn find(place: &Place) -> Option<PathBuf> {
+fn find(place: &GrantedPath) -> Option<PathBuf> {
     let are_names = place.below.is_empty() || place.below.split('/').all(is_name);
     are_names.then(|| resolve(&place.grant.path, Path::new(&place.below)))?
 }
 
-fn list(place: &Place, form: Form, out: &mut Vec<u8>) -> Result<usize, Refusal> {
+fn list(place: &GrantedPath, form: ListingFormat, out: &mut Vec<u8>) -> Result<usize, ErrorCode> {
     out.clear();
     let directory = find(place)
         .filter(|path| path.is_dir())
-        .ok_or(Refusal::NoSuchDirectory)?;
+        .ok_or(ErrorCode::NoSuchDirectory)?;
     if !place.grant.rights.read {
         return if place.below.is_empty() {
             Ok(0)
         } else {
-            Err(Refusal::NoSuchDirectory)
+            Err(ErrorCode::NoSuchDirectory)
         };
     }
     let mut names = Vec::new();
     if !may_read(&directory) {
-        return Err(Refusal::DirectoryUnreadable);
+        return Err(ErrorCode::DirectoryUnreadable);
     }
     for entry in fs::read_dir(directory).expect("a directory that can be read") {
         let entry = entry.expect("an entry");
@@ -271,8 +271,8 @@ fn list(place: &Place, form: Form, out: &mut Vec<u8>) -> Result<usize, Refusal> 
         }
         entries += 1;
         match form {
-            Form::Names => append_name(out, &name, status.is_dir()),
-            Form::Details => {
+            ListingFormat::Names => append_name(out, &name, status.is_dir()),
+            ListingFormat::Details => {
                 let modified = status
                     .modified()
                     .expect("a time")
@@ -286,11 +286,11 @@ fn list(place: &Place, form: Form, out: &mut Vec<u8>) -> Result<usize, Refusal> 
     Ok(entries)
 }
 
-fn read(place: &Place) -> Result<Vec<u8>, Refusal> {
+fn read(place: &GrantedPath) -> Result<Vec<u8>, ErrorCode> {
     let path = find(place).filter(|path| path.is_file() && place.grant.rights.read);
-    let path = path.ok_or(Refusal::NoSuchFile)?;
+    let path = path.ok_or(ErrorCode::NoSuchFile)?;
     if !may_read(&path) {
-        return Err(Refusal::FileUnreadable);
+        return Err(ErrorCode::FileUnreadable);
     }
     Ok(fs::read(path).expect("a file that can be read"))
 }
@@ -301,7 +301,7 @@ fn may_read(path: &Path) -> bool {
 }
 
 /// The directory in which something new is to be made, and its name there.
-fn enter(place: &Place) -> Result<(PathBuf, &str), Refusal> {
+fn enter(place: &GrantedPath) -> Result<(PathBuf, &str), ErrorCode> {
     let mut directory = PathBuf::new();
     let mut parts = place.below.split('/').peekable();
     let name = loop {
@@ -312,14 +312,14 @@ fn enter(place: &Place) -> Result<(PathBuf, &str), Refusal> {
         }
     };
     let directory = resolve(&place.grant.path, &directory).filter(|path| path.is_dir());
-    let directory = directory.ok_or(Refusal::NoSuchDirectory)?;
+    let directory = directory.ok_or(ErrorCode::NoSuchDirectory)?;
     if !place.grant.rights.may_add() {
-        return Err(Refusal::MayNotUpload);
+        return Err(ErrorCode::UploadDenied);
     }
-    Ok((directory, name.ok_or(Refusal::BadName)?))
+    Ok((directory, name.ok_or(ErrorCode::InvalidName)?))
 }
 
-fn judge(place: &Place) -> Result<PathBuf, Refusal> {
+fn judge(place: &GrantedPath) -> Result<PathBuf, ErrorCode> {
     let (directory, name) = enter(place)?;
     let path = directory.join(name);
     match fs::symlink_metadata(&path) {
@@ -327,6 +327,6 @@ fn judge(place: &Place) -> Result<PathBuf, Refusal> {
         Ok(status) if place.grant.rights.change && (status.is_file() || status.is_symlink()) => {
             Ok(path)
         }
-        _ => Err(Refusal::FileExists),
+        _ => Err(ErrorCode::FileExists),
     }
 }

@@ -13,9 +13,9 @@ use tidegate::protocol::menu::reply_parser::Entry;
 use tidegate::protocol::menu::session::Menu;
 use tidegate::protocol::menu::text;
 use tidegate::protocol::menu::text::refusal;
-use tidegate::protocol::{Quota, Refusal, Session};
+use tidegate::protocol::{ErrorCode, Quota, Session};
 
-use crate::house::House;
+use crate::house::Services;
 use crate::model::Connection;
 use crate::random::{cut, for_seeds};
 use crate::support::Home;
@@ -43,7 +43,7 @@ enum Heard {
 /// A client on a model server: what it has received is cut anywhere.
 struct Client {
     dialogue: Dialogue,
-    server: Connection<House>,
+    server: Connection<Services>,
     random: Rng,
     received: Vec<u8>,
     names: Vec<u8>,
@@ -55,7 +55,7 @@ impl Client {
             dialogue: Dialogue::new(),
             server: Connection::new(
                 Session::Menu(Menu::new()),
-                House::new(home.path(), false, Some(1000)),
+                Services::new(home.path(), false, Some(1000)),
             ),
             random: Rng::with_seed(seed),
             received: Vec::new(),
@@ -183,7 +183,7 @@ fn command(
     expected: &mut Vec<Heard>,
 ) {
     let joker = || fs::read(path_in(home, b"Movies/Joker")).unwrap();
-    let no_file = Heard::Refused(refusal(Refusal::NoSuchFile));
+    let no_file = Heard::Refused(refusal(ErrorCode::NoSuchFile));
     match choice {
         0 | 1 => {
             dialogue.download("Movies/Joker", out).unwrap();
@@ -229,7 +229,7 @@ fn command(
         }
         13 => {
             dialogue.show_directory("Nothing", out).unwrap();
-            expected.push(Heard::Refused(refusal(Refusal::NoSuchDirectory)));
+            expected.push(Heard::Refused(refusal(ErrorCode::NoSuchDirectory)));
         }
         14 => {
             dialogue.checksum("Movies/Joker", out).unwrap();
@@ -249,7 +249,7 @@ fn command(
         17 => {
             dialogue.put("Uploads/Welcome", 5, out).unwrap();
             out.extend(b"QUIT\n");
-            expected.push(Heard::Refused(refusal(Refusal::FileExists)));
+            expected.push(Heard::Refused(refusal(ErrorCode::FileExists)));
         }
         18 => {
             let path = format!("Uploads/Box {number} ");
@@ -262,7 +262,7 @@ fn command(
         }
         _ => {
             dialogue.make_directory("Uploads/Welcome", out).unwrap();
-            expected.push(Heard::Refused(refusal(Refusal::FileExists)));
+            expected.push(Heard::Refused(refusal(ErrorCode::FileExists)));
         }
     }
 }
@@ -300,7 +300,7 @@ fn an_upload_that_cannot_be_thrown_away_ends_the_connection() {
     client.send(&out);
     assert_eq!(
         client.hear().unwrap(),
-        [Heard::Goodbye(refusal(Refusal::NoRoom))]
+        [Heard::Goodbye(refusal(ErrorCode::NoSpace))]
     );
 }
 

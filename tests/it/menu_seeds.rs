@@ -15,7 +15,7 @@ use tidegate::limits::LINE_BYTES_MAX;
 use tidegate::protocol::menu::command::Command;
 use tidegate::protocol::menu::reply_parser::sentence;
 use tidegate::protocol::menu::session::Menu;
-use tidegate::protocol::{Answer, Input, Place, Quota, Refusal, Request, Session};
+use tidegate::protocol::{ErrorCode, GrantedPath, Input, Quota, Request, Response, Session};
 
 use crate::model::{Answers, Connection};
 use crate::random::{cut, for_seeds, once_in, one_of};
@@ -114,7 +114,7 @@ fn a_wrong_answer_of_the_house_is_not_borne() {
         Input::Begin,
         Input::Line(b"LOGIN"),
         Input::Line(b"user1"),
-        Input::Answer(Answer::Made),
+        Input::Response(Response::DirectoryCreated),
     ] {
         session.step(input, &mut out);
     }
@@ -215,32 +215,34 @@ struct Fate {
 }
 
 impl Answers for Fate {
-    fn answer(&mut self, request: Request, opened: &mut Vec<u8>) -> Answer {
+    fn answer(&mut self, request: Request, opened: &mut Vec<u8>) -> Response {
         self.requests
             .push(format!("{request:?}").replace(SECRET, ""));
         let random = &mut self.random;
         let refusals = match &request {
-            Request::Account { .. } => return Answer::Account(!once_in(random, 8)),
-            Request::Verify { .. } => {
+            Request::LookUpUser { .. } => return Response::UserLookedUp(!once_in(random, 8)),
+            Request::Authenticate { .. } => {
                 let is_proved = !self.refuses_logins && !once_in(random, 4);
-                return Answer::Verified(is_proved.then(|| some_access(random)));
+                return Response::Authenticated(is_proved.then(|| some_access(random)));
             }
-            Request::Quota => return Answer::Quota(some_quotas(random)),
-            Request::Room { .. } => &[Refusal::NoRoom][..],
-            Request::List { .. } => &[Refusal::NoSuchDirectory, Refusal::DirectoryUnreadable],
+            Request::Quota => return Response::Quota(some_quotas(random)),
+            Request::CheckSpace { .. } => &[ErrorCode::NoSpace][..],
+            Request::List { .. } => &[ErrorCode::NoSuchDirectory, ErrorCode::DirectoryUnreadable],
             Request::OpenRead { .. } | Request::Checksum { .. } => &[
-                Refusal::NoSuchDirectory,
-                Refusal::NoSuchFile,
-                Refusal::FileUnreadable,
+                ErrorCode::NoSuchDirectory,
+                ErrorCode::NoSuchFile,
+                ErrorCode::FileUnreadable,
             ],
-            Request::Judge { .. } | Request::Create { .. } | Request::MakeDirectory { .. } => &[
-                Refusal::NoSuchDirectory,
-                Refusal::MayNotUpload,
-                Refusal::BadName,
-                Refusal::FileExists,
-                Refusal::DirectoryExists,
-                Refusal::NoRoom,
-                Refusal::FileUnwritable,
+            Request::CheckUpload { .. }
+            | Request::Create { .. }
+            | Request::MakeDirectory { .. } => &[
+                ErrorCode::NoSuchDirectory,
+                ErrorCode::UploadDenied,
+                ErrorCode::InvalidName,
+                ErrorCode::FileExists,
+                ErrorCode::DirectoryExists,
+                ErrorCode::NoSpace,
+                ErrorCode::FileUnwritable,
             ],
             request => unreachable!("the menu does not ask for {request:?}"),
         };
@@ -248,37 +250,37 @@ impl Answers for Fate {
         let is_impossible = match &request {
             Request::OpenRead { place }
             | Request::Checksum { place, .. }
-            | Request::Judge { place }
+            | Request::CheckUpload { place }
             | Request::Create { place, .. }
             | Request::MakeDirectory { place } => place.below.contains(char::is_control),
             _ => false,
         };
         if is_impossible || once_in(random, 4) {
-            return Answer::Refused(one_of(random, refusals));
+            return Response::Refused(one_of(random, refusals));
         }
         let length = one_of(random, &[0, 1, 10, 4096, 5000]);
         match request {
-            Request::Account { .. } | Request::Verify { .. } | Request::Quota => {
+            Request::LookUpUser { .. } | Request::Authenticate { .. } | Request::Quota => {
                 unreachable!("answered above")
             }
             Request::List { .. } => {
                 opened.resize(length, CONTENT);
                 let entries = length.min(7);
-                Answer::Listing {
+                Response::Listing {
                     length: length as u64,
                     entries,
                 }
             }
             Request::OpenRead { .. } => {
                 opened.resize(length, CONTENT);
-                Answer::Opened {
+                Response::Opened {
                     length: length as u64,
                 }
             }
-            Request::Judge { .. } | Request::Room { .. } => Answer::Free,
-            Request::Create { .. } => Answer::Created,
-            Request::MakeDirectory { .. } => Answer::Made,
-            Request::Checksum { .. } => Answer::Checksum {
+            Request::CheckUpload { .. } | Request::CheckSpace { .. } => Response::Allowed,
+            Request::Create { .. } => Response::Created,
+            Request::MakeDirectory { .. } => Response::DirectoryCreated,
+            Request::Checksum { .. } => Response::Checksum {
                 digest: Box::new([random.u8(..); 32]),
                 end: length as u64,
             },
@@ -286,12 +288,12 @@ impl Answers for Fate {
         }
     }
 
-    fn publish(&mut self, place: &Place, bytes: &[u8]) -> Result<(), Refusal> {
+    fn publish(&mut self, place: &GrantedPath, bytes: &[u8]) -> Result<(), ErrorCode> {
         self.requests.push(format!("publish {place:?} {bytes:?}"));
         match once_in(&mut self.random, 4) {
             true => Err(one_of(
                 &mut self.random,
-                &[Refusal::FileExists, Refusal::NoRoom],
+                &[ErrorCode::FileExists, ErrorCode::NoSpace],
             )),
             false => Ok(()),
         }

@@ -1,16 +1,16 @@
 //! A connection as the protocol tells of it, in the plainest way: the pure session, its input as it comes, and a house
-//! that answers at once. It shares nothing with the engine: where the two disagree, one of them is wrong.
+//! that answers at once. It shares nothing with the event_loop: where the two disagree, one of them is wrong.
 
 use tidegate::protocol::line;
 use tidegate::protocol::line::Split;
-use tidegate::protocol::{Action, Answer, Input, Place, Refusal, Request, Session};
+use tidegate::protocol::{Action, ErrorCode, GrantedPath, Input, Request, Response, Session};
 
 /// What answers a session's requests at once.
 pub(crate) trait Answers {
     /// Answers; what it opens, it puts into `opened`.
-    fn answer(&mut self, request: Request, opened: &mut Vec<u8>) -> Answer;
+    fn answer(&mut self, request: Request, opened: &mut Vec<u8>) -> Response;
     /// Takes a complete upload.
-    fn publish(&mut self, place: &Place, bytes: &[u8]) -> Result<(), Refusal>;
+    fn publish(&mut self, place: &GrantedPath, bytes: &[u8]) -> Result<(), ErrorCode>;
 }
 
 /// One connection to a model server.
@@ -25,7 +25,7 @@ pub(crate) struct Connection<H> {
     /// What was opened last, and may be sent.
     opened: Option<Vec<u8>>,
     /// Where the upload at work will lie.
-    incoming: Option<Place>,
+    incoming: Option<GrantedPath>,
     /// What the session alone has said.
     said: Vec<u8>,
     /// What the server has sent, until it is taken.
@@ -80,7 +80,7 @@ impl<H: Answers> Connection<H> {
         self.run();
     }
 
-    /// The session, which is told of what only an engine can tell it.
+    /// The session, which is told of what only an event_loop can tell it.
     pub(crate) fn session(&mut self) -> &mut Session {
         &mut self.session
     }
@@ -145,7 +145,7 @@ impl<H: Answers> Connection<H> {
                         Some(place) => self.house.publish(&place, bytes),
                         None => Ok(()),
                     };
-                    self.step(Input::Moved(moved));
+                    self.step(Input::TransferDone(moved));
                     return Some(bytes.len());
                 }
                 if !self.ended {
@@ -187,7 +187,7 @@ impl<H: Answers> Connection<H> {
                     self.waits = Waits::Closed;
                     return;
                 }
-                Action::Ask(request) => Input::Answer(self.ask(request)),
+                Action::Request(request) => Input::Response(self.ask(request)),
                 Action::Listen | Action::Connect(_) | Action::Abort => {
                     unreachable!("the menu has no data connection")
                 }
@@ -195,7 +195,7 @@ impl<H: Answers> Connection<H> {
                     let opened = self.opened.take().expect("something that was opened");
                     let (from, length) = (from as usize, length as usize);
                     self.sent.extend_from_slice(&opened[from..from + length]);
-                    Input::Moved(Ok(()))
+                    Input::TransferDone(Ok(()))
                 }
             };
             action = self.say(input);
@@ -210,16 +210,16 @@ impl<H: Answers> Connection<H> {
     }
 
     /// Asks the house; what the last request opened is let go.
-    fn ask(&mut self, request: Request) -> Answer {
+    fn ask(&mut self, request: Request) -> Response {
         let place = match &request {
             Request::Create { place, .. } => Some(place.clone()),
             _ => None,
         };
         let mut opened = Vec::new();
         let answer = self.house.answer(request, &mut opened);
-        let is_open = matches!(answer, Answer::Opened { .. } | Answer::Listing { .. });
+        let is_open = matches!(answer, Response::Opened { .. } | Response::Listing { .. });
         self.opened = is_open.then_some(opened);
-        self.incoming = place.filter(|_| matches!(answer, Answer::Created));
+        self.incoming = place.filter(|_| matches!(answer, Response::Created));
         answer
     }
 }

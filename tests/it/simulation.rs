@@ -1,4 +1,4 @@
-//! The whole server on a simulated kernel: the real engine, connections, transfers, answers and vault, model clients that
+//! The whole server on a simulated kernel: the real event_loop, connections, transfers, answers and vault, model clients that
 //! know every byte that may come, and a world that cuts, resets, stalls, fails and loses power, all from one seed.
 //!
 //! `TIDEGATE_SEED=n` runs one seed, `TIDEGATE_SEEDS=n` so many, and `TIDEGATE_TRACE=1` tells what is said and logged. A
@@ -26,10 +26,10 @@ use tidegate::config::Home;
 use tidegate::kernel::sim::fault_plan::{Call, Plan};
 use tidegate::kernel::sim::{Entry, Held, Sim};
 use tidegate::kernel::{Kernel, Signal};
-use tidegate::limits::{FAILURE_DELAY_MAX, SWEEP_INTERVAL, TURN_BUDGET_BYTES};
+use tidegate::limits::{FAILURE_DELAY_MAX, SLICE_BUDGET_BYTES, SWEEP_INTERVAL};
 use tidegate::protocol::Dialect;
 use tidegate::server;
-use tidegate::server::{Engine, Options};
+use tidegate::server::{EventLoop, Options};
 
 use crate::random::{for_seeds, once_in};
 use client::Client;
@@ -61,7 +61,7 @@ fn nothing_is_lost_whatever_the_kernel_does() {
 struct Run {
     rng: Rng,
     sim: Sim,
-    engine: Engine<Sim>,
+    event_loop: EventLoop<Sim>,
     address: SocketAddr,
     world: World,
     clients: Vec<Client>,
@@ -95,7 +95,7 @@ impl Run {
         if seed.is_multiple_of(4) {
             sim.set_slow();
         }
-        let large = rng.usize(TURN_BUDGET_BYTES..4 * TURN_BUDGET_BYTES);
+        let large = rng.usize(SLICE_BUDGET_BYTES..4 * SLICE_BUDGET_BYTES);
         let mut world = World::new(&mut rng, &sim, large);
         let scripts: Vec<_> = (0..rng.usize(1..10))
             .map(|id| script::script(&mut rng, &mut world, id))
@@ -176,11 +176,11 @@ impl Run {
         write_home(home.path(), world.home());
         let path = home.path().to_str().expect("a folder in UTF-8");
         sim.put(path, Entry::Directory);
-        let (engine, address) = serve(&sim, home.path(), options.clone());
+        let (event_loop, address) = serve(&sim, home.path(), options.clone());
         Run {
             rng,
             sim,
-            engine,
+            event_loop,
             address,
             world,
             clients,
@@ -240,20 +240,20 @@ impl Run {
             client.act(&mut self.rng, &self.sim, &mut self.world, self.address);
         }
         self.turn();
-        while self.engine.jobs() > 0 && !once_in(&mut self.rng, 3) {
+        while self.event_loop.jobs() > 0 && !once_in(&mut self.rng, 3) {
             self.run_job();
         }
     }
 
     fn turn(&mut self) {
-        if self.engine.stopped().is_some() {
+        if self.event_loop.stopped().is_some() {
             // Nobody serves any more, but what was sent still arrives.
             let polled = self.sim.poll(&mut Vec::new(), Some(Duration::ZERO));
             return polled.expect("polling does not fail");
         }
-        self.engine.turn().expect("polling does not fail");
-        self.engine.check();
-        let slots = self.engine.connections();
+        self.event_loop.turn().expect("polling does not fail");
+        self.event_loop.check();
+        let slots = self.event_loop.connections();
         assert_eq!(self.sim.held().sockets, slots, "a socket a slot");
         if self.happens.few_faults {
             let fired = self.sim.fired();
@@ -264,12 +264,12 @@ impl Run {
     }
 
     fn run_job(&mut self) {
-        let job = self.rng.usize(..self.engine.jobs());
-        self.sim.as_worker(|| self.engine.run_job(job));
+        let job = self.rng.usize(..self.event_loop.jobs());
+        self.sim.as_worker(|| self.event_loop.run_job(job));
     }
 
     fn run_jobs(&mut self) {
-        while self.engine.jobs() > 0 {
+        while self.event_loop.jobs() > 0 {
             self.run_job();
         }
     }
@@ -322,10 +322,10 @@ impl Run {
         self.world.audit(&self.sim);
         let after = self.sim.crash();
         self.world.audit(&after);
-        let (mut engine, _) = serve(&after, self.home.path(), self.options.clone());
-        engine.sweep_leftovers();
-        while engine.jobs() > 0 {
-            after.as_worker(|| engine.run_job(0));
+        let (mut event_loop, _) = serve(&after, self.home.path(), self.options.clone());
+        event_loop.sweep_leftovers();
+        while event_loop.jobs() > 0 {
+            after.as_worker(|| event_loop.run_job(0));
         }
         let mut temporary = self.world.audit(&after);
         temporary.retain(|path| self.world.is_granted(path));
@@ -340,8 +340,8 @@ impl Run {
             self.turn();
             self.run_jobs();
         }
-        assert_eq!(self.engine.connections(), 0, "slots are left");
-        let listeners = usize::from(self.engine.stopped().is_none());
+        assert_eq!(self.event_loop.connections(), 0, "slots are left");
+        let listeners = usize::from(self.event_loop.stopped().is_none());
         if listeners > 0 {
             let held = Held {
                 listeners,
@@ -351,8 +351,8 @@ impl Run {
             self.sim.raise(Signal::Stop);
             self.turn();
         }
-        assert!(self.engine.stopped().is_some(), "it does not stop");
-        drop(self.engine);
+        assert!(self.event_loop.stopped().is_some(), "it does not stop");
+        drop(self.event_loop);
         assert_eq!(self.sim.held(), Held::default(), "handles outlive it");
         let fired = self.sim.fired();
         let excused = fired.iter().any(|(call, _)| *call == Call::Remove);
@@ -364,14 +364,14 @@ impl Run {
     }
 }
 
-fn serve(sim: &Sim, home: &Path, options: Options) -> (Engine<Sim>, SocketAddr) {
+fn serve(sim: &Sim, home: &Path, options: Options) -> (EventLoop<Sim>, SocketAddr) {
     let (home, _) = Home::load(home).expect("a home without faults");
-    let mut engine = Engine::without_threads(Arc::new(sim.clone()), home, options);
+    let mut event_loop = EventLoop::without_threads(Arc::new(sim.clone()), home, options);
     let address = "127.0.0.1:0".parse().expect("an address");
-    let address = engine
+    let address = event_loop
         .listen(address, Dialect::Menu)
         .expect("nothing fails yet");
-    (engine, address)
+    (event_loop, address)
 }
 
 fn write_home(home: &Path, (credentials, directories): (String, String)) {

@@ -165,7 +165,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Over a fresh copy of the example home, on a port of the system's choice unless `options` say where.
+    /// ConnectionKind a fresh copy of the example home, on a port of the system's choice unless `options` say where.
     pub(crate) fn start(options: &[&str]) -> Server {
         Server::over(Home::new(), options)
     }

@@ -37,9 +37,9 @@ pub(crate) enum Heard {
     /// What goes over the data connection follows.
     Opened,
     /// All of it went.
-    Moved,
+    TransferDone,
     Uploaded,
-    Listed,
+    ListingTarget,
     LoginFailed,
     Refused,
 }
@@ -169,7 +169,7 @@ fn hear_menu(line: &[u8]) -> Option<Heard> {
         Sentence::Menu => Heard::Ready,
         Sentence::Length(length) => Heard::File(length),
         Sentence::UploadComplete { .. } => Heard::Uploaded,
-        Sentence::Files(_) | Sentence::Nothing(_) => Heard::Listed,
+        Sentence::Files(_) | Sentence::Nothing(_) => Heard::ListingTarget,
         Sentence::LoginFailed => Heard::LoginFailed,
         Sentence::Refused(_) | Sentence::UploadFailed(_) => Heard::Refused,
         _ => Heard::Nothing,
@@ -182,7 +182,7 @@ fn hear_ftp(line: &[u8]) -> Option<Heard> {
         ("229 ", _) => Heard::Port(line.split('|').nth(3)?.parse().ok()?),
         ("230 ", _) => Heard::Ready,
         ("125 " | "150 ", _) => Heard::Opened,
-        ("226 ", _) => Heard::Moved,
+        ("226 ", _) => Heard::TransferDone,
         (_, b'4' | b'5') => Heard::Refused,
         _ => Heard::Nothing,
     })

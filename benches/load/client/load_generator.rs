@@ -56,7 +56,7 @@ pub(crate) enum News {
         took: Duration,
     },
     /// A directory was listed.
-    Listed,
+    ListingTarget,
     /// A login failed.
     LoginFailed,
     /// The server refused what it was asked for.
@@ -585,7 +585,7 @@ impl Client {
                         continue;
                     }
                     Heard::Opened => News::Begun,
-                    Heard::Moved => {
+                    Heard::TransferDone => {
                         let data = self.data.as_mut().ok_or(ErrorKind::InvalidData)?;
                         data.is_confirmed = true;
                         match self.end_data() {
@@ -597,7 +597,7 @@ impl Client {
                     Heard::Uploaded => News::Uploaded {
                         took: self.said.elapsed(),
                     },
-                    Heard::Listed => News::Listed,
+                    Heard::ListingTarget => News::ListingTarget,
                     Heard::LoginFailed => News::LoginFailed,
                     Heard::Refused => News::Refused,
                 }

@@ -541,7 +541,7 @@ impl Beside {
                     downloads += 1;
                     Next::Say(large.clone())
                 }
-                News::Listed => {
+                News::ListingTarget => {
                     listings += 1;
                     Next::Say(listing.clone())
                 }

@@ -29,7 +29,7 @@ const MENU: u8 = b'm';
 const FTP: u8 = b'f';
 
 /// The place of a server in the row of those of its home.
-pub(crate) struct Succession {
+pub(crate) struct Handover {
     /// The server that is taken over from, until it is relieved.
     predecessor: Option<TakeOver>,
     /// Where the next one asks.
@@ -41,12 +41,12 @@ pub(crate) struct Succession {
     warnings: Vec<String>,
 }
 
-impl Succession {
+impl Handover {
     /// The first of a row, or, with `take_over`, the next one.
     ///
     /// # Errors
     /// Where there is nobody to take over from.
-    pub(crate) fn of(home: &Path, take_over: bool) -> io::Result<Succession> {
+    pub(crate) fn of(home: &Path, take_over: bool) -> io::Result<Handover> {
         let path = control_of(home);
         let ask = || {
             TakeOver::ask(&path).map_err(|error| {
@@ -57,7 +57,7 @@ impl Succession {
                 io::Error::new(error.kind(), say)
             })
         };
-        Ok(Succession {
+        Ok(Handover {
             predecessor: take_over.then(ask).transpose()?,
             control: None,
             awaited: Vec::new(),

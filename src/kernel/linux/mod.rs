@@ -111,7 +111,7 @@ impl Linux {
             SIGNALS,
             Interest::READABLE,
         )?;
-        let events = Events::with_capacity(limits::EVENTS_A_TURN);
+        let events = Events::with_capacity(limits::EVENTS_PER_TICK_MAX);
         Ok(Linux {
             poller: Mutex::new(Poller { poll, events }),
             registry,
@@ -140,8 +140,8 @@ pub fn passed_sockets() -> io::Result<Vec<(OwnedFd, String)>> {
 
 /// The descriptors that come with the next bytes of a stream, a byte for each.
 pub(crate) fn receive_descriptors(stream: &UnixStream) -> io::Result<Vec<(OwnedFd, u8)>> {
-    let mut tags = [0; limits::HANDED_OVER_MAX];
-    let mut space = nix::cmsg_space!([RawFd; limits::HANDED_OVER_MAX]);
+    let mut tags = [0; limits::HANDOVER_DESCRIPTORS_MAX];
+    let mut space = nix::cmsg_space!([RawFd; limits::HANDOVER_DESCRIPTORS_MAX]);
     let mut received = Vec::new();
     {
         let mut vectors = [IoSliceMut::new(&mut tags)];

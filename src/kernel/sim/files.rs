@@ -30,7 +30,7 @@ pub(super) struct Files {
 }
 
 /// A name in a directory, with its kind where the file system tells it.
-pub(super) type Listed = (Vec<u8>, Option<Kind>);
+pub(super) type ListingTarget = (Vec<u8>, Option<Kind>);
 
 struct Handle {
     inode: u64,
@@ -130,7 +130,11 @@ impl Files {
     }
 
     /// Names in no order, with their kinds where the file system tells them.
-    pub(super) fn entries(&self, rng: &mut Rng, directory: u64) -> Result<Vec<Listed>, Errno> {
+    pub(super) fn entries(
+        &self,
+        rng: &mut Rng,
+        directory: u64,
+    ) -> Result<Vec<ListingTarget>, Errno> {
         let Handle { inode, how } = self.handles[&directory];
         if how == Some(Open::Look) {
             return Err(Errno::EBADF);

@@ -13,20 +13,20 @@ use crate::protocol::ftp::session::{Ftp, State};
 use crate::protocol::ftp::transfer::Behind;
 use crate::protocol::menu::command::name;
 use crate::protocol::{
-    Action, Algorithm, Answer, Facts, Form, Found, Listed, Over, Place, Refusal, Representation,
-    Request,
+    Action, Algorithm, ConnectionKind, ErrorCode, Facts, FileStatus, GrantedPath, ListingFormat,
+    ListingTarget, Representation, Request, Response,
 };
 
 /// What the house was asked, and what its answer does not tell again.
 #[derive(Debug)]
 pub(crate) enum Question {
     /// What is at this place, for that.
-    Status(Wanted, Place),
+    Status(Wanted, GrantedPath),
     Rename,
     Remove,
     RemoveDirectory,
     /// The directory to be.
-    MakeDirectory(Place),
+    MakeDirectory(GrantedPath),
     SetModified {
         modified: i64,
         path: String,
@@ -38,11 +38,11 @@ pub(crate) enum Question {
     },
     Space,
     Room {
-        place: Place,
+        place: GrantedPath,
     },
     /// How much room is left, after a transfer was refused for want of it.
     Left {
-        why: Refusal,
+        why: ErrorCode,
         behind: Behind,
     },
     /// A listing over the control connection.
@@ -53,7 +53,7 @@ pub(crate) enum Question {
         restart: u64,
     },
     /// An upload to this place, or with a name of the house's choice in it.
-    Stor(Place),
+    Stor(GrantedPath),
 }
 
 /// For what something was looked at.
@@ -101,7 +101,7 @@ impl Ftp {
             },
             Command::Stat => match self.listed(command::without_options(argument)) {
                 Ok(listed) => {
-                    let form = Form::Long;
+                    let form = ListingFormat::Long;
                     self.ask(Question::Stat, Request::List { listed, form })
                 }
                 Err(refusal) => self.reply(reply::refusal(refusal), out),
@@ -118,7 +118,7 @@ impl Ftp {
             Command::Avbl => match self.resolve(argument) {
                 Location::Top => self.reply(reply::NO_SPACE_AT_TOP, out),
                 Location::At(place) => self.ask(Question::Space, Request::Space { place }),
-                Location::Nowhere(_) => self.reply(reply::refusal(Refusal::NoSuchDirectory), out),
+                Location::Nowhere(_) => self.reply(reply::refusal(ErrorCode::NoSuchDirectory), out),
             },
             Command::Mkd => match self.below_top(argument) {
                 Ok(place) => self.ask(
@@ -142,12 +142,12 @@ impl Ftp {
     }
 
     /// The place of what is to be made, removed or renamed: never a granted directory itself.
-    fn below_top(&self, argument: &[u8]) -> Result<Place, reply::Reply> {
+    fn below_top(&self, argument: &[u8]) -> Result<GrantedPath, reply::Reply> {
         match self.resolve(argument) {
             Location::At(place) if place.below.is_empty() => Err(reply::TOP_IS_FIXED),
             Location::At(place) => Ok(place),
             Location::Top | Location::Nowhere(Some(_)) => Err(reply::TOP_IS_FIXED),
-            Location::Nowhere(None) => Err(reply::refusal(Refusal::NoSuchDirectory)),
+            Location::Nowhere(None) => Err(reply::refusal(ErrorCode::NoSuchDirectory)),
         }
     }
 
@@ -168,13 +168,13 @@ impl Ftp {
             (Location::Top, Wanted::Rnfr) => self.reply(reply::TOP_IS_FIXED, out),
             (Location::Top, _) => self.reply(reply::NO_FILE, out),
             (Location::Nowhere(_), Wanted::Cwd | Wanted::Mlsd) => {
-                self.reply(reply::refusal(Refusal::NoSuchDirectory), out)
+                self.reply(reply::refusal(ErrorCode::NoSuchDirectory), out)
             }
-            (Location::Nowhere(_), _) => self.reply(reply::refusal(Refusal::NoSuchFile), out),
+            (Location::Nowhere(_), _) => self.reply(reply::refusal(ErrorCode::NoSuchFile), out),
         }
     }
 
-    fn enter(&mut self, place: Option<Place>, out: &mut Vec<u8>) -> Action {
+    fn enter(&mut self, place: Option<GrantedPath>, out: &mut Vec<u8>) -> Action {
         self.current = place;
         reply::directory_changed(out, Shown(self.current.as_ref()));
         self.ready()
@@ -182,7 +182,7 @@ impl Ftp {
 
     pub(crate) fn rename_to(
         &mut self,
-        renamed: Option<Place>,
+        renamed: Option<GrantedPath>,
         argument: &[u8],
         out: &mut Vec<u8>,
     ) -> Action {
@@ -210,7 +210,10 @@ impl Ftp {
         match self.current.clone() {
             Some(place) => {
                 let grant = Some(place.grant.clone());
-                self.ask(Question::Room { place }, Request::Room { grant, length })
+                self.ask(
+                    Question::Room { place },
+                    Request::CheckSpace { grant, length },
+                )
             }
             None => self.reply(reply::ROOM_ENOUGH, out),
         }
@@ -223,7 +226,7 @@ impl Ftp {
                 let question = Question::SetModified { modified, path };
                 self.ask(question, Request::SetModified { place, modified })
             }
-            Location::Nowhere(_) => self.reply(reply::refusal(Refusal::NoSuchFile), out),
+            Location::Nowhere(_) => self.reply(reply::refusal(ErrorCode::NoSuchFile), out),
             Location::At(_) | Location::Top => self.reply(reply::TOP_IS_FIXED, out),
         }
     }
@@ -249,7 +252,7 @@ impl Ftp {
         out: &mut Vec<u8>,
     ) -> Action {
         let Location::At(place) = self.resolve(&path) else {
-            return self.reply(reply::refusal(Refusal::NoSuchFile), out);
+            return self.reply(reply::refusal(ErrorCode::NoSuchFile), out);
         };
         let path = name(&path);
         let request = Request::Checksum {
@@ -265,67 +268,71 @@ impl Ftp {
     pub(crate) fn answered(
         &mut self,
         question: Question,
-        answer: Answer,
+        answer: Response,
         out: &mut Vec<u8>,
     ) -> Action {
         match (question, answer) {
-            (Question::Status(wanted, place), Answer::Found(found)) => {
+            (Question::Status(wanted, place), Response::Status(found)) => {
                 self.found(wanted, place, found, out)
             }
-            (Question::Rename, Answer::Done) => self.reply(reply::RENAMED, out),
-            (Question::Remove, Answer::Done) => self.reply(reply::DELETED, out),
-            (Question::RemoveDirectory, Answer::Done) => self.reply(reply::DIRECTORY_REMOVED, out),
-            (Question::MakeDirectory(place), Answer::Made) => {
+            (Question::Rename, Response::Done) => self.reply(reply::RENAMED, out),
+            (Question::Remove, Response::Done) => self.reply(reply::DELETED, out),
+            (Question::RemoveDirectory, Response::Done) => {
+                self.reply(reply::DIRECTORY_REMOVED, out)
+            }
+            (Question::MakeDirectory(place), Response::DirectoryCreated) => {
                 reply::path(out, Shown(Some(&place)), true);
                 self.ready()
             }
-            (Question::SetModified { modified, path }, Answer::Done) => {
+            (Question::SetModified { modified, path }, Response::Done) => {
                 reply::modified(out, time(modified), &path);
                 self.ready()
             }
-            (Question::Checksum { path, short }, Answer::Checksum { digest, end }) => {
+            (Question::Checksum { path, short }, Response::Checksum { digest, end }) => {
                 match short {
                     true => reply::digest(out, &digest),
                     false => reply::hash(out, self.algorithm, (0, end), &digest, &path),
                 }
                 self.ready()
             }
-            (Question::Space, Answer::Space(left)) => {
+            (Question::Space, Response::Space(left)) => {
                 reply::value(out, left);
                 self.ready()
             }
-            (Question::Room { .. }, Answer::Free) => self.reply(reply::ROOM_ENOUGH, out),
+            (Question::Room { .. }, Response::Allowed) => self.reply(reply::ROOM_ENOUGH, out),
             (
                 Question::Room { place },
-                Answer::Refused(why @ (Refusal::NoRoom | Refusal::OverQuota | Refusal::TooLarge)),
+                Response::Refused(
+                    why @ (ErrorCode::NoSpace | ErrorCode::OverQuota | ErrorCode::TooLarge),
+                ),
             ) => {
                 let behind = Behind::default();
                 self.ask(Question::Left { why, behind }, Request::Space { place })
             }
-            (Question::Left { why, behind }, Answer::Space(left)) => {
+            (Question::Left { why, behind }, Response::Space(left)) => {
                 reply::no_room(out, why, left);
                 self.behind(behind, out)
             }
-            (Question::Left { why, behind }, Answer::Refused(_)) => {
+            (Question::Left { why, behind }, Response::Refused(_)) => {
                 say(out, reply::refusal(why));
                 self.behind(behind, out)
             }
-            (Question::Stat, Answer::Listing { length, .. }) => {
+            (Question::Stat, Response::Listing { length, .. }) => {
                 reply::begin_listing(out);
                 self.state = State::Status;
                 Action::Send {
-                    over: Over::Control,
+                    over: ConnectionKind::Control,
                     representation: Representation::Image,
                     from: 0,
                     length,
                 }
             }
-            (Question::List, Answer::Listing { length, .. }) => self.send_listing(length),
-            (Question::Retr { restart }, Answer::Opened { length }) => {
+            (Question::List, Response::Listing { length, .. }) => self.send_listing(length),
+            (Question::Retr { restart }, Response::Opened { length }) => {
                 self.send_file(restart, length, out)
             }
-            (Question::Stor(place), Answer::Created) => self.receive_file(place, None),
-            (Question::Stor(place), Answer::CreatedAs { name }) => {
+            (Question::Stor(place), Response::Created) => self.receive_file(place, None),
+            (Question::Stor(place), Response::CreatedUnique { name }) => {
                 self.receive_file(place, Some(name))
             }
             (
@@ -333,30 +340,36 @@ impl Ftp {
                 | Question::Retr { .. }
                 | Question::Stor(_)
                 | Question::Status(Wanted::Mlsd, _),
-                Answer::Refused(refusal),
+                Response::Refused(refusal),
             ) => self.refuse(refusal, out),
             (
                 Question::Status(Wanted::Cwd, _) | Question::RemoveDirectory,
-                Answer::Refused(Refusal::NoSuchFile),
-            ) => self.reply(reply::refusal(Refusal::NoSuchDirectory), out),
-            (Question::MakeDirectory(_), Answer::Refused(Refusal::FileExists)) => {
+                Response::Refused(ErrorCode::NoSuchFile),
+            ) => self.reply(reply::refusal(ErrorCode::NoSuchDirectory), out),
+            (Question::MakeDirectory(_), Response::Refused(ErrorCode::FileExists)) => {
                 self.reply(reply::NAME_TAKEN, out)
             }
-            (Question::MakeDirectory(_), Answer::Refused(Refusal::BadName)) => {
+            (Question::MakeDirectory(_), Response::Refused(ErrorCode::InvalidName)) => {
                 self.reply(reply::NO_NAME, out)
             }
-            (_, Answer::Refused(refusal)) => self.reply(reply::refusal(refusal), out),
+            (_, Response::Refused(refusal)) => self.reply(reply::refusal(refusal), out),
             (question, answer) => unreachable!("{answer:?} to {question:?}"),
         }
     }
 
-    fn found(&mut self, wanted: Wanted, place: Place, found: Found, out: &mut Vec<u8>) -> Action {
+    fn found(
+        &mut self,
+        wanted: Wanted,
+        place: GrantedPath,
+        found: FileStatus,
+        out: &mut Vec<u8>,
+    ) -> Action {
         match wanted {
             Wanted::Cwd if found.is_directory => return self.enter(Some(place), out),
-            Wanted::Cwd => say(out, reply::refusal(Refusal::NoSuchDirectory)),
+            Wanted::Cwd => say(out, reply::refusal(ErrorCode::NoSuchDirectory)),
             Wanted::Mlsd if found.is_directory => {
-                let listed = Listed::Directory(place);
-                let form = Form::Facts(self.facts);
+                let listed = ListingTarget::Directory(place);
+                let form = ListingFormat::Facts(self.facts);
                 return self.ask(Question::List, Request::List { listed, form });
             }
             Wanted::Mlsd => {

@@ -8,7 +8,7 @@ use std::io::Write;
 use jiff::Timestamp;
 
 use crate::config::directories::Rights;
-use crate::protocol::{Facts, Form, Found};
+use crate::protocol::{Facts, FileStatus, ListingFormat};
 
 /// Half a mean year: what was changed earlier, or is yet to come, is listed with its year instead of the hour.
 const SIX_MONTHS_SECONDS: i64 = 31_556_952 / 2;
@@ -17,26 +17,28 @@ const SIX_MONTHS_SECONDS: i64 = 31_556_952 / 2;
 /// that it lies in; `now` is in seconds since 1970. The other forms are the menu's.
 pub fn append_entry(
     out: &mut Vec<u8>,
-    form: Form,
+    form: ListingFormat,
     name: &str,
-    found: &Found,
+    found: &FileStatus,
     rights: Rights,
     now: i64,
 ) {
     match form {
-        Form::Lines => {}
-        Form::Long => append_long(out, found, rights, now),
-        Form::Facts(facts) => {
+        ListingFormat::Lines => {}
+        ListingFormat::Long => append_long(out, found, rights, now),
+        ListingFormat::Facts(facts) => {
             append_facts(out, facts, found, rights);
             out.push(b' ');
         }
-        Form::Names | Form::Details => unreachable!("menu_text writes the menu's forms"),
+        ListingFormat::Names | ListingFormat::Details => {
+            unreachable!("menu_text writes the menu's forms")
+        }
     }
     append(out, format_args!("{name}\r\n"));
 }
 
 /// Appends the facts of MLST and MLSD (RFC 3659, 7.5), each with a `;` behind it.
-pub fn append_facts(out: &mut Vec<u8>, facts: Facts, found: &Found, rights: Rights) {
+pub fn append_facts(out: &mut Vec<u8>, facts: Facts, found: &FileStatus, rights: Rights) {
     if facts.kind {
         let kind = if found.is_directory { "dir" } else { "file" };
         append(out, format_args!("type={kind};"));
@@ -65,7 +67,7 @@ pub fn time(seconds: i64) -> impl Display {
 }
 
 /// What may be done with it (RFC 3659, 7.5.5).
-fn perm(found: &Found, rights: Rights, is_of_top: bool) -> String {
+fn perm(found: &FileStatus, rights: Rights, is_of_top: bool) -> String {
     let letters: &[(&str, bool)] = match found.is_directory {
         true => &[
             ("c", rights.may_add()),
@@ -84,7 +86,7 @@ fn perm(found: &Found, rights: Rights, is_of_top: bool) -> String {
 }
 
 /// Type, mode, links, owner, group, size and time; the mode tells the rights, the owner nothing.
-fn append_long(out: &mut Vec<u8>, found: &Found, rights: Rights, now: i64) {
+fn append_long(out: &mut Vec<u8>, found: &FileStatus, rights: Rights, now: i64) {
     let (kind, write, run) = match found.is_directory {
         true => ('d', rights.may_add(), 'x'),
         false => ('-', rights.change, '-'),
@@ -145,8 +147,8 @@ mod tests {
         of_top: false,
     };
 
-    fn entry(form: Form, is_directory: bool, modified: i64, rights: Rights) -> String {
-        let found = Found {
+    fn entry(form: ListingFormat, is_directory: bool, modified: i64, rights: Rights) -> String {
+        let found = FileStatus {
             is_directory,
             size: 4096,
             modified,
@@ -159,8 +161,9 @@ mod tests {
 
     #[test]
     fn long_entries_look_like_those_of_ls() {
-        let long =
-            |is_directory, modified, rights| entry(Form::Long, is_directory, modified, rights);
+        let long = |is_directory, modified, rights| {
+            entry(ListingFormat::Long, is_directory, modified, rights)
+        };
         assert_eq!(
             long(false, NOW - 60, READ),
             "-r--r--r-- 1 ftp ftp         4096 Nov 22 17:59 a b\r\n"
@@ -173,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_time_of_another_half_year_has_its_year() {
-        let shown = |modified| entry(Form::Long, false, modified, READ)[34..46].to_owned();
+        let shown = |modified| entry(ListingFormat::Long, false, modified, READ)[34..46].to_owned();
         assert_eq!(shown(NOW), "Nov 22 18:00");
         assert_eq!(shown(NOW - SIX_MONTHS_SECONDS + 1), "May 24 03:05");
         assert_eq!(shown(NOW - SIX_MONTHS_SECONDS), "May 24  2026");
@@ -186,11 +189,11 @@ mod tests {
     #[test]
     fn facts_are_those_that_were_asked_for() {
         assert_eq!(
-            entry(Form::Facts(ALL), false, NOW, READ),
+            entry(ListingFormat::Facts(ALL), false, NOW, READ),
             "type=file;size=4096;modify=20261122180000;perm=r;unique=fe01gc; a b\r\n"
         );
         assert_eq!(
-            entry(Form::Facts(ALL), true, NOW, CHANGE),
+            entry(ListingFormat::Facts(ALL), true, NOW, CHANGE),
             "type=dir;modify=20261122180000;perm=cdfpelm;unique=fe01gc; a b\r\n"
         );
         let none = Facts {
@@ -201,7 +204,10 @@ mod tests {
             unique: false,
             of_top: false,
         };
-        assert_eq!(entry(Form::Facts(none), true, NOW, CHANGE), " a b\r\n");
-        assert_eq!(entry(Form::Lines, true, NOW, CHANGE), "a b\r\n");
+        assert_eq!(
+            entry(ListingFormat::Facts(none), true, NOW, CHANGE),
+            " a b\r\n"
+        );
+        assert_eq!(entry(ListingFormat::Lines, true, NOW, CHANGE), "a b\r\n");
     }
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::config::Access;
-use crate::protocol::Place;
+use crate::protocol::GrantedPath;
 use crate::protocol::menu::command::name;
 
 /// What a path stands for.
@@ -16,13 +16,13 @@ pub(crate) enum Location {
     /// `/`, which holds the granted directories and nothing else.
     Top,
     /// A granted directory or something in it.
-    At(Place),
+    At(GrantedPath),
     /// Nothing that this user may see. Where it is one part only, that part, which may be a pattern.
     Nowhere(Option<String>),
 }
 
 /// What `path` stands for, seen from the directory `from`, where `None` is the top.
-pub(crate) fn resolve(access: &Access, from: Option<&Place>, path: &[u8]) -> Location {
+pub(crate) fn resolve(access: &Access, from: Option<&GrantedPath>, path: &[u8]) -> Location {
     let path = name(path);
     let mut parts: Vec<&str> = Vec::new();
     if let Some(from) = from.filter(|_| !path.starts_with('/')) {
@@ -41,7 +41,7 @@ pub(crate) fn resolve(access: &Access, from: Option<&Place>, path: &[u8]) -> Loc
     };
     let grant = access.grants.iter().find(|grant| grant.name == *first);
     match grant {
-        Some(grant) => Location::At(Place {
+        Some(grant) => Location::At(GrantedPath {
             grant: grant.clone(),
             below: below.join("/"),
         }),
@@ -50,17 +50,17 @@ pub(crate) fn resolve(access: &Access, from: Option<&Place>, path: &[u8]) -> Loc
 }
 
 /// The directory above, where `None` is the top.
-pub(crate) fn parent(place: Place) -> Option<Place> {
+pub(crate) fn parent(place: GrantedPath) -> Option<GrantedPath> {
     let below = match place.below.rsplit_once('/') {
         Some((above, _)) => above.to_owned(),
         None if place.below.is_empty() => return None,
         None => String::new(),
     };
-    Some(Place { below, ..place })
+    Some(GrantedPath { below, ..place })
 }
 
 /// The whole path of a place, as the client sees it.
-pub(crate) struct Shown<'a>(pub(crate) Option<&'a Place>);
+pub(crate) struct Shown<'a>(pub(crate) Option<&'a GrantedPath>);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn paths_are_whole_or_begin_where_one_is() {
         let access = access();
-        let docs = Place {
+        let docs = GrantedPath {
             grant: access.grants[1].clone(),
             below: "Classics".into(),
         };
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn what_is_above_a_granted_directory_is_the_top() {
         let access = access();
-        let mut place = Place {
+        let mut place = GrantedPath {
             grant: access.grants[0].clone(),
             below: "a/b".into(),
         };

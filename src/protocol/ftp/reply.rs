@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddrV4};
 use crate::config::directories::Rights;
 use crate::protocol::ftp::command::{VERBS, Verb};
 use crate::protocol::ftp::listing::append_facts;
-use crate::protocol::{Algorithm, Facts, Found, Refusal};
+use crate::protocol::{Algorithm, ErrorCode, Facts, FileStatus};
 
 /// A reply of one line: its code and its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,38 +249,36 @@ pub const fn needs_family(own: IpAddr) -> Reply {
 }
 
 /// The reply to a refusal where the command adds nothing to it.
-pub const fn refusal(refusal: Refusal) -> Reply {
+pub const fn refusal(refusal: ErrorCode) -> Reply {
     match refusal {
-        Refusal::NoSuchDirectory => Reply(550, "No such directory."),
-        Refusal::DirectoryUnreadable => Reply(550, "The directory cannot be read."),
-        Refusal::NoSuchFile => Reply(550, "No such file."),
-        Refusal::FileUnreadable => Reply(451, "The file cannot be read."),
-        Refusal::FileUnwritable => Reply(451, "The file cannot be written."),
-        Refusal::MayNotUpload => Reply(550, "You may not upload to this directory."),
-        Refusal::MayNotChange => Reply(550, "You may not change what is in this directory."),
-        Refusal::FileExists => Reply(553, "The file already exists."),
-        Refusal::DirectoryExists => Reply(550, "The directory already exists."),
-        Refusal::BadName => Reply(553, "That is not a valid file name."),
-        Refusal::NoRoom => Reply(452, "There is not enough room for that file."),
-        Refusal::OverQuota => Reply(552, "That is more than your quota allows."),
-        Refusal::TooLarge => Reply(552, "The file is larger than the server takes."),
-        Refusal::NotEmpty => Reply(550, "The directory is not empty."),
-        Refusal::OtherFileSystem => {
-            Reply(553, "Nothing can be moved between these two directories.")
-        }
-        Refusal::IntoItself => Reply(553, "A directory cannot be moved into itself."),
-        Refusal::BeyondEnd => BEYOND_END,
-        Refusal::FileShrank => Reply(451, "The file became shorter while it was sent."),
-        Refusal::NoPort => Reply(
+        ErrorCode::NoSuchDirectory => Reply(550, "No such directory."),
+        ErrorCode::DirectoryUnreadable => Reply(550, "The directory cannot be read."),
+        ErrorCode::NoSuchFile => Reply(550, "No such file."),
+        ErrorCode::FileUnreadable => Reply(451, "The file cannot be read."),
+        ErrorCode::FileUnwritable => Reply(451, "The file cannot be written."),
+        ErrorCode::UploadDenied => Reply(550, "You may not upload to this directory."),
+        ErrorCode::ChangeDenied => Reply(550, "You may not change what is in this directory."),
+        ErrorCode::FileExists => Reply(553, "The file already exists."),
+        ErrorCode::DirectoryExists => Reply(550, "The directory already exists."),
+        ErrorCode::InvalidName => Reply(553, "That is not a valid file name."),
+        ErrorCode::NoSpace => Reply(452, "There is not enough room for that file."),
+        ErrorCode::OverQuota => Reply(552, "That is more than your quota allows."),
+        ErrorCode::TooLarge => Reply(552, "The file is larger than the server takes."),
+        ErrorCode::NotEmpty => Reply(550, "The directory is not empty."),
+        ErrorCode::CrossDevice => Reply(553, "Nothing can be moved between these two directories."),
+        ErrorCode::IntoItself => Reply(553, "A directory cannot be moved into itself."),
+        ErrorCode::OffsetBeyondEnd => BEYOND_END,
+        ErrorCode::FileShrank => Reply(451, "The file became shorter while it was sent."),
+        ErrorCode::NoPassivePort => Reply(
             425,
             "No port became free for a data connection. Please try again.",
         ),
-        Refusal::NoDataConnection => Reply(425, "The data connection could not be made."),
-        Refusal::DataConnectionLost => Reply(426, "The data connection broke."),
-        Refusal::DataConnectionIdle => Reply(426, "No data has moved for too long."),
-        Refusal::Aborted => ABORTED,
-        Refusal::TooManyFailures => TURNED_AWAY,
-        Refusal::TooManySessions => {
+        ErrorCode::NoDataConnection => Reply(425, "The data connection could not be made."),
+        ErrorCode::DataConnectionLost => Reply(426, "The data connection broke."),
+        ErrorCode::DataConnectionIdle => Reply(426, "No data has moved for too long."),
+        ErrorCode::Aborted => ABORTED,
+        ErrorCode::LoginBlocked => TURNED_AWAY,
+        ErrorCode::TooManySessions => {
             Reply(421, "You have too many sessions. Please try again later.")
         }
     }
@@ -292,7 +290,7 @@ pub fn say(out: &mut Vec<u8>, Reply(code, text): Reply) {
 }
 
 /// The reply to a refusal for want of room, with what there is.
-pub fn no_room(out: &mut Vec<u8>, why: Refusal, left: u64) {
+pub fn no_room(out: &mut Vec<u8>, why: ErrorCode, left: u64) {
     let Reply(code, text) = refusal(why);
     line(out, format_args!("{code} {text} {left} bytes are left."));
 }
@@ -423,7 +421,13 @@ pub fn begin_listing(out: &mut Vec<u8>) {
 pub const LISTING_ENDS: Reply = Reply(213, "End");
 
 /// MLST (RFC 3659, 7.2).
-pub fn facts(out: &mut Vec<u8>, wanted: Facts, found: &Found, rights: Rights, path: impl Display) {
+pub fn facts(
+    out: &mut Vec<u8>,
+    wanted: Facts,
+    found: &FileStatus,
+    rights: Rights,
+    path: impl Display,
+) {
     line(out, "250-Facts");
     out.push(b' ');
     append_facts(out, wanted, found, rights);

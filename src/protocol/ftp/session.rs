@@ -22,7 +22,8 @@ use crate::protocol::ftp::reply::{Reply, say};
 use crate::protocol::ftp::transfer::Transfer;
 use crate::protocol::menu::command::{name, trim};
 use crate::protocol::{
-    Action, Algorithm, Answer, Ending, Facts, Input, Place, Refusal, Representation, Request, Via,
+    Action, Algorithm, CloseReason, DataMode, ErrorCode, Facts, GrantedPath, Input, Representation,
+    Request, Response,
 };
 
 /// What an operator may set of this dialect.
@@ -48,16 +49,16 @@ pub struct Ftp {
     /// Whether there has ever been a login: the time for one is over.
     has_logged_in: bool,
     /// The current directory; `None` is the top.
-    pub(crate) current: Option<Place>,
+    pub(crate) current: Option<GrantedPath>,
     pub(crate) representation: Representation,
     /// How the next data connection is made.
-    pub(crate) via: Option<Via>,
+    pub(crate) via: Option<DataMode>,
     /// EPSV ALL was said.
     pub(crate) epsv_only: bool,
     /// Where the next transfer begins.
     pub(crate) restart: u64,
     /// What RNFR has named.
-    pub(crate) renamed: Option<Place>,
+    pub(crate) renamed: Option<GrantedPath>,
     pub(crate) facts: Facts,
     pub(crate) algorithm: Algorithm,
     /// Failed logins on this connection.
@@ -128,23 +129,29 @@ impl Ftp {
     pub(crate) fn step(&mut self, input: Input<'_>, out: &mut Vec<u8>) -> Action {
         match (std::mem::replace(&mut self.state, State::Closed), input) {
             (State::New, Input::Begin) => self.reply(reply::READY, out),
-            (State::New, Input::Full) => self.close(reply::FULL, Ending::Full, out),
-            (State::New, Input::TurnedAway) => {
-                self.close(reply::TURNED_AWAY, Ending::TurnedAway, out)
+            (State::New, Input::ServerFull) => self.close(reply::FULL, CloseReason::Full, out),
+            (State::New, Input::LoginBlocked) => {
+                self.close(reply::TURNED_AWAY, CloseReason::LoginBlocked, out)
             }
             (State::Ready, Input::Line(line)) => self.line(line, out),
             (State::Ready, Input::LineTooLong) => self.reply(reply::LINE_TOO_LONG, out),
-            (State::Ready, Input::Idle) => self.close(reply::IDLE, Ending::Idle, out),
-            (State::Ready, Input::Stopping) => self.close(reply::STOPPING, Ending::Stopping, out),
-            (State::Login, Input::Answer(Answer::Verified(access))) => self.verified(access, out),
-            (State::Login, Input::Answer(Answer::Refused(refusal))) => {
+            (State::Ready, Input::Idle) => self.close(reply::IDLE, CloseReason::Idle, out),
+            (State::Ready, Input::Stopping) => {
+                self.close(reply::STOPPING, CloseReason::Stopping, out)
+            }
+            (State::Login, Input::Response(Response::Authenticated(access))) => {
+                self.verified(access, out)
+            }
+            (State::Login, Input::Response(Response::Refused(refusal))) => {
                 let ending = match refusal {
-                    Refusal::TooManySessions => Ending::TooManySessions,
-                    _ => Ending::TurnedAway,
+                    ErrorCode::TooManySessions => CloseReason::TooManySessions,
+                    _ => CloseReason::LoginBlocked,
                 };
                 self.close(reply::refusal(refusal), ending, out)
             }
-            (State::Asked(question), Input::Answer(answer)) => self.answered(question, answer, out),
+            (State::Asked(question), Input::Response(answer)) => {
+                self.answered(question, answer, out)
+            }
             (State::Listening { extended }, Input::Listening(result)) => {
                 self.listening(extended, result, out)
             }
@@ -155,18 +162,18 @@ impl Ftp {
                 say(out, reply::LINE_TOO_LONG);
                 self.go_on(transfer)
             }
-            (State::Transferring(transfer), Input::Connected(result)) => {
+            (State::Transferring(transfer), Input::DataConnected(result)) => {
                 self.connected(transfer, result, out)
             }
-            (State::Transferring(transfer), Input::Moved(result)) => {
+            (State::Transferring(transfer), Input::TransferDone(result)) => {
                 self.moved(transfer, result, out)
             }
-            (State::Progress(transfer), Input::Answer(Answer::Progress(moved))) => {
+            (State::Progress(transfer), Input::Response(Response::Progress(moved))) => {
                 reply::progress(out, moved);
                 self.go_on(transfer)
             }
-            (State::Status, Input::Moved(Ok(()))) => self.reply(reply::LISTING_ENDS, out),
-            (State::HangingUp, Input::Moved(_)) => self.ready(),
+            (State::Status, Input::TransferDone(Ok(()))) => self.reply(reply::LISTING_ENDS, out),
+            (State::HangingUp, Input::TransferDone(_)) => self.ready(),
             // The input stays unsaid: it may be a line with a password.
             (state, _) => unreachable!("an input that FTP does not wait for in {state:?}"),
         }
@@ -201,7 +208,7 @@ impl Ftp {
             Reloaded::Nothing => {}
             Reloaded::Changed(access) => self.take_up(access),
             Reloaded::Invalid => {
-                return self.close(reply::LOGIN_INVALID, Ending::LoginRevoked, out);
+                return self.close(reply::LOGIN_INVALID, CloseReason::LoginRevoked, out);
             }
         }
         let line = command::without_telnet(line, out);
@@ -226,7 +233,7 @@ impl Ftp {
             self.unknown = self.unknown.saturating_add(1);
         }
         match command::is_foreign(word) || self.unknown > UNKNOWN_COMMANDS_MAX {
-            true => self.close(reply::NOT_FTP, Ending::NotFtp, out),
+            true => self.close(reply::NOT_FTP, CloseReason::NotFtp, out),
             false => self.reply(reply::UNKNOWN, out),
         }
     }
@@ -253,7 +260,7 @@ impl Ftp {
             Command::Pass => self.pass(argument, out),
             Command::Acct => self.reply(reply::NO_ACCOUNTS, out),
             Command::Rein => self.rein(out),
-            Command::Quit => self.close(reply::GOODBYE, Ending::Quit, out),
+            Command::Quit => self.close(reply::GOODBYE, CloseReason::Quit, out),
             Command::Type => self.representation(argument, out),
             Command::Stru => match trim(argument).eq_ignore_ascii_case(b"F") {
                 true => self.reply(reply::STRUCTURE, out),
@@ -336,7 +343,7 @@ impl Ftp {
 
     /// Takes up what a reload made of this user: a directory of his is one of the grant of the same name, if he still has one.
     fn take_up(&mut self, access: Arc<Access>) {
-        let regrant = |place: Option<Place>| {
+        let regrant = |place: Option<GrantedPath>| {
             let mut place = place?;
             let mut grants = access.grants.iter();
             place.grant = grants.find(|grant| grant.name == place.grant.name)?.clone();
@@ -369,7 +376,7 @@ impl Ftp {
             return self.reply(reply::USER_FIRST, out);
         };
         self.state = State::Login;
-        Action::Ask(Request::Verify {
+        Action::Request(Request::Authenticate {
             user,
             password: Zeroizing::new(argument.to_vec()),
             conceal: true,
@@ -385,7 +392,7 @@ impl Ftp {
         self.failures += 1;
         match self.failures < LOGIN_FAILURES_MAX {
             true => self.reply(reply::LOGIN_FAILED, out),
-            false => self.close(reply::TOO_MANY_FAILURES, Ending::LoginFailures, out),
+            false => self.close(reply::TOO_MANY_FAILURES, CloseReason::LoginFailures, out),
         }
     }
 
@@ -488,7 +495,7 @@ impl Ftp {
 
     pub(crate) fn ask(&mut self, question: Question, request: Request) -> Action {
         self.state = State::Asked(question);
-        Action::Ask(request)
+        Action::Request(request)
     }
 
     pub(crate) fn reply(&mut self, reply: Reply, out: &mut Vec<u8>) -> Action {
@@ -501,7 +508,12 @@ impl Ftp {
         Action::ReadLine
     }
 
-    pub(crate) fn close(&mut self, goodbye: Reply, ending: Ending, out: &mut Vec<u8>) -> Action {
+    pub(crate) fn close(
+        &mut self,
+        goodbye: Reply,
+        ending: CloseReason,
+        out: &mut Vec<u8>,
+    ) -> Action {
         say(out, goodbye);
         self.state = State::Closed;
         Action::Close(ending)

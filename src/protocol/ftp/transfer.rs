@@ -14,7 +14,8 @@ use crate::protocol::ftp::reply::say;
 use crate::protocol::ftp::session::{Ftp, State};
 use crate::protocol::menu::command::{name, trim};
 use crate::protocol::{
-    Action, Base, Ending, Facts, Form, Listed, Over, Place, Refusal, Representation, Request, Via,
+    Action, CloseReason, ConnectionKind, DataMode, ErrorCode, Facts, GrantedPath, ListingFormat,
+    ListingTarget, Representation, Request, UploadBase,
 };
 
 /// Something on its way over a data connection, from the making of that on.
@@ -30,10 +31,10 @@ enum What {
     /// A listing of so many bytes.
     Listing(u64),
     /// A file, from here for so many bytes.
-    Outgoing { from: u64, length: u64 },
+    Download { from: u64, length: u64 },
     /// An upload to this place; under a name of the house's own choice, this one.
-    Incoming {
-        place: Place,
+    StagedUpload {
+        place: GrantedPath,
         unique: Option<String>,
     },
 }
@@ -98,7 +99,7 @@ impl Ftp {
     pub(crate) fn listening(
         &mut self,
         extended: bool,
-        result: Result<SocketAddr, Refusal>,
+        result: Result<SocketAddr, ErrorCode>,
         out: &mut Vec<u8>,
     ) -> Action {
         match result {
@@ -108,7 +109,7 @@ impl Ftp {
             // An address to announce that the operator has set, for who can be told.
             Ok(SocketAddr::V6(_)) => return self.reply(reply::PASV_NEEDS_IPV4, out),
         }
-        self.via = Some(Via::Accept);
+        self.via = Some(DataMode::Passive);
         self.ready()
     }
 
@@ -123,7 +124,7 @@ impl Ftp {
         // Its own address as it came, with the scope that a link-local one has and that no command can tell.
         let mut to = self.peer;
         to.set_port(address.port());
-        self.via = Some(Via::Dial(to));
+        self.via = Some(DataMode::Active(to));
         self.reply(reply::PORT_TAKEN, out)
     }
 
@@ -159,20 +160,26 @@ impl Ftp {
             return self.unconnected(command, restart, argument, out);
         }
         match command {
-            Command::List => self.list(Form::Long, command::without_options(argument), out),
-            Command::Nlst => self.list(Form::Lines, command::without_options(argument), out),
+            Command::List => {
+                self.list(ListingFormat::Long, command::without_options(argument), out)
+            }
+            Command::Nlst => self.list(
+                ListingFormat::Lines,
+                command::without_options(argument),
+                out,
+            ),
             Command::Mlsd => self.list_facts(argument, out),
             Command::Retr => match self.resolve(argument) {
                 Location::At(place) => {
                     self.ask(Question::Retr { restart }, Request::OpenRead { place })
                 }
-                Location::Top => self.refuse(Refusal::NoSuchFile, out),
-                Location::Nowhere(_) => self.refuse(Refusal::NoSuchFile, out),
+                Location::Top => self.refuse(ErrorCode::NoSuchFile, out),
+                Location::Nowhere(_) => self.refuse(ErrorCode::NoSuchFile, out),
             },
             Command::Stou => self.store_unique(argument, out),
-            Command::Appe => self.store(Base::All, argument, out),
-            _ if restart > 0 => self.store(Base::First(restart), argument, out),
-            _ => self.store(Base::Nothing, argument, out),
+            Command::Appe => self.store(UploadBase::All, argument, out),
+            _ if restart > 0 => self.store(UploadBase::First(restart), argument, out),
+            _ => self.store(UploadBase::Nothing, argument, out),
         }
     }
 
@@ -189,7 +196,7 @@ impl Ftp {
             (Command::Appe | Command::Stor | Command::Stou, Location::At(place))
                 if !place.grant.rights.may_add() =>
             {
-                self.reply(reply::refusal(Refusal::MayNotUpload), out)
+                self.reply(reply::refusal(ErrorCode::UploadDenied), out)
             }
             (Command::Retr | Command::Stor, Location::At(place)) if restart > 0 => {
                 let question = Question::Status(Wanted::Restart(restart), place.clone());
@@ -200,10 +207,10 @@ impl Ftp {
     }
 
     /// LIST and NLST over a data connection, STAT over the control connection.
-    pub(crate) fn listed(&self, argument: &[u8]) -> Result<Listed, Refusal> {
+    pub(crate) fn listed(&self, argument: &[u8]) -> Result<ListingTarget, ErrorCode> {
         let access = self.access.clone().expect("only who is logged in lists");
         Ok(match self.resolve(argument) {
-            Location::Top => Listed::Top {
+            Location::Top => ListingTarget::Top {
                 access,
                 pattern: None,
             },
@@ -214,21 +221,21 @@ impl Ftp {
                     Some((prefix, last)) if !last.is_empty() => format!("{prefix}/"),
                     _ => String::new(),
                 };
-                Listed::Path {
+                ListingTarget::Path {
                     place,
                     prefix,
                     glob,
                 }
             }
-            Location::Nowhere(Some(part)) if is_pattern(&part) => Listed::Top {
+            Location::Nowhere(Some(part)) if is_pattern(&part) => ListingTarget::Top {
                 access,
                 pattern: Some(part),
             },
-            Location::Nowhere(_) => return Err(Refusal::NoSuchDirectory),
+            Location::Nowhere(_) => return Err(ErrorCode::NoSuchDirectory),
         })
     }
 
-    fn list(&mut self, form: Form, argument: &[u8], out: &mut Vec<u8>) -> Action {
+    fn list(&mut self, form: ListingFormat, argument: &[u8], out: &mut Vec<u8>) -> Action {
         match self.listed(argument) {
             Ok(listed) => self.ask(Question::List, Request::List { listed, form }),
             Err(refusal) => self.refuse(refusal, out),
@@ -239,11 +246,11 @@ impl Ftp {
         let access = self.access.clone().expect("only who is logged in lists");
         match self.resolve(argument) {
             Location::Top => {
-                let listed = Listed::Top {
+                let listed = ListingTarget::Top {
                     access,
                     pattern: None,
                 };
-                let form = Form::Facts(Facts {
+                let form = ListingFormat::Facts(Facts {
                     of_top: true,
                     ..self.facts
                 });
@@ -253,11 +260,11 @@ impl Ftp {
                 let question = Question::Status(Wanted::Mlsd, place.clone());
                 self.ask(question, Request::Status { place })
             }
-            Location::Nowhere(_) => self.refuse(Refusal::NoSuchDirectory, out),
+            Location::Nowhere(_) => self.refuse(ErrorCode::NoSuchDirectory, out),
         }
     }
 
-    fn store(&mut self, base: Base, argument: &[u8], out: &mut Vec<u8>) -> Action {
+    fn store(&mut self, base: UploadBase, argument: &[u8], out: &mut Vec<u8>) -> Action {
         match self.resolve(argument) {
             Location::At(place) => {
                 let request = Request::Create {
@@ -271,7 +278,7 @@ impl Ftp {
                 say(out, reply::TOP_IS_FIXED);
                 self.hang_up()
             }
-            Location::Nowhere(None) => self.refuse(Refusal::NoSuchDirectory, out),
+            Location::Nowhere(None) => self.refuse(ErrorCode::NoSuchDirectory, out),
         }
     }
 
@@ -298,7 +305,7 @@ impl Ftp {
                 say(out, reply::TOP_IS_FIXED);
                 self.hang_up()
             }
-            Location::Nowhere(None) => self.refuse(Refusal::NoSuchDirectory, out),
+            Location::Nowhere(None) => self.refuse(ErrorCode::NoSuchDirectory, out),
         }
     }
 
@@ -308,22 +315,22 @@ impl Ftp {
 
     pub(crate) fn send_file(&mut self, restart: u64, length: u64, out: &mut Vec<u8>) -> Action {
         match length.checked_sub(restart) {
-            Some(left) => self.connect(What::Outgoing {
+            Some(left) => self.connect(What::Download {
                 from: restart,
                 length: left,
             }),
-            None => self.refuse(Refusal::BeyondEnd, out),
+            None => self.refuse(ErrorCode::OffsetBeyondEnd, out),
         }
     }
 
-    pub(crate) fn receive_file(&mut self, place: Place, unique: Option<String>) -> Action {
-        self.connect(What::Incoming { place, unique })
+    pub(crate) fn receive_file(&mut self, place: GrantedPath, unique: Option<String>) -> Action {
+        self.connect(What::StagedUpload { place, unique })
     }
 
     fn connect(&mut self, what: What) -> Action {
         let representation = match what {
             What::Listing(_) => Representation::Image,
-            What::Outgoing { .. } | What::Incoming { .. } => self.representation,
+            What::Download { .. } | What::StagedUpload { .. } => self.representation,
         };
         self.state = State::Transferring(Transfer {
             what,
@@ -337,14 +344,14 @@ impl Ftp {
     pub(crate) fn connected(
         &mut self,
         mut transfer: Transfer,
-        result: Result<(), Refusal>,
+        result: Result<(), ErrorCode>,
         out: &mut Vec<u8>,
     ) -> Action {
         if let Err(refusal) = result {
             say(out, reply::refusal(refusal));
             return self.behind(transfer.behind, out);
         }
-        let over = Over::Data;
+        let over = ConnectionKind::Data;
         let representation = transfer.representation;
         let action = match &transfer.what {
             What::Listing(length) => {
@@ -356,7 +363,7 @@ impl Ftp {
                     length: *length,
                 }
             }
-            What::Outgoing { from, length } => {
+            What::Download { from, length } => {
                 match representation {
                     Representation::Image => reply::sending(out, *length),
                     Representation::Ascii => say(out, reply::SENDING_TEXT),
@@ -368,7 +375,7 @@ impl Ftp {
                     length: *length,
                 }
             }
-            What::Incoming { unique, .. } => {
+            What::StagedUpload { unique, .. } => {
                 match unique {
                     Some(name) => reply::receiving_as(out, name),
                     None => say(out, reply::RECEIVING),
@@ -407,7 +414,7 @@ impl Ftp {
                 }
                 Command::Stat if argument.is_empty() => {
                     self.state = State::Progress(transfer);
-                    return Action::Ask(Request::Progress);
+                    return Action::Request(Request::Progress);
                 }
                 Command::Noop => say(out, reply::NOTHING),
                 // Some clients end what they do with their data only when they have this reply.
@@ -444,19 +451,19 @@ impl Ftp {
     pub(crate) fn moved(
         &mut self,
         transfer: Transfer,
-        result: Result<(), Refusal>,
+        result: Result<(), ErrorCode>,
         out: &mut Vec<u8>,
     ) -> Action {
         let behind = transfer.behind;
         match (result, transfer.what) {
             (
-                Err(why @ (Refusal::NoRoom | Refusal::OverQuota | Refusal::TooLarge)),
-                What::Incoming { place, .. },
+                Err(why @ (ErrorCode::NoSpace | ErrorCode::OverQuota | ErrorCode::TooLarge)),
+                What::StagedUpload { place, .. },
             ) => {
                 return self.ask(Question::Left { why, behind }, Request::Space { place });
             }
             (Err(refusal), _) => say(out, reply::refusal(refusal)),
-            (Ok(()), What::Incoming { unique, .. }) => match unique {
+            (Ok(()), What::StagedUpload { unique, .. }) => match unique {
                 Some(name) => reply::received_as(out, &name),
                 None => say(out, reply::RECEIVED),
             },
@@ -472,27 +479,27 @@ impl Ftp {
         }
         match (behind.is_last, behind.is_begun) {
             (false, _) => self.ready(),
-            (true, false) => self.close(reply::GOODBYE, Ending::Quit, out),
+            (true, false) => self.close(reply::GOODBYE, CloseReason::Quit, out),
             (true, true) => {
                 self.state = State::Closed;
-                Action::Close(Ending::Quit)
+                Action::Close(CloseReason::Quit)
             }
         }
     }
 
     /// Refuses a transfer before its data connection is made, and lets go of the address for that.
-    pub(crate) fn refuse(&mut self, refusal: Refusal, out: &mut Vec<u8>) -> Action {
+    pub(crate) fn refuse(&mut self, refusal: ErrorCode, out: &mut Vec<u8>) -> Action {
         say(out, reply::refusal(refusal));
         self.hang_up()
     }
 
     pub(crate) fn hang_up(&mut self) -> Action {
         match self.via.take() {
-            Some(Via::Accept) => {
+            Some(DataMode::Passive) => {
                 self.state = State::HangingUp;
                 Action::Abort
             }
-            Some(Via::Dial(_)) | None => self.ready(),
+            Some(DataMode::Active(_)) | None => self.ready(),
         }
     }
 }

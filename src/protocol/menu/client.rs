@@ -31,7 +31,7 @@ enum Expects {
     /// The menu, or before a login the first choice.
     Choice,
     /// The answer to the oldest command.
-    Answer,
+    PromptAnswer,
     /// Names up to the line's end.
     Names,
     /// So many lines of details.
@@ -47,11 +47,11 @@ enum Expects {
 struct Owed {
     /// A prompt that comes first.
     prompt: Option<&'static str>,
-    answer: Answer,
+    answer: PromptAnswer,
 }
 
 #[derive(Debug)]
-enum Answer {
+enum PromptAnswer {
     /// To a username.
     PasswordPrompt,
     /// To a password.
@@ -180,7 +180,7 @@ impl Dialogue {
             return Err(Unsayable);
         }
         writeln!(out, "{}\n{user}", Command::Login.words()).expect(VEC);
-        self.owe(Some(text::ENTER_USERNAME), Answer::PasswordPrompt);
+        self.owe(Some(text::ENTER_USERNAME), PromptAnswer::PasswordPrompt);
         Ok(())
     }
 
@@ -195,39 +195,39 @@ impl Dialogue {
         }
         out.extend_from_slice(password);
         out.push(b'\n');
-        self.owe(None, Answer::Login);
+        self.owe(None, PromptAnswer::Login);
         Ok(())
     }
 
     /// Asks for the directories that the user may enter: [`Event::Names`].
     pub fn show_directories(&mut self, out: &mut Vec<u8>) {
         writeln!(out, "{}", Command::ShowDirectories.words()).expect(VEC);
-        self.owe(None, Answer::Names(text::DIRECTORIES));
+        self.owe(None, PromptAnswer::Names(text::DIRECTORIES));
     }
 
     /// Enters a directory: [`Event::Names`].
     pub fn show_directory(&mut self, path: &str, out: &mut Vec<u8>) -> Result<(), Unsayable> {
         let prompt = ask(Command::ShowDirectory, path, text::ENTER_DIRECTORY, out)?;
-        self.owe(prompt, Answer::Names(text::FILES));
+        self.owe(prompt, PromptAnswer::Names(text::FILES));
         Ok(())
     }
 
     /// Asks for the details of the chosen directory: [`Event::Entries`].
     pub fn show_details(&mut self, out: &mut Vec<u8>) {
         writeln!(out, "{}", Command::ShowDetails.words()).expect(VEC);
-        self.owe(None, Answer::Details);
+        self.owe(None, PromptAnswer::Details);
     }
 
     /// Asks for the user's quotas: [`Event::Quotas`].
     pub fn show_quota(&mut self, out: &mut Vec<u8>) {
         writeln!(out, "{}", Command::ShowQuota.words()).expect(VEC);
-        self.owe(None, Answer::Quotas);
+        self.owe(None, PromptAnswer::Quotas);
     }
 
     /// Asks for a file: [`Event::File`].
     pub fn download(&mut self, path: &str, out: &mut Vec<u8>) -> Result<(), Unsayable> {
         let prompt = ask(Command::DownloadFile, path, text::CHOOSE_FILE, out)?;
-        self.owe(prompt, Answer::File);
+        self.owe(prompt, PromptAnswer::File);
         Ok(())
     }
 
@@ -236,7 +236,7 @@ impl Dialogue {
         check_number(from)?;
         let prompt = ask(Command::ResumeDownload, path, text::CHOOSE_FILE, out)?;
         writeln!(out, "{from}").expect(VEC);
-        self.owe(prompt, Answer::Offset);
+        self.owe(prompt, PromptAnswer::Offset);
         Ok(())
     }
 
@@ -250,28 +250,28 @@ impl Dialogue {
         }
         out.extend_from_slice(line.as_bytes());
         let name = last_part(path);
-        self.owe(None, Answer::Uploaded { name, length });
+        self.owe(None, PromptAnswer::Uploaded { name, length });
         Ok(())
     }
 
     /// Makes a directory: [`Event::DirectoryMade`].
     pub fn make_directory(&mut self, path: &str, out: &mut Vec<u8>) -> Result<(), Unsayable> {
         let prompt = ask(Command::MakeDirectory, path, text::ENTER_NEW_DIRECTORY, out)?;
-        self.owe(prompt, Answer::DirectoryMade(last_part(path)));
+        self.owe(prompt, PromptAnswer::DirectoryMade(last_part(path)));
         Ok(())
     }
 
     /// Asks for a file's SHA-256: [`Event::Checksum`].
     pub fn checksum(&mut self, path: &str, out: &mut Vec<u8>) -> Result<(), Unsayable> {
         let prompt = ask(Command::ChecksumFile, path, text::CHOOSE_CHECKSUM, out)?;
-        self.owe(prompt, Answer::Checksum(last_part(path)));
+        self.owe(prompt, PromptAnswer::Checksum(last_part(path)));
         Ok(())
     }
 
     /// Says goodbye: [`Event::Goodbye`].
     pub fn quit(&mut self, out: &mut Vec<u8>) {
         writeln!(out, "{}", Command::Quit.words()).expect(VEC);
-        self.owe(None, Answer::Goodbye);
+        self.owe(None, PromptAnswer::Goodbye);
     }
 
     /// Commands that were sent and not answered yet.
@@ -279,7 +279,7 @@ impl Dialogue {
         self.owed.len()
     }
 
-    fn owe(&mut self, prompt: Option<&'static str>, answer: Answer) {
+    fn owe(&mut self, prompt: Option<&'static str>, answer: PromptAnswer) {
         self.owed.push_back(Owed { prompt, answer });
     }
 }
@@ -296,10 +296,10 @@ impl Dialogue {
                 return Ok(self.hear_names(rest, used));
             }
             // The names behind it may be longer than any buffer.
-            if self.expects == Expects::Answer
+            if self.expects == Expects::PromptAnswer
                 && let Some(&Owed {
                     prompt: None,
-                    answer: Answer::Names(before),
+                    answer: PromptAnswer::Names(before),
                 }) = self.owed.front()
                 && rest.starts_with(before.as_bytes())
             {
@@ -359,19 +359,19 @@ impl Dialogue {
             return Ok(Some(Event::Quota(quota)));
         }
         match (&self.expects, sentence(line).ok_or(Unexpected)?) {
-            (Expects::Choice | Expects::Answer, Sentence::Goodbye(goodbye)) => {
+            (Expects::Choice | Expects::PromptAnswer, Sentence::Goodbye(goodbye)) => {
                 self.expects = Expects::End;
                 Ok(Some(Event::Goodbye(goodbye)))
             }
             (Expects::Choice, Sentence::Menu) if self.is_logged_in => {
-                self.expects = Expects::Answer;
+                self.expects = Expects::PromptAnswer;
                 Ok(None)
             }
             (Expects::Choice, Sentence::FirstChoice) if !self.is_logged_in => {
-                self.expects = Expects::Answer;
+                self.expects = Expects::PromptAnswer;
                 Ok(None)
             }
-            (Expects::Answer, sentence) => self.hear_answer(sentence),
+            (Expects::PromptAnswer, sentence) => self.hear_answer(sentence),
             _ => Err(Unexpected),
         }
     }
@@ -386,70 +386,74 @@ impl Dialogue {
         }
         let mut next = Expects::Choice;
         let event = match (&owed.answer, sentence) {
-            (Answer::PasswordPrompt, Sentence::Prompt(text::ENTER_PASSWORD)) => {
-                next = Expects::Answer;
+            (PromptAnswer::PasswordPrompt, Sentence::Prompt(text::ENTER_PASSWORD)) => {
+                next = Expects::PromptAnswer;
                 Some(Event::PasswordWanted)
             }
-            (Answer::PasswordPrompt | Answer::Login, Sentence::LoginFailed) => {
+            (PromptAnswer::PasswordPrompt | PromptAnswer::Login, Sentence::LoginFailed) => {
                 Some(Event::LoginFailed)
             }
-            (Answer::Login, Sentence::LoginSuccessful) => {
+            (PromptAnswer::Login, Sentence::LoginSuccessful) => {
                 self.is_logged_in = true;
                 Some(Event::LoggedIn)
             }
-            (Answer::Names(_), Sentence::Nothing(_)) => Some(Event::Names {
+            (PromptAnswer::Names(_), Sentence::Nothing(_)) => Some(Event::Names {
                 piece: b"",
                 is_last: true,
             }),
-            (Answer::Details, Sentence::Entries(count @ 1..)) => {
+            (PromptAnswer::Details, Sentence::Entries(count @ 1..)) => {
                 self.expects = Expects::Entries(count);
                 return Ok(Some(Event::Entries(count)));
             }
-            (Answer::Quotas, Sentence::Quotas(count @ 1..)) => {
+            (PromptAnswer::Quotas, Sentence::Quotas(count @ 1..)) => {
                 self.expects = Expects::Quotas(count);
                 return Ok(Some(Event::Quotas(count)));
             }
-            (Answer::Quotas, Sentence::Nothing(text::NO_QUOTA)) => Some(Event::Quotas(0)),
-            (Answer::Details, Sentence::Entries(0)) => Some(Event::Entries(0)),
-            (Answer::File, Sentence::Length(length)) => Some(Event::File { length }),
-            (Answer::Offset, Sentence::Prompt(text::ENTER_OFFSET)) => {
-                owed.answer = Answer::File;
+            (PromptAnswer::Quotas, Sentence::Nothing(text::NO_QUOTA)) => Some(Event::Quotas(0)),
+            (PromptAnswer::Details, Sentence::Entries(0)) => Some(Event::Entries(0)),
+            (PromptAnswer::File, Sentence::Length(length)) => Some(Event::File { length }),
+            (PromptAnswer::Offset, Sentence::Prompt(text::ENTER_OFFSET)) => {
+                owed.answer = PromptAnswer::File;
                 return Ok(None);
             }
-            (Answer::Offset, Sentence::Refused(refused)) => {
-                owed.answer = Answer::StrayNumber;
+            (PromptAnswer::Offset, Sentence::Refused(refused)) => {
+                owed.answer = PromptAnswer::StrayNumber;
                 self.expects = Expects::Choice;
                 return Ok(Some(Event::Refused(refused)));
             }
-            (Answer::StrayNumber, Sentence::Refused(text::UNKNOWN_COMMAND)) => None,
-            (Answer::Checksum(wanted), Sentence::Checksum { hash, name }) if name == wanted => {
+            (PromptAnswer::StrayNumber, Sentence::Refused(text::UNKNOWN_COMMAND)) => None,
+            (PromptAnswer::Checksum(wanted), Sentence::Checksum { hash, name })
+                if name == wanted =>
+            {
                 Some(Event::Checksum(hash))
             }
             (
-                Answer::Uploaded {
+                PromptAnswer::Uploaded {
                     name: sent,
                     length: announced,
                 },
                 Sentence::UploadComplete { name, length },
             ) if name == sent && length == *announced => Some(Event::Uploaded),
-            (Answer::Uploaded { .. }, Sentence::UploadFailed(reason)) => {
+            (PromptAnswer::Uploaded { .. }, Sentence::UploadFailed(reason)) => {
                 Some(Event::Refused(reason))
             }
             // Only what is said behind the bytes leaves the connection usable.
-            (Answer::Uploaded { .. }, Sentence::Refused(refused)) => {
+            (PromptAnswer::Uploaded { .. }, Sentence::Refused(refused)) => {
                 next = Expects::End;
                 Some(Event::Goodbye(refused))
             }
-            (Answer::DirectoryMade(wanted), Sentence::DirectoryMade(name)) if name == wanted => {
+            (PromptAnswer::DirectoryMade(wanted), Sentence::DirectoryMade(name))
+                if name == wanted =>
+            {
                 Some(Event::DirectoryMade)
             }
             (
-                Answer::Names(_)
-                | Answer::Details
-                | Answer::Quotas
-                | Answer::File
-                | Answer::Checksum(_)
-                | Answer::DirectoryMade(_),
+                PromptAnswer::Names(_)
+                | PromptAnswer::Details
+                | PromptAnswer::Quotas
+                | PromptAnswer::File
+                | PromptAnswer::Checksum(_)
+                | PromptAnswer::DirectoryMade(_),
                 Sentence::Refused(refused),
             ) => Some(Event::Refused(refused)),
             _ => return Err(Unexpected),

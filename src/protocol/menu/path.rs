@@ -7,16 +7,16 @@
 use crate::config::Access;
 use crate::protocol::menu::command::name;
 use crate::protocol::menu::text;
-use crate::protocol::{Place, Refusal};
+use crate::protocol::{ErrorCode, GrantedPath};
 
 /// The place of a file or of what is to be made: a path from the top where the name has a `/`, else a name in the chosen
 /// directory. Where there is none, the sentence for that; `unknown` is the refusal of a path that begins in no grant.
 pub(crate) fn resolve(
     access: &Access,
-    chosen: Option<&Place>,
+    chosen: Option<&GrantedPath>,
     bytes: &[u8],
-    unknown: Refusal,
-) -> Result<Place, &'static str> {
+    unknown: ErrorCode,
+) -> Result<GrantedPath, &'static str> {
     let name = name(bytes);
     if name.contains('/') {
         return from_top(access, &name).ok_or(text::refusal(unknown));
@@ -27,11 +27,11 @@ pub(crate) fn resolve(
         "" => name,
         directory => format!("{directory}/{name}"),
     };
-    Ok(Place { grant, below })
+    Ok(GrantedPath { grant, below })
 }
 
 /// The place of a directory to enter: always a path from the top, with or without one `/` at its end.
-pub(crate) fn directory(access: &Access, bytes: &[u8]) -> Result<Place, &'static str> {
+pub(crate) fn directory(access: &Access, bytes: &[u8]) -> Result<GrantedPath, &'static str> {
     let name = name(bytes);
     let path = name.strip_suffix('/').unwrap_or(&name);
     // A second `/` would be an empty part, which below a grant's own name nobody else would see.
@@ -40,16 +40,16 @@ pub(crate) fn directory(access: &Access, bytes: &[u8]) -> Result<Place, &'static
     } else {
         from_top(access, path)
     };
-    place.ok_or(text::refusal(Refusal::NoSuchDirectory))
+    place.ok_or(text::refusal(ErrorCode::NoSuchDirectory))
 }
 
 /// The last part of a path: the name that is said when something has been done.
-pub(crate) fn last_part(place: &Place) -> String {
+pub(crate) fn last_part(place: &GrantedPath) -> String {
     let (_, name) = place.below.rsplit_once('/').unwrap_or(("", &place.below));
     name.to_owned()
 }
 
-fn from_top(access: &Access, path: &str) -> Option<Place> {
+fn from_top(access: &Access, path: &str) -> Option<GrantedPath> {
     let (first, below) = path.split_once('/').unwrap_or((path, ""));
     let grant = access
         .grants
@@ -57,7 +57,7 @@ fn from_top(access: &Access, path: &str) -> Option<Place> {
         .find(|grant| grant.name == first)?
         .clone();
     let below = below.to_owned();
-    Some(Place { grant, below })
+    Some(GrantedPath { grant, below })
 }
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ mod tests {
         }
     }
 
-    fn shown(place: Result<Place, &'static str>) -> Result<String, &'static str> {
+    fn shown(place: Result<GrantedPath, &'static str>) -> Result<String, &'static str> {
         place.map(|place| format!("{}: {}", place.grant.name, place.below))
     }
 
@@ -96,14 +96,14 @@ mod tests {
                 &access,
                 chosen,
                 name.as_bytes(),
-                Refusal::NoSuchFile,
+                ErrorCode::NoSuchFile,
             ))
         };
-        let docs = Place {
+        let docs = GrantedPath {
             grant: access.grants[1].clone(),
             below: String::new(),
         };
-        let classics = Place {
+        let classics = GrantedPath {
             below: "Classics".into(),
             ..docs.clone()
         };
@@ -123,11 +123,11 @@ mod tests {
     #[test]
     fn a_path_begins_at_the_top_whatever_is_chosen() {
         let access = access();
-        let chosen = Place {
+        let chosen = GrantedPath {
             grant: access.grants[1].clone(),
             below: "Classics".into(),
         };
-        let no_file = Err(text::refusal(Refusal::NoSuchFile));
+        let no_file = Err(text::refusal(ErrorCode::NoSuchFile));
         for (path, expected) in [
             ("Movies/Joker", Ok("Movies: Joker".to_owned())),
             ("Movies/a/b", Ok("Movies: a/b".to_owned())),
@@ -140,17 +140,22 @@ mod tests {
             ("/", no_file.clone()),
             ("Movies\0/Joker", no_file.clone()),
         ] {
-            let place = resolve(&access, Some(&chosen), path.as_bytes(), Refusal::NoSuchFile);
+            let place = resolve(
+                &access,
+                Some(&chosen),
+                path.as_bytes(),
+                ErrorCode::NoSuchFile,
+            );
             assert_eq!(shown(place), expected, "{path}");
         }
-        let place = resolve(&access, None, b"Movies\xff/Joker", Refusal::NoSuchFile);
+        let place = resolve(&access, None, b"Movies\xff/Joker", ErrorCode::NoSuchFile);
         assert_eq!(shown(place), no_file);
     }
 
     #[test]
     fn a_directory_may_end_in_one_slash() {
         let access = access();
-        let none = Err(text::refusal(Refusal::NoSuchDirectory));
+        let none = Err(text::refusal(ErrorCode::NoSuchDirectory));
         for (path, expected) in [
             ("Docs", Ok("Docs: ".to_owned())),
             ("Docs/", Ok("Docs: ".to_owned())),

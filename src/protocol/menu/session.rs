@@ -17,8 +17,8 @@ use crate::protocol::menu::path as place;
 use crate::protocol::menu::text;
 use crate::protocol::menu::text::say;
 use crate::protocol::{
-    Action, Algorithm, Answer, Base, Ending, Form, Input, Listed, Over, Place, Refusal,
-    Representation, Request,
+    Action, Algorithm, CloseReason, ConnectionKind, ErrorCode, GrantedPath, Input, ListingFormat,
+    ListingTarget, Representation, Request, Response, UploadBase,
 };
 
 /// The menu's dialogue with one client.
@@ -30,7 +30,7 @@ pub struct Menu {
     /// What a reload made of `access`, until the next command takes it up.
     reloaded: Reloaded,
     /// The chosen directory; boxed, since most sessions that wait have chosen none.
-    chosen: Option<Box<Place>>,
+    chosen: Option<Box<GrantedPath>>,
     /// Failed logins on this connection.
     failures: u8,
 }
@@ -67,7 +67,7 @@ enum Prompt {
     Offset(u64),
     Upload,
     /// Of the file to be at this place.
-    Length(Place),
+    Length(GrantedPath),
     NewDirectory,
     Checksum,
 }
@@ -77,17 +77,17 @@ enum Prompt {
 enum Question {
     Account(String),
     Verify,
-    Enter(Place),
+    Enter(GrantedPath),
     Details,
     Download,
     Resume,
-    Judge(Place),
+    Judge(GrantedPath),
     Create {
         name: String,
         length: u64,
     },
     Put {
-        place: Place,
+        place: GrantedPath,
         length: u64,
     },
     /// After an upload was refused for this reason: may its bytes be thrown away?
@@ -108,9 +108,9 @@ enum Transfer {
     /// The names of a directory, on the line that was begun.
     Names,
     /// A file, or the details of a directory.
-    Outgoing,
+    Download,
     /// An upload.
-    Incoming { name: String, length: u64 },
+    StagedUpload { name: String, length: u64 },
     /// The bytes of an upload that was refused for this reason.
     Discarded(&'static str),
 }
@@ -138,26 +138,30 @@ impl Menu {
     pub(crate) fn step(&mut self, input: Input<'_>, out: &mut Vec<u8>) -> Action {
         match (std::mem::replace(&mut self.state, State::Closed), input) {
             (State::New, Input::Begin) => self.offer(out),
-            (State::New, Input::Full) => self.close(text::SERVER_FULL, Ending::Full, out),
-            (State::New, Input::TurnedAway) => {
-                self.close(text::TURNED_AWAY, Ending::TurnedAway, out)
+            (State::New, Input::ServerFull) => {
+                self.close(text::SERVER_FULL, CloseReason::Full, out)
+            }
+            (State::New, Input::LoginBlocked) => {
+                self.close(text::TURNED_AWAY, CloseReason::LoginBlocked, out)
             }
             (State::Choice, Input::Line(line)) => self.command(line, out),
             (State::Prompted(prompt), Input::Line(line)) => {
                 self.answer_to_prompt(prompt, line, out)
             }
-            (State::Asked(question), Input::Answer(answer)) => {
+            (State::Asked(question), Input::Response(answer)) => {
                 self.house_answer(question, answer, out)
             }
-            (State::Moving(transfer), Input::Moved(result)) => self.moved(transfer, result, out),
+            (State::Moving(transfer), Input::TransferDone(result)) => {
+                self.moved(transfer, result, out)
+            }
             (State::Choice | State::Prompted(_), Input::LineTooLong) => {
-                self.close(text::LINE_TOO_LONG, Ending::LineTooLong, out)
+                self.close(text::LINE_TOO_LONG, CloseReason::LineTooLong, out)
             }
             (State::Choice | State::Prompted(_), Input::Idle) => {
-                self.close(text::IDLE, Ending::Idle, out)
+                self.close(text::IDLE, CloseReason::Idle, out)
             }
             (State::Choice | State::Prompted(_), Input::Stopping) => {
-                self.close(text::STOPPING, Ending::Stopping, out)
+                self.close(text::STOPPING, CloseReason::Stopping, out)
             }
             // The input stays unsaid: it may be a line with a password.
             (state, _) => unreachable!("an input that the menu does not wait for in {state:?}"),
@@ -189,7 +193,7 @@ impl Menu {
             Reloaded::Nothing => {}
             Reloaded::Changed(access) => self.take_up(access),
             Reloaded::Invalid => {
-                return self.close(text::LOGIN_INVALID, Ending::LoginRevoked, out);
+                return self.close(text::LOGIN_INVALID, CloseReason::LoginRevoked, out);
             }
         }
         if command::trim(line).is_empty() {
@@ -200,12 +204,16 @@ impl Menu {
         };
         match (command, self.access.clone()) {
             (Command::Help, _) => self.help(out),
-            (Command::Quit, None) => self.close(text::GOODBYE, Ending::Quit, out),
-            (Command::Quit, Some(_)) => self.close(text::GOODBYE_LOGGED_OUT, Ending::Quit, out),
+            (Command::Quit, None) => self.close(text::GOODBYE, CloseReason::Quit, out),
+            (Command::Quit, Some(_)) => {
+                self.close(text::GOODBYE_LOGGED_OUT, CloseReason::Quit, out)
+            }
             (Command::Login, None) => self.prompt(Prompt::Username, out),
             (Command::Login, Some(_)) => self.say_and_offer(text::ALREADY_LOGGED_IN, out),
             // Its bytes follow at once and could not be told from commands.
-            (Command::PutFile, None) => self.close(text::LOG_IN_FIRST, Ending::PutRefused, out),
+            (Command::PutFile, None) => {
+                self.close(text::LOG_IN_FIRST, CloseReason::PutRefused, out)
+            }
             (_, None) => self.say_and_offer(text::LOG_IN_FIRST, out),
             (Command::ShowDirectories, Some(access)) => self.show_directories(&access, out),
             (Command::ShowDetails, Some(_)) => self.show_details(out),
@@ -264,12 +272,12 @@ impl Menu {
         let Some(chosen) = &self.chosen else {
             return self.say_and_offer(text::CHOOSE_DIRECTORY_FIRST, out);
         };
-        let place = Place::clone(chosen);
+        let place = GrantedPath::clone(chosen);
         self.ask(
             Question::Details,
             Request::List {
-                listed: Listed::Directory(place),
-                form: Form::Details,
+                listed: ListingTarget::Directory(place),
+                form: ListingFormat::Details,
             },
         )
     }
@@ -277,17 +285,17 @@ impl Menu {
     fn put_file(&mut self, access: &Access, rest: &[u8], out: &mut Vec<u8>) -> Action {
         let (length, name) = command::first_word(rest);
         let Some(length) = command::number(length) else {
-            return self.close(text::BAD_NUMBER, Ending::PutRefused, out);
+            return self.close(text::BAD_NUMBER, CloseReason::PutRefused, out);
         };
         let (grant, reason) = if name.is_empty() {
             let grant = self.chosen.as_ref().map(|place| place.grant.clone());
-            (grant, text::refusal(Refusal::BadName))
+            (grant, text::refusal(ErrorCode::InvalidName))
         } else {
             match place::resolve(
                 access,
                 self.chosen.as_deref(),
                 name,
-                Refusal::NoSuchDirectory,
+                ErrorCode::NoSuchDirectory,
             ) {
                 Ok(place) => {
                     let question = Question::Put {
@@ -301,7 +309,7 @@ impl Menu {
         };
         self.ask(
             Question::PutRoom { length, reason },
-            Request::Room { grant, length },
+            Request::CheckSpace { grant, length },
         )
     }
 
@@ -319,11 +327,14 @@ impl Menu {
         match prompt {
             Prompt::Username => {
                 let user = command::name(line);
-                return self.ask(Question::Account(user.clone()), Request::Account { user });
+                return self.ask(
+                    Question::Account(user.clone()),
+                    Request::LookUpUser { user },
+                );
             }
             Prompt::Password(user) => {
                 let password = Zeroizing::new(line.to_vec());
-                let request = Request::Verify {
+                let request = Request::Authenticate {
                     user,
                     password,
                     conceal: false,
@@ -352,21 +363,21 @@ impl Menu {
             Prompt::Username | Prompt::Password(_) => unreachable!("a prompt of the login"),
             Prompt::Directory => {
                 let place = place::directory(&access, line)?;
-                let form = Form::Names;
+                let form = ListingFormat::Names;
                 self.ask(
                     Question::Enter(place.clone()),
                     Request::List {
-                        listed: Listed::Directory(place),
+                        listed: ListingTarget::Directory(place),
                         form,
                     },
                 )
             }
             Prompt::Download => {
-                let place = place::resolve(&access, chosen, line, Refusal::NoSuchFile)?;
+                let place = place::resolve(&access, chosen, line, ErrorCode::NoSuchFile)?;
                 self.ask(Question::Download, Request::OpenRead { place })
             }
             Prompt::Resume => {
-                let place = place::resolve(&access, chosen, line, Refusal::NoSuchFile)?;
+                let place = place::resolve(&access, chosen, line, ErrorCode::NoSuchFile)?;
                 self.ask(Question::Resume, Request::OpenRead { place })
             }
             Prompt::Offset(length) => {
@@ -375,8 +386,11 @@ impl Menu {
                 self.send_file(from, length - from, out)
             }
             Prompt::Upload => {
-                let place = place::resolve(&access, chosen, line, Refusal::NoSuchDirectory)?;
-                self.ask(Question::Judge(place.clone()), Request::Judge { place })
+                let place = place::resolve(&access, chosen, line, ErrorCode::NoSuchDirectory)?;
+                self.ask(
+                    Question::Judge(place.clone()),
+                    Request::CheckUpload { place },
+                )
             }
             Prompt::Length(place) => {
                 let length = command::number(line).ok_or(text::BAD_NUMBER)?;
@@ -384,7 +398,7 @@ impl Menu {
                 self.ask(Question::Create { name, length }, create(place, length))
             }
             Prompt::NewDirectory => {
-                let place = place::resolve(&access, chosen, line, Refusal::NoSuchDirectory)?;
+                let place = place::resolve(&access, chosen, line, ErrorCode::NoSuchDirectory)?;
                 let name = place::last_part(&place);
                 self.ask(
                     Question::MakeDirectory(name),
@@ -392,7 +406,7 @@ impl Menu {
                 )
             }
             Prompt::Checksum => {
-                let place = place::resolve(&access, chosen, line, Refusal::NoSuchFile)?;
+                let place = place::resolve(&access, chosen, line, ErrorCode::NoSuchFile)?;
                 let name = place::last_part(&place);
                 let request = Request::Checksum {
                     place,
@@ -406,25 +420,25 @@ impl Menu {
     }
 
     /// Takes the house's answer.
-    fn house_answer(&mut self, question: Question, answer: Answer, out: &mut Vec<u8>) -> Action {
+    fn house_answer(&mut self, question: Question, answer: Response, out: &mut Vec<u8>) -> Action {
         match (question, answer) {
-            (Question::Account(user), Answer::Account(true)) => {
+            (Question::Account(user), Response::UserLookedUp(true)) => {
                 self.prompt(Prompt::Password(user), out)
             }
-            (Question::Account(_), Answer::Account(false))
-            | (Question::Verify, Answer::Verified(None)) => self.login_failed(out),
-            (Question::Verify, Answer::Verified(Some(access))) => {
+            (Question::Account(_), Response::UserLookedUp(false))
+            | (Question::Verify, Response::Authenticated(None)) => self.login_failed(out),
+            (Question::Verify, Response::Authenticated(Some(access))) => {
                 self.access = Some(access);
                 self.say_and_offer(text::LOGIN_SUCCESSFUL, out)
             }
-            (Question::Account(_) | Question::Verify, Answer::Refused(refusal)) => {
+            (Question::Account(_) | Question::Verify, Response::Refused(refusal)) => {
                 let ending = match refusal {
-                    Refusal::TooManySessions => Ending::TooManySessions,
-                    _ => Ending::TurnedAway,
+                    ErrorCode::TooManySessions => CloseReason::TooManySessions,
+                    _ => CloseReason::LoginBlocked,
                 };
                 self.close(text::refusal(refusal), ending, out)
             }
-            (Question::Enter(place), Answer::Listing { length, entries }) => {
+            (Question::Enter(place), Response::Listing { length, entries }) => {
                 self.chosen = Some(Box::new(place));
                 if entries == 0 {
                     return self.say_and_offer(text::NO_FILES, out);
@@ -432,45 +446,45 @@ impl Menu {
                 out.extend_from_slice(text::FILES.as_bytes());
                 self.send(Transfer::Names, 0, length)
             }
-            (Question::Details, Answer::Listing { length, entries }) => {
+            (Question::Details, Response::Listing { length, entries }) => {
                 say(out, format_args!("{}{entries}", text::ENTRIES));
-                self.send(Transfer::Outgoing, 0, length)
+                self.send(Transfer::Download, 0, length)
             }
-            (Question::Download, Answer::Opened { length }) => self.send_file(0, length, out),
-            (Question::Resume, Answer::Opened { length }) => {
+            (Question::Download, Response::Opened { length }) => self.send_file(0, length, out),
+            (Question::Resume, Response::Opened { length }) => {
                 self.prompt(Prompt::Offset(length), out)
             }
-            (Question::Judge(place), Answer::Free) => self.prompt(Prompt::Length(place), out),
-            (Question::Create { name, length }, Answer::Created) => {
+            (Question::Judge(place), Response::Allowed) => self.prompt(Prompt::Length(place), out),
+            (Question::Create { name, length }, Response::Created) => {
                 say(out, format_args!("{}{length}{}", text::READY, text::BYTES));
                 self.receive(name, length)
             }
-            (Question::Put { place, length }, Answer::Created) => {
+            (Question::Put { place, length }, Response::Created) => {
                 self.receive(place::last_part(&place), length)
             }
             // More than can be taken is announced: it cannot be thrown away either, that might go on for ever.
             (
                 Question::Put { .. },
-                Answer::Refused(
-                    refusal @ (Refusal::NoRoom | Refusal::OverQuota | Refusal::TooLarge),
+                Response::Refused(
+                    refusal @ (ErrorCode::NoSpace | ErrorCode::OverQuota | ErrorCode::TooLarge),
                 ),
             )
-            | (Question::PutRoom { .. }, Answer::Refused(refusal)) => {
-                self.close(text::refusal(refusal), Ending::PutRefused, out)
+            | (Question::PutRoom { .. }, Response::Refused(refusal)) => {
+                self.close(text::refusal(refusal), CloseReason::PutRefused, out)
             }
-            (Question::Put { place, length }, Answer::Refused(refusal)) => {
+            (Question::Put { place, length }, Response::Refused(refusal)) => {
                 let reason = text::refusal(refusal);
                 let grant = Some(place.grant);
                 self.ask(
                     Question::PutRoom { length, reason },
-                    Request::Room { grant, length },
+                    Request::CheckSpace { grant, length },
                 )
             }
-            (Question::PutRoom { length, reason }, Answer::Free) => {
+            (Question::PutRoom { length, reason }, Response::Allowed) => {
                 self.state = State::Moving(Transfer::Discarded(reason));
                 Action::Discard { length }
             }
-            (Question::Quota, Answer::Quota(quotas)) => {
+            (Question::Quota, Response::Quota(quotas)) => {
                 if quotas.is_empty() {
                     return self.say_and_offer(text::NO_QUOTA, out);
                 }
@@ -480,10 +494,10 @@ impl Menu {
                     .for_each(|quota| text::append_quota(out, quota));
                 self.offer(out)
             }
-            (Question::MakeDirectory(name), Answer::Made) => {
+            (Question::MakeDirectory(name), Response::DirectoryCreated) => {
                 self.say_and_offer(format_args!("{}{name}", text::DIRECTORY_MADE), out)
             }
-            (Question::Checksum(name), Answer::Checksum { digest, .. }) => {
+            (Question::Checksum(name), Response::Checksum { digest, .. }) => {
                 out.extend_from_slice(text::SHA_256.as_bytes());
                 text::append_hex(out, &digest);
                 self.say_and_offer(format_args!(" {name}"), out)
@@ -497,7 +511,7 @@ impl Menu {
                 | Question::Create { .. }
                 | Question::MakeDirectory(_)
                 | Question::Checksum(_),
-                Answer::Refused(refusal),
+                Response::Refused(refusal),
             ) => self.say_and_offer(text::refusal(refusal), out),
             (question, answer) => unreachable!("{answer:?} does not answer {question:?}"),
         }
@@ -509,24 +523,24 @@ impl Menu {
             return self.say_and_offer(text::LOGIN_FAILED, out);
         }
         say(out, text::LOGIN_FAILED);
-        self.close(text::TOO_MANY_FAILURES, Ending::LoginFailures, out)
+        self.close(text::TOO_MANY_FAILURES, CloseReason::LoginFailures, out)
     }
 
     /// Takes the end of a transfer.
     fn moved(
         &mut self,
         transfer: Transfer,
-        result: Result<(), Refusal>,
+        result: Result<(), ErrorCode>,
         out: &mut Vec<u8>,
     ) -> Action {
         match (transfer, result) {
             (Transfer::Names, Ok(())) => self.say_and_offer("", out),
-            (Transfer::Outgoing, Ok(())) => self.offer(out),
-            (Transfer::Incoming { name, length }, Ok(())) => {
+            (Transfer::Download, Ok(())) => self.offer(out),
+            (Transfer::StagedUpload { name, length }, Ok(())) => {
                 let (complete, bytes) = (text::UPLOAD_COMPLETE, text::BYTES);
                 self.say_and_offer(format_args!("{complete}{name}, {length}{bytes}"), out)
             }
-            (Transfer::Incoming { .. }, Err(refusal)) => {
+            (Transfer::StagedUpload { .. }, Err(refusal)) => {
                 self.upload_failed(text::refusal(refusal), out)
             }
             (Transfer::Discarded(reason), Ok(())) => self.upload_failed(reason, out),
@@ -577,18 +591,18 @@ impl Menu {
 
     fn ask(&mut self, question: Question, request: Request) -> Action {
         self.state = State::Asked(question);
-        Action::Ask(request)
+        Action::Request(request)
     }
 
     fn send_file(&mut self, from: u64, length: u64, out: &mut Vec<u8>) -> Action {
         say(out, format_args!("{}{length}", text::LENGTH));
-        self.send(Transfer::Outgoing, from, length)
+        self.send(Transfer::Download, from, length)
     }
 
     fn send(&mut self, transfer: Transfer, from: u64, length: u64) -> Action {
         self.state = State::Moving(transfer);
         Action::Send {
-            over: Over::Control,
+            over: ConnectionKind::Control,
             representation: Representation::Image,
             from,
             length,
@@ -596,15 +610,15 @@ impl Menu {
     }
 
     fn receive(&mut self, name: String, length: u64) -> Action {
-        self.state = State::Moving(Transfer::Incoming { name, length });
+        self.state = State::Moving(Transfer::StagedUpload { name, length });
         Action::Receive {
-            over: Over::Control,
+            over: ConnectionKind::Control,
             representation: Representation::Image,
             length: Some(length),
         }
     }
 
-    fn close(&mut self, goodbye: &str, ending: Ending, out: &mut Vec<u8>) -> Action {
+    fn close(&mut self, goodbye: &str, ending: CloseReason, out: &mut Vec<u8>) -> Action {
         say(out, goodbye);
         self.state = State::Closed;
         Action::Close(ending)
@@ -617,11 +631,11 @@ impl Default for Menu {
     }
 }
 
-fn create(place: Place, length: u64) -> Request {
+fn create(place: GrantedPath, length: u64) -> Request {
     Request::Create {
         place,
         length: Some(length),
-        base: Base::Nothing,
+        base: UploadBase::Nothing,
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::Write;
 use jiff::Timestamp;
 
 use crate::protocol::menu::command::Command;
-use crate::protocol::{Quota, Refusal};
+use crate::protocol::{ErrorCode, Quota};
 
 /// The first choice: before a login, what a client can do.
 pub const FIRST_CHOICE: &str = "Please choose 'LOGIN' or 'QUIT'";
@@ -127,16 +127,16 @@ pub(crate) const WRONGS: [&str; 15] = [
     UNKNOWN_COMMAND,
     CHOOSE_DIRECTORY_FIRST,
     BAD_NUMBER,
-    refusal(Refusal::NoSuchDirectory),
-    refusal(Refusal::DirectoryUnreadable),
-    refusal(Refusal::NoSuchFile),
-    refusal(Refusal::FileUnreadable),
-    refusal(Refusal::FileUnwritable),
-    refusal(Refusal::MayNotUpload),
-    refusal(Refusal::FileExists),
-    refusal(Refusal::DirectoryExists),
-    refusal(Refusal::BadName),
-    refusal(Refusal::NoRoom),
+    refusal(ErrorCode::NoSuchDirectory),
+    refusal(ErrorCode::DirectoryUnreadable),
+    refusal(ErrorCode::NoSuchFile),
+    refusal(ErrorCode::FileUnreadable),
+    refusal(ErrorCode::FileUnwritable),
+    refusal(ErrorCode::UploadDenied),
+    refusal(ErrorCode::FileExists),
+    refusal(ErrorCode::DirectoryExists),
+    refusal(ErrorCode::InvalidName),
+    refusal(ErrorCode::NoSpace),
 ];
 
 /// What is said last.
@@ -159,33 +159,33 @@ pub fn say(out: &mut Vec<u8>, sentence: impl Display) {
 }
 
 /// The sentence for a refusal.
-pub const fn refusal(refusal: Refusal) -> &'static str {
+pub const fn refusal(refusal: ErrorCode) -> &'static str {
     match refusal {
-        Refusal::NoSuchDirectory => "No such directory",
-        Refusal::DirectoryUnreadable => "The directory cannot be read",
-        Refusal::NoSuchFile => "No such file",
-        Refusal::FileUnreadable => "The file cannot be read",
-        Refusal::FileUnwritable => "The file cannot be written",
-        Refusal::MayNotUpload => "You may not upload to this directory",
-        Refusal::FileExists => "The file already exists",
-        Refusal::DirectoryExists => "The directory already exists",
-        Refusal::BadName => "That is not a valid file name",
-        Refusal::NoRoom | Refusal::OverQuota | Refusal::TooLarge => {
+        ErrorCode::NoSuchDirectory => "No such directory",
+        ErrorCode::DirectoryUnreadable => "The directory cannot be read",
+        ErrorCode::NoSuchFile => "No such file",
+        ErrorCode::FileUnreadable => "The file cannot be read",
+        ErrorCode::FileUnwritable => "The file cannot be written",
+        ErrorCode::UploadDenied => "You may not upload to this directory",
+        ErrorCode::FileExists => "The file already exists",
+        ErrorCode::DirectoryExists => "The directory already exists",
+        ErrorCode::InvalidName => "That is not a valid file name",
+        ErrorCode::NoSpace | ErrorCode::OverQuota | ErrorCode::TooLarge => {
             "There is not enough room for that file"
         }
-        Refusal::MayNotChange
-        | Refusal::NotEmpty
-        | Refusal::OtherFileSystem
-        | Refusal::IntoItself
-        | Refusal::BeyondEnd
-        | Refusal::FileShrank
-        | Refusal::NoPort
-        | Refusal::NoDataConnection
-        | Refusal::DataConnectionLost
-        | Refusal::DataConnectionIdle
-        | Refusal::Aborted => unreachable!(),
-        Refusal::TooManySessions => TOO_MANY_SESSIONS,
-        Refusal::TooManyFailures => TURNED_AWAY,
+        ErrorCode::ChangeDenied
+        | ErrorCode::NotEmpty
+        | ErrorCode::CrossDevice
+        | ErrorCode::IntoItself
+        | ErrorCode::OffsetBeyondEnd
+        | ErrorCode::FileShrank
+        | ErrorCode::NoPassivePort
+        | ErrorCode::NoDataConnection
+        | ErrorCode::DataConnectionLost
+        | ErrorCode::DataConnectionIdle
+        | ErrorCode::Aborted => unreachable!(),
+        ErrorCode::TooManySessions => TOO_MANY_SESSIONS,
+        ErrorCode::LoginBlocked => TURNED_AWAY,
     }
 }
 
@@ -214,7 +214,7 @@ pub fn help(command: Command) -> &'static str {
     }
 }
 
-/// Appends one entry to a listing of the form [`crate::protocol::Form::Names`]: a directory with a `/` behind its name, entries
+/// Appends one entry to a listing of the form [`crate::protocol::ListingFormat::Names`]: a directory with a `/` behind its name, entries
 /// separated, no line end.
 pub fn append_name(out: &mut Vec<u8>, name: &str, is_directory: bool) {
     if !out.is_empty() {
@@ -226,7 +226,7 @@ pub fn append_name(out: &mut Vec<u8>, name: &str, is_directory: bool) {
     }
 }
 
-/// Appends one entry to a listing of the form [`crate::protocol::Form::Details`]: `file SIZE MTIME NAME` or `directory - MTIME
+/// Appends one entry to a listing of the form [`crate::protocol::ListingFormat::Details`]: `file SIZE MTIME NAME` or `directory - MTIME
 /// NAME` and the line end. `size` is in bytes, `modified` in seconds since 1970; a time outside of the years that RFC
 /// 3339 can write is moved to the nearest one inside.
 pub fn append_details(out: &mut Vec<u8>, name: &str, is_directory: bool, size: u64, modified: i64) {

@@ -4,12 +4,12 @@
 
 /// A file's bytes on their way out: an LF that no CR stands before gets one.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Outwards {
+pub(crate) struct AsciiEncoder {
     /// The last byte that has gone is a CR.
     after_return: bool,
 }
 
-impl Outwards {
+impl AsciiEncoder {
     /// Appends `bytes`, the next of the file, as they go over the wire.
     pub(crate) fn convert(self, bytes: &[u8], wire: &mut Vec<u8>) {
         let mut after_return = self.after_return;
@@ -29,7 +29,7 @@ impl Outwards {
         }
     }
 
-    /// Takes note that the first `sent` bytes of what [`Outwards::convert`] made of `bytes` have gone, and says how many
+    /// Takes note that the first `sent` bytes of what [`AsciiEncoder::convert`] made of `bytes` have gone, and says how many
     /// of `bytes` those are. A CR that has gone before its LF belongs to none: the LF is then one that has its CR.
     pub(crate) fn advance(&mut self, bytes: &[u8], mut sent: usize) -> usize {
         for (at, byte) in bytes.iter().enumerate() {
@@ -51,12 +51,12 @@ impl Outwards {
 
 /// Bytes from the wire on their way into a file: a CR LF becomes an LF, any other CR stays.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Inwards {
+pub(crate) struct AsciiDecoder {
     /// A CR has come, and it is not known yet what follows.
     after_return: bool,
 }
 
-impl Inwards {
+impl AsciiDecoder {
     /// Appends what the next bytes from the wire are in the file, as far as it is known.
     pub(crate) fn convert(&mut self, wire: &[u8], file: &mut Vec<u8>) {
         for byte in wire {
@@ -112,7 +112,7 @@ mod tests {
 
     /// Sends a file, read in parts of `part` bytes, over a socket that takes `cut` bytes at a time.
     fn sent(file: &[u8], part: usize, cut: usize) -> Vec<u8> {
-        let (mut outwards, mut offset, mut taken) = (Outwards::default(), 0, Vec::new());
+        let (mut outwards, mut offset, mut taken) = (AsciiEncoder::default(), 0, Vec::new());
         while offset < file.len() {
             let bytes = &file[offset..file.len().min(offset + part)];
             let mut wire = Vec::new();
@@ -137,7 +137,7 @@ mod tests {
         ];
         for (wire, file) in others {
             for cut in 1..=wire.len() {
-                let (mut inwards, mut got) = (Inwards::default(), Vec::new());
+                let (mut inwards, mut got) = (AsciiDecoder::default(), Vec::new());
                 for part in wire.as_bytes().chunks(cut) {
                     inwards.convert(part, &mut got);
                 }
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_text_comes_back_as_it_went() {
         for (file, wire) in OUT.iter().filter(|(file, _)| !file.contains('\r')) {
-            let (mut inwards, mut got) = (Inwards::default(), Vec::new());
+            let (mut inwards, mut got) = (AsciiDecoder::default(), Vec::new());
             inwards.convert(wire.as_bytes(), &mut got);
             inwards.end(&mut got);
             assert_eq!(got, file.as_bytes());

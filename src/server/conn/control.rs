@@ -15,27 +15,27 @@ use zeroize::Zeroizing;
 
 use crate::config::Access;
 use crate::kernel::{Kernel, Readiness};
-use crate::limits::{LINE_BYTES_MAX, LINES_READ_BYTES, LINGER_TIMEOUT};
-use crate::limits::{MAPPED_FILE_BYTES_MAX, OUTBOX_MARK_BYTES};
-use crate::protocol::{Ending, Input, Session};
+use crate::limits::{LINE_BYTES_MAX, LINE_READ_BYTES, LINGER_TIMEOUT};
+use crate::limits::{MAPPED_FILE_BYTES_MAX, SEND_QUEUE_HIGH_WATER_BYTES};
+use crate::protocol::{CloseReason, Input, Session};
 pub(crate) use crate::server::conn::control::drive::{Outcome, Scratch};
-use crate::server::conn::control::drive::{Stop, Turn};
-use crate::server::conn::transfer::{Held, Outgoing, Receiving};
+use crate::server::conn::control::drive::{Stop, TimeSlice};
+use crate::server::conn::transfer::{Download, OpenHandle, Receiving};
 use crate::server::policy::sessions::UserKey;
-use crate::server::service::{House, Reply};
-use crate::server::{Options, Ticket};
+use crate::server::service::{Completion, Services};
+use crate::server::{Options, SessionId};
 
 /// One TCP connection in its slot.
 pub(crate) struct Connection<K: Kernel> {
     socket: K::Socket,
     peer: SocketAddr,
     /// Tells the tenants of a slot apart; the session number of the log.
-    serial: u64,
+    generation: u64,
     session: Session,
     /// Whose session it is, once he has logged in.
     user: Option<UserKey>,
     work: Work<K>,
-    held: Held<K>,
+    held: OpenHandle<K>,
     /// What the last turn left over; most connections wait without.
     rest: Option<Box<Rest>>,
     readable: bool,
@@ -79,20 +79,20 @@ struct Rest {
 enum Work<K: Kernel> {
     /// A line is awaited.
     Lines,
-    /// The house is to answer.
-    Answer,
+    /// The services is to answer.
+    Response,
     /// Boxed, as the next two: a transfer that lasts is worth it, and those who wait are many.
-    Sending(Box<Outgoing<K>>),
+    Sending(Box<Download<K>>),
     /// A worker waits for the disk.
-    Warming(Box<Outgoing<K>>),
+    Warming(Box<Download<K>>),
     Receiving(Box<Receiving<K>>),
     /// What is owed is flushed, then the sending half is shut.
     Goodbye {
-        ending: Ending,
+        reason: CloseReason,
     },
     /// After our last byte: reading and dropping until the client closes.
     Linger {
-        ending: Ending,
+        reason: CloseReason,
         left: u64,
     },
 }
@@ -102,14 +102,14 @@ pub(crate) enum Overdue {
     /// The session is to be told that it was idle.
     Idle,
     /// The connection ends without a word.
-    End(Ending),
+    End(CloseReason),
 }
 
 impl<K: Kernel> Connection<K> {
     pub(crate) fn new(
         socket: K::Socket,
         peer: SocketAddr,
-        serial: u64,
+        generation: u64,
         turned_away: bool,
         session: Session,
         now: Instant,
@@ -117,11 +117,11 @@ impl<K: Kernel> Connection<K> {
         Connection {
             socket,
             peer,
-            serial,
+            generation,
             session,
             user: None,
             work: Work::Lines,
-            held: Held::Nothing,
+            held: OpenHandle::Nothing,
             rest: None,
             // Who says its lines at once may have said them already.
             readable: true,
@@ -139,18 +139,18 @@ impl<K: Kernel> Connection<K> {
         }
     }
 
-    pub(crate) fn serial(&self) -> u64 {
-        self.serial
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    pub(crate) fn ticket(&self, key: usize) -> Ticket {
-        Ticket {
+    pub(crate) fn session_id(&self, key: usize) -> SessionId {
+        SessionId {
             key,
-            serial: self.serial,
+            generation: self.generation,
             peer: self.peer,
             user: self.user,
         }
@@ -168,7 +168,7 @@ impl<K: Kernel> Connection<K> {
     }
 
     pub(crate) fn awaits_answer(&self) -> bool {
-        self.engaged || matches!(self.work, Work::Answer | Work::Warming(_))
+        self.engaged || matches!(self.work, Work::Response | Work::Warming(_))
     }
 
     /// Whether the client has closed its sending half without a word, or all of it is over.
@@ -184,7 +184,7 @@ impl<K: Kernel> Connection<K> {
     pub(crate) fn is_blocked(&self) -> bool {
         match self.work {
             _ if self.owes_output() => !self.writable,
-            Work::Answer | Work::Warming(_) => true,
+            Work::Response | Work::Warming(_) => true,
             Work::Sending(_) => !self.writable,
             Work::Lines if self.engaged && self.ended => true,
             Work::Lines | Work::Receiving(_) | Work::Linger { .. } => !self.readable,
@@ -192,21 +192,23 @@ impl<K: Kernel> Connection<K> {
         }
     }
 
-    /// Asserts what must hold of it between two turns: what it keeps in memory is bounded, so that an outbox at its mark
+    /// Asserts what must hold of it between two turns: what it keeps in memory is bounded, so that an send_queue at its mark
     /// has taken no further line, and a transfer and an open question never exist together.
     pub(crate) fn check(&self) {
-        let most = OUTBOX_MARK_BYTES + MAPPED_FILE_BYTES_MAX as usize + OUTBOX_MARK_BYTES;
+        let most = SEND_QUEUE_HIGH_WATER_BYTES
+            + MAPPED_FILE_BYTES_MAX as usize
+            + SEND_QUEUE_HIGH_WATER_BYTES;
         if let Some(rest) = &self.rest {
             let (input, output) = (rest.input.len(), rest.output.len());
             assert!(
-                input < LINE_BYTES_MAX + LINES_READ_BYTES,
+                input < LINE_BYTES_MAX + LINE_READ_BYTES,
                 "{input} bytes of input are kept"
             );
             assert!(output <= most, "{output} bytes of output are kept");
         }
         let transfers = self.is_transferring() || matches!(self.work, Work::Warming(_));
         assert!(
-            !transfers || matches!(self.held, Held::Nothing),
+            !transfers || matches!(self.held, OpenHandle::Nothing),
             "something else is open beside a transfer"
         );
     }
@@ -248,8 +250,8 @@ impl<K: Kernel> Connection<K> {
         let silent =
             !self.queued && now.saturating_duration_since(self.moved_at) >= options.idle_timeout;
         match &self.work {
-            // The house's own work is what is waited for.
-            Work::Answer | Work::Warming(_) => None,
+            // The services's own work is what is waited for.
+            Work::Response | Work::Warming(_) => None,
             // The data connection has deadlines of its own.
             Work::Lines if self.engaged => None,
             Work::Lines => {
@@ -257,10 +259,12 @@ impl<K: Kernel> Connection<K> {
                 let late = !self.session.is_logged_in() && login_time >= options.login_timeout;
                 (silent || late).then_some(Overdue::Idle)
             }
-            Work::Sending(_) | Work::Receiving(_) => silent.then_some(Overdue::End(Ending::Idle)),
-            Work::Goodbye { ending } | Work::Linger { ending, .. } => {
+            Work::Sending(_) | Work::Receiving(_) => {
+                silent.then_some(Overdue::End(CloseReason::Idle))
+            }
+            Work::Goodbye { reason } | Work::Linger { reason, .. } => {
                 let over = now.saturating_duration_since(self.began_at) >= LINGER_TIMEOUT;
-                over.then_some(Overdue::End(*ending))
+                over.then_some(Overdue::End(*reason))
             }
         }
     }
@@ -270,14 +274,14 @@ impl<K: Kernel> Connection<K> {
     pub(crate) fn begin(
         &mut self,
         key: usize,
-        house: &mut House<K>,
+        services: &mut Services<K>,
         scratch: &mut Scratch<K>,
     ) -> Outcome {
-        let mut turn = Turn::begin(self, key, house, scratch);
+        let mut turn = TimeSlice::begin(self, key, services, scratch);
         turn.step(Input::Begin);
         match turn.receive_lines() {
             Ok(()) | Err(Stop::Blocked) => turn.run(),
-            Err(Stop::Finished(ending)) => turn.finish(Outcome::Finished(ending)),
+            Err(Stop::Finished(reason)) => turn.finish(Outcome::Finished(reason)),
         }
     }
 
@@ -286,14 +290,14 @@ impl<K: Kernel> Connection<K> {
         &mut self,
         key: usize,
         input: Input<'_>,
-        house: &mut House<K>,
+        services: &mut Services<K>,
         scratch: &mut Scratch<K>,
     ) -> Outcome {
         assert!(
             matches!(self.work, Work::Lines) && !self.engaged,
             "only who awaits a line is told"
         );
-        let mut turn = Turn::begin(self, key, house, scratch);
+        let mut turn = TimeSlice::begin(self, key, services, scratch);
         turn.step(input);
         turn.run()
     }
@@ -302,18 +306,18 @@ impl<K: Kernel> Connection<K> {
     pub(crate) fn reply(
         &mut self,
         key: usize,
-        reply: Reply<K>,
-        house: &mut House<K>,
+        reply: Completion<K>,
+        services: &mut Services<K>,
         scratch: &mut Scratch<K>,
     ) -> Outcome {
         assert!(self.awaits_answer(), "a reply without a question");
-        self.moved_at = house.now();
-        let mut turn = Turn::begin(self, key, house, scratch);
+        self.moved_at = services.now();
+        let mut turn = TimeSlice::begin(self, key, services, scratch);
         match reply {
-            Reply::Warm(Ok(())) => turn.connection.go_on_sending(),
-            Reply::Warm(Err(error)) => {
-                let ending = turn.ending_of(&error);
-                return turn.finish(Outcome::Finished(ending));
+            Completion::Warm(Ok(())) => turn.connection.go_on_sending(),
+            Completion::Warm(Err(error)) => {
+                let reason = turn.ending_of(&error);
+                return turn.finish(Outcome::Finished(reason));
             }
             reply => {
                 let input = turn.unpack(reply);
@@ -327,29 +331,29 @@ impl<K: Kernel> Connection<K> {
     pub(crate) fn turn(
         &mut self,
         key: usize,
-        house: &mut House<K>,
+        services: &mut Services<K>,
         scratch: &mut Scratch<K>,
     ) -> Outcome {
-        Turn::begin(self, key, house, scratch).run()
+        TimeSlice::begin(self, key, services, scratch).run()
     }
 
     /// Goes on as in a turn, and reads up to the end even if no event has told of it yet.
     pub(crate) fn look_for_end(
         &mut self,
         key: usize,
-        house: &mut House<K>,
+        services: &mut Services<K>,
         scratch: &mut Scratch<K>,
     ) -> Outcome {
         self.readable = true;
         let announced = std::mem::replace(&mut self.end_announced, true);
-        let outcome = self.turn(key, house, scratch);
+        let outcome = self.turn(key, services, scratch);
         self.end_announced = announced;
         outcome
     }
 
     fn wait_for_disk(&mut self) {
         self.work = match std::mem::replace(&mut self.work, Work::Lines) {
-            Work::Sending(outgoing) => Work::Warming(outgoing),
+            Work::Sending(download) => Work::Warming(download),
             _ => unreachable!("only who sends a file waits for it"),
         };
     }
@@ -357,17 +361,17 @@ impl<K: Kernel> Connection<K> {
     /// The stretch that was cold is in memory.
     fn go_on_sending(&mut self) {
         self.work = match std::mem::replace(&mut self.work, Work::Lines) {
-            Work::Warming(outgoing) => Work::Sending(outgoing),
+            Work::Warming(download) => Work::Sending(download),
             _ => unreachable!("only who warms a file up waits for that"),
         };
     }
 
-    fn take_held(&mut self) -> Held<K> {
-        std::mem::replace(&mut self.held, Held::Nothing)
+    fn take_held(&mut self) -> OpenHandle<K> {
+        std::mem::replace(&mut self.held, OpenHandle::Nothing)
     }
 
-    fn leave(&mut self, ending: Ending, now: Instant) {
-        self.work = Work::Goodbye { ending };
+    fn leave(&mut self, reason: CloseReason, now: Instant) {
+        self.work = Work::Goodbye { reason };
         self.began_at = now;
     }
 
@@ -390,28 +394,28 @@ impl<K: Kernel> Connection<K> {
                 self.readable = false;
                 Err(Stop::Blocked)
             }
-            Err(_) => Err(Stop::Finished(Ending::Reset)),
+            Err(_) => Err(Stop::Finished(CloseReason::Reset)),
         }
     }
 
     /// Lets go of what a half-done transfer holds, when the connection ends.
-    pub(crate) fn close(self, key: usize, house: &mut House<K>) {
+    pub(crate) fn close(self, key: usize, services: &mut Services<K>) {
         match self.work {
-            // What the engine is to do with a data connection it has let go of.
-            Work::Answer if !self.engaged => house.forget(self.ticket(key)),
-            Work::Warming(_) => house.forget_cold(self.ticket(key)),
+            // What the event_loop is to do with a data connection it has let go of.
+            Work::Response if !self.engaged => services.forget(self.session_id(key)),
+            Work::Warming(_) => services.forget_cold(self.session_id(key)),
             _ => {}
         }
         if let Some(user) = self.user {
-            house.leave(user);
+            services.leave(user);
         }
-        if let Held::Incoming(incoming) = self.held {
-            house.abandon(incoming);
+        if let OpenHandle::Upload(upload) = self.held {
+            services.abandon(upload);
         }
         if let Work::Receiving(receiving) = self.work
-            && let Some(incoming) = receiving.incoming
+            && let Some(upload) = receiving.upload
         {
-            house.abandon(incoming);
+            services.abandon(upload);
         }
     }
 }

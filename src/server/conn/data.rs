@@ -3,31 +3,31 @@
 //! It is closed before its session is told what has become of the transfer. What has gone out counts as gone when the
 //! client's kernel has all of it; what comes in ends with the client's sending half.
 //!
-//! Must not know: which session it belongs to but by its ticket, what is said on the control connection.
+//! Must not know: which session it belongs to but by its session_id, what is said on the control connection.
 
 use std::io;
 use std::time::Instant;
 
 use crate::kernel::{Kernel, Readiness};
-use crate::limits::{DATA_CONNECTION_TIMEOUT, LINGER_BYTES_MAX, TURN_BUDGET_BYTES};
-use crate::protocol::{Refusal, Representation};
-use crate::server::conn::ascii::{Inwards, Outwards};
+use crate::limits::{DATA_CONNECTION_TIMEOUT, LINGER_BYTES_MAX, SLICE_BUDGET_BYTES};
+use crate::protocol::{ErrorCode, Representation};
+use crate::server::conn::ascii::{AsciiDecoder, AsciiEncoder};
 use crate::server::conn::control::Scratch;
-use crate::server::conn::transfer::{Outgoing, Source};
-use crate::server::log::transfer_log::Record;
+use crate::server::conn::transfer::{Download, Source};
+use crate::server::log::transfer_log::TransferRecord;
 use crate::server::policy::sessions::UserKey;
-use crate::server::service::House;
-use crate::server::{Options, Ticket};
-use crate::storage::Incoming;
+use crate::server::service::Services;
+use crate::server::{Options, SessionId};
+use crate::storage::StagedUpload;
 
 /// A data connection.
 pub(crate) struct Data<K: Kernel> {
     /// `None` once it is closed; the slot stands until the batch of events is through.
     socket: Option<K::Socket>,
-    /// Its own ticket, for the worker that warms a file up.
-    ticket: Ticket,
+    /// Its own session_id, for the worker that warms a file up.
+    session_id: SessionId,
     /// The session that it belongs to.
-    owner: Ticket,
+    owner: SessionId,
     work: Work<K>,
     /// Bytes that have moved, of the file.
     moved: u64,
@@ -66,17 +66,17 @@ enum Work<K: Kernel> {
 
 /// Bytes on their way out.
 struct Sending<K: Kernel> {
-    outgoing: Box<Outgoing<K>>,
+    download: Box<Download<K>>,
     /// How line ends are converted, where they are.
-    ascii: Option<Outwards>,
+    ascii: Option<AsciiEncoder>,
 }
 
 /// Bytes on their way in.
 struct Receiving<K: Kernel> {
-    incoming: Box<Incoming<K>>,
+    upload: Box<StagedUpload<K>>,
     /// Where transfers are logged.
-    record: Option<Box<Record>>,
-    ascii: Option<Inwards>,
+    record: Option<Box<TransferRecord>>,
+    ascii: Option<AsciiDecoder>,
 }
 
 /// What a turn, or a deadline, has come to.
@@ -86,26 +86,26 @@ pub(crate) enum Progress<K: Kernel> {
     /// The budget is spent: to the back of the queue.
     Again,
     /// The client's side has answered; where it refused, it is closed.
-    Connected(Result<(), Refusal>),
+    Connected(Result<(), ErrorCode>),
     /// The transfer is over, and it is closed.
-    Moved(Result<(), Refusal>),
+    TransferDone(Result<(), ErrorCode>),
     /// All has come, or all that the file can take, and it is closed: a worker commits it, or gives back its room before the
     /// session hears of that.
-    Received(Box<Incoming<K>>, Option<Box<Record>>),
+    Received(Box<StagedUpload<K>>, Option<Box<TransferRecord>>),
 }
 
 impl<K: Kernel> Data<K> {
-    /// One that was accepted, or is being `dialled`, and is registered by the ticket's key.
+    /// One that was accepted, or is being `dialled`, and is registered by the session_id's key.
     pub(crate) fn new(
         socket: K::Socket,
-        ticket: Ticket,
-        owner: Ticket,
+        session_id: SessionId,
+        owner: SessionId,
         dialled: bool,
         now: Instant,
     ) -> Data<K> {
         Data {
             socket: Some(socket),
-            ticket,
+            session_id,
             owner,
             work: match dialled {
                 true => Work::Dialling,
@@ -122,11 +122,11 @@ impl<K: Kernel> Data<K> {
         }
     }
 
-    pub(crate) fn ticket(&self) -> Ticket {
-        self.ticket
+    pub(crate) fn session_id(&self) -> SessionId {
+        self.session_id
     }
 
-    pub(crate) fn owner(&self) -> Ticket {
+    pub(crate) fn owner(&self) -> SessionId {
         self.owner
     }
 
@@ -141,8 +141,8 @@ impl<K: Kernel> Data<K> {
     }
 
     /// Ends a transfer that moves too little.
-    pub(crate) fn give_up(&mut self, house: &mut House<K>) -> Progress<K> {
-        self.finish(Err(Refusal::DataConnectionIdle), house)
+    pub(crate) fn give_up(&mut self, services: &mut Services<K>) -> Progress<K> {
+        self.finish(Err(ErrorCode::DataConnectionIdle), services)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -183,32 +183,32 @@ impl<K: Kernel> Data<K> {
         self.end_announced |= ready.ended;
     }
 
-    /// Begins to send; what is to be sent waits in `outgoing`.
+    /// Begins to send; what is to be sent waits in `download`.
     pub(crate) fn send(
         &mut self,
-        outgoing: Box<Outgoing<K>>,
+        download: Box<Download<K>>,
         representation: Representation,
         now: Instant,
     ) {
         // A listing is written as it goes over the wire.
         let converts =
-            representation == Representation::Ascii && matches!(outgoing.source, Source::File(_));
-        let ascii = converts.then(Outwards::default);
-        self.work = Work::Sending(Sending { outgoing, ascii });
+            representation == Representation::Ascii && matches!(download.source, Source::File(_));
+        let ascii = converts.then(AsciiEncoder::default);
+        self.work = Work::Sending(Sending { download, ascii });
         self.moved_at = now;
     }
 
     /// Begins to receive.
     pub(crate) fn receive(
         &mut self,
-        incoming: Box<Incoming<K>>,
-        record: Option<Box<Record>>,
+        upload: Box<StagedUpload<K>>,
+        record: Option<Box<TransferRecord>>,
         representation: Representation,
         now: Instant,
     ) {
-        let ascii = (representation == Representation::Ascii).then(Inwards::default);
+        let ascii = (representation == Representation::Ascii).then(AsciiDecoder::default);
         self.work = Work::Receiving(Receiving {
-            incoming,
+            upload,
             record,
             ascii,
         });
@@ -219,9 +219,9 @@ impl<K: Kernel> Data<K> {
     pub(crate) fn warmed_up(
         &mut self,
         result: io::Result<()>,
-        house: &mut House<K>,
+        services: &mut Services<K>,
     ) -> Progress<K> {
-        self.moved_at = house.now();
+        self.moved_at = services.now();
         self.work = match std::mem::replace(&mut self.work, Work::Closed) {
             Work::Warming(sending) => Work::Sending(sending),
             _ => unreachable!("only who warms a file up waits for that"),
@@ -229,18 +229,18 @@ impl<K: Kernel> Data<K> {
         match result {
             Ok(()) => Progress::Again,
             Err(error) => {
-                let refusal = self.refusal_of(&error, house);
-                self.finish(Err(refusal), house)
+                let refusal = self.refusal_of(&error, services);
+                self.finish(Err(refusal), services)
             }
         }
     }
 
     /// Closes it at once, whatever it is at.
-    pub(crate) fn close(&mut self, house: &mut House<K>) {
+    pub(crate) fn close(&mut self, services: &mut Services<K>) {
         self.socket = None;
         match std::mem::replace(&mut self.work, Work::Closed) {
-            Work::Receiving(receiving) => house.abandon(receiving.incoming),
-            Work::Warming(_) => house.forget_cold(self.ticket),
+            Work::Receiving(receiving) => services.abandon(receiving.upload),
+            Work::Warming(_) => services.forget_cold(self.session_id),
             _ => {}
         }
     }
@@ -249,92 +249,98 @@ impl<K: Kernel> Data<K> {
     pub(crate) fn sweep(
         &mut self,
         options: &Options,
-        house: &mut House<K>,
+        services: &mut Services<K>,
         scratch: &mut Scratch<K>,
     ) -> Progress<K> {
-        let since = |then| house.now().saturating_duration_since(then);
+        let since = |then| services.now().saturating_duration_since(then);
         let late = since(self.began_at) >= DATA_CONNECTION_TIMEOUT;
         let silent = since(self.moved_at) >= options.idle_timeout;
         match self.work {
-            Work::Dialling if late => self.refuse(house),
+            Work::Dialling if late => self.refuse(services),
             // The client may have all by now, and says nothing of that.
-            Work::Linger { .. } => match self.turn(house, scratch) {
-                Progress::Waiting if silent => self.finish(Err(Refusal::DataConnectionIdle), house),
+            Work::Linger { .. } => match self.turn(services, scratch) {
+                Progress::Waiting if silent => {
+                    self.finish(Err(ErrorCode::DataConnectionIdle), services)
+                }
                 progress => progress,
             },
             Work::Sending(_) | Work::Receiving(_) if silent => {
-                self.finish(Err(Refusal::DataConnectionIdle), house)
+                self.finish(Err(ErrorCode::DataConnectionIdle), services)
             }
             _ => Progress::Waiting,
         }
     }
 
     /// Goes on with what there is.
-    pub(crate) fn turn(&mut self, house: &mut House<K>, scratch: &mut Scratch<K>) -> Progress<K> {
+    pub(crate) fn turn(
+        &mut self,
+        services: &mut Services<K>,
+        scratch: &mut Scratch<K>,
+    ) -> Progress<K> {
         let user = self.bounded_by();
-        let mut budget = user.map_or(TURN_BUDGET_BYTES, |user| house.allowance(user));
+        let mut budget = user.map_or(SLICE_BUDGET_BYTES, |user| services.allowance(user));
         loop {
             let moved = match &self.work {
-                Work::Dialling => return self.dialled(house),
+                Work::Dialling => return self.dialled(services),
                 Work::Standing | Work::Warming(_) | Work::Closed => return Progress::Waiting,
                 _ if budget == 0 => return Progress::Again,
-                Work::Sending(_) => self.send_on(budget, house, scratch),
-                Work::Receiving(_) => self.receive_on(budget, house, scratch),
-                Work::Linger { .. } => self.linger_on(budget, house, scratch),
+                Work::Sending(_) => self.send_on(budget, services, scratch),
+                Work::Receiving(_) => self.receive_on(budget, services, scratch),
+                Work::Linger { .. } => self.linger_on(budget, services, scratch),
             };
             match moved {
                 Ok(n) => {
                     budget = budget.saturating_sub(n);
                     if let Some(user) = user {
-                        house.spend(user, n);
+                        services.spend(user, n);
                     }
                 }
                 Err(Stop::Blocked) => return Progress::Waiting,
-                Err(Stop::Ended(result)) => return self.finish(result, house),
-                Err(Stop::Received(incoming, record)) => {
-                    self.close(house);
-                    return Progress::Received(incoming, record);
+                Err(Stop::Ended(result)) => return self.finish(result, services),
+                Err(Stop::Received(upload, record)) => {
+                    self.close(services);
+                    return Progress::Received(upload, record);
                 }
             }
         }
     }
 
     /// What the client's side has answered.
-    fn dialled(&mut self, house: &mut House<K>) -> Progress<K> {
+    fn dialled(&mut self, services: &mut Services<K>) -> Progress<K> {
         let socket = self.socket.as_ref().expect("it is open");
-        match house.kernel().dialled(socket) {
+        match services.kernel().dialled(socket) {
             Ok(()) => {
                 self.work = Work::Standing;
                 Progress::Connected(Ok(()))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Waiting,
-            Err(_) => self.refuse(house),
+            Err(_) => self.refuse(services),
         }
     }
 
-    fn refuse(&mut self, house: &mut House<K>) -> Progress<K> {
-        self.close(house);
-        Progress::Connected(Err(Refusal::NoDataConnection))
+    fn refuse(&mut self, services: &mut Services<K>) -> Progress<K> {
+        self.close(services);
+        Progress::Connected(Err(ErrorCode::NoDataConnection))
     }
 
-    fn finish(&mut self, result: Result<(), Refusal>, house: &mut House<K>) -> Progress<K> {
-        self.close(house);
-        Progress::Moved(result)
+    fn finish(&mut self, result: Result<(), ErrorCode>, services: &mut Services<K>) -> Progress<K> {
+        self.close(services);
+        Progress::TransferDone(result)
     }
 
     /// Moves a part of what goes out.
     fn send_on(
         &mut self,
         budget: usize,
-        house: &mut House<K>,
+        services: &mut Services<K>,
         scratch: &mut Scratch<K>,
     ) -> Result<usize, Stop<K>> {
         let Work::Sending(sending) = &mut self.work else {
             unreachable!("called for who sends");
         };
         let socket = self.socket.as_ref().expect("it is open");
-        let kernel = house.kernel();
-        if sending.outgoing.left() == 0 {
+        let kernel = services.kernel();
+        if sending.download.left() == 0 {
             let shut = kernel.shut_sending(socket);
             self.work = Work::Linger {
                 left: LINGER_BYTES_MAX,
@@ -342,38 +348,38 @@ impl<K: Kernel> Data<K> {
             };
             return match shut {
                 Ok(()) => Ok(0),
-                Err(_) => Err(Stop::Ended(Err(Refusal::DataConnectionLost))),
+                Err(_) => Err(Stop::Ended(Err(ErrorCode::DataConnectionLost))),
             };
         }
         if !self.writable {
             return Err(Stop::Blocked);
         }
-        if let Some(cold) = sending.outgoing.cold(kernel, budget) {
-            house.warm_up(self.ticket, cold);
+        if let Some(cold) = sending.download.cold(kernel, budget) {
+            services.warm_up(self.session_id, cold);
             self.work = match std::mem::replace(&mut self.work, Work::Closed) {
                 Work::Sending(sending) => Work::Warming(sending),
                 _ => unreachable!("it was sending just now"),
             };
             return Err(Stop::Blocked);
         }
-        let before = sending.outgoing.offset;
+        let before = sending.download.offset;
         let sent = match &mut sending.ascii {
-            None => sending.outgoing.advance(kernel, socket, budget),
+            None => sending.download.advance(kernel, socket, budget),
             Some(ascii) => sending
-                .outgoing
+                .download
                 .advance_text(kernel, socket, ascii, scratch),
         };
         match sent {
             Ok(n) => {
-                self.moved += sending.outgoing.offset - before;
-                self.moved_at = house.now();
+                self.moved += sending.download.offset - before;
+                self.moved_at = services.now();
                 Ok(n)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.writable = false;
                 Err(Stop::Blocked)
             }
-            Err(error) => Err(Stop::Ended(Err(self.refusal_of(&error, house)))),
+            Err(error) => Err(Stop::Ended(Err(self.refusal_of(&error, services)))),
         }
     }
 
@@ -381,11 +387,11 @@ impl<K: Kernel> Data<K> {
     fn receive_on(
         &mut self,
         budget: usize,
-        house: &mut House<K>,
+        services: &mut Services<K>,
         scratch: &mut Scratch<K>,
     ) -> Result<usize, Stop<K>> {
         let most = budget.min(scratch.transfer.len());
-        let n = self.read(&mut scratch.transfer[..most], house)?;
+        let n = self.read(&mut scratch.transfer[..most], services)?;
         let Work::Receiving(receiving) = &mut self.work else {
             unreachable!("called for who receives");
         };
@@ -400,9 +406,9 @@ impl<K: Kernel> Data<K> {
                 &scratch.text[..]
             }
         };
-        if let Err(refused) = receiving.incoming.write(bytes) {
-            let refusal = house.log_refused(self.owner, refused);
-            receiving.incoming.spoil(refusal);
+        if let Err(refused) = receiving.upload.write(bytes) {
+            let refusal = services.log_refused(self.owner, refused);
+            receiving.upload.spoil(refusal);
             return Err(self.received());
         }
         self.moved += bytes.len() as u64;
@@ -417,9 +423,7 @@ impl<K: Kernel> Data<K> {
 
     fn received(&mut self) -> Stop<K> {
         match std::mem::replace(&mut self.work, Work::Closed) {
-            Work::Receiving(Receiving {
-                incoming, record, ..
-            }) => Stop::Received(incoming, record),
+            Work::Receiving(Receiving { upload, record, .. }) => Stop::Received(upload, record),
             _ => unreachable!("it was receiving just now"),
         }
     }
@@ -429,13 +433,13 @@ impl<K: Kernel> Data<K> {
     fn linger_on(
         &mut self,
         budget: usize,
-        house: &mut House<K>,
+        services: &mut Services<K>,
         scratch: &mut Scratch<K>,
     ) -> Result<usize, Stop<K>> {
         let most = budget.min(scratch.transfer.len());
         let read = match self.ended {
             true => Ok(0),
-            false => self.read(&mut scratch.transfer[..most], house),
+            false => self.read(&mut scratch.transfer[..most], services),
         };
         let Work::Linger { left, unconfirmed } = &mut self.work else {
             unreachable!("called for who lingers");
@@ -445,15 +449,15 @@ impl<K: Kernel> Data<K> {
                 *left -= n as u64;
                 Ok(n)
             }
-            Ok(1..) => Err(Stop::Ended(Err(Refusal::DataConnectionLost))),
+            Ok(1..) => Err(Stop::Ended(Err(ErrorCode::DataConnectionLost))),
             Ok(0) | Err(Stop::Blocked) => {
                 let socket = self.socket.as_ref().expect("it is open");
-                match house.kernel().unconfirmed(socket) {
+                match services.kernel().unconfirmed(socket) {
                     Ok(0) => Err(Stop::Ended(Ok(()))),
                     Ok(now) => {
                         if now < *unconfirmed {
                             *unconfirmed = now;
-                            self.moved_at = house.now();
+                            self.moved_at = services.now();
                         }
                         Err(Stop::Blocked)
                     }
@@ -467,35 +471,35 @@ impl<K: Kernel> Data<K> {
     }
 
     /// Reads once and keeps the flags, as a control connection does.
-    fn read(&mut self, buffer: &mut [u8], house: &House<K>) -> Result<usize, Stop<K>> {
+    fn read(&mut self, buffer: &mut [u8], services: &Services<K>) -> Result<usize, Stop<K>> {
         if !self.readable {
             return Err(Stop::Blocked);
         }
         let socket = self.socket.as_ref().expect("it is open");
-        match house.kernel().receive(socket, buffer) {
+        match services.kernel().receive(socket, buffer) {
             Ok(n) => {
                 self.ended |= n == 0;
                 self.readable = n == buffer.len() || self.end_announced;
-                self.moved_at = house.now();
+                self.moved_at = services.now();
                 Ok(n)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readable = false;
                 Err(Stop::Blocked)
             }
-            Err(_) => Err(Stop::Ended(Err(Refusal::DataConnectionLost))),
+            Err(_) => Err(Stop::Ended(Err(ErrorCode::DataConnectionLost))),
         }
     }
 
     /// What a failed write tells the session; a file's own fault goes to the log.
-    fn refusal_of(&self, error: &io::Error, house: &House<K>) -> Refusal {
+    fn refusal_of(&self, error: &io::Error, services: &Services<K>) -> ErrorCode {
         use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, TimedOut, UnexpectedEof};
         match error.kind() {
-            UnexpectedEof => Refusal::FileShrank,
-            ConnectionReset | BrokenPipe | NotConnected | TimedOut => Refusal::DataConnectionLost,
+            UnexpectedEof => ErrorCode::FileShrank,
+            ConnectionReset | BrokenPipe | NotConnected | TimedOut => ErrorCode::DataConnectionLost,
             _ => {
-                house.log_broken(self.owner, error);
-                Refusal::FileUnreadable
+                services.log_broken(self.owner, error);
+                ErrorCode::FileUnreadable
             }
         }
     }
@@ -504,6 +508,6 @@ impl<K: Kernel> Data<K> {
 /// Why a turn goes no further.
 enum Stop<K: Kernel> {
     Blocked,
-    Ended(Result<(), Refusal>),
-    Received(Box<Incoming<K>>, Option<Box<Record>>),
+    Ended(Result<(), ErrorCode>),
+    Received(Box<StagedUpload<K>>, Option<Box<TransferRecord>>),
 }

@@ -6,51 +6,51 @@ use std::io;
 use std::sync::Arc;
 
 use crate::kernel::{Kernel, Piece};
-use crate::limits::TEXT_PIECE_BYTES;
-use crate::protocol::Refusal;
-use crate::server::Ticket;
-use crate::server::conn::ascii::Outwards;
+use crate::limits::ASCII_CHUNK_BYTES;
+use crate::protocol::ErrorCode;
+use crate::server::SessionId;
+use crate::server::conn::ascii::AsciiEncoder;
 use crate::server::conn::control::Scratch;
-use crate::server::log::transfer_log::Record;
-use crate::server::service::House;
-use crate::storage::{Incoming, Listing, SharedFile};
+use crate::server::log::transfer_log::TransferRecord;
+use crate::server::service::Services;
+use crate::storage::{Listing, OpenFile, StagedUpload};
 
 /// What waits in a connection between the answer that opened it and the wish that moves it.
-pub(crate) enum Held<K: Kernel> {
+pub(crate) enum OpenHandle<K: Kernel> {
     Nothing,
-    File(Arc<SharedFile<K>>),
+    File(Arc<OpenFile<K>>),
     Text(Arc<Listing>),
-    Incoming(Box<Incoming<K>>),
+    Upload(Box<StagedUpload<K>>),
 }
 
-/// Where outgoing bytes come from.
+/// Where download bytes come from.
 pub(crate) enum Source<K: Kernel> {
-    File(Arc<SharedFile<K>>),
+    File(Arc<OpenFile<K>>),
     Text(Arc<Listing>),
 }
 
 /// Bytes on their way to the client: `offset` is where we are, `end` where we stop.
-pub(crate) struct Outgoing<K: Kernel> {
+pub(crate) struct Download<K: Kernel> {
     pub(crate) source: Source<K>,
     pub(crate) offset: u64,
     pub(crate) end: u64,
     /// Up to where the bytes are known to be in memory.
     pub(crate) warm_until: u64,
     /// Of a file, where transfers are logged.
-    pub(crate) record: Option<Box<Record>>,
+    pub(crate) record: Option<Box<TransferRecord>>,
 }
 
 /// A stretch of a file that a worker is to bring into memory before it is sent.
-pub(crate) struct Cold<K: Kernel> {
-    pub(crate) file: Arc<SharedFile<K>>,
+pub(crate) struct UncachedRange<K: Kernel> {
+    pub(crate) file: Arc<OpenFile<K>>,
     pub(crate) offset: u64,
     pub(crate) count: usize,
 }
 
-impl<K: Kernel> Outgoing<K> {
+impl<K: Kernel> Download<K> {
     /// `length` bytes from byte `offset` on.
-    pub(crate) fn new(source: Source<K>, offset: u64, length: u64) -> Outgoing<K> {
-        Outgoing {
+    pub(crate) fn new(source: Source<K>, offset: u64, length: u64) -> Download<K> {
+        Download {
             source,
             offset,
             end: offset + length,
@@ -74,7 +74,7 @@ impl<K: Kernel> Outgoing<K> {
     }
 
     /// What of the next `budget` bytes somebody would have to wait for a disk for who sends them, if anything.
-    pub(crate) fn cold(&mut self, kernel: &K, budget: usize) -> Option<Cold<K>> {
+    pub(crate) fn cold(&mut self, kernel: &K, budget: usize) -> Option<UncachedRange<K>> {
         let Source::File(file) = &self.source else {
             return None;
         };
@@ -85,7 +85,7 @@ impl<K: Kernel> Outgoing<K> {
         }
         self.warm_until = end;
         let count = end - offset;
-        (!file.is_warm(kernel, offset, count)).then(|| Cold {
+        (!file.is_warm(kernel, offset, count)).then(|| UncachedRange {
             file: file.clone(),
             offset,
             count: count as usize,
@@ -121,19 +121,19 @@ impl<K: Kernel> Outgoing<K> {
         Ok(moved)
     }
 
-    /// [`Outgoing::advance`] for a file whose line ends are converted: says how many bytes have gone over the wire. One
+    /// [`Download::advance`] for a file whose line ends are converted: says how many bytes have gone over the wire. One
     /// that did not all go is read again.
     pub(crate) fn advance_text(
         &mut self,
         kernel: &K,
         socket: &K::Socket,
-        ascii: &mut Outwards,
+        ascii: &mut AsciiEncoder,
         scratch: &mut Scratch<K>,
     ) -> io::Result<usize> {
         let Source::File(file) = &self.source else {
             unreachable!("only a file is converted on its way");
         };
-        let most = (self.warm_until - self.offset).min(TEXT_PIECE_BYTES as u64) as usize;
+        let most = (self.warm_until - self.offset).min(ASCII_CHUNK_BYTES as u64) as usize;
         let read = kernel.read_at(file.file(), &mut scratch.transfer[..most], self.offset)?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -151,27 +151,27 @@ impl<K: Kernel> Outgoing<K> {
 
 /// Announced bytes on their way from the client, into a file or, where there is none or it failed, nowhere.
 pub(crate) struct Receiving<K: Kernel> {
-    pub(crate) incoming: Option<Box<Incoming<K>>>,
+    pub(crate) upload: Option<Box<StagedUpload<K>>>,
     pub(crate) left: u64,
     /// Why the file failed half-way; the rest is discarded.
-    pub(crate) failed: Option<Refusal>,
+    pub(crate) failed: Option<ErrorCode>,
     /// Of a file, where transfers are logged.
-    pub(crate) record: Option<Box<Record>>,
+    pub(crate) record: Option<Box<TransferRecord>>,
 }
 
 impl<K: Kernel> Receiving<K> {
     /// Takes bytes that have come; a file that fails is let go of, and the rest discarded.
-    pub(crate) fn take(&mut self, bytes: &[u8], house: &mut House<K>, ticket: Ticket) {
+    pub(crate) fn take(&mut self, bytes: &[u8], services: &mut Services<K>, session_id: SessionId) {
         self.left -= bytes.len() as u64;
-        let Some(incoming) = &mut self.incoming else {
+        let Some(upload) = &mut self.upload else {
             return;
         };
         if let Some(record) = &mut self.record {
             record.moved(bytes.len());
         }
-        if let Err(refused) = incoming.write(bytes) {
-            self.failed = Some(house.log_refused(ticket, refused));
-            house.abandon(self.incoming.take().expect("it was just written to"));
+        if let Err(refused) = upload.write(bytes) {
+            self.failed = Some(services.log_refused(session_id, refused));
+            services.abandon(self.upload.take().expect("it was just written to"));
         }
     }
 }

@@ -12,18 +12,18 @@ use std::net::SocketAddr;
 use log::{info, warn};
 
 use crate::kernel::{Kernel, Piece};
-use crate::limits::{ACCEPTS_A_TURN, TURNED_AWAY_MAX};
+use crate::limits::{ACCEPTS_PER_TICK_MAX, REJECTED_CONNECTIONS_MAX};
 use crate::protocol::{Dialect, Input};
 use crate::server::conn::control::Connection;
-use crate::server::event_loop::Engine;
+use crate::server::event_loop::EventLoop;
 use crate::server::event_loop::slot::Slot;
 use crate::server::log::Escaped;
-use crate::server::policy::client_prefix::Origin;
+use crate::server::policy::client_prefix::ClientPrefix;
 
 /// The listeners, and what is counted of those who came by them.
-pub(crate) struct Door<K: Kernel> {
+pub(crate) struct Acceptor<K: Kernel> {
     listeners: Vec<Listener<K>>,
-    per_address: HashMap<Origin, usize>,
+    per_address: HashMap<ClientPrefix, usize>,
     /// Connections beyond a limit that are still being told so.
     turned_away: usize,
     /// How many were turned away since the last sweep.
@@ -47,9 +47,9 @@ struct Unwanted {
     failures: usize,
 }
 
-impl<K: Kernel> Door<K> {
-    pub(crate) fn new() -> Door<K> {
-        Door {
+impl<K: Kernel> Acceptor<K> {
+    pub(crate) fn new() -> Acceptor<K> {
+        Acceptor {
             listeners: Vec::new(),
             per_address: HashMap::new(),
             turned_away: 0,
@@ -112,7 +112,7 @@ impl<K: Kernel> Door<K> {
             self.turned_away -= 1;
             return;
         }
-        let origin = Origin::of(peer);
+        let origin = ClientPrefix::of(peer);
         if let Some(count) = self.per_address.get_mut(&origin) {
             *count -= 1;
             if *count == 0 {
@@ -130,11 +130,11 @@ impl<K: Kernel> Door<K> {
     }
 }
 
-impl<K: Kernel> Engine<K> {
+impl<K: Kernel> EventLoop<K> {
     /// Takes what knocks, up to the turn's bound for each listener.
     pub(crate) fn accept(&mut self) {
         for index in 0..self.door.listeners() {
-            for _ in 0..ACCEPTS_A_TURN {
+            for _ in 0..ACCEPTS_PER_TICK_MAX {
                 let listener = &mut self.door.listeners[index];
                 if !listener.ready || listener.paused {
                     break;
@@ -162,57 +162,61 @@ impl<K: Kernel> Engine<K> {
     /// Gives a new connection a slot, or tells it why it gets none.
     fn admit(&mut self, mut socket: K::Socket, peer: SocketAddr, dialect: Dialect) {
         let mut session = dialect.session(peer);
-        let first = self.first_input(Origin::of(peer));
+        let first = self.first_input(ClientPrefix::of(peer));
         let turned_away = !matches!(first, Input::Begin);
-        if turned_away && self.door.turned_away >= TURNED_AWAY_MAX {
+        if turned_away && self.door.turned_away >= REJECTED_CONNECTIONS_MAX {
             // Told without a slot, by one write that a fresh socket has room for.
             let mut text = Vec::new();
             session.step(first, &mut text);
             let _ = self.kernel.send(&socket, &[Piece::Bytes(&text)], false);
             return;
         }
-        let serial = self.next_serial;
+        let generation = self.next_serial;
         self.next_serial += 1;
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         if let Err(error) = self.kernel.register(&mut socket, key) {
             warn!(
-                "session={serial} event=register-failed why={}",
+                "session={generation} event=register-failed why={}",
                 Escaped(&error.to_string())
             );
             return;
         }
-        let now = self.house.now();
-        let connection = Connection::new(socket, peer, serial, turned_away, session, now);
+        let now = self.services.now();
+        let connection = Connection::new(socket, peer, generation, turned_away, session, now);
         let Slot::Control(connection) = entry.insert(Slot::Control(connection)) else {
             unreachable!("it was just put there");
         };
-        info!("session={serial} event=connect from={peer}");
+        info!("session={generation} event=connect from={peer}");
         let outcome = match turned_away {
             true => {
                 self.door.turned_away += 1;
-                connection.tell(key, first, &mut self.house, &mut self.scratch)
+                connection.tell(key, first, &mut self.services, &mut self.scratch)
             }
             false => {
-                *self.door.per_address.entry(Origin::of(peer)).or_default() += 1;
-                connection.begin(key, &mut self.house, &mut self.scratch)
+                *self
+                    .door
+                    .per_address
+                    .entry(ClientPrefix::of(peer))
+                    .or_default() += 1;
+                connection.begin(key, &mut self.services, &mut self.scratch)
             }
         };
         self.after_turn(key, outcome);
     }
 
     /// What a new connection's session is told first: to begin, or that it may not.
-    fn first_input(&mut self, origin: Origin) -> Input<'static> {
-        if self.house.turns_away(origin) {
+    fn first_input(&mut self, origin: ClientPrefix) -> Input<'static> {
+        if self.services.turns_away(origin) {
             self.door.unwanted.failures += 1;
-            return Input::TurnedAway;
+            return Input::LoginBlocked;
         }
         let sessions = self.connections.len() - self.door.turned_away - self.data_connections;
         let from_there = self.door.per_address.get(&origin).copied().unwrap_or(0);
         let most = self.options.max_per_address;
         if sessions >= self.options.max_sessions || (most > 0 && from_there >= most) {
             self.door.unwanted.full += 1;
-            return Input::Full;
+            return Input::ServerFull;
         }
         Input::Begin
     }

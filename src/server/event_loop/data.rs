@@ -5,27 +5,27 @@ use std::net::SocketAddr;
 use log::{debug, warn};
 
 use crate::kernel::Kernel;
-use crate::limits::QUEUE_TURN;
-use crate::protocol::{Refusal, Representation, Via};
-use crate::server::Ticket;
+use crate::limits::RUN_QUEUE_BUDGET;
+use crate::protocol::{DataMode, ErrorCode, Representation};
+use crate::server::SessionId;
 use crate::server::conn::data::{Data, Progress};
-use crate::server::conn::transfer::{Held, Outgoing};
-use crate::server::event_loop::data_sessions::Wish;
+use crate::server::conn::transfer::{Download, OpenHandle};
+use crate::server::event_loop::data_sessions::DataCommand;
 use crate::server::event_loop::slot::Slot;
-use crate::server::event_loop::{Engine, holder};
+use crate::server::event_loop::{EventLoop, holder};
 use crate::server::log::Escaped;
-use crate::server::log::transfer_log::{Direction, Record};
-use crate::server::service::Reply;
-use crate::storage::Incoming;
+use crate::server::log::transfer_log::{Direction, TransferRecord};
+use crate::server::service::Completion;
+use crate::storage::StagedUpload;
 
-impl<K: Kernel> Engine<K> {
+impl<K: Kernel> EventLoop<K> {
     /// Sees to what sessions wish and tells them what they wait for, until nobody wishes or waits for more, or for as long as
     /// others may be kept waiting: who is told takes his next line, which may bring the next wish, without an end.
     pub(crate) fn settle(&mut self) {
         let mut until = None;
         while self.settle_one() {
             let now = self.kernel.now();
-            if now >= *until.get_or_insert(now + QUEUE_TURN) {
+            if now >= *until.get_or_insert(now + RUN_QUEUE_BUDGET) {
                 return;
             }
         }
@@ -33,204 +33,205 @@ impl<K: Kernel> Engine<K> {
 
     /// The next wish, or else the next reply, if there is one.
     fn settle_one(&mut self) -> bool {
-        if let Some((owner, wish)) = self.house.channels.next_wish() {
+        if let Some((owner, wish)) = self.services.data_sessions.next_wish() {
             self.fulfil(owner, wish);
-        } else if let Some((ticket, reply)) = self.house.next_reply() {
-            self.deliver(ticket, reply);
+        } else if let Some((session_id, reply)) = self.services.next_reply() {
+            self.deliver(session_id, reply);
         } else {
             return false;
         }
         true
     }
 
-    fn deliver(&mut self, ticket: Ticket, reply: Reply<K>) {
-        let Some(key) = holder(&self.connections, ticket) else {
-            if let Reply::Answer(_, Held::Incoming(incoming)) = reply {
-                self.house.abandon(incoming);
+    fn deliver(&mut self, session_id: SessionId, reply: Completion<K>) {
+        let Some(key) = holder(&self.connections, session_id) else {
+            if let Completion::Response(_, OpenHandle::Upload(upload)) = reply {
+                self.services.abandon(upload);
             }
             return;
         };
-        if matches!(reply, Reply::Moved(_)) {
-            self.house.channels.take(ticket);
+        if matches!(reply, Completion::TransferDone(_)) {
+            self.services.data_sessions.take(session_id);
         }
         match &mut self.connections[key] {
             Slot::Control(connection) => {
-                let outcome = connection.reply(key, reply, &mut self.house, &mut self.scratch);
+                let outcome = connection.reply(key, reply, &mut self.services, &mut self.scratch);
                 self.after_turn(key, outcome);
             }
             Slot::Data(data) => {
-                let Reply::Warm(result) = reply else {
+                let Completion::Warm(result) = reply else {
                     unreachable!("a data connection asks for nothing else");
                 };
-                let progress = data.warmed_up(result, &mut self.house);
+                let progress = data.warmed_up(result, &mut self.services);
                 self.after_data(key, progress);
             }
         }
     }
 
-    fn fulfil(&mut self, owner: Ticket, wish: Wish<K>) {
+    fn fulfil(&mut self, owner: SessionId, wish: DataCommand<K>) {
         if !self.is_alive(owner) {
             match wish {
-                Wish::Receive(incoming, _) => self.house.abandon(incoming),
-                Wish::Leave => self.release(owner),
+                DataCommand::Receive(upload, _) => self.services.abandon(upload),
+                DataCommand::Leave => self.release(owner),
                 _ => {}
             }
             return;
         }
         match wish {
-            Wish::Listen { local } => {
+            DataCommand::Listen { local } => {
                 self.release(owner);
                 match self.await_client(owner, local) {
                     Some(index) => self.tell_listening(owner, index),
-                    None => self.passive.pairs.wait(owner, local, self.house.now()),
+                    None => self.passive.pairs.wait(owner, local, self.services.now()),
                 }
             }
-            Wish::Connect {
-                via: Via::Accept, ..
+            DataCommand::Connect {
+                via: DataMode::Passive,
+                ..
             } => self.connect_by_accepting(owner),
-            Wish::Connect {
-                via: Via::Dial(to),
+            DataCommand::Connect {
+                via: DataMode::Active(to),
                 local,
             } => self.dial(owner, local, to),
-            Wish::Send(outgoing, representation) => {
-                self.begin_sending(owner, outgoing, representation)
+            DataCommand::Send(download, representation) => {
+                self.begin_sending(owner, download, representation)
             }
-            Wish::Receive(incoming, representation) => {
-                self.begin_receiving(owner, incoming, representation);
+            DataCommand::Receive(upload, representation) => {
+                self.begin_receiving(owner, upload, representation);
             }
-            Wish::Abort => self.abort(owner),
-            Wish::Leave => self.release(owner),
-            Wish::Distrust => self.distrust(owner),
+            DataCommand::Abort => self.abort(owner),
+            DataCommand::Leave => self.release(owner),
+            DataCommand::Distrust => self.distrust(owner),
         }
     }
 
-    fn is_alive(&self, owner: Ticket) -> bool {
+    fn is_alive(&self, owner: SessionId) -> bool {
         holder(&self.connections, owner).is_some()
     }
 
     /// Puts a data connection into a slot of its own.
     pub(crate) fn add_data(
         &mut self,
-        owner: Ticket,
+        owner: SessionId,
         mut socket: K::Socket,
         dialled: bool,
     ) -> Option<usize> {
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         if let Err(error) = self.kernel.register(&mut socket, key) {
-            let (serial, why) = (owner.serial, error.to_string());
+            let (generation, why) = (owner.generation, error.to_string());
             warn!(
-                "session={serial} event=register-failed why={}",
+                "session={generation} event=register-failed why={}",
                 Escaped(&why)
             );
             return None;
         }
-        let serial = self.next_serial;
+        let generation = self.next_serial;
         self.next_serial += 1;
-        let ticket = Ticket {
+        let session_id = SessionId {
             key,
-            serial,
+            generation,
             peer: owner.peer,
             user: owner.user,
         };
-        let data = Data::new(socket, ticket, owner, dialled, self.house.now());
+        let data = Data::new(socket, session_id, owner, dialled, self.services.now());
         entry.insert(Slot::Data(Box::new(data)));
         self.data_connections += 1;
-        self.house.channels.of(owner).data = Some(key);
+        self.services.data_sessions.of(owner).data = Some(key);
         Some(key)
     }
 
     // What sessions wish.
 
-    fn connect_by_accepting(&mut self, owner: Ticket) {
-        let now = self.house.now();
-        let channel = self.house.channels.of(owner);
+    fn connect_by_accepting(&mut self, owner: SessionId) {
+        let now = self.services.now();
+        let channel = self.services.data_sessions.of(owner);
         match (channel.data, channel.awaited) {
-            (Some(_), _) => self.house.reply(owner, Reply::Connected(Ok(()))),
+            (Some(_), _) => self.services.reply(owner, Completion::Connected(Ok(()))),
             (None, Some(index)) => {
                 channel.connecting = true;
                 self.passive.pairs.extend(index, owner, now);
             }
             (None, None) => {
                 self.release(owner);
-                let refused = Err(Refusal::NoDataConnection);
-                self.house.reply(owner, Reply::Connected(refused));
+                let refused = Err(ErrorCode::NoDataConnection);
+                self.services.reply(owner, Completion::Connected(refused));
             }
         }
     }
 
-    fn dial(&mut self, owner: Ticket, from: SocketAddr, to: SocketAddr) {
+    fn dial(&mut self, owner: SessionId, from: SocketAddr, to: SocketAddr) {
         self.release(owner);
         let dialled = match self.kernel.dial(from, to) {
             Ok(socket) => self.add_data(owner, socket, true),
             Err(error) => {
-                let (serial, why) = (owner.serial, error.to_string());
+                let (generation, why) = (owner.generation, error.to_string());
                 debug!(
-                    "session={serial} event=dial-failed to={to} why={}",
+                    "session={generation} event=dial-failed to={to} why={}",
                     Escaped(&why)
                 );
                 None
             }
         };
         match dialled {
-            Some(_) => self.house.channels.of(owner).connecting = true,
+            Some(_) => self.services.data_sessions.of(owner).connecting = true,
             None => {
-                let refused = Err(Refusal::NoDataConnection);
-                self.house.reply(owner, Reply::Connected(refused));
+                let refused = Err(ErrorCode::NoDataConnection);
+                self.services.reply(owner, Completion::Connected(refused));
             }
         }
     }
 
     fn begin_sending(
         &mut self,
-        owner: Ticket,
-        outgoing: Box<Outgoing<K>>,
+        owner: SessionId,
+        download: Box<Download<K>>,
         representation: Representation,
     ) {
-        let now = self.house.now();
+        let now = self.services.now();
         let (key, data) = self.data_of(owner);
-        data.send(outgoing, representation, now);
+        data.send(download, representation, now);
         self.take_turn(key);
     }
 
     fn begin_receiving(
         &mut self,
-        owner: Ticket,
-        incoming: Box<Incoming<K>>,
+        owner: SessionId,
+        upload: Box<StagedUpload<K>>,
         representation: Representation,
     ) {
-        let now = self.house.now();
-        let record = (self.house).record(owner, incoming.path(), Direction::Incoming);
+        let now = self.services.now();
+        let record = (self.services).record(owner, upload.path(), Direction::Upload);
         let (key, data) = self.data_of(owner);
-        data.receive(incoming, record, representation, now);
+        data.receive(upload, record, representation, now);
         self.take_turn(key);
     }
 
     /// The data connection that stands for a session.
-    fn data_of(&mut self, owner: Ticket) -> (usize, &mut Data<K>) {
-        let channel = self.house.channels.get(owner);
+    fn data_of(&mut self, owner: SessionId) -> (usize, &mut Data<K>) {
+        let channel = self.services.data_sessions.get(owner);
         let key = channel.and_then(|channel| channel.data);
         let key = key.expect("bytes move only where a data connection stands");
         let data = self.connections[key].data();
         (key, data.expect("a channel's slot is a data connection"))
     }
 
-    fn abort(&mut self, owner: Ticket) {
-        let aborted = Err(Refusal::Aborted);
-        let channel = self.house.channels.get(owner);
+    fn abort(&mut self, owner: SessionId) {
+        let aborted = Err(ErrorCode::Aborted);
+        let channel = self.services.data_sessions.get(owner);
         if channel.is_some_and(|channel| channel.committing) {
             return; // too late: it is told what comes of that
         }
         let connecting = channel.is_some_and(|channel| channel.connecting);
-        match self.house.pending(owner) {
-            Some(Reply::Connected(result)) => *result = aborted,
+        match self.services.pending(owner) {
+            Some(Completion::Connected(result)) => *result = aborted,
             Some(_) => return, // too late, too
             None => {
                 let reply = match connecting {
-                    true => Reply::Connected(aborted),
-                    false => Reply::Moved(aborted),
+                    true => Completion::Connected(aborted),
+                    false => Completion::TransferDone(aborted),
                 };
-                self.house.reply(owner, reply);
+                self.services.reply(owner, reply);
             }
         }
         self.release(owner);
@@ -238,28 +239,28 @@ impl<K: Kernel> Engine<K> {
 
     /// A client that has closed its control connection amid an upload may have been killed: the end of its data is then not
     /// the end of the file.
-    fn distrust(&mut self, owner: Ticket) {
-        let data = (self.house.channels.get(owner)).and_then(|channel| channel.data);
+    fn distrust(&mut self, owner: SessionId) {
+        let data = (self.services.data_sessions.get(owner)).and_then(|channel| channel.data);
         let data = data.and_then(|key| self.connections[key].data());
-        if data.is_some_and(|data| data.is_receiving()) && self.house.pending(owner).is_none() {
+        if data.is_some_and(|data| data.is_receiving()) && self.services.pending(owner).is_none() {
             self.release(owner);
-            let lost = Err(Refusal::DataConnectionLost);
-            self.house.reply(owner, Reply::Moved(lost));
+            let lost = Err(ErrorCode::DataConnectionLost);
+            self.services.reply(owner, Completion::TransferDone(lost));
         }
     }
 
     /// Lets go of everything that a session has of a data connection.
-    pub(crate) fn release(&mut self, owner: Ticket) {
+    pub(crate) fn release(&mut self, owner: SessionId) {
         self.passive.pairs.leave(owner);
-        let channel = self.house.channels.take(owner);
+        let channel = self.services.data_sessions.take(owner);
         if let Some(index) = channel.awaited {
-            let (client, now) = (owner.peer.ip(), self.house.now());
+            let (client, now) = (owner.peer.ip(), self.services.now());
             self.passive.pairs.give_back(index, client, now);
             self.close_unneeded(index);
         }
         if let Some(key) = channel.data {
             let data = self.connections[key].data().expect("a data connection");
-            data.close(&mut self.house);
+            data.close(&mut self.services);
             self.remove_data(key);
         }
     }
@@ -275,7 +276,7 @@ impl<K: Kernel> Engine<K> {
     pub(crate) fn after_data(&mut self, key: usize, progress: Progress<K>) {
         let data = self.connections[key].data().expect("a data connection");
         let (owner, moved, closed) = (data.owner(), data.moved(), data.is_closed());
-        let channel = self.house.channels.of(owner);
+        let channel = self.services.data_sessions.of(owner);
         channel.moved = moved;
         if closed {
             channel.data = None;
@@ -285,39 +286,44 @@ impl<K: Kernel> Engine<K> {
             Progress::Waiting => return,
             Progress::Again => return self.park_or_enqueue(key),
             Progress::Connected(result) => {
-                self.house.channels.of(owner).connecting = false;
-                Reply::Connected(result)
+                self.services.data_sessions.of(owner).connecting = false;
+                Completion::Connected(result)
             }
-            Progress::Moved(result) => {
-                self.house.channels.take(owner);
-                Reply::Moved(result)
+            Progress::TransferDone(result) => {
+                self.services.data_sessions.take(owner);
+                Completion::TransferDone(result)
             }
-            Progress::Received(incoming, record) => return self.commit(owner, incoming, record),
+            Progress::Received(upload, record) => return self.commit(owner, upload, record),
         };
-        self.house.reply(owner, reply);
+        self.services.reply(owner, reply);
     }
 
     /// All of an upload has come, unless its client has left the control connection too, or wants it no more. What it has said
     /// of that may not have been read yet, whatever the control connection waits for.
-    fn commit(&mut self, owner: Ticket, incoming: Box<Incoming<K>>, record: Option<Box<Record>>) {
+    fn commit(
+        &mut self,
+        owner: SessionId,
+        upload: Box<StagedUpload<K>>,
+        record: Option<Box<TransferRecord>>,
+    ) {
         let control = self.connections[owner.key].control();
         let control = control.expect("no data connection outlives its session");
         if !control.finished {
-            let outcome = control.look_for_end(owner.key, &mut self.house, &mut self.scratch);
+            let outcome = control.look_for_end(owner.key, &mut self.services, &mut self.scratch);
             self.after_turn(owner.key, outcome);
         }
-        if self.house.channels.is_aborting(owner) {
-            return self.house.abandon(incoming); // the wish is answered next
+        if self.services.data_sessions.is_aborting(owner) {
+            return self.services.abandon(upload); // the wish is answered next
         }
         let control = self.connections[owner.key].control();
         if control.is_some_and(|control| control.has_vanished()) {
-            self.house.channels.take(owner);
-            self.house.abandon(incoming);
-            let lost = Err(Refusal::DataConnectionLost);
-            return self.house.reply(owner, Reply::Moved(lost));
+            self.services.data_sessions.take(owner);
+            self.services.abandon(upload);
+            let lost = Err(ErrorCode::DataConnectionLost);
+            return self.services.reply(owner, Completion::TransferDone(lost));
         }
-        self.house.channels.of(owner).committing = true;
-        self.house.commit(owner, incoming, record);
+        self.services.data_sessions.of(owner).committing = true;
+        self.services.commit(owner, upload, record);
     }
 
     /// Asserts what must hold of data connections between two turns.
@@ -334,13 +340,13 @@ impl<K: Kernel> Engine<K> {
             count += 1;
             let owner = data.owner();
             assert!(self.is_held(owner), "slot {key} has lost its session");
-            let channel = self.house.channels.get(owner);
+            let channel = self.services.data_sessions.get(owner);
             let same = channel.and_then(|channel| channel.data) == Some(key);
             assert!(same, "slot {key} is not its session's data connection");
         }
         assert_eq!(count, self.data_connections, "data connections are counted");
         for (index, owner) in self.passive.pairs.taken() {
-            let channel = self.house.channels.get(owner);
+            let channel = self.services.data_sessions.get(owner);
             let same = channel.and_then(|channel| channel.awaited) == Some(index);
             assert!(
                 same && self.is_held(owner),
@@ -349,17 +355,17 @@ impl<K: Kernel> Engine<K> {
         }
         if self.connections.is_empty() {
             assert_eq!(
-                self.house.channels.len(),
+                self.services.data_sessions.len(),
                 0,
-                "channels outlive their sessions"
+                "data_sessions outlive their sessions"
             );
         }
     }
 
     /// Whether a session stands in its slot.
-    fn is_held(&self, owner: Ticket) -> bool {
+    fn is_held(&self, owner: SessionId) -> bool {
         match self.connections.get(owner.key) {
-            Some(Slot::Control(connection)) => connection.serial() == owner.serial,
+            Some(Slot::Control(connection)) => connection.generation() == owner.generation,
             _ => false,
         }
     }

@@ -6,9 +6,9 @@ use crate::config::Home;
 use crate::kernel::Kernel;
 use crate::server::conn::control::Connection;
 use crate::server::event_loop::slot::Slot;
-use crate::server::event_loop::{Engine, Stopped};
+use crate::server::event_loop::{EventLoop, Stopped};
 
-impl<K: Kernel> Engine<K> {
+impl<K: Kernel> EventLoop<K> {
     /// Connections in their slots.
     pub fn connections(&self) -> usize {
         self.connections.len()
@@ -16,12 +16,12 @@ impl<K: Kernel> Engine<K> {
 
     /// Jobs that wait for a worker.
     pub fn jobs(&self) -> usize {
-        self.house.workers().queued()
+        self.services.workers().queued()
     }
 
-    /// Runs the `n`th waiting job (`n` below [`Engine::jobs`]) on the calling thread.
+    /// Runs the `n`th waiting job (`n` below [`EventLoop::jobs`]) on the calling thread.
     pub fn run_job(&self, n: usize) {
-        self.house.workers().run_nth(n);
+        self.services.workers().run_nth(n);
     }
 
     /// How the loop has ended, once it has.
@@ -31,7 +31,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Takes up another home, as a reload does; the logins of `kept` stand although their records have changed.
     pub fn take_up(&mut self, home: Home, kept: Vec<String>) {
-        self.house.take_up(home, kept);
+        self.services.take_up(home, kept);
         self.kernel.wake();
     }
 
@@ -39,7 +39,7 @@ impl<K: Kernel> Engine<K> {
     /// waits for an answer, or stands in the queue, once.
     pub fn check(&self) {
         for (key, slot) in &self.connections {
-            let queued = self.queue.iter().copied().chain(self.house.parked());
+            let queued = self.queue.iter().copied().chain(self.services.parked());
             let entries = queued.filter(|queued| *queued == key).count();
             assert_eq!(
                 entries,
@@ -51,7 +51,7 @@ impl<K: Kernel> Engine<K> {
                 "slot {key} is neither blocked nor queued"
             );
         }
-        let mut queued = self.queue.iter().copied().chain(self.house.parked());
+        let mut queued = self.queue.iter().copied().chain(self.services.parked());
         assert!(
             queued.all(|key| self.connections.contains(key)),
             "an empty slot stands in the queue"
@@ -71,7 +71,7 @@ impl<K: Kernel> Engine<K> {
         let entered = self.controls().filter(|control| control.user().is_some());
         assert_eq!(
             entered.count(),
-            self.house.entered(),
+            self.services.entered(),
             "sessions are counted by user"
         );
         self.check_data();

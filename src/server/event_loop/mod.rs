@@ -1,10 +1,10 @@
 //! THE loop: poll, accept, replies, events, queue, sweep, remove.
 //!
 //! Readiness is a hint that sets flags; a slot whose flag is false has blocked since. Who spent its budget waits in the
-//! run queue, so that every slot is either blocked, waiting for the house, or queued. Slots are freed after the batch
-//! of events, and a serial tells their tenants apart.
+//! run queue, so that every slot is either blocked, waiting for the services, or queued. Slots are freed after the batch
+//! of events, and a generation tells their tenants apart.
 //!
-//! Must not know: what connections say, how the house answers.
+//! Must not know: what connections say, how the services answers.
 
 pub(crate) mod accept;
 pub(crate) mod data;
@@ -24,16 +24,16 @@ use slab::Slab;
 
 use crate::config::Home;
 use crate::kernel::{Kernel, Milestone, Readiness, Signal};
-use crate::limits::{EVENTS_A_TURN, QUEUE_TURN, RATE_TICK, SWEEP_INTERVAL};
-use crate::protocol::{Dialect, Ending, Input};
+use crate::limits::{EVENTS_PER_TICK_MAX, RATE_LIMIT_TICK, RUN_QUEUE_BUDGET, SWEEP_INTERVAL};
+use crate::protocol::{CloseReason, Dialect, Input};
 use crate::server::conn::control::{Outcome, Overdue, Scratch};
-use crate::server::event_loop::accept::Door;
-use crate::server::event_loop::passive::{FIRST_PASSIVE, Passive};
+use crate::server::event_loop::accept::Acceptor;
+use crate::server::event_loop::passive::{FIRST_PASSIVE, PassivePorts};
 use crate::server::event_loop::slot::Slot;
-use crate::server::policy::stall_detector::Paces;
-use crate::server::service::House;
+use crate::server::policy::stall_detector::StallDetector;
+use crate::server::service::Services;
 use crate::server::workers::Workers;
-use crate::server::{Options, Ticket};
+use crate::server::{Options, SessionId};
 
 /// Tokens from here on are listeners; below are the slab's keys.
 const FIRST_LISTENER: usize = usize::MAX / 2;
@@ -53,22 +53,22 @@ pub enum Stopped {
 }
 
 /// The loop and everything that it goes over.
-pub struct Engine<K: Kernel> {
+pub struct EventLoop<K: Kernel> {
     kernel: Arc<K>,
     options: Options,
-    door: Door<K>,
+    door: Acceptor<K>,
     connections: Slab<Slot<K>>,
     /// Those of them that are data connections.
     data_connections: usize,
-    passive: Passive<K>,
+    passive: PassivePorts<K>,
     /// Keys of those that have given way.
     queue: VecDeque<usize>,
     /// When those who are parked for their rate are looked at next; `None` while nobody is.
     next_release: Option<Instant>,
-    paces: Paces,
-    /// Keys of those that are done, removed after the batch; a session's with its ending.
-    finished: Vec<(usize, Option<Ending>)>,
-    house: House<K>,
+    paces: StallDetector,
+    /// Keys of those that are done, removed after the batch; a session's with its reason.
+    finished: Vec<(usize, Option<CloseReason>)>,
+    services: Services<K>,
     scratch: Scratch<K>,
     ready: Vec<Readiness>,
     next_serial: u64,
@@ -80,29 +80,29 @@ pub struct Engine<K: Kernel> {
     stopped: Option<Stopped>,
 }
 
-impl<K: Kernel> Engine<K> {
+impl<K: Kernel> EventLoop<K> {
     /// A loop over no connections yet. `workers` may be without threads, for a simulation.
     pub(crate) fn new(
         kernel: Arc<K>,
         home: Home,
         workers: Workers<K>,
         options: Options,
-    ) -> Engine<K> {
+    ) -> EventLoop<K> {
         let now = kernel.now();
-        Engine {
-            house: House::new(kernel.clone(), home, workers, options.clone()),
+        EventLoop {
+            services: Services::new(kernel.clone(), home, workers, options.clone()),
             kernel,
-            paces: Paces::new(options.min_rate),
+            paces: StallDetector::new(options.min_rate),
             options,
-            door: Door::new(),
+            door: Acceptor::new(),
             connections: Slab::new(),
             data_connections: 0,
-            passive: Passive::new(),
+            passive: PassivePorts::new(),
             queue: VecDeque::new(),
             next_release: None,
             finished: Vec::new(),
             scratch: Scratch::new(),
-            ready: Vec::with_capacity(EVENTS_A_TURN),
+            ready: Vec::with_capacity(EVENTS_PER_TICK_MAX),
             next_serial: 1,
             next_sweep: now + SWEEP_INTERVAL,
             relieved_until: None,
@@ -111,10 +111,10 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// A loop whose jobs run when [`Engine::run_job`] is called, on the caller's thread: for simulations and benches.
-    pub fn without_threads(kernel: Arc<K>, home: Home, options: Options) -> Engine<K> {
+    /// A loop whose jobs run when [`EventLoop::run_job`] is called, on the caller's thread: for simulations and benches.
+    pub fn without_threads(kernel: Arc<K>, home: Home, options: Options) -> EventLoop<K> {
         let workers = Workers::without_threads(kernel.clone());
-        Engine::new(kernel, home, workers, options)
+        EventLoop::new(kernel, home, workers, options)
     }
 
     /// Opens a listener for a dialect; its address comes back with the port chosen.
@@ -136,7 +136,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Removes, beside the service, what an earlier crash left of uploads.
     pub fn sweep_leftovers(&mut self) {
-        self.house.sweep_leftovers();
+        self.services.sweep_leftovers();
     }
 
     /// Turns until a signal has stopped the loop.
@@ -156,7 +156,7 @@ impl<K: Kernel> Engine<K> {
     pub fn turn(&mut self) -> io::Result<()> {
         let mut ready = std::mem::take(&mut self.ready);
         self.kernel.poll(&mut ready, Some(self.patience()))?;
-        self.house.begin_turn(self.kernel.now());
+        self.services.begin_turn(self.kernel.now());
         while let Some(signal) = self.kernel.signal() {
             self.obey(signal);
         }
@@ -170,7 +170,7 @@ impl<K: Kernel> Engine<K> {
         self.release_parked();
         self.run_queue();
         self.settle();
-        if self.house.now() >= self.next_sweep {
+        if self.services.now() >= self.next_sweep {
             self.sweep();
         }
         self.remove_finished();
@@ -182,7 +182,7 @@ impl<K: Kernel> Engine<K> {
         if self.door.is_ready() || self.passive.is_ready() || !self.queue.is_empty() {
             return Duration::ZERO;
         }
-        let others = [self.house.next_due(), self.next_release];
+        let others = [self.services.next_due(), self.next_release];
         let next = (others.into_iter().flatten()).fold(self.next_sweep, Instant::min);
         next.saturating_duration_since(self.kernel.now())
     }
@@ -216,10 +216,10 @@ impl<K: Kernel> Engine<K> {
     fn park_or_enqueue(&mut self, key: usize) {
         if let Some(user) = self.connections[key].bounded_by()
             && !*self.connections[key].queued()
-            && self.house.park(user, key)
+            && self.services.park(user, key)
         {
             *self.connections[key].queued() = true;
-            let next = self.house.now() + RATE_TICK;
+            let next = self.services.now() + RATE_LIMIT_TICK;
             self.next_release.get_or_insert(next);
             return;
         }
@@ -234,11 +234,11 @@ impl<K: Kernel> Engine<K> {
         }
         match slot {
             Slot::Control(connection) => {
-                let outcome = connection.turn(key, &mut self.house, &mut self.scratch);
+                let outcome = connection.turn(key, &mut self.services, &mut self.scratch);
                 self.after_turn(key, outcome);
             }
             Slot::Data(data) => {
-                let progress = data.turn(&mut self.house, &mut self.scratch);
+                let progress = data.turn(&mut self.services, &mut self.scratch);
                 self.after_data(key, progress);
             }
         }
@@ -248,27 +248,27 @@ impl<K: Kernel> Engine<K> {
         match outcome {
             Outcome::Waiting => {}
             Outcome::Again => self.park_or_enqueue(key),
-            Outcome::Finished(ending) => self.finish(key, ending),
+            Outcome::Finished(reason) => self.finish(key, reason),
         }
     }
 
     /// Notes the end of a connection; it stands until the batch is through.
-    fn finish(&mut self, key: usize, ending: Ending) {
+    fn finish(&mut self, key: usize, reason: CloseReason) {
         let Slot::Control(connection) = &mut self.connections[key] else {
-            unreachable!("a data connection has no ending of its own");
+            unreachable!("a data connection has no reason of its own");
         };
         if !std::mem::replace(&mut connection.finished, true) {
-            self.finished.push((key, Some(ending)));
+            self.finished.push((key, Some(reason)));
         }
     }
 
-    /// What the house has found out since the last turn.
+    /// What the services has found out since the last turn.
     fn collect(&mut self) {
         let connections = &self.connections;
-        self.house
-            .collect(|ticket| holder(connections, ticket).is_some());
+        self.services
+            .collect(|session_id| holder(connections, session_id).is_some());
         self.settle();
-        if let Some(kept) = self.house.take_reloaded() {
+        if let Some(kept) = self.services.take_reloaded() {
             self.tell_of_reload(&kept);
         }
     }
@@ -279,20 +279,20 @@ impl<K: Kernel> Engine<K> {
                 continue;
             };
             if let Some(access) = connection.access().cloned() {
-                connection.reloaded(self.house.access_after_reload(&access, kept));
+                connection.reloaded(self.services.access_after_reload(&access, kept));
             }
         }
     }
 
     /// Runs who has waited for his rate, for as long as others may be kept waiting.
     fn release_parked(&mut self) {
-        let now = self.house.now();
+        let now = self.services.now();
         if self.next_release.is_none_or(|next| next > now) {
             return;
         }
         self.next_release = None;
-        let until = now + QUEUE_TURN;
-        while let Some(key) = self.house.release() {
+        let until = now + RUN_QUEUE_BUDGET;
+        while let Some(key) = self.services.release() {
             *self.connections[key].queued() = false;
             self.take_turn(key);
             if self.kernel.now() >= until {
@@ -300,15 +300,15 @@ impl<K: Kernel> Engine<K> {
                 break;
             }
         }
-        self.house.end_release();
-        if self.house.parked().next().is_some() {
-            self.next_release.get_or_insert(now + RATE_TICK);
+        self.services.end_release();
+        if self.services.parked().next().is_some() {
+            self.next_release.get_or_insert(now + RATE_LIMIT_TICK);
         }
     }
 
     /// Runs who has given way, for as long as others may be kept waiting.
     fn run_queue(&mut self) {
-        let until = self.house.now() + QUEUE_TURN;
+        let until = self.services.now() + RUN_QUEUE_BUDGET;
         while let Some(key) = self.queue.pop_front() {
             *self.connections[key].queued() = false;
             self.take_turn(key);
@@ -320,10 +320,10 @@ impl<K: Kernel> Engine<K> {
 
     /// Walks over all connections for their deadlines.
     fn sweep(&mut self) {
-        let now = self.house.now();
+        let now = self.services.now();
         self.next_sweep = now + SWEEP_INTERVAL;
         self.kernel.report(Milestone::Alive);
-        self.house.sweep();
+        self.services.sweep();
         self.door.log_unwanted();
         self.resume_accepting();
         self.sweep_passive();
@@ -349,25 +349,25 @@ impl<K: Kernel> Engine<K> {
         let is_too_slow = self.paces.is_watching()
             && slot
                 .progress()
-                .is_some_and(|(serial, at)| self.paces.is_too_slow(serial, at, now));
+                .is_some_and(|(generation, at)| self.paces.is_too_slow(generation, at, now));
         match slot {
             // It ends without a word, which would stand among the file's bytes.
-            Slot::Control(_) if is_too_slow => self.finish(key, Ending::TooSlow),
+            Slot::Control(_) if is_too_slow => self.finish(key, CloseReason::TooSlow),
             Slot::Data(data) if is_too_slow => {
-                let progress = data.give_up(&mut self.house);
+                let progress = data.give_up(&mut self.services);
                 self.after_data(key, progress);
             }
             Slot::Control(connection) => match connection.overdue(now, &self.options) {
                 None => {}
-                Some(Overdue::End(ending)) => self.finish(key, ending),
+                Some(Overdue::End(reason)) => self.finish(key, reason),
                 Some(Overdue::Idle) => {
                     let outcome =
-                        connection.tell(key, Input::Idle, &mut self.house, &mut self.scratch);
+                        connection.tell(key, Input::Idle, &mut self.services, &mut self.scratch);
                     self.after_turn(key, outcome);
                 }
             },
             Slot::Data(data) => {
-                let progress = data.sweep(&self.options, &mut self.house, &mut self.scratch);
+                let progress = data.sweep(&self.options, &mut self.services, &mut self.scratch);
                 self.after_data(key, progress);
             }
         }
@@ -380,7 +380,7 @@ impl<K: Kernel> Engine<K> {
                 if let Some(xferlog) = &self.options.xferlog {
                     xferlog.reopen();
                 }
-                self.house.reload();
+                self.services.reload();
             }
             Signal::Stop if self.drain_until.is_some() => {
                 info!("event=stop how=at-once sessions={}", self.connections.len());
@@ -391,7 +391,7 @@ impl<K: Kernel> Engine<K> {
             Signal::Relieved => {
                 info!("event=relieved sessions={}", self.connections.len());
                 self.door.close();
-                self.relieved_until = Some(self.house.now() + self.options.drain_timeout);
+                self.relieved_until = Some(self.services.now() + self.options.drain_timeout);
                 self.relieve_passive();
             }
         }
@@ -402,8 +402,8 @@ impl<K: Kernel> Engine<K> {
         info!("event=drain sessions={}", self.connections.len());
         self.kernel.report(Milestone::Stopping);
         self.door.close();
-        self.house.drain();
-        self.drain_until = Some(self.house.now() + self.options.drain_timeout);
+        self.services.drain();
+        self.drain_until = Some(self.services.now() + self.options.drain_timeout);
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.enqueue(key);
@@ -420,28 +420,28 @@ impl<K: Kernel> Engine<K> {
                 Slot::Data(_) => None, // it goes with its session
             });
         for key in controls.collect::<Vec<_>>() {
-            self.finish(key, Ending::CutOff);
+            self.finish(key, CloseReason::DrainTimeout);
         }
     }
 
     fn remove_finished(&mut self) {
-        while let Some((key, ending)) = self.finished.pop() {
+        while let Some((key, reason)) = self.finished.pop() {
             self.unqueue(key);
             let slot = self.connections.remove(key);
             self.resume_accepting();
-            let (connection, ending) = match (slot, ending) {
-                (Slot::Control(connection), Some(ending)) => (connection, ending),
+            let (connection, reason) = match (slot, reason) {
+                (Slot::Control(connection), Some(reason)) => (connection, reason),
                 _ => {
                     self.data_connections -= 1;
                     continue;
                 }
             };
             // What it has of a data connection is removed next.
-            self.release(connection.ticket(key));
-            let (serial, peer) = (connection.serial(), connection.peer());
-            info!("session={serial} event=end reason={}", ending.word());
+            self.release(connection.session_id(key));
+            let (generation, peer) = (connection.generation(), connection.peer());
+            info!("session={generation} event=end reason={}", reason.word());
             self.door.left(peer, connection.is_turned_away());
-            connection.close(key, &mut self.house);
+            connection.close(key, &mut self.services);
         }
         let leaving = self.drain_until.is_some() || self.relieved_until.is_some();
         if leaving && self.connections.is_empty() && self.stopped.is_none() {
@@ -449,7 +449,7 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Takes a slot out of the run queue, or out of those who wait for a rate, while its user is known to the house.
+    /// Takes a slot out of the run queue, or out of those who wait for a rate, while its user is known to the services.
     fn unqueue(&mut self, key: usize) {
         let slot = &mut self.connections[key];
         if !std::mem::take(slot.queued()) {
@@ -457,7 +457,7 @@ impl<K: Kernel> Engine<K> {
         }
         self.queue.retain(|queued| *queued != key);
         if let Some(user) = slot.user() {
-            self.house.forget_parked(user, key);
+            self.services.forget_parked(user, key);
         }
     }
 
@@ -468,8 +468,8 @@ impl<K: Kernel> Engine<K> {
     }
 }
 
-/// The key of the slot that still holds a ticket and waits for its reply.
-fn holder<K: Kernel>(connections: &Slab<Slot<K>>, ticket: Ticket) -> Option<usize> {
-    let slot = connections.get(ticket.key)?;
-    slot.awaits(ticket).then_some(ticket.key)
+/// The key of the slot that still holds a session_id and waits for its reply.
+fn holder<K: Kernel>(connections: &Slab<Slot<K>>, session_id: SessionId) -> Option<usize> {
+    let slot = connections.get(session_id.key)?;
+    slot.awaits(session_id).then_some(session_id.key)
 }

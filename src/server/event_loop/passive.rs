@@ -1,7 +1,7 @@
 //! Where clients come for their data connections: passive listeners are opened, and who comes there is led to his session.
 //!
 //! A client is known by its address alone: it must be that of the session's own connection, so that nobody takes another's data.
-//! Who is awaited where stands in [`Pairs`].
+//! Who is awaited where stands in [`PortReservations`].
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -11,27 +11,27 @@ use log::{debug, warn};
 use slab::Slab;
 
 use crate::kernel::Kernel;
-use crate::limits::ACCEPTS_A_TURN;
-use crate::protocol::Refusal;
-use crate::server::Ticket;
-use crate::server::event_loop::Engine;
+use crate::limits::ACCEPTS_PER_TICK_MAX;
+use crate::protocol::ErrorCode;
+use crate::server::SessionId;
+use crate::server::event_loop::EventLoop;
 use crate::server::event_loop::accept::is_out_of_descriptors;
 use crate::server::log::Escaped;
-use crate::server::net::port_reservations::{Pairs, Waiting};
-use crate::server::service::Reply;
+use crate::server::net::port_reservations::{PortReservations, Waiting};
+use crate::server::service::Completion;
 
 /// Tokens from here on are passive listeners; below are the others.
 pub(crate) const FIRST_PASSIVE: usize = usize::MAX / 4 * 3;
 
 /// The passive listeners that are open, and who is awaited at them.
-pub(crate) struct Passive<K: Kernel> {
+pub(crate) struct PassivePorts<K: Kernel> {
     ports: Slab<Port<K>>,
     by_address: HashMap<SocketAddr, usize>,
     /// Those that have not blocked since their last edge, as far as they are still open.
     ready: VecDeque<usize>,
     /// Out of descriptors: no accept before the next sweep, or before a slot is freed.
     paused: bool,
-    pub(crate) pairs: Pairs,
+    pub(crate) pairs: PortReservations,
 }
 
 struct Port<K: Kernel> {
@@ -41,14 +41,14 @@ struct Port<K: Kernel> {
     ready: bool,
 }
 
-impl<K: Kernel> Passive<K> {
-    pub(crate) fn new() -> Passive<K> {
-        Passive {
+impl<K: Kernel> PassivePorts<K> {
+    pub(crate) fn new() -> PassivePorts<K> {
+        PassivePorts {
             ports: Slab::new(),
             by_address: HashMap::new(),
             ready: VecDeque::new(),
             paused: false,
-            pairs: Pairs::default(),
+            pairs: PortReservations::default(),
         }
     }
 
@@ -78,10 +78,10 @@ impl<K: Kernel> Passive<K> {
     }
 }
 
-impl<K: Kernel> Engine<K> {
+impl<K: Kernel> EventLoop<K> {
     /// A listener at which this session's client, and nobody else from its address, is awaited from now on; `None` where
     /// all are taken.
-    pub(crate) fn await_client(&mut self, owner: Ticket, local: SocketAddr) -> Option<usize> {
+    pub(crate) fn await_client(&mut self, owner: SessionId, local: SocketAddr) -> Option<usize> {
         let index = match self.options.passive_ports {
             None => {
                 let mut any = local;
@@ -90,8 +90,8 @@ impl<K: Kernel> Engine<K> {
             }
             Some((first, last)) => self.find_passive(owner.peer.ip(), local, first, last)?,
         };
-        self.passive.pairs.take(index, owner, self.house.now());
-        self.house.channels.of(owner).awaited = Some(index);
+        self.passive.pairs.take(index, owner, self.services.now());
+        self.services.data_sessions.of(owner).awaited = Some(index);
         Some(index)
     }
 
@@ -153,13 +153,17 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    pub(crate) fn tell_listening(&mut self, owner: Ticket, index: usize) {
+    pub(crate) fn tell_listening(&mut self, owner: SessionId, index: usize) {
         let mut address = self.passive.ports[index].address;
         if let (Some(announced), true) = (self.options.passive_address, address.is_ipv4()) {
             address.set_ip(announced.into());
         }
-        debug!("session={} event=listen address={address}", owner.serial);
-        self.house.reply(owner, Reply::Listening(Ok(address)));
+        debug!(
+            "session={} event=listen address={address}",
+            owner.generation
+        );
+        self.services
+            .reply(owner, Completion::Listening(Ok(address)));
     }
 
     /// Who waits for a pair with this client's address at this one of ours is given the one that is free now.
@@ -197,7 +201,7 @@ impl<K: Kernel> Engine<K> {
 
     /// Takes who comes to the passive listeners, one from each in turn, up to the turn's bound for all of them.
     pub(crate) fn accept_data(&mut self) {
-        for _ in 0..ACCEPTS_A_TURN {
+        for _ in 0..ACCEPTS_PER_TICK_MAX {
             if self.passive.paused {
                 return;
             }
@@ -216,7 +220,7 @@ impl<K: Kernel> Engine<K> {
                 }
                 Err(error) if is_out_of_descriptors(&error) => {
                     self.passive.paused = true;
-                    self.house.release_unused();
+                    self.services.release_unused();
                     warn!("event=accept-paused why={}", Escaped(&error.to_string()));
                 }
                 Err(_) => {}
@@ -233,30 +237,30 @@ impl<K: Kernel> Engine<K> {
             return;
         };
         self.close_unneeded(index);
-        self.house.channels.of(owner).awaited = None;
+        self.services.data_sessions.of(owner).awaited = None;
         let added = self.add_data(owner, socket, false);
-        let channel = self.house.channels.of(owner);
+        let channel = self.services.data_sessions.of(owner);
         if std::mem::take(&mut channel.connecting) {
-            let result = added.ok_or(Refusal::NoDataConnection).map(drop);
-            self.house.reply(owner, Reply::Connected(result));
+            let result = added.ok_or(ErrorCode::NoDataConnection).map(drop);
+            self.services.reply(owner, Completion::Connected(result));
         }
         self.serve_first_waiting(peer.ip(), at.ip());
     }
 
     /// Looks after the deadlines of who is awaited and who waits.
     pub(crate) fn sweep_passive(&mut self) {
-        let late = self.passive.pairs.sweep(self.house.now());
+        let late = self.passive.pairs.sweep(self.services.now());
         for (index, owner) in late.unmet {
             self.close_unneeded(index);
-            let channel = self.house.channels.take(owner);
+            let channel = self.services.data_sessions.take(owner);
             if channel.connecting {
-                let refused = Err(Refusal::NoDataConnection);
-                self.house.reply(owner, Reply::Connected(refused));
+                let refused = Err(ErrorCode::NoDataConnection);
+                self.services.reply(owner, Completion::Connected(refused));
             }
         }
         for owner in late.without {
-            self.house
-                .reply(owner, Reply::Listening(Err(Refusal::NoPort)));
+            self.services
+                .reply(owner, Completion::Listening(Err(ErrorCode::NoPassivePort)));
         }
         self.serve_waiting();
     }

@@ -3,7 +3,7 @@
 //! Must not know: what either does.
 
 use crate::kernel::{Kernel, Readiness};
-use crate::server::Ticket;
+use crate::server::SessionId;
 use crate::server::conn::control::Connection;
 use crate::server::conn::data::Data;
 use crate::server::policy::sessions::UserKey;
@@ -75,11 +75,11 @@ impl<K: Kernel> Slot<K> {
         }
     }
 
-    /// The serial, and bytes that have moved, of a transfer that waits for its client.
+    /// The generation, and bytes that have moved, of a transfer that waits for its client.
     pub(crate) fn progress(&self) -> Option<(u64, u64)> {
         match self {
-            Slot::Control(connection) => Some((connection.serial(), connection.progress()?)),
-            Slot::Data(data) => Some((data.ticket().serial, data.progress()?)),
+            Slot::Control(connection) => Some((connection.generation(), connection.progress()?)),
+            Slot::Data(data) => Some((data.session_id().generation, data.progress()?)),
         }
     }
 
@@ -90,13 +90,13 @@ impl<K: Kernel> Slot<K> {
         }
     }
 
-    /// Whether it still holds this ticket, and waits for a reply.
-    pub(crate) fn awaits(&self, ticket: Ticket) -> bool {
+    /// Whether it still holds this session_id, and waits for a reply.
+    pub(crate) fn awaits(&self, session_id: SessionId) -> bool {
         match self {
             Slot::Control(connection) => {
-                connection.serial() == ticket.serial && connection.awaits_answer()
+                connection.generation() == session_id.generation && connection.awaits_answer()
             }
-            Slot::Data(data) => data.ticket() == ticket && data.awaits_worker(),
+            Slot::Data(data) => data.session_id() == session_id && data.awaits_worker(),
         }
     }
 

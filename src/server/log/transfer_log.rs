@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The open log. Dropped, it waits a moment for its last lines.
 #[derive(Debug)]
-pub struct Xferlog {
+pub struct TransferLog {
     /// Taken away at the end, so that the helper thread ends.
     lines: Option<SyncSender<String>>,
     written: Mutex<Receiver<()>>,
@@ -35,9 +35,9 @@ pub struct Xferlog {
     dropped: Arc<AtomicU64>,
 }
 
-impl Xferlog {
+impl TransferLog {
     /// Opens `path` to append, or makes it, and starts the helper thread.
-    pub fn open(path: &Path) -> io::Result<Xferlog> {
+    pub fn open(path: &Path) -> io::Result<TransferLog> {
         let (lines, queue) = sync_channel(LOG_LINES_MAX);
         let (done, written) = sync_channel(1);
         let reopen = Arc::new(AtomicBool::new(false));
@@ -53,7 +53,7 @@ impl Xferlog {
             writer.run();
             let _ = done.try_send(());
         })?;
-        Ok(Xferlog {
+        Ok(TransferLog {
             lines: Some(lines),
             written: Mutex::new(written),
             reopen,
@@ -74,7 +74,7 @@ impl Xferlog {
     }
 }
 
-impl Drop for Xferlog {
+impl Drop for TransferLog {
     fn drop(&mut self) {
         self.lines = None;
         // Not written in time is what patience is for.
@@ -132,14 +132,14 @@ fn append(path: &Path) -> io::Result<File> {
 /// Which way a transfer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
-    Outgoing,
-    Incoming,
+    Download,
+    Upload,
 }
 
 /// One transfer that has begun. Dropped, it is logged, as incomplete unless it was said to be whole.
 #[derive(Debug)]
-pub(crate) struct Record {
-    log: Arc<Xferlog>,
+pub(crate) struct TransferRecord {
+    log: Arc<TransferLog>,
     began: Timestamp,
     peer: IpAddr,
     user: String,
@@ -149,16 +149,16 @@ pub(crate) struct Record {
     is_complete: bool,
 }
 
-impl Record {
+impl TransferRecord {
     /// A transfer that begins now.
     pub(crate) fn begin(
-        log: Arc<Xferlog>,
+        log: Arc<TransferLog>,
         peer: IpAddr,
         user: &str,
         path: &Path,
         direction: Direction,
-    ) -> Box<Record> {
-        Box::new(Record {
+    ) -> Box<TransferRecord> {
+        Box::new(TransferRecord {
             log,
             began: Timestamp::now(),
             peer,
@@ -183,8 +183,8 @@ impl Record {
     fn line(&self, now: Timestamp) -> String {
         let seconds = now.duration_since(self.began).as_secs().max(0);
         let direction = match self.direction {
-            Direction::Outgoing => 'o',
-            Direction::Incoming => 'i',
+            Direction::Download => 'o',
+            Direction::Upload => 'i',
         };
         let end = match self.is_complete {
             true => 'c',
@@ -201,7 +201,7 @@ impl Record {
     }
 }
 
-impl Drop for Record {
+impl Drop for TransferRecord {
     fn drop(&mut self) {
         self.log.write(self.line(Timestamp::now()));
     }
@@ -227,27 +227,32 @@ mod tests {
 
     use super::*;
 
-    fn open() -> (tempfile::TempDir, PathBuf, Arc<Xferlog>) {
+    fn open() -> (tempfile::TempDir, PathBuf, Arc<TransferLog>) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("xferlog");
-        let log = Arc::new(Xferlog::open(&path).unwrap());
+        let log = Arc::new(TransferLog::open(&path).unwrap());
         (folder, path, log)
     }
 
-    fn record(log: &Arc<Xferlog>, user: &str, path: &str, direction: Direction) -> Box<Record> {
+    fn record(
+        log: &Arc<TransferLog>,
+        user: &str,
+        path: &str,
+        direction: Direction,
+    ) -> Box<TransferRecord> {
         let peer = "2001:db8::1".parse().unwrap();
-        Record::begin(log.clone(), peer, user, Path::new(path), direction)
+        TransferRecord::begin(log.clone(), peer, user, Path::new(path), direction)
     }
 
     #[test]
     fn a_line_has_the_fields_of_xferlog() {
         let (_folder, path, log) = open();
-        let mut download = record(&log, "user 1", "/srv/Free Fire", Direction::Outgoing);
+        let mut download = record(&log, "user 1", "/srv/Free Fire", Direction::Download);
         download.moved(4000);
         download.moved(96);
         download.complete();
         drop(download);
-        record(&log, "u", "/srv/x", Direction::Incoming).moved(7);
+        record(&log, "u", "/srv/x", Direction::Upload).moved(7);
         drop(log);
         let text = std::fs::read_to_string(path).unwrap();
         let lines: Vec<Vec<&str>> = text
@@ -272,14 +277,14 @@ mod tests {
     #[test]
     fn a_log_that_was_moved_away_is_made_again() {
         let (folder, path, log) = open();
-        drop(record(&log, "a", "/first", Direction::Outgoing));
+        drop(record(&log, "a", "/first", Direction::Download));
         let old = folder.path().join("xferlog.1");
         while !std::fs::read_to_string(&path).unwrap().contains("/first") {
             std::thread::yield_now();
         }
         std::fs::rename(&path, &old).unwrap();
         log.reopen();
-        drop(record(&log, "a", "/second", Direction::Outgoing));
+        drop(record(&log, "a", "/second", Direction::Download));
         drop(log);
         let read = |path| std::fs::read_to_string(path).unwrap();
         assert!(read(&old).contains("/first") && !read(&old).contains("/second"));
@@ -291,7 +296,7 @@ mod tests {
         #[test]
         fn no_name_forges_a_field(user in "(?s).*", path in "(?s).*") {
             let (_folder, _, log) = open();
-            let record = record(&log, &user, &path, Direction::Incoming);
+            let record = record(&log, &user, &path, Direction::Upload);
             let line = record.line(Timestamp::UNIX_EPOCH);
             prop_assert_eq!(line.split_whitespace().count(), 18, "{}", line);
             prop_assert_eq!(line.matches(char::is_control).count(), 1);

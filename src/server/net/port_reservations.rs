@@ -10,12 +10,12 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use crate::limits::{DATA_CONNECTION_TIMEOUT, PAIR_REST, PORT_WAIT};
-use crate::server::Ticket;
+use crate::limits::{DATA_CONNECTION_TIMEOUT, PASSIVE_PORT_TIMEOUT, RESERVATION_COOL_DOWN};
+use crate::server::SessionId;
 
 /// The pairs of listeners and client addresses that are not free, and who waits for one.
 #[derive(Default)]
-pub(crate) struct Pairs {
+pub(crate) struct PortReservations {
     /// By listener, then by the client's address.
     pairs: HashMap<usize, HashMap<IpAddr, Pair>>,
     waiting: VecDeque<Waiting>,
@@ -23,7 +23,7 @@ pub(crate) struct Pairs {
 
 enum Pair {
     /// Its owner awaits the client until then.
-    Taken { owner: Ticket, until: Instant },
+    Taken { owner: SessionId, until: Instant },
     /// Nobody came, and nobody may have it before then.
     Resting { until: Instant },
 }
@@ -31,7 +31,7 @@ enum Pair {
 /// A session that asked for a pair when none was free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiting {
-    pub(crate) owner: Ticket,
+    pub(crate) owner: SessionId,
     /// The session's own end of its control connection.
     pub(crate) local: SocketAddr,
     until: Instant,
@@ -44,7 +44,7 @@ impl Waiting {
     }
 }
 
-impl Pairs {
+impl PortReservations {
     /// Whether nobody has a pair, and it does not rest either.
     pub(crate) fn is_free(&self, listener: usize, client: IpAddr) -> bool {
         let there = self.pairs.get(&listener);
@@ -59,7 +59,7 @@ impl Pairs {
     }
 
     /// Gives a free pair to a session.
-    pub(crate) fn take(&mut self, listener: usize, owner: Ticket, now: Instant) {
+    pub(crate) fn take(&mut self, listener: usize, owner: SessionId, now: Instant) {
         let until = now + DATA_CONNECTION_TIMEOUT;
         let taken = Pair::Taken { owner, until };
         let there = self.pairs.entry(listener).or_default();
@@ -68,7 +68,7 @@ impl Pairs {
     }
 
     /// The client is awaited for as long from now on: its session waits for it.
-    pub(crate) fn extend(&mut self, listener: usize, owner: Ticket, now: Instant) {
+    pub(crate) fn extend(&mut self, listener: usize, owner: SessionId, now: Instant) {
         let there = self.pairs.get_mut(&listener);
         let pair = there.and_then(|there| there.get_mut(&owner.peer.ip()));
         if let Some(Pair::Taken { until, .. }) = pair {
@@ -77,7 +77,7 @@ impl Pairs {
     }
 
     /// Somebody has come to a listener: who awaits him. The pair is free again.
-    pub(crate) fn arrived(&mut self, listener: usize, client: IpAddr) -> Option<Ticket> {
+    pub(crate) fn arrived(&mut self, listener: usize, client: IpAddr) -> Option<SessionId> {
         let there = self.pairs.get_mut(&listener)?;
         let Some(Pair::Taken { owner, .. }) = there.get(&client) else {
             return None;
@@ -89,7 +89,7 @@ impl Pairs {
 
     /// Gives back a pair that nobody came to.
     pub(crate) fn give_back(&mut self, listener: usize, client: IpAddr, now: Instant) {
-        let until = now + PAIR_REST;
+        let until = now + RESERVATION_COOL_DOWN;
         let resting = Pair::Resting { until };
         let there = self.pairs.entry(listener).or_default();
         let before = there.insert(client, resting);
@@ -102,8 +102,8 @@ impl Pairs {
     }
 
     /// Lets a session wait until a pair is free.
-    pub(crate) fn wait(&mut self, owner: Ticket, local: SocketAddr, now: Instant) {
-        let until = now + PORT_WAIT;
+    pub(crate) fn wait(&mut self, owner: SessionId, local: SocketAddr, now: Instant) {
+        let until = now + PASSIVE_PORT_TIMEOUT;
         self.waiting.push_back(Waiting {
             owner,
             local,
@@ -112,7 +112,7 @@ impl Pairs {
     }
 
     /// A session waits no longer.
-    pub(crate) fn leave(&mut self, owner: Ticket) {
+    pub(crate) fn leave(&mut self, owner: SessionId) {
         self.waiting.retain(|waiting| waiting.owner != owner);
     }
 
@@ -130,7 +130,7 @@ impl Pairs {
                 Pair::Resting { until } => *until > now,
                 Pair::Taken { owner, until } if *until <= now => {
                     late.unmet.push((listener, *owner));
-                    let until = now + PAIR_REST;
+                    let until = now + RESERVATION_COOL_DOWN;
                     *pair = Pair::Resting { until };
                     true
                 }
@@ -143,8 +143,8 @@ impl Pairs {
         late
     }
 
-    /// Pairs that are taken, without those that rest.
-    pub(crate) fn taken(&self) -> impl Iterator<Item = (usize, Ticket)> {
+    /// PortReservations that are taken, without those that rest.
+    pub(crate) fn taken(&self) -> impl Iterator<Item = (usize, SessionId)> {
         let pairs = self.pairs.iter();
         let pairs =
             pairs.flat_map(|(&listener, there)| there.values().map(move |pair| (listener, pair)));
@@ -159,9 +159,9 @@ impl Pairs {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Late {
     /// Those whose client has not come, and the listeners.
-    pub(crate) unmet: Vec<(usize, Ticket)>,
+    pub(crate) unmet: Vec<(usize, SessionId)>,
     /// Those who have got no pair.
-    pub(crate) without: Vec<Ticket>,
+    pub(crate) without: Vec<SessionId>,
 }
 
 #[cfg(test)]
@@ -173,10 +173,10 @@ mod tests {
     const ONE: [u8; 4] = [127, 0, 0, 1];
     const OTHER: [u8; 4] = [127, 0, 0, 2];
 
-    fn session(serial: u64, client: [u8; 4]) -> Ticket {
-        Ticket {
-            key: serial as usize,
-            serial,
+    fn session(generation: u64, client: [u8; 4]) -> SessionId {
+        SessionId {
+            key: generation as usize,
+            generation,
             peer: (client, 40_000).into(),
             user: None,
         }
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_listener_serves_each_client_address_for_one_session_at_a_time() {
-        let (mut pairs, now) = (Pairs::default(), Instant::now());
+        let (mut pairs, now) = (PortReservations::default(), Instant::now());
         let (first, second, stranger) = (session(1, ONE), session(2, OTHER), [127, 0, 0, 3]);
         pairs.take(7, first, now);
         assert!(!pairs.is_free(7, ONE.into()) && pairs.is_free(7, OTHER.into()));
@@ -204,25 +204,25 @@ mod tests {
 
     #[test]
     fn a_pair_that_nobody_came_to_rests() {
-        let (mut pairs, now) = (Pairs::default(), Instant::now());
+        let (mut pairs, now) = (PortReservations::default(), Instant::now());
         pairs.take(7, session(1, ONE), now);
         pairs.give_back(7, ONE.into(), now);
         assert!(!pairs.is_awaited(7));
         // Who is late meets nobody.
         assert_eq!(pairs.arrived(7, ONE.into()), None);
-        let almost = now + PAIR_REST - Duration::from_millis(1);
+        let almost = now + RESERVATION_COOL_DOWN - Duration::from_millis(1);
         assert_eq!(pairs.sweep(almost), Late::default());
         assert!(!pairs.is_free(7, ONE.into()));
-        assert_eq!(pairs.sweep(now + PAIR_REST), Late::default());
+        assert_eq!(pairs.sweep(now + RESERVATION_COOL_DOWN), Late::default());
         assert!(pairs.is_free(7, ONE.into()));
-        pairs.take(7, session(2, ONE), now + PAIR_REST);
+        pairs.take(7, session(2, ONE), now + RESERVATION_COOL_DOWN);
         pairs.forget(7);
         assert!(pairs.is_free(7, ONE.into()));
     }
 
     #[test]
     fn nobody_is_awaited_for_ever() {
-        let (mut pairs, now) = (Pairs::default(), Instant::now());
+        let (mut pairs, now) = (PortReservations::default(), Instant::now());
         pairs.take(7, session(1, ONE), now);
         let wished = now + Duration::from_secs(20);
         pairs.extend(7, session(1, ONE), wished);
@@ -230,22 +230,29 @@ mod tests {
         let then = wished + DATA_CONNECTION_TIMEOUT;
         assert_eq!(pairs.sweep(then).unmet, [(7, session(1, ONE))]);
         assert!(!pairs.is_free(7, ONE.into()), "it rests first");
-        assert_eq!(pairs.sweep(then + PAIR_REST), Late::default());
+        assert_eq!(pairs.sweep(then + RESERVATION_COOL_DOWN), Late::default());
         assert!(pairs.is_free(7, ONE.into()));
     }
 
     #[test]
     fn who_waits_for_a_pair_waits_in_order_and_not_for_ever() {
-        let (mut pairs, now) = (Pairs::default(), Instant::now());
+        let (mut pairs, now) = (PortReservations::default(), Instant::now());
         let local = (ONE, 21).into();
         let second = Duration::from_secs(1);
-        for serial in 1..4 {
-            pairs.wait(session(serial, ONE), local, now + second * serial as u32);
+        for generation in 1..4 {
+            pairs.wait(
+                session(generation, ONE),
+                local,
+                now + second * generation as u32,
+            );
         }
         pairs.leave(session(2, ONE));
-        let waiting = pairs.waiting().iter().map(|waiting| waiting.owner.serial);
+        let waiting = pairs
+            .waiting()
+            .iter()
+            .map(|waiting| waiting.owner.generation);
         assert_eq!(waiting.collect::<Vec<_>>(), [1, 3]);
-        let late = pairs.sweep(now + second + PORT_WAIT);
+        let late = pairs.sweep(now + second + PASSIVE_PORT_TIMEOUT);
         assert_eq!(late.without, [session(1, ONE)]);
         assert_eq!(pairs.waiting().len(), 1);
     }

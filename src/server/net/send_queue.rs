@@ -1,6 +1,6 @@
 //! What one connection still has to write: bytes, and slices of mapped files between them, gathered into one call.
 //!
-//! The loop has one outbox for all connections. What a connection could not write by the end of its turn it keeps as
+//! The loop has one send_queue for all connections. What a connection could not write by the end of its turn it keeps as
 //! plain bytes, so that no slice of a file outlives the turn in which the file was seen whole.
 //!
 //! Must not know: what the bytes mean, when to write.
@@ -10,10 +10,10 @@ use std::io;
 use std::sync::Arc;
 
 use crate::kernel::{Kernel, PIECES_MAX, Piece};
-use crate::storage::SharedFile;
+use crate::storage::OpenFile;
 
 /// Gathered output, first in, first out.
-pub(crate) struct Outbox<K: Kernel> {
+pub(crate) struct SendQueue<K: Kernel> {
     bytes: Vec<u8>,
     /// How many of `bytes` are written.
     sent: usize,
@@ -25,14 +25,14 @@ pub(crate) struct Outbox<K: Kernel> {
 /// `length` bytes of a mapped file from `from` on, written when `at` of the bytes are.
 struct Slice<K: Kernel> {
     at: usize,
-    file: Arc<SharedFile<K>>,
+    file: Arc<OpenFile<K>>,
     from: usize,
     length: usize,
 }
 
-impl<K: Kernel> Outbox<K> {
-    pub(crate) fn new() -> Outbox<K> {
-        Outbox {
+impl<K: Kernel> SendQueue<K> {
+    pub(crate) fn new() -> SendQueue<K> {
+        SendQueue {
             bytes: Vec::new(),
             sent: 0,
             slices: VecDeque::new(),
@@ -55,7 +55,7 @@ impl<K: Kernel> Outbox<K> {
     }
 
     /// Appends a slice of a file that has a map and was seen whole in this turn.
-    pub(crate) fn push_mapped(&mut self, file: Arc<SharedFile<K>>, from: usize, length: usize) {
+    pub(crate) fn push_mapped(&mut self, file: Arc<OpenFile<K>>, from: usize, length: usize) {
         self.sliced += length;
         self.slices.push_back(Slice {
             at: self.bytes.len(),
@@ -133,7 +133,7 @@ impl<K: Kernel> Outbox<K> {
         }
     }
 
-    /// Takes what is left as plain bytes and leaves the outbox empty. A file that has become too short for its slice is
+    /// Takes what is left as plain bytes and leaves the send_queue empty. A file that has become too short for its slice is
     /// an error (`UnexpectedEof`), as is one that cannot be read.
     pub(crate) fn take_rest(&mut self, kernel: &K) -> io::Result<Box<[u8]>> {
         let mut rest = Vec::with_capacity(self.len());

@@ -1,4 +1,4 @@
-//! Logins that wait to be proved, and whose goes first: of the addresses the one with the fewest failed logins lately, among
+//! LoginQueue that wait to be proved, and whose goes first: of the addresses the one with the fewest failed logins lately, among
 //! those the one that has asked for the fewest, among those the one whose turn was longest ago. So who floods the server with
 //! guesses waits for himself, and who comes with one login waits for no flood.
 //!
@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use crate::server::policy::client_prefix::Origin;
+use crate::server::policy::client_prefix::ClientPrefix;
 
 /// The queue.
-pub(crate) struct Logins<T> {
-    waiting: HashMap<Origin, Waiting<T>>,
+pub(crate) struct LoginQueue<T> {
+    waiting: HashMap<ClientPrefix, Waiting<T>>,
     /// Those addresses by their rank, no two of which are equal.
-    order: BTreeMap<Rank, Origin>,
+    order: BTreeMap<Rank, ClientPrefix>,
     turns: u64,
 }
 
@@ -33,9 +33,9 @@ struct Rank {
     turn: u64,
 }
 
-impl<T> Logins<T> {
-    pub(crate) fn new() -> Logins<T> {
-        Logins {
+impl<T> LoginQueue<T> {
+    pub(crate) fn new() -> LoginQueue<T> {
+        LoginQueue {
             waiting: HashMap::new(),
             order: BTreeMap::new(),
             turns: 0,
@@ -43,7 +43,7 @@ impl<T> Logins<T> {
     }
 
     /// Adds a login of an address from which so many have failed lately.
-    pub(crate) fn push(&mut self, origin: Origin, failures: u32, login: T) {
+    pub(crate) fn push(&mut self, origin: ClientPrefix, failures: u32, login: T) {
         self.change(origin, |waiting| {
             waiting.failures = failures;
             waiting.asked = waiting.asked.saturating_add(1);
@@ -77,7 +77,7 @@ impl<T> Logins<T> {
     }
 
     /// What waits of an address counts with so many failures from now on.
-    pub(crate) fn suspect(&mut self, origin: Origin, failures: u32) {
+    pub(crate) fn suspect(&mut self, origin: ClientPrefix, failures: u32) {
         self.change(origin, |waiting| waiting.failures = failures);
     }
 
@@ -91,12 +91,12 @@ impl<T> Logins<T> {
     }
 
     /// Takes out all of an address.
-    pub(crate) fn take(&mut self, origin: Origin) -> VecDeque<T> {
+    pub(crate) fn take(&mut self, origin: ClientPrefix) -> VecDeque<T> {
         self.change(origin, |waiting| std::mem::take(&mut waiting.logins))
     }
 
     /// Changes what waits of an address, and gives it the rank that follows.
-    fn change<R>(&mut self, origin: Origin, change: impl FnOnce(&mut Waiting<T>) -> R) -> R {
+    fn change<R>(&mut self, origin: ClientPrefix, change: impl FnOnce(&mut Waiting<T>) -> R) -> R {
         let mut waiting = match self.waiting.remove(&origin) {
             Some(waiting) => {
                 self.order.remove(&waiting.rank());
@@ -135,17 +135,17 @@ impl<T> Waiting<T> {
 mod tests {
     use super::*;
 
-    fn origin(number: u8) -> Origin {
-        Origin::of(([127, 0, 0, number], 1).into())
+    fn origin(number: u8) -> ClientPrefix {
+        ClientPrefix::of(([127, 0, 0, number], 1).into())
     }
 
-    fn drain(logins: &mut Logins<u32>) -> Vec<u32> {
+    fn drain(logins: &mut LoginQueue<u32>) -> Vec<u32> {
         std::iter::from_fn(|| logins.pop()).collect()
     }
 
     #[test]
     fn who_asks_for_least_goes_first_and_who_floods_waits_for_himself() {
-        let mut logins = Logins::new();
+        let mut logins = LoginQueue::new();
         for guess in 0..4 {
             logins.push(origin(1), 0, guess);
         }
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn those_who_ask_for_as_much_take_turns() {
-        let mut logins = Logins::new();
+        let mut logins = LoginQueue::new();
         for round in 0..3 {
             for number in [1, 2, 3] {
                 logins.push(origin(number), 0, 10 * round + u32::from(number));
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_first_login_waits_for_none_of_the_guesses_that_were_queued_before_their_addresses_had_failed()
      {
-        let mut logins = Logins::new();
+        let mut logins = LoginQueue::new();
         for guess in 0..200 {
             logins.push(origin(1 + (guess % 50) as u8), 0, guess);
         }
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_is_dropped_takes_its_turn_along() {
-        let mut logins = Logins::new();
+        let mut logins = LoginQueue::new();
         for (number, login) in [(1, 1), (2, 2), (1, 3), (3, 4)] {
             logins.push(origin(number), u32::from(number == 3), login);
         }

@@ -11,20 +11,20 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use crate::limits::{
-    FAILURE_DELAY, FAILURE_DELAY_MAX, FAILURES_BY_ADDRESS, FAILURES_BY_USER_FREE, FAILURES_FREE,
-    FAILURES_KEPT_MAX,
+    FAILURE_DELAY, FAILURE_DELAY_MAX, FAILURES_PER_ADDRESS_FACTOR, THROTTLE_ENTRIES_MAX,
+    UNDELAYED_FAILURES, UNDELAYED_USER_FAILURES,
 };
-use crate::server::policy::client_prefix::Origin;
+use crate::server::policy::client_prefix::ClientPrefix;
 
 /// The failures that still count. What they were about is kept as a keyed hash, so that no name costs more than another.
-pub(crate) struct Failures {
-    /// Failures of a user from an address at which they are turned away; 0 turns off all of this.
+pub(crate) struct LoginThrottle {
+    /// LoginThrottle of a user from an address at which they are turned away; 0 turns off all of this.
     most: u32,
     /// How long a failure counts.
     window: Duration,
     key: RandomState,
     counts: HashMap<u64, Count>,
-    /// Those of before [`Failures::make_room`] last began anew.
+    /// Those of before [`LoginThrottle::make_room`] last began anew.
     older: HashMap<u64, Count>,
 }
 
@@ -72,14 +72,14 @@ pub(crate) struct Noted {
 
 #[derive(Hash)]
 enum About<'a> {
-    Address(Origin),
-    UserFrom(Origin, &'a str),
+    Address(ClientPrefix),
+    UserFrom(ClientPrefix, &'a str),
     User(&'a str),
 }
 
-impl Failures {
-    pub(crate) fn new(most: u32, window: Duration) -> Failures {
-        Failures {
+impl LoginThrottle {
+    pub(crate) fn new(most: u32, window: Duration) -> LoginThrottle {
+        LoginThrottle {
             most,
             window,
             key: RandomState::new(),
@@ -89,25 +89,25 @@ impl Failures {
     }
 
     /// Whether all from this address are turned away.
-    pub(crate) fn turns_away(&self, origin: Origin, now: Instant) -> bool {
+    pub(crate) fn turns_away(&self, origin: ClientPrefix, now: Instant) -> bool {
         self.most > 0
             && self.count(About::Address(origin), now)
-                >= self.most.saturating_mul(FAILURES_BY_ADDRESS)
+                >= self.most.saturating_mul(FAILURES_PER_ADDRESS_FACTOR)
     }
 
     /// Whether this user is turned away at this address.
-    pub(crate) fn turns_user_away(&self, origin: Origin, user: &str, now: Instant) -> bool {
+    pub(crate) fn turns_user_away(&self, origin: ClientPrefix, user: &str, now: Instant) -> bool {
         self.turns_away(origin, now)
             || self.most > 0 && self.count(About::UserFrom(origin, user), now) >= self.most
     }
 
     /// How many logins have failed lately from this address.
-    pub(crate) fn of(&self, origin: Origin, now: Instant) -> u32 {
+    pub(crate) fn of(&self, origin: ClientPrefix, now: Instant) -> u32 {
         self.count(About::Address(origin), now)
     }
 
     /// Counts a failed login.
-    pub(crate) fn note(&mut self, origin: Origin, user: &str, now: Instant) -> Noted {
+    pub(crate) fn note(&mut self, origin: ClientPrefix, user: &str, now: Instant) -> Noted {
         if self.most == 0 {
             return Noted {
                 delay: Duration::ZERO,
@@ -116,9 +116,9 @@ impl Failures {
         }
         let before = self.turns_user_away(origin, user, now);
         let delays = [
-            (About::Address(origin), FAILURES_FREE),
-            (About::UserFrom(origin, user), FAILURES_FREE),
-            (About::User(user), FAILURES_BY_USER_FREE),
+            (About::Address(origin), UNDELAYED_FAILURES),
+            (About::UserFrom(origin, user), UNDELAYED_FAILURES),
+            (About::User(user), UNDELAYED_USER_FAILURES),
         ]
         .map(|(about, free)| delay(self.add(about, now).saturating_sub(free)));
         Noted {
@@ -128,7 +128,7 @@ impl Failures {
     }
 
     /// A login of this user has succeeded from this address: what failed before was a slip.
-    pub(crate) fn forgive(&mut self, origin: Origin, user: &str) {
+    pub(crate) fn forgive(&mut self, origin: ClientPrefix, user: &str) {
         let hash = self.key.hash_one(About::UserFrom(origin, user));
         self.counts.remove(&hash);
         self.older.remove(&hash);
@@ -159,7 +159,7 @@ impl Failures {
 
     /// Where there are as many as may be, the half that was not counted for longest goes.
     fn make_room(&mut self) {
-        if self.counts.len() >= FAILURES_KEPT_MAX / 2 {
+        if self.counts.len() >= THROTTLE_ENTRIES_MAX / 2 {
             self.older = std::mem::take(&mut self.counts);
         }
     }
@@ -179,11 +179,17 @@ mod tests {
 
     const WINDOW: Duration = Duration::from_secs(300);
 
-    fn origin(number: u32) -> Origin {
-        Origin::of((std::net::Ipv4Addr::from(number), 1).into())
+    fn origin(number: u32) -> ClientPrefix {
+        ClientPrefix::of((std::net::Ipv4Addr::from(number), 1).into())
     }
 
-    fn fail(failures: &mut Failures, from: u32, user: &str, times: u32, now: Instant) -> Duration {
+    fn fail(
+        failures: &mut LoginThrottle,
+        from: u32,
+        user: &str,
+        times: u32,
+        now: Instant,
+    ) -> Duration {
         let noted = (0..times).map(|_| failures.note(origin(from), user, now).delay);
         noted.max().unwrap()
     }
@@ -191,15 +197,15 @@ mod tests {
     #[test]
     fn who_fails_again_waits_longer_and_is_turned_away() {
         let now = Instant::now();
-        let mut failures = Failures::new(10, WINDOW);
+        let mut failures = LoginThrottle::new(10, WINDOW);
         assert_eq!(
-            fail(&mut failures, 1, "a", FAILURES_FREE, now),
+            fail(&mut failures, 1, "a", UNDELAYED_FAILURES, now),
             Duration::ZERO
         );
         assert_eq!(fail(&mut failures, 1, "a", 1, now), FAILURE_DELAY);
         assert_eq!(fail(&mut failures, 1, "a", 1, now), 2 * FAILURE_DELAY);
         assert_eq!(
-            fail(&mut failures, 1, "a", 10 - FAILURES_FREE - 3, now),
+            fail(&mut failures, 1, "a", 10 - UNDELAYED_FAILURES - 3, now),
             FAILURE_DELAY_MAX
         );
         assert!(!failures.turns_user_away(origin(1), "a", now));
@@ -222,7 +228,7 @@ mod tests {
     #[test]
     fn an_office_with_a_slip_every_four_minutes_is_never_turned_away() {
         let mut now = Instant::now();
-        let mut failures = Failures::new(10, WINDOW);
+        let mut failures = LoginThrottle::new(10, WINDOW);
         for _ in 0..1000 {
             assert_eq!(fail(&mut failures, 1, "a", 1, now), Duration::ZERO);
             now += Duration::from_secs(240);
@@ -234,7 +240,7 @@ mod tests {
     fn no_failure_counts_for_longer_than_the_window_nor_for_less_than_half_of_it() {
         let begin = Instant::now();
         for seconds in 0..900 {
-            let mut failures = Failures::new(10, WINDOW);
+            let mut failures = LoginThrottle::new(10, WINDOW);
             fail(&mut failures, 1, "a", 3, begin);
             let now = begin + Duration::from_secs(seconds);
             fail(&mut failures, 1, "b", 1, now);
@@ -249,7 +255,7 @@ mod tests {
     #[test]
     fn nobody_is_locked_out_by_what_others_guess_about_him() {
         let now = Instant::now();
-        let mut failures = Failures::new(10, WINDOW);
+        let mut failures = LoginThrottle::new(10, WINDOW);
         for from in 2..10_000 {
             fail(&mut failures, from, "a", 1, now);
         }
@@ -265,7 +271,7 @@ mod tests {
     #[test]
     fn a_login_forgives_the_users_own_slips_alone() {
         let now = Instant::now();
-        let mut failures = Failures::new(10, WINDOW);
+        let mut failures = LoginThrottle::new(10, WINDOW);
         for _ in 0..2 {
             fail(&mut failures, 1, "a", 9, now);
             failures.forgive(origin(1), "a");
@@ -281,18 +287,18 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_the_latest_are_kept() {
         let now = Instant::now();
-        let mut failures = Failures::new(1, WINDOW);
-        for from in 0..2 * FAILURES_KEPT_MAX as u32 {
+        let mut failures = LoginThrottle::new(1, WINDOW);
+        for from in 0..2 * THROTTLE_ENTRIES_MAX as u32 {
             fail(&mut failures, from, "a", 2, now);
-            assert!(failures.counts.len() + failures.older.len() <= FAILURES_KEPT_MAX);
+            assert!(failures.counts.len() + failures.older.len() <= THROTTLE_ENTRIES_MAX);
         }
-        assert!(failures.turns_away(origin(2 * FAILURES_KEPT_MAX as u32 - 1), now));
+        assert!(failures.turns_away(origin(2 * THROTTLE_ENTRIES_MAX as u32 - 1), now));
     }
 
     #[test]
     fn none_are_counted_where_the_operator_wants_none() {
         let now = Instant::now();
-        let mut failures = Failures::new(0, WINDOW);
+        let mut failures = LoginThrottle::new(0, WINDOW);
         assert_eq!(fail(&mut failures, 1, "a", 1000, now), Duration::ZERO);
         assert!(!failures.turns_user_away(origin(1), "a", now));
         assert!(failures.counts.is_empty());

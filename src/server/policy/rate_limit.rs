@@ -8,10 +8,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::limits::{COMMAND_COST_BYTES, RATE_BURST, RATE_TICK, TURN_BUDGET_BYTES};
+use crate::limits::{COMMAND_COST_BYTES, RATE_LIMIT_BURST, RATE_LIMIT_TICK, SLICE_BUDGET_BYTES};
 
 /// One bucket, and who waits for it.
-pub(crate) struct Bucket {
+pub(crate) struct TokenBucket {
     /// Bytes a second; `None` is no limit.
     rate: Option<u64>,
     /// Bytes that may be moved; below zero where more were.
@@ -22,10 +22,10 @@ pub(crate) struct Bucket {
     parked: VecDeque<usize>,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A full one.
-    pub(crate) fn new(rate: Option<u64>, now: Instant) -> Bucket {
-        let mut bucket = Bucket {
+    pub(crate) fn new(rate: Option<u64>, now: Instant) -> TokenBucket {
+        let mut bucket = TokenBucket {
             rate: None,
             tokens: 0,
             at: now,
@@ -47,11 +47,11 @@ impl Bucket {
     /// Bytes that one turn may move now; 0 is too few for a turn.
     pub(crate) fn allowance(&mut self, now: Instant) -> usize {
         let Some(rate) = self.rate else {
-            return TURN_BUDGET_BYTES;
+            return SLICE_BUDGET_BYTES;
         };
         self.fill(rate, now);
         match usize::try_from(self.tokens) {
-            Ok(tokens) if tokens >= least(rate) => tokens.min(TURN_BUDGET_BYTES),
+            Ok(tokens) if tokens >= least(rate) => tokens.min(SLICE_BUDGET_BYTES),
             _ => 0,
         }
     }
@@ -111,16 +111,16 @@ const SECOND: u128 = 1_000_000_000;
 
 /// Bytes of a full bucket.
 fn burst(rate: u64) -> i64 {
-    let bytes = u128::from(rate) * RATE_BURST.as_nanos() / SECOND;
+    let bytes = u128::from(rate) * RATE_LIMIT_BURST.as_nanos() / SECOND;
     (bytes as i64).max(2 * least(rate) as i64)
 }
 
 /// Bytes that are worth a turn: what comes in a tick, within what a command costs and what a turn may move.
 fn least(rate: u64) -> usize {
-    let bytes = u128::from(rate) * RATE_TICK.as_nanos() / SECOND;
+    let bytes = u128::from(rate) * RATE_LIMIT_TICK.as_nanos() / SECOND;
     usize::try_from(bytes)
         .unwrap_or(usize::MAX)
-        .clamp(COMMAND_COST_BYTES, TURN_BUDGET_BYTES)
+        .clamp(COMMAND_COST_BYTES, SLICE_BUDGET_BYTES)
 }
 
 #[cfg(test)]
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn who_finds_too_little_waits_in_line() {
         let now = Instant::now();
-        let mut bucket = Bucket::new(Some(1_000_000), now);
+        let mut bucket = TokenBucket::new(Some(1_000_000), now);
         assert_eq!(bucket.allowance(now), 100_000);
         bucket.spend(150_000);
         assert_eq!(bucket.allowance(now), 0);
@@ -154,7 +154,7 @@ mod tests {
         fn the_rate_holds(rate in 1u64..1 << 34, waits in proptest::collection::vec(1u64..20_000_000, 1..200), over in 0usize..2000) {
             let begin = Instant::now();
             let mut now = begin;
-            let mut bucket = Bucket::new(Some(rate), now);
+            let mut bucket = TokenBucket::new(Some(rate), now);
             let mut moved = 0u128;
             let mut turns = 0u64;
             for wait in waits {

@@ -1,4 +1,4 @@
-//! Users with a session: how many each has, and at what rate their bytes may move. A session holds its user by a key, from its
+//! UserSessions with a session: how many each has, and at what rate their bytes may move. A session holds its user by a key, from its
 //! login to its end.
 //!
 //! Must not know: sockets, what a login is.
@@ -10,7 +10,7 @@ use std::time::Instant;
 use slab::Slab;
 
 use crate::domain::user_limits::UserLimits;
-use crate::server::policy::rate_limit::Bucket;
+use crate::server::policy::rate_limit::TokenBucket;
 
 /// Where a user with a session is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +18,7 @@ pub(crate) struct UserKey(NonZeroU32);
 
 /// All users with a session.
 #[derive(Default)]
-pub(crate) struct Users {
+pub(crate) struct UserSessions {
     users: Slab<User>,
     by_name: HashMap<String, UserKey>,
     /// Those for whose rate somebody waits.
@@ -28,10 +28,10 @@ pub(crate) struct Users {
 struct User {
     name: String,
     sessions: usize,
-    bucket: Bucket,
+    bucket: TokenBucket,
 }
 
-impl Users {
+impl UserSessions {
     /// Counts one session more of a user with these limits; `None` where he has as many as he may.
     pub(crate) fn enter(
         &mut self,
@@ -48,7 +48,7 @@ impl Users {
             let user = User {
                 name: name.to_owned(),
                 sessions: 0,
-                bucket: Bucket::new(limits.rate, now),
+                bucket: TokenBucket::new(limits.rate, now),
             };
             let key = UserKey::new(self.users.insert(user));
             self.by_name.insert(name.to_owned(), key);
@@ -82,7 +82,7 @@ impl Users {
     }
 
     /// What bounds his rate.
-    pub(crate) fn bucket(&mut self, key: UserKey) -> &mut Bucket {
+    pub(crate) fn bucket(&mut self, key: UserKey) -> &mut TokenBucket {
         &mut self.users[key.index()].bucket
     }
 
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn sessions_are_counted_by_user_and_end() {
         let now = Instant::now();
-        let mut users = Users::default();
+        let mut users = UserSessions::default();
         let mut enter = |name, most| users.enter(name, may_have(most), now);
         let a = enter("a", Some(2)).unwrap();
         assert_eq!(enter("a", Some(2)), Some(a));
@@ -181,7 +181,7 @@ mod tests {
             rate: Some(1_000_000),
             ..UserLimits::default()
         };
-        let mut users = Users::default();
+        let mut users = UserSessions::default();
         let a = users.enter("a", limits, now).unwrap();
         let b = users.enter("b", limits, now).unwrap();
         for (user, connection) in [(a, 1), (a, 2), (b, 3), (a, 4)] {

@@ -7,23 +7,23 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use crate::limits::PACE_WINDOW;
+use crate::limits::STALL_WINDOW;
 
 /// Since when each transfer has been watched, and from which byte on.
-pub(crate) struct Paces {
-    /// Bytes that have to move within [`PACE_WINDOW`].
+pub(crate) struct StallDetector {
+    /// Bytes that have to move within [`STALL_WINDOW`].
     least: u64,
-    /// By a connection's serial.
+    /// By a connection's generation.
     since: HashMap<u64, (Instant, u64)>,
     /// Those of the sweep that goes on.
     next: HashMap<u64, (Instant, u64)>,
 }
 
-impl Paces {
+impl StallDetector {
     /// With a floor of `rate` bytes a second; 0 is none.
-    pub(crate) fn new(rate: u64) -> Paces {
-        Paces {
-            least: rate.saturating_mul(PACE_WINDOW.as_secs()),
+    pub(crate) fn new(rate: u64) -> StallDetector {
+        StallDetector {
+            least: rate.saturating_mul(STALL_WINDOW.as_secs()),
             since: HashMap::new(),
             next: HashMap::new(),
         }
@@ -36,15 +36,15 @@ impl Paces {
 
     /// Looks at a transfer that waits for its client, on a connection that has moved `at` bytes so far, and says whether it is too
     /// slow.
-    pub(crate) fn is_too_slow(&mut self, serial: u64, at: u64, now: Instant) -> bool {
-        let (since, from) = self.since.get(&serial).copied().unwrap_or((now, at));
-        let is_over = now.saturating_duration_since(since) >= PACE_WINDOW;
+    pub(crate) fn is_too_slow(&mut self, generation: u64, at: u64, now: Instant) -> bool {
+        let (since, from) = self.since.get(&generation).copied().unwrap_or((now, at));
+        let is_over = now.saturating_duration_since(since) >= STALL_WINDOW;
         let is_slow = is_over && at.wrapping_sub(from) < self.least;
         let next = match is_over {
             true => (now, at),
             false => (since, from),
         };
-        self.next.insert(serial, next);
+        self.next.insert(generation, next);
         is_slow
     }
 
@@ -63,22 +63,22 @@ mod tests {
     #[test]
     fn only_who_moves_too_little_over_a_whole_window_is_too_slow() {
         let begin = Instant::now();
-        let mut paces = Paces::new(100);
+        let mut paces = StallDetector::new(100);
         let mut slow = Vec::new();
         for second in 0..=130u64 {
             let now = begin + Duration::from_secs(second);
             // One at half the floor, one at the floor, one that waits for us each half minute.
-            for (serial, at) in [(1, second * 50), (2, second * 100), (3, second)] {
-                if serial == 3 && second % 30 == 0 {
+            for (generation, at) in [(1, second * 50), (2, second * 100), (3, second)] {
+                if generation == 3 && second % 30 == 0 {
                     continue;
                 }
-                if paces.is_too_slow(serial, at, now) {
-                    slow.push((serial, second));
+                if paces.is_too_slow(generation, at, now) {
+                    slow.push((generation, second));
                 }
             }
             paces.end_sweep();
         }
         assert_eq!(slow, [(1, 60), (1, 120)]);
-        assert!(!Paces::new(0).is_watching());
+        assert!(!StallDetector::new(0).is_watching());
     }
 }

@@ -12,42 +12,45 @@ use zeroize::Zeroizing;
 use crate::config::Access;
 use crate::config::credentials::{Account, Secret};
 use crate::kernel::Kernel;
-use crate::limits::HELD_BACK_MAX;
-use crate::protocol::{Answer, Refusal};
-use crate::server::Ticket;
-use crate::server::conn::transfer::Held;
+use crate::limits::DELAYED_RESPONSES_MAX;
+use crate::protocol::{ErrorCode, Response};
+use crate::server::SessionId;
+use crate::server::conn::transfer::OpenHandle;
 use crate::server::log::Escaped;
-use crate::server::policy::client_prefix::Origin;
+use crate::server::policy::client_prefix::ClientPrefix;
 use crate::server::policy::login_throttle::Noted;
 use crate::server::policy::sessions::UserKey;
-use crate::server::service::{House, Reply};
-use crate::server::workers::{Job, Proof};
+use crate::server::service::{Completion, Services};
+use crate::server::workers::{Job, PasswordCheck};
 
-impl<K: Kernel> House<K> {
+impl<K: Kernel> Services<K> {
     /// Whether all from this address are turned away, since too many logins failed.
-    pub(crate) fn turns_away(&self, origin: Origin) -> bool {
+    pub(crate) fn turns_away(&self, origin: ClientPrefix) -> bool {
         self.failures.turns_away(origin, self.now)
     }
 
-    pub(crate) fn account(&mut self, ticket: Ticket, user: &str) -> Option<Reply<K>> {
-        if let Some(refused) = self.turn_away(ticket, user) {
+    pub(crate) fn account(&mut self, session_id: SessionId, user: &str) -> Option<Completion<K>> {
+        if let Some(refused) = self.turn_away(session_id, user) {
             return Some(refused);
         }
         if self.options.hide_usernames || self.home.account(user).is_some() {
-            return Some(Reply::Answer(Answer::Account(true), Held::Nothing));
+            return Some(Completion::Response(
+                Response::UserLookedUp(true),
+                OpenHandle::Nothing,
+            ));
         }
-        self.fail(&[ticket], user, Answer::Account(false));
+        self.fail(&[session_id], user, Response::UserLookedUp(false));
         None
     }
 
     pub(crate) fn verify(
         &mut self,
-        ticket: Ticket,
+        session_id: SessionId,
         user: String,
         password: Zeroizing<Vec<u8>>,
         conceal: bool,
-    ) -> Option<Reply<K>> {
-        if let Some(refused) = self.turn_away(ticket, &user) {
+    ) -> Option<Completion<K>> {
+        if let Some(refused) = self.turn_away(session_id, &user) {
             return Some(refused);
         }
         let (account, known) = match self.home.account(&user) {
@@ -59,19 +62,19 @@ impl<K: Kernel> House<K> {
         };
         // Whoever gives the name may come in, and no proof of anybody else is forgotten for him.
         if known && account.secret == Secret::Anyone {
-            return Some(self.proved(ticket, &account));
+            return Some(self.proved(session_id, &account));
         }
         let tag = self.proved.tag(&account, &password);
         if known && self.proved.contains(&tag, self.now) {
-            return Some(self.proved(ticket, &account));
+            return Some(self.proved(session_id, &account));
         }
         let waiting = self.logins.entry(tag).or_default();
-        waiting.push(ticket);
+        waiting.push(session_id);
         if waiting.len() == 1 {
             let conceal = conceal || self.options.hide_usernames;
             let hidden = conceal.then(|| self.home.typical_cost());
-            let origin = Origin::of(ticket.peer);
-            self.workers.submit(Job::Verify(Proof {
+            let origin = ClientPrefix::of(session_id.peer);
+            self.workers.submit(Job::Verify(PasswordCheck {
                 tag,
                 origin,
                 failures: self.failures.of(origin, self.now),
@@ -84,54 +87,54 @@ impl<K: Kernel> House<K> {
         None
     }
 
-    pub(crate) fn verified(&mut self, proof: Proof, right: bool) {
-        let tickets = self.logins.remove(&proof.tag).unwrap_or_default();
+    pub(crate) fn verified(&mut self, proof: PasswordCheck, right: bool) {
+        let session_ids = self.logins.remove(&proof.tag).unwrap_or_default();
         if proof.known && self.home.account(&proof.account.user) != Some(&proof.account) {
             // A reload came between: what was proved is no longer what counts.
-            return self.verify_again(proof, tickets);
+            return self.verify_again(proof, session_ids);
         }
         let user = &proof.account.user;
         // What was queued before the last that may fail is not judged behind it, be it right or wrong.
         let (mut judged, mut refused) = (Vec::new(), Vec::new());
-        for ticket in tickets {
-            match self.turn_away(ticket, user) {
-                None => judged.push(ticket),
-                Some(reply) => refused.push((ticket, reply)),
+        for session_id in session_ids {
+            match self.turn_away(session_id, user) {
+                None => judged.push(session_id),
+                Some(reply) => refused.push((session_id, reply)),
             }
         }
-        let tickets = judged;
+        let session_ids = judged;
         self.replies.extend(refused);
         if !right {
-            if tickets.is_empty() {
+            if session_ids.is_empty() {
                 // Nobody waits for the answer, and the guess counts all the same.
                 self.note_failure(proof.origin, user);
             }
-            return self.fail(&tickets, user, Answer::Verified(None));
+            return self.fail(&session_ids, user, Response::Authenticated(None));
         }
         self.proved.insert(proof.tag, self.now);
-        for ticket in tickets {
-            let reply = self.proved(ticket, &proof.account);
-            self.replies.push_back((ticket, reply));
+        for session_id in session_ids {
+            let reply = self.proved(session_id, &proof.account);
+            self.replies.push_back((session_id, reply));
         }
     }
 
-    fn verify_again(&mut self, proof: Proof, tickets: Vec<Ticket>) {
-        for ticket in tickets {
+    fn verify_again(&mut self, proof: PasswordCheck, session_ids: Vec<SessionId>) {
+        for session_id in session_ids {
             let (user, password) = (proof.account.user.clone(), proof.password.clone());
-            if let Some(reply) = self.verify(ticket, user, password, proof.hidden.is_some()) {
-                self.replies.push_back((ticket, reply));
+            if let Some(reply) = self.verify(session_id, user, password, proof.hidden.is_some()) {
+                self.replies.push_back((session_id, reply));
             }
         }
     }
 
     /// Answers a failed login, to all who tried the same at once: later, where too many have failed lately. From one address they
     /// are one guess.
-    fn fail(&mut self, tickets: &[Ticket], user: &str, answer: Answer) {
-        let mut noted: HashMap<Origin, Duration> = HashMap::new();
-        for ticket in tickets {
-            let (serial, peer, shown) = (ticket.serial, ticket.peer, Escaped(user));
-            warn!("session={serial} event=login-failed user={shown} from={peer}");
-            let origin = Origin::of(ticket.peer);
+    fn fail(&mut self, session_ids: &[SessionId], user: &str, answer: Response) {
+        let mut noted: HashMap<ClientPrefix, Duration> = HashMap::new();
+        for session_id in session_ids {
+            let (generation, peer, shown) = (session_id.generation, session_id.peer, Escaped(user));
+            warn!("session={generation} event=login-failed user={shown} from={peer}");
+            let origin = ClientPrefix::of(session_id.peer);
             let delay = *noted.entry(origin).or_insert_with(|| {
                 let noted = self.note_failure(origin, user);
                 if noted.was_last {
@@ -139,27 +142,27 @@ impl<K: Kernel> House<K> {
                 }
                 noted.delay
             });
-            let reply = Reply::Answer(answer.clone(), Held::Nothing);
-            if delay.is_zero() || self.held_back.len() >= HELD_BACK_MAX {
-                self.replies.push_back((*ticket, reply));
+            let reply = Completion::Response(answer.clone(), OpenHandle::Nothing);
+            if delay.is_zero() || self.held_back.len() >= DELAYED_RESPONSES_MAX {
+                self.replies.push_back((*session_id, reply));
             } else {
-                let due = (self.now + delay, ticket.serial);
-                self.held_back.insert(due, (*ticket, reply));
+                let due = (self.now + delay, session_id.generation);
+                self.held_back.insert(due, (*session_id, reply));
             }
         }
         for origin in noted.into_keys() {
             if self.turns_away(origin) {
                 // What waits from there is not proved any more, nor is it for who asked the same from elsewhere.
                 for proof in self.workers.take_logins(origin) {
-                    let tickets = self.logins.remove(&proof.tag).unwrap_or_default();
-                    self.verify_again(proof, tickets);
+                    let session_ids = self.logins.remove(&proof.tag).unwrap_or_default();
+                    self.verify_again(proof, session_ids);
                 }
             }
         }
     }
 
     /// Counts a failed login; what else waits from there waits behind who has failed less.
-    fn note_failure(&mut self, origin: Origin, user: &str) -> Noted {
+    fn note_failure(&mut self, origin: ClientPrefix, user: &str) -> Noted {
         let noted = self.failures.note(origin, user, self.now);
         let failures = self.failures.of(origin, self.now);
         self.workers.suspect(origin, failures);
@@ -167,39 +170,46 @@ impl<K: Kernel> House<K> {
     }
 
     /// Refuses a login of a user from an address from where too many have failed.
-    fn turn_away(&mut self, ticket: Ticket, user: &str) -> Option<Reply<K>> {
-        let origin = Origin::of(ticket.peer);
+    fn turn_away(&mut self, session_id: SessionId, user: &str) -> Option<Completion<K>> {
+        let origin = ClientPrefix::of(session_id.peer);
         if !self.failures.turns_user_away(origin, user, self.now) {
             return None;
         }
-        let (serial, peer, shown) = (ticket.serial, ticket.peer, Escaped(user));
-        warn!("session={serial} event=refused limit=failures user={shown} from={peer}");
-        let answer = Answer::Refused(Refusal::TooManyFailures);
-        Some(Reply::Answer(answer, Held::Nothing))
+        let (generation, peer, shown) = (session_id.generation, session_id.peer, Escaped(user));
+        warn!("session={generation} event=refused limit=failures user={shown} from={peer}");
+        let answer = Response::Refused(ErrorCode::LoginBlocked);
+        Some(Completion::Response(answer, OpenHandle::Nothing))
     }
 
     /// Answers a right login, just proved or lately: what failed before was a slip.
-    fn proved(&mut self, ticket: Ticket, account: &Account) -> Reply<K> {
+    fn proved(&mut self, session_id: SessionId, account: &Account) -> Completion<K> {
         self.failures
-            .forgive(Origin::of(ticket.peer), &account.user);
-        Reply::Answer(Answer::Verified(self.access(&account.user)), Held::Nothing)
+            .forgive(ClientPrefix::of(session_id.peer), &account.user);
+        Completion::Response(
+            Response::Authenticated(self.access(&account.user)),
+            OpenHandle::Nothing,
+        )
     }
 
     /// Lets a session in whose login was proved, unless its user has as many as he may.
-    pub(crate) fn enter(&mut self, ticket: Ticket, user: &str) -> Result<UserKey, Refusal> {
+    pub(crate) fn enter(
+        &mut self,
+        session_id: SessionId,
+        user: &str,
+    ) -> Result<UserKey, ErrorCode> {
         let limits = self.home.limits(user);
-        let (serial, peer, shown) = (ticket.serial, ticket.peer, Escaped(user));
+        let (generation, peer, shown) = (session_id.generation, session_id.peer, Escaped(user));
         match self.users.enter(user, limits, self.now) {
             Some(key) => {
-                info!("session={serial} event=login user={shown} from={peer}");
+                info!("session={generation} event=login user={shown} from={peer}");
                 Ok(key)
             }
             None => {
                 let most = limits.sessions.unwrap_or_default();
                 warn!(
-                    "session={serial} event=refused limit=sessions user={shown} from={peer} most={most}"
+                    "session={generation} event=refused limit=sessions user={shown} from={peer} most={most}"
                 );
-                Err(Refusal::TooManySessions)
+                Err(ErrorCode::TooManySessions)
             }
         }
     }

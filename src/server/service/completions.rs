@@ -8,48 +8,54 @@ use std::sync::Arc;
 use log::{debug, info, warn};
 
 use crate::kernel::Kernel;
-use crate::protocol::{Answer, Refusal};
-use crate::server::Ticket;
-use crate::server::conn::transfer::Held;
+use crate::protocol::{ErrorCode, Response};
+use crate::server::SessionId;
+use crate::server::conn::transfer::OpenHandle;
 use crate::server::log::Escaped;
 use crate::server::service::listing_cache::Asked;
-use crate::server::service::{House, Reply, listed, shown};
+use crate::server::service::{Completion, Services, listed, shown};
 use crate::server::workers::{Done, Job};
 use crate::storage::{Change, Fault, Listing, Refused};
 
-impl<K: Kernel> House<K> {
+impl<K: Kernel> Services<K> {
     /// Looks after one thing that a worker has done.
-    pub(crate) fn finish(&mut self, done: Done<K>, is_waiting: &impl Fn(Ticket) -> bool) {
-        let (ticket, reply) = match done {
+    pub(crate) fn finish(&mut self, done: Done<K>, is_waiting: &impl Fn(SessionId) -> bool) {
+        let (session_id, reply) = match done {
             Done::Verified { proof, right } => return self.verified(proof, right),
-            Done::Listed { asked, result } => return self.listing_made(&asked, result),
+            Done::ListingTarget { asked, result } => return self.listing_made(&asked, result),
             Done::Created {
-                ticket,
-                result: Ok(incoming),
+                session_id,
+                result: Ok(upload),
                 unique,
-            } => match is_waiting(ticket) {
+            } => match is_waiting(session_id) {
                 true => {
                     let answer = match unique {
-                        true => Answer::CreatedAs {
-                            name: incoming.name().to_owned(),
+                        true => Response::CreatedUnique {
+                            name: upload.name().to_owned(),
                         },
-                        false => Answer::Created,
+                        false => Response::Created,
                     };
-                    (ticket, Reply::Answer(answer, Held::Incoming(incoming)))
+                    (
+                        session_id,
+                        Completion::Response(answer, OpenHandle::Upload(upload)),
+                    )
                 }
-                false => return self.abandon(incoming),
+                false => return self.abandon(upload),
             },
             Done::Created {
-                ticket,
+                session_id,
                 result: Err(refused),
                 ..
-            } => (ticket, self.job_refused(ticket, refused, is_waiting)),
-            Done::Filled { ticket, incoming } => match is_waiting(ticket) {
-                true => return self.workers.submit(Job::Fill { ticket, incoming }),
-                false => return self.abandon(incoming),
+            } => (
+                session_id,
+                self.job_refused(session_id, refused, is_waiting),
+            ),
+            Done::Filled { session_id, upload } => match is_waiting(session_id) {
+                true => return self.workers.submit(Job::Fill { session_id, upload }),
+                false => return self.abandon(upload),
             },
             Done::Committed {
-                ticket,
+                session_id,
                 path,
                 length,
                 result,
@@ -64,45 +70,51 @@ impl<K: Kernel> House<K> {
                     let path = Escaped(&path);
                     info!(
                         "session={} event=upload path={path} length={length}",
-                        ticket.serial
+                        session_id.generation
                     );
                 }
                 // A quota that was too small was logged when the bytes came.
-                let result = result.map_err(|refused| self.log_fault(ticket, refused));
-                (ticket, Reply::Moved(result))
+                let result = result.map_err(|refused| self.log_fault(session_id, refused));
+                (session_id, Completion::TransferDone(result))
             }
-            Done::WarmedUp { ticket, result } => (ticket, Reply::Warm(result)),
-            Done::Made { ticket, result } => {
+            Done::WarmedUp { session_id, result } => (session_id, Completion::Warm(result)),
+            Done::Made { session_id, result } => {
                 self.listings.changed();
-                (ticket, self.plain(ticket, result, Answer::Made))
+                (
+                    session_id,
+                    self.plain(session_id, result, Response::DirectoryCreated),
+                )
             }
             Done::Changed {
-                ticket,
+                session_id,
                 change,
                 result,
             } => {
                 self.listings.changed();
                 let reply = match result {
                     Ok(()) => {
-                        log_change(ticket, &change);
-                        Reply::Answer(Answer::Done, Held::Nothing)
+                        log_change(session_id, &change);
+                        Completion::Response(Response::Done, OpenHandle::Nothing)
                     }
-                    Err(refused) => self.job_refused(ticket, refused, is_waiting),
+                    Err(refused) => self.job_refused(session_id, refused, is_waiting),
                 };
-                (ticket, reply)
+                (session_id, reply)
             }
             Done::Slice(checksum) => {
-                if is_waiting(checksum.ticket) {
+                if is_waiting(checksum.session_id) {
                     self.workers.submit(Job::Checksum(checksum));
                 }
                 return;
             }
-            Done::Checksummed { ticket, result } => match result {
+            Done::Checksummed { session_id, result } => match result {
                 Ok((digest, end)) => {
-                    let answer = Answer::Checksum { digest, end };
-                    (ticket, Reply::Answer(answer, Held::Nothing))
+                    let answer = Response::Checksum { digest, end };
+                    (
+                        session_id,
+                        Completion::Response(answer, OpenHandle::Nothing),
+                    )
                 }
-                Err(refused) => (ticket, self.refused(ticket, refused)),
+                Err(refused) => (session_id, self.refused(session_id, refused)),
             },
             Done::Reloaded(reloaded) => return self.reloaded(*reloaded),
             Done::Swept(leftovers) => {
@@ -118,46 +130,48 @@ impl<K: Kernel> House<K> {
             Done::Counted(fault) => return self.counted(fault),
             Done::Abandoned => return,
         };
-        self.replies.push_back((ticket, reply));
+        self.replies.push_back((session_id, reply));
     }
 
     /// A worker has refused what a session asked for. Who has left meanwhile is not told, and his user's key may be another's
     /// by now.
     fn job_refused(
         &mut self,
-        ticket: Ticket,
+        session_id: SessionId,
         refused: Refused,
-        is_waiting: &impl Fn(Ticket) -> bool,
-    ) -> Reply<K> {
-        match is_waiting(ticket) {
-            true => self.refused(ticket, refused),
+        is_waiting: &impl Fn(SessionId) -> bool,
+    ) -> Completion<K> {
+        match is_waiting(session_id) {
+            true => self.refused(session_id, refused),
             false => {
-                let refusal = self.log_fault(ticket, refused);
-                Reply::Answer(Answer::Refused(refusal), Held::Nothing)
+                let refusal = self.log_fault(session_id, refused);
+                Completion::Response(Response::Refused(refusal), OpenHandle::Nothing)
             }
         }
     }
 
     fn listing_made(&mut self, asked: &Asked, result: Result<Listing, Refused>) {
-        let tickets = self.listings.made(asked);
+        let session_ids = self.listings.made(asked);
         match result {
             Ok(mut listing) => {
-                if let (Some(fault), Some(ticket)) = (listing.fault.take(), tickets.first()) {
-                    self.log(*ticket, &fault);
+                if let (Some(fault), Some(session_id)) = (listing.fault.take(), session_ids.first())
+                {
+                    self.log(*session_id, &fault);
                 }
                 let listing = Arc::new(listing);
                 self.listings.keep(asked, &listing, self.now);
-                for ticket in tickets {
-                    self.replies.push_back((ticket, listed(listing.clone())));
+                for session_id in session_ids {
+                    self.replies
+                        .push_back((session_id, listed(listing.clone())));
                 }
             }
-            Err(refused) => self.refuse_listing(&tickets, refused),
+            Err(refused) => self.refuse_listing(&session_ids, refused),
         }
     }
 
     /// Refuses the listings that have waited for memory for too long.
     pub(crate) fn give_up_listings(&mut self) {
-        while let Some((asked, tickets)) = self.listings.give_up(self.now) {
+        while let Some((asked, session_ids)) = self.listings.give_up(self.now) {
             let source = io::Error::other("no memory for one more");
             let fault = Fault {
                 doing: "listing",
@@ -165,42 +179,42 @@ impl<K: Kernel> House<K> {
                 source,
             };
             let refused = Refused {
-                refusal: Refusal::DirectoryUnreadable,
+                refusal: ErrorCode::DirectoryUnreadable,
                 fault: Some(fault),
             };
-            self.refuse_listing(&tickets, refused);
+            self.refuse_listing(&session_ids, refused);
         }
     }
 
-    fn refuse_listing(&mut self, tickets: &[Ticket], refused: Refused) {
-        let refusal = match tickets.first() {
-            Some(ticket) => self.log_fault(*ticket, refused),
+    fn refuse_listing(&mut self, session_ids: &[SessionId], refused: Refused) {
+        let refusal = match session_ids.first() {
+            Some(session_id) => self.log_fault(*session_id, refused),
             None => refused.refusal,
         };
-        for ticket in tickets {
-            let reply = Reply::Answer(Answer::Refused(refusal), Held::Nothing);
-            self.replies.push_back((*ticket, reply));
+        for session_id in session_ids {
+            let reply = Completion::Response(Response::Refused(refusal), OpenHandle::Nothing);
+            self.replies.push_back((*session_id, reply));
         }
     }
 }
 
-fn log_change(ticket: Ticket, change: &Change) {
-    let serial = ticket.serial;
+fn log_change(session_id: SessionId, change: &Change) {
+    let generation = session_id.generation;
     match change {
         Change::Rename { from, to } => {
             let (from, to) = (shown(from), shown(to));
-            info!("session={serial} event=rename from={from} to={to}");
+            info!("session={generation} event=rename from={from} to={to}");
         }
-        Change::Remove(place) => info!("session={serial} event=remove path={}", shown(place)),
+        Change::Remove(place) => info!("session={generation} event=remove path={}", shown(place)),
         Change::RemoveDirectory(place) => {
             info!(
-                "session={serial} event=remove-directory path={}",
+                "session={generation} event=remove-directory path={}",
                 shown(place)
             );
         }
         Change::SetModified(place, modified) => {
             let path = shown(place);
-            debug!("session={serial} event=set-modified path={path} modified={modified}");
+            debug!("session={generation} event=set-modified path={path} modified={modified}");
         }
     }
 }
@@ -214,7 +228,7 @@ mod tests {
     use crate::config::directories::{Grant, Rights};
     use crate::domain::user_limits::UserLimits;
     use crate::kernel::sim::Sim;
-    use crate::protocol::{Place, Refusal};
+    use crate::protocol::{ErrorCode, GrantedPath};
     use crate::server::Options;
     use crate::server::workers::Workers;
 
@@ -227,17 +241,17 @@ mod tests {
         let (home, _) = Home::load(folder.path()).unwrap();
         let sim = Arc::new(Sim::new(1));
         let workers = Workers::without_threads(sim.clone());
-        let mut house = House::new(sim, home, workers, Options::default());
-        let user = (house.users).enter("user1", UserLimits::default(), house.now);
-        let ticket = Ticket {
+        let mut services = Services::new(sim, home, workers, Options::default());
+        let user = (services.users).enter("user1", UserLimits::default(), services.now);
+        let session_id = SessionId {
             key: 0,
-            serial: 1,
+            generation: 1,
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             user,
         };
-        house.leave(user.expect("he may"));
+        services.leave(user.expect("he may"));
 
-        let refused = || Err(Refused::from(Refusal::OverQuota));
+        let refused = || Err(Refused::from(ErrorCode::OverQuota));
         let rights = Rights::default();
         let grant = Arc::new(Grant {
             name: "Box".to_owned(),
@@ -245,20 +259,20 @@ mod tests {
             path: "/srv/Box".into(),
         });
         let below = "x".to_owned();
-        let change = Change::Remove(Place { grant, below });
+        let change = Change::Remove(GrantedPath { grant, below });
         let jobs = [
             Done::Created {
-                ticket,
-                result: Err(Refusal::OverQuota.into()),
+                session_id,
+                result: Err(ErrorCode::OverQuota.into()),
                 unique: false,
             },
             Done::Changed {
-                ticket,
+                session_id,
                 change,
                 result: refused(),
             },
             Done::Committed {
-                ticket,
+                session_id,
                 path: "/srv/Box/x".into(),
                 length: 0,
                 result: refused(),
@@ -266,8 +280,8 @@ mod tests {
             },
         ];
         for done in jobs {
-            house.finish(done, &|_| false);
+            services.finish(done, &|_| false);
         }
-        assert_eq!(house.replies.len(), 3);
+        assert_eq!(services.replies.len(), 3);
     }
 }

@@ -3,7 +3,7 @@
 //! A listing is in memory until its last reader has it, and that may take as long as the reader likes. So a part of the memory is
 //! kept for users of whom no listing is alive: nobody's listings, however many, keep another's waiting.
 //!
-//! Must not know: how a directory is read, who the tickets belong to.
+//! Must not know: how a directory is read, who the session_ids belong to.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -13,10 +13,11 @@ use std::time::Instant;
 
 use crate::kernel::Kernel;
 use crate::limits::{
-    LISTING_AGE, LISTING_BYTES_MAX, LISTING_WAIT, LISTINGS_BYTES_MAX, LISTINGS_RESERVE_BYTES,
+    LISTING_BYTES_MAX, LISTING_CACHE_AGE_MAX, LISTING_QUEUE_TIMEOUT, LISTINGS_BYTES_MAX,
+    LISTINGS_RESERVE_BYTES,
 };
-use crate::protocol::{Form, Listed};
-use crate::server::Ticket;
+use crate::protocol::{ListingFormat, ListingTarget};
+use crate::server::SessionId;
 use crate::server::policy::sessions::UserKey;
 use crate::storage::Listing;
 
@@ -25,10 +26,10 @@ use crate::storage::Listing;
 #[derive(Default)]
 pub(crate) struct Listings {
     /// Who waits for each.
-    wanted: HashMap<Key, Vec<Ticket>>,
+    wanted: HashMap<Key, Vec<SessionId>>,
     /// Those that no worker has been asked for yet.
     queue: VecDeque<Asked>,
-    /// How many changes the house has made: who asks after one gets no listing that was begun before it.
+    /// How many changes the services has made: who asks after one gets no listing that was begun before it.
     changes: u64,
     /// For whom workers are at one.
     running: Vec<Option<UserKey>>,
@@ -47,8 +48,8 @@ struct Alive {
 
 /// A listing that is to be made.
 pub(crate) struct Asked {
-    pub(crate) listed: Listed,
-    pub(crate) form: Form,
+    pub(crate) listed: ListingTarget,
+    pub(crate) form: ListingFormat,
     key: Key,
     /// For whom it is made: who asked first, or who has none alive.
     user: Option<UserKey>,
@@ -60,41 +61,41 @@ impl Listings {
     pub(crate) fn fresh<K: Kernel>(
         &self,
         kernel: &K,
-        ticket: Ticket,
-        listed: &Listed,
-        form: Form,
+        session_id: SessionId,
+        listed: &ListingTarget,
+        form: ListingFormat,
         now: Instant,
     ) -> Option<Arc<Listing>> {
         if self.fresh.is_empty() {
             return None;
         }
-        let key = Key::new(listed, form, ticket.serial, self.changes);
+        let key = Key::new(listed, form, session_id.generation, self.changes);
         let fresh = self.fresh.get(&key)?;
         let status = kernel.status_by_path(&key.path()).ok();
-        let unchanged = fresh.listing.status == status && now < fresh.made + LISTING_AGE;
+        let unchanged = fresh.listing.status == status && now < fresh.made + LISTING_CACHE_AGE_MAX;
         unchanged.then(|| fresh.listing.clone())
     }
 
     /// Notes who waits; whether something is to be started.
     pub(crate) fn wait(
         &mut self,
-        ticket: Ticket,
-        listed: Listed,
-        form: Form,
+        session_id: SessionId,
+        listed: ListingTarget,
+        form: ListingFormat,
         now: Instant,
     ) -> bool {
-        let key = Key::new(&listed, form, ticket.serial, self.changes);
+        let key = Key::new(&listed, form, session_id.generation, self.changes);
         self.is_stuck = false;
         match self.wanted.entry(key.clone()) {
             // Where all who waited have left, a worker is at it still.
-            Entry::Occupied(mut waiting) => waiting.get_mut().push(ticket),
+            Entry::Occupied(mut waiting) => waiting.get_mut().push(session_id),
             Entry::Vacant(vacant) => {
-                vacant.insert(vec![ticket]);
+                vacant.insert(vec![session_id]);
                 self.queue.push_back(Asked {
                     listed,
                     form,
                     key,
-                    user: ticket.user,
+                    user: session_id.user,
                     since: now,
                 });
             }
@@ -135,14 +136,16 @@ impl Listings {
         let alive = self.alive.iter().map(|one| one.user);
         let served: HashSet<_> = alive.chain(self.running.iter().copied()).collect();
         self.queue.iter().enumerate().find_map(|(place, asked)| {
-            let mut users = self.wanted[&asked.key].iter().map(|ticket| ticket.user);
+            let mut users = self.wanted[&asked.key]
+                .iter()
+                .map(|session_id| session_id.user);
             let user = users.find(|user| !served.contains(user))?;
             Some((place, user))
         })
     }
 
     /// One has been made: who waits for it.
-    pub(crate) fn made(&mut self, asked: &Asked) -> Vec<Ticket> {
+    pub(crate) fn made(&mut self, asked: &Asked) -> Vec<SessionId> {
         let running = self.running.iter().position(|user| *user == asked.user);
         self.running.swap_remove(running.expect("it was started"));
         self.is_stuck = false;
@@ -166,21 +169,21 @@ impl Listings {
     }
 
     /// Takes away one that has waited for memory for too long, and who waits for it.
-    pub(crate) fn give_up(&mut self, now: Instant) -> Option<(Asked, Vec<Ticket>)> {
+    pub(crate) fn give_up(&mut self, now: Instant) -> Option<(Asked, Vec<SessionId>)> {
         let first = self.queue.front()?;
-        if now < first.since + LISTING_WAIT {
+        if now < first.since + LISTING_QUEUE_TIMEOUT {
             return None;
         }
         let asked = self.queue.pop_front()?;
-        let tickets = self.wanted.remove(&asked.key).unwrap_or_default();
-        Some((asked, tickets))
+        let session_ids = self.wanted.remove(&asked.key).unwrap_or_default();
+        Some((asked, session_ids))
     }
 
-    /// Takes a ticket away, and with it what nobody else waits for, unless a worker is at it.
-    pub(crate) fn forget(&mut self, ticket: Ticket) {
+    /// Takes a session_id away, and with it what nobody else waits for, unless a worker is at it.
+    pub(crate) fn forget(&mut self, session_id: SessionId) {
         let Listings { wanted, queue, .. } = self;
         for waiting in wanted.values_mut() {
-            waiting.retain(|other| *other != ticket);
+            waiting.retain(|other| *other != session_id);
         }
         queue.retain(|listing| {
             let unwanted = wanted[&listing.key].is_empty();
@@ -192,7 +195,8 @@ impl Listings {
     }
 
     pub(crate) fn sweep(&mut self, now: Instant) {
-        self.fresh.retain(|_, fresh| now < fresh.made + LISTING_AGE);
+        self.fresh
+            .retain(|_, fresh| now < fresh.made + LISTING_CACHE_AGE_MAX);
     }
 
     /// Something has changed: what was begun before is for those alone who wait for it already.
@@ -221,23 +225,23 @@ struct Key {
     below: String,
     /// Whether the grant lets its user see what is there.
     read: bool,
-    form: Form,
+    form: ListingFormat,
     changes: u64,
     /// The one session that it is made for, where what else it asks for, or may do there, shows in the text.
     alone: Option<u64>,
 }
 
 impl Key {
-    fn new(listed: &Listed, form: Form, asker: u64, changes: u64) -> Key {
+    fn new(listed: &ListingTarget, form: ListingFormat, asker: u64, changes: u64) -> Key {
         let place = match listed {
-            Listed::Top { .. } => None,
-            Listed::Directory(place) | Listed::Path { place, .. } => Some(place),
+            ListingTarget::Top { .. } => None,
+            ListingTarget::Directory(place) | ListingTarget::Path { place, .. } => Some(place),
         };
         let shared = matches!(
             (listed, form),
             (
-                Listed::Directory(_),
-                Form::Names | Form::Details | Form::Lines
+                ListingTarget::Directory(_),
+                ListingFormat::Names | ListingFormat::Details | ListingFormat::Lines
             )
         );
         Key {
@@ -263,21 +267,21 @@ mod tests {
     use crate::config::directories::{Grant, Rights};
     use crate::domain::user_limits::UserLimits;
     use crate::kernel::linux::Linux;
-    use crate::protocol::Place;
-    use crate::server::policy::sessions::Users;
+    use crate::protocol::GrantedPath;
+    use crate::server::policy::sessions::UserSessions;
 
     #[test]
     fn a_listing_whose_askers_have_all_left_is_made_once_for_the_next_and_forgotten_by_all() {
         let mut listings = Listings::default();
-        wait(&mut listings, ticket(1), "one");
-        wait(&mut listings, ticket(2), "two");
+        wait(&mut listings, session_id(1), "one");
+        wait(&mut listings, session_id(2), "two");
         let one = listings.next_to_start().unwrap();
         let two = listings.next_to_start().unwrap();
-        listings.forget(ticket(1));
-        wait(&mut listings, ticket(3), "one");
+        listings.forget(session_id(1));
+        wait(&mut listings, session_id(3), "one");
         assert!(listings.next_to_start().is_none());
-        assert_eq!(listings.made(&one), [ticket(3)]);
-        listings.forget(ticket(2));
+        assert_eq!(listings.made(&one), [session_id(3)]);
+        listings.forget(session_id(2));
         assert_eq!(listings.made(&two), []);
         assert!(listings.wanted.is_empty() && listings.queue.is_empty());
     }
@@ -285,13 +289,13 @@ mod tests {
     #[test]
     fn who_asks_behind_an_upload_does_not_join_a_listing_that_was_begun_before_it() {
         let mut listings = Listings::default();
-        wait(&mut listings, ticket(1), "one");
+        wait(&mut listings, session_id(1), "one");
         let before = listings.next_to_start().unwrap();
         listings.changed();
-        wait(&mut listings, ticket(2), "one");
+        wait(&mut listings, session_id(2), "one");
         let after = listings.next_to_start().unwrap();
-        assert_eq!(listings.made(&after), [ticket(2)]);
-        assert_eq!(listings.made(&before), [ticket(1)]);
+        assert_eq!(listings.made(&after), [session_id(2)]);
+        assert_eq!(listings.made(&before), [session_id(1)]);
         let old = Listing {
             text: Vec::new(),
             entries: 0,
@@ -310,28 +314,28 @@ mod tests {
         let users = users();
         let (mut listings, mut alive) = (Listings::default(), Vec::new());
         let names: Vec<_> = (0..100).map(|n| n.to_string()).collect();
-        for (serial, name) in names.iter().enumerate() {
-            wait(&mut listings, of(users[0], serial as u64), name);
+        for (generation, name) in names.iter().enumerate() {
+            wait(&mut listings, of(users[0], generation as u64), name);
             if let Some(asked) = listings.next_to_start() {
                 alive.push(make(&mut listings, &asked, 1024 * 1024));
             }
         }
         assert_eq!(alive.len(), 33, "there is no room for the longest beside");
-        for (serial, user) in (200..).zip(&users[1..]) {
+        for (generation, user) in (200..).zip(&users[1..]) {
             // The second one has asked for what the greedy one waits for already.
-            let name = if serial == 201 { "50" } else { "others" };
-            wait(&mut listings, of(*user, serial), name);
+            let name = if generation == 201 { "50" } else { "others" };
+            wait(&mut listings, of(*user, generation), name);
             let asked = listings.next_to_start().expect("one is kept for him");
             assert_eq!(asked.user, Some(*user));
             alive.push(make(&mut listings, &asked, 1024 * 1024));
-            wait(&mut listings, of(*user, serial), "his second");
+            wait(&mut listings, of(*user, generation), "his second");
             assert!(
                 listings.next_to_start().is_none(),
                 "that waits as others do"
             );
         }
         alive.drain(..alive.len() - 1);
-        listings.sweep(Instant::now() + LISTING_AGE);
+        listings.sweep(Instant::now() + LISTING_CACHE_AGE_MAX);
         assert!(listings.next_to_start().is_some(), "there is memory again");
     }
 
@@ -339,12 +343,12 @@ mod tests {
     fn the_longest_listings_of_whomever_stay_within_the_memory_for_them_and_who_waits_is_told() {
         let users = users();
         let (mut listings, mut alive) = (Listings::default(), Vec::new());
-        for (serial, user) in (0..).zip(&users) {
+        for (generation, user) in (0..).zip(&users) {
             for name in ["one", "two", "three"] {
                 wait(
                     &mut listings,
-                    of(*user, serial),
-                    &format!("{name} of {serial}"),
+                    of(*user, generation),
+                    &format!("{name} of {generation}"),
                 );
             }
             while let Some(asked) = listings.next_to_start() {
@@ -355,7 +359,7 @@ mod tests {
         assert_eq!(alive.len(), bytes / LISTING_BYTES_MAX);
         let now = Instant::now();
         assert!(listings.give_up(now).is_none());
-        let given_up = std::iter::from_fn(|| listings.give_up(now + LISTING_WAIT));
+        let given_up = std::iter::from_fn(|| listings.give_up(now + LISTING_QUEUE_TIMEOUT));
         assert_eq!(given_up.count(), 3 * users.len() - alive.len());
         assert!(listings.queue.is_empty() && listings.wanted.is_empty());
     }
@@ -363,15 +367,24 @@ mod tests {
     #[test]
     fn what_the_rights_show_in_is_made_for_one_session_alone() {
         let same = |form| {
-            let key = |serial| Key::new(&listed("one"), form, serial, 0);
+            let key = |generation| Key::new(&listed("one"), form, generation, 0);
             key(1) == key(2)
         };
-        assert!(same(Form::Names) && same(Form::Details) && same(Form::Lines));
-        assert!(!same(Form::Long));
+        assert!(
+            same(ListingFormat::Names)
+                && same(ListingFormat::Details)
+                && same(ListingFormat::Lines)
+        );
+        assert!(!same(ListingFormat::Long));
     }
 
-    fn wait(listings: &mut Listings, ticket: Ticket, name: &str) {
-        listings.wait(ticket, listed(name), Form::Names, Instant::now());
+    fn wait(listings: &mut Listings, session_id: SessionId, name: &str) {
+        listings.wait(
+            session_id,
+            listed(name),
+            ListingFormat::Names,
+            Instant::now(),
+        );
     }
 
     fn make(listings: &mut Listings, asked: &Asked, bytes: usize) -> Arc<Listing> {
@@ -388,26 +401,26 @@ mod tests {
 
     /// Four users with a session.
     fn users() -> Vec<UserKey> {
-        let mut users = Users::default();
+        let mut users = UserSessions::default();
         let enter = |name| users.enter(name, UserLimits::default(), Instant::now());
         let keys: Option<_> = ["a", "b", "c", "d"].into_iter().map(enter).collect();
         keys.expect("there is no limit")
     }
 
-    fn of(user: UserKey, serial: u64) -> Ticket {
-        let mut ticket = ticket(serial);
-        ticket.user = Some(user);
-        ticket
+    fn of(user: UserKey, generation: u64) -> SessionId {
+        let mut session_id = session_id(generation);
+        session_id.user = Some(user);
+        session_id
     }
 
-    fn listed(name: &str) -> Listed {
+    fn listed(name: &str) -> ListingTarget {
         let rights = Rights {
             read: true,
             upload: false,
             change: false,
             quota: None,
         };
-        Listed::Directory(Place {
+        ListingTarget::Directory(GrantedPath {
             grant: Arc::new(Grant {
                 name: name.into(),
                 path: PathBuf::from("/").join(name),
@@ -417,10 +430,10 @@ mod tests {
         })
     }
 
-    fn ticket(serial: u64) -> Ticket {
-        Ticket {
-            key: serial as usize,
-            serial,
+    fn session_id(generation: u64) -> SessionId {
+        SessionId {
+            key: generation as usize,
+            generation,
             peer: ([127, 0, 0, 1], 1).into(),
             user: None,
         }

@@ -1,4 +1,4 @@
-//! What each request of a session means: asks the home, the vault and the workers, and logs what the operator should
+//! What each request of a session means: asks the home, the open_files and the workers, and logs what the operator should
 //! know.
 //!
 //! Must not know: sockets, buffers, the dialects' words.
@@ -19,73 +19,74 @@ use std::time::Instant;
 
 use log::{debug, error, warn};
 
-use crate::auth::password::{Proved, Tag};
+use crate::auth::password::{Tag, VerifiedCache};
 use crate::config::{Access, Home};
 use crate::kernel::Kernel;
-use crate::protocol::{Answer, Form, Listed, Place, Refusal, Request};
-use crate::server::conn::transfer::{Cold, Held};
-use crate::server::event_loop::data_sessions::Channels;
+use crate::protocol::{ErrorCode, GrantedPath, ListingFormat, ListingTarget, Request, Response};
+use crate::server::conn::transfer::{OpenHandle, UncachedRange};
+use crate::server::event_loop::data_sessions::DataSessions;
 use crate::server::log::Escaped;
-use crate::server::log::transfer_log::{Direction, Record};
-use crate::server::policy::login_throttle::Failures;
-use crate::server::policy::rate_limit::Bucket;
-use crate::server::policy::sessions::Users;
+use crate::server::log::transfer_log::{Direction, TransferRecord};
+use crate::server::policy::login_throttle::LoginThrottle;
+use crate::server::policy::rate_limit::TokenBucket;
+use crate::server::policy::sessions::UserSessions;
 use crate::server::service::listing_cache::Listings;
 use crate::server::workers::checksum::{Checksum, Hasher};
 use crate::server::workers::{Done, Job, Workers};
-use crate::server::{Options, Ticket};
+use crate::server::{Options, SessionId};
 use crate::storage;
 use crate::storage::{
-    Change, Changing, Fault, Incoming, Ledger, Leftovers, Listing, Refused, Vault,
+    Change, Changing, Fault, Listing, OpenFileCache, OrphanSweep, QuotaLedger, Refused,
+    StagedUpload,
 };
 
 /// What a connection gets back for a request, at once or later.
-pub(crate) enum Reply<K: Kernel> {
+pub(crate) enum Completion<K: Kernel> {
     /// The answer, and what it opened.
-    Answer(Answer, Held<K>),
-    /// What came of the commit of an incoming file, or of a transfer over a data connection.
-    Moved(Result<(), Refusal>),
+    Response(Response, OpenHandle<K>),
+    /// What came of the commit of an upload file, or of a transfer over a data connection.
+    TransferDone(Result<(), ErrorCode>),
     /// Where the client is awaited for a data connection.
-    Listening(Result<SocketAddr, Refusal>),
+    Listening(Result<SocketAddr, ErrorCode>),
     /// What came of making a data connection.
-    Connected(Result<(), Refusal>),
+    Connected(Result<(), ErrorCode>),
     /// The stretch that was cold is in memory.
     Warm(io::Result<()>),
 }
 
-/// The house: everything that a session may ask for.
-pub(crate) struct House<K: Kernel> {
+/// The services: everything that a session may ask for.
+pub(crate) struct Services<K: Kernel> {
     kernel: Arc<K>,
     options: Options,
     home: Arc<Home>,
-    vault: Vault<K>,
+    open_files: OpenFileCache<K>,
     workers: Workers<K>,
     /// Read once a turn.
     now: Instant,
     /// No new work is taken.
     draining: bool,
     accesses: HashMap<String, Arc<Access>>,
-    proved: Proved,
-    users: Users,
+    proved: VerifiedCache,
+    users: UserSessions,
     /// What bounds the rate of all together.
-    rate: Bucket,
+    rate: TokenBucket,
     /// Those who have waited for their rate go on.
     releasing: bool,
     /// Who waits for each login that is being proved: equal ones are proved once.
-    logins: HashMap<Tag, Vec<Ticket>>,
+    logins: HashMap<Tag, Vec<SessionId>>,
     listings: Listings,
-    failures: Failures,
+    failures: LoginThrottle,
     /// Answers to failed logins, by when they are due; a session has one at most.
-    held_back: BTreeMap<(Instant, u64), (Ticket, Reply<K>)>,
-    pub(crate) channels: Channels<K>,
+    held_back: BTreeMap<(Instant, u64), (SessionId, Completion<K>)>,
+    pub(crate) data_sessions: DataSessions<K>,
     /// Results on their way to their connections.
-    replies: VecDeque<(Ticket, Reply<K>)>,
+    replies: VecDeque<(SessionId, Completion<K>)>,
     /// What directories hold that somebody has a quota in.
-    ledger: Arc<Ledger>,
+    ledger: Arc<QuotaLedger>,
     /// When they were last counted.
     counted_at: Instant,
     /// Requests that wait for the first count.
-    uncounted: Vec<(Ticket, Request)>,
+    uncounted: Vec<(SessionId, Request)>,
     /// A worker is at a reload.
     reloading: bool,
     /// Another one was asked for meanwhile.
@@ -95,48 +96,48 @@ pub(crate) struct House<K: Kernel> {
     done: Vec<Done<K>>,
 }
 
-impl<K: Kernel> House<K> {
+impl<K: Kernel> Services<K> {
     pub(crate) fn new(
         kernel: Arc<K>,
         home: Home,
         workers: Workers<K>,
         options: Options,
-    ) -> House<K> {
+    ) -> Services<K> {
         let now = kernel.now();
-        let mut house = House {
-            vault: Vault::new(kernel.clone()),
+        let mut services = Services {
+            open_files: OpenFileCache::new(kernel.clone()),
             kernel,
             home: Arc::new(home),
             workers,
             now,
             draining: false,
             accesses: HashMap::new(),
-            proved: Proved::new(),
-            users: Users::default(),
-            rate: Bucket::new(options.max_rate, now),
+            proved: VerifiedCache::new(),
+            users: UserSessions::default(),
+            rate: TokenBucket::new(options.max_rate, now),
             releasing: false,
             logins: HashMap::new(),
             listings: Listings::default(),
-            failures: Failures::new(options.max_failures, options.failure_window),
+            failures: LoginThrottle::new(options.max_failures, options.failure_window),
             held_back: BTreeMap::new(),
             replies: VecDeque::new(),
             ledger: Arc::default(),
             counted_at: now,
             uncounted: Vec::new(),
-            channels: Channels::new(),
+            data_sessions: DataSessions::new(),
             reloading: false,
             reload_again: false,
             reloaded: None,
             done: Vec::new(),
             options,
         };
-        house.take_up_quotas();
-        house
+        services.take_up_quotas();
+        services
     }
 
     pub(crate) fn begin_turn(&mut self, now: Instant) {
         self.now = now;
-        self.vault.begin_turn();
+        self.open_files.begin_turn();
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -160,97 +161,107 @@ impl<K: Kernel> House<K> {
         &self.workers
     }
 
-    /// Answers now, or `None`: the reply comes by [`House::next_reply`] under this ticket.
-    pub(crate) fn ask(&mut self, ticket: Ticket, request: Request) -> Option<Reply<K>> {
+    /// Answers now, or `None`: the reply comes by [`Services::next_reply`] under this session_id.
+    pub(crate) fn ask(&mut self, session_id: SessionId, request: Request) -> Option<Completion<K>> {
         match request {
-            Request::Account { user } => self.account(ticket, &user),
-            Request::Verify {
+            Request::LookUpUser { user } => self.account(session_id, &user),
+            Request::Authenticate {
                 user,
                 password,
                 conceal,
-            } => self.verify(ticket, user, password, conceal),
-            Request::List { listed, form } => self.list(ticket, listed, form),
-            Request::OpenRead { place } => Some(match self.vault.open_read(&place, self.now) {
-                Ok(file) => {
-                    let length = file.length();
-                    debug!(
-                        "session={} event=open path={} length={length}",
-                        ticket.serial,
-                        shown(&place)
-                    );
-                    Reply::Answer(Answer::Opened { length }, Held::File(file))
-                }
-                Err(refused) => self.refused(ticket, refused),
-            }),
-            Request::Judge { place } => {
-                let judged = storage::judge(&*self.kernel, &place);
-                Some(self.plain(ticket, judged, Answer::Free))
+            } => self.verify(session_id, user, password, conceal),
+            Request::List { listed, form } => self.list(session_id, listed, form),
+            Request::OpenRead { place } => {
+                Some(match self.open_files.open_read(&place, self.now) {
+                    Ok(file) => {
+                        let length = file.length();
+                        debug!(
+                            "session={} event=open path={} length={length}",
+                            session_id.generation,
+                            shown(&place)
+                        );
+                        Completion::Response(Response::Opened { length }, OpenHandle::File(file))
+                    }
+                    Err(refused) => self.refused(session_id, refused),
+                })
             }
-            Request::Room { grant, length } => {
-                let room = self.room(ticket, grant.as_deref(), length);
-                Some(self.plain(ticket, room, Answer::Free))
+            Request::CheckUpload { place } => {
+                let judged = storage::judge(&*self.kernel, &place);
+                Some(self.plain(session_id, judged, Response::Allowed))
+            }
+            Request::CheckSpace { grant, length } => {
+                let room = self.room(session_id, grant.as_deref(), length);
+                Some(self.plain(session_id, room, Response::Allowed))
             }
             Request::Create {
                 place,
                 length,
                 base,
-            } => self.create(ticket, place, length, base),
-            Request::CreateUnique { directory } => self.create_unique(ticket, directory),
-            Request::Quota => self.quota(ticket),
-            Request::MakeDirectory { place } => self.later(Job::MakeDirectory { ticket, place }),
+            } => self.create(session_id, place, length, base),
+            Request::CreateUnique { directory } => self.create_unique(session_id, directory),
+            Request::Quota => self.quota(session_id),
+            Request::MakeDirectory { place } => {
+                self.later(Job::MakeDirectory { session_id, place })
+            }
             Request::Checksum {
                 place,
                 algorithm,
                 from,
                 end,
-            } => match self.vault.open_read(&place, self.now) {
+            } => match self.open_files.open_read(&place, self.now) {
                 Ok(file) if from.max(end.unwrap_or(0)) > file.length() => {
-                    Some(self.refused(ticket, Refusal::BeyondEnd.into()))
+                    Some(self.refused(session_id, ErrorCode::OffsetBeyondEnd.into()))
                 }
                 Ok(file) => self.later(Job::Checksum(Checksum {
-                    ticket,
+                    session_id,
                     file,
                     path: place.grant.path.join(&place.below),
                     offset: from,
                     end,
                     hasher: Hasher::new(algorithm),
                 })),
-                Err(refused) => Some(self.refused(ticket, refused)),
+                Err(refused) => Some(self.refused(session_id, refused)),
             },
             Request::Status { place } => {
                 let found = storage::status(&*self.kernel, &place);
-                Some(self.told(ticket, found, Answer::Found))
+                Some(self.told(session_id, found, Response::Status))
             }
             Request::Space { place } => {
-                let left = self.left(ticket, &place.grant);
+                let left = self.left(session_id, &place.grant);
                 let space = storage::space(&*self.kernel, &place).map(|space| space.min(left));
-                Some(self.told(ticket, space, Answer::Space))
+                Some(self.told(session_id, space, Response::Space))
             }
-            Request::Rename { from, to } => self.change(ticket, Change::Rename { from, to }),
-            Request::Remove { place } => self.change(ticket, Change::Remove(place)),
+            Request::Rename { from, to } => self.change(session_id, Change::Rename { from, to }),
+            Request::Remove { place } => self.change(session_id, Change::Remove(place)),
             Request::RemoveDirectory { place } => {
-                self.change(ticket, Change::RemoveDirectory(place))
+                self.change(session_id, Change::RemoveDirectory(place))
             }
             Request::SetModified { place, modified } => {
-                self.change(ticket, Change::SetModified(place, modified))
+                self.change(session_id, Change::SetModified(place, modified))
             }
             Request::Progress => {
-                let moved = self.channels.get(ticket).map_or(0, |channel| channel.moved);
-                Some(Reply::Answer(Answer::Progress(moved), Held::Nothing))
+                let moved = self
+                    .data_sessions
+                    .get(session_id)
+                    .map_or(0, |channel| channel.moved);
+                Some(Completion::Response(
+                    Response::Progress(moved),
+                    OpenHandle::Nothing,
+                ))
             }
         }
     }
 
-    /// Makes an incoming file durable and publishes it; the reply is [`Reply::Moved`].
+    /// Makes an upload file durable and publishes it; the reply is [`Completion::TransferDone`].
     pub(crate) fn commit(
         &mut self,
-        ticket: Ticket,
-        incoming: Box<Incoming<K>>,
-        record: Option<Box<Record>>,
+        session_id: SessionId,
+        upload: Box<StagedUpload<K>>,
+        record: Option<Box<TransferRecord>>,
     ) {
         self.workers.submit(Job::Commit {
-            ticket,
-            incoming,
+            session_id,
+            upload,
             record,
         });
     }
@@ -258,52 +269,66 @@ impl<K: Kernel> House<K> {
     /// A record of a transfer of this user's that begins, where transfers are logged.
     pub(crate) fn record(
         &self,
-        ticket: Ticket,
+        session_id: SessionId,
         path: &Path,
         direction: Direction,
-    ) -> Option<Box<Record>> {
+    ) -> Option<Box<TransferRecord>> {
         let log = self.options.xferlog.clone()?;
-        let user = ticket.user.map_or("", |user| self.users.name(user));
-        Some(Record::begin(log, ticket.peer.ip(), user, path, direction))
+        let user = session_id.user.map_or("", |user| self.users.name(user));
+        Some(TransferRecord::begin(
+            log,
+            session_id.peer.ip(),
+            user,
+            path,
+            direction,
+        ))
     }
 
-    /// Lets a worker wait for the disk; the reply is [`Reply::Warm`].
-    pub(crate) fn warm_up(&mut self, ticket: Ticket, cold: Cold<K>) {
-        self.workers.submit(Job::WarmUp { ticket, cold });
+    /// Lets a worker wait for the disk; the reply is [`Completion::Warm`].
+    pub(crate) fn warm_up(&mut self, session_id: SessionId, cold: UncachedRange<K>) {
+        self.workers.submit(Job::WarmUp { session_id, cold });
     }
 
     /// Lets go of an unfinished upload.
-    pub(crate) fn abandon(&mut self, incoming: Box<Incoming<K>>) {
-        self.workers.submit(Job::Abandon(incoming));
+    pub(crate) fn abandon(&mut self, upload: Box<StagedUpload<K>>) {
+        self.workers.submit(Job::Abandon(upload));
     }
 
     /// A connection has ended while it waited for the disk.
-    pub(crate) fn forget_cold(&mut self, ticket: Ticket) {
-        self.workers.cancel_warm_up(ticket);
+    pub(crate) fn forget_cold(&mut self, session_id: SessionId) {
+        self.workers.cancel_warm_up(session_id);
     }
 
     /// A connection has ended with a request open: what nobody waits for any more is not done.
-    pub(crate) fn forget(&mut self, ticket: Ticket) {
+    pub(crate) fn forget(&mut self, session_id: SessionId) {
         let mut unwanted = Vec::new();
         self.logins.retain(|tag, waiting| {
-            waiting.retain(|other| *other != ticket);
+            waiting.retain(|other| *other != session_id);
             if waiting.is_empty() {
                 unwanted.push(*tag);
             }
             !waiting.is_empty()
         });
-        self.listings.forget(ticket);
-        self.uncounted.retain(|(other, _)| *other != ticket);
+        self.listings.forget(session_id);
+        self.uncounted.retain(|(other, _)| *other != session_id);
         if !unwanted.is_empty() {
             self.workers
                 .cancel_logins(|proof| unwanted.contains(&proof.tag));
         }
         self.workers.cancel(|job| match job {
-            Job::Create { ticket: owner, .. }
-            | Job::CreateUnique { ticket: owner, .. }
-            | Job::MakeDirectory { ticket: owner, .. }
-            | Job::Change { ticket: owner, .. } => *owner == ticket,
-            Job::Checksum(checksum) => checksum.ticket == ticket,
+            Job::Create {
+                session_id: owner, ..
+            }
+            | Job::CreateUnique {
+                session_id: owner, ..
+            }
+            | Job::MakeDirectory {
+                session_id: owner, ..
+            }
+            | Job::Change {
+                session_id: owner, ..
+            } => *owner == session_id,
+            Job::Checksum(checksum) => checksum.session_id == session_id,
             // A listing is of use to the next who asks, an upload that came whole is published, and of one that is being
             // filled the loop lets go when it comes back.
             Job::List(_) | Job::Commit { .. } | Job::Fill { .. } | Job::Verify(_) => false,
@@ -314,7 +339,7 @@ impl<K: Kernel> House<K> {
     }
 
     /// Looks after what the workers have done: the replies, and the users whose login a reload has kept.
-    pub(crate) fn collect(&mut self, is_waiting: impl Fn(Ticket) -> bool) {
+    pub(crate) fn collect(&mut self, is_waiting: impl Fn(SessionId) -> bool) {
         let mut done = std::mem::take(&mut self.done);
         self.workers.collect(&mut done);
         for done in done.drain(..) {
@@ -331,27 +356,27 @@ impl<K: Kernel> House<K> {
 
     /// When the next reply is due, or a wish to be seen to.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        match self.replies.is_empty() && !self.channels.has_wishes() {
+        match self.replies.is_empty() && !self.data_sessions.has_wishes() {
             true => self.held_back.first_key_value().map(|((due, _), _)| *due),
             false => Some(self.now),
         }
     }
 
-    /// The next reply that has come, for the connection that still holds its ticket.
-    pub(crate) fn next_reply(&mut self) -> Option<(Ticket, Reply<K>)> {
+    /// The next reply that has come, for the connection that still holds its session_id.
+    pub(crate) fn next_reply(&mut self) -> Option<(SessionId, Completion<K>)> {
         self.replies.pop_front()
     }
 
     /// The reply that is on its way to a connection, if one is.
-    pub(crate) fn pending(&mut self, ticket: Ticket) -> Option<&mut Reply<K>> {
+    pub(crate) fn pending(&mut self, session_id: SessionId) -> Option<&mut Completion<K>> {
         let mut replies = self.replies.iter_mut();
-        let (_, reply) = replies.find(|(other, _)| *other == ticket)?;
+        let (_, reply) = replies.find(|(other, _)| *other == session_id)?;
         Some(reply)
     }
 
     /// Lets a connection know something in its turn.
-    pub(crate) fn reply(&mut self, ticket: Ticket, reply: Reply<K>) {
-        self.replies.push_back((ticket, reply));
+    pub(crate) fn reply(&mut self, session_id: SessionId, reply: Completion<K>) {
+        self.replies.push_back((session_id, reply));
     }
 
     /// Removes, beside the service, what a crash left of uploads. Where nobody may upload now somebody may have been
@@ -359,41 +384,49 @@ impl<K: Kernel> House<K> {
     pub(crate) fn sweep_leftovers(&mut self) {
         for root in self.home.granted_paths() {
             self.workers
-                .submit(Job::SweepLeftovers(Leftovers::new(&root)));
+                .submit(Job::SweepLeftovers(OrphanSweep::new(&root)));
         }
     }
 
     /// Lets go of what has aged.
     pub(crate) fn sweep(&mut self) {
-        self.vault.sweep(self.now);
+        self.open_files.sweep(self.now);
         self.listings.sweep(self.now);
         self.start_listings();
         self.give_up_listings();
     }
 
-    fn later(&mut self, job: Job<K>) -> Option<Reply<K>> {
+    fn later(&mut self, job: Job<K>) -> Option<Completion<K>> {
         self.workers.submit(job);
         None
     }
 
-    fn change(&mut self, ticket: Ticket, change: Change) -> Option<Reply<K>> {
-        let claim = match self.claim_for(ticket, &change) {
+    fn change(&mut self, session_id: SessionId, change: Change) -> Option<Completion<K>> {
+        let claim = match self.claim_for(session_id, &change) {
             Ok(claim) => claim,
             Err(request) => {
-                self.uncounted.push((ticket, request));
+                self.uncounted.push((session_id, request));
                 return None;
             }
         };
         let changing = Box::new(Changing::new(change, claim));
-        self.later(Job::Change { ticket, changing })
+        self.later(Job::Change {
+            session_id,
+            changing,
+        })
     }
 
-    fn list(&mut self, ticket: Ticket, what: Listed, form: Form) -> Option<Reply<K>> {
-        let fresh = (self.listings).fresh(&*self.kernel, ticket, &what, form, self.now);
+    fn list(
+        &mut self,
+        session_id: SessionId,
+        what: ListingTarget,
+        form: ListingFormat,
+    ) -> Option<Completion<K>> {
+        let fresh = (self.listings).fresh(&*self.kernel, session_id, &what, form, self.now);
         if let Some(listing) = fresh {
             return Some(listed(listing));
         }
-        if self.listings.wait(ticket, what, form, self.now) {
+        if self.listings.wait(session_id, what, form, self.now) {
             self.start_listings();
         }
         None
@@ -408,89 +441,94 @@ impl<K: Kernel> House<K> {
 
     /// Lets go of open files that nobody downloads: for who has run out of descriptors.
     pub(crate) fn release_unused(&mut self) {
-        self.vault.release_unused();
+        self.open_files.release_unused();
     }
 
     /// Refuses what is over the operator's limit.
     fn within_size(&self, length: u64) -> Result<(), Refused> {
         match self.options.max_upload {
-            Some(max) if length > max => Err(Refused::from(Refusal::TooLarge)),
+            Some(max) if length > max => Err(Refused::from(ErrorCode::TooLarge)),
             _ => Ok(()),
         }
     }
 
-    fn plain(&mut self, ticket: Ticket, result: Result<(), Refused>, answer: Answer) -> Reply<K> {
-        self.told(ticket, result, |()| answer)
+    fn plain(
+        &mut self,
+        session_id: SessionId,
+        result: Result<(), Refused>,
+        answer: Response,
+    ) -> Completion<K> {
+        self.told(session_id, result, |()| answer)
     }
 
     fn told<T>(
         &mut self,
-        ticket: Ticket,
+        session_id: SessionId,
         result: Result<T, Refused>,
-        answer: impl FnOnce(T) -> Answer,
-    ) -> Reply<K> {
+        answer: impl FnOnce(T) -> Response,
+    ) -> Completion<K> {
         match result {
-            Ok(found) => Reply::Answer(answer(found), Held::Nothing),
-            Err(refused) => self.refused(ticket, refused),
+            Ok(found) => Completion::Response(answer(found), OpenHandle::Nothing),
+            Err(refused) => self.refused(session_id, refused),
         }
     }
 
-    fn refused(&mut self, ticket: Ticket, refused: Refused) -> Reply<K> {
-        let refusal = self.log_refused(ticket, refused);
-        Reply::Answer(Answer::Refused(refusal), Held::Nothing)
+    fn refused(&mut self, session_id: SessionId, refused: Refused) -> Completion<K> {
+        let refusal = self.log_refused(session_id, refused);
+        Completion::Response(Response::Refused(refusal), OpenHandle::Nothing)
     }
 
     /// Logs why sending failed, where it is not the client that left.
-    pub(crate) fn log_broken(&self, ticket: Ticket, error: &io::Error) {
+    pub(crate) fn log_broken(&self, session_id: SessionId, error: &io::Error) {
         error!(
             "session={} event=fault what={}",
-            ticket.serial,
+            session_id.generation,
             Escaped(&error.to_string())
         );
     }
 
-    /// Logs that the house refused, where the operator should know. Only while the session is there: its user is looked up.
-    pub(crate) fn log_refused(&mut self, ticket: Ticket, refused: Refused) -> Refusal {
-        if refused.refusal == Refusal::OverQuota {
-            let user = Escaped(ticket.user.map_or("", |user| self.users.name(user)));
-            let (serial, peer) = (ticket.serial, ticket.peer);
-            warn!("session={serial} event=refused limit=quota user={user} from={peer}");
+    /// Logs that the services refused, where the operator should know. Only while the session is there: its user is looked up.
+    pub(crate) fn log_refused(&mut self, session_id: SessionId, refused: Refused) -> ErrorCode {
+        if refused.refusal == ErrorCode::OverQuota {
+            let user = Escaped(session_id.user.map_or("", |user| self.users.name(user)));
+            let (generation, peer) = (session_id.generation, session_id.peer);
+            warn!("session={generation} event=refused limit=quota user={user} from={peer}");
         }
-        self.log_fault(ticket, refused)
+        self.log_fault(session_id, refused)
     }
 
-    /// Logs why the house refused, where it is at fault itself.
-    fn log_fault(&mut self, ticket: Ticket, refused: Refused) -> Refusal {
+    /// Logs why the services refused, where it is at fault itself.
+    fn log_fault(&mut self, session_id: SessionId, refused: Refused) -> ErrorCode {
         if let Some(fault) = &refused.fault {
-            self.log(ticket, fault);
+            self.log(session_id, fault);
         }
         refused.refusal
     }
 
     /// Logs a fault. Where descriptors are what was missing, files that nobody downloads give theirs to who asks next.
-    fn log(&mut self, ticket: Ticket, fault: &Fault) {
+    fn log(&mut self, session_id: SessionId, fault: &Fault) {
         if fault.lacks_descriptors() {
             self.release_unused();
         }
         let fault = fault.to_string();
         error!(
             "session={} event=fault what={}",
-            ticket.serial,
+            session_id.generation,
             Escaped(&fault)
         );
     }
 }
 
-fn listed<K: Kernel>(listing: Arc<Listing>) -> Reply<K> {
-    let answer = Answer::Listing {
+fn listed<K: Kernel>(listing: Arc<Listing>) -> Completion<K> {
+    let answer = Response::Listing {
         length: listing.text.len() as u64,
         entries: listing.entries,
     };
-    Reply::Answer(answer, Held::Text(listing))
+    Completion::Response(answer, OpenHandle::Text(listing))
 }
 
 /// A place as the log shows it.
-fn shown(place: &Place) -> String {
+fn shown(place: &GrantedPath) -> String {
     let path = match place.below.as_str() {
         "" => place.grant.name.clone(),
         below => format!("{}/{below}", place.grant.name),

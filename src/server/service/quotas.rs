@@ -9,26 +9,26 @@ use log::warn;
 use crate::config::directories::Grant;
 use crate::kernel::Kernel;
 use crate::limits::QUOTA_COUNT_AGE;
-use crate::protocol::{Answer, Base, Place, Quota, Refusal, Request};
-use crate::server::Ticket;
-use crate::server::conn::transfer::Held;
+use crate::protocol::{ErrorCode, GrantedPath, Quota, Request, Response, UploadBase};
+use crate::server::SessionId;
+use crate::server::conn::transfer::OpenHandle;
 use crate::server::log::Escaped;
-use crate::server::service::{House, Reply};
+use crate::server::service::{Completion, Services};
 use crate::server::workers::Job;
 use crate::storage;
 use crate::storage::quota::Bound;
 use crate::storage::{Change, Claim, Count, Fault, Refused, Wanted};
 
-impl<K: Kernel> House<K> {
+impl<K: Kernel> Services<K> {
     /// Makes ready to receive a file, within what its user may still have.
     pub(crate) fn create(
         &mut self,
-        ticket: Ticket,
-        place: Place,
+        session_id: SessionId,
+        place: GrantedPath,
         length: Option<u64>,
-        base: Base,
-    ) -> Option<Reply<K>> {
-        let claim = match self.claim(ticket, &place, length.unwrap_or(0)) {
+        base: UploadBase,
+    ) -> Option<Completion<K>> {
+        let claim = match self.claim(session_id, &place, length.unwrap_or(0)) {
             Some(claim) => claim,
             None => {
                 let request = Request::Create {
@@ -36,13 +36,13 @@ impl<K: Kernel> House<K> {
                     length,
                     base,
                 };
-                self.uncounted.push((ticket, request));
+                self.uncounted.push((session_id, request));
                 return None;
             }
         };
         match claim {
             Ok(claim) => self.later(Job::Create {
-                ticket,
+                session_id,
                 place,
                 wanted: self.wanted(length, base),
                 claim,
@@ -51,35 +51,39 @@ impl<K: Kernel> House<K> {
             Err(refusal) => {
                 let judged = storage::judge(&*self.kernel, &place);
                 let refused = judged.err().unwrap_or(Refused::from(refusal));
-                Some(self.refused(ticket, refused))
+                Some(self.refused(session_id, refused))
             }
         }
     }
 
     /// Makes ready to receive a file under a name that nobody has.
-    pub(crate) fn create_unique(&mut self, ticket: Ticket, directory: Place) -> Option<Reply<K>> {
-        match self.claim(ticket, &directory, 0) {
+    pub(crate) fn create_unique(
+        &mut self,
+        session_id: SessionId,
+        directory: GrantedPath,
+    ) -> Option<Completion<K>> {
+        match self.claim(session_id, &directory, 0) {
             None => {
                 self.uncounted
-                    .push((ticket, Request::CreateUnique { directory }));
+                    .push((session_id, Request::CreateUnique { directory }));
                 None
             }
             Some(Ok(claim)) => self.later(Job::CreateUnique {
-                ticket,
+                session_id,
                 directory,
-                wanted: self.wanted(None, Base::Nothing),
+                wanted: self.wanted(None, UploadBase::Nothing),
                 claim,
             }),
-            Some(Err(refusal)) => Some(self.refused(ticket, refusal.into())),
+            Some(Err(refusal)) => Some(self.refused(session_id, refusal.into())),
         }
     }
 
     /// Tells a user of his quotas.
-    pub(crate) fn quota(&mut self, ticket: Ticket) -> Option<Reply<K>> {
-        let bounds = self.bounds_of(ticket);
+    pub(crate) fn quota(&mut self, session_id: SessionId) -> Option<Completion<K>> {
+        let bounds = self.bounds_of(session_id);
         let mut all = bounds.iter();
         if !all.all(|(_, bound)| self.ledger.is_counted(&bound.paths)) {
-            self.uncounted.push((ticket, Request::Quota));
+            self.uncounted.push((session_id, Request::Quota));
             return None;
         }
         self.count_again();
@@ -91,15 +95,22 @@ impl<K: Kernel> House<K> {
                 most: bound.most,
             })
             .collect();
-        Some(Reply::Answer(Answer::Quota(quotas), Held::Nothing))
+        Some(Completion::Response(
+            Response::Quota(quotas),
+            OpenHandle::Nothing,
+        ))
     }
 
     /// What a change may take and gives back of quotas; the request again, while that is not known.
-    pub(crate) fn claim_for(&mut self, ticket: Ticket, change: &Change) -> Result<Claim, Request> {
-        let path = |place: &Place| place.grant.path.join(&place.below);
+    pub(crate) fn claim_for(
+        &mut self,
+        session_id: SessionId,
+        change: &Change,
+    ) -> Result<Claim, Request> {
+        let path = |place: &GrantedPath| place.grant.path.join(&place.below);
         Ok(match change {
             Change::Rename { from, to } => {
-                let bounds = self.bounds_at(ticket, &to.grant);
+                let bounds = self.bounds_at(session_id, &to.grant);
                 if !self.are_counted(&bounds) {
                     let (from, to) = (from.clone(), to.clone());
                     return Err(Request::Rename { from, to });
@@ -127,14 +138,14 @@ impl<K: Kernel> House<K> {
         if let Some(fault) = fault {
             warn!("event=fault what={}", Escaped(&fault.to_string()));
         }
-        for (ticket, request) in std::mem::take(&mut self.uncounted) {
-            if let Some(reply) = self.ask(ticket, request) {
-                self.replies.push_back((ticket, reply));
+        for (session_id, request) in std::mem::take(&mut self.uncounted) {
+            if let Some(reply) = self.ask(session_id, request) {
+                self.replies.push_back((session_id, reply));
             }
         }
     }
 
-    fn wanted(&self, length: Option<u64>, base: Base) -> Wanted {
+    fn wanted(&self, length: Option<u64>, base: UploadBase) -> Wanted {
         Wanted {
             length,
             most: self.options.max_upload.unwrap_or(u64::MAX),
@@ -146,11 +157,11 @@ impl<K: Kernel> House<K> {
     /// What a file to be may take; `None` while that is not known.
     fn claim(
         &mut self,
-        ticket: Ticket,
-        place: &Place,
+        session_id: SessionId,
+        place: &GrantedPath,
         bytes: u64,
-    ) -> Option<Result<Claim, Refusal>> {
-        let bounds = self.bounds_at(ticket, &place.grant);
+    ) -> Option<Result<Claim, ErrorCode>> {
+        let bounds = self.bounds_at(session_id, &place.grant);
         if !self.are_counted(&bounds) {
             return None;
         }
@@ -167,25 +178,25 @@ impl<K: Kernel> House<K> {
     }
 
     /// Bytes that somebody may still add in a granted directory, as far as quotas go.
-    pub(crate) fn left(&mut self, ticket: Ticket, grant: &Grant) -> u64 {
-        let bounds = self.bounds_at(ticket, grant);
+    pub(crate) fn left(&mut self, session_id: SessionId, grant: &Grant) -> u64 {
+        let bounds = self.bounds_at(session_id, grant);
         self.ledger.left(&bounds)
     }
 
     /// What bounds the bytes that somebody adds in a granted directory.
-    fn bounds_at(&mut self, ticket: Ticket, grant: &Grant) -> Vec<Bound> {
+    fn bounds_at(&mut self, session_id: SessionId, grant: &Grant) -> Vec<Bound> {
         let paths = vec![grant.path.clone()];
         let most = grant.rights.quota;
         let of_directory = most.map(|most| Bound { paths, most });
         (of_directory.into_iter())
-            .chain(self.bound_of_user(ticket))
+            .chain(self.bound_of_user(session_id))
             .collect()
     }
 
     /// The quotas of who asks: his own, and those of his directories by their names.
-    fn bounds_of(&mut self, ticket: Ticket) -> Vec<(Option<String>, Bound)> {
-        let own = self.bound_of_user(ticket).map(|bound| (None, bound));
-        let access = self.access_of(ticket);
+    fn bounds_of(&mut self, session_id: SessionId) -> Vec<(Option<String>, Bound)> {
+        let own = self.bound_of_user(session_id).map(|bound| (None, bound));
+        let access = self.access_of(session_id);
         let grants = access.iter().flat_map(|access| &access.grants);
         let directories = grants.filter_map(|grant| {
             let paths = vec![grant.path.clone()];
@@ -196,10 +207,10 @@ impl<K: Kernel> House<K> {
     }
 
     /// The quota of who asks, over all directories that he may add files to.
-    fn bound_of_user(&mut self, ticket: Ticket) -> Option<Bound> {
-        let user = self.users.name(ticket.user?);
+    fn bound_of_user(&mut self, session_id: SessionId) -> Option<Bound> {
+        let user = self.users.name(session_id.user?);
         let most = self.home.limits(user).quota?;
-        let access = self.access_of(ticket)?;
+        let access = self.access_of(session_id)?;
         let grants = access.grants.iter().filter(|grant| grant.rights.may_add());
         let mut all: Vec<PathBuf> = grants.map(|grant| grant.path.clone()).collect();
         all.sort_unstable();
@@ -213,8 +224,11 @@ impl<K: Kernel> House<K> {
         Some(Bound { paths, most })
     }
 
-    fn access_of(&mut self, ticket: Ticket) -> Option<std::sync::Arc<crate::config::Access>> {
-        let user = self.users.name(ticket.user?).to_owned();
+    fn access_of(
+        &mut self,
+        session_id: SessionId,
+    ) -> Option<std::sync::Arc<crate::config::Access>> {
+        let user = self.users.name(session_id.user?).to_owned();
         self.access(&user)
     }
 
@@ -237,15 +251,15 @@ impl<K: Kernel> House<K> {
     /// Whether an upload of this length could be taken, as far as its grant tells, or else the home's file system.
     pub(crate) fn room(
         &mut self,
-        ticket: Ticket,
+        session_id: SessionId,
         grant: Option<&Grant>,
         length: u64,
     ) -> Result<(), Refused> {
         self.within_size(length)?;
         if let Some(grant) = grant
-            && self.left(ticket, grant) < length
+            && self.left(session_id, grant) < length
         {
-            return Err(Refusal::OverQuota.into());
+            return Err(ErrorCode::OverQuota.into());
         }
         let paths = grant.map(|grant| &*grant.path).into_iter();
         for path in paths.chain([self.home.path()]) {
@@ -255,7 +269,7 @@ impl<K: Kernel> House<K> {
                 length.saturating_add(self.options.keep_free),
             ) {
                 Ok(()) => return Ok(()),
-                Err(refused) if refused.refusal == Refusal::NoRoom => return Err(refused),
+                Err(refused) if refused.refusal == ErrorCode::NoSpace => return Err(refused),
                 // A directory that cannot be opened tells nothing of room.
                 Err(_) => {}
             }

@@ -3,9 +3,9 @@
 //! Must not know: sockets, transfers.
 
 use crate::kernel::Kernel;
-use crate::server::policy::rate_limit::Bucket;
+use crate::server::policy::rate_limit::TokenBucket;
 use crate::server::policy::sessions::UserKey;
-use crate::server::service::House;
+use crate::server::service::Services;
 
 /// Who shares a rate.
 enum Shared {
@@ -13,7 +13,7 @@ enum Shared {
     ByUser,
 }
 
-impl<K: Kernel> House<K> {
+impl<K: Kernel> Services<K> {
     /// Bytes that a connection of this user may move in a turn. None while others of his wait, unless it has waited itself.
     pub(crate) fn allowance(&mut self, user: UserKey) -> usize {
         match self.must_wait(user) {
@@ -31,7 +31,7 @@ impl<K: Kernel> House<K> {
         self.users.bucket(user).spend(bytes);
     }
 
-    /// Lets a connection wait for its rate, if it has to; it comes back by [`House::release`].
+    /// Lets a connection wait for its rate, if it has to; it comes back by [`Services::release`].
     pub(crate) fn park(&mut self, user: UserKey, connection: usize) -> bool {
         match self.must_wait(user) {
             Some(Shared::All) => self.rate.park(connection),
@@ -72,7 +72,7 @@ impl<K: Kernel> House<K> {
     /// For which rate a connection of this user has to wait, if for any.
     fn must_wait(&mut self, user: UserKey) -> Option<Shared> {
         let (now, is_first) = (self.now, self.releasing);
-        let is_empty = |bucket: &mut Bucket| {
+        let is_empty = |bucket: &mut TokenBucket| {
             bucket.allowance(now) == 0 || (!is_first && !bucket.parked().is_empty())
         };
         match is_empty(&mut self.rate) {

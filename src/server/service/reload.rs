@@ -9,10 +9,10 @@ use log::{error, info, warn};
 use crate::config::{Access, Home, Reloaded};
 use crate::kernel::{Kernel, Milestone};
 use crate::server::log::Escaped;
-use crate::server::service::House;
+use crate::server::service::Services;
 use crate::server::workers::Job;
 
-impl<K: Kernel> House<K> {
+impl<K: Kernel> Services<K> {
     /// Takes up the two files again, on a worker; behind the reload that is under way, so that the last one asked for is
     /// the last one taken up.
     pub(crate) fn reload(&mut self) {
@@ -52,7 +52,7 @@ impl<K: Kernel> House<K> {
     }
 
     /// Takes up a home that was loaded: logins from now on are proved against it. What the sessions may do now is asked
-    /// of [`House::access_after_reload`].
+    /// of [`Services::access_after_reload`].
     pub(crate) fn take_up(&mut self, home: Home, kept: Vec<String>) {
         self.home = Arc::new(home);
         self.users.take_up(|user| self.home.limits(user), self.now);

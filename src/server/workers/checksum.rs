@@ -12,15 +12,15 @@ use sha2::{Sha256, Sha512};
 
 use crate::kernel::Kernel;
 use crate::limits::{CHECKSUM_SLICE_BYTES, TRANSFER_BUFFER_BYTES};
-use crate::protocol::{Algorithm, Refusal};
-use crate::server::Ticket;
+use crate::protocol::{Algorithm, ErrorCode};
+use crate::server::SessionId;
 use crate::server::workers::Done;
-use crate::storage::{Fault, Refused, SharedFile};
+use crate::storage::{Fault, OpenFile, Refused};
 
 /// A checksum under way.
 pub(crate) struct Checksum<K: Kernel> {
-    pub(crate) ticket: Ticket,
-    pub(crate) file: Arc<SharedFile<K>>,
+    pub(crate) session_id: SessionId,
+    pub(crate) file: Arc<OpenFile<K>>,
     pub(crate) path: PathBuf,
     pub(crate) offset: u64,
     /// The byte behind the last one that counts; `None` is the file's end.
@@ -70,7 +70,7 @@ impl<K: Kernel> Checksum<K> {
             let most = buffer.len().min((stop - self.offset) as usize);
             match kernel.read_at(self.file.file(), &mut buffer[..most], self.offset) {
                 Ok(0) if self.end.is_none() => return self.done(),
-                Ok(0) => return self.refused(Refusal::BeyondEnd, None),
+                Ok(0) => return self.refused(ErrorCode::OffsetBeyondEnd, None),
                 Ok(n) => {
                     self.hasher.update(&buffer[..n]);
                     self.offset += n as u64;
@@ -81,7 +81,7 @@ impl<K: Kernel> Checksum<K> {
                         path: self.path.clone(),
                         source,
                     };
-                    return self.refused(Refusal::FileUnreadable, Some(fault));
+                    return self.refused(ErrorCode::FileUnreadable, Some(fault));
                 }
             }
         }
@@ -93,14 +93,14 @@ impl<K: Kernel> Checksum<K> {
 
     fn done(self) -> Done<K> {
         Done::Checksummed {
-            ticket: self.ticket,
+            session_id: self.session_id,
             result: Ok((self.hasher.finish(), self.offset)),
         }
     }
 
-    fn refused(self, refusal: Refusal, fault: Option<Fault>) -> Done<K> {
+    fn refused(self, refusal: ErrorCode, fault: Option<Fault>) -> Done<K> {
         Done::Checksummed {
-            ticket: self.ticket,
+            session_id: self.session_id,
             result: Err(Refused { refusal, fault }),
         }
     }

@@ -24,76 +24,76 @@ use crate::auth::password::{Cost, Tag, Verifier};
 use crate::config::credentials::Account;
 use crate::config::{Home, Reloaded};
 use crate::kernel::Kernel;
-use crate::protocol::Place;
-use crate::server::Ticket;
-use crate::server::conn::transfer::Cold;
-use crate::server::log::transfer_log::Record;
-use crate::server::policy::client_prefix::Origin;
-use crate::server::policy::login_queue::Logins;
+use crate::protocol::GrantedPath;
+use crate::server::SessionId;
+use crate::server::conn::transfer::UncachedRange;
+use crate::server::log::transfer_log::TransferRecord;
+use crate::server::policy::client_prefix::ClientPrefix;
+use crate::server::policy::login_queue::LoginQueue;
 use crate::server::service::listing_cache::Asked;
 use crate::server::workers::checksum::Checksum;
 use crate::storage;
 use crate::storage::{
-    Change, Changing, Claim, Count, Fault, Incoming, Leftovers, Listing, Refused, Wanted,
+    Change, Changing, Claim, Count, Fault, Listing, OrphanSweep, Refused, StagedUpload, Wanted,
 };
 
 /// What one thread may do while the loop goes on.
 pub(crate) enum Job<K: Kernel> {
     /// Prove a password.
-    Verify(Proof),
+    Verify(PasswordCheck),
     List(Asked),
     Create {
-        ticket: Ticket,
-        place: Place,
+        session_id: SessionId,
+        place: GrantedPath,
         wanted: Wanted,
         claim: Claim,
     },
     /// Make a file ready under a name that nobody has.
     CreateUnique {
-        ticket: Ticket,
-        directory: Place,
+        session_id: SessionId,
+        directory: GrantedPath,
         wanted: Wanted,
         claim: Claim,
     },
     /// Copy a slice of what an upload builds on.
     Fill {
-        ticket: Ticket,
-        incoming: Box<Incoming<K>>,
+        session_id: SessionId,
+        upload: Box<StagedUpload<K>>,
     },
     Commit {
-        ticket: Ticket,
-        incoming: Box<Incoming<K>>,
-        record: Option<Box<Record>>,
+        session_id: SessionId,
+        upload: Box<StagedUpload<K>>,
+        record: Option<Box<TransferRecord>>,
     },
     /// Let go of an unfinished upload: giving back its pages can take long.
-    Abandon(Box<Incoming<K>>),
+    Abandon(Box<StagedUpload<K>>),
     MakeDirectory {
-        ticket: Ticket,
-        place: Place,
+        session_id: SessionId,
+        place: GrantedPath,
     },
     /// Make a change, a directory a slice where a tree has to be walked for a quota.
     Change {
-        ticket: Ticket,
+        session_id: SessionId,
         changing: Box<Changing>,
     },
     Checksum(Checksum<K>),
     /// Wait for the disk in the loop's stead.
     WarmUp {
-        ticket: Ticket,
-        cold: Cold<K>,
+        session_id: SessionId,
+        cold: UncachedRange<K>,
     },
     /// Remove what an earlier crash left of uploads beneath one granted directory, a directory a slice.
-    SweepLeftovers(Leftovers),
+    SweepLeftovers(OrphanSweep),
     /// Count the bytes of what a quota bounds, a directory a slice.
     Count(Count),
     Reload(Arc<Home>),
 }
 
 /// A login to be proved, and afterwards what came of it.
-pub(crate) struct Proof {
+pub(crate) struct PasswordCheck {
     pub(crate) tag: Tag,
     /// From where it was asked for first.
-    pub(crate) origin: Origin,
+    pub(crate) origin: ClientPrefix,
     /// How many have failed lately from there.
     pub(crate) failures: u32,
     pub(crate) account: Arc<Account>,
@@ -107,48 +107,48 @@ pub(crate) struct Proof {
 /// What came of a job.
 pub(crate) enum Done<K: Kernel> {
     Verified {
-        proof: Proof,
+        proof: PasswordCheck,
         right: bool,
     },
-    Listed {
+    ListingTarget {
         asked: Asked,
         result: Result<Listing, Refused>,
     },
     Created {
-        ticket: Ticket,
-        result: Result<Box<Incoming<K>>, Refused>,
+        session_id: SessionId,
+        result: Result<Box<StagedUpload<K>>, Refused>,
         /// Whether the name was chosen here.
         unique: bool,
     },
     /// One slice more is copied; the loop puts the job back as long as somebody waits for it.
     Filled {
-        ticket: Ticket,
-        incoming: Box<Incoming<K>>,
+        session_id: SessionId,
+        upload: Box<StagedUpload<K>>,
     },
     Committed {
-        ticket: Ticket,
+        session_id: SessionId,
         path: PathBuf,
         length: u64,
         result: Result<(), Refused>,
-        record: Option<Box<Record>>,
+        record: Option<Box<TransferRecord>>,
     },
     Made {
-        ticket: Ticket,
+        session_id: SessionId,
         result: Result<(), Refused>,
     },
     Changed {
-        ticket: Ticket,
+        session_id: SessionId,
         change: Change,
         result: Result<(), Refused>,
     },
     /// One slice more is done; the loop puts the job back as long as somebody waits for it.
     Slice(Checksum<K>),
     Checksummed {
-        ticket: Ticket,
+        session_id: SessionId,
         result: Result<(Box<[u8]>, u64), Refused>,
     },
     WarmedUp {
-        ticket: Ticket,
+        session_id: SessionId,
         result: io::Result<()>,
     },
     Reloaded(Box<Reloaded>),
@@ -156,7 +156,7 @@ pub(crate) enum Done<K: Kernel> {
     Counted(Option<Fault>),
     Abandoned,
     /// A granted directory has been walked, as far as it could be.
-    Swept(Leftovers),
+    Swept(OrphanSweep),
 }
 
 /// The threads and their queues.
@@ -177,7 +177,7 @@ struct Shared<K: Kernel> {
 
 struct Queues<K: Kernel> {
     disk: VecDeque<Job<K>>,
-    logins: Logins<Proof>,
+    logins: LoginQueue<PasswordCheck>,
     slices: VecDeque<Job<K>>,
     stopping: bool,
 }
@@ -198,7 +198,7 @@ impl<K: Kernel> Queues<K> {
     fn next(&mut self, lane: &mut Lane) -> Option<Job<K>> {
         match lane {
             Lane::Disk => self.disk.pop_front(),
-            Lane::Logins => self.logins.pop_unsuspected().map(Job::Verify),
+            Lane::LoginQueue => self.logins.pop_unsuspected().map(Job::Verify),
             Lane::Any { slice_next } => {
                 let is_slice = std::mem::replace(slice_next, !*slice_next);
                 let slice = match is_slice {
@@ -216,10 +216,10 @@ impl<K: Kernel> Queues<K> {
 /// Which queues a thread serves.
 enum Lane {
     Disk,
-    /// Logins of addresses from which none has failed, so that neither guesses nor a long checksum keep them waiting, and
+    /// LoginQueue of addresses from which none has failed, so that neither guesses nor a long checksum keep them waiting, and
     /// guesses never take all processors.
-    Logins,
-    /// Logins and slices in turn.
+    LoginQueue,
+    /// LoginQueue and slices in turn.
     Any {
         slice_next: bool,
     },
@@ -233,7 +233,7 @@ impl<K: Kernel> Workers<K> {
                 kernel,
                 queues: Mutex::new(Queues {
                     disk: VecDeque::new(),
-                    logins: Logins::new(),
+                    logins: LoginQueue::new(),
                     slices: VecDeque::new(),
                     stopping: false,
                 }),
@@ -250,7 +250,7 @@ impl<K: Kernel> Workers<K> {
         let mut workers = Workers::without_threads(kernel);
         let lanes = (0..disk)
             .map(|_| Lane::Disk)
-            .chain([Lane::Logins])
+            .chain([Lane::LoginQueue])
             .chain((1..processors.max(2)).map(|_| Lane::Any { slice_next: false }));
         for lane in lanes {
             let shared = workers.shared.clone();
@@ -287,29 +287,30 @@ impl<K: Kernel> Workers<K> {
         }
     }
 
-    /// Drops the one job that warms up for this ticket, if it is still queued.
-    pub(crate) fn cancel_warm_up(&self, ticket: Ticket) {
+    /// Drops the one job that warms up for this session_id, if it is still queued.
+    pub(crate) fn cancel_warm_up(&self, session_id: SessionId) {
         let mut queues = self.shared.queues();
         let mut jobs = queues.disk.iter();
-        let place = jobs
-            .position(|job| matches!(job, Job::WarmUp { ticket: owner, .. } if *owner == ticket));
+        let place = jobs.position(
+            |job| matches!(job, Job::WarmUp { session_id: owner, .. } if *owner == session_id),
+        );
         if let Some(place) = place {
             queues.disk.remove(place);
         }
     }
 
     /// Drops the logins that are still queued and that `gone` picks.
-    pub(crate) fn cancel_logins(&self, gone: impl Fn(&Proof) -> bool) {
+    pub(crate) fn cancel_logins(&self, gone: impl Fn(&PasswordCheck) -> bool) {
         self.shared.queues().logins.retain(|proof| !gone(proof));
     }
 
     /// So many logins have failed lately from an address: those that are still queued wait behind who has failed less.
-    pub(crate) fn suspect(&self, origin: Origin, failures: u32) {
+    pub(crate) fn suspect(&self, origin: ClientPrefix, failures: u32) {
         self.shared.queues().logins.suspect(origin, failures);
     }
 
     /// Takes back the logins of an address that are still queued.
-    pub(crate) fn take_logins(&self, origin: Origin) -> VecDeque<Proof> {
+    pub(crate) fn take_logins(&self, origin: ClientPrefix) -> VecDeque<PasswordCheck> {
         self.shared.queues().logins.take(origin)
     }
 
@@ -366,7 +367,7 @@ impl<K: Kernel> Shared<K> {
         self.kernel.lower_priority();
         let changed = match lane {
             Lane::Disk => &self.disk_changed,
-            Lane::Logins | Lane::Any { .. } => &self.hash_changed,
+            Lane::LoginQueue | Lane::Any { .. } => &self.hash_changed,
         };
         let mut verifier = Verifier::new();
         let mut queues = self.queues();
@@ -430,67 +431,72 @@ impl<K: Kernel> Job<K> {
                 };
                 Done::Verified { proof, right }
             }
-            Job::List(asked) => Done::Listed {
+            Job::List(asked) => Done::ListingTarget {
                 result: storage::list(&**kernel, &asked.listed, asked.form),
                 asked,
             },
             Job::Create {
-                ticket,
+                session_id,
                 place,
                 wanted,
                 claim,
             } => match claimed(storage::create(kernel, &place, wanted), claim) {
-                Ok(incoming) => fill(ticket, incoming),
+                Ok(upload) => fill(session_id, upload),
                 Err(refused) => Done::Created {
-                    ticket,
+                    session_id,
                     result: Err(refused),
                     unique: false,
                 },
             },
             Job::CreateUnique {
-                ticket,
+                session_id,
                 directory,
                 wanted,
                 claim,
             } => Done::Created {
-                ticket,
+                session_id,
                 result: claimed(storage::create_unique(kernel, &directory, wanted), claim),
                 unique: true,
             },
-            Job::Fill { ticket, incoming } => fill(ticket, incoming),
+            Job::Fill { session_id, upload } => fill(session_id, upload),
             Job::Commit {
-                ticket,
-                incoming,
+                session_id,
+                upload,
                 record,
             } => Done::Committed {
-                ticket,
+                session_id,
                 record,
-                path: incoming.path().to_owned(),
-                length: incoming.length(),
-                result: incoming.commit(),
+                path: upload.path().to_owned(),
+                length: upload.length(),
+                result: upload.commit(),
             },
-            Job::Abandon(incoming) => {
-                drop(incoming);
+            Job::Abandon(upload) => {
+                drop(upload);
                 Done::Abandoned
             }
-            Job::MakeDirectory { ticket, place } => Done::Made {
-                ticket,
+            Job::MakeDirectory { session_id, place } => Done::Made {
+                session_id,
                 result: storage::make_directory(&**kernel, &place),
             },
             Job::Change {
-                ticket,
+                session_id,
                 mut changing,
             } => match changing.step(&**kernel) {
-                None => return Step::Again(Job::Change { ticket, changing }),
+                None => {
+                    return Step::Again(Job::Change {
+                        session_id,
+                        changing,
+                    });
+                }
                 Some(result) => Done::Changed {
-                    ticket,
+                    session_id,
                     result,
                     change: changing.into_change(),
                 },
             },
             Job::Checksum(checksum) => checksum.slice(&**kernel),
-            Job::WarmUp { ticket, cold } => Done::WarmedUp {
-                ticket,
+            Job::WarmUp { session_id, cold } => Done::WarmedUp {
+                session_id,
                 result: cold.file.warm_up(&**kernel, cold.offset, cold.count),
             },
             Job::SweepLeftovers(mut leftovers) => match leftovers.step(&**kernel) {
@@ -508,21 +514,21 @@ impl<K: Kernel> Job<K> {
 
 /// What was created, with what it may take of quotas.
 fn claimed<K: Kernel>(
-    created: Result<Incoming<K>, Refused>,
+    created: Result<StagedUpload<K>, Refused>,
     claim: Claim,
-) -> Result<Box<Incoming<K>>, Refused> {
+) -> Result<Box<StagedUpload<K>>, Refused> {
     created?.claimed(claim).map(Box::new)
 }
 
 /// Copies a slice of what an upload builds on, if it builds on something.
-fn fill<K: Kernel>(ticket: Ticket, mut incoming: Box<Incoming<K>>) -> Done<K> {
-    let result = match incoming.fill() {
-        Ok(false) => return Done::Filled { ticket, incoming },
-        Ok(true) => Ok(incoming),
+fn fill<K: Kernel>(session_id: SessionId, mut upload: Box<StagedUpload<K>>) -> Done<K> {
+    let result = match upload.fill() {
+        Ok(false) => return Done::Filled { session_id, upload },
+        Ok(true) => Ok(upload),
         Err(refused) => Err(refused),
     };
     Done::Created {
-        ticket,
+        session_id,
         result,
         unique: false,
     }

@@ -17,22 +17,22 @@ use crate::storage::tests::{
     CANARY, DROP_BOX, READ, UPLOAD, World, open_to_all, place, refusal, without_power,
 };
 
-type Opened = Result<Arc<SharedFile<Linux>>, Refused>;
+type Opened = Result<Arc<OpenFile<Linux>>, Refused>;
 
 /// Opens in a turn of its own.
-fn open_in(vault: &mut Vault<Linux>, place: &Place) -> Opened {
+fn open_in(vault: &mut OpenFileCache<Linux>, place: &GrantedPath) -> Opened {
     vault.begin_turn();
     vault.open_read(place, Instant::now())
 }
 
-fn content(file: &SharedFile<Linux>) -> String {
+fn content(file: &OpenFile<Linux>) -> String {
     let kernel = Linux::new().unwrap();
     let mut buffer = vec![0; 1024];
     let read = kernel.read_at(file.file(), &mut buffer, 0).unwrap();
     String::from_utf8(buffer[..read].to_vec()).unwrap()
 }
 
-fn outcome(opened: Opened) -> Result<String, Refusal> {
+fn outcome(opened: Opened) -> Result<String, ErrorCode> {
     refusal(opened).map(|file| content(&file))
 }
 
@@ -60,7 +60,7 @@ fn what_leads_inside_is_followed_and_nothing_else() {
     }
     symlink(world.at("file"), world.at("absolute")).unwrap();
     let content = |text: &str| Ok(text.to_owned());
-    let mut vault = Vault::new(world.kernel.clone());
+    let mut vault = OpenFileCache::new(world.kernel.clone());
     for (below, expected) in [
         ("file", content("content")),
         ("same", content("content")),
@@ -68,20 +68,20 @@ fn what_leads_inside_is_followed_and_nothing_else() {
         ("around", content("content")),
         ("through/up", content("content")),
         ("sub/inner", content("inner")),
-        ("dangling", Err(Refusal::NoSuchFile)),
-        ("circle", Err(Refusal::NoSuchFile)),
-        ("out", Err(Refusal::NoSuchFile)),
-        ("out-and-in", Err(Refusal::NoSuchFile)),
-        ("absolute", Err(Refusal::NoSuchFile)),
-        ("missing", Err(Refusal::NoSuchFile)),
-        ("sub", Err(Refusal::NoSuchFile)),
-        ("", Err(Refusal::NoSuchFile)),
-        (".hidden/file", Err(Refusal::NoSuchFile)),
-        ("out-directory/canary", Err(Refusal::NoSuchFile)),
-        ("root/etc/passwd", Err(Refusal::NoSuchFile)),
-        ("circle/x", Err(Refusal::NoSuchFile)),
-        ("missing/file", Err(Refusal::NoSuchFile)),
-        ("file/file", Err(Refusal::NoSuchFile)),
+        ("dangling", Err(ErrorCode::NoSuchFile)),
+        ("circle", Err(ErrorCode::NoSuchFile)),
+        ("out", Err(ErrorCode::NoSuchFile)),
+        ("out-and-in", Err(ErrorCode::NoSuchFile)),
+        ("absolute", Err(ErrorCode::NoSuchFile)),
+        ("missing", Err(ErrorCode::NoSuchFile)),
+        ("sub", Err(ErrorCode::NoSuchFile)),
+        ("", Err(ErrorCode::NoSuchFile)),
+        (".hidden/file", Err(ErrorCode::NoSuchFile)),
+        ("out-directory/canary", Err(ErrorCode::NoSuchFile)),
+        ("root/etc/passwd", Err(ErrorCode::NoSuchFile)),
+        ("circle/x", Err(ErrorCode::NoSuchFile)),
+        ("missing/file", Err(ErrorCode::NoSuchFile)),
+        ("file/file", Err(ErrorCode::NoSuchFile)),
     ] {
         let opened = outcome(open_in(&mut vault, &world.place(below, READ)));
         assert_eq!(opened, expected, "{below}");
@@ -100,7 +100,7 @@ fn no_spelling_leads_outside() {
     let outside = world.at("../outside/canary").display().to_string();
     let long = "../".repeat(1300) + "etc/passwd";
     let wide = "sub/".repeat(1020) + "file";
-    let mut vault = Vault::new(world.kernel.clone());
+    let mut vault = OpenFileCache::new(world.kernel.clone());
     for below in [
         "../outside/canary",
         "/../outside/canary",
@@ -134,7 +134,7 @@ fn no_spelling_leads_outside() {
     ] {
         let refusal = outcome(open_in(&mut vault, &world.place(below, READ)));
         assert!(
-            matches!(refusal, Err(Refusal::NoSuchFile)),
+            matches!(refusal, Err(ErrorCode::NoSuchFile)),
             "{below}: {refusal:?}"
         );
     }
@@ -158,15 +158,15 @@ fn only_regular_files_are_opened_and_nothing_is_waited_for() {
     mkfifo(&world.at("fifo"), Mode::S_IRWXU).unwrap();
     let _socket = UnixListener::bind(world.at("socket")).unwrap();
     symlink("fifo", world.at("link")).unwrap();
-    let mut vault = Vault::new(world.kernel.clone());
+    let mut vault = OpenFileCache::new(world.kernel.clone());
     for below in ["fifo", "socket", "link"] {
         let opened = outcome(open_in(&mut vault, &world.place(below, READ)));
-        assert_eq!(opened, Err(Refusal::NoSuchFile), "{below}");
+        assert_eq!(opened, Err(ErrorCode::NoSuchFile), "{below}");
     }
     let device = place(Path::new("/dev"), "zero", READ);
     assert_eq!(
         outcome(open_in(&mut vault, &device)),
-        Err(Refusal::NoSuchFile)
+        Err(ErrorCode::NoSuchFile)
     );
 }
 
@@ -182,10 +182,10 @@ fn who_may_not_read_is_told_apart_by_the_log() {
     closed("closed");
     open_to_all(&world);
     without_power(|| {
-        let mut vault = Vault::new(world.kernel.clone());
+        let mut vault = OpenFileCache::new(world.kernel.clone());
         for (below, expected) in [
-            ("secret", Refusal::FileUnreadable),
-            ("closed/inner/file", Refusal::FileUnreadable),
+            ("secret", ErrorCode::FileUnreadable),
+            ("closed/inner/file", ErrorCode::FileUnreadable),
         ] {
             let refused = open_in(&mut vault, &world.place(below, READ))
                 .err()
@@ -202,12 +202,12 @@ fn who_may_not_read_is_told_apart_by_the_log() {
 fn a_drop_box_gives_nothing_out() {
     let world = World::new();
     fs::write(world.at("file"), "content").unwrap();
-    let mut vault = Vault::new(world.kernel.clone());
+    let mut vault = OpenFileCache::new(world.kernel.clone());
     let _shared = open_in(&mut vault, &world.place("file", READ)).unwrap();
     for (below, expected) in [
-        ("file", Refusal::NoSuchFile),
-        ("missing", Refusal::NoSuchFile),
-        ("missing/file", Refusal::NoSuchFile),
+        ("file", ErrorCode::NoSuchFile),
+        ("missing", ErrorCode::NoSuchFile),
+        ("missing/file", ErrorCode::NoSuchFile),
     ] {
         let opened = outcome(open_in(&mut vault, &world.place(below, DROP_BOX)));
         assert_eq!(opened, Err(expected), "{below}");
@@ -221,7 +221,7 @@ fn one_handle_serves_all_while_the_file_is_unchanged() {
     let write = |text: &str| fs::write(world.at("file"), text).unwrap();
     write("first");
     let place = world.place("file", READ);
-    let mut vault = Vault::new(world.kernel.clone());
+    let mut vault = OpenFileCache::new(world.kernel.clone());
     let first = open_in(&mut vault, &place).unwrap();
     assert!(Arc::ptr_eq(&first, &open_in(&mut vault, &place).unwrap()));
 
@@ -261,7 +261,7 @@ fn one_handle_serves_all_while_the_file_is_unchanged() {
     fs::remove_file(world.at("file")).unwrap();
     assert_eq!(
         outcome(open_in(&mut vault, &place)),
-        Err(Refusal::NoSuchFile)
+        Err(ErrorCode::NoSuchFile)
     );
     assert_eq!(vault.files.len(), 0);
     write("again");
@@ -269,7 +269,7 @@ fn one_handle_serves_all_while_the_file_is_unchanged() {
     fs::remove_dir_all(world.at("")).unwrap();
     assert_eq!(
         outcome(open_in(&mut vault, &place)),
-        Err(Refusal::NoSuchFile)
+        Err(ErrorCode::NoSuchFile)
     );
 }
 
@@ -279,13 +279,13 @@ fn grants_within_each_other_do_not_lend_their_links() {
     fs::create_dir(world.at("sub")).unwrap();
     fs::write(world.at("file"), "content").unwrap();
     symlink("../file", world.at("sub/link")).unwrap();
-    let mut vault = Vault::new(world.kernel.clone());
+    let mut vault = OpenFileCache::new(world.kernel.clone());
     let from_above = world.place("sub/link", READ);
     let from_within = place(&world.at("sub"), "link", READ);
     assert!(open_in(&mut vault, &from_above).is_ok());
     assert_eq!(
         outcome(open_in(&mut vault, &from_within)),
-        Err(Refusal::NoSuchFile)
+        Err(ErrorCode::NoSuchFile)
     );
 }
 
@@ -304,7 +304,7 @@ fn small_files_have_a_standing_map() {
         vec![b'x'; limits::MAPPED_FILE_BYTES_MAX as usize + 1],
     )
     .unwrap();
-    let mut vault = Vault::new(world.kernel.clone());
+    let mut vault = OpenFileCache::new(world.kernel.clone());
     for (name, is_mapped) in [
         ("empty", false),
         ("small", true),
@@ -321,10 +321,10 @@ fn small_files_have_a_standing_map() {
 #[test]
 fn files_without_a_download_are_few_and_soon_let_go() {
     let world = World::new();
-    let mut vault = Vault::new(world.kernel.clone());
+    let mut vault = OpenFileCache::new(world.kernel.clone());
     let start = Instant::now();
     let mut opened = Vec::new();
-    for number in 0..limits::KEPT_FILES_MAX * 3 {
+    for number in 0..limits::CACHED_FILES_MAX * 3 {
         let name = number.to_string();
         fs::write(world.at(&name), &name).unwrap();
         vault.begin_turn();
@@ -334,21 +334,24 @@ fn files_without_a_download_are_few_and_soon_let_go() {
             opened.push(file);
         }
         let unused = vault.files.values().filter(|kept| kept.is_unused()).count();
-        assert!(unused <= limits::KEPT_FILES_MAX, "{unused} after {number}");
+        assert!(
+            unused <= limits::CACHED_FILES_MAX,
+            "{unused} after {number}"
+        );
     }
     // Those with a download stay, however old; then the youngest.
-    let late = start + limits::KEPT_FILE_AGE * 2;
-    let last = world.place(&(limits::KEPT_FILES_MAX * 3 - 1).to_string(), READ);
+    let late = start + limits::CACHED_FILE_AGE_MAX * 2;
+    let last = world.place(&(limits::CACHED_FILES_MAX * 3 - 1).to_string(), READ);
     vault.open_read(&last, late).unwrap();
     vault.sweep(late);
     assert_eq!(vault.files.len(), 101);
-    vault.sweep(late + limits::KEPT_FILE_AGE);
+    vault.sweep(late + limits::CACHED_FILE_AGE_MAX);
     assert_eq!(vault.files.len(), 100);
     let held = vault.open_read(&world.place("7", READ), late).unwrap();
     assert!(Arc::ptr_eq(&held, &opened[7]));
     drop((held, opened));
     assert_eq!(vault.files.len(), 100);
-    vault.sweep(late + limits::KEPT_FILE_AGE * 2);
+    vault.sweep(late + limits::CACHED_FILE_AGE_MAX * 2);
     assert_eq!(vault.files.len(), 0);
 
     vault.open_read(&last, late).unwrap();
@@ -362,7 +365,7 @@ fn a_stretch_that_begins_amid_a_page_is_warmed_to_its_last_byte() {
         let kernel = Arc::new(Sim::new(seed));
         kernel.put("/Movies/Joker", Entry::File(vec![0; 3 * 4096]));
         let joker = place(Path::new("/Movies"), "Joker", READ);
-        let file = Vault::new(kernel.clone()).open_read(&joker, Instant::now());
+        let file = OpenFileCache::new(kernel.clone()).open_read(&joker, Instant::now());
         let file = file.unwrap();
         if kernel.is_cached(file.file(), 1).is_ok() {
             kernel
@@ -394,7 +397,7 @@ fn names_that_are_swapped_meanwhile_never_lead_outside() {
                 }
             }
         });
-        let mut vault = Vault::new(world.kernel.clone());
+        let mut vault = OpenFileCache::new(world.kernel.clone());
         let until = Instant::now() + Duration::from_secs(1);
         while Instant::now() < until {
             for below in [
@@ -408,7 +411,7 @@ fn names_that_are_swapped_meanwhile_never_lead_outside() {
                         assert_ne!(text, CANARY);
                         counts[0] += 1;
                     }
-                    Err(Refusal::NoSuchFile) => counts[1] += 1,
+                    Err(ErrorCode::NoSuchFile) => counts[1] += 1,
                     Err(other) => panic!("{below}: {other:?}"),
                 }
             }

@@ -16,9 +16,9 @@ use crate::storage::tests::{
     CANARY, CHANGE, DROP_BOX, READ, UPLOAD, World, open_to_all, refusal, without_power,
 };
 use crate::storage::upload::*;
-use crate::storage::{Ledger, Leftovers, room};
+use crate::storage::{OrphanSweep, QuotaLedger, room};
 
-type Create = fn(&Arc<Linux>, &Place, u64) -> Result<Incoming<Linux>, Refused>;
+type Create = fn(&Arc<Linux>, &GrantedPath, u64) -> Result<StagedUpload<Linux>, Refused>;
 
 /// Both ways: without a name, and on a file system that has only named files.
 const WAYS: [Create; 2] = [
@@ -34,12 +34,12 @@ fn wanted(length: u64) -> Wanted {
     Wanted {
         length: Some(length),
         most: u64::MAX,
-        base: Base::Nothing,
+        base: UploadBase::Nothing,
         keep_free: 0,
     }
 }
 
-fn upon(base: Base) -> Wanted {
+fn upon(base: UploadBase) -> Wanted {
     Wanted {
         length: None,
         base,
@@ -107,7 +107,7 @@ fn a_name_that_was_taken_meanwhile_is_replaced_only_by_who_may() {
         let later = upload("file", CHANGE);
         fs::write(world.at("file"), "old").unwrap();
         let reader = fs::File::open(world.at("file")).unwrap();
-        assert_eq!(refusal(refused.commit()), Err(Refusal::FileExists));
+        assert_eq!(refusal(refused.commit()), Err(ErrorCode::FileExists));
         assert_eq!(world.files().last().unwrap(), &file("file", "old"));
         replacing.commit().unwrap();
         later.commit().unwrap();
@@ -119,7 +119,7 @@ fn a_name_that_was_taken_meanwhile_is_replaced_only_by_who_may() {
         fs::create_dir(world.at("directory")).unwrap();
         mkfifo(&world.at("fifo"), Mode::S_IRWXU).unwrap();
         for incoming in [directory, fifo] {
-            assert_eq!(refusal(incoming.commit()), Err(Refusal::FileExists));
+            assert_eq!(refusal(incoming.commit()), Err(ErrorCode::FileExists));
         }
         assert_eq!(world.files(), [file("file", "new")]);
     }
@@ -137,7 +137,7 @@ fn a_link_is_replaced_and_never_written_through() {
         ] {
             symlink(to, world.at(link)).unwrap();
             let refused = create(&world.kernel, &world.place(link, UPLOAD), 3);
-            assert_eq!(refusal(refused).err(), Some(Refusal::FileExists));
+            assert_eq!(refusal(refused).err(), Some(ErrorCode::FileExists));
             let mut incoming = create(&world.kernel, &world.place(link, CHANGE), 3).unwrap();
             incoming.write(b"new").unwrap();
             incoming.commit().unwrap();
@@ -162,19 +162,19 @@ fn what_cannot_be_received_is_refused_before_a_byte() {
     fs::write(world.at("taken"), "").unwrap();
     symlink("../outside", world.at("out")).unwrap();
     for (below, rights, length, expected) in [
-        ("new", READ, 1, Refusal::MayNotUpload),
-        ("taken", UPLOAD, 1, Refusal::FileExists),
-        ("../outside/new", CHANGE, 1, Refusal::BadName),
-        ("out/new", CHANGE, 1, Refusal::NoSuchDirectory),
-        ("missing/new", CHANGE, 1, Refusal::NoSuchDirectory),
+        ("new", READ, 1, ErrorCode::UploadDenied),
+        ("taken", UPLOAD, 1, ErrorCode::FileExists),
+        ("../outside/new", CHANGE, 1, ErrorCode::InvalidName),
+        ("out/new", CHANGE, 1, ErrorCode::NoSuchDirectory),
+        ("missing/new", CHANGE, 1, ErrorCode::NoSuchDirectory),
         (
             ".tidegate-0123456789abcdef.part",
             CHANGE,
             1,
-            Refusal::BadName,
+            ErrorCode::InvalidName,
         ),
-        ("new", UPLOAD, i64::MAX as u64, Refusal::NoRoom),
-        ("new", UPLOAD, u64::MAX, Refusal::NoRoom),
+        ("new", UPLOAD, i64::MAX as u64, ErrorCode::NoSpace),
+        ("new", UPLOAD, u64::MAX, ErrorCode::NoSpace),
     ] {
         let refused = create(&world.kernel, &world.place(below, rights), wanted(length));
         assert_eq!(refusal(refused).err(), Some(expected), "{below}");
@@ -187,11 +187,11 @@ fn what_cannot_be_received_is_refused_before_a_byte() {
 fn an_upload_builds_on_what_is_there_and_replaces_it_whole() {
     let world = World::new();
     for (base, expected) in [
-        (Base::Nothing, "new"),
-        (Base::First(0), "new"),
-        (Base::First(3), "oldnew"),
-        (Base::First(11), "old content new"),
-        (Base::All, "old content new"),
+        (UploadBase::Nothing, "new"),
+        (UploadBase::First(0), "new"),
+        (UploadBase::First(3), "oldnew"),
+        (UploadBase::First(11), "old content new"),
+        (UploadBase::All, "old content new"),
     ] {
         fs::write(world.at("file"), "old content").unwrap();
         let place = world.place("file", CHANGE);
@@ -203,7 +203,12 @@ fn an_upload_builds_on_what_is_there_and_replaces_it_whole() {
         incoming.commit().unwrap();
         assert_eq!(world.files(), [file("file", expected)], "{base:?}");
     }
-    let new = create(&world.kernel, &world.place("new", CHANGE), upon(Base::All)).unwrap();
+    let new = create(
+        &world.kernel,
+        &world.place("new", CHANGE),
+        upon(UploadBase::All),
+    )
+    .unwrap();
     new.commit().unwrap();
     assert_eq!(fs::read(world.at("new")).unwrap(), b"");
 }
@@ -219,8 +224,8 @@ fn what_cannot_be_built_on_is_refused() {
         refusal(create(&world.kernel, &place, upon(base))).err()
     };
     assert_eq!(
-        refused("file", UPLOAD, Base::All),
-        Some(Refusal::FileExists)
+        refused("file", UPLOAD, UploadBase::All),
+        Some(ErrorCode::FileExists)
     );
     for (below, base) in [
         ("file", 6),
@@ -229,16 +234,16 @@ fn what_cannot_be_built_on_is_refused() {
         ("out", 1),
         ("link", 6),
     ] {
-        let base = Base::First(base);
+        let base = UploadBase::First(base);
         assert_eq!(
             refused(below, CHANGE, base),
-            Some(Refusal::BeyondEnd),
+            Some(ErrorCode::OffsetBeyondEnd),
             "{below}"
         );
     }
     // What a link leads to is built on; the link itself is replaced.
     let place = world.place("link", CHANGE);
-    let mut incoming = create(&world.kernel, &place, upon(Base::All)).unwrap();
+    let mut incoming = create(&world.kernel, &place, upon(UploadBase::All)).unwrap();
     while !incoming.fill().unwrap() {}
     incoming.write(b"6").unwrap();
     incoming.commit().unwrap();
@@ -257,14 +262,14 @@ fn what_others_have_put_there_meanwhile_is_not_lost() {
     fs::write(world.at("file"), "old").unwrap();
     let append = |text: &str| {
         let place = world.place("file", CHANGE);
-        let mut incoming = create(&world.kernel, &place, upon(Base::All)).unwrap();
+        let mut incoming = create(&world.kernel, &place, upon(UploadBase::All)).unwrap();
         assert!(incoming.fill().unwrap());
         incoming.write(text.as_bytes()).unwrap();
         incoming
     };
     let (first, second) = (append("1"), append("2"));
     first.commit().unwrap();
-    assert_eq!(refusal(second.commit()), Err(Refusal::FileExists));
+    assert_eq!(refusal(second.commit()), Err(ErrorCode::FileExists));
     assert_eq!(world.files(), [file("file", "old1")]);
 }
 
@@ -273,11 +278,11 @@ fn what_others_have_put_there_meanwhile_is_not_lost() {
 fn of_two_who_append_at_once_only_one_is_told_that_it_is_there() {
     let world = World::in_memory();
     let place = world.place("file", CHANGE);
-    let ledger = Arc::new(Ledger::default());
+    let ledger = Arc::new(QuotaLedger::default());
     for round in 0..400 {
         fs::write(world.at("file"), "old").unwrap();
         let append = |text: &str| {
-            let incoming = create(&world.kernel, &place, upon(Base::All)).unwrap();
+            let incoming = create(&world.kernel, &place, upon(UploadBase::All)).unwrap();
             let claim = ledger.claim(&world.at("file"), Vec::new(), 0).unwrap();
             let mut incoming = incoming.claimed(claim).unwrap();
             assert!(incoming.fill().unwrap());
@@ -286,7 +291,7 @@ fn of_two_who_append_at_once_only_one_is_told_that_it_is_there() {
         };
         let (first, second) = (append("1"), append("2"));
         let barrier = Barrier::new(2);
-        let commit = |incoming: Incoming<Linux>| {
+        let commit = |incoming: StagedUpload<Linux>| {
             barrier.wait();
             refusal(incoming.commit())
         };
@@ -296,8 +301,8 @@ fn of_two_who_append_at_once_only_one_is_told_that_it_is_there() {
             (first.join().unwrap(), second)
         });
         let there = match told {
-            (Ok(()), Err(Refusal::FileExists)) => "old1",
-            (Err(Refusal::FileExists), Ok(())) => "old2",
+            (Ok(()), Err(ErrorCode::FileExists)) => "old1",
+            (Err(ErrorCode::FileExists), Ok(())) => "old2",
             both => panic!("round {round}: {both:?}"),
         };
         assert_eq!(world.files(), [file("file", there)]);
@@ -310,14 +315,14 @@ fn what_is_built_on_is_copied_in_slices_and_may_not_be_cut_meanwhile() {
     let content = vec![b'x'; COPY_SLICE_BYTES + 5];
     fs::write(world.at("file"), &content).unwrap();
     let place = world.place("file", CHANGE);
-    let create = || create(&world.kernel, &place, upon(Base::All)).unwrap();
+    let create = || create(&world.kernel, &place, upon(UploadBase::All)).unwrap();
     let mut incoming = create();
     assert!(!incoming.fill().unwrap());
     assert!(incoming.fill().unwrap());
     assert_eq!(incoming.length(), content.len() as u64);
     let mut incoming = create();
     fs::write(world.at("file"), "short").unwrap();
-    assert_eq!(refusal(incoming.fill()), Err(Refusal::BeyondEnd));
+    assert_eq!(refusal(incoming.fill()), Err(ErrorCode::OffsetBeyondEnd));
 }
 
 #[test]
@@ -334,16 +339,16 @@ fn no_more_than_may_come_is_written() {
         };
         create(&world.kernel, &place, wanted)
     };
-    let mut incoming = most(3, None, Base::Nothing).unwrap();
+    let mut incoming = most(3, None, UploadBase::Nothing).unwrap();
     incoming.write(b"123").unwrap();
-    assert_eq!(refusal(incoming.write(b"4")), Err(Refusal::TooLarge));
+    assert_eq!(refusal(incoming.write(b"4")), Err(ErrorCode::TooLarge));
     for (length, base) in [
-        (Some(4), Base::Nothing),
-        (None, Base::All),
-        (Some(1), Base::First(3)),
+        (Some(4), UploadBase::Nothing),
+        (None, UploadBase::All),
+        (Some(1), UploadBase::First(3)),
     ] {
         let refused = refusal(most(3, length, base)).err();
-        assert_eq!(refused, Some(Refusal::TooLarge));
+        assert_eq!(refused, Some(ErrorCode::TooLarge));
     }
 }
 
@@ -355,9 +360,9 @@ fn a_name_that_nobody_has_is_found() {
         ("", UPLOAD, None),
         ("sub", CHANGE, None),
         ("sub", DROP_BOX, None),
-        ("", READ, Some(Refusal::MayNotUpload)),
-        ("missing", UPLOAD, Some(Refusal::NoSuchDirectory)),
-        ("../outside", UPLOAD, Some(Refusal::BadName)),
+        ("", READ, Some(ErrorCode::UploadDenied)),
+        ("missing", UPLOAD, Some(ErrorCode::NoSuchDirectory)),
+        ("../outside", UPLOAD, Some(ErrorCode::InvalidName)),
     ] {
         let place = world.place(below, rights);
         let created = create_unique(&world.kernel, &place, wanted(0));
@@ -378,7 +383,7 @@ fn a_sweep_leaves_alone_what_is_on_its_way() {
     for create in WAYS {
         let mut incoming = create(&world.kernel, &world.place("file", CHANGE), 3).unwrap();
         incoming.write(b"new").unwrap();
-        let mut sweep = Leftovers::new(&world.at(""));
+        let mut sweep = OrphanSweep::new(&world.at(""));
         while sweep.step(&*world.kernel) {}
         assert_eq!(sweep.removed(), 0);
         incoming.commit().unwrap();
@@ -395,7 +400,7 @@ fn who_may_not_write_there_is_told_and_the_log_knows_why() {
         for create in WAYS {
             let place = world.place("new", UPLOAD);
             let refused = create(&world.kernel, &place, 1).err().unwrap();
-            assert_eq!(refused.refusal, Refusal::FileUnwritable);
+            assert_eq!(refused.refusal, ErrorCode::FileUnwritable);
             let fault = refused.fault.unwrap();
             assert_eq!((fault.doing, fault.path), ("making", world.at("new")));
         }
@@ -431,18 +436,18 @@ fn on_a_full_file_system(world: &World) {
     let upload = |name, length| WAYS[0](&world.kernel, &world.place(name, CHANGE), length);
     assert_eq!(
         refusal(upload("large", 2 * MIB)).err(),
-        Some(Refusal::NoRoom)
+        Some(ErrorCode::NoSpace)
     );
     assert_eq!(
         refusal(room(&*world.kernel, &world.at(""), 2 * MIB)),
-        Err(Refusal::NoRoom)
+        Err(ErrorCode::NoSpace)
     );
 
     // What is reserved for the first is not there for the second.
     let first = upload("first", MIB / 4 * 3).unwrap();
     assert_eq!(
         refusal(upload("second", MIB / 2)).err(),
-        Some(Refusal::NoRoom)
+        Some(ErrorCode::NoSpace)
     );
     drop(first);
 
@@ -451,7 +456,7 @@ fn on_a_full_file_system(world: &World) {
     for create in WAYS {
         let mut incoming = create(&world.kernel, &world.place("old", CHANGE), 0).unwrap();
         let written = incoming.write(&vec![b'x'; 2 * MIB as usize]);
-        assert_eq!(refusal(written), Err(Refusal::NoRoom));
+        assert_eq!(refusal(written), Err(ErrorCode::NoSpace));
         drop(incoming);
         assert_eq!(world.files(), [file("old", "old")]);
     }

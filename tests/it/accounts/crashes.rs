@@ -10,11 +10,11 @@ use std::time::Duration;
 use nix::libc;
 use tidegate::config::Home;
 
-use super::{HASH, House, PROGRAM, failed, mode, ok, set_mode};
+use super::{HASH, PROGRAM, Services, failed, mode, ok, set_mode};
 
 #[test]
 fn mode_and_links_survive_a_change() {
-    let house = House::with(&format!("a:{HASH}\n"), "");
+    let house = Services::with(&format!("a:{HASH}\n"), "");
     let real = house.folder.path().join("real");
     fs::rename(house.credentials(), &real).unwrap();
     symlink("../real", house.credentials()).unwrap();
@@ -50,7 +50,7 @@ fn what_root_makes_in_a_home_belongs_to_its_owner() {
         return;
     }
     const NOBODY: u32 = 65534;
-    let house = House::new();
+    let house = Services::new();
     fs::remove_file(house.path().join(".tidegate.lock")).unwrap();
     for path in [house.path(), house.credentials(), house.directories()] {
         chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
@@ -93,7 +93,7 @@ fn what_root_makes_in_a_home_belongs_to_its_owner() {
 
 #[test]
 fn two_at_once_lose_nothing() {
-    let house = House::with("", "");
+    let house = Services::with("", "");
     let mut children = Vec::new();
     for n in 0..8 {
         let mut child = house
@@ -120,7 +120,7 @@ fn two_at_once_lose_nothing() {
 
 #[test]
 fn a_write_that_fails_leaves_the_old_file() {
-    let house = House::with("a:plain:x\nb:plain:y\n", "");
+    let house = Services::with("a:plain:x\nb:plain:y\n", "");
     let before = house.texts();
     // No room for a single byte: told as an error where the signal for it is ignored, an end in mid-write where it is not.
     let limited = |ignore: &str| {
@@ -169,7 +169,7 @@ fn a_write_that_fails_leaves_the_old_file() {
 
 #[test]
 fn a_kill_at_any_time_leaves_the_old_file_or_the_new() {
-    let house = House::with("# c\na:plain:x\n", "# c\n*:A:read\na:A:read\n");
+    let house = Services::with("# c\na:plain:x\n", "# c\n*:A:read\na:A:read\n");
     let (mut old, directories) = house.texts();
     let mut changed = 0;
     for n in 0..40 {

@@ -4,11 +4,11 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-use super::{HASH, House, failed, ok, said};
+use super::{HASH, Services, failed, ok, said};
 
 #[test]
 fn a_wrong_command_line_is_told_and_changes_nothing() {
-    let house = House::with(&format!("a:{HASH}\n"), "");
+    let house = Services::with(&format!("a:{HASH}\n"), "");
     let before = house.texts();
     for (args, line, command) in [
         (&[][..], "a command is missing: one of ", "tidegate"),
@@ -147,7 +147,7 @@ fn a_wrong_command_line_is_told_and_changes_nothing() {
 
 #[test]
 fn help_and_version_are_had_on_every_level() {
-    let house = House::new();
+    let house = Services::new();
     for args in [
         &[][..],
         &["serve"],
@@ -175,7 +175,7 @@ fn help_and_version_are_had_on_every_level() {
 
 #[test]
 fn a_fault_in_a_home_ends_every_command_and_nothing_is_changed() {
-    let house = House::with("a:plain:x\nb:secret\n", "a:A:read\na:A:read\nc\n");
+    let house = Services::with("a:plain:x\nb:secret\n", "a:A:read\na:A:read\nc\n");
     let before = house.texts();
     for args in [
         &["user", "add", "HOME", "z", "--password-stdin"][..],
@@ -205,7 +205,7 @@ fn a_fault_in_a_home_ends_every_command_and_nothing_is_changed() {
 
 #[test]
 fn where_there_is_no_home_none_is_begun() {
-    let house = House {
+    let house = Services {
         folder: tempfile::tempdir().unwrap(),
     };
     fs::create_dir(house.path()).unwrap();
@@ -223,7 +223,7 @@ fn where_there_is_no_home_none_is_begun() {
 
 #[test]
 fn bad_passwords_are_refused_without_being_repeated() {
-    let house = House::new();
+    let house = Services::new();
     let add = ["user", "add", "HOME", "a", "--password-stdin"];
     let empty = failed(1, "tidegate: an empty password cannot be given\n");
     assert_eq!(house.run_with(&add, ""), empty);

@@ -11,7 +11,7 @@ use tidegate::config::Home;
 use tidegate::process::pid_file;
 use tidegate::process::pid_file::PidFile;
 
-use super::{House, PATIENCE, failed};
+use super::{PATIENCE, Services, failed};
 
 /// Not a test of its own: what the next ones run as a server's stand-in. It holds the file until it is signalled.
 #[test]
@@ -45,7 +45,7 @@ fn stand_in(path: &Path) -> Child {
 
 #[test]
 fn a_running_server_is_told() {
-    let house = House::with("a:plain:x\nb:plain:y\n", "a:A:read\n");
+    let house = Services::with("a:plain:x\nb:plain:y\n", "a:A:read\n");
     let elsewhere = house.folder.path().join("pid");
     let other = format!("--pid-file={}", elsewhere.display());
     for (args, file) in [
@@ -101,7 +101,7 @@ fn a_running_server_is_told() {
 
 #[test]
 fn a_process_that_does_not_hold_the_file_is_never_signalled() {
-    let house = House::with("", "");
+    let house = Services::with("", "");
     let mut bystander = Command::new("sleep").arg("60").spawn().unwrap();
     let file = pid_file::of_home(&house.path());
     fs::write(&file, format!("{}\n", bystander.id())).unwrap();

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
-use super::{House, PATIENCE, PROGRAM, failed};
+use super::{PATIENCE, PROGRAM, Services, failed};
 
 #[test]
 fn without_a_terminal_no_password_is_asked_for() {
-    let house = House::new();
+    let house = Services::new();
     let mut command = Command::new("setsid");
     command
         .args([PROGRAM, "user", "add"])
@@ -39,7 +39,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn run(house: &House, args: &[&str]) -> Terminal {
+    fn run(house: &Services, args: &[&str]) -> Terminal {
         let pair = nix::pty::openpty(None, None).unwrap();
         let slave = File::from(pair.slave);
         let program = house.command(args);
@@ -114,7 +114,7 @@ impl Terminal {
 
 #[test]
 fn a_password_is_asked_for_twice_and_never_shown() {
-    let house = House::new();
+    let house = Services::new();
     let mut terminal = Terminal::run(&house, &["user", "add", "HOME", "a"]);
     terminal.answer("New password for 'a': ", "pass wörd\n");
     terminal.answer("The same again: ", "pass wörd\n");
@@ -148,7 +148,7 @@ fn a_password_is_asked_for_twice_and_never_shown() {
 
 #[test]
 fn nobody_is_asked_for_a_password_in_vain() {
-    let house = House::with("a:plain:x\n", "");
+    let house = Services::with("a:plain:x\n", "");
     let (status, screen, _) = Terminal::run(&house, &["user", "add", "HOME", "a"]).end();
     assert_eq!(status.code(), Some(1));
     assert_eq!(screen, "tidegate: there is a user 'a' already\n");
@@ -156,7 +156,7 @@ fn nobody_is_asked_for_a_password_in_vain() {
 
 #[test]
 fn an_interrupt_ends_the_prompt_and_leaves_the_terminal_well() {
-    let house = House::with("a:plain:x\n", "");
+    let house = Services::with("a:plain:x\n", "");
     let mut terminal = Terminal::run(&house, &["user", "passwd", "HOME", "a"]);
     terminal.answer("New password for 'a': ", "half\x03");
     let (status, screen, echoes) = terminal.end();

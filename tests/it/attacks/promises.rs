@@ -50,7 +50,7 @@ fn each_event_of_the_log_and_each_reason_of_an_end_is_documented() {
     assert!(wanted.len() > 30, "only {} events were found", wanted.len());
     wanted.retain(|event| event != "x"); // of a test
     wanted.extend(words("limit="));
-    let endings = sources.split("Ending::").skip(1);
+    let endings = sources.split("CloseReason::").skip(1);
     wanted.extend(endings.filter_map(|rest| {
         let (ending, word) = rest.split_once(" => \"")?;
         let is_one = ending.chars().all(char::is_alphanumeric);

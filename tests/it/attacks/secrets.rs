@@ -31,7 +31,7 @@ fn no_password_turns_up_in_the_log_the_arguments_or_what_a_client_is_told() {
         client.close_sending();
         told.push_str(&String::from_utf8(client.rest()).unwrap());
     }
-    // Over FTP too, where nobody has asked for it, and in the wrong command.
+    // ConnectionKind FTP too, where nobody has asked for it, and in the wrong command.
     for dialogue in [
         "USER visitor\r\nPASS sesame-OPEN-1234\r\nPASS sesame-OPEN-1234\r\nSTAT\r\nQUIT\r\n",
         "USER visitor\r\nPASS WRONG-secret\r\nPASS WRONG-secret\r\nQUIT\r\n",

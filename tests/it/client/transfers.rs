@@ -280,7 +280,7 @@ fn what_cannot_be_put_is_said() {
     let ran = server.run(&[
         "put", "USER2", "Uploads", "missing", "folder", "pipe", ".dot", "blank ",
     ]);
-    // Over one connection, and yet what the server refuses is known later.
+    // ConnectionKind one connection, and yet what the server refuses is known later.
     let mut lines: Vec<&str> = ran.err.lines().collect();
     lines[3..].sort_unstable();
     let ran = Ran {

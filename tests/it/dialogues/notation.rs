@@ -12,7 +12,7 @@ pub(super) struct Dialogue {
     pub(super) is_ftp: bool,
     /// What the server is started with: option and value.
     pub(super) options: Vec<(String, Option<String>)>,
-    /// Whether the engine's own doing is its matter, so that the pure session alone cannot play it.
+    /// Whether the event_loop's own doing is its matter, so that the pure session alone cannot play it.
     pub(super) needs_server: bool,
     /// Whether it is about modes of files, which mean nothing to a server that runs as root.
     pub(super) needs_no_root: bool,

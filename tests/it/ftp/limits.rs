@@ -78,7 +78,7 @@ fn what_is_renamed_counts_where_it_comes_and_no_longer_where_it_was() {
     assert!(server.home.names("Box").is_empty());
     rename(&mut ftp, "Out/c", "Box/c", "250");
     assert_eq!(left(&mut ftp), [3000, 20_000]);
-    // Over another file: that one has gone.
+    // ConnectionKind another file: that one has gone.
     put(&mut ftp, "Out/d", 2500);
     rename(&mut ftp, "Out/d", "Box/c", "250");
     assert_eq!(left(&mut ftp), [7500, 20_000]);

@@ -40,13 +40,13 @@ impl Server {
             let kernel = Linux::new().expect("this kernel is new enough");
             let listener = server::listen(&kernel, at, server::listener_token(0))
                 .expect("it can listen on loopback");
-            let (mut engine, listening) =
+            let (mut event_loop, listening) =
                 server::start(kernel, home, options, vec![(listener, dialect)], 2)
                     .expect("threads can be started");
             told.send(listening[0]).expect("the test waits for it");
             while !stopping.load(Ordering::Relaxed) {
-                engine.turn().expect("polling does not fail");
-                engine.check();
+                event_loop.turn().expect("polling does not fail");
+                event_loop.check();
             }
         });
         Server {

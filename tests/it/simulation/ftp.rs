@@ -13,7 +13,7 @@ use tidegate::kernel::sim::fault_plan::Plan;
 use tidegate::kernel::sim::{Entry, Held, Peer, Sim};
 use tidegate::protocol::Dialect;
 use tidegate::protocol::ftp::session::Settings;
-use tidegate::server::{Engine, Options};
+use tidegate::server::{EventLoop, Options};
 
 use crate::random::{for_seeds, once_in, one_of};
 
@@ -31,7 +31,7 @@ fn what_ftp_replies_promise_is_kept_whatever_becomes_of_the_data_connection() {
 struct World {
     rng: Rng,
     sim: Sim,
-    engine: Engine<Sim>,
+    event_loop: EventLoop<Sim>,
     address: SocketAddr,
     clients: Vec<Client>,
     passive_ports: u16,
@@ -69,10 +69,10 @@ impl World {
             passive_ports: (passive_ports > 0).then_some((5000, 4999 + passive_ports)),
             ..Options::default()
         };
-        let mut engine = Engine::without_threads(Arc::new(sim.clone()), home, options);
+        let mut event_loop = EventLoop::without_threads(Arc::new(sim.clone()), home, options);
         let any = "127.0.0.1:0".parse().expect("an address");
         let dialect = Dialect::Ftp(Settings { active: true });
-        let address = engine.listen(any, dialect).expect("nothing fails yet");
+        let address = event_loop.listen(any, dialect).expect("nothing fails yet");
         let clients = (0..rng.u8(1..6))
             .map(|id| Client::new(&mut rng, id, &contents))
             .collect();
@@ -83,7 +83,7 @@ impl World {
         World {
             rng,
             sim,
-            engine,
+            event_loop,
             address,
             clients,
             passive_ports,
@@ -124,7 +124,7 @@ impl World {
             self.sim.advance(Duration::from_secs(1));
             self.turn();
         }
-        assert_eq!(self.engine.connections(), 0, "slots are left");
+        assert_eq!(self.event_loop.connections(), 0, "slots are left");
         let held = self.sim.held();
         let at_rest = Held {
             listeners: held.listeners,
@@ -132,7 +132,7 @@ impl World {
         };
         assert_eq!(held, at_rest, "handles are left");
         assert!(held.listeners <= 1 + usize::from(self.passive_ports));
-        drop(self.engine);
+        drop(self.event_loop);
         assert_eq!(self.sim.held(), Held::default(), "handles outlive it");
         for (path, _) in self.sim.tree() {
             let is_temporary = path.starts_with("/srv/Mail/.");
@@ -141,11 +141,11 @@ impl World {
     }
 
     fn turn(&mut self) {
-        self.engine.turn().expect("polling does not fail");
-        self.engine.check();
-        while self.engine.jobs() > 0 && !once_in(&mut self.rng, 4) {
-            let job = self.rng.usize(..self.engine.jobs());
-            self.sim.as_worker(|| self.engine.run_job(job));
+        self.event_loop.turn().expect("polling does not fail");
+        self.event_loop.check();
+        while self.event_loop.jobs() > 0 && !once_in(&mut self.rng, 4) {
+            let job = self.rng.usize(..self.event_loop.jobs());
+            self.sim.as_worker(|| self.event_loop.run_job(job));
         }
         assert!(
             self.faulty || self.sim.stalls() == 0,

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tidegate::kernel::sim::{Entry, Peer, Sim};
-use tidegate::limits::LISTING_WAIT;
+use tidegate::limits::LISTING_QUEUE_TIMEOUT;
 use tidegate::protocol::Dialect;
 use tidegate::protocol::ftp::session::Settings;
-use tidegate::server::{Engine, Options};
+use tidegate::server::{EventLoop, Options};
 
 use super::{serve, write_home};
 
@@ -19,7 +19,7 @@ const LENGTH: usize = 1_000_000;
 /// A server with a file `Movies/Film` for two users.
 struct Stage {
     sim: Sim,
-    engine: Engine<Sim>,
+    event_loop: EventLoop<Sim>,
     address: SocketAddr,
     _home: TempDir,
 }
@@ -41,10 +41,10 @@ impl Stage {
         let directories = format!("*:Movies:read,change:/srv/Movies\n{limits}");
         let credentials = "user1:plain:1234\nuser2:plain:2345\nuser3:plain:3456\n".to_owned();
         write_home(home.path(), (credentials, directories));
-        let (engine, address) = serve(&sim, home.path(), options);
+        let (event_loop, address) = serve(&sim, home.path(), options);
         Stage {
             sim,
-            engine,
+            event_loop,
             address,
             _home: home,
         }
@@ -69,7 +69,7 @@ impl Stage {
     fn change_to_ftp(&mut self) {
         let any = "127.0.0.1:0".parse().expect("an address");
         let dialect = Dialect::Ftp(Settings { active: false });
-        self.address = self.engine.listen(any, dialect).expect("nothing fails");
+        self.address = self.event_loop.listen(any, dialect).expect("nothing fails");
     }
 
     /// Somebody who lists `Movies`, and his data connection.
@@ -87,17 +87,17 @@ impl Stage {
     }
 
     fn turn(&mut self) {
-        self.engine.turn().expect("polling does not fail");
-        while self.engine.jobs() > 0 {
-            self.sim.as_worker(|| self.engine.run_job(0));
+        self.event_loop.turn().expect("polling does not fail");
+        while self.event_loop.jobs() > 0 {
+            self.sim.as_worker(|| self.event_loop.run_job(0));
         }
-        self.engine.check();
+        self.event_loop.check();
     }
 
     /// Some turns in which the workers are busy elsewhere.
     fn turn_without_jobs(&mut self) {
         for _ in 0..100 {
-            self.engine.turn().expect("polling does not fail");
+            self.event_loop.turn().expect("polling does not fail");
         }
     }
 
@@ -230,7 +230,7 @@ fn who_leaves_while_he_waits_for_his_rate_leaves_nothing_behind() {
     }
     // A kibibyte a second: whoever is written to learns that the client has gone.
     stage.wait(Duration::from_secs(30));
-    assert_eq!(stage.engine.connections(), 0);
+    assert_eq!(stage.event_loop.connections(), 0);
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn a_transfer_that_moves_less_than_the_floor_ends_without_a_word_and_others_go_o
         "without a word"
     );
     assert_eq!(
-        stage.engine.connections(),
+        stage.event_loop.connections(),
         3,
         "the stalled upload has ended too"
     );
@@ -290,10 +290,10 @@ fn guesses_that_wait_already_stand_behind_everybody_once_one_of_them_has_failed(
     let rightful = [("user1", "1234"), ("user2", "2345"), ("user3", "3456")];
     let mut rightful = rightful.map(|(user, password)| say(2, user, password));
     stage.turn_without_jobs();
-    assert_eq!(stage.engine.jobs(), 5);
+    assert_eq!(stage.event_loop.jobs(), 5);
     let mut told = |proofs: usize| {
         for _ in 0..proofs {
-            stage.sim.as_worker(|| stage.engine.run_job(0));
+            stage.sim.as_worker(|| stage.event_loop.run_job(0));
             stage.turn_without_jobs();
         }
         let who_heard = |readers: &mut [Reader], sentence: &str| {
@@ -365,7 +365,7 @@ fn who_asks_for_one_listing_after_another_and_reads_none_keeps_no_other_user_wai
     menu.hear(&mut stage, ", Film\n");
 
     // Who waits for what he does not read himself is told so.
-    stage.sim.advance(LISTING_WAIT);
+    stage.sim.advance(LISTING_QUEUE_TIMEOUT);
     stage.wait(Duration::from_millis(10));
     let mut refused = 0;
     for (control, _) in &mut hoard {

@@ -10,7 +10,7 @@ mod writing;
 use std::sync::Arc;
 
 use tidegate::limits::LOGIN_FAILURES_MAX;
-use tidegate::protocol::Refusal;
+use tidegate::protocol::ErrorCode;
 use tidegate::protocol::menu::command::Command;
 use tidegate::protocol::menu::text;
 
@@ -103,7 +103,7 @@ pub(super) fn replies(said: &Said, world: &World, memory: &Memory) -> Vec<Reply>
 }
 
 impl Memory {
-    /// Logins that may fail up to the last one.
+    /// LoginQueue that may fail up to the last one.
     pub(super) fn logins_left(&self) -> usize {
         usize::from(LOGIN_FAILURES_MAX - self.failures)
     }
@@ -323,7 +323,7 @@ impl<'a> Replies<'a> {
     }
 
     /// The grant and the path that a name stands for.
-    fn place(&self, name: &str, unknown: Refusal) -> Result<(&'a Grant, String), &'static str> {
+    fn place(&self, name: &str, unknown: ErrorCode) -> Result<(&'a Grant, String), &'static str> {
         let path = match (self.chosen, name.contains('/')) {
             (_, true) => name.to_owned(),
             (Some(chosen), false) => format!("{chosen}/{name}"),
@@ -372,12 +372,12 @@ impl<'a> Replies<'a> {
         self.reply([line(sentence), self.menu()], Then::Nothing);
     }
 
-    fn refusal(&mut self, refusal: Refusal) {
+    fn refusal(&mut self, refusal: ErrorCode) {
         self.sentence(text::refusal(refusal));
     }
 
     /// Refusals that a fault may be the cause of; what is added from here on takes one.
-    fn faults(&mut self, refusals: &[Refusal]) {
+    fn faults(&mut self, refusals: &[ErrorCode]) {
         self.are_faults = true;
         for sentence in self.faulty(refusals) {
             self.sentence(sentence);
@@ -385,7 +385,7 @@ impl<'a> Replies<'a> {
     }
 
     /// The sentences of refusals, where faults may be their cause.
-    fn faulty(&self, refusals: &[Refusal]) -> std::vec::IntoIter<&'static str> {
+    fn faulty(&self, refusals: &[ErrorCode]) -> std::vec::IntoIter<&'static str> {
         let refusals = refusals.iter().filter(|_| self.world.faulty);
         let sentences = refusals.map(|refusal| text::refusal(*refusal));
         sentences.collect::<Vec<_>>().into_iter()

@@ -7,11 +7,11 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidegate::kernel::sim::{Entry, Peer, Sim};
 use tidegate::kernel::{Kernel, Signal};
-use tidegate::limits::ACCEPTS_A_TURN;
+use tidegate::limits::ACCEPTS_PER_TICK_MAX;
 use tidegate::protocol::Dialect;
 use tidegate::protocol::ftp::session::Settings;
 use tidegate::protocol::menu::text;
-use tidegate::server::{Engine, Options};
+use tidegate::server::{EventLoop, Options};
 
 use super::{serve, write_home};
 
@@ -21,7 +21,7 @@ const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// A server with one client, who has not logged in.
 struct Stage {
     sim: Sim,
-    engine: Engine<Sim>,
+    event_loop: EventLoop<Sim>,
     address: SocketAddr,
     /// Where FTP's clients come, once one has come.
     ftp: SocketAddr,
@@ -47,12 +47,12 @@ impl Stage {
             home.path(),
             ("user1:plain:1234\n".into(), directories.into()),
         );
-        let (engine, address) = serve(&sim, home.path(), options);
+        let (event_loop, address) = serve(&sim, home.path(), options);
         let peer = sim.connect(address, CLIENT);
         let peer = peer.expect("somebody listens");
         Stage {
             sim,
-            engine,
+            event_loop,
             address,
             ftp: address,
             peer,
@@ -68,17 +68,17 @@ impl Stage {
     }
 
     fn settle_once(&mut self) {
-        self.engine.turn().expect("polling does not fail");
-        self.engine.check();
-        while self.engine.jobs() > 0 {
-            self.sim.as_worker(|| self.engine.run_job(0));
+        self.event_loop.turn().expect("polling does not fail");
+        self.event_loop.check();
+        while self.event_loop.jobs() > 0 {
+            self.sim.as_worker(|| self.event_loop.run_job(0));
         }
     }
 
     /// Turns, and no worker does anything.
     fn turn(&mut self, times: usize) {
         for _ in 0..times {
-            self.engine.turn().expect("polling does not fail");
+            self.event_loop.turn().expect("polling does not fail");
         }
     }
 
@@ -91,7 +91,7 @@ impl Stage {
     fn come_by_ftp(&mut self) {
         let any = "127.0.0.1:0".parse().expect("an address");
         let dialect = Dialect::Ftp(Settings { active: false });
-        self.ftp = self.engine.listen(any, dialect).expect("nothing fails");
+        self.ftp = self.event_loop.listen(any, dialect).expect("nothing fails");
         self.peer = self.sim.connect(self.ftp, CLIENT).expect("it listens");
         self.send("USER user1\r\nPASS 1234\r\nTYPE I\r\nCWD Movies\r\n");
         assert!(self.receive().contains("\r\n250 "), "he is in");
@@ -144,7 +144,7 @@ fn the_goodbye_of_a_stop_is_not_overtaken_by_the_reset_of_what_was_sent_ahead() 
         let mut stage = Stage::new(seed);
         assert_eq!(stage.receive(), format!("{}\n", text::FIRST_CHOICE));
         stage.sim.raise(Signal::Stop);
-        stage.engine.turn().expect("polling does not fail");
+        stage.event_loop.turn().expect("polling does not fail");
         stage.send("LOGIN\nuser1\n");
         assert_eq!(
             stage.receive(),
@@ -159,13 +159,13 @@ fn a_reload_that_is_asked_for_amid_another_begins_behind_it_so_that_the_last_fil
     let mut stage = Stage::new(1);
     for _ in 0..3 {
         stage.sim.raise(Signal::Reload);
-        stage.engine.turn().expect("polling does not fail");
-        assert_eq!(stage.engine.jobs(), 1, "one is under way");
+        stage.event_loop.turn().expect("polling does not fail");
+        assert_eq!(stage.event_loop.jobs(), 1, "one is under way");
     }
     let mut reloads = 0;
-    while stage.engine.jobs() > 0 {
-        stage.sim.as_worker(|| stage.engine.run_job(0));
-        stage.engine.turn().expect("polling does not fail");
+    while stage.event_loop.jobs() > 0 {
+        stage.sim.as_worker(|| stage.event_loop.run_job(0));
+        stage.event_loop.turn().expect("polling does not fail");
         reloads += 1;
     }
     assert_eq!(reloads, 2, "all that came amid the first are one");
@@ -178,13 +178,17 @@ fn who_waits_for_a_late_worker_is_not_idle_however_long_it_takes() {
     assert!(stage.receive().contains(text::LOGIN_SUCCESSFUL));
     stage.send("SHOW DIRECTORY Movies\n");
     for _ in 0..10 {
-        stage.engine.turn().expect("polling does not fail");
+        stage.event_loop.turn().expect("polling does not fail");
         stage.sim.advance(Options::default().idle_timeout);
     }
-    assert_eq!(stage.engine.jobs(), 1, "the listing is still to be made");
+    assert_eq!(
+        stage.event_loop.jobs(),
+        1,
+        "the listing is still to be made"
+    );
     let told = stage.receive();
     assert!(!told.is_empty(), "it is answered");
-    assert_eq!(stage.engine.connections(), 1, "it is still there");
+    assert_eq!(stage.event_loop.connections(), 1, "it is still there");
 }
 
 #[test]
@@ -204,7 +208,7 @@ fn all_who_ask_for_a_listing_that_is_being_made_are_told_of_it() {
         stage.send("SHOW DIRECTORY Movies\n");
     }
     stage.turn(20);
-    assert_eq!(stage.engine.jobs(), 1, "it is made once");
+    assert_eq!(stage.event_loop.jobs(), 1, "it is made once");
     for client in clients {
         stage.peer = client;
         assert!(stage.receive().contains("The available files are: Joker\n"));
@@ -225,7 +229,11 @@ fn who_is_inside_still_downloads_what_is_open_while_who_knocks_waits_for_a_descr
     let stranger = stage.sim.connect(stage.address, CLIENT);
     let stranger = stranger.expect("somebody listens");
     stage.settle();
-    assert_eq!(stage.engine.connections(), 1, "there is none for a second");
+    assert_eq!(
+        stage.event_loop.connections(),
+        1,
+        "there is none for a second"
+    );
     stage.send("DOWNLOAD FILE Movies/Joker\n");
     assert!(stage.receive().contains("LENGTH 4\nfilm"));
     stage.send("QUIT\n");
@@ -260,7 +268,11 @@ fn a_small_file_that_is_cut_while_a_client_says_where_to_resume_is_sent_short_an
             "seed {seed}: {} bytes of another file",
             sent.len()
         );
-        assert_eq!(stage.engine.connections(), 0, "it is closed behind them");
+        assert_eq!(
+            stage.event_loop.connections(),
+            0,
+            "it is closed behind them"
+        );
     }
 }
 
@@ -358,17 +370,21 @@ fn what_became_of_the_upload_of_a_killed_client_is_not_told_to_who_has_its_slot_
     assert_eq!(sent.expect("it stands"), 4);
     stage.sim.peer_shut(data);
     stage.turn(20);
-    assert_eq!(stage.engine.jobs(), 1, "all has come, and is to be kept");
+    assert_eq!(
+        stage.event_loop.jobs(),
+        1,
+        "all has come, and is to be kept"
+    );
     stage.sim.peer_reset(stage.peer);
     stage.turn(20);
-    assert_eq!(stage.engine.connections(), 1, "the slots are free");
+    assert_eq!(stage.event_loop.connections(), 1, "the slots are free");
 
     let next = stage.sim.connect(stage.address, CLIENT);
     stage.peer = next.expect("somebody listens");
     stage.send("LOGIN\nuser1\n1234\nSHOW DIRECTORY Movies\n");
     stage.turn(20);
-    assert_eq!(stage.engine.jobs(), 2, "he waits, too");
-    stage.sim.as_worker(|| stage.engine.run_job(0));
+    assert_eq!(stage.event_loop.jobs(), 2, "he waits, too");
+    stage.sim.as_worker(|| stage.event_loop.run_job(0));
     stage.turn(1);
     assert!(stage.sim.tree().contains_key("/srv/Movies/Joker"));
     assert!(stage.receive().contains("The available files are: Joker\n"));
@@ -386,10 +402,14 @@ fn the_last_session_of_a_user_that_is_reset_while_his_upload_beyond_a_quota_is_g
     let sent = stage.sim.peer_send(data, b"film");
     assert_eq!(sent.expect("it stands"), 4);
     stage.turn(20);
-    assert_eq!(stage.engine.jobs(), 1, "a worker is to give back its room");
+    assert_eq!(
+        stage.event_loop.jobs(),
+        1,
+        "a worker is to give back its room"
+    );
     stage.sim.peer_reset(stage.peer);
     stage.turn(20);
-    assert_eq!(stage.engine.connections(), 1, "the user has no session");
+    assert_eq!(stage.event_loop.connections(), 1, "the user has no session");
 
     stage.settle();
     assert!(!stage.sim.tree().contains_key("/srv/Movies/Joker"));
@@ -423,9 +443,9 @@ fn a_tree_is_not_walked_for_who_may_not_rename_it_and_in_slices_for_who_may() {
         stage.send(&format!("RNTO {to}\r\n"));
         stage.turn(20);
         let (mut jobs, mut longest) = (0, 0);
-        while stage.engine.jobs() > 0 {
+        while stage.event_loop.jobs() > 0 {
             let before = stage.sim.calls();
-            stage.sim.as_worker(|| stage.engine.run_job(0));
+            stage.sim.as_worker(|| stage.event_loop.run_job(0));
             longest = longest.max(stage.sim.calls() - before);
             jobs += 1;
         }
@@ -471,8 +491,8 @@ fn uploads_that_outlive_their_sessions_are_no_more_than_sessions_may_be() {
                 clients.push((stage.peer, None, String::new()));
             }
             stage.turn(5);
-            if stage.engine.jobs() > 0 {
-                stage.sim.as_worker(|| stage.engine.run_job(0));
+            if stage.event_loop.jobs() > 0 {
+                stage.sim.as_worker(|| stage.event_loop.run_job(0));
             }
             stage.turn(5);
             clients.retain_mut(|(control, data, said)| {
@@ -491,14 +511,14 @@ fn uploads_that_outlive_their_sessions_are_no_more_than_sessions_may_be() {
                 assert_eq!(stage.sim.peer_send(data, b"film").expect("it stands"), 4);
                 stage.sim.peer_shut(data);
                 for _ in 0..5 {
-                    stage.engine.turn().expect("polling does not fail");
+                    stage.event_loop.turn().expect("polling does not fail");
                 }
                 stage.sim.peer_reset(*control);
                 left += 1;
                 false
             });
             stage.turn(5);
-            let (jobs, files) = (stage.engine.jobs(), stage.sim.held().files);
+            let (jobs, files) = (stage.event_loop.jobs(), stage.sim.held().files);
             assert!(jobs <= 2 * SESSIONS, "round {round}: {jobs} jobs");
             assert!(files <= 2 * SESSIONS, "round {round}: {files} open files");
         }
@@ -563,7 +583,7 @@ fn who_streams_commands_that_the_engine_sees_to_has_not_all_of_a_turn_of_the_loo
         let mut told = Vec::new();
         for _ in 0..30 {
             stage.turn(1);
-            stage.engine.check();
+            stage.event_loop.check();
             told.extend(
                 stage
                     .sim
@@ -696,7 +716,7 @@ fn many_who_wait_for_a_passive_port_cost_no_look_at_all_ports_for_each_of_them()
     for port in 1500..1520 {
         let taken = SocketAddr::new(CLIENT, port);
         stage
-            .engine
+            .event_loop
             .listen(taken, Dialect::Menu)
             .expect("it is free");
     }
@@ -713,7 +733,7 @@ fn many_who_wait_for_a_passive_port_cost_no_look_at_all_ports_for_each_of_them()
         let calls = stage.sim.calls();
         stage.sim.advance(Duration::from_secs(1));
         stage.turn(1);
-        stage.engine.check();
+        stage.event_loop.check();
         let calls = stage.sim.calls() - calls;
         assert!(calls < 2 * 20, "{calls} calls in a second");
     }
@@ -752,10 +772,10 @@ fn strangers_at_all_passive_ports_are_not_accepted_all_at_once_and_keep_nobody_o
         for _ in 0..20 {
             let calls = stage.sim.calls();
             stage.turn(1);
-            stage.engine.check();
+            stage.event_loop.check();
             let calls = stage.sim.calls() - calls;
             assert!(
-                calls <= ACCEPTS_A_TURN as u64 + 20,
+                calls <= ACCEPTS_PER_TICK_MAX as u64 + 20,
                 "seed {seed}: {calls} calls in a turn"
             );
         }
@@ -795,10 +815,10 @@ fn who_leaves_while_a_worker_is_to_wait_for_the_disk_takes_that_along_and_nobody
         stage.peer = leaver;
         stage.send("RETR long\r\n");
         stage.turn(5);
-        cold += stage.engine.jobs() - 1;
+        cold += stage.event_loop.jobs() - 1;
         stage.sim.peer_reset(leaver);
         stage.turn(5);
-        assert_eq!(stage.engine.jobs(), 1, "seed {seed}");
+        assert_eq!(stage.event_loop.jobs(), 1, "seed {seed}");
         stage.peer = lister;
         assert!(stage.receive().contains("The available files are: long\n"));
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use sha2::{Digest, Sha256};
 use tidegate::kernel::sim::{Entry, Sim};
-use tidegate::limits::{LINE_BYTES_MAX, MAPPED_FILE_BYTES_MAX, NAME_BYTES_MAX, TURN_BUDGET_BYTES};
+use tidegate::limits::{LINE_BYTES_MAX, MAPPED_FILE_BYTES_MAX, NAME_BYTES_MAX, SLICE_BUDGET_BYTES};
 use tidegate::protocol::menu::text::{ENTRIES, FILES, NO_FILES, SEPARATOR, append_details};
 
 use crate::random::{once_in, one_of};
@@ -635,7 +635,7 @@ fn grant(rng: &mut Rng, directory: &'static str) -> Grant {
 /// Bytes cut out of a random piece at a random place.
 fn bytes(rng: &mut Rng, count: usize) -> Vec<u8> {
     static RANDOM: LazyLock<Vec<u8>> = LazyLock::new(|| {
-        let mut bytes = vec![0; 8 * TURN_BUDGET_BYTES];
+        let mut bytes = vec![0; 8 * SLICE_BUDGET_BYTES];
         Rng::with_seed(0).fill(&mut bytes);
         bytes
     });

@@ -8,25 +8,25 @@ use std::sync::Arc;
 
 use crate::config::Access;
 use crate::kernel::Kernel;
-use crate::limits::OUTBOX_MARK_BYTES;
-use crate::protocol::{Action, Answer, Input, Over, Refusal};
+use crate::limits::SEND_QUEUE_HIGH_WATER_BYTES;
+use crate::protocol::{Action, ConnectionKind, ErrorCode, Input, Response};
 use crate::server::conn::control::Work;
-use crate::server::conn::control::drive::Turn;
-use crate::server::conn::transfer::{Held, Outgoing, Receiving, Source};
-use crate::server::event_loop::data_sessions::Wish;
-use crate::server::log::transfer_log::{Direction, Record};
-use crate::server::service::Reply;
-use crate::storage::Incoming;
+use crate::server::conn::control::drive::TimeSlice;
+use crate::server::conn::transfer::{Download, OpenHandle, Receiving, Source};
+use crate::server::event_loop::data_sessions::DataCommand;
+use crate::server::log::transfer_log::{Direction, TransferRecord};
+use crate::server::service::Completion;
+use crate::storage::StagedUpload;
 
-impl<K: Kernel> Turn<'_, K> {
+impl<K: Kernel> TimeSlice<'_, K> {
     /// One step of the session, and those that follow from what it wishes.
     pub(crate) fn step(&mut self, mut input: Input<'_>) {
         loop {
-            let answered = matches!(input, Input::Answer(_));
+            let answered = matches!(input, Input::Response(_));
             let action = self
                 .connection
                 .session
-                .step(input, self.scratch.outbox.bytes());
+                .step(input, self.scratch.send_queue.bytes());
             input = match action {
                 Action::ReadLine => {
                     // What was opened waits for the next line only where this step opened it, or for its data connection.
@@ -36,58 +36,58 @@ impl<K: Kernel> Turn<'_, K> {
                     self.connection.work = Work::Lines;
                     return;
                 }
-                Action::Ask(request) => match self.house.ask(self.ticket, request) {
+                Action::Request(request) => match self.services.ask(self.session_id, request) {
                     Some(reply) => self.unpack(reply),
                     None => {
-                        self.connection.work = Work::Answer;
+                        self.connection.work = Work::Response;
                         return;
                     }
                 },
                 Action::Send {
-                    over: Over::Control,
+                    over: ConnectionKind::Control,
                     representation: _,
                     from,
                     length,
                 } => {
                     // What was opened in this very step was also seen whole in this turn.
                     match self.begin_sending(from, length, answered) {
-                        true => Input::Moved(Ok(())),
+                        true => Input::TransferDone(Ok(())),
                         false => return,
                     }
                 }
                 Action::Send {
-                    over: Over::Data,
+                    over: ConnectionKind::Data,
                     representation,
                     from,
                     length,
                 } => {
                     let source = match self.connection.take_held() {
-                        Held::File(file) => Source::File(file),
-                        Held::Text(listing) => Source::Text(listing),
-                        Held::Nothing | Held::Incoming(_) => {
+                        OpenHandle::File(file) => Source::File(file),
+                        OpenHandle::Text(listing) => Source::Text(listing),
+                        OpenHandle::Nothing | OpenHandle::Upload(_) => {
                             unreachable!("only what was opened is sent")
                         }
                     };
-                    let mut outgoing = Box::new(Outgoing::new(source, from, length));
-                    if let Source::File(file) = &outgoing.source {
-                        outgoing.record = self.record(file.path(), Direction::Outgoing);
+                    let mut download = Box::new(Download::new(source, from, length));
+                    if let Source::File(file) = &download.source {
+                        download.record = self.record(file.path(), Direction::Download);
                     }
-                    return self.engage(Wish::Send(outgoing, representation));
+                    return self.engage(DataCommand::Send(download, representation));
                 }
                 Action::Receive {
                     over,
                     representation,
                     length,
                 } => {
-                    let Held::Incoming(incoming) = self.connection.take_held() else {
+                    let OpenHandle::Upload(upload) = self.connection.take_held() else {
                         unreachable!("only what was created is received");
                     };
                     match (over, length) {
-                        (Over::Control, Some(length)) => {
-                            return self.begin_receiving(Some(incoming), length);
+                        (ConnectionKind::Control, Some(length)) => {
+                            return self.begin_receiving(Some(upload), length);
                         }
-                        (Over::Data, None) => {
-                            return self.engage(Wish::Receive(incoming, representation));
+                        (ConnectionKind::Data, None) => {
+                            return self.engage(DataCommand::Receive(upload, representation));
                         }
                         _ => unreachable!("a data connection's end is the file's, and no other's"),
                     }
@@ -95,102 +95,106 @@ impl<K: Kernel> Turn<'_, K> {
                 Action::Discard { length } => return self.begin_receiving(None, length),
                 Action::Listen => {
                     let Some(local) = self.local_address() else {
-                        input = Input::Listening(Err(Refusal::NoPort));
+                        input = Input::Listening(Err(ErrorCode::NoPassivePort));
                         continue;
                     };
-                    return self.ask_engine(Wish::Listen { local });
+                    return self.ask_engine(DataCommand::Listen { local });
                 }
                 Action::Connect(via) => {
                     let Some(local) = self.local_address() else {
-                        input = Input::Connected(Err(Refusal::NoDataConnection));
+                        input = Input::DataConnected(Err(ErrorCode::NoDataConnection));
                         continue;
                     };
-                    return self.engage(Wish::Connect { via, local });
+                    return self.engage(DataCommand::Connect { via, local });
                 }
-                Action::Abort => return self.ask_engine(Wish::Abort),
-                Action::Close(ending) => {
-                    if self.house.channels.get(self.ticket).is_some() {
-                        self.house.channels.wish(self.ticket, Wish::Leave);
+                Action::Abort => return self.ask_engine(DataCommand::Abort),
+                Action::Close(reason) => {
+                    if self.services.data_sessions.get(self.session_id).is_some() {
+                        self.services
+                            .data_sessions
+                            .wish(self.session_id, DataCommand::Leave);
                     }
                     self.connection.engaged = false;
-                    self.connection.leave(ending, self.house.now());
+                    self.connection.leave(reason, self.services.now());
                     return;
                 }
             };
         }
     }
 
-    /// The engine is to do this beside the lines that may come.
-    fn engage(&mut self, wish: Wish<K>) {
-        self.house.channels.wish(self.ticket, wish);
+    /// The event_loop is to do this beside the lines that may come.
+    fn engage(&mut self, wish: DataCommand<K>) {
+        self.services.data_sessions.wish(self.session_id, wish);
         self.connection.engaged = true;
         self.connection.work = Work::Lines;
     }
 
-    /// The engine is to do this before the next line.
-    fn ask_engine(&mut self, wish: Wish<K>) {
-        self.house.channels.wish(self.ticket, wish);
-        self.connection.work = Work::Answer;
+    /// The event_loop is to do this before the next line.
+    fn ask_engine(&mut self, wish: DataCommand<K>) {
+        self.services.data_sessions.wish(self.session_id, wish);
+        self.connection.work = Work::Response;
     }
 
     /// The server's end of the connection; a client that has left may have taken it along.
     fn local_address(&self) -> Option<SocketAddr> {
         let socket = &self.connection.socket;
-        self.house.kernel().local_address(socket).ok()
+        self.services.kernel().local_address(socket).ok()
     }
 
     /// What was opened and is not wanted is let go of.
     fn drop_held(&mut self) {
-        if let Held::Incoming(incoming) = self.connection.take_held() {
-            self.house.abandon(incoming);
+        if let OpenHandle::Upload(upload) = self.connection.take_held() {
+            self.services.abandon(upload);
         }
     }
 
     /// What a reply means to the session; what it opened is held.
-    pub(crate) fn unpack(&mut self, reply: Reply<K>) -> Input<'static> {
+    pub(crate) fn unpack(&mut self, reply: Completion<K>) -> Input<'static> {
         match reply {
-            Reply::Answer(Answer::Verified(Some(access)), _) => Input::Answer(self.enter(access)),
-            Reply::Answer(answer, held) => {
+            Completion::Response(Response::Authenticated(Some(access)), _) => {
+                Input::Response(self.enter(access))
+            }
+            Completion::Response(answer, held) => {
                 self.connection.held = held;
-                Input::Answer(answer)
+                Input::Response(answer)
             }
-            Reply::Moved(result) => {
+            Completion::TransferDone(result) => {
                 self.connection.engaged = false;
-                Input::Moved(result)
+                Input::TransferDone(result)
             }
-            Reply::Listening(result) => Input::Listening(result),
-            Reply::Connected(result) => {
+            Completion::Listening(result) => Input::Listening(result),
+            Completion::Connected(result) => {
                 self.connection.engaged = false;
-                Input::Connected(result)
+                Input::DataConnected(result)
             }
-            Reply::Warm(_) => unreachable!("the session does not know of disks"),
+            Completion::Warm(_) => unreachable!("the session does not know of disks"),
         }
     }
 
     /// Lets the session in, unless its user has too many.
-    fn enter(&mut self, access: Arc<Access>) -> Answer {
+    fn enter(&mut self, access: Arc<Access>) -> Response {
         if let Some(earlier) = self.connection.user.take() {
-            self.house.leave(earlier);
+            self.services.leave(earlier);
         }
-        match self.house.enter(self.ticket, &access.account.user) {
+        match self.services.enter(self.session_id, &access.account.user) {
             Ok(user) => {
                 self.connection.user = Some(user);
-                self.ticket.user = Some(user);
-                self.budget = self.budget.min(self.house.allowance(user));
-                Answer::Verified(Some(access))
+                self.session_id.user = Some(user);
+                self.budget = self.budget.min(self.services.allowance(user));
+                Response::Authenticated(Some(access))
             }
-            Err(refusal) => Answer::Refused(refusal),
+            Err(refusal) => Response::Refused(refusal),
         }
     }
 
-    /// Sends what is held; true where all of it stands in the outbox already.
+    /// Sends what is held; true where all of it stands in the send_queue already.
     fn begin_sending(&mut self, from: u64, length: u64, seen_whole: bool) -> bool {
         let end = from + length;
         let mut record = None;
         let source = match self.connection.take_held() {
-            Held::File(file) => {
-                record = self.record(file.path(), Direction::Outgoing);
-                let kernel = self.house.kernel();
+            OpenHandle::File(file) => {
+                record = self.record(file.path(), Direction::Download);
+                let kernel = self.services.kernel();
                 if length > 0 && file.map(kernel).is_some() {
                     let whole =
                         seen_whole || kernel.status(file.file()).is_ok_and(|now| now.size >= end);
@@ -200,27 +204,29 @@ impl<K: Kernel> Turn<'_, K> {
                             record.complete();
                         }
                         self.scratch
-                            .outbox
+                            .send_queue
                             .push_mapped(file, from as usize, length as usize);
                         return true;
                     }
                 }
                 Source::File(file)
             }
-            Held::Text(listing) => {
-                if length <= OUTBOX_MARK_BYTES as u64 {
+            OpenHandle::Text(listing) => {
+                if length <= SEND_QUEUE_HIGH_WATER_BYTES as u64 {
                     let text = &listing.text[from as usize..end as usize];
-                    self.scratch.outbox.bytes().extend_from_slice(text);
+                    self.scratch.send_queue.bytes().extend_from_slice(text);
                     return true;
                 }
                 Source::Text(listing)
             }
-            Held::Nothing | Held::Incoming(_) => unreachable!("only what was opened is sent"),
+            OpenHandle::Nothing | OpenHandle::Upload(_) => {
+                unreachable!("only what was opened is sent")
+            }
         };
         if length > 0 {
-            let mut outgoing = Outgoing::new(source, from, length);
-            outgoing.record = record;
-            self.connection.work = Work::Sending(Box::new(outgoing));
+            let mut download = Download::new(source, from, length);
+            download.record = record;
+            self.connection.work = Work::Sending(Box::new(download));
         } else if let Some(record) = &mut record {
             record.complete();
         }
@@ -228,17 +234,17 @@ impl<K: Kernel> Turn<'_, K> {
     }
 
     /// A record of a transfer that begins, where they are logged.
-    fn record(&self, path: &Path, direction: Direction) -> Option<Box<Record>> {
-        self.house.record(self.ticket, path, direction)
+    fn record(&self, path: &Path, direction: Direction) -> Option<Box<TransferRecord>> {
+        self.services.record(self.session_id, path, direction)
     }
 
-    fn begin_receiving(&mut self, incoming: Option<Box<Incoming<K>>>, length: u64) {
-        let record = match &incoming {
-            Some(incoming) => self.record(incoming.path(), Direction::Incoming),
+    fn begin_receiving(&mut self, upload: Option<Box<StagedUpload<K>>>, length: u64) {
+        let record = match &upload {
+            Some(upload) => self.record(upload.path(), Direction::Upload),
             None => None,
         };
         self.connection.work = Work::Receiving(Box::new(Receiving {
-            incoming,
+            upload,
             record,
             left: length,
             failed: None,

@@ -1,6 +1,6 @@
-//! One turn of a connection: lines, then the outbox, then the transfer, else a read.
+//! One turn of a connection: lines, then the send_queue, then the transfer, else a read.
 //!
-//! It goes on until the socket blocks, the budget is spent, the house has to be waited for, or the end. Whole lines that
+//! It goes on until the socket blocks, the budget is spent, the services has to be waited for, or the end. Whole lines that
 //! are at hand are taken first and their sentences gathered; nothing is read while a command is at work or output
 //! waits, so that what a client sends ahead stays in the kernel's buffers.
 //!
@@ -12,23 +12,23 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::kernel::Kernel;
 use crate::limits::{
-    COMMAND_COST_BYTES, LINE_BYTES_MAX, LINES_READ_BYTES, LINGER_BYTES_MAX, OUTBOX_MARK_BYTES,
-    TRANSFER_BUFFER_BYTES, TURN_BUDGET_BYTES,
+    COMMAND_COST_BYTES, LINE_BYTES_MAX, LINE_READ_BYTES, LINGER_BYTES_MAX,
+    SEND_QUEUE_HIGH_WATER_BYTES, SLICE_BUDGET_BYTES, TRANSFER_BUFFER_BYTES,
 };
 use crate::protocol::line;
 use crate::protocol::line::Split;
-use crate::protocol::{Ending, Input};
-use crate::server::Ticket;
+use crate::protocol::{CloseReason, Input};
+use crate::server::SessionId;
 use crate::server::conn::control::{Connection, Rest, Work};
-use crate::server::event_loop::data_sessions::Wish;
-use crate::server::net::send_queue::Outbox;
-use crate::server::service::House;
+use crate::server::event_loop::data_sessions::DataCommand;
+use crate::server::net::send_queue::SendQueue;
+use crate::server::service::Services;
 
 /// One turn: a connection with the loop's buffers in its hands.
-pub(crate) struct Turn<'a, K: Kernel> {
+pub(crate) struct TimeSlice<'a, K: Kernel> {
     pub(crate) connection: &'a mut Connection<K>,
-    pub(crate) ticket: Ticket,
-    pub(crate) house: &'a mut House<K>,
+    pub(crate) session_id: SessionId,
+    pub(crate) services: &'a mut Services<K>,
     pub(crate) scratch: &'a mut Scratch<K>,
     /// The input at hand is `scratch.input[start..end]`.
     start: usize,
@@ -37,27 +37,27 @@ pub(crate) struct Turn<'a, K: Kernel> {
     pub(crate) budget: usize,
 }
 
-impl<'a, K: Kernel> Turn<'a, K> {
+impl<'a, K: Kernel> TimeSlice<'a, K> {
     pub(crate) fn begin(
         connection: &'a mut Connection<K>,
         key: usize,
-        house: &'a mut House<K>,
+        services: &'a mut Services<K>,
         scratch: &'a mut Scratch<K>,
     ) -> Self {
-        let ticket = connection.ticket(key);
-        scratch.outbox.clear();
+        let session_id = connection.session_id(key);
+        scratch.send_queue.clear();
         let bounded_by = connection.bounded_by();
-        let budget = bounded_by.map_or(TURN_BUDGET_BYTES, |user| house.allowance(user));
+        let budget = bounded_by.map_or(SLICE_BUDGET_BYTES, |user| services.allowance(user));
         let mut end = 0;
         if let Some(rest) = connection.rest.take() {
             end = rest.input.len();
             scratch.input[..end].copy_from_slice(&rest.input);
-            scratch.outbox.bytes().extend_from_slice(&rest.output);
+            scratch.send_queue.bytes().extend_from_slice(&rest.output);
         }
-        Turn {
+        TimeSlice {
             connection,
-            ticket,
-            house,
+            session_id,
+            services,
             scratch,
             start: 0,
             end,
@@ -74,16 +74,16 @@ impl<'a, K: Kernel> Turn<'a, K> {
     pub(crate) fn finish(mut self, outcome: Outcome) -> Outcome {
         if let Outcome::Finished(_) = outcome {
             self.forget_input();
-            self.scratch.outbox.clear();
+            self.scratch.send_queue.clear();
             return outcome;
         }
-        if self.start == self.end && self.scratch.outbox.is_empty() {
+        if self.start == self.end && self.scratch.send_queue.is_empty() {
             return outcome;
         }
         let input: Zeroizing<Box<[u8]>> =
             Zeroizing::new(self.scratch.input[self.start..self.end].into());
         self.forget_input();
-        match self.scratch.outbox.take_rest(self.house.kernel()) {
+        match self.scratch.send_queue.take_rest(self.services.kernel()) {
             Ok(output) => {
                 self.connection.rest = Some(Box::new(Rest { input, output }));
                 outcome
@@ -109,7 +109,7 @@ impl<'a, K: Kernel> Turn<'a, K> {
     fn work(&mut self) -> Outcome {
         loop {
             if matches!(self.connection.work, Work::Lines)
-                && self.scratch.outbox.len() < OUTBOX_MARK_BYTES
+                && self.scratch.send_queue.len() < SEND_QUEUE_HIGH_WATER_BYTES
             {
                 if self.budget < COMMAND_COST_BYTES {
                     return self.flush_then_again();
@@ -118,7 +118,7 @@ impl<'a, K: Kernel> Turn<'a, K> {
                     continue;
                 }
             }
-            if !self.scratch.outbox.is_empty() {
+            if !self.scratch.send_queue.is_empty() {
                 match self.flush() {
                     Ok(true) => continue,
                     Ok(false) => return Outcome::Waiting,
@@ -126,26 +126,26 @@ impl<'a, K: Kernel> Turn<'a, K> {
                 }
             }
             let moved = match self.connection.work {
-                Work::Answer | Work::Warming(_) => return Outcome::Waiting,
+                Work::Response | Work::Warming(_) => return Outcome::Waiting,
                 // A call for no bytes would look like the end of the file or of the client.
                 _ if self.budget == 0 => return Outcome::Again,
                 Work::Lines => self.receive_lines(),
                 Work::Sending(_) => self.send(),
                 Work::Receiving(_) => self.receive(),
-                Work::Goodbye { ending } => self.shut(ending),
+                Work::Goodbye { reason } => self.shut(reason),
                 Work::Linger { .. } => self.linger(),
             };
             match moved {
                 Ok(()) => {}
                 Err(Stop::Blocked) => return Outcome::Waiting,
-                Err(Stop::Finished(ending)) => return Outcome::Finished(ending),
+                Err(Stop::Finished(reason)) => return Outcome::Finished(reason),
             }
         }
     }
 
     /// Takes one line that is at hand; false where there is none.
     fn take_line(&mut self) -> bool {
-        if self.house.is_draining() && !self.connection.engaged {
+        if self.services.is_draining() && !self.connection.engaged {
             self.step(Input::Stopping);
             return true;
         }
@@ -191,21 +191,22 @@ impl<'a, K: Kernel> Turn<'a, K> {
         !self.connection.skipping
     }
 
-    /// Writes the outbox; false where it blocked before its end.
+    /// Writes the send_queue; false where it blocked before its end.
     fn flush(&mut self) -> io::Result<bool> {
         // The file follows, or after a goodbye the end, which then travels with it.
         let more = matches!(
             self.connection.work,
             Work::Sending(_) | Work::Goodbye { .. }
         );
-        while !self.scratch.outbox.is_empty() {
+        while !self.scratch.send_queue.is_empty() {
             if !self.connection.writable {
                 return Ok(false);
             }
-            let written =
-                self.scratch
-                    .outbox
-                    .write(self.house.kernel(), &self.connection.socket, more);
+            let written = self.scratch.send_queue.write(
+                self.services.kernel(),
+                &self.connection.socket,
+                more,
+            );
             match written {
                 Ok(n) => self.moved(n),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -217,26 +218,26 @@ impl<'a, K: Kernel> Turn<'a, K> {
         Ok(true)
     }
 
-    /// Moves a part of the outgoing transfer.
+    /// Moves a part of the download transfer.
     fn send(&mut self) -> Result<(), Stop> {
-        let Work::Sending(outgoing) = &mut self.connection.work else {
+        let Work::Sending(download) = &mut self.connection.work else {
             unreachable!("called for a sending connection");
         };
         if !self.connection.writable {
             return Err(Stop::Blocked);
         }
-        if let Some(cold) = outgoing.cold(self.house.kernel(), self.budget) {
+        if let Some(cold) = download.cold(self.services.kernel(), self.budget) {
             self.connection.wait_for_disk();
-            self.house.warm_up(self.ticket, cold);
+            self.services.warm_up(self.session_id, cold);
             return Err(Stop::Blocked);
         }
-        match outgoing.advance(self.house.kernel(), &self.connection.socket, self.budget) {
+        match download.advance(self.services.kernel(), &self.connection.socket, self.budget) {
             Ok(n) => {
-                let done = outgoing.left() == 0;
+                let done = download.left() == 0;
                 self.moved(n);
                 if done {
                     self.connection.work = Work::Lines;
-                    self.step(Input::Moved(Ok(())));
+                    self.step(Input::TransferDone(Ok(())));
                 }
                 Ok(())
             }
@@ -248,7 +249,7 @@ impl<'a, K: Kernel> Turn<'a, K> {
         }
     }
 
-    /// Moves a part of the incoming transfer: first what was read with the lines before it, then from the socket.
+    /// Moves a part of the upload transfer: first what was read with the lines before it, then from the socket.
     fn receive(&mut self) -> Result<(), Stop> {
         let Work::Receiving(receiving) = &mut self.connection.work else {
             unreachable!("called for a receiving connection");
@@ -262,22 +263,22 @@ impl<'a, K: Kernel> Turn<'a, K> {
         let n = if at_hand > 0 {
             receiving.take(
                 &self.scratch.input[self.start..self.start + at_hand],
-                self.house,
-                self.ticket,
+                self.services,
+                self.session_id,
             );
             self.start += at_hand;
             at_hand
         } else {
             let n = self
                 .connection
-                .receive(self.house.kernel(), &mut self.scratch.transfer[..most])?;
+                .receive(self.services.kernel(), &mut self.scratch.transfer[..most])?;
             if n == 0 {
-                return Err(Stop::Finished(Ending::ClientLeft));
+                return Err(Stop::Finished(CloseReason::ClientLeft));
             }
             let Work::Receiving(receiving) = &mut self.connection.work else {
                 unreachable!("a read changes no work");
             };
-            receiving.take(&self.scratch.transfer[..n], self.house, self.ticket);
+            receiving.take(&self.scratch.transfer[..n], self.services, self.session_id);
             n
         };
         self.moved(n);
@@ -286,15 +287,18 @@ impl<'a, K: Kernel> Turn<'a, K> {
 
     /// All announced bytes have come.
     fn end_receiving(&mut self) {
-        let Work::Receiving(receiving) = std::mem::replace(&mut self.connection.work, Work::Answer)
+        let Work::Receiving(receiving) =
+            std::mem::replace(&mut self.connection.work, Work::Response)
         else {
             unreachable!("called for a receiving connection");
         };
-        match receiving.incoming {
-            Some(incoming) => self.house.commit(self.ticket, incoming, receiving.record),
+        match receiving.upload {
+            Some(upload) => self
+                .services
+                .commit(self.session_id, upload, receiving.record),
             None => {
                 self.connection.work = Work::Lines;
-                self.step(Input::Moved(receiving.failed.map_or(Ok(()), Err)));
+                self.step(Input::TransferDone(receiving.failed.map_or(Ok(()), Err)));
             }
         }
     }
@@ -303,11 +307,13 @@ impl<'a, K: Kernel> Turn<'a, K> {
     pub(crate) fn receive_lines(&mut self) -> Result<(), Stop> {
         if self.connection.ended {
             if !self.connection.engaged {
-                return Err(Stop::Finished(Ending::ClientLeft));
+                return Err(Stop::Finished(CloseReason::ClientLeft));
             }
             // What it left may look like the end of a file that it was sending.
             if self.connection.has_vanished() {
-                self.house.channels.wish(self.ticket, Wish::Distrust);
+                self.services
+                    .data_sessions
+                    .wish(self.session_id, DataCommand::Distrust);
             }
             return Err(Stop::Blocked);
         }
@@ -315,23 +321,23 @@ impl<'a, K: Kernel> Turn<'a, K> {
         self.scratch.input.copy_within(self.start..self.end, 0);
         self.scratch.input[at_hand.max(self.start)..self.end].zeroize();
         (self.start, self.end) = (0, at_hand);
-        let room = self.end..self.end + LINES_READ_BYTES;
+        let room = self.end..self.end + LINE_READ_BYTES;
         let n = self
             .connection
-            .receive(self.house.kernel(), &mut self.scratch.input[room])?;
+            .receive(self.services.kernel(), &mut self.scratch.input[room])?;
         self.end += n;
         self.moved(n);
         Ok(())
     }
 
     /// Everything owed is written: tells the client that nothing more comes.
-    fn shut(&mut self, ending: Ending) -> Result<(), Stop> {
-        let shut = self.house.kernel().shut_sending(&self.connection.socket);
+    fn shut(&mut self, reason: CloseReason) -> Result<(), Stop> {
+        let shut = self.services.kernel().shut_sending(&self.connection.socket);
         if self.connection.ended || shut.is_err() {
-            return Err(Stop::Finished(ending));
+            return Err(Stop::Finished(reason));
         }
         self.connection.work = Work::Linger {
-            ending,
+            reason,
             left: LINGER_BYTES_MAX,
         };
         Ok(())
@@ -339,30 +345,30 @@ impl<'a, K: Kernel> Turn<'a, K> {
 
     /// Reads and drops, so that what a client still sends makes no reset that overtakes our last word.
     fn linger(&mut self) -> Result<(), Stop> {
-        let Work::Linger { ending, left } = self.connection.work else {
+        let Work::Linger { reason, left } = self.connection.work else {
             unreachable!("called for a lingering connection");
         };
         let most = self.budget.min(self.scratch.transfer.len());
         self.forget_input();
         let read = self
             .connection
-            .receive(self.house.kernel(), &mut self.scratch.transfer[..most]);
+            .receive(self.services.kernel(), &mut self.scratch.transfer[..most]);
         let left = match read {
             Ok(n) if n > 0 && (n as u64) < left => left - n as u64,
             Err(Stop::Blocked) => return Err(Stop::Blocked),
-            _ => return Err(Stop::Finished(ending)),
+            _ => return Err(Stop::Finished(reason)),
         };
-        self.connection.work = Work::Linger { ending, left };
+        self.connection.work = Work::Linger { reason, left };
         self.spend(most);
         Ok(())
     }
 
     /// Bytes have gone one way or the other.
     fn moved(&mut self, n: usize) {
-        self.connection.moved_at = self.house.now();
+        self.connection.moved_at = self.services.now();
         self.connection.moved = self.connection.moved.wrapping_add(n as u32);
         if let Some(user) = self.connection.user {
-            self.house.spend(user, n);
+            self.services.spend(user, n);
         }
         self.spend(n);
     }
@@ -372,16 +378,16 @@ impl<'a, K: Kernel> Turn<'a, K> {
     }
 
     /// How a failed write ends the connection; a file's own fault goes to the log.
-    pub(crate) fn ending_of(&self, error: &io::Error) -> Ending {
+    pub(crate) fn ending_of(&self, error: &io::Error) -> CloseReason {
         match error.kind() {
-            io::ErrorKind::UnexpectedEof => Ending::FileShrank,
+            io::ErrorKind::UnexpectedEof => CloseReason::FileShrank,
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::NotConnected => Ending::Reset,
-            _ if error.raw_os_error() == Some(nix::libc::EFAULT) => Ending::FileShrank,
+            | io::ErrorKind::NotConnected => CloseReason::Reset,
+            _ if error.raw_os_error() == Some(nix::libc::EFAULT) => CloseReason::FileShrank,
             _ => {
-                self.house.log_broken(self.ticket, error);
-                Ending::Broken
+                self.services.log_broken(self.session_id, error);
+                CloseReason::SendFailed
             }
         }
     }
@@ -395,7 +401,7 @@ pub(crate) enum Outcome {
     /// The budget is spent: to the back of the queue.
     Again,
     /// To be removed.
-    Finished(Ending),
+    Finished(CloseReason),
 }
 
 /// The loop's buffers, one set for all connections.
@@ -404,16 +410,16 @@ pub(crate) struct Scratch<K: Kernel> {
     pub(crate) transfer: Box<[u8]>,
     /// Text whose line ends are converted.
     pub(crate) text: Vec<u8>,
-    pub(crate) outbox: Outbox<K>,
+    pub(crate) send_queue: SendQueue<K>,
 }
 
 impl<K: Kernel> Scratch<K> {
     pub(crate) fn new() -> Scratch<K> {
         Scratch {
-            input: vec![0; LINE_BYTES_MAX + LINES_READ_BYTES].into(),
+            input: vec![0; LINE_BYTES_MAX + LINE_READ_BYTES].into(),
             transfer: vec![0; TRANSFER_BUFFER_BYTES].into(),
             text: Vec::new(),
-            outbox: Outbox::new(),
+            send_queue: SendQueue::new(),
         }
     }
 }
@@ -421,5 +427,5 @@ impl<K: Kernel> Scratch<K> {
 /// Why a turn goes no further.
 pub(crate) enum Stop {
     Blocked,
-    Finished(Ending),
+    Finished(CloseReason),
 }

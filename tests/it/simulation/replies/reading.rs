@@ -1,6 +1,6 @@
 //! Replies to who reads: directories, details, downloads, checksums.
 
-use tidegate::protocol::Refusal;
+use tidegate::protocol::ErrorCode;
 use tidegate::protocol::menu::text;
 
 use super::{Part, Replies, Then, line};
@@ -21,9 +21,9 @@ impl Replies<'_> {
             self.reply([names, self.menu()], Then::Chosen(path.into()));
         }
         if found != Some(true) {
-            self.refusal(Refusal::NoSuchDirectory);
+            self.refusal(ErrorCode::NoSuchDirectory);
         }
-        self.faults(&[Refusal::NoSuchDirectory, Refusal::DirectoryUnreadable]);
+        self.faults(&[ErrorCode::NoSuchDirectory, ErrorCode::DirectoryUnreadable]);
     }
 
     pub(super) fn details(&mut self) {
@@ -38,7 +38,7 @@ impl Replies<'_> {
             false => Part::Line(format!("{}0", text::ENTRIES)),
         };
         self.reply([details, self.menu()], Then::Nothing);
-        self.faults(&[Refusal::NoSuchDirectory, Refusal::DirectoryUnreadable]);
+        self.faults(&[ErrorCode::NoSuchDirectory, ErrorCode::DirectoryUnreadable]);
     }
 
     /// A download of the whole file, or of what comes behind its first bytes.
@@ -73,7 +73,7 @@ impl Replies<'_> {
                     self.all.last_mut().expect("just added").may_be_cut |= version.cut;
                 }
                 if !must {
-                    let sentence = text::refusal(Refusal::NoSuchFile);
+                    let sentence = text::refusal(ErrorCode::NoSuchFile);
                     self.reply(refused(sentence, self.menu()), Then::Nothing);
                 }
             }
@@ -97,7 +97,7 @@ impl Replies<'_> {
                     self.sentence(&format!("{}{sum} {name}", text::SHA_256));
                 }
                 if !must {
-                    self.refusal(Refusal::NoSuchFile);
+                    self.refusal(ErrorCode::NoSuchFile);
                 }
             }
         }
@@ -106,20 +106,20 @@ impl Replies<'_> {
 
     /// The file that a path stands for, and whether it must be there; or what is said instead.
     fn readable(&self, path: &str) -> Result<(String, bool), &'static str> {
-        let (grant, path) = self.place(path, Refusal::NoSuchFile)?;
+        let (grant, path) = self.place(path, ErrorCode::NoSuchFile)?;
         match grant.read && self.world.is_file(&path) {
             true => {
                 let must = self.world.is_taken(&path, self.sent, None) == Some(true);
                 Ok((path, must))
             }
-            false => Err(text::refusal(Refusal::NoSuchFile)),
+            false => Err(text::refusal(ErrorCode::NoSuchFile)),
         }
     }
 }
 
 /// What a fault may make of reading.
-pub(super) const READING: [Refusal; 3] = [
-    Refusal::NoSuchFile,
-    Refusal::FileUnreadable,
-    Refusal::DirectoryUnreadable,
+pub(super) const READING: [ErrorCode; 3] = [
+    ErrorCode::NoSuchFile,
+    ErrorCode::FileUnreadable,
+    ErrorCode::DirectoryUnreadable,
 ];

@@ -1,6 +1,6 @@
 //! Replies to who writes: uploads step by step and in one line, directories that are made.
 
-use tidegate::protocol::Refusal;
+use tidegate::protocol::ErrorCode;
 use tidegate::protocol::menu::text;
 
 use super::super::script::Item;
@@ -46,7 +46,7 @@ impl<'a> Replies<'a> {
     }
 
     pub(super) fn put(&mut self, name: &str, version: usize) {
-        let room = || [line(text::refusal(Refusal::NoRoom))];
+        let room = || [line(text::refusal(ErrorCode::NoSpace))];
         let over = self.is_over(name, version);
         for refusal in self.judge(name, version) {
             match refusal {
@@ -77,8 +77,8 @@ impl<'a> Replies<'a> {
                 }
                 if taken != Some(false) {
                     self.refusal(match self.world.is_directory(&path, self.sent) {
-                        Some(false) => Refusal::FileExists,
-                        _ => Refusal::DirectoryExists,
+                        Some(false) => ErrorCode::FileExists,
+                        _ => ErrorCode::DirectoryExists,
                     });
                 }
             }
@@ -92,7 +92,7 @@ impl<'a> Replies<'a> {
             Err(sentence) => vec![Some(sentence)],
             Ok((grant, path)) => {
                 let replaceable = grant.change && self.world.is_file(&path);
-                let exists = Some(text::refusal(Refusal::FileExists));
+                let exists = Some(text::refusal(ErrorCode::FileExists));
                 match self.world.is_taken(&path, self.sent, Some(version)) {
                     _ if replaceable => vec![None],
                     Some(true) => vec![exists],
@@ -106,7 +106,7 @@ impl<'a> Replies<'a> {
     /// What may be said to a new name and its length.
     fn create(&self, name: &str, version: usize) -> Vec<Option<&'static str>> {
         let mut refusals = self.judge(name, version);
-        let no_room = Some(text::refusal(Refusal::NoRoom));
+        let no_room = Some(text::refusal(ErrorCode::NoSpace));
         if self.is_over(name, version) {
             for free in refusals.iter_mut().filter(|refusal| refusal.is_none()) {
                 *free = no_room;
@@ -124,23 +124,23 @@ impl<'a> Replies<'a> {
     }
 
     fn may_be_made(&self, name: &str) -> Result<(&'a Grant, String), &'static str> {
-        let (grant, path) = self.place(name, Refusal::NoSuchDirectory)?;
+        let (grant, path) = self.place(name, ErrorCode::NoSuchDirectory)?;
         let (directory, name) = path.rsplit_once('/').expect("below a granted directory");
         if self.world.is_directory(directory, self.sent) != Some(true) {
-            return Err(text::refusal(Refusal::NoSuchDirectory));
+            return Err(text::refusal(ErrorCode::NoSuchDirectory));
         }
         if !grant.may_add() {
-            return Err(text::refusal(Refusal::MayNotUpload));
+            return Err(text::refusal(ErrorCode::UploadDenied));
         }
         if !World::is_name(name) {
-            return Err(text::refusal(Refusal::BadName));
+            return Err(text::refusal(ErrorCode::InvalidName));
         }
         Ok((grant, path))
     }
 
     /// What may be said when all bytes have come.
     fn received(&mut self, name: &str, version: usize) {
-        let Ok((grant, path)) = self.place(name, Refusal::NoSuchDirectory) else {
+        let Ok((grant, path)) = self.place(name, ErrorCode::NoSuchDirectory) else {
             // It was judged with other rights than these.
             return;
         };
@@ -153,10 +153,10 @@ impl<'a> Replies<'a> {
             self.reply(parts, Then::Completed(path.clone(), version));
         }
         if !grant.change && taken != Some(false) {
-            self.failed(text::refusal(Refusal::FileExists));
+            self.failed(text::refusal(ErrorCode::FileExists));
         }
         if self.world.tight {
-            self.failed(text::refusal(Refusal::NoRoom));
+            self.failed(text::refusal(ErrorCode::NoSpace));
         }
     }
 
@@ -173,11 +173,11 @@ impl<'a> Replies<'a> {
 }
 
 /// What a fault may make of writing.
-const WRITING: [Refusal; 6] = [
-    Refusal::FileUnwritable,
-    Refusal::NoRoom,
-    Refusal::NoSuchDirectory,
-    Refusal::DirectoryUnreadable,
-    Refusal::FileExists,
-    Refusal::DirectoryExists,
+const WRITING: [ErrorCode; 6] = [
+    ErrorCode::FileUnwritable,
+    ErrorCode::NoSpace,
+    ErrorCode::NoSuchDirectory,
+    ErrorCode::DirectoryUnreadable,
+    ErrorCode::FileExists,
+    ErrorCode::DirectoryExists,
 ];
