@@ -491,7 +491,7 @@ fn lighttpd(home: &Home, port: u16) -> io::Result<Command> {
          server.listen-backlog = 4096\n\
          server.max-keep-alive-requests = 1000000000\n\
          server.max-keep-alive-idle = 600\nserver.max-write-idle = 600\nserver.max-read-idle = 600\n\
-         server.stat-cache-event_loop = \"simple\"\n\
+         server.stat-cache-engine = \"simple\"\n\
          $HTTP[\"url\"] =~ \"^/{UPLOADS}/\" {{ webdav.activate = \"enable\" }}\n",
         root = home.directory().display(),
         folder = home.folder.path().display(),
