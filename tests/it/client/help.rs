@@ -1,4 +1,4 @@
-//! What is said about the options: `--help`, the manual, the completions and the README agree.
+//! What is said about the options: `--help`, the manual, the completions and the documentation agree.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use super::{Ran, client, finish};
 
-/// The commands whose options the README has in a table.
+/// The commands whose options are listed in docs/operation.md and docs/client.md.
 const TABLED: [&str; 5] = ["serve", "get", "put", "ls", "connect"];
 
 fn run(args: &[&str]) -> Ran {
@@ -70,11 +70,16 @@ fn the_manual_has_what_help_has() {
 }
 
 #[test]
-fn the_readme_has_a_line_for_each_option() {
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = fs::read_to_string(readme).unwrap();
-    let tabled: BTreeSet<String> = readme
-        .lines()
+fn the_docs_have_a_row_for_each_option() {
+    let docs = ["operation.md", "client.md"].map(|name| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("docs")
+            .join(name);
+        fs::read_to_string(path).unwrap()
+    });
+    let tabled: BTreeSet<String> = docs
+        .iter()
+        .flat_map(|text| text.lines())
         .filter_map(|line| line.strip_prefix("| `--"))
         .map(|line| format!("--{}", line.split(['`', ' ']).next().unwrap()))
         .collect();
