@@ -11,11 +11,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput};
-use tidegate::config::directories::{Grant, Rights};
+use tidegate::domain::access::{Grant, Rights};
+use tidegate::domain::listing::{ListingFormat, ListingTarget};
+use tidegate::domain::path::GrantedPath;
 use tidegate::kernel::sim::{Entry, Sim};
 use tidegate::protocol::line::{Split, split};
 use tidegate::protocol::menu::session::Menu;
-use tidegate::protocol::{GrantedPath, Input, ListingFormat, ListingTarget, Session};
+use tidegate::protocol::session::Session;
+use tidegate::protocol::step::Input;
 
 use simulated_server::World;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tidegate::config::Home;
 use tidegate::kernel::sim::{Entry, Peer, Sim};
-use tidegate::protocol::Dialect;
+use tidegate::protocol::session::Dialect;
 use tidegate::server::{EventLoop, Options};
 
 const LOGIN: &[u8] = b"LOGIN\nanna\n1234\n";

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::config::HomeError;
-use tidegate::config::directories::{Directories, EVERYBODY, Grants, Rights};
+use tidegate::config::directories::{Directories, EVERYBODY, Grants};
+use tidegate::domain::access::Rights;
 use zeroize::Zeroizing;
 
 const READ: Rights = Rights {

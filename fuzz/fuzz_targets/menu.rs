@@ -16,14 +16,17 @@ use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
 use tidegate::config::Access;
 use tidegate::config::credentials::{Account, Secret};
-use tidegate::config::directories::{Grant, Rights};
+use tidegate::domain::access::{Grant, Rights};
 use tidegate::limits::{LISTING_BYTES_MAX, LOGIN_FAILURES_MAX};
-use tidegate::protocol::is_name;
+use tidegate::domain::path::is_name;
 use tidegate::protocol::line::{Split, last, split};
 use tidegate::protocol::menu::session::Menu;
 use tidegate::protocol::menu::command::Command;
 use tidegate::protocol::menu::reply_parser::{Sentence, quota, sentence};
-use tidegate::protocol::{Action, Response, Input, Quota, ErrorCode, Request, Session};
+use tidegate::protocol::step::{Action, Input};
+use tidegate::domain::request::{Response, Quota, Request};
+use tidegate::domain::error::ErrorCode;
+use tidegate::protocol::session::Session;
 use zeroize::Zeroizing;
 
 fuzz_target!(|input: &[u8]| {

@@ -7,8 +7,8 @@ use argh::{ArgsInfo, FromArgs};
 
 use crate::cli::reload::Reload;
 use crate::cli::{Failure, values, warn};
-use crate::config::directories::Rights;
 use crate::config::edit;
+use crate::domain::access::Rights;
 
 /// grant a directory to a user, in place of an earlier grant of the two
 #[derive(FromArgs, ArgsInfo, Debug)]

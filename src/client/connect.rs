@@ -28,7 +28,7 @@ use crate::client::put::Putter;
 use crate::client::sanitized::Sanitized;
 use crate::client::tree::{Node, Tree};
 use crate::client::{Error, Login};
-use crate::protocol::is_name;
+use crate::domain::path::is_name;
 use crate::protocol::menu::client::Event;
 use crate::protocol::menu::command;
 use crate::protocol::menu::command::Command;

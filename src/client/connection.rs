@@ -21,8 +21,8 @@ use nix::sys::signalfd::SignalFd;
 
 use crate::client::pipe::Pipe;
 use crate::client::{Error, Login};
+use crate::domain::error::ErrorCode;
 use crate::limits;
-use crate::protocol::ErrorCode;
 use crate::protocol::menu::client::{Dialogue, Event, Unsayable};
 use crate::protocol::menu::text;
 

@@ -15,9 +15,9 @@ use crate::client::progress::Progress;
 use crate::client::sanitized::Sanitized;
 use crate::client::tree::{Tree, is_pattern};
 use crate::client::{Error, Login};
+use crate::domain::error::ErrorCode;
+use crate::domain::path::is_name;
 use crate::limits::DISCARD_BYTES_MAX;
-use crate::protocol::ErrorCode;
-use crate::protocol::is_name;
 use crate::protocol::menu::client::Event;
 use crate::protocol::menu::text;
 

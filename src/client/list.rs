@@ -13,7 +13,7 @@ use crate::client::connection::Connection;
 use crate::client::sanitized::Sanitized;
 use crate::client::tree::{Node, Tree, is_pattern};
 use crate::client::{Error, Login};
-use crate::protocol::ErrorCode;
+use crate::domain::error::ErrorCode;
 use crate::protocol::menu::text;
 
 /// How a listing looks.

@@ -20,8 +20,8 @@ use crate::client::progress::{Bar, Progress};
 use crate::client::sanitized::Sanitized;
 use crate::client::tree::Tree;
 use crate::client::{Error, Login};
+use crate::domain::error::ErrorCode;
 use crate::limits::{BATCHED_FILE_BYTES_MAX, PIPELINED_COMMANDS_MAX};
-use crate::protocol::ErrorCode;
 use crate::protocol::menu::client::Event;
 use crate::protocol::menu::text;
 

@@ -4,11 +4,11 @@
 
 use crate::client::Error;
 use crate::client::connection::Connection;
+use crate::domain::error::ErrorCode;
 use crate::domain::glob;
 use crate::domain::glob::matches;
+use crate::domain::path::is_name;
 use crate::limits::{CLIENT_LISTING_BYTES_MAX, CLIENT_LISTING_ENTRIES_MAX};
-use crate::protocol::ErrorCode;
-use crate::protocol::is_name;
 use crate::protocol::menu::client::Event;
 use crate::protocol::menu::reply_parser::Entry;
 use crate::protocol::menu::text;

@@ -3,8 +3,9 @@
 //!
 //! Pure: text in, records or faults out, and the text of a change. Must not know: the file system.
 
+use crate::domain::access::Grant;
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -12,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::config::HomeError;
 use crate::config::records;
 use crate::config::records::{Fault, check_name, check_user};
-pub use crate::domain::rights::Rights;
+use crate::domain::access::Rights;
 use crate::domain::user_limits::UserLimits;
 
 /// The USER that is everybody.
@@ -20,17 +21,6 @@ pub const EVERYBODY: &str = "*";
 
 /// The folder of a home that holds the directories for which no PATH is given.
 pub const FILES: &str = "files";
-
-/// One directory that a user may see.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// The name that the user sees.
-    pub name: String,
-    /// What he may do there.
-    pub rights: Rights,
-    /// Where it lies: the path as the server opens it.
-    pub path: PathBuf,
-}
 
 /// One line: whom the file grants what.
 #[derive(Clone, Debug)]

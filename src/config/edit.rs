@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 use nix::libc;
 
 use crate::config::credentials::Credentials;
-use crate::config::directories::{Directories, EVERYBODY, FILES, Rights};
+use crate::config::directories::{Directories, EVERYBODY, FILES};
 use crate::config::{CREDENTIALS, DIRECTORIES, HomeError, read};
+use crate::domain::access::Rights;
 use crate::domain::user_limits::Bytes;
 
 /// Name of the file in a home whose lock a change holds.

@@ -27,8 +27,9 @@ use zeroize::Zeroizing;
 
 use crate::auth::password::{Cost, Verifier};
 use crate::config::credentials::{Account, Credentials, Secret};
-use crate::config::directories::{Directories, EVERYBODY, Grant, Grants};
+use crate::config::directories::{Directories, EVERYBODY, Grants};
 use crate::config::sandbox_scope::SandboxScope;
+use crate::domain::access::Grant;
 use crate::domain::user_limits::UserLimits;
 use crate::limits;
 

@@ -1,5 +1,9 @@
 //! The vocabulary that all layers share; no I/O.
 
+pub mod access;
+pub mod error;
 pub mod glob;
-pub mod rights;
+pub mod listing;
+pub mod path;
+pub mod request;
 pub mod user_limits;

@@ -25,7 +25,7 @@ use crate::kernel::{Kernel, Open};
 use crate::limits::{
     DESCRIPTORS_RESERVED, DISK_THREADS, FAILURE_WINDOW, FAILURES_MAX, SESSIONS_MAX,
 };
-use crate::protocol::Dialect;
+use crate::protocol::session::Dialect;
 use crate::server::workers::Workers;
 
 /// What an operator may set.

@@ -6,14 +6,15 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::domain::access::{Grant, Rights};
+use crate::domain::error::ErrorCode;
 use crate::domain::glob;
+use crate::domain::listing::{FileStatus, ListingFormat, ListingTarget};
+use crate::domain::path::{GrantedPath, is_name};
 use crate::kernel::{Kernel, Kind, Status};
 use crate::limits;
 use crate::protocol::ftp::listing::append_entry;
 use crate::protocol::menu::text::{append_details, append_name};
-use crate::protocol::{
-    ErrorCode, FileStatus, Grant, GrantedPath, ListingFormat, ListingTarget, Rights, is_name,
-};
 use crate::storage::{
     Fault, Refused, is_absent, look, open_directory, open_root, path_of, refused, status,
 };

@@ -19,8 +19,9 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use crate::domain::error::ErrorCode;
+use crate::domain::path::{GrantedPath, is_name};
 use crate::kernel::{Kernel, Kind, Open, Status};
-use crate::protocol::{ErrorCode, GrantedPath, is_name};
 
 pub use crate::storage::listing::{Listing, list};
 pub use crate::storage::modify::{Change, Changing, space, status};
@@ -260,7 +261,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::config::directories::{Grant, Rights};
+    use crate::domain::access::{Grant, Rights};
     use crate::kernel::linux::Linux;
 
     pub(crate) const READ: Rights = Rights {

@@ -4,8 +4,10 @@
 
 use std::io;
 
+use crate::domain::error::ErrorCode;
+use crate::domain::listing::FileStatus;
+use crate::domain::path::{GrantedPath, is_name};
 use crate::kernel::{Kernel, Kind, Open, Status};
-use crate::protocol::{ErrorCode, FileStatus, GrantedPath, is_name};
 use crate::storage::quota::{Settled, Walk};
 use crate::storage::{
     Claim, Refused, is_absent, is_replaceable, look, open_directory, open_root, path_of, refused,

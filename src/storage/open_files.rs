@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use crate::domain::error::ErrorCode;
+use crate::domain::path::{GrantedPath, is_name};
 use crate::kernel::{Kernel, Kind, Open, Status};
 use crate::limits;
-use crate::protocol::{ErrorCode, GrantedPath, is_name};
 use crate::storage::{Refused, is_absent, path_of, refused};
 
 /// A file that is open to be read, its length that of the moment of its opening.

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::domain::path::is_name;
 use crate::kernel::{Kernel, Kind, Open};
-use crate::protocol::is_name;
 use crate::storage::Fault;
 use crate::storage::upload::is_temporary;
 

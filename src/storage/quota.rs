@@ -8,8 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::domain::error::ErrorCode;
 use crate::kernel::{Kernel, Kind, Open};
-use crate::protocol::ErrorCode;
 use crate::storage::Fault;
 use crate::storage::upload::is_temporary;
 

@@ -8,9 +8,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::domain::error::ErrorCode;
+use crate::domain::path::GrantedPath;
+use crate::domain::request::UploadBase;
 use crate::kernel::{Kernel, Kind, Open, Status};
 use crate::limits::{COPY_SLICE_BYTES, TRANSFER_BUFFER_BYTES};
-use crate::protocol::{ErrorCode, GrantedPath, UploadBase};
 use crate::storage::quota::Settled;
 use crate::storage::{
     Claim, Refused, check_free, check_room, enter, is_absent, is_replaceable, path_of, refused,

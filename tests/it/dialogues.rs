@@ -15,8 +15,8 @@ use std::thread;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 use notation::{Dialogue, Event, Stage, all};
-use tidegate::protocol::Dialect;
 use tidegate::protocol::ftp::session::Settings;
+use tidegate::protocol::session::Dialect;
 
 use crate::house::Services;
 use crate::model::Connection;

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use tidegate::config::Access;
 use tidegate::config::credentials::{Account, Secret};
-use tidegate::config::directories::{Grant, Rights};
+use tidegate::domain::access::{Grant, Rights};
+use tidegate::domain::error::ErrorCode;
+use tidegate::domain::listing::FileStatus;
+use tidegate::domain::request::{Request, Response};
 use tidegate::protocol::ftp::session::Settings;
-use tidegate::protocol::{
-    Action, ConnectionKind, DataMode, Dialect, ErrorCode, FileStatus, Input, Request, Response,
-    Session,
-};
+use tidegate::protocol::session::{Dialect, Session};
+use tidegate::protocol::step::{Action, ConnectionKind, DataMode, Input};
 
 /// What the house may refuse with, and the decision that does it. Every other one is no refusal.
 pub(crate) const REFUSALS: &[(u8, ErrorCode)] = &[

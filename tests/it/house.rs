@@ -11,10 +11,13 @@ use std::time::UNIX_EPOCH;
 use sha2::{Digest, Sha256};
 use tidegate::config::Access;
 use tidegate::config::credentials::{Account, Secret};
-use tidegate::config::directories::{Grant, Rights};
+use tidegate::domain::access::{Grant, Rights};
+use tidegate::domain::error::ErrorCode;
+use tidegate::domain::listing::{ListingFormat, ListingTarget};
+use tidegate::domain::path::GrantedPath;
+use tidegate::domain::request::{Request, Response};
 use tidegate::limits::NAME_BYTES_MAX;
 use tidegate::protocol::menu::text::{append_details, append_name};
-use tidegate::protocol::{ErrorCode, GrantedPath, ListingFormat, ListingTarget, Request, Response};
 use zeroize::Zeroizing;
 
 use crate::model::Answers;

@@ -7,13 +7,15 @@ use std::fs;
 use fastrand::Rng;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
+use tidegate::domain::error::ErrorCode;
+use tidegate::domain::request::Quota;
 use tidegate::limits::{LINE_BYTES_MAX, SERVER_LINE_BYTES_MAX};
 use tidegate::protocol::menu::client::{Dialogue, Event, Unsayable, Violation};
 use tidegate::protocol::menu::reply_parser::Entry;
 use tidegate::protocol::menu::session::Menu;
 use tidegate::protocol::menu::text;
 use tidegate::protocol::menu::text::refusal;
-use tidegate::protocol::{ErrorCode, Quota, Session};
+use tidegate::protocol::session::Session;
 
 use crate::house::Services;
 use crate::model::Connection;

@@ -10,12 +10,16 @@ use std::sync::Arc;
 use fastrand::Rng;
 use tidegate::config::Access;
 use tidegate::config::credentials::{Account, Secret};
-use tidegate::config::directories::{Grant, Rights};
+use tidegate::domain::access::{Grant, Rights};
+use tidegate::domain::error::ErrorCode;
+use tidegate::domain::path::GrantedPath;
+use tidegate::domain::request::{Quota, Request, Response};
 use tidegate::limits::LINE_BYTES_MAX;
 use tidegate::protocol::menu::command::Command;
 use tidegate::protocol::menu::reply_parser::sentence;
 use tidegate::protocol::menu::session::Menu;
-use tidegate::protocol::{ErrorCode, GrantedPath, Input, Quota, Request, Response, Session};
+use tidegate::protocol::session::Session;
+use tidegate::protocol::step::Input;
 
 use crate::model::{Answers, Connection};
 use crate::random::{cut, for_seeds, once_in, one_of};

@@ -1,9 +1,13 @@
 //! A connection as the protocol tells of it, in the plainest way: the pure session, its input as it comes, and a house
 //! that answers at once. It shares nothing with the event_loop: where the two disagree, one of them is wrong.
 
+use tidegate::domain::error::ErrorCode;
+use tidegate::domain::path::GrantedPath;
+use tidegate::domain::request::{Request, Response};
 use tidegate::protocol::line;
 use tidegate::protocol::line::Split;
-use tidegate::protocol::{Action, ErrorCode, GrantedPath, Input, Request, Response, Session};
+use tidegate::protocol::session::Session;
+use tidegate::protocol::step::{Action, Input};
 
 /// What answers a session's requests at once.
 pub(crate) trait Answers {

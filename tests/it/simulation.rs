@@ -27,7 +27,7 @@ use tidegate::kernel::sim::fault_plan::{Call, Plan};
 use tidegate::kernel::sim::{Entry, Held, Sim};
 use tidegate::kernel::{Kernel, Signal};
 use tidegate::limits::{FAILURE_DELAY_MAX, SLICE_BUDGET_BYTES, SWEEP_INTERVAL};
-use tidegate::protocol::Dialect;
+use tidegate::protocol::session::Dialect;
 use tidegate::server;
 use tidegate::server::{EventLoop, Options};
 

@@ -15,7 +15,7 @@ use crate::process::control_socket;
 use crate::process::control_socket::TakeOver;
 use crate::process::pid_file;
 use crate::process::pid_file::{Opened, PidFile};
-use crate::protocol::Dialect;
+use crate::protocol::session::Dialect;
 use crate::server;
 
 /// Where to listen if nobody says.

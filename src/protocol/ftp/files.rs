@@ -2,6 +2,10 @@
 //!
 //! Must not know: what a reply reads like (`ftp_reply`), how a line is parsed (`ftp_command`).
 
+use crate::domain::error::ErrorCode;
+use crate::domain::listing::{Facts, FileStatus, ListingFormat, ListingTarget};
+use crate::domain::path::GrantedPath;
+use crate::domain::request::{Algorithm, Request, Response};
 use crate::protocol::ftp::command;
 use crate::protocol::ftp::command::Command;
 use crate::protocol::ftp::listing::time;
@@ -12,10 +16,7 @@ use crate::protocol::ftp::reply::say;
 use crate::protocol::ftp::session::{Ftp, State};
 use crate::protocol::ftp::transfer::Behind;
 use crate::protocol::menu::command::name;
-use crate::protocol::{
-    Action, Algorithm, ConnectionKind, ErrorCode, Facts, FileStatus, GrantedPath, ListingFormat,
-    ListingTarget, Representation, Request, Response,
-};
+use crate::protocol::step::{Action, ConnectionKind, Representation};
 
 /// What the house was asked, and what its answer does not tell again.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use std::io::Write;
 
 use jiff::Timestamp;
 
-use crate::config::directories::Rights;
-use crate::protocol::{Facts, FileStatus, ListingFormat};
+use crate::domain::access::Rights;
+use crate::domain::listing::{Facts, FileStatus, ListingFormat};
 
 /// Half a mean year: what was changed earlier, or is yet to come, is listed with its year instead of the hour.
 const SIX_MONTHS_SECONDS: i64 = 31_556_952 / 2;

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::config::Access;
-use crate::protocol::GrantedPath;
+use crate::domain::path::GrantedPath;
 use crate::protocol::menu::command::name;
 
 /// What a path stands for.
@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
     use crate::config::credentials::{Account, Secret};
-    use crate::config::directories::{Grant, Rights};
+    use crate::domain::access::{Grant, Rights};
 
     fn access() -> Access {
         let grant = |name: &str| {

@@ -8,10 +8,12 @@ use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddrV4};
 
-use crate::config::directories::Rights;
+use crate::domain::access::Rights;
+use crate::domain::error::ErrorCode;
+use crate::domain::listing::{Facts, FileStatus};
+use crate::domain::request::Algorithm;
 use crate::protocol::ftp::command::{VERBS, Verb};
 use crate::protocol::ftp::listing::append_facts;
-use crate::protocol::{Algorithm, ErrorCode, Facts, FileStatus};
 
 /// A reply of one line: its code and its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

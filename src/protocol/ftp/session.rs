@@ -11,6 +11,10 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::config::Access;
+use crate::domain::error::{CloseReason, ErrorCode};
+use crate::domain::listing::Facts;
+use crate::domain::path::GrantedPath;
+use crate::domain::request::{Algorithm, Request, Response};
 use crate::limits::{LOGIN_FAILURES_MAX, UNKNOWN_COMMANDS_MAX};
 use crate::protocol::ftp::command;
 use crate::protocol::ftp::command::{Command, Verb};
@@ -21,10 +25,7 @@ use crate::protocol::ftp::reply;
 use crate::protocol::ftp::reply::{Reply, say};
 use crate::protocol::ftp::transfer::Transfer;
 use crate::protocol::menu::command::{name, trim};
-use crate::protocol::{
-    Action, Algorithm, CloseReason, DataMode, ErrorCode, Facts, GrantedPath, Input, Representation,
-    Request, Response,
-};
+use crate::protocol::step::{Action, DataMode, Input, Representation};
 
 /// What an operator may set of this dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

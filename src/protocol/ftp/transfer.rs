@@ -4,7 +4,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::domain::error::{CloseReason, ErrorCode};
 use crate::domain::glob::is_pattern;
+use crate::domain::listing::{Facts, ListingFormat, ListingTarget};
+use crate::domain::path::GrantedPath;
+use crate::domain::request::{Request, UploadBase};
 use crate::protocol::ftp::command;
 use crate::protocol::ftp::command::{Command, Extended, Verb};
 use crate::protocol::ftp::files::{Question, Wanted};
@@ -13,10 +17,7 @@ use crate::protocol::ftp::reply;
 use crate::protocol::ftp::reply::say;
 use crate::protocol::ftp::session::{Ftp, State};
 use crate::protocol::menu::command::{name, trim};
-use crate::protocol::{
-    Action, CloseReason, ConnectionKind, DataMode, ErrorCode, Facts, GrantedPath, ListingFormat,
-    ListingTarget, Representation, Request, UploadBase,
-};
+use crate::protocol::step::{Action, ConnectionKind, DataMode, Representation};
 
 /// Something on its way over a data connection, from the making of that on.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write;
 
+use crate::domain::request::Quota;
 use crate::limits::{LINE_BYTES_MAX, NUMBER_DIGITS_MAX, SERVER_LINE_BYTES_MAX};
-use crate::protocol::Quota;
 use crate::protocol::menu::command::Command;
 use crate::protocol::menu::reply_parser::{Entry, Sentence, entry, quota, sentence};
 use crate::protocol::menu::text;

@@ -5,9 +5,10 @@
 //! Must not know: states, the file system.
 
 use crate::config::Access;
+use crate::domain::error::ErrorCode;
+use crate::domain::path::GrantedPath;
 use crate::protocol::menu::command::name;
 use crate::protocol::menu::text;
-use crate::protocol::{ErrorCode, GrantedPath};
 
 /// The place of a file or of what is to be made: a path from the top where the name has a `/`, else a name in the chosen
 /// directory. Where there is none, the sentence for that; `unknown` is the refusal of a path that begins in no grant.
@@ -66,7 +67,7 @@ mod tests {
 
     use super::*;
     use crate::config::credentials::{Account, Secret};
-    use crate::config::directories::{Grant, Rights};
+    use crate::domain::access::{Grant, Rights};
 
     fn access() -> Access {
         let grant = |name: &str| {

@@ -4,9 +4,10 @@
 
 use jiff::Timestamp;
 
+use crate::domain::path::is_name;
+use crate::domain::request::Quota;
 use crate::protocol::menu::command::number;
 use crate::protocol::menu::text;
-use crate::protocol::{Quota, is_name};
 
 /// One line of the server's, its end stripped.
 #[derive(Debug, PartialEq, Eq)]

@@ -10,16 +10,17 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::config::Access;
+use crate::domain::error::{CloseReason, ErrorCode};
+use crate::domain::listing::{ListingFormat, ListingTarget};
+use crate::domain::path::GrantedPath;
+use crate::domain::request::{Algorithm, Request, Response, UploadBase};
 use crate::limits::LOGIN_FAILURES_MAX;
 use crate::protocol::menu::command;
 use crate::protocol::menu::command::Command;
 use crate::protocol::menu::path as place;
 use crate::protocol::menu::text;
 use crate::protocol::menu::text::say;
-use crate::protocol::{
-    Action, Algorithm, CloseReason, ConnectionKind, ErrorCode, GrantedPath, Input, ListingFormat,
-    ListingTarget, Representation, Request, Response, UploadBase,
-};
+use crate::protocol::step::{Action, ConnectionKind, Input, Representation};
 
 /// The menu's dialogue with one client.
 #[derive(Debug)]

@@ -7,8 +7,9 @@ use std::io::Write;
 
 use jiff::Timestamp;
 
+use crate::domain::error::ErrorCode;
+use crate::domain::request::Quota;
 use crate::protocol::menu::command::Command;
-use crate::protocol::{ErrorCode, Quota};
 
 /// The first choice: before a login, what a client can do.
 pub const FIRST_CHOICE: &str = "Please choose 'LOGIN' or 'QUIT'";
@@ -214,7 +215,7 @@ pub fn help(command: Command) -> &'static str {
     }
 }
 
-/// Appends one entry to a listing of the form [`crate::protocol::ListingFormat::Names`]: a directory with a `/` behind its name, entries
+/// Appends one entry to a listing of the form [`crate::domain::listing::ListingFormat::Names`]: a directory with a `/` behind its name, entries
 /// separated, no line end.
 pub fn append_name(out: &mut Vec<u8>, name: &str, is_directory: bool) {
     if !out.is_empty() {
@@ -226,7 +227,7 @@ pub fn append_name(out: &mut Vec<u8>, name: &str, is_directory: bool) {
     }
 }
 
-/// Appends one entry to a listing of the form [`crate::protocol::ListingFormat::Details`]: `file SIZE MTIME NAME` or `directory - MTIME
+/// Appends one entry to a listing of the form [`crate::domain::listing::ListingFormat::Details`]: `file SIZE MTIME NAME` or `directory - MTIME
 /// NAME` and the line end. `size` is in bytes, `modified` in seconds since 1970; a time outside of the years that RFC
 /// 3339 can write is moved to the nearest one inside.
 pub fn append_details(out: &mut Vec<u8>, name: &str, is_directory: bool, size: u64, modified: i64) {

@@ -14,10 +14,12 @@ use std::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::config::Access;
+use crate::domain::error::CloseReason;
 use crate::kernel::{Kernel, Readiness};
 use crate::limits::{LINE_BYTES_MAX, LINE_READ_BYTES, LINGER_TIMEOUT};
 use crate::limits::{MAPPED_FILE_BYTES_MAX, SEND_QUEUE_HIGH_WATER_BYTES};
-use crate::protocol::{CloseReason, Input, Session};
+use crate::protocol::session::Session;
+use crate::protocol::step::Input;
 pub(crate) use crate::server::conn::control::drive::{Outcome, Scratch};
 use crate::server::conn::control::drive::{Stop, TimeSlice};
 use crate::server::conn::transfer::{Download, OpenHandle, Receiving};

@@ -8,9 +8,10 @@
 use std::io;
 use std::time::Instant;
 
+use crate::domain::error::ErrorCode;
 use crate::kernel::{Kernel, Readiness};
 use crate::limits::{DATA_CONNECTION_TIMEOUT, LINGER_BYTES_MAX, SLICE_BUDGET_BYTES};
-use crate::protocol::{ErrorCode, Representation};
+use crate::protocol::step::Representation;
 use crate::server::conn::ascii::{AsciiDecoder, AsciiEncoder};
 use crate::server::conn::control::Scratch;
 use crate::server::conn::transfer::{Download, Source};

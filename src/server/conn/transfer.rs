@@ -5,9 +5,9 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::domain::error::ErrorCode;
 use crate::kernel::{Kernel, Piece};
 use crate::limits::ASCII_CHUNK_BYTES;
-use crate::protocol::ErrorCode;
 use crate::server::SessionId;
 use crate::server::conn::ascii::AsciiEncoder;
 use crate::server::conn::control::Scratch;

@@ -13,7 +13,8 @@ use log::{info, warn};
 
 use crate::kernel::{Kernel, Piece};
 use crate::limits::{ACCEPTS_PER_TICK_MAX, REJECTED_CONNECTIONS_MAX};
-use crate::protocol::{Dialect, Input};
+use crate::protocol::session::Dialect;
+use crate::protocol::step::Input;
 use crate::server::conn::control::Connection;
 use crate::server::event_loop::EventLoop;
 use crate::server::event_loop::slot::Slot;

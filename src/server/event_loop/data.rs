@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 
 use log::{debug, warn};
 
+use crate::domain::error::ErrorCode;
 use crate::kernel::Kernel;
 use crate::limits::RUN_QUEUE_BUDGET;
-use crate::protocol::{DataMode, ErrorCode, Representation};
+use crate::protocol::step::{DataMode, Representation};
 use crate::server::SessionId;
 use crate::server::conn::data::{Data, Progress};
 use crate::server::conn::transfer::{Download, OpenHandle};

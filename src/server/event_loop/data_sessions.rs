@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::kernel::Kernel;
-use crate::protocol::{DataMode, Representation};
+use crate::protocol::step::{DataMode, Representation};
 use crate::server::SessionId;
 use crate::server::conn::transfer::Download;
 use crate::storage::StagedUpload;

@@ -23,9 +23,11 @@ use log::info;
 use slab::Slab;
 
 use crate::config::Home;
+use crate::domain::error::CloseReason;
 use crate::kernel::{Kernel, Milestone, Readiness, Signal};
 use crate::limits::{EVENTS_PER_TICK_MAX, RATE_LIMIT_TICK, RUN_QUEUE_BUDGET, SWEEP_INTERVAL};
-use crate::protocol::{CloseReason, Dialect, Input};
+use crate::protocol::session::Dialect;
+use crate::protocol::step::Input;
 use crate::server::conn::control::{Outcome, Overdue, Scratch};
 use crate::server::event_loop::accept::Acceptor;
 use crate::server::event_loop::passive::{FIRST_PASSIVE, PassivePorts};

@@ -10,9 +10,9 @@ use std::net::{IpAddr, SocketAddr};
 use log::{debug, warn};
 use slab::Slab;
 
+use crate::domain::error::ErrorCode;
 use crate::kernel::Kernel;
 use crate::limits::ACCEPTS_PER_TICK_MAX;
-use crate::protocol::ErrorCode;
 use crate::server::SessionId;
 use crate::server::event_loop::EventLoop;
 use crate::server::event_loop::accept::is_out_of_descriptors;

@@ -11,9 +11,10 @@ use zeroize::Zeroizing;
 
 use crate::config::Access;
 use crate::config::credentials::{Account, Secret};
+use crate::domain::error::ErrorCode;
+use crate::domain::request::Response;
 use crate::kernel::Kernel;
 use crate::limits::DELAYED_RESPONSES_MAX;
-use crate::protocol::{ErrorCode, Response};
 use crate::server::SessionId;
 use crate::server::conn::transfer::OpenHandle;
 use crate::server::log::Escaped;

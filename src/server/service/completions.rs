@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use log::{debug, info, warn};
 
+use crate::domain::error::ErrorCode;
+use crate::domain::request::Response;
 use crate::kernel::Kernel;
-use crate::protocol::{ErrorCode, Response};
 use crate::server::SessionId;
 use crate::server::conn::transfer::OpenHandle;
 use crate::server::log::Escaped;
@@ -225,10 +226,11 @@ mod tests {
 
     use super::*;
     use crate::config::Home;
-    use crate::config::directories::{Grant, Rights};
+    use crate::domain::access::{Grant, Rights};
+    use crate::domain::error::ErrorCode;
+    use crate::domain::path::GrantedPath;
     use crate::domain::user_limits::UserLimits;
     use crate::kernel::sim::Sim;
-    use crate::protocol::{ErrorCode, GrantedPath};
     use crate::server::Options;
     use crate::server::workers::Workers;
 

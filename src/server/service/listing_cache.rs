@@ -11,12 +11,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use crate::domain::listing::{ListingFormat, ListingTarget};
 use crate::kernel::Kernel;
 use crate::limits::{
     LISTING_BYTES_MAX, LISTING_CACHE_AGE_MAX, LISTING_QUEUE_TIMEOUT, LISTINGS_BYTES_MAX,
     LISTINGS_RESERVE_BYTES,
 };
-use crate::protocol::{ListingFormat, ListingTarget};
 use crate::server::SessionId;
 use crate::server::policy::sessions::UserKey;
 use crate::storage::Listing;
@@ -264,10 +264,10 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    use crate::config::directories::{Grant, Rights};
+    use crate::domain::access::{Grant, Rights};
+    use crate::domain::path::GrantedPath;
     use crate::domain::user_limits::UserLimits;
     use crate::kernel::linux::Linux;
-    use crate::protocol::GrantedPath;
     use crate::server::policy::sessions::UserSessions;
 
     #[test]

@@ -21,8 +21,11 @@ use log::{debug, error, warn};
 
 use crate::auth::password::{Tag, VerifiedCache};
 use crate::config::{Access, Home};
+use crate::domain::error::ErrorCode;
+use crate::domain::listing::{ListingFormat, ListingTarget};
+use crate::domain::path::GrantedPath;
+use crate::domain::request::{Request, Response};
 use crate::kernel::Kernel;
-use crate::protocol::{ErrorCode, GrantedPath, ListingFormat, ListingTarget, Request, Response};
 use crate::server::conn::transfer::{OpenHandle, UncachedRange};
 use crate::server::event_loop::data_sessions::DataSessions;
 use crate::server::log::Escaped;

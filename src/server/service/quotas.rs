@@ -6,10 +6,12 @@ use std::path::PathBuf;
 
 use log::warn;
 
-use crate::config::directories::Grant;
+use crate::domain::access::Grant;
+use crate::domain::error::ErrorCode;
+use crate::domain::path::GrantedPath;
+use crate::domain::request::{Quota, Request, Response, UploadBase};
 use crate::kernel::Kernel;
 use crate::limits::QUOTA_COUNT_AGE;
-use crate::protocol::{ErrorCode, GrantedPath, Quota, Request, Response, UploadBase};
 use crate::server::SessionId;
 use crate::server::conn::transfer::OpenHandle;
 use crate::server::log::Escaped;

@@ -10,9 +10,10 @@ use sha1::Sha1;
 use sha2::digest::DynDigest;
 use sha2::{Sha256, Sha512};
 
+use crate::domain::error::ErrorCode;
+use crate::domain::request::Algorithm;
 use crate::kernel::Kernel;
 use crate::limits::{CHECKSUM_SLICE_BYTES, TRANSFER_BUFFER_BYTES};
-use crate::protocol::{Algorithm, ErrorCode};
 use crate::server::SessionId;
 use crate::server::workers::Done;
 use crate::storage::{Fault, OpenFile, Refused};

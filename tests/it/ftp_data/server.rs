@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 
 use nix::sys::socket::{MsgFlags, send};
 use tidegate::kernel::linux::Linux;
-use tidegate::protocol::Dialect;
 use tidegate::protocol::ftp::session::Settings;
+use tidegate::protocol::session::Dialect;
 use tidegate::server;
 use tidegate::server::Options;
 

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use tidegate::config::Home;
 use tidegate::kernel::sim::fault_plan::Plan;
 use tidegate::kernel::sim::{Entry, Held, Peer, Sim};
-use tidegate::protocol::Dialect;
 use tidegate::protocol::ftp::session::Settings;
+use tidegate::protocol::session::Dialect;
 use tidegate::server::{EventLoop, Options};
 
 use crate::random::{for_seeds, once_in, one_of};

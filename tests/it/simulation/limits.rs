@@ -7,8 +7,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidegate::kernel::sim::{Entry, Peer, Sim};
 use tidegate::limits::LISTING_QUEUE_TIMEOUT;
-use tidegate::protocol::Dialect;
 use tidegate::protocol::ftp::session::Settings;
+use tidegate::protocol::session::Dialect;
 use tidegate::server::{EventLoop, Options};
 
 use super::{serve, write_home};

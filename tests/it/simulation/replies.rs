@@ -9,8 +9,8 @@ mod writing;
 
 use std::sync::Arc;
 
+use tidegate::domain::error::ErrorCode;
 use tidegate::limits::LOGIN_FAILURES_MAX;
-use tidegate::protocol::ErrorCode;
 use tidegate::protocol::menu::command::Command;
 use tidegate::protocol::menu::text;
 

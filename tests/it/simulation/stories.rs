@@ -8,9 +8,9 @@ use tempfile::TempDir;
 use tidegate::kernel::sim::{Entry, Peer, Sim};
 use tidegate::kernel::{Kernel, Signal};
 use tidegate::limits::ACCEPTS_PER_TICK_MAX;
-use tidegate::protocol::Dialect;
 use tidegate::protocol::ftp::session::Settings;
 use tidegate::protocol::menu::text;
+use tidegate::protocol::session::Dialect;
 use tidegate::server::{EventLoop, Options};
 
 use super::{serve, write_home};

@@ -7,9 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::Access;
+use crate::domain::error::ErrorCode;
+use crate::domain::request::Response;
 use crate::kernel::Kernel;
 use crate::limits::SEND_QUEUE_HIGH_WATER_BYTES;
-use crate::protocol::{Action, ConnectionKind, ErrorCode, Input, Response};
+use crate::protocol::step::{Action, ConnectionKind, Input};
 use crate::server::conn::control::Work;
 use crate::server::conn::control::drive::TimeSlice;
 use crate::server::conn::transfer::{Download, OpenHandle, Receiving, Source};

@@ -10,6 +10,7 @@ use std::io;
 
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::domain::error::CloseReason;
 use crate::kernel::Kernel;
 use crate::limits::{
     COMMAND_COST_BYTES, LINE_BYTES_MAX, LINE_READ_BYTES, LINGER_BYTES_MAX,
@@ -17,7 +18,7 @@ use crate::limits::{
 };
 use crate::protocol::line;
 use crate::protocol::line::Split;
-use crate::protocol::{CloseReason, Input};
+use crate::protocol::step::Input;
 use crate::server::SessionId;
 use crate::server::conn::control::{Connection, Rest, Work};
 use crate::server::event_loop::data_sessions::DataCommand;

@@ -1,6 +1,6 @@
 //! Replies to who reads: directories, details, downloads, checksums.
 
-use tidegate::protocol::ErrorCode;
+use tidegate::domain::error::ErrorCode;
 use tidegate::protocol::menu::text;
 
 use super::{Part, Replies, Then, line};

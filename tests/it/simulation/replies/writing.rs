@@ -1,6 +1,6 @@
 //! Replies to who writes: uploads step by step and in one line, directories that are made.
 
-use tidegate::protocol::ErrorCode;
+use tidegate::domain::error::ErrorCode;
 use tidegate::protocol::menu::text;
 
 use super::super::script::Item;

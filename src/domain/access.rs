@@ -1,11 +1,21 @@
-//! What a grant allows: the field RIGHTS of a line of `Directories`.
-//!
-//! Pure. Must not know: files, users, what is done with a right.
+//! Grants and rights.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::domain::user_limits::{Bytes, bytes_from_one};
+
+/// One directory that a user may see.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The name that the user sees.
+    pub name: String,
+    /// What he may do there.
+    pub rights: Rights,
+    /// Where it lies: the path as the server opens it.
+    pub path: PathBuf,
+}
 
 /// What a user may do in a directory, and how much. `change` contains what `upload` allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
