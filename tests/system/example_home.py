@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+"""Makes the pictures and sounds of the example home, testdata/home, out of nothing but this file and one tune.
+
+    scripts/make-home          writes them
+    scripts/make-home --check  compares what lies there with what would be written; status 1 where it differs
+
+The bytes are the same on every machine and with every Python: sines are integers, and the pictures are stored without
+compression, whose result would depend on the library's version.
+"""
+
+import re
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parent.parent / "testdata" / "home"
+FILES = HOME / "files"
+HOME_BYTES_MAX = 2 * 1024 * 1024
+RATE = 11025  # samples a second
+WAVE = 1 << 16  # steps of a full circle, and the value that stands for 1
+
+
+def main():
+    made = {
+        "Photos/Tide Table.png": tide_table(),
+        "Photos/Two Moles.png": two_moles(),
+        "Photos/North Light.png": north_light(),
+        "Music/Drunken Sailor.wav": wav(melody((FILES / "Music/Drunken Sailor.abc").read_text())),
+        "Music/Harbour Bell.wav": wav(bell()),
+    }
+    faults = []
+    if sys.argv[1:] == ["--check"]:
+        for name, content in made.items():
+            path = FILES / name
+            if not path.is_file() or path.read_bytes() != content:
+                faults.append(f"{name} is not what this script makes")
+        if (FILES / "Movies/Joker").stat().st_size != 4096:
+            faults.append("Movies/Joker is not 4096 bytes long")
+        if sum(p.stat().st_size for p in HOME.rglob("*") if p.is_file()) > HOME_BYTES_MAX:
+            faults.append(f"the home has more than {HOME_BYTES_MAX} bytes")
+    elif not sys.argv[1:]:
+        for name, content in made.items():
+            (FILES / name).write_bytes(content)
+    else:
+        print(__doc__.strip(), file=sys.stderr)
+        sys.exit(2)
+    for fault in faults:
+        print(f"make-home: {fault}", file=sys.stderr)
+    sys.exit(1 if faults else 0)
+
+
+# Numbers: a sine out of integers alone, so that no machine's floating point has a say.
+
+
+def quarter_wave():
+    """Sines of the first quarter of a circle in WAVE steps, as whole parts of WAVE, by turning a vector bit by bit."""
+    one = 1 << 60
+    step = 314159265358979323846 * one // (10**20 * WAVE // 2)  # the angle of one step
+    s, c = 0, one
+    ds, dc = step - step**3 // (6 * one**2), one - step**2 // (2 * one)  # its sine and cosine
+    table = []
+    for _ in range(WAVE // 4 + 1):
+        table.append((s * WAVE + one // 2) >> 60)
+        s, c = (s * dc + c * ds) >> 60, (c * dc - s * ds) >> 60
+    return table
+
+
+QUARTER = quarter_wave()
+
+
+def sine(steps):
+    """The sine of so many steps, in -WAVE..WAVE."""
+    steps %= WAVE
+    if steps >= WAVE // 2:
+        return -sine(steps - WAVE // 2)
+    return QUARTER[min(steps, WAVE // 2 - steps)]
+
+
+# Pictures: PNG with 16 colours of a palette, 4 bits a pixel.
+
+
+def png(width, height, palette, pixel):
+    """A picture; `pixel(x, y)` is an index into `palette`, a list of at most 16 strings RRGGBB. `width` is even."""
+    rows = bytearray()
+    for y in range(height):
+        rows.append(0)  # this row is stored unfiltered
+        rows.extend(pixel(x, y) << 4 | pixel(x + 1, y) for x in range(0, width, 2))
+    blocks = [rows[i : i + 65535] for i in range(0, len(rows), 65535)]
+    stored = b"".join(
+        struct.pack("<BHH", block is blocks[-1], len(block), len(block) ^ 0xFFFF) + block for block in blocks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in (
+            (b"IHDR", struct.pack(">IIBBBBB", width, height, 4, 3, 0, 0, 0)),
+            (b"PLTE", bytes.fromhex("".join(palette))),
+            (b"IDAT", b"\x78\x01" + stored + struct.pack(">I", zlib.adler32(rows))),
+            (b"IEND", b""),
+        )
+    )
+
+
+DUSK = "0b1d3a 12305a 1b4578 275b93 3a74a9 5590bd 79accd a3c8dd cfe2ea f4ead5 f7d48a f2b04e e2843a b5532f 6e2f2b 2a1a22".split()
+
+
+def level(hours):
+    """Height of the water so many hundredths of an hour after the start, in hundredths of a metre: the moon's tide
+    every 12.42 hours, the sun's every 12."""
+    return (180 * sine(hours * WAVE // 1242) + 70 * sine(hours * WAVE // 1200 + WAVE // 3)) // WAVE
+
+
+def tide_table():
+    """Three days of water: a stroke where a day begins, and the mean level across."""
+    width, height, middle = 480, 260, 130
+
+    def pixel(x, y):
+        surface = middle - level(x * 7200 // width) * 2 // 5
+        if abs(y - surface) <= 1:
+            return 9
+        if y > surface:
+            return 1 + min(6, (y - surface) // 18) if y != middle else 8
+        return 12 if x % (width // 3) == 0 else 11 if y == middle else 0
+
+    return png(width, height, DUSK, pixel)
+
+
+def two_moles():
+    """Ripples from the ends of two moles, seen from above, where they meet."""
+    width, height = 480, 270
+
+    def root(n):
+        r = n
+        while r * r > n:
+            r = (r + n // r) // 2
+        return r
+
+    def distance(x, y, ex, ey):
+        return root(((x - ex) ** 2 + (y - ey) ** 2) << 10) if (x, y) != (ex, ey) else 0  # in 32nds of a pixel
+
+    def pixel(x, y):
+        if x < 150 and abs(y - 75) < 6 or x < 150 and abs(y - 195) < 6:
+            return 15
+        north, south = distance(x, y, 150, 75), distance(x, y, 150, 195)
+        ripple = sine(north * WAVE // 640) + sine(south * WAVE // 640)
+        return 1 + (ripple + 2 * WAVE) * 8 // (4 * WAVE + 1)
+
+    return png(width, height, DUSK, pixel)
+
+
+def north_light():
+    """The lighthouse of the north mole at dusk, its beam going out over the water."""
+    width, height, horizon, tower, lamp = 360, 270, 190, 100, 70
+
+    def pixel(x, y):
+        if abs(x - tower) <= 9 and lamp - 22 <= y < lamp - 12 and abs(x - tower) <= y - lamp + 22:
+            return 14  # the roof
+        if abs(x - tower) <= 10 and lamp - 12 <= y < lamp + 10:
+            return 10 if abs(x - tower) <= 7 else 15  # the lantern
+        if abs(x - tower) <= 14 and lamp + 10 <= y < lamp + 14:
+            return 15  # the gallery
+        if lamp + 14 <= y < horizon + 8 and abs(x - tower) <= 9 + (y - lamp) // 16:
+            return 13 if (y - lamp) // 26 % 2 else 9  # the tower, red and white
+        if y >= horizon + 8 - (x < tower + 60) * 4 and x < tower + 60 and y < horizon + 20:
+            return 15  # the mole
+        if x > tower and y < horizon and abs(y - lamp) * 8 < x - tower + 24:
+            return 11 if abs(y - lamp) * 16 < x - tower + 24 else 12  # the beam
+        if y < horizon:
+            return min(4, y // 40)  # the sky
+        glitter = sine(x * 1700 + y * 9000) + sine(y * y * 90 - x * 2300)
+        return 7 if glitter > 3 * WAVE // 2 else 3 + (glitter > 0)
+
+    return png(width, height, DUSK, pixel)
+
+
+# Sounds: WAV, one channel of 16 bits.
+
+
+def wav(samples):
+    data = struct.pack(f"<{len(samples)}h", *samples)
+    form = struct.pack("<HHIIHH", 1, 1, RATE, RATE * 2, 2, 16)
+    return (
+        b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVE"
+        + b"fmt " + struct.pack("<I", len(form)) + form
+        + b"data" + struct.pack("<I", len(data)) + data
+    )
+
+
+# Thousandths of a hertz, in equal temperament over a' = 440 Hz.
+PITCHES = {
+    "C": 261626, "D": 293665, "E": 329628, "F": 349228, "G": 391995, "A": 440000, "B": 493883,
+    "c": 523251, "d": 587330, "e": 659255, "f": 698456, "g": 783991,
+}
+
+
+def melody(abc):
+    """The little of ABC notation that the tune needs: eighths, each note with the number of them that it lasts."""
+    beats = int(re.search(r"^Q:1/4=(\d+)$", abc, re.M)[1])
+    tune = abc[re.search(r"^K:.*\n", abc, re.M).end() :]
+    samples = []
+    for note, eighths in re.findall(r"([A-Ga-g])(\d?)", tune):
+        samples += pluck(PITCHES[note], RATE * 30 * int(eighths or 1) // beats)
+    return samples
+
+
+def pluck(pitch, length):
+    """A plucked string: four partials, the high ones gone the soonest."""
+    samples = []
+    for n in range(length):
+        left = (length - n) * 1024 // length
+        tone = sum(
+            sine(n * pitch * partial * WAVE // (RATE * 1000)) * left**partial // (1024**partial * partial)
+            for partial in (1, 2, 3, 4)
+        )
+        samples.append(tone * min(n, 60) // 60 * 12000 // WAVE)  # 60 samples to begin without a click
+    return samples
+
+
+def bell():
+    """Two strokes of the fog bell. Its partials are out of tune with each other, as they are in bells."""
+    length, second = RATE * 4, RATE * 3 // 2
+    partials = ((220000, 10, 3), (440000, 8, 4), (523000, 6, 5), (660000, 5, 6), (880000, 4, 8), (1174000, 2, 11))
+
+    def stroke(n):
+        left = max(0, RATE * 5 // 2 - n) * 1024 // (RATE * 5 // 2)
+        return sum(
+            sine(n * pitch * WAVE // (RATE * 1000)) * loud * left**fade // 1024**fade
+            for pitch, loud, fade in partials
+        )
+
+    return [(stroke(n) + (stroke(n - second) if n >= second else 0)) * 700 // WAVE for n in range(length)]
+
+
+main()
