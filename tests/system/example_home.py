@@ -1,11 +1,11 @@
-#!/usr/bin/env python3
-"""Makes the pictures and sounds of the example home, testdata/home, out of nothing but this file and one tune.
+"""Generates the pictures and sounds of the example home, testdata/home.
 
-    scripts/make-home          writes them
-    scripts/make-home --check  compares what lies there with what would be written; status 1 where it differs
+    scripts/make-home          writes the files
+    scripts/make-home --check  compares the existing files; the exit status is 1 if one differs
 
-The bytes are the same on every machine and with every Python: sines are integers, and the pictures are stored without
-compression, whose result would depend on the library's version.
+The files depend on this program and on one tune in ABC notation only, and are identical on every
+machine and with every version of Python: sines are computed with integers, and the pictures are
+stored without compression, whose output depends on the version of the library.
 """
 
 import re
@@ -14,11 +14,11 @@ import sys
 import zlib
 from pathlib import Path
 
-HOME = Path(__file__).resolve().parent.parent / "testdata" / "home"
+HOME = Path(__file__).resolve().parent.parent.parent / "testdata/home"
 FILES = HOME / "files"
 HOME_BYTES_MAX = 2 * 1024 * 1024
-RATE = 11025  # samples a second
-WAVE = 1 << 16  # steps of a full circle, and the value that stands for 1
+RATE = 11025  # samples per second
+WAVE = 1 << 16  # steps of a full circle, and the amplitude of a sine
 
 
 def main():
@@ -34,11 +34,11 @@ def main():
         for name, content in made.items():
             path = FILES / name
             if not path.is_file() or path.read_bytes() != content:
-                faults.append(f"{name} is not what this script makes")
+                faults.append(f"{name} differs from the generated file")
         if (FILES / "Movies/Joker").stat().st_size != 4096:
-            faults.append("Movies/Joker is not 4096 bytes long")
+            faults.append("the length of Movies/Joker is not 4096 bytes")
         if sum(p.stat().st_size for p in HOME.rglob("*") if p.is_file()) > HOME_BYTES_MAX:
-            faults.append(f"the home has more than {HOME_BYTES_MAX} bytes")
+            faults.append(f"the home is larger than {HOME_BYTES_MAX} bytes")
     elif not sys.argv[1:]:
         for name, content in made.items():
             (FILES / name).write_bytes(content)
@@ -50,15 +50,18 @@ def main():
     sys.exit(1 if faults else 0)
 
 
-# Numbers: a sine out of integers alone, so that no machine's floating point has a say.
+# Integer sines, which are the same on every machine.
 
 
 def quarter_wave():
-    """Sines of the first quarter of a circle in WAVE steps, as whole parts of WAVE, by turning a vector bit by bit."""
+    """Returns the sines of the first quarter of a circle of WAVE steps, times WAVE.
+
+    Rotates a vector in small steps.
+    """
     one = 1 << 60
     step = 314159265358979323846 * one // (10**20 * WAVE // 2)  # the angle of one step
     s, c = 0, one
-    ds, dc = step - step**3 // (6 * one**2), one - step**2 // (2 * one)  # its sine and cosine
+    ds, dc = step - step**3 // (6 * one**2), one - step**2 // (2 * one)  # sine and cosine of a step
     table = []
     for _ in range(WAVE // 4 + 1):
         table.append((s * WAVE + one // 2) >> 60)
@@ -70,25 +73,29 @@ QUARTER = quarter_wave()
 
 
 def sine(steps):
-    """The sine of so many steps, in -WAVE..WAVE."""
+    """Returns the sine of an angle in steps, from -WAVE to WAVE."""
     steps %= WAVE
     if steps >= WAVE // 2:
         return -sine(steps - WAVE // 2)
     return QUARTER[min(steps, WAVE // 2 - steps)]
 
 
-# Pictures: PNG with 16 colours of a palette, 4 bits a pixel.
+# Pictures: PNG with a palette of 16 colours, 4 bits per pixel.
 
 
 def png(width, height, palette, pixel):
-    """A picture; `pixel(x, y)` is an index into `palette`, a list of at most 16 strings RRGGBB. `width` is even."""
+    """Returns a picture of an even width.
+
+    `pixel(x, y)` is an index into `palette`, a list of at most 16 strings RRGGBB.
+    """
     rows = bytearray()
     for y in range(height):
-        rows.append(0)  # this row is stored unfiltered
+        rows.append(0)  # filter type of the row: none
         rows.extend(pixel(x, y) << 4 | pixel(x + 1, y) for x in range(0, width, 2))
     blocks = [rows[i : i + 65535] for i in range(0, len(rows), 65535)]
     stored = b"".join(
-        struct.pack("<BHH", block is blocks[-1], len(block), len(block) ^ 0xFFFF) + block for block in blocks
+        struct.pack("<BHH", block is blocks[-1], len(block), len(block) ^ 0xFFFF) + block
+        for block in blocks
     )
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -101,17 +108,22 @@ def png(width, height, palette, pixel):
     )
 
 
-DUSK = "0b1d3a 12305a 1b4578 275b93 3a74a9 5590bd 79accd a3c8dd cfe2ea f4ead5 f7d48a f2b04e e2843a b5532f 6e2f2b 2a1a22".split()
+DUSK = [
+    "0b1d3a", "12305a", "1b4578", "275b93", "3a74a9", "5590bd", "79accd", "a3c8dd",
+    "cfe2ea", "f4ead5", "f7d48a", "f2b04e", "e2843a", "b5532f", "6e2f2b", "2a1a22",
+]
 
 
 def level(hours):
-    """Height of the water so many hundredths of an hour after the start, in hundredths of a metre: the moon's tide
-    every 12.42 hours, the sun's every 12."""
+    """Returns the water level in centimetres, at a time in hundredths of an hour.
+
+    Adds the lunar tide, every 12.42 hours, and the solar tide, every 12 hours.
+    """
     return (180 * sine(hours * WAVE // 1242) + 70 * sine(hours * WAVE // 1200 + WAVE // 3)) // WAVE
 
 
 def tide_table():
-    """Three days of water: a stroke where a day begins, and the mean level across."""
+    """Draws the tide of three days, with a line at each midnight and at the mean level."""
     width, height, middle = 480, 260, 130
 
     def pixel(x, y):
@@ -126,7 +138,7 @@ def tide_table():
 
 
 def two_moles():
-    """Ripples from the ends of two moles, seen from above, where they meet."""
+    """Draws the interference of waves from the ends of two moles, seen from above."""
     width, height = 480, 270
 
     def root(n):
@@ -136,7 +148,8 @@ def two_moles():
         return r
 
     def distance(x, y, ex, ey):
-        return root(((x - ex) ** 2 + (y - ey) ** 2) << 10) if (x, y) != (ex, ey) else 0  # in 32nds of a pixel
+        """Returns the distance in 32nds of a pixel."""
+        return root(((x - ex) ** 2 + (y - ey) ** 2) << 10) if (x, y) != (ex, ey) else 0
 
     def pixel(x, y):
         if x < 150 and abs(y - 75) < 6 or x < 150 and abs(y - 195) < 6:
@@ -149,7 +162,7 @@ def two_moles():
 
 
 def north_light():
-    """The lighthouse of the north mole at dusk, its beam going out over the water."""
+    """Draws the lighthouse of the north mole at dusk."""
     width, height, horizon, tower, lamp = 360, 270, 190, 100, 70
 
     def pixel(x, y):
@@ -194,7 +207,7 @@ PITCHES = {
 
 
 def melody(abc):
-    """The little of ABC notation that the tune needs: eighths, each note with the number of them that it lasts."""
+    """Returns the samples of a tune in ABC notation; reads notes and their lengths only."""
     beats = int(re.search(r"^Q:1/4=(\d+)$", abc, re.M)[1])
     tune = abc[re.search(r"^K:.*\n", abc, re.M).end() :]
     samples = []
@@ -204,22 +217,28 @@ def melody(abc):
 
 
 def pluck(pitch, length):
-    """A plucked string: four partials, the high ones gone the soonest."""
+    """Returns the samples of a plucked string with four partials; the high ones decay first."""
     samples = []
     for n in range(length):
         left = (length - n) * 1024 // length
         tone = sum(
-            sine(n * pitch * partial * WAVE // (RATE * 1000)) * left**partial // (1024**partial * partial)
+            sine(n * pitch * partial * WAVE // (RATE * 1000))
+            * left**partial
+            // (1024**partial * partial)
             for partial in (1, 2, 3, 4)
         )
-        samples.append(tone * min(n, 60) // 60 * 12000 // WAVE)  # 60 samples to begin without a click
+        # The first 60 samples fade in, to avoid a click.
+        samples.append(tone * min(n, 60) // 60 * 12000 // WAVE)
     return samples
 
 
 def bell():
-    """Two strokes of the fog bell. Its partials are out of tune with each other, as they are in bells."""
+    """Returns the samples of two strokes of a bell, whose partials are inharmonic."""
     length, second = RATE * 4, RATE * 3 // 2
-    partials = ((220000, 10, 3), (440000, 8, 4), (523000, 6, 5), (660000, 5, 6), (880000, 4, 8), (1174000, 2, 11))
+    partials = (
+        (220000, 10, 3), (440000, 8, 4), (523000, 6, 5),
+        (660000, 5, 6), (880000, 4, 8), (1174000, 2, 11),
+    )
 
     def stroke(n):
         left = max(0, RATE * 5 // 2 - n) * 1024 // (RATE * 5 // 2)
@@ -228,7 +247,11 @@ def bell():
             for pitch, loud, fade in partials
         )
 
-    return [(stroke(n) + (stroke(n - second) if n >= second else 0)) * 700 // WAVE for n in range(length)]
+    return [
+        (stroke(n) + (stroke(n - second) if n >= second else 0)) * 700 // WAVE
+        for n in range(length)
+    ]
 
 
-main()
+if __name__ == "__main__":
+    main()

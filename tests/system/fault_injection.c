@@ -1,6 +1,6 @@
-/* Stands between a process and its C library, and lets calls on files fail, or kills the process at the n-th of those
- * that change one. Preloaded; what it does stands in a file that both sides map, so that it can change at any time.
- * Built by tests/faults/house.py. */
+/* A preloaded library that makes file system calls fail, or kills the process at the n-th call
+ * that changes a file. The switches are in a file that the tests map too, so that they can be
+ * changed at any time. Compiled and controlled by fault_injection.py. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -16,12 +16,12 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-/* The order is that of SWITCHES in house.py. The first six are errno values; 0 passes the call on. */
+/* In the order of SWITCHES in fault_injection.py. The first six are errno values, 0 for success. */
 struct control {
 	atomic_int write_error, sync_error, sendfile_error, read_error, unnamed_error, link_error;
-	atomic_int kill_at; /* at which call that changes something the process dies; 0 is never */
-	atomic_int changes; /* such calls so far */
-	atomic_int sync_seconds; /* how long a sync takes */
+	atomic_int kill_at; /* the number of the changing call that kills the process; 0: none */
+	atomic_int changes; /* changing calls so far */
+	atomic_int sync_seconds; /* duration of fsync and fdatasync */
 };
 
 static struct control *control;
@@ -38,7 +38,7 @@ __attribute__((constructor)) static void begin(void)
 	close((int)fd);
 }
 
-/* A call that changes something: whether it fails. */
+/* Counts a call that changes a file. Returns whether it fails, with errno set. */
 static int changes(atomic_int *error)
 {
 	int count = atomic_fetch_add(&control->changes, 1) + 1;

@@ -1,151 +1,197 @@
-"""A real server for scripts/faults and scripts/soak: its home, its process, clients that speak the menu and FTP, a probe
-that measures how long a small download takes beside everything else, and the shim that lets calls fail.
+"""Helpers shared by the system tests: building the server, homes, server processes, checks.
 
-It knows the server as a process and by its protocol, and nothing of its inside.
+The server is used as a process and through its protocols only.
 """
 
-import ftplib
 import hashlib
-import io
-import mmap
-import multiprocessing
 import os
 import random
+import re
 import resource
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-TREE = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 30  # seconds that one answer may take
+ROOT = Path(__file__).resolve().parent.parent.parent
+TIMEOUT_SECONDS = 30  # for one response
 MIB = 1 << 20
-# The files of the directory Shared: sent from a map, by one sendfile, and in many turns.
-FILES = {"small": 1024, "middle": 300_000, "large": 8 * MIB}
-# What the shim can be told, in the order of its struct.
-SWITCHES = ["write", "sync", "sendfile", "read", "unnamed", "link", "kill_at", "changes", "sync_seconds"]
-
-
-def build():
-    """The server as it is used, and the shim."""
-    subprocess.run(["cargo", "build", "--release", "--quiet", "--locked"], cwd=TREE, check=True)
-
-
-def program():
-    target = Path(os.environ.get("CARGO_TARGET_DIR", TREE / "target"))
-    return target / "release" / "tidegate"
+LOOPBACK = "127.0.0.1:0"
 
 
 class Failed(Exception):
-    """What should have been was not."""
+    """A check did not hold."""
 
 
-def check(holds, what):
-    if not holds:
-        raise Failed(what)
+class Skipped(Exception):
+    """The machine lacks something that the case needs."""
 
 
-def eventually(what, holds, seconds=PATIENCE):
-    end = time.monotonic() + seconds
-    while not holds():
-        check(time.monotonic() < end, f"{what}: not within {seconds} seconds")
+def check(condition, message):
+    if not condition:
+        raise Failed(message)
+
+
+def needs(*tools):
+    """Raises `Skipped` unless every tool is on the PATH."""
+    for tool in tools:
+        if shutil.which(tool) is None:
+            raise Skipped(f"needs {tool}")
+
+
+def eventually(what, condition, seconds=TIMEOUT_SECONDS):
+    """Polls `condition` until it holds; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        check(time.monotonic() < deadline, f"{what}: not within {seconds} seconds")
         time.sleep(0.02)
 
 
+def run_cases(cases):
+    """Runs named functions and prints one line for each: `NAME ok|skipped|FAILED DETAILS`.
+
+    Returns the exit status: 1 if a case failed.
+    """
+    width = max(map(len, cases))
+    failures = 0
+    for name, case in cases.items():
+        try:
+            result, details = "ok", case() or ""
+        except Skipped as reason:
+            result, details = "skipped", reason
+        except (Failed, OSError, subprocess.SubprocessError) as error:
+            result, details = "FAILED", f"{type(error).__name__}: {error}"
+            failures += 1
+        print(f"{name:<{width}}  {result:<7}  {details}".rstrip(), flush=True)
+    return 1 if failures else 0
+
+
 def content(seed, length):
+    """Returns random bytes that depend on the seed only."""
     return random.Random(seed).randbytes(length)
 
 
+def percentile(times, percent):
+    """Returns the smallest time that is not exceeded by `percent` of the times."""
+    ranked = sorted(times)
+    return ranked[max(0, -(-len(ranked) * percent // 100) - 1)]
+
+
+def raise_descriptor_limit():
+    """Raises the soft limit of open files to the hard limit and returns it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def free_port():
+    """Returns a port that is currently free in both address families."""
+    family = socket.AF_INET6
+    with socket.create_server(("::", 0), family=family, dualstack_ipv6=True) as listener:
+        return listener.getsockname()[1]
+
+
+def build():
+    """Builds the server with optimization."""
+    command = ["cargo", "build", "--release", "--quiet", "--locked", "--bin", "tidegate"]
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+def program():
+    """Returns the path of the server, which may be given by TIDEGATE."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    return Path(os.environ.get("TIDEGATE", target / "release" / "tidegate"))
+
+
 class Home:
-    """A home in a temporary folder: four users; Shared to read for all, Inbox to add to for user1, to change for user2."""
+    """A home in a temporary folder.
 
-    def __init__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="tidegate-faults-"))
+    `users` maps names to passwords; a grant is a line of `Directories` whose directory is made.
+    """
+
+    def __init__(self, users, grants, in_memory=False):
+        shared_memory = "/dev/shm"
+        parent = shared_memory if in_memory and os.path.isdir(shared_memory) else None
+        self.folder = Path(tempfile.mkdtemp(prefix="tidegate-system-", dir=parent))
         self.path = self.folder / "home"
-        self.inbox = self.path / "files" / "Inbox"
-        self.shared = self.path / "files" / "Shared"
-        self.inbox.mkdir(parents=True)
-        self.shared.mkdir()
-        users = "".join(f"user{n}:plain:pass{n}\n" for n in range(1, 5))
-        (self.path / "Credentials").write_text(users)
-        (self.path / "Credentials").chmod(0o600)
-        self.grants = "*:Shared:read\nuser1:Inbox:read,upload\nuser2:Inbox:read,change\n"
+        self.files = self.path / "files"
+        self.files.mkdir(parents=True)
+        credentials = self.path / "Credentials"
+        credentials.write_text("".join(f"{u}:plain:{p}\n" for u, p in users.items()))
+        credentials.chmod(0o600)
+        self.grants = "".join(f"{grant}\n" for grant in grants)
         (self.path / "Directories").write_text(self.grants)
-        self.hashes = {}
-        for name, length in FILES.items():
-            data = content(name, length)
-            (self.shared / name).write_bytes(data)
-            self.hashes[name] = hashlib.sha256(data).hexdigest()
-
-    def temporary(self):
-        """Names in Inbox that an upload on its way has, or one that was left."""
-        return [name for name in os.listdir(self.inbox) if name.startswith(".")]
+        for grant in grants:
+            (self.files / grant.split(":")[1]).mkdir(exist_ok=True)
 
     def remove(self):
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def __enter__(self):
+        return self
 
-class Shim:
-    """The preloaded library, and the switches of the processes that it is given to."""
+    def __exit__(self, *_):
+        self.remove()
 
-    path = None
 
-    def __init__(self, home):
-        if Shim.path is None:
-            folder = tempfile.mkdtemp(prefix="tidegate-shim-")
-            Shim.path = Path(folder) / "shim.so"
-            source = Path(__file__).parent / "shim.c"
-            subprocess.run(
-                ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", Shim.path, source, "-ldl"], check=True
-            )
-        path = home.folder / "switches"
-        path.write_bytes(bytes(4 * len(SWITCHES)))
-        self.environment = {"LD_PRELOAD": str(Shim.path), "TIDEGATE_FAULTS": str(path)}
-        with open(path, "r+b") as file:
-            self.memory = mmap.mmap(file.fileno(), 0)
+class SharedHome(Home):
+    """A home of four users: all may read Shared; user1 may add to Inbox, user2 may change it."""
 
-    def set(self, **switches):
-        for name, value in switches.items():
-            struct.pack_into("i", self.memory, 4 * SWITCHES.index(name), value)
+    # One file for each way of sending: mapped, by a single sendfile, in many time slices.
+    FILES = {"small": 1024, "middle": 300_000, "large": 8 * MIB}
 
-    def get(self, name):
-        return struct.unpack_from("i", self.memory, 4 * SWITCHES.index(name))[0]
+    def __init__(self):
+        users = {f"user{number}": f"pass{number}" for number in range(1, 5)}
+        grants = ["*:Shared:read", "user1:Inbox:read,upload", "user2:Inbox:read,change"]
+        super().__init__(users, grants)
+        self.inbox = self.files / "Inbox"
+        self.shared = self.files / "Shared"
+        self.hashes = {}
+        for name, length in self.FILES.items():
+            data = content(name, length)
+            (self.shared / name).write_bytes(data)
+            self.hashes[name] = hashlib.sha256(data).hexdigest()
 
-    @classmethod
-    def forget(cls):
-        if cls.path:
-            shutil.rmtree(cls.path.parent, ignore_errors=True)
-            cls.path = None
+    def temporary_names(self):
+        """Returns the names in Inbox of staged uploads and of orphans."""
+        return [name for name in os.listdir(self.inbox) if name.startswith(".")]
 
 
 class Server:
-    """A running `tidegate serve`, with the menu at `address` and FTP at `ftp_address`."""
+    """A running `tidegate serve` with a menu port at `address` and an FTP port at `ftp_address`.
 
-    def __init__(self, home, options=(), limits=(), environment=None):
-        def before():
+    `menu` and `ftp` are the addresses to listen on, or None. The log is at `log_path`.
+    """
+
+    def __init__(self, home, options=(), limits=(), environment=None, menu=LOOPBACK, ftp=LOOPBACK):
+        def set_limits():
             for limit, value in limits:
                 resource.setrlimit(limit, (value, value))
 
+        listeners = (["--listen", menu] if menu else []) + (["--ftp", ftp] if ftp else [])
         self.log_path = home.folder / "log"
         with open(self.log_path, "ab") as log:
             self.child = subprocess.Popen(
-                [program(), "serve", home.path, "--listen", "127.0.0.1:0", "--ftp", "127.0.0.1:0", *options],
+                [program(), "serve", home.path, *listeners, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, **(environment or {})},
-                preexec_fn=before,
+                preexec_fn=set_limits,
             )
-        self.address, self.ftp_address = self._listening(), self._listening()
+        self.address = self._read_address() if menu else None
+        self.ftp_address = self._read_address() if ftp else None
 
-    def _listening(self):
+    def _read_address(self):
         line = self.child.stdout.readline().decode()
-        check(line.startswith("listening on "), f"the server did not start: {self.log()[-300:]}")
-        return ("127.0.0.1", int(line.split()[2].rsplit(":", 1)[1]))
+        found = re.search(r"(\S+):(\d+)\b", line)
+        if not found:
+            self.kill()
+            raise Failed(f"the server did not start: {self.log()[-300:]}")
+        return found[1].strip("[]"), int(found[2])
 
     def log(self):
         return self.log_path.read_text(errors="replace")
@@ -157,17 +203,34 @@ class Server:
         return len(os.listdir(f"/proc/{self.child.pid}/fd"))
 
     def memory_kib(self):
+        """Returns the resident memory in KiB."""
         for line in Path(f"/proc/{self.child.pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Rss:"):
                 return int(line.split()[1])
         raise Failed("smaps_rollup has no line Rss")
 
     def cpu(self):
-        fields = Path(f"/proc/{self.child.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        """Returns the CPU time in seconds."""
+        stat = Path(f"/proc/{self.child.pid}/stat").read_text()
+        fields = stat.rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def cpu_share(self, seconds):
+        """Returns the share of one core that the server uses during the next seconds."""
+        cpu, start = self.cpu(), time.monotonic()
+        time.sleep(seconds)
+        return (self.cpu() - cpu) / (time.monotonic() - start)
 
     def signal(self, number):
         self.child.send_signal(number)
+
+    def reload(self):
+        """Reloads the home and returns the logged result."""
+        marker = "event=reload result="
+        before = self.log().count(marker)
+        self.signal(signal.SIGHUP)
+        eventually("a reload", lambda: self.log().count(marker) > before)
+        return self.log().rsplit(marker, 1)[1].split()[0]
 
     def kill(self):
         self.child.kill()
@@ -175,227 +238,18 @@ class Server:
         self.child.stdout.close()
 
     def stop(self):
-        """Drains: everybody has left, so that it takes no time."""
+        """Stops the server gracefully; fails unless it exits with status 0."""
         self.child.terminate()
         try:
-            status = self.child.wait(PATIENCE)
+            status = self.child.wait(2 * TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             raise Failed("the server does not stop") from None
         finally:
-            self.child.kill()
-            self.child.wait()
-            self.child.stdout.close()
-        check(status == 0, f"the server ended with status {status}: {self.log()[-300:]}")
-
-
-def reset(connection):
-    """Closes a socket so that its peer is told of a reset."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
-
-
-class Client:
-    """One connection; a call that waits longer than PATIENCE fails."""
-
-    def __init__(self, address, receive_buffer=None):
-        self.socket = socket.socket()
-        self.socket.settimeout(PATIENCE)
-        if receive_buffer:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.connect(address)
-        self.buffer = b""
-
-    def send(self, data):
-        self.socket.sendall(data)
-
-    def say(self, line):
-        self.send(line.encode() + b"\n")
-
-    def receive(self):
-        data = self.socket.recv(1 << 18)
-        self.buffer += data
-        return bool(data)
-
-    def line(self):
-        """The next line; None at the end."""
-        while b"\n" not in self.buffer:
-            if not self.receive():
-                return None
-        line, self.buffer = self.buffer.split(b"\n", 1)
-        return line.decode()
-
-    def until(self, beginning):
-        """Reads lines up to one that begins so."""
-        seen = []
-        while True:
-            line = self.line()
-            check(line is not None, f"closed before '{beginning}', behind {seen[-3:]}")
-            if line.startswith(beginning):
-                return line
-            seen.append(line)
-
-    def bytes(self, count):
-        """So many bytes, or as many as come before the end."""
-        pieces = [self.buffer[:count]]
-        self.buffer = self.buffer[count:]
-        left = count - len(pieces[0])
-        while left > 0:
-            data = self.socket.recv(min(left, 1 << 18))
-            if not data:
-                break
-            pieces.append(data)
-            left -= len(data)
-        return b"".join(pieces)
-
-    def login(self, number=1):
-        self.say(f"LOGIN\nuser{number}\npass{number}")
-        self.until("Please choose: ")
-        return self
-
-    def ask(self, command, beginning=""):
-        """The first line of an answer, the menu behind it taken."""
-        self.say(command)
-        line = self.until(beginning)
-        self.until("Please choose: ")
-        return line
-
-    def download(self, path):
-        self.say(f"DOWNLOAD FILE {path}")
-        length = int(self.until("LENGTH ").split()[1])
-        data = self.bytes(length)
-        check(len(data) == length, f"{path}: {len(data)} of {length} bytes")
-        self.until("Please choose: ")
-        return data
-
-    def put(self, path, data):
-        """What the server says of an upload; None where it closes without a word."""
-        try:
-            self.send(b"PUT FILE %d %s\n" % (len(data), path.encode()) + data)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # what it said before is still there
-        while True:
-            try:
-                line = self.line()
-            except ConnectionResetError:
-                return None
-            if line is None or not line.startswith("Please choose: "):
-                return line
-
-    def reset(self):
-        reset(self.socket)
-
-    def close(self):
-        self.socket.close()
+            self.kill()
+        check(status == 0, f"the server exited with status {status}: {self.log()[-300:]}")
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.close()
-
-
-class FtpClient:
-    """One FTP connection, logged in; what goes wrong is Failed, and a refusal is its reply."""
-
-    def __init__(self, address, number):
-        self.ftp = ftplib.FTP()
-        self._try(self.ftp.connect, *address, PATIENCE)
-        self._try(self.ftp.login, f"user{number}", f"pass{number}")
-
-    def _try(self, what, *arguments):
-        try:
-            return what(*arguments)
-        except (ftplib.Error, EOFError) as error:
-            raise Failed(f"FTP: {error!r}") from None
-
-    def download(self, path):
-        pieces = []
-        self._try(self.ftp.retrbinary, f"RETR {path}", pieces.append, 1 << 18)
-        return b"".join(pieces)
-
-    def put(self, path, data):
-        """The reply to an upload."""
-
-        def store():
-            try:
-                return self.ftp.storbinary(f"STOR {path}", io.BytesIO(data))
-            except (ftplib.error_temp, ftplib.error_perm) as refusal:
-                return str(refusal)
-
-        return self._try(store)
-
-    def data(self, command):
-        """The data connection of a command that has begun."""
-        self._try(self.ftp.voidcmd, "TYPE I")
-        return self._try(self.ftp.transfercmd, command)
-
-    def abort(self):
-        """The two replies to ABOR amid a transfer: the transfer's and its own."""
-        self.ftp.putline("ABOR")
-        return [self._try(self.ftp.getmultiline) for _ in range(2)]
-
-    def reset(self):
-        self.ftp.file.close()  # it keeps the socket open
-        reset(self.ftp.sock)
-
-    def close(self):
-        self.ftp.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-
-class Probe:
-    """A process that downloads a small file again and again and notes how long each download takes."""
-
-    def __init__(self, address):
-        self.ending = multiprocessing.Event()
-        self.begun = multiprocessing.Event()
-        self.results, results = multiprocessing.Pipe(duplex=False)
-        self.process = multiprocessing.Process(target=self._run, args=(address, results), daemon=True)
-        self.process.start()
-        check(self.begun.wait(PATIENCE), "the probe cannot log in")
-
-    def _run(self, address, results):
-        took = []
-        try:
-            with Client(address) as client:
-                client.login(3)
-                self.begun.set()
-                while not self.ending.is_set():
-                    begun = time.monotonic()
-                    data = client.download("Shared/small")
-                    took.append(time.monotonic() - begun)
-                    check(data == content("small", FILES["small"]), "the probe was sent other bytes")
-                    time.sleep(0.002)
-            results.send((took, None))
-        except (Failed, OSError) as error:
-            results.send((took, str(error)))
-
-    def end(self):
-        """How many downloads there were, and the 99th percentile in milliseconds."""
-        self.ending.set()
-        check(self.results.poll(PATIENCE + 5), "the probe does not end")
-        took, error = self.results.recv()
-        self.process.join()
-        check(error is None, f"the probe beside it: {error}")
-        check(took, "the probe beside it was not served at all")
-        took.sort()
-        return len(took), took[(len(took) * 99 + 99) // 100 - 1] * 1000
-
-
-def raise_descriptors():
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
-
-
-def reload(server):
-    """Reloads and waits until it has; what it says of it."""
-    before = server.log().count("event=reload result=")
-    server.signal(signal.SIGHUP)
-    eventually("a reload", lambda: server.log().count("event=reload result=") > before)
-    return server.log().rsplit("event=reload result=", 1)[1].split()[0]
+        self.kill()

@@ -1,11 +1,13 @@
-"""A pytest plugin that points pyftpdlib's functional tests at tidegate, and knows what is not asked and what differs.
+"""A pytest plugin that runs pyftpdlib's functional tests against tidegate.
 
-Their tests start a server of pyftpdlib's in a thread, with the working directory as the root of what it serves. Here each
-starts a tidegate, whose `/` holds the directory Home for that root; so the client is sent there after its login, absolute
-paths of commands begin with /Home, and those in replies lose it.
+Each of these tests starts a pyftpdlib server in a thread, which serves the working directory as
+its root. The plugin replaces that server by a tidegate process, which serves the same directory as
+/Home. The client changes to /Home after its login; absolute paths in commands get the prefix /Home,
+and those in replies lose it.
 
-Codes are compared, not texts: where a test compares a reply with one of pyftpdlib's, three digits of each are compared;
-where it looks for one of pyftpdlib's phrases and names no code, the class that ftplib tells (4xx or 5xx) is.
+The plugin compares reply codes, not texts: a test that compares a reply with one of pyftpdlib's
+compares the three digits of both. A test that searches for a phrase of pyftpdlib's accepts any
+text; ftplib has checked the class of the reply (4xx or 5xx).
 """
 
 import ast
@@ -17,7 +19,7 @@ import types
 
 import pytest
 
-import server
+from peer_server import PeerServer
 
 REASONS = os.path.join(os.path.dirname(__file__), "reasons.txt")
 PATH_COMMAND = re.compile(r"^([A-Za-z]+ (?:-[A-Za-z]+ )?)/")
@@ -25,19 +27,20 @@ PATH_REPLY = re.compile(r'(?<=[ "])/Home(?:/|(?=["\r\n]|$))')
 REPLY = re.compile(r"\d{3}[ -]")
 
 
-class Thread(server.Server):
-    """What the tests take for the thread that runs their server."""
+class ServerThread(PeerServer):
+    """Has the interface of the thread that runs pyftpdlib's server."""
 
     def __init__(self, addr=None):
         super().__init__(os.getcwd(), addr[0] if addr else "127.0.0.1")
-        self.handler = types.SimpleNamespace(proto_cmds=sys.modules["pyftpdlib.handlers"].FTPHandler.proto_cmds)
+        handler = sys.modules["pyftpdlib.handlers"].FTPHandler
+        self.handler = types.SimpleNamespace(proto_cmds=handler.proto_cmds)
 
     def start(self):
-        """It runs already."""
+        """Does nothing: the process is already running."""
 
 
 class Client(ftplib.FTP):
-    """ftplib's client with /Home for the tests' root."""
+    """ftplib's client with /Home as the root."""
 
     def login(self, *arguments, **named):
         reply = super().login(*arguments, **named)
@@ -52,7 +55,7 @@ class Client(ftplib.FTP):
 
 
 class Codes(ast.NodeTransformer):
-    """Turns `a == b` and `a in b` into `equal(a, b)` and `within(a, b)`."""
+    """Replaces `a == b` by `equal(a, b)`, and `a in b` by `within(a, b)`."""
 
     def visit_Compare(self, node):
         self.generic_visit(node)
@@ -70,8 +73,9 @@ def equal(left, right):
 
 
 def within(part, whole):
-    is_phrase = isinstance(part, str) and " " in part and isinstance(whole, str) and REPLY.match(whole)
-    return True if is_phrase else part in whole
+    is_phrase = isinstance(part, str) and " " in part
+    is_reply = isinstance(whole, str) and REPLY.match(whole)
+    return True if is_phrase and is_reply else part in whole
 
 
 def raises(*arguments, match=None, of=pytest.raises, **named):
@@ -84,7 +88,7 @@ def pytest_configure(config):
         return
     import tests
 
-    tests.FtpdThreadWrapper = Thread
+    tests.FtpdThreadWrapper = ServerThread
     pytest.raises = raises
     path = os.path.join(os.path.dirname(tests.__file__), "test_functional.py")
     with open(path) as file:
@@ -100,17 +104,18 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """`CLASS[.TEST] KIND: REASON`, KIND being `not asked` or `differs`."""
+    """Marks the tests of reasons.txt, whose lines are `CLASS[.TEST] KIND: REASON`."""
     reasons = {}
     with open(REASONS) as file:
         for line in file:
             if line.strip() and not line.startswith("#"):
-                name, kind, reason = re.fullmatch(r"(\S+) (not asked|differs): (.+)\n", line).groups()
+                pattern = r"(\S+) (not applicable|differs): (.+)\n"
+                name, kind, reason = re.fullmatch(pattern, line).groups()
                 reasons[name] = (kind, reason)
     for item in items:
         owner = item.cls.__name__
         kind, reason = reasons.get(f"{owner}.{item.name}") or reasons.get(owner) or (None, None)
-        if kind == "not asked":
+        if kind == "not applicable":
             item.add_marker(pytest.mark.skip(reason=reason))
         elif kind == "differs":
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True))

@@ -1,0 +1,60 @@
+"""Checks that fail2ban's filter finds every failed login in the log, with its real address.
+
+    scripts/check-fail2ban
+
+The log is written by a real server, in both formats. Some usernames imitate the fields of a log
+line, in order to inject another address. Needs fail2ban-regex.
+"""
+
+import socket
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+
+from server import ROOT, Home, Server, build, check, needs, run_cases
+
+FILTER = ROOT / "packaging/fail2ban/filter.d/tidegate.conf"
+USERNAMES = [
+    "nobody",
+    "no body",
+    "",
+    'x" from=9.9.9.9:1',
+    "x from=9.9.9.9:1",
+    "x\\",
+    '\\"',
+    "user=\u202ex",
+    "from=9.9.9.9:1",
+    '","from":"9.9.9.9:1"}',
+    "2026-01-01T00:00:00Z warn event=login-failed user=a from=9.9.9.9:1",
+]
+
+
+def fail_logins(address):
+    for username in USERNAMES:
+        with socket.create_connection(address, 10) as client:
+            client.sendall(b"LOGIN\n" + username.encode() + b"\nQUIT\n")
+            while client.recv(4096):
+                pass
+
+
+def check_format(log_format):
+    needs("fail2ban-regex")
+    options = ["--max-failures", "0", "--log-format", log_format]
+    with Home({"user": "secret"}, ["user:Files:read"]) as home:
+        with Server(home, options, ftp=None) as server:
+            fail_logins(server.address)
+            server.stop()
+        command = ["fail2ban-regex", "--print-all-matched", "-o", "<ip>", server.log_path, FILTER]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        check(
+            output.split() == ["127.0.0.1"] * len(USERNAMES),
+            f"{len(USERNAMES)} failed logins, found {output.split()} in:\n{server.log()}",
+        )
+    return f"{len(USERNAMES)} failed logins found, each from 127.0.0.1"
+
+
+if __name__ == "__main__":
+    build()
+    formats = ["text", "json"]
+    sys.exit(run_cases({f"fail2ban-{name}": lambda f=name: check_format(f) for name in formats}))
