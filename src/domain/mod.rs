@@ -6,4 +6,5 @@ pub mod glob;
 pub mod listing;
 pub mod path;
 pub mod request;
+pub mod step;
 pub mod user_limits;
