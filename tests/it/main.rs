@@ -1,6 +1,7 @@
 //! The integration tests: one binary, so that it is linked once.
 
 mod accounts;
+mod architecture;
 mod attacks;
 #[cfg(feature = "client")]
 mod client;
