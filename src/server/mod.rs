@@ -1,182 +1,20 @@
-//! The server: start, signals, reload, drain, stop; and the rooms that do the work.
+//! The server: event loop, connections, services, worker threads, limits and logs.
 //!
-//! Must not know: the command line, the dialects' words.
+//! Imports point downwards: start, event_loop, conn, then service and net, workers, policy and log.
+//! It knows neither the command line nor the text of any dialect.
 
 pub(crate) mod conn;
 pub(crate) mod event_loop;
 pub mod log;
 pub(crate) mod net;
+pub(crate) mod options;
 pub(crate) mod policy;
 pub(crate) mod service;
+pub(crate) mod session_id;
+pub(crate) mod start;
 pub(crate) mod workers;
-
-use crate::server::policy::sessions;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 pub use crate::server::event_loop::{EventLoop, Stopped, listener_token};
 pub use crate::server::log::transfer_log::TransferLog;
-
-use crate::config::Home;
-use crate::kernel::{Kernel, Open};
-use crate::limits::{
-    DESCRIPTORS_RESERVED, DISK_THREADS, FAILURE_WINDOW, FAILURES_MAX, SESSIONS_MAX,
-};
-use crate::protocol::session::Dialect;
-use crate::server::workers::Workers;
-
-/// What an operator may set.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Ask every name for a password, so that nobody learns which exist.
-    pub hide_usernames: bool,
-    /// Sessions at once.
-    pub max_sessions: usize,
-    /// Sessions at once from one address; 0 is no limit.
-    pub max_per_address: usize,
-    /// Failed logins of one user from one address after which they are turned away; 0 is no limit.
-    pub max_failures: u32,
-    /// How long a failed login counts.
-    pub failure_window: Duration,
-    /// How long no byte may move.
-    pub idle_timeout: Duration,
-    /// How long a connection may take to log in.
-    pub login_timeout: Duration,
-    /// Bytes a second that a transfer has to move; 0 is no floor.
-    pub min_rate: u64,
-    /// Bytes a second of all who have logged in, both ways together.
-    pub max_rate: Option<u64>,
-    /// Bytes of the largest upload.
-    pub max_upload: Option<u64>,
-    /// Bytes that uploads leave free in a file system.
-    pub keep_free: u64,
-    /// How long a stop waits for work to be finished.
-    pub drain_timeout: Duration,
-    /// The first and the last port at which FTP's clients are awaited; without them the system chooses one each time.
-    pub passive_ports: Option<(u16, u16)>,
-    /// What FTP's clients over IPv4 are told to come to, where it is another address than the one that they came to.
-    pub passive_address: Option<Ipv4Addr>,
-    /// Where transfers are logged.
-    pub xferlog: Option<Arc<TransferLog>>,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            hide_usernames: false,
-            max_sessions: SESSIONS_MAX,
-            max_per_address: 0,
-            max_failures: FAILURES_MAX,
-            failure_window: FAILURE_WINDOW,
-            idle_timeout: Duration::from_secs(300),
-            login_timeout: Duration::from_secs(60),
-            min_rate: 0,
-            max_rate: None,
-            max_upload: None,
-            keep_free: 0,
-            drain_timeout: Duration::from_secs(30),
-            passive_ports: None,
-            passive_address: None,
-            xferlog: None,
-        }
-    }
-}
-
-/// Who asked the services: the slot, its tenant's session number, and where that one sits, for the log.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SessionId {
-    key: usize,
-    generation: u64,
-    peer: SocketAddr,
-    /// Whose session it is, once he has logged in.
-    user: Option<sessions::UserKey>,
-}
-
-/// Who has logged in meanwhile is the same one.
-impl PartialEq for SessionId {
-    fn eq(&self, other: &SessionId) -> bool {
-        (self.key, self.generation) == (other.key, other.generation)
-    }
-}
-
-impl Eq for SessionId {}
-
-/// Opens a listener, for the nth with [`listener_token`]. Apart from [`start`], since it may take powers that a server gives up
-/// before it starts.
-///
-/// Fails where the address cannot be listened to.
-pub fn listen<K: Kernel>(kernel: &K, address: SocketAddr, token: usize) -> io::Result<K::Listener> {
-    let say = |error: io::Error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-    };
-    kernel.listen(address, token).map_err(say)
-}
-
-/// Starts the workers; [`EventLoop::run`] then serves whoever comes to the listeners, each for its dialect. Their addresses come
-/// back with the ports chosen. How many `processors` there are is told, since a server that is closed in cannot look it
-/// up. No thread is started later on.
-///
-/// Fails where no thread can be started, or the kernel is too old.
-pub fn start<K: Kernel>(
-    kernel: K,
-    home: Home,
-    options: Options,
-    listeners: Vec<(K::Listener, Dialect)>,
-    processors: usize,
-) -> io::Result<(EventLoop<K>, Vec<SocketAddr>)> {
-    can_open_beneath(&kernel, home.path())?;
-    let kernel = Arc::new(kernel);
-    let workers = Workers::start(kernel.clone(), DISK_THREADS, processors)?;
-    let mut event_loop = EventLoop::new(kernel, home, workers, options);
-    let listening = listeners
-        .into_iter()
-        .map(|(listener, dialect)| event_loop.adopt(listener, dialect))
-        .collect::<io::Result<_>>()?;
-    event_loop.sweep_leftovers();
-    Ok((event_loop, listening))
-}
-
-/// Whether this kernel knows the one call by which files are opened: better said at the start than at each download.
-fn can_open_beneath<K: Kernel>(kernel: &K, home: &Path) -> io::Result<()> {
-    let root = kernel.open_root(home)?;
-    match kernel.open_beneath(&root, "", Open::Look) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(io::Error::new(
-            error.kind(),
-            format!("openat2 fails, which Linux has since 5.6: {error}"),
-        )),
-    }
-}
-
-/// How many sessions a limit of open files leaves room for. Where nobody has asked for a number, a quarter is left to the
-/// files that they download and upload, and with FTP another to their data connections; who asks for one may know that his
-/// sessions have few files open at once, and leaves a thirty-second of each at least. `passive` is how many ports data
-/// connections are awaited at; `None` without FTP.
-pub fn fit_sessions(asked: Option<usize>, descriptors: u64, passive: Option<u64>) -> usize {
-    let reserved = DESCRIPTORS_RESERVED + passive.unwrap_or(0);
-    let room = descriptors.saturating_sub(reserved);
-    let share = room / if asked.is_some() { 32 } else { 4 };
-    let shares = if passive.is_some() { 2 } else { 1 };
-    let room = usize::try_from(room - share * shares).unwrap_or(usize::MAX);
-    asked.unwrap_or(SESSIONS_MAX).min(room.max(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_keep_a_quarter_of_the_descriptors_unless_more_sessions_are_asked_for() {
-        assert_eq!(fit_sessions(None, 1_000_000, Some(1_000)), SESSIONS_MAX);
-        assert_eq!(fit_sessions(None, 1_056, None), 768);
-        assert_eq!(fit_sessions(None, 1_066, Some(10)), 512);
-        assert_eq!(fit_sessions(Some(100), 1_056, None), 100);
-        assert_eq!(fit_sessions(Some(1_000), 1_056, None), 992);
-        assert_eq!(fit_sessions(Some(1_000), 1_066, Some(10)), 960);
-        assert_eq!(fit_sessions(Some(19_000), 20_000, None), 19_000);
-        assert_eq!(fit_sessions(None, 8, Some(100)), 1);
-    }
-}
+pub use crate::server::options::Options;
+pub use crate::server::start::{fit_sessions, listen, start};

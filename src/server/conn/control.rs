@@ -23,9 +23,10 @@ use crate::protocol::step::Input;
 pub(crate) use crate::server::conn::control::drive::{Outcome, Scratch};
 use crate::server::conn::control::drive::{Stop, TimeSlice};
 use crate::server::conn::transfer::{Download, OpenHandle, Receiving};
+use crate::server::options::Options;
 use crate::server::policy::sessions::UserKey;
 use crate::server::service::{Completion, Services};
-use crate::server::{Options, SessionId};
+use crate::server::session_id::SessionId;
 
 /// One TCP connection in its slot.
 pub(crate) struct Connection<K: Kernel> {

@@ -16,9 +16,10 @@ use crate::server::conn::ascii::{AsciiDecoder, AsciiEncoder};
 use crate::server::conn::control::Scratch;
 use crate::server::conn::transfer::{Download, Source};
 use crate::server::log::transfer_log::TransferRecord;
+use crate::server::options::Options;
 use crate::server::policy::sessions::UserKey;
 use crate::server::service::Services;
-use crate::server::{Options, SessionId};
+use crate::server::session_id::SessionId;
 use crate::storage::StagedUpload;
 
 /// A data connection.

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use crate::domain::error::ErrorCode;
 use crate::kernel::{Kernel, Piece};
 use crate::limits::ASCII_CHUNK_BYTES;
-use crate::server::SessionId;
 use crate::server::conn::ascii::AsciiEncoder;
 use crate::server::conn::control::Scratch;
 use crate::server::log::transfer_log::TransferRecord;
 use crate::server::service::Services;
+use crate::server::session_id::SessionId;
 use crate::storage::{Listing, OpenFile, StagedUpload};
 
 /// What waits in a connection between the answer that opened it and the wish that moves it.

@@ -8,7 +8,6 @@ use crate::domain::error::ErrorCode;
 use crate::kernel::Kernel;
 use crate::limits::RUN_QUEUE_BUDGET;
 use crate::protocol::step::{DataMode, Representation};
-use crate::server::SessionId;
 use crate::server::conn::data::{Data, Progress};
 use crate::server::conn::transfer::{Download, OpenHandle};
 use crate::server::event_loop::data_sessions::DataCommand;
@@ -17,6 +16,7 @@ use crate::server::event_loop::{EventLoop, holder};
 use crate::server::log::Escaped;
 use crate::server::log::transfer_log::{Direction, TransferRecord};
 use crate::server::service::Completion;
+use crate::server::session_id::SessionId;
 use crate::storage::StagedUpload;
 
 impl<K: Kernel> EventLoop<K> {

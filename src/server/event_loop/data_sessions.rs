@@ -10,8 +10,8 @@ use std::net::SocketAddr;
 
 use crate::kernel::Kernel;
 use crate::protocol::step::{DataMode, Representation};
-use crate::server::SessionId;
 use crate::server::conn::transfer::Download;
+use crate::server::session_id::SessionId;
 use crate::storage::StagedUpload;
 
 /// What a session wants of its data connection.

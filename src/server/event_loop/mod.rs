@@ -32,10 +32,11 @@ use crate::server::conn::control::{Outcome, Overdue, Scratch};
 use crate::server::event_loop::accept::Acceptor;
 use crate::server::event_loop::passive::{FIRST_PASSIVE, PassivePorts};
 use crate::server::event_loop::slot::Slot;
+use crate::server::options::Options;
 use crate::server::policy::stall_detector::StallDetector;
 use crate::server::service::Services;
+use crate::server::session_id::SessionId;
 use crate::server::workers::Workers;
-use crate::server::{Options, SessionId};
 
 /// Tokens from here on are listeners; below are the slab's keys.
 const FIRST_LISTENER: usize = usize::MAX / 2;

@@ -13,12 +13,12 @@ use slab::Slab;
 use crate::domain::error::ErrorCode;
 use crate::kernel::Kernel;
 use crate::limits::ACCEPTS_PER_TICK_MAX;
-use crate::server::SessionId;
 use crate::server::event_loop::EventLoop;
 use crate::server::event_loop::accept::is_out_of_descriptors;
 use crate::server::log::Escaped;
 use crate::server::net::port_reservations::{PortReservations, Waiting};
 use crate::server::service::Completion;
+use crate::server::session_id::SessionId;
 
 /// Tokens from here on are passive listeners; below are the others.
 pub(crate) const FIRST_PASSIVE: usize = usize::MAX / 4 * 3;

@@ -3,10 +3,10 @@
 //! Must not know: what either does.
 
 use crate::kernel::{Kernel, Readiness};
-use crate::server::SessionId;
 use crate::server::conn::control::Connection;
 use crate::server::conn::data::Data;
 use crate::server::policy::sessions::UserKey;
+use crate::server::session_id::SessionId;
 
 /// One slot.
 #[allow(

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use crate::limits::{DATA_CONNECTION_TIMEOUT, PASSIVE_PORT_TIMEOUT, RESERVATION_COOL_DOWN};
-use crate::server::SessionId;
+use crate::server::session_id::SessionId;
 
 /// The pairs of listeners and client addresses that are not free, and who waits for one.
 #[derive(Default)]

@@ -15,13 +15,13 @@ use crate::domain::error::ErrorCode;
 use crate::domain::request::Response;
 use crate::kernel::Kernel;
 use crate::limits::DELAYED_RESPONSES_MAX;
-use crate::server::SessionId;
 use crate::server::conn::transfer::OpenHandle;
 use crate::server::log::Escaped;
 use crate::server::policy::client_prefix::ClientPrefix;
 use crate::server::policy::login_throttle::Noted;
 use crate::server::policy::sessions::UserKey;
 use crate::server::service::{Completion, Services};
+use crate::server::session_id::SessionId;
 use crate::server::workers::{Job, PasswordCheck};
 
 impl<K: Kernel> Services<K> {

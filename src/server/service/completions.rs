@@ -10,11 +10,11 @@ use log::{debug, info, warn};
 use crate::domain::error::ErrorCode;
 use crate::domain::request::Response;
 use crate::kernel::Kernel;
-use crate::server::SessionId;
 use crate::server::conn::transfer::OpenHandle;
 use crate::server::log::Escaped;
 use crate::server::service::listing_cache::Asked;
 use crate::server::service::{Completion, Services, listed, shown};
+use crate::server::session_id::SessionId;
 use crate::server::workers::{Done, Job};
 use crate::storage::{Change, Fault, Listing, Refused};
 
@@ -231,7 +231,7 @@ mod tests {
     use crate::domain::path::GrantedPath;
     use crate::domain::user_limits::UserLimits;
     use crate::kernel::sim::Sim;
-    use crate::server::Options;
+    use crate::server::options::Options;
     use crate::server::workers::Workers;
 
     #[test]

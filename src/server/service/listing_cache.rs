@@ -17,8 +17,8 @@ use crate::limits::{
     LISTING_BYTES_MAX, LISTING_CACHE_AGE_MAX, LISTING_QUEUE_TIMEOUT, LISTINGS_BYTES_MAX,
     LISTINGS_RESERVE_BYTES,
 };
-use crate::server::SessionId;
 use crate::server::policy::sessions::UserKey;
+use crate::server::session_id::SessionId;
 use crate::storage::Listing;
 
 /// Listings that are wanted, being made, fresh, and alive: one for all who ask for the same unchanged directory, and a

@@ -30,13 +30,14 @@ use crate::server::conn::transfer::{OpenHandle, UncachedRange};
 use crate::server::event_loop::data_sessions::DataSessions;
 use crate::server::log::Escaped;
 use crate::server::log::transfer_log::{Direction, TransferRecord};
+use crate::server::options::Options;
 use crate::server::policy::login_throttle::LoginThrottle;
 use crate::server::policy::rate_limit::TokenBucket;
 use crate::server::policy::sessions::UserSessions;
 use crate::server::service::listing_cache::Listings;
+use crate::server::session_id::SessionId;
 use crate::server::workers::checksum::{Checksum, Hasher};
 use crate::server::workers::{Done, Job, Workers};
-use crate::server::{Options, SessionId};
 use crate::storage;
 use crate::storage::{
     Change, Changing, Fault, Listing, OpenFileCache, OrphanSweep, QuotaLedger, Refused,

@@ -14,7 +14,7 @@ use crate::domain::error::ErrorCode;
 use crate::domain::request::Algorithm;
 use crate::kernel::Kernel;
 use crate::limits::{CHECKSUM_SLICE_BYTES, TRANSFER_BUFFER_BYTES};
-use crate::server::SessionId;
+use crate::server::session_id::SessionId;
 use crate::server::workers::Done;
 use crate::storage::{Fault, OpenFile, Refused};
 

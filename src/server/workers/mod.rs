@@ -25,12 +25,12 @@ use crate::config::credentials::Account;
 use crate::config::{Home, Reloaded};
 use crate::domain::path::GrantedPath;
 use crate::kernel::Kernel;
-use crate::server::SessionId;
 use crate::server::conn::transfer::UncachedRange;
 use crate::server::log::transfer_log::TransferRecord;
 use crate::server::policy::client_prefix::ClientPrefix;
 use crate::server::policy::login_queue::LoginQueue;
 use crate::server::service::listing_cache::Asked;
+use crate::server::session_id::SessionId;
 use crate::server::workers::checksum::Checksum;
 use crate::storage;
 use crate::storage::{

@@ -19,11 +19,11 @@ use crate::limits::{
 use crate::protocol::line;
 use crate::protocol::line::Split;
 use crate::protocol::step::Input;
-use crate::server::SessionId;
 use crate::server::conn::control::{Connection, Rest, Work};
 use crate::server::event_loop::data_sessions::DataCommand;
 use crate::server::net::send_queue::SendQueue;
 use crate::server::service::Services;
+use crate::server::session_id::SessionId;
 
 /// One turn: a connection with the loop's buffers in its hands.
 pub(crate) struct TimeSlice<'a, K: Kernel> {
