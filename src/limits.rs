@@ -140,6 +140,12 @@ pub const HANDOVER_DESCRIPTORS_MAX: usize = 64;
 /// directories and files, connections that are turned away.
 pub const DESCRIPTORS_RESERVED: u64 = 32;
 
+/// Share of the descriptors kept for the files of transfers, one in this many.
+pub const TRANSFER_SHARE: u64 = 4;
+
+/// The same where the operator chose the number of sessions.
+pub const TRANSFER_SHARE_MIN: u64 = 32;
+
 /// Default of `--max-sessions`.
 pub const SESSIONS_MAX: usize = 10_000;
 

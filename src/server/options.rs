@@ -7,38 +7,40 @@ use std::time::Duration;
 use crate::limits::{FAILURE_WINDOW, FAILURES_MAX, SESSIONS_MAX};
 use crate::server::log::transfer_log::TransferLog;
 
-/// What an operator may set.
+/// The options of `tidegate serve` that the server itself needs.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Ask every name for a password, so that nobody learns which exist.
+    /// Ask for a password whatever the username, so that clients cannot find out which users exist.
     pub hide_usernames: bool,
-    /// Sessions at once.
+    /// Maximum concurrent sessions.
     pub max_sessions: usize,
-    /// Sessions at once from one address; 0 is no limit.
+    /// Maximum concurrent sessions per client address; 0 for no limit.
     pub max_per_address: usize,
-    /// Failed logins of one user from one address after which they are turned away; 0 is no limit.
+    /// Failed logins of one user from one address before that pair is blocked; 0 for no limit.
     pub max_failures: u32,
-    /// How long a failed login counts.
+    /// Time for which a failed login counts.
     pub failure_window: Duration,
-    /// How long no byte may move.
+    /// Time without traffic after which a session ends.
     pub idle_timeout: Duration,
-    /// How long a connection may take to log in.
+    /// Time within which a client must log in.
     pub login_timeout: Duration,
-    /// Bytes a second that a transfer has to move; 0 is no floor.
+    /// Minimum rate of a transfer in bytes per second; 0 for no minimum.
     pub min_rate: u64,
-    /// Bytes a second of all who have logged in, both ways together.
+    /// Maximum rate of all logged-in users together, both directions, in bytes per second.
     pub max_rate: Option<u64>,
-    /// Bytes of the largest upload.
+    /// Maximum size of an upload in bytes.
     pub max_upload: Option<u64>,
-    /// Bytes that uploads leave free in a file system.
+    /// Bytes that uploads leave free on a file system.
     pub keep_free: u64,
-    /// How long a stop waits for work to be finished.
+    /// Time that a graceful shutdown allows for transfers to finish.
     pub drain_timeout: Duration,
-    /// The first and the last port at which FTP's clients are awaited; without them the system chooses one each time.
+    /// First and last port of the range for passive data connections; `None` for a port chosen by
+    /// the system for each.
     pub passive_ports: Option<(u16, u16)>,
-    /// What FTP's clients over IPv4 are told to come to, where it is another address than the one that they came to.
+    /// IPv4 address announced to FTP clients for data connections, where it differs from the
+    /// address that they connected to (NAT).
     pub passive_address: Option<Ipv4Addr>,
-    /// Where transfers are logged.
+    /// The transfer log, if there is one.
     pub xferlog: Option<Arc<TransferLog>>,
 }
 

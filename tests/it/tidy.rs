@@ -56,14 +56,18 @@ const WORDS: &[(&str, &[&str])] = &[
     ("SystemTime", &["kernel/linux", "client"]),
     (
         "Timestamp::now",
-        &["server/log/mod.rs", "server/log/transfer_log.rs", "client"],
+        &[
+            "server/log/event.rs",
+            "server/log/transfer_log.rs",
+            "client",
+        ],
     ),
     // Helpers in one file, and one that writes the log.
     (
         "thread::",
         &[
             "server/workers/mod.rs",
-            "server/log/mod.rs",
+            "server/log/writer.rs",
             "client",
             "cli",
             "config/edit.rs",
@@ -72,7 +76,7 @@ const WORDS: &[(&str, &[&str])] = &[
     // Who speaks with the person at the prompt.
     ("println!", &["cli", "client"]),
     ("stdout()", &["cli", "client"]),
-    ("stderr()", &["cli", "client", "server/log/mod.rs"]),
+    ("stderr()", &["cli", "client", "server/log/event.rs"]),
     ("std::env", &["main.rs", "cli", "process/systemd.rs"]),
     ("process::exit", &["main.rs", "cli"]),
     // Nothing is left to do.

@@ -415,7 +415,7 @@ impl<K: Kernel> Data<K> {
         }
         self.moved += bytes.len() as u64;
         if let Some(record) = &mut receiving.record {
-            record.moved(bytes.len());
+            record.add_bytes(bytes.len());
         }
         match n {
             0 => Err(self.received()),

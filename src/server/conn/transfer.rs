@@ -66,7 +66,7 @@ impl<K: Kernel> Download<K> {
     /// Notes bytes that have gone, where transfers are logged.
     fn note(&mut self, moved: usize) {
         if let Some(record) = &mut self.record {
-            record.moved(moved);
+            record.add_bytes(moved);
             if self.offset == self.end {
                 record.complete();
             }
@@ -167,7 +167,7 @@ impl<K: Kernel> Receiving<K> {
             return;
         };
         if let Some(record) = &mut self.record {
-            record.moved(bytes.len());
+            record.add_bytes(bytes.len());
         }
         if let Err(refused) = upload.write(bytes) {
             self.failed = Some(services.log_refused(session_id, refused));

@@ -18,7 +18,7 @@ use crate::protocol::step::Input;
 use crate::server::conn::control::Connection;
 use crate::server::event_loop::EventLoop;
 use crate::server::event_loop::slot::Slot;
-use crate::server::log::Escaped;
+use crate::server::log::escape::Escaped;
 use crate::server::policy::client_prefix::ClientPrefix;
 
 /// The listeners, and what is counted of those who came by them.

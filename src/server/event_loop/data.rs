@@ -13,7 +13,7 @@ use crate::server::conn::transfer::{Download, OpenHandle};
 use crate::server::event_loop::data_sessions::DataCommand;
 use crate::server::event_loop::slot::Slot;
 use crate::server::event_loop::{EventLoop, holder};
-use crate::server::log::Escaped;
+use crate::server::log::escape::Escaped;
 use crate::server::log::transfer_log::{Direction, TransferRecord};
 use crate::server::service::Completion;
 use crate::server::session_id::SessionId;

@@ -15,7 +15,7 @@ use crate::kernel::Kernel;
 use crate::limits::ACCEPTS_PER_TICK_MAX;
 use crate::server::event_loop::EventLoop;
 use crate::server::event_loop::accept::is_out_of_descriptors;
-use crate::server::log::Escaped;
+use crate::server::log::escape::Escaped;
 use crate::server::net::port_reservations::{PortReservations, Waiting};
 use crate::server::service::Completion;
 use crate::server::session_id::SessionId;

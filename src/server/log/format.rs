@@ -1,23 +1,21 @@
-//! How a line of the log looks: as text, `TIME LEVEL key=value …`, or the same as one JSON object.
+//! The format of log lines: text (`TIME LEVEL key=value …`) or one JSON object per line.
 //!
-//! A value is plain or, where it has blanks, quotes or control characters, in quotes with these escaped. Every event is written as text;
-//! JSON is read off the text, so that both always tell the same.
-//!
-//! Must not know: which events there are, where lines go.
+//! Events are always logged as text. The JSON form is parsed from that text, so both forms carry
+//! the same fields.
 
 use std::fmt;
 use std::fmt::Write;
 
-/// The forms of a line.
+/// The format of the event log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For people, fail2ban and grep.
+    /// `key=value` fields, for people, fail2ban and grep.
     Text,
-    /// For collectors of logs.
+    /// JSON lines, for log collectors.
     Json,
 }
 
-/// Keys whose values are numbers in JSON; all others are strings, whatever they look like.
+/// Keys whose values are numbers in JSON; all other values are strings.
 const NUMBERS: [&str; 8] = [
     "session",
     "length",
@@ -29,9 +27,10 @@ const NUMBERS: [&str; 8] = [
     "dropped-lines",
 ];
 
-/// A line with its end. `event` is `key=value …` as the macros of `log` are given it.
+/// Returns the line for `event`, line end included. `event` is the text given to the macros of
+/// `log`, `key=value …`.
 pub(crate) fn line(format: Format, time: impl fmt::Display, level: &str, event: &str) -> String {
-    // What is no event of ours has no line ends either.
+    // Messages of libraries may contain line ends.
     let event = event.replace(['\n', '\r'], " ");
     match format {
         Format::Text => format!("{time} {level} {event}\n"),
@@ -49,12 +48,12 @@ pub(crate) fn line(format: Format, time: impl fmt::Display, level: &str, event: 
     }
 }
 
-/// The keys and values of an event, unescaped; `None` where it is none.
+/// Returns the keys and the unescaped values of an event; `None` if it is not in `key=value` form.
 fn fields(event: &str) -> Option<Vec<(&str, String)>> {
     let mut fields = Vec::new();
     let mut rest = event;
     loop {
-        let (key, behind) = rest.split_once('=')?;
+        let (key, after) = rest.split_once('=')?;
         if key.is_empty()
             || !key
                 .bytes()
@@ -62,22 +61,23 @@ fn fields(event: &str) -> Option<Vec<(&str, String)>> {
         {
             return None;
         }
-        let (value, behind) = match behind.strip_prefix('"') {
+        let (value, after) = match after.strip_prefix('"') {
             Some(quoted) => unquote(quoted)?,
             None => {
-                let end = behind.find(' ').unwrap_or(behind.len());
-                (behind[..end].to_owned(), &behind[end..])
+                let end = after.find(' ').unwrap_or(after.len());
+                (after[..end].to_owned(), &after[end..])
             }
         };
         fields.push((key, value));
-        match behind.strip_prefix(' ') {
-            Some(behind) => rest = behind,
-            None => return behind.is_empty().then_some(fields),
+        match after.strip_prefix(' ') {
+            Some(next) => rest = next,
+            None => return after.is_empty().then_some(fields),
         }
     }
 }
 
-/// The text up to a closing quote, its escapes (those of Rust's `Debug`) undone, and what follows the quote.
+/// Returns the text up to the closing quote, with the escapes of Rust's `Debug` undone, and the text
+/// after the quote.
 fn unquote(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut chars = text.char_indices();
@@ -114,7 +114,7 @@ fn append(json: &mut String, key: &str, value: &str) {
     for c in value.chars() {
         match c {
             '"' | '\\' => json.extend(['\\', c]),
-            // Beside what has to be escaped, whatever could look like the end of a line or turn its direction.
+            // More than JSON requires: also characters that end a line or change its direction.
             c if c.is_control() || c.escape_debug().count() > 1 => {
                 let mut units = [0; 2];
                 for unit in c.encode_utf16(&mut units) {
@@ -132,10 +132,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::server::log::Escaped;
+    use crate::server::log::escape::Escaped;
 
     #[test]
-    fn both_forms_tell_the_same() {
+    fn text_and_json_carry_the_same_fields() {
         let user = "a \"b\" \u{1b}\u{202e}\u{1f6a2}=\\";
         let event = format!(
             "session=7 event=login-failed user={} from=127.0.0.1:9",
@@ -161,9 +161,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a client says, it is one value of one line, and comes out of it as it was.
         #[test]
-        fn nothing_forges_or_breaks_a_line(user in any::<String>(), path in "\\PC*|(?s).*") {
+        fn values_cannot_forge_or_break_a_line(user in any::<String>(), path in "\\PC*|(?s).*") {
             let event = format!("session=1 event=x user={} path={}", Escaped(&user), Escaped(&path));
             for format in [Format::Text, Format::Json] {
                 let line = line(format, "T", "warn", &event);
@@ -180,7 +179,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_makes_one_line(text in "(?s).*") {
+        fn any_text_becomes_one_line(text in "(?s).*") {
             for format in [Format::Text, Format::Json] {
                 prop_assert_eq!(line(format, "T", "info", &text).matches('\n').count(), 1);
             }

@@ -1,9 +1,8 @@
-//! The log of transfers, a line each in the form that wu-ftpd gave it and tools for FTP servers read (xferlog(5)): 18 fields parted by
-//! blanks.
+//! The transfer log in the format of wu-ftpd that tools for FTP servers read (xferlog(5)): one line
+//! of 18 blank-separated fields per transfer.
 //!
-//! Who logs never waits: lines go to a helper thread, and what finds no room is dropped and counted.
-//!
-//! Must not know: connections, dialects.
+//! Logging never blocks: lines go to a writer thread, and lines that find its queue full are dropped
+//! and counted.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -20,15 +19,16 @@ use jiff::Timestamp;
 use log::error;
 
 use crate::limits::LOG_LINES_MAX;
-use crate::server::log::{Escaped, spawn_writer};
+use crate::server::log::escape::Escaped;
+use crate::server::log::writer::spawn_writer;
 
-/// How long the end waits for the last lines to be written.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// Maximum wait for the last lines to be written, and interval between checks for a reopen.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The open log. Dropped, it waits a moment for its last lines.
+/// The open transfer log. Its drop waits up to [`WRITE_TIMEOUT`] for the last lines.
 #[derive(Debug)]
 pub struct TransferLog {
-    /// Taken away at the end, so that the helper thread ends.
+    /// Set to `None` by the drop, which ends the writer thread.
     lines: Option<SyncSender<String>>,
     written: Mutex<Receiver<()>>,
     reopen: Arc<AtomicBool>,
@@ -36,7 +36,10 @@ pub struct TransferLog {
 }
 
 impl TransferLog {
-    /// Opens `path` to append, or makes it, and starts the helper thread.
+    /// Opens `path` for appending, creates it if needed, and starts the writer thread.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or the thread cannot be started.
     pub fn open(path: &Path) -> io::Result<TransferLog> {
         let (lines, queue) = sync_channel(LOG_LINES_MAX);
         let (done, written) = sync_channel(1);
@@ -61,13 +64,13 @@ impl TransferLog {
         })
     }
 
-    /// Opens the path anew before the next line: the file may have been moved away.
+    /// Reopens the path before the next line, for log rotation.
     pub(crate) fn reopen(&self) {
         self.reopen.store(true, Ordering::Relaxed);
     }
 
     fn write(&self, line: String) {
-        let lines = self.lines.as_ref().expect("there until the drop");
+        let lines = self.lines.as_ref().expect("set until the drop");
         if lines.try_send(line).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -77,14 +80,13 @@ impl TransferLog {
 impl Drop for TransferLog {
     fn drop(&mut self) {
         self.lines = None;
-        // Not written in time is what patience is for.
         if let Ok(written) = self.written.get_mut() {
-            let _ = written.recv_timeout(PATIENCE);
+            let _ = written.recv_timeout(WRITE_TIMEOUT);
         }
     }
 }
 
-/// What the helper thread has.
+/// The state of the writer thread.
 struct Writer {
     path: PathBuf,
     file: File,
@@ -96,7 +98,7 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         loop {
-            let line = match self.queue.recv_timeout(PATIENCE) {
+            let line = match self.queue.recv_timeout(WRITE_TIMEOUT) {
                 Ok(line) => Some(line),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -104,13 +106,13 @@ impl Writer {
             if self.reopen.swap(false, Ordering::Relaxed) {
                 match append(&self.path) {
                     Ok(file) => self.file = file,
-                    Err(error) => self.tell("opening", &error),
+                    Err(error) => self.report("opening", &error),
                 }
             }
             if let Some(line) = line
                 && let Err(error) = self.file.write_all(line.as_bytes())
             {
-                self.tell("writing", &error);
+                self.report("writing", &error);
             }
             let dropped = self.dropped.swap(0, Ordering::Relaxed);
             if dropped > 0 {
@@ -119,7 +121,7 @@ impl Writer {
         }
     }
 
-    fn tell(&self, doing: &str, error: &io::Error) {
+    fn report(&self, doing: &str, error: &io::Error) {
         let what = format!("{doing} {}: {error}", self.path.display());
         error!("event=fault what={}", Escaped(&what));
     }
@@ -129,14 +131,15 @@ fn append(path: &Path) -> io::Result<File> {
     File::options().append(true).create(true).open(path)
 }
 
-/// Which way a transfer goes.
+/// The direction of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     Download,
     Upload,
 }
 
-/// One transfer that has begun. Dropped, it is logged, as incomplete unless it was said to be whole.
+/// A transfer in progress. Its drop writes the line, as incomplete unless
+/// [`TransferRecord::complete`] was called.
 #[derive(Debug)]
 pub(crate) struct TransferRecord {
     log: Arc<TransferLog>,
@@ -150,7 +153,7 @@ pub(crate) struct TransferRecord {
 }
 
 impl TransferRecord {
-    /// A transfer that begins now.
+    /// Begins the record of a transfer that starts now.
     pub(crate) fn begin(
         log: Arc<TransferLog>,
         peer: IpAddr,
@@ -170,12 +173,12 @@ impl TransferRecord {
         })
     }
 
-    /// So many bytes have gone.
-    pub(crate) fn moved(&mut self, bytes: usize) {
+    /// Adds transferred bytes.
+    pub(crate) fn add_bytes(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }
 
-    /// All of it has gone, or has come and is durable.
+    /// Marks the transfer as complete: all bytes sent, or the upload durable.
     pub(crate) fn complete(&mut self) {
         self.is_complete = true;
     }
@@ -207,7 +210,7 @@ impl Drop for TransferRecord {
     }
 }
 
-/// A name as one field: blanks and whatever is no plain character become `_`.
+/// Returns a name as one field: blanks and non-printable characters become `_`.
 fn field(name: &str) -> String {
     let mut field = String::with_capacity(name.len());
     for c in name.chars() {
@@ -248,11 +251,11 @@ mod tests {
     fn a_line_has_the_fields_of_xferlog() {
         let (_folder, path, log) = open();
         let mut download = record(&log, "user 1", "/srv/Free Fire", Direction::Download);
-        download.moved(4000);
-        download.moved(96);
+        download.add_bytes(4000);
+        download.add_bytes(96);
         download.complete();
         drop(download);
-        record(&log, "u", "/srv/x", Direction::Upload).moved(7);
+        record(&log, "u", "/srv/x", Direction::Upload).add_bytes(7);
         drop(log);
         let text = std::fs::read_to_string(path).unwrap();
         let lines: Vec<Vec<&str>> = text
@@ -266,8 +269,8 @@ mod tests {
             download[3].contains(':') && download[4].starts_with("20"),
             "{text}"
         );
-        let behind = "2001:db8::1 4096 /srv/Free_Fire b _ o r user_1 tidegate 0 * c";
-        assert_eq!(download[6..].join(" "), behind);
+        let fields = "2001:db8::1 4096 /srv/Free_Fire b _ o r user_1 tidegate 0 * c";
+        assert_eq!(download[6..].join(" "), fields);
         assert_eq!(
             upload[6..].join(" "),
             "2001:db8::1 7 /srv/x b _ i r u tidegate 0 * i"
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_was_moved_away_is_made_again() {
+    fn reopen_creates_a_rotated_log_again() {
         let (folder, path, log) = open();
         drop(record(&log, "a", "/first", Direction::Download));
         let old = folder.path().join("xferlog.1");
@@ -292,9 +295,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a name is, the line has as many fields as any other.
         #[test]
-        fn no_name_forges_a_field(user in "(?s).*", path in "(?s).*") {
+        fn names_cannot_forge_a_field(user in "(?s).*", path in "(?s).*") {
             let (_folder, _, log) = open();
             let record = record(&log, &user, &path, Direction::Upload);
             let line = record.line(Timestamp::UNIX_EPOCH);

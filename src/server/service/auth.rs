@@ -16,7 +16,7 @@ use crate::domain::request::Response;
 use crate::kernel::Kernel;
 use crate::limits::DELAYED_RESPONSES_MAX;
 use crate::server::conn::transfer::OpenHandle;
-use crate::server::log::Escaped;
+use crate::server::log::escape::Escaped;
 use crate::server::policy::client_prefix::ClientPrefix;
 use crate::server::policy::login_throttle::Noted;
 use crate::server::policy::sessions::UserKey;

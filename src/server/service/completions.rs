@@ -11,7 +11,7 @@ use crate::domain::error::ErrorCode;
 use crate::domain::request::Response;
 use crate::kernel::Kernel;
 use crate::server::conn::transfer::OpenHandle;
-use crate::server::log::Escaped;
+use crate::server::log::escape::Escaped;
 use crate::server::service::listing_cache::Asked;
 use crate::server::service::{Completion, Services, listed, shown};
 use crate::server::session_id::SessionId;

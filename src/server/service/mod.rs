@@ -28,7 +28,7 @@ use crate::domain::request::{Request, Response};
 use crate::kernel::Kernel;
 use crate::server::conn::transfer::{OpenHandle, UncachedRange};
 use crate::server::event_loop::data_sessions::DataSessions;
-use crate::server::log::Escaped;
+use crate::server::log::escape::Escaped;
 use crate::server::log::transfer_log::{Direction, TransferRecord};
 use crate::server::options::Options;
 use crate::server::policy::login_throttle::LoginThrottle;

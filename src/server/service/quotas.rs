@@ -13,7 +13,7 @@ use crate::domain::request::{Quota, Request, Response, UploadBase};
 use crate::kernel::Kernel;
 use crate::limits::QUOTA_COUNT_AGE;
 use crate::server::conn::transfer::OpenHandle;
-use crate::server::log::Escaped;
+use crate::server::log::escape::Escaped;
 use crate::server::service::{Completion, Services};
 use crate::server::session_id::SessionId;
 use crate::server::workers::Job;

@@ -8,7 +8,7 @@ use log::{error, info, warn};
 
 use crate::config::{Access, Home, Reloaded};
 use crate::kernel::{Kernel, Milestone};
-use crate::server::log::Escaped;
+use crate::server::log::escape::Escaped;
 use crate::server::service::Services;
 use crate::server::workers::Job;
 

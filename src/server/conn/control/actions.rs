@@ -202,7 +202,7 @@ impl<K: Kernel> TimeSlice<'_, K> {
                         seen_whole || kernel.status(file.file()).is_ok_and(|now| now.size >= end);
                     if whole {
                         if let Some(record) = &mut record {
-                            record.moved(length as usize);
+                            record.add_bytes(length as usize);
                             record.complete();
                         }
                         self.scratch
