@@ -14,20 +14,17 @@ use std::slice::Iter;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use tidegate::config::Access;
-use tidegate::config::credentials::{Account, Secret};
-use tidegate::domain::access::{Grant, Rights};
-use tidegate::limits::{LISTING_BYTES_MAX, LOGIN_FAILURES_MAX};
+use tidegate::domain::access::{Access, Grant, Rights};
+use tidegate::domain::error::ErrorCode;
 use tidegate::domain::path::is_name;
+use tidegate::domain::request::{Quota, Request, Response};
+use tidegate::limits::{LISTING_BYTES_MAX, LOGIN_FAILURES_MAX};
 use tidegate::protocol::line::{Split, last, split};
-use tidegate::protocol::menu::session::Menu;
 use tidegate::protocol::menu::command::Command;
 use tidegate::protocol::menu::reply_parser::{Sentence, quota, sentence};
-use tidegate::protocol::step::{Action, Input};
-use tidegate::domain::request::{Response, Quota, Request};
-use tidegate::domain::error::ErrorCode;
+use tidegate::protocol::menu::session::Menu;
 use tidegate::protocol::session::Session;
-use zeroize::Zeroizing;
+use tidegate::protocol::step::{Action, Input};
 
 fuzz_target!(|input: &[u8]| {
     let end = input.iter().position(|&byte| byte == b'\n');
@@ -229,10 +226,6 @@ impl<'a> Dialogue<'a> {
 
     /// Who is logged in and what he may do, a few grants.
     fn access(&mut self) -> Arc<Access> {
-        let account = Account {
-            user: "user1".into(),
-            secret: Secret::Plain(Zeroizing::new("1234".into())),
-        };
         let grants = ["Movies", "Uploads", "Drop box"].map(|name| {
             let rights = self.decide();
             Arc::new(Grant {
@@ -248,7 +241,7 @@ impl<'a> Dialogue<'a> {
         });
         let count = usize::from(self.decide()) % (grants.len() + 1);
         Arc::new(Access {
-            account: Arc::new(account),
+            user: "user1".into(),
             grants: grants.into_iter().take(count).collect(),
         })
     }

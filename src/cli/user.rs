@@ -191,7 +191,7 @@ impl List {
                 [] => "no directories".to_owned(),
                 grants => grants.join(", "),
             };
-            let user = &access.account.user;
+            let user = &access.user;
             let limits = match home.limits(user) {
                 limits if limits == UserLimits::default() => String::new(),
                 limits => format!("; {limits}"),

@@ -13,7 +13,7 @@ pub mod sandbox_scope;
 pub use crate::config::records::check_user;
 
 use crate::auth::password;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::fs;
 use std::fs::OpenOptions;
@@ -29,7 +29,7 @@ use crate::auth::password::{Cost, Verifier};
 use crate::config::credentials::{Account, Credentials, Secret};
 use crate::config::directories::{Directories, EVERYBODY, Grants};
 use crate::config::sandbox_scope::SandboxScope;
-use crate::domain::access::Grant;
+use crate::domain::access::{Access, Grant};
 use crate::domain::user_limits::UserLimits;
 use crate::limits;
 
@@ -38,15 +38,6 @@ const CREDENTIALS: &str = "Credentials";
 
 /// Name of the file of grants in a home.
 const DIRECTORIES: &str = "Directories";
-
-/// What one user may do: made at a login, shared by all of that user's sessions, made anew by a reload.
-#[derive(Debug)]
-pub struct Access {
-    /// The record that the login was proved against.
-    pub account: Arc<Account>,
-    /// The directories, each name once, in the order in which the file grants them.
-    pub grants: Vec<Arc<Grant>>,
-}
 
 /// Both files of a home, as they were read.
 #[derive(Debug)]
@@ -116,19 +107,20 @@ impl Home {
         self.fence = Some(Arc::new(fence));
     }
 
-    /// Reads both files again. Takes a proof for each password that stood in plain and is a hash now.
+    /// Reads both files again and compares the accounts. Verifies one password for each account whose
+    /// plain password was replaced by a hash.
     pub fn reload(&self, verifier: &mut Verifier) -> Reloaded {
         let result = Home::load(&self.path).and_then(|loaded| self.within_fence(loaded));
-        let mut kept = Vec::new();
+        let mut revoked = HashSet::new();
         if let Ok((new, _)) = &result {
             for old in &self.accounts {
-                let changed = new.account(&old.user).filter(|&now| now != old);
-                if changed.is_some_and(|now| password::same_login(old, now, verifier)) {
-                    kept.push(old.user.clone());
+                let current = new.account(&old.user);
+                if !current.is_some_and(|new| password::same_login(old, new, verifier)) {
+                    revoked.insert(old.user.clone());
                 }
             }
         }
-        Reloaded { result, kept }
+        Reloaded { result, revoked }
     }
 
     /// A home that was loaded anew, within the fence of this one; or what of it lies beyond.
@@ -164,9 +156,11 @@ impl Home {
 
     /// What a user may do, or `None` where there is no such user.
     pub fn access(&self, user: &str) -> Option<Arc<Access>> {
-        let account = Arc::clone(self.account(user)?);
-        let grants = self.grants.seen_by(user);
-        Some(Arc::new(Access { account, grants }))
+        self.account(user)?;
+        Some(Arc::new(Access {
+            user: user.to_owned(),
+            grants: self.grants.seen_by(user),
+        }))
     }
 
     /// What is bounded for a user: by his own line, or else by everybody's.
@@ -226,8 +220,9 @@ impl Home {
 pub struct Reloaded {
     /// The home as it is now and what should be told of it, or all faults of both files.
     pub result: Result<(Home, Vec<String>), Vec<HomeError>>,
-    /// Users whose record has changed and whose login holds all the same.
-    pub kept: Vec<String>,
+    /// Users whose logins have become invalid: their record was removed, or changed to another login.
+    /// Empty if the result is an error.
+    pub revoked: HashSet<String>,
 }
 
 /// A fault in one of the two files, for the person with the editor. Tells of no password and no hash.
@@ -442,7 +437,7 @@ mod tests {
         assert_eq!(loaded.account("a").unwrap().user, "a");
         assert!(loaded.account("c").is_none() && loaded.access("c").is_none());
         let access = loaded.access("b").unwrap();
-        assert_eq!(access.account.user, "b");
+        assert_eq!(access.user, "b");
         let names: Vec<_> = access.grants.iter().map(|grant| &grant.name).collect();
         assert_eq!(names, ["A", "B"]);
         assert_eq!(loaded.limits("a").to_string(), "sessions=9");

@@ -3,8 +3,19 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::domain::user_limits::{Bytes, bytes_from_one};
+
+/// What one user may access. Created at a login, shared by all sessions of the user, and replaced by
+/// a reload.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The user's name.
+    pub user: String,
+    /// The granted directories, each name once, in the order of the file `Directories`.
+    pub grants: Vec<Arc<Grant>>,
+}
 
 /// One directory that a user may see.
 #[derive(Debug, PartialEq, Eq)]

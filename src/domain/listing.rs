@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::Access;
+use crate::domain::access::Access;
 use crate::domain::path::GrantedPath;
 
 /// What a listing tells of.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::config::Access;
+use crate::domain::access::Access;
 use crate::domain::access::Grant;
 use crate::domain::error::ErrorCode;
 use crate::domain::listing::{FileStatus, ListingFormat, ListingTarget};

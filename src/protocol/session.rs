@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::Access;
+use crate::domain::access::Access;
 use crate::protocol::ftp::session::{Ftp, Settings};
 use crate::protocol::menu::session::Menu;
 use crate::protocol::step::{Action, Input};

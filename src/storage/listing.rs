@@ -570,8 +570,7 @@ mod tests {
 
     #[test]
     fn granted_directories_are_listed_where_they_are_there() {
-        use crate::config::Access;
-        use crate::config::credentials::{Account, Secret};
+        use crate::domain::access::Access;
         let world = World::new();
         let grant = |name: &str, path: PathBuf| {
             Arc::new(Grant {
@@ -581,10 +580,7 @@ mod tests {
             })
         };
         let access = Arc::new(Access {
-            account: Arc::new(Account {
-                user: "ann".to_owned(),
-                secret: Secret::Hash(String::new()),
-            }),
+            user: "ann".to_owned(),
             grants: vec![
                 grant("Movies", world.at("")),
                 grant("Gone", world.at("missing")),

@@ -7,9 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tidegate::config::Access;
-use tidegate::config::credentials::{Account, Secret};
-use tidegate::domain::access::{Grant, Rights};
+use tidegate::domain::access::{Access, Grant, Rights};
 use tidegate::domain::error::ErrorCode;
 use tidegate::domain::listing::FileStatus;
 use tidegate::domain::request::{Request, Response};
@@ -290,10 +288,6 @@ impl<D: FnMut() -> u8> Dialogue<D> {
 
     /// Who is logged in and what he may do, a few grants.
     fn access(&mut self) -> Arc<Access> {
-        let account = Account {
-            user: "user1".into(),
-            secret: Secret::Anyone,
-        };
         let grants = ["Movies", "Uploads", "Drop box"].map(|name| {
             let rights = (self.decide)();
             Arc::new(Grant {
@@ -309,7 +303,7 @@ impl<D: FnMut() -> u8> Dialogue<D> {
         });
         let count = usize::from((self.decide)()) % (grants.len() + 1);
         Arc::new(Access {
-            account: Arc::new(account),
+            user: "user1".into(),
             grants: grants.into_iter().take(count).collect(),
         })
     }

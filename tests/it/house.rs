@@ -1,6 +1,7 @@
 //! The house as the protocol tells of it, in the plainest way, over a copy of the example home. It shares nothing with the
 //! vault and the accounts: where they disagree, one of them is wrong.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -9,9 +10,8 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
-use tidegate::config::Access;
 use tidegate::config::credentials::{Account, Secret};
-use tidegate::domain::access::{Grant, Rights};
+use tidegate::domain::access::{Access, Grant, Rights};
 use tidegate::domain::error::ErrorCode;
 use tidegate::domain::listing::{ListingFormat, ListingTarget};
 use tidegate::domain::path::GrantedPath;
@@ -27,7 +27,9 @@ pub(crate) struct Services {
     home: PathBuf,
     hide_usernames: bool,
     max_upload: u64,
-    accounts: Vec<Arc<Account>>,
+    accounts: Vec<Account>,
+    /// Users whose account the last [`Services::load`] removed or changed.
+    revoked: HashSet<String>,
     grants: Vec<(String, Arc<Grant>)>,
 }
 
@@ -38,6 +40,7 @@ impl Services {
             hide_usernames,
             max_upload: max_upload.unwrap_or(1 << 50),
             accounts: Vec::new(),
+            revoked: HashSet::new(),
             grants: Vec::new(),
         };
         house.load();
@@ -48,16 +51,21 @@ impl Services {
     pub(crate) fn load(&mut self) {
         let read = |name| fs::read_to_string(self.home.join(name)).expect("a file of the home");
         let (credentials, directories) = (read("Credentials"), read("Directories"));
-        self.accounts = lines(&credentials)
+        let accounts: Vec<Account> = lines(&credentials)
             .map(|line| {
                 let (user, password) = line.split_once(":plain:").expect("a plain password");
                 let secret = Secret::Plain(Zeroizing::new(password.to_owned()));
-                Arc::new(Account {
+                Account {
                     user: user.to_owned(),
                     secret,
-                })
+                }
             })
             .collect();
+        let earlier = std::mem::replace(&mut self.accounts, accounts);
+        let revoked = earlier
+            .into_iter()
+            .filter(|old| !self.accounts.contains(old));
+        self.revoked = revoked.map(|account| account.user).collect();
         self.grants = lines(&directories)
             .map(|line| {
                 let [user, name, rights] = line.split(':').collect::<Vec<_>>()[..] else {
@@ -85,17 +93,15 @@ impl Services {
 
     /// What a session with this access may do after the files were read again.
     pub(crate) fn access_after_reload(&self, access: &Access) -> Option<Arc<Access>> {
-        let user = &access.account.user;
-        let is_same = self.account(user).is_some_and(|now| *now == access.account);
-        is_same.then(|| self.access(user))
+        let is_revoked = self.revoked.contains(&access.user);
+        (!is_revoked).then(|| self.access(&access.user))
     }
 
-    fn account(&self, user: &str) -> Option<&Arc<Account>> {
+    fn account(&self, user: &str) -> Option<&Account> {
         self.accounts.iter().find(|account| account.user == user)
     }
 
     fn access(&self, user: &str) -> Arc<Access> {
-        let account = self.account(user).expect("a user of the home").clone();
         let own = |name: &str| {
             self.grants
                 .iter()
@@ -106,7 +112,8 @@ impl Services {
             .iter()
             .filter(|(owner, grant)| owner == user || (owner == "*" && !own(&grant.name)));
         let grants = seen.map(|(_, grant)| grant.clone()).collect();
-        Arc::new(Access { account, grants })
+        let user = user.to_owned();
+        Arc::new(Access { user, grants })
     }
 
     fn try_answer(&self, request: Request, opened: &mut Vec<u8>) -> Result<Response, ErrorCode> {

@@ -8,9 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use tidegate::config::Access;
-use tidegate::config::credentials::{Account, Secret};
-use tidegate::domain::access::{Grant, Rights};
+use tidegate::domain::access::{Access, Grant, Rights};
 use tidegate::domain::error::ErrorCode;
 use tidegate::domain::path::GrantedPath;
 use tidegate::domain::request::{Quota, Request, Response};
@@ -323,12 +321,8 @@ fn some_access(random: &mut Rng) -> Arc<Access> {
             grants.push(Arc::new(Grant { name, rights, path }));
         }
     }
-    let secret = Secret::Hash(String::new());
-    let account = Arc::new(Account {
-        user: "user1".to_owned(),
-        secret,
-    });
-    Arc::new(Access { account, grants })
+    let user = "user1".to_owned();
+    Arc::new(Access { user, grants })
 }
 
 fn inputs(seed: u64) -> Vec<Happening> {

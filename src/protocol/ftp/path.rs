@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::config::Access;
+use crate::domain::access::Access;
 use crate::domain::path::GrantedPath;
 use crate::protocol::menu::command::name;
 
@@ -80,7 +80,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::credentials::{Account, Secret};
     use crate::domain::access::{Grant, Rights};
 
     fn access() -> Access {
@@ -92,9 +91,8 @@ mod tests {
                 rights,
             })
         };
-        let (user, secret) = ("user1".to_owned(), Secret::Hash(String::new()));
         Access {
-            account: Arc::new(Account { user, secret }),
+            user: "user1".to_owned(),
             grants: vec![grant("Movies"), grant("Docs")],
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::config::Access;
+use crate::domain::access::Access;
 use crate::domain::error::{CloseReason, ErrorCode};
 use crate::domain::listing::Facts;
 use crate::domain::path::GrantedPath;
@@ -303,7 +303,7 @@ impl Ftp {
                 self.hang_up()
             }
             Command::Stat if argument.is_empty() => {
-                let user = self.access.as_ref().map(|access| &*access.account.user);
+                let user = self.access.as_ref().map(|access| &*access.user);
                 let is_ascii = self.representation == Representation::Ascii;
                 reply::status(out, user, self.peer.ip(), is_ascii);
                 self.ready()

@@ -4,7 +4,7 @@
 //!
 //! Must not know: states, the file system.
 
-use crate::config::Access;
+use crate::domain::access::Access;
 use crate::domain::error::ErrorCode;
 use crate::domain::path::GrantedPath;
 use crate::protocol::menu::command::name;
@@ -66,7 +66,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::credentials::{Account, Secret};
     use crate::domain::access::{Grant, Rights};
 
     fn access() -> Access {
@@ -78,9 +77,8 @@ mod tests {
                 rights,
             })
         };
-        let (user, secret) = ("user1".to_owned(), Secret::Hash(String::new()));
         Access {
-            account: Arc::new(Account { user, secret }),
+            user: "user1".to_owned(),
             grants: vec![grant("Movies"), grant("Docs")],
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::config::Access;
+use crate::domain::access::Access;
 use crate::domain::error::{CloseReason, ErrorCode};
 use crate::domain::listing::{ListingFormat, ListingTarget};
 use crate::domain::path::GrantedPath;

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
-use crate::config::Access;
+use crate::domain::access::Access;
 use crate::domain::error::CloseReason;
 use crate::kernel::{Kernel, Readiness};
 use crate::limits::{LINE_BYTES_MAX, LINE_READ_BYTES, LINGER_TIMEOUT};

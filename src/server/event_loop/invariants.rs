@@ -2,7 +2,6 @@
 //!
 //! Must not know: how a turn goes.
 
-use crate::config::Home;
 use crate::kernel::Kernel;
 use crate::server::conn::control::Connection;
 use crate::server::event_loop::slot::Slot;
@@ -27,12 +26,6 @@ impl<K: Kernel> EventLoop<K> {
     /// How the loop has ended, once it has.
     pub fn stopped(&self) -> Option<Stopped> {
         self.stopped
-    }
-
-    /// Takes up another home, as a reload does; the logins of `kept` stand although their records have changed.
-    pub fn take_up(&mut self, home: Home, kept: Vec<String>) {
-        self.services.take_up(home, kept);
-        self.kernel.wake();
     }
 
     /// Asserts between two turns what must hold of every slot: it is blocked with a false flag for what it needs, or

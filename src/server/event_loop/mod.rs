@@ -270,19 +270,22 @@ impl<K: Kernel> EventLoop<K> {
         let connections = &self.connections;
         self.services
             .collect(|session_id| holder(connections, session_id).is_some());
+        self.apply_reload();
         self.settle();
-        if let Some(kept) = self.services.take_reloaded() {
-            self.tell_of_reload(&kept);
-        }
     }
 
-    fn tell_of_reload(&mut self, kept: &[String]) {
+    /// Gives every session its new rights after a reload. Runs before any session takes another step, so
+    /// that a login made after the reload is not mistaken for an older one.
+    fn apply_reload(&mut self) {
+        let Some(revoked) = self.services.take_revoked() else {
+            return;
+        };
         for (_, slot) in &mut self.connections {
             let Slot::Control(connection) = slot else {
                 continue;
             };
             if let Some(access) = connection.access().cloned() {
-                connection.reloaded(self.services.access_after_reload(&access, kept));
+                connection.reloaded(self.services.access_after_reload(&access, &revoked));
             }
         }
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use log::{info, warn};
 use zeroize::Zeroizing;
 
-use crate::config::Access;
 use crate::config::credentials::{Account, Secret};
+use crate::domain::access::Access;
 use crate::domain::error::ErrorCode;
 use crate::domain::request::Response;
 use crate::kernel::Kernel;

@@ -10,7 +10,7 @@ pub(crate) mod quotas;
 pub(crate) mod rates;
 pub(crate) mod reload;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,7 +20,8 @@ use std::time::Instant;
 use log::{debug, error, warn};
 
 use crate::auth::password::{Tag, VerifiedCache};
-use crate::config::{Access, Home};
+use crate::config::Home;
+use crate::domain::access::Access;
 use crate::domain::error::ErrorCode;
 use crate::domain::listing::{ListingFormat, ListingTarget};
 use crate::domain::path::GrantedPath;
@@ -95,8 +96,8 @@ pub(crate) struct Services<K: Kernel> {
     reloading: bool,
     /// Another one was asked for meanwhile.
     reload_again: bool,
-    /// A reload that has been done and not told to the sessions yet.
-    reloaded: Option<Vec<String>>,
+    /// Users whose logins a reload revoked; their sessions have not been updated yet.
+    revoked: Option<HashSet<String>>,
     done: Vec<Done<K>>,
 }
 
@@ -131,7 +132,7 @@ impl<K: Kernel> Services<K> {
             data_sessions: DataSessions::new(),
             reloading: false,
             reload_again: false,
-            reloaded: None,
+            revoked: None,
             done: Vec::new(),
             options,
         };

@@ -229,7 +229,7 @@ impl<K: Kernel> Services<K> {
     fn access_of(
         &mut self,
         session_id: SessionId,
-    ) -> Option<std::sync::Arc<crate::config::Access>> {
+    ) -> Option<std::sync::Arc<crate::domain::access::Access>> {
         let user = self.users.name(session_id.user?).to_owned();
         self.access(&user)
     }

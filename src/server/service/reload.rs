@@ -2,14 +2,17 @@
 //!
 //! Must not know: what stands in the home's files, sockets, the dialects' words.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use log::{error, info, warn};
 
-use crate::config::{Access, Home, Reloaded};
+use crate::config::{Home, Reloaded};
+use crate::domain::access::Access;
+use crate::domain::request::Response;
 use crate::kernel::{Kernel, Milestone};
 use crate::server::log::escape::Escaped;
-use crate::server::service::Services;
+use crate::server::service::{Completion, Services};
 use crate::server::workers::Job;
 
 impl<K: Kernel> Services<K> {
@@ -25,7 +28,7 @@ impl<K: Kernel> Services<K> {
 
     /// The home was read again.
     pub(crate) fn reloaded(&mut self, reloaded: Reloaded) {
-        let Reloaded { result, kept } = reloaded;
+        let Reloaded { result, revoked } = reloaded;
         // A supervisor that has asked for it waits, also where the old one is kept.
         self.kernel.report(Milestone::Ready);
         match result {
@@ -34,7 +37,7 @@ impl<K: Kernel> Services<K> {
                     warn!("event=reload warning={}", Escaped(&warning.to_string()));
                 }
                 info!("event=reload result=taken-up");
-                self.take_up(home, kept);
+                self.take_up(home, revoked);
             }
             Err(faults) => {
                 for fault in faults {
@@ -51,38 +54,48 @@ impl<K: Kernel> Services<K> {
         }
     }
 
-    /// Takes up a home that was loaded: logins from now on are proved against it. What the sessions may do now is asked
-    /// of [`Services::access_after_reload`].
-    pub(crate) fn take_up(&mut self, home: Home, kept: Vec<String>) {
+    /// Applies a loaded home: later logins are verified against it. The logins of `revoked` become
+    /// invalid, also those that were verified but whose sessions have not received the response yet.
+    /// The caller updates the sessions, see [`Services::take_revoked`].
+    pub(crate) fn take_up(&mut self, home: Home, revoked: HashSet<String>) {
         self.home = Arc::new(home);
         self.users.take_up(|user| self.home.limits(user), self.now);
         self.take_up_quotas();
         self.accesses.clear();
         self.proved.clear();
         self.listings.changed();
-        self.reloaded = Some(kept);
+        self.update_pending_logins(&revoked);
+        // Two reloads may complete before the sessions are updated.
+        self.revoked.get_or_insert_default().extend(revoked);
     }
 
-    /// Whether sessions are to be told of a reload, once.
-    pub(crate) fn take_reloaded(&mut self) -> Option<Vec<String>> {
-        self.reloaded.take()
+    /// A login verified against the old record must not reach its session after the reload.
+    fn update_pending_logins(&mut self, revoked: &HashSet<String>) {
+        let mut replies = std::mem::take(&mut self.replies);
+        for (_, reply) in &mut replies {
+            if let Completion::Response(Response::Authenticated(login @ Some(_)), _) = reply {
+                *login = login
+                    .take()
+                    .and_then(|access| self.access_after_reload(&access, revoked));
+            }
+        }
+        self.replies = replies;
     }
 
-    /// What a session with this access may do after a reload that kept the logins of `kept` although their records
-    /// have changed.
+    /// Returns the users whose sessions a reload revoked since the last call; `None` without a reload.
+    pub(crate) fn take_revoked(&mut self) -> Option<HashSet<String>> {
+        self.revoked.take()
+    }
+
+    /// Returns what a session may access after a reload; `None` if its login was revoked.
     pub(crate) fn access_after_reload(
         &mut self,
         access: &Access,
-        kept: &[String],
+        revoked: &HashSet<String>,
     ) -> Option<Arc<Access>> {
-        let user = &access.account.user;
-        let same = self
-            .home
-            .account(user)
-            .is_some_and(|account| *account == access.account);
-        match same || kept.contains(user) {
-            true => self.access(user),
-            false => None,
+        match revoked.contains(&access.user) {
+            true => None,
+            false => self.access(&access.user),
         }
     }
 }

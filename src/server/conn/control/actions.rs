@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::Access;
+use crate::domain::access::Access;
 use crate::domain::error::ErrorCode;
 use crate::domain::request::Response;
 use crate::kernel::Kernel;
@@ -178,7 +178,7 @@ impl<K: Kernel> TimeSlice<'_, K> {
         if let Some(earlier) = self.connection.user.take() {
             self.services.leave(earlier);
         }
-        match self.services.enter(self.session_id, &access.account.user) {
+        match self.services.enter(self.session_id, &access.user) {
             Ok(user) => {
                 self.connection.user = Some(user);
                 self.session_id.user = Some(user);
