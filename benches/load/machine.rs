@@ -1,4 +1,4 @@
-//! The machine under the bench: which processor runs what, what other work took, and the kernel's memory for TCP.
+//! The machine: processor pinning, priorities, CPU accounting and the kernel's memory for TCP.
 
 use std::fs;
 use std::io;
@@ -8,23 +8,35 @@ use std::time::{Duration, Instant};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, SysconfVar, gettid, sysconf};
 
-/// Which processors the server and the clients run on.
+/// The priority of the kernel's scheduling group for a terminal session (sched(7), autogroup).
+const AUTOGROUP: &str = "/proc/self/autogroup";
+
+/// The processors that the server and the clients run on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pinning {
-    /// The server on the first, the clients on the second.
-    Apart,
-    /// Wherever the kernel puts them.
+    /// The server on processor 0, the clients on processor 1.
+    Separate,
+    /// Chosen by the kernel.
     None,
 }
 
 impl Pinning {
-    /// Puts this thread, and with it the processes that it starts, where servers run.
-    pub(crate) fn to_server(self) -> io::Result<()> {
+    /// Returns `Separate` if both processors are available.
+    pub(crate) fn detect() -> io::Result<Pinning> {
+        let set = sched_getaffinity(Pid::from_raw(0))?;
+        Ok(match set.is_set(0)? && set.is_set(1)? {
+            true => Pinning::Separate,
+            false => Pinning::None,
+        })
+    }
+
+    /// Moves this thread, and the processes that it starts, to the server's processor.
+    pub(crate) fn pin_to_server(self) -> io::Result<()> {
         self.pin(0)
     }
 
-    /// Puts this thread, and the threads that it starts, where clients run.
-    pub(crate) fn to_clients(self) -> io::Result<()> {
+    /// Moves this thread, and the threads that it starts, to the clients' processor.
+    pub(crate) fn pin_to_clients(self) -> io::Result<()> {
         self.pin(1)
     }
 
@@ -36,17 +48,10 @@ impl Pinning {
         set.set(processor)?;
         Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
     }
-
-    /// Apart, if there are two processors to be had.
-    pub(crate) fn best() -> io::Result<Pinning> {
-        let set = sched_getaffinity(Pid::from_raw(0))?;
-        let both = set.is_set(0)? && set.is_set(1)?;
-        Ok(if both { Pinning::Apart } else { Pinning::None })
-    }
 }
 
-/// Lets the calling thread, and what it starts from now on, run at this priority (setpriority(2)). False where the right to
-/// it is missing; it then stays where it is.
+/// Sets the priority (setpriority(2)) of the calling thread and its later children. Returns false
+/// without the right to do so.
 pub(crate) fn set_nice(nice: i32) -> bool {
     let thread = gettid().to_string();
     Command::new("renice")
@@ -58,39 +63,40 @@ pub(crate) fn set_nice(nice: i32) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Another priority for this process and its children, until it is dropped.
-pub(crate) struct Priority;
+/// A priority of this process and its children, reset on drop.
+pub(crate) struct PriorityGuard;
 
-impl Priority {
-    pub(crate) fn take(nice: i32) -> io::Result<Priority> {
-        // Where the kernel groups processes by terminal session, the group's own priority is what counts against others
-        // (sched(7), autogroup); where it does not, there is no such file.
+impl PriorityGuard {
+    pub(crate) fn set(nice: i32) -> io::Result<PriorityGuard> {
+        // With autogroups, only the group's priority counts against other groups. Without them, the
+        // file does not exist.
         let _ = fs::write(AUTOGROUP, nice.to_string());
         match set_nice(nice) {
-            true => Ok(Priority),
-            false => Err(io::Error::other("no right to that priority")),
+            true => Ok(PriorityGuard),
+            false => Err(io::Error::other(format!(
+                "cannot set priority {nice}: permission denied; run as root or without --nice"
+            ))),
         }
     }
 }
 
-impl Drop for Priority {
+impl Drop for PriorityGuard {
     fn drop(&mut self) {
         let _ = fs::write(AUTOGROUP, "0");
     }
 }
 
-const AUTOGROUP: &str = "/proc/self/autogroup";
-
-/// Where the processors' time went between two moments.
-pub(crate) struct Work {
-    /// What processes have had of it, and what the host took.
+/// CPU time used between two snapshots.
+pub(crate) struct CpuUsage {
+    /// Time of all processes, and time stolen by the host.
     pub(crate) processes: Duration,
-    /// What interrupts took of a processor that had no process to run: such as TCP's where it sends by itself later on.
+    /// Time of interrupts that were charged to no process, such as TCP sending from a timer on an
+    /// idle processor.
     pub(crate) interrupts: Duration,
 }
 
-/// A moment in which it was looked at where the processors' time has gone.
-pub(crate) struct Look {
+/// The CPU accounting of the whole machine at one moment.
+pub(crate) struct CpuSnapshot {
     at: Instant,
     processors: u32,
     idle: Duration,
@@ -98,11 +104,11 @@ pub(crate) struct Look {
     processes: Duration,
 }
 
-impl Look {
-    pub(crate) fn take() -> io::Result<Look> {
+impl CpuSnapshot {
+    pub(crate) fn now() -> io::Result<CpuSnapshot> {
         let stat = fs::read_to_string("/proc/stat")?;
         let mut lines = stat.lines().take_while(|line| line.starts_with("cpu"));
-        let all: Vec<u64> = lines
+        let fields: Vec<u64> = lines
             .next()
             .unwrap_or_default()
             .split_whitespace()
@@ -110,31 +116,31 @@ impl Look {
             .filter_map(|field| field.parse().ok())
             .collect();
         // proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal.
-        let of = |field: usize| ticks_to_time(all.get(field).copied().unwrap_or(0));
-        Ok(Look {
+        let time = |field: usize| ticks_to_time(fields.get(field).copied().unwrap_or(0));
+        Ok(CpuSnapshot {
             at: Instant::now(),
             processors: lines.count() as u32,
-            idle: of(3)? + of(4)?,
-            stolen: of(7)?,
-            processes: all_processes()?,
+            idle: time(3)? + time(4)?,
+            stolen: time(7)?,
+            processes: all_processes_time()?,
         })
     }
 
-    /// Where it went from here to the `later` one.
-    pub(crate) fn until(&self, later: &Look) -> Work {
+    /// Returns the CPU time used from this snapshot to the `later` one.
+    pub(crate) fn until(&self, later: &CpuSnapshot) -> CpuUsage {
         let stolen = later.stolen.saturating_sub(self.stolen);
         let processes = later.processes.saturating_sub(self.processes) + stolen;
         let idle = later.idle.saturating_sub(self.idle);
-        Work {
+        CpuUsage {
             processes,
             interrupts: (later.processors * (later.at - self.at)).saturating_sub(idle + processes),
         }
     }
 }
 
-/// CPU time that all processes have had so far, and those that have ended and were waited for. The kernel's ksoftirqd, which do
-/// what interrupts have left, are none of them.
-fn all_processes() -> io::Result<Duration> {
+/// Returns the CPU time of all processes, including children that were waited for. The ksoftirqd
+/// threads are excluded: they do the work of interrupts.
+fn all_processes_time() -> io::Result<Duration> {
     let mut ticks = 0;
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
@@ -150,13 +156,13 @@ fn all_processes() -> io::Result<Duration> {
     ticks_to_time(ticks)
 }
 
-/// Time of so many of the kernel's ticks, usually of 10 ms.
+/// Converts clock ticks, usually of 10 ms.
 pub(crate) fn ticks_to_time(ticks: u64) -> io::Result<Duration> {
-    let a_second = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100);
-    Ok(Duration::from_secs_f64(ticks as f64 / a_second as f64))
+    let per_second = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100);
+    Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
 }
 
-/// CPU time that the threads of a process have had, of those that live.
+/// Returns the CPU time of a process's live threads, with a resolution of nanoseconds.
 pub(crate) fn threads_time(process: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{process}/task"));
     let nanoseconds = tasks.into_iter().flatten().filter_map(|task| {
@@ -166,10 +172,12 @@ pub(crate) fn threads_time(process: u32) -> Duration {
     Duration::from_nanos(nanoseconds.sum())
 }
 
-/// The name of a process, and the numbers of its /proc/PID/stat from the fourth field on, which is the parent.
+/// Returns the name of a process and the fields of /proc/PID/stat from the fourth, the parent, on
+/// (proc_pid_stat(5)).
 pub(crate) fn stat_fields(process: u32) -> io::Result<(String, Vec<u64>)> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // The name, in brackets, may hold blanks and brackets; the state behind it is a letter.
+    // The name is in brackets and may contain blanks and brackets. The state that follows is a
+    // letter.
     let (front, fields) = stat.rsplit_once(')').unwrap_or_default();
     let name = front.split_once('(').map_or("", |(_, name)| name);
     let fields = fields.split_whitespace().skip(1);
@@ -179,7 +187,8 @@ pub(crate) fn stat_fields(process: u32) -> io::Result<(String, Vec<u64>)> {
     ))
 }
 
-/// Bytes of the kernel's memory that TCP holds, of all sockets of the machine (/proc/net/sockstat).
+/// Returns the kernel memory, in bytes, held by all TCP sockets of the machine
+/// (/proc/net/sockstat).
 pub(crate) fn tcp_memory() -> io::Result<u64> {
     let stat = fs::read_to_string("/proc/net/sockstat")?;
     let pages: u64 = stat
@@ -192,11 +201,11 @@ pub(crate) fn tcp_memory() -> io::Result<u64> {
                 .parse()
                 .ok()
         })
-        .ok_or_else(|| io::Error::other("/proc/net/sockstat tells no memory of TCP"))?;
+        .ok_or_else(|| io::Error::other("/proc/net/sockstat has no TCP memory"))?;
     Ok(pages * sysconf(SysconfVar::PAGE_SIZE)?.unwrap_or(4096) as u64)
 }
 
-/// How new connections control congestion.
+/// Returns the congestion control algorithm of new connections.
 pub(crate) fn congestion_control() -> String {
     fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control")
         .map_or_else(|_| "unknown".into(), |name| name.trim().to_owned())

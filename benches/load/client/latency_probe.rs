@@ -1,98 +1,100 @@
-//! One client by itself, whose waiting is what is measured.
+//! A single client that measures latency: a blocking socket in a thread of its own.
 //!
-//! It has a blocking socket and a thread of its own, put before the crowd's, so that the work of the crowd in this process
-//! does not count as the server's.
+//! Its thread has a higher priority than the load generator, so that waiting for the load
+//! generator's thread does not count as the server's latency.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::client::dialect::{Dialect, Heard};
-use crate::client::load_generator::Words;
+use crate::client::message::{ClientRequest, ServerReply};
+use crate::client::wire_protocol::WireProtocol;
+use crate::fixture::USERS;
 use crate::machine;
-use crate::server::process::USERS;
 
-/// How long a single answer may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for one reply.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Pause between two downloads, so that the probe does not fall into step with the server's loop.
+/// Pause between two downloads, so that the probe does not synchronise with the server's event
+/// loop.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Comes in, then downloads `file` again and again for as long as `duration`: how long each download took, from the
-/// command's first byte out to the file's last byte in.
+/// Logs in and downloads `file` repeatedly for `duration`. Returns the time of each download, from
+/// sending the command to the last byte of the file.
 pub(crate) fn run(
     server: SocketAddr,
-    dialect: Dialect,
+    protocol: WireProtocol,
     file: &str,
     duration: Duration,
 ) -> io::Result<Vec<Duration>> {
-    // Before the crowd, which shares its processor.
+    // Without the right to a higher priority, the probe runs at the normal one.
     let _ = machine::set_nice(-20);
     let socket = TcpStream::connect(server)?;
     socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    let mut probe = Probe {
+    socket.set_read_timeout(Some(READ_TIMEOUT))?;
+    let mut probe = LatencyProbe {
         reader: BufReader::new(socket),
-        dialect: dialect.clone(),
+        protocol: protocol.clone(),
         content: Vec::new(),
     };
-    if dialect == Dialect::Menu {
+    if protocol == WireProtocol::Menu {
         let (user, password) = USERS[0];
-        probe.say(&dialect.login(user, password))?;
-        probe.hear(&Heard::Ready)?;
+        probe.send(&protocol.login(user, password))?;
+        probe.wait_for(&ServerReply::Ready)?;
     }
-    let command = dialect.download(file);
-    let mut took = Vec::new();
+    let request = protocol.download(file);
+    let mut times = Vec::new();
     let end = Instant::now() + duration;
     while Instant::now() < end {
-        let begun = Instant::now();
-        probe.say(&command)?;
-        probe.download()?;
-        took.push(begun.elapsed());
-        if dialect == Dialect::Menu {
-            probe.hear(&Heard::Ready)?;
+        let started = Instant::now();
+        probe.send(&request)?;
+        probe.read_file()?;
+        times.push(started.elapsed());
+        if protocol == WireProtocol::Menu {
+            probe.wait_for(&ServerReply::Ready)?;
         }
         thread::sleep(PAUSE);
     }
-    Ok(took)
+    Ok(times)
 }
 
-struct Probe {
+struct LatencyProbe {
     reader: BufReader<TcpStream>,
-    dialect: Dialect,
+    protocol: WireProtocol,
     content: Vec<u8>,
 }
 
-impl Probe {
-    fn say(&mut self, words: &Words) -> io::Result<()> {
-        self.reader.get_mut().write_all(&words.text)
+impl LatencyProbe {
+    fn send(&mut self, request: &ClientRequest) -> io::Result<()> {
+        self.reader.get_mut().write_all(&request.text)
     }
 
-    fn download(&mut self) -> io::Result<()> {
+    fn read_file(&mut self) -> io::Result<()> {
         loop {
-            match self.line()? {
-                Heard::File(length) => {
+            match self.read_reply()? {
+                ServerReply::File(length) => {
                     self.content.resize(length as usize, 0);
                     return self.reader.read_exact(&mut self.content);
                 }
-                Heard::Refused => return Err(io::Error::other("the probe was refused")),
+                ServerReply::Refused => {
+                    return Err(io::Error::other("the latency probe was refused"));
+                }
                 _ => {}
             }
         }
     }
 
-    fn hear(&mut self, expected: &Heard) -> io::Result<()> {
-        while self.line()? != *expected {}
+    fn wait_for(&mut self, expected: &ServerReply) -> io::Result<()> {
+        while self.read_reply()? != *expected {}
         Ok(())
     }
 
-    fn line(&mut self) -> io::Result<Heard> {
+    fn read_reply(&mut self) -> io::Result<ServerReply> {
         let mut line = Vec::new();
         self.reader.read_until(b'\n', &mut line)?;
-        let heard = line
-            .strip_suffix(b"\n")
-            .and_then(|line| self.dialect.hear(line));
-        heard.ok_or_else(|| io::Error::other("the server closed before the probe"))
+        line.strip_suffix(b"\n")
+            .and_then(|line| self.protocol.parse(line))
+            .ok_or_else(|| io::Error::other("the server closed the latency probe's connection"))
     }
 }
