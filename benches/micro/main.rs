@@ -1,8 +1,8 @@
-//! What the pure parts cost: the line splitter, a step of the menu, a turn of the event_loop over the simulated kernel, the
-//! listing of a large directory. `cargo bench --bench micro`.
+//! Cost of the pure parts: the line splitter, a step of the menu, a download through the event loop
+//! over the simulated kernel, and the listing of a large directory. `cargo bench --bench micro`.
 //!
-//! With `count N` it does N downloads over the simulated kernel and nothing else: `scripts/count-instructions` runs that
-//! under callgrind.
+//! `count N` makes N downloads over the simulated kernel and nothing else.
+//! `scripts/count-instructions` runs that under callgrind.
 
 mod simulated_server;
 
@@ -20,9 +20,9 @@ use tidegate::protocol::menu::session::Menu;
 use tidegate::protocol::session::Session;
 use tidegate::protocol::step::Input;
 
-use simulated_server::World;
+use simulated_server::SimulatedServer;
 
-/// Files of the directory that is listed.
+/// Files in the listed directory.
 const ENTRIES: usize = 10_000;
 
 fn main() {
@@ -30,9 +30,9 @@ fn main() {
     if let [count, number, ..] = arguments.as_slice()
         && count == "count"
     {
-        let mut world = World::new();
+        let mut server = SimulatedServer::new();
         for _ in 0..number.parse().expect("a number of downloads") {
-            world.download();
+            server.download();
         }
         return;
     }
@@ -48,7 +48,7 @@ fn lines(criterion: &mut Criterion) {
     let text = b"DOWNLOAD FILE Movies/Joker\n".repeat(100);
     let mut group = criterion.benchmark_group("lines");
     group.throughput(Throughput::Elements(100));
-    group.bench_function("split a hundred", |bencher| {
+    group.bench_function("split 100", |bencher| {
         bencher.iter(|| {
             let mut at = 0;
             while let Split::Line { line, used } = split(black_box(&text[at..])) {
@@ -65,7 +65,7 @@ fn menu(criterion: &mut Criterion) {
     let mut session = Session::Menu(Menu::new());
     let mut out = Vec::new();
     session.step(Input::Begin, &mut out);
-    criterion.bench_function("menu: an unknown command", |bencher| {
+    criterion.bench_function("menu: unknown command", |bencher| {
         bencher.iter(|| {
             out.clear();
             black_box(session.step(Input::Line(black_box(b"DANCE")), &mut out))
@@ -74,11 +74,11 @@ fn menu(criterion: &mut Criterion) {
 }
 
 fn event_loop(criterion: &mut Criterion) {
-    let mut world = World::new();
+    let mut server = SimulatedServer::new();
     criterion.bench_function(
-        "event_loop: a download of 1 KiB, simulated kernel",
+        "event loop: download of 1 KiB, simulated kernel",
         |bencher| {
-            bencher.iter(|| world.download());
+            bencher.iter(|| server.download());
         },
     );
 }

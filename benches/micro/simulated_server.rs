@@ -1,5 +1,5 @@
-//! A server over the simulated kernel with one client at its menu: for the benches that ask what a turn of the event_loop costs
-//! without Linux below it.
+//! An event loop over the simulated kernel with one logged-in menu client, to measure its cost
+//! without Linux.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,18 +12,21 @@ use tidegate::server::{EventLoop, Options};
 
 const LOGIN: &[u8] = b"LOGIN\nanna\n1234\n";
 const DOWNLOAD: &[u8] = b"DOWNLOAD FILE Movies/Joker\n";
-const MENU_BEGINS: &[u8] = b"Please choose: ";
+const MENU_PREFIX: &[u8] = b"Please choose: ";
 
-pub(crate) struct World {
+/// Ticks after which a reply is overdue. The simulation delays and splits what is sent.
+const TICKS_MAX: usize = 10_000;
+
+pub(crate) struct SimulatedServer {
     sim: Sim,
     event_loop: EventLoop<Sim>,
     peer: Peer,
     _home: TempDir,
 }
 
-impl World {
-    /// A client has logged in.
-    pub(crate) fn new() -> World {
+impl SimulatedServer {
+    /// Starts the event loop, connects a client and logs it in.
+    pub(crate) fn new() -> SimulatedServer {
         let home = TempDir::new().expect("a temporary folder");
         let write = |name: &str, text: &str| {
             std::fs::write(home.path().join(name), text).expect("a temporary file");
@@ -31,59 +34,60 @@ impl World {
         write("Credentials", "anna:plain:1234\n");
         write("Directories", "anna:Movies:read:/srv/Movies\n");
         let sim = Sim::new(1);
-        // It ends with a line, so that the menu behind it begins one.
+        // The file ends with a line feed, so that the menu after it starts a line.
         let file = [&[b'x'; 1023][..], b"\n"].concat();
         sim.put("/srv/Movies/Joker", Entry::File(file));
-        let (loaded, _) = Home::load(home.path()).expect("a home without faults");
+        let (loaded, _) = Home::load(home.path()).expect("a valid home");
         let mut event_loop =
             EventLoop::without_threads(Arc::new(sim.clone()), loaded, Options::default());
         let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let address = event_loop
             .listen(SocketAddr::new(localhost, 0), Dialect::Menu)
-            .expect("nothing fails");
-        let peer = sim.connect(address, localhost).expect("somebody listens");
-        let mut world = World {
+            .expect("the simulated listener opens");
+        let peer = sim
+            .connect(address, localhost)
+            .expect("the listener exists");
+        let mut server = SimulatedServer {
             sim,
             event_loop,
             peer,
             _home: home,
         };
-        world.say(LOGIN);
-        world
+        server.request(LOGIN);
+        server
     }
 
-    /// One download of 1 KiB, from the command to the menu behind the file.
+    /// Downloads 1 KiB, from the command to the menu after the file.
     pub(crate) fn download(&mut self) {
-        self.say(DOWNLOAD);
+        self.request(DOWNLOAD);
     }
 
-    /// Says something and lets the event_loop turn until the menu has come.
-    fn say(&mut self, mut words: &[u8]) {
-        let mut heard = Vec::new();
-        // The simulation cuts what is sent, and holds it up, as it likes.
-        for _ in 0..10_000 {
-            if !words.is_empty()
-                && let Ok(sent) = self.sim.peer_send(self.peer, words)
+    /// Sends a request and runs the event loop until the menu has arrived.
+    fn request(&mut self, mut request: &[u8]) {
+        let mut received = Vec::new();
+        for _ in 0..TICKS_MAX {
+            if !request.is_empty()
+                && let Ok(sent) = self.sim.peer_send(self.peer, request)
             {
-                words = &words[sent..];
+                request = &request[sent..];
             }
-            self.event_loop.turn().expect("a poll does not fail");
+            self.event_loop.turn().expect("the poll succeeds");
             while self.event_loop.jobs() > 0 {
                 self.event_loop.run_job(0);
             }
             if let Ok(bytes) = self.sim.peer_receive(self.peer, 64 * 1024) {
-                heard.extend(bytes);
+                received.extend(bytes);
             }
-            let last = heard.strip_suffix(b"\n").unwrap_or_default();
-            if words.is_empty()
-                && last
+            let text = received.strip_suffix(b"\n").unwrap_or_default();
+            if request.is_empty()
+                && text
                     .rsplit(|&byte| byte == b'\n')
                     .next()
-                    .is_some_and(|line| line.starts_with(MENU_BEGINS))
+                    .is_some_and(|line| line.starts_with(MENU_PREFIX))
             {
                 return;
             }
         }
-        panic!("the menu does not come");
+        panic!("the menu does not arrive");
     }
 }

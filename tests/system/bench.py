@@ -12,7 +12,6 @@ target/bench-peers.
 """
 
 import argparse
-import datetime
 import os
 import subprocess
 import sys
@@ -72,18 +71,17 @@ def main():
     parser.add_argument("--seconds", help="duration of one load")
     parser.add_argument("--attempts", help="repetitions of a disturbed run")
     parser.add_argument("--within", help="seconds after which no run is started")
-    parser.add_argument("--before", help="an older build of tidegate to compare with")
+    parser.add_argument("--before", help="an earlier build of tidegate, measured next to this one")
     parser.add_argument("--nice", default="0", help="priority of the server and the clients")
     arguments = parser.parse_args()
     if arguments.install_peers:
         return install_peers()
-    date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    suffix = "-ftp" if arguments.ftp else ""
-    arguments.out = arguments.out or f"benches/results/{date}{suffix}"
     command = ["cargo", "bench", "--quiet", "--bench", "load", "--", "--nice", arguments.nice]
     if arguments.before:
-        command += ["--before", arguments.before]
+        command += ["--before", str(Path(arguments.before).resolve())]
     command.append("rounds")
+    if arguments.out:
+        arguments.out = str(Path(arguments.out).resolve())
     for name in ["out", "only", "servers", "rounds", "seconds", "attempts", "within"]:
         if value := getattr(arguments, name):
             command += [f"--{name}", value]
