@@ -15,8 +15,8 @@ use tidegate::domain::access::{Grant, Rights};
 use tidegate::domain::listing::{ListingFormat, ListingTarget};
 use tidegate::domain::path::GrantedPath;
 use tidegate::kernel::sim::{Entry, Sim};
-use tidegate::protocol::line::{Split, split};
-use tidegate::protocol::menu::session::Menu;
+use tidegate::protocol::line::{LineSplit, split};
+use tidegate::protocol::menu::session::MenuSession;
 use tidegate::protocol::session::Session;
 use tidegate::protocol::step::Input;
 
@@ -51,7 +51,7 @@ fn lines(criterion: &mut Criterion) {
     group.bench_function("split 100", |bencher| {
         bencher.iter(|| {
             let mut at = 0;
-            while let Split::Line { line, used } = split(black_box(&text[at..])) {
+            while let LineSplit::Line { line, used } = split(black_box(&text[at..])) {
                 black_box(line);
                 at += used;
             }
@@ -62,7 +62,7 @@ fn lines(criterion: &mut Criterion) {
 }
 
 fn menu(criterion: &mut Criterion) {
-    let mut session = Session::Menu(Menu::new());
+    let mut session = Session::Menu(MenuSession::new());
     let mut out = Vec::new();
     session.step(Input::Begin, &mut out);
     criterion.bench_function("menu: unknown command", |bencher| {
@@ -103,7 +103,7 @@ fn listing(criterion: &mut Criterion) {
     };
     let place = GrantedPath {
         grant: Arc::new(grant),
-        below: String::new(),
+        relative: String::new(),
     };
     let listed = ListingTarget::Directory(place);
     let mut group = criterion.benchmark_group("listing");

@@ -11,7 +11,7 @@
 mod ftp_dialogue;
 
 use libfuzzer_sys::fuzz_target;
-use tidegate::protocol::line::{Split, split};
+use tidegate::protocol::line::{LineSplit, split};
 
 use ftp_dialogue::Dialogue;
 
@@ -31,7 +31,7 @@ fn play(decisions: &[u8], mut bytes: &[u8]) -> Vec<u8> {
     let mut dialogue = Dialogue::begin(decide);
     while !dialogue.is_closed() {
         match split(bytes) {
-            Split::Line { line, used } => {
+            LineSplit::Line { line, used } => {
                 bytes = &bytes[used..];
                 match line {
                     b"\x01" => dialogue.idle(),
@@ -42,12 +42,12 @@ fn play(decisions: &[u8], mut bytes: &[u8]) -> Vec<u8> {
                     line => dialogue.line(line),
                 }
             }
-            Split::TooLong => {
+            LineSplit::TooLong => {
                 let end = bytes.iter().position(|&byte| byte == b'\n');
                 bytes = &bytes[end.map_or(bytes.len(), |end| end + 1)..];
                 dialogue.line_too_long();
             }
-            Split::Missing => break,
+            LineSplit::Incomplete => break,
         }
     }
     dialogue.said().to_vec()

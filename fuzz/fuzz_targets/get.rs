@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::client::list::{Look, list};
-use tidegate::client::sanitized::Shown;
+use tidegate::client::sanitized::Sanitized;
 use tidegate::client::{Login, get};
 
 const LOGIN: &[u8] = b"Please choose 'LOGIN' or 'QUIT'\nPlease enter your username\n\
@@ -84,7 +84,7 @@ fn ask(how: u8) {
     }
     if how & 8 > 0 {
         let mut out = Vec::new();
-        let told = |path: &str, why| check_lines(&format!("{}: {why}", Shown(path)));
+        let told = |path: &str, why| check_lines(&format!("{}: {why}", Sanitized(path)));
         let result = list(&login, Some(path), Look::Plain, &mut out, told);
         let shown = String::from_utf8(out).expect("UTF-8");
         check_lines(&shown.replace('\t', " "));

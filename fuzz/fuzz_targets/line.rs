@@ -6,7 +6,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::limits::LINE_BYTES_MAX;
-use tidegate::protocol::line::{Split, last, split};
+use tidegate::protocol::line::{LineSplit, last, split};
 
 fuzz_target!(|input: &[u8]| {
     let Some((&cut, bytes)) = input.split_first() else {
@@ -24,15 +24,15 @@ fn lines<'a>(fragments: impl Iterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, bool) 
         buffer.extend_from_slice(fragment);
         loop {
             match split(&buffer) {
-                Split::Line { line, used } => {
+                LineSplit::Line { line, used } => {
                     assert!(used <= LINE_BYTES_MAX);
                     assert!(!line.contains(&b'\n'));
                     assert!(matches!(&buffer[line.len()..used], b"\n" | b"\r\n"));
                     lines.push(line.to_vec());
                     buffer.drain(..used);
                 }
-                Split::Missing => break,
-                Split::TooLong => return (lines, true),
+                LineSplit::Incomplete => break,
+                LineSplit::TooLong => return (lines, true),
             }
         }
         assert!(buffer.len() <= LINE_BYTES_MAX);

@@ -17,12 +17,12 @@ use libfuzzer_sys::fuzz_target;
 use tidegate::domain::access::{Access, Grant, Rights};
 use tidegate::domain::error::ErrorCode;
 use tidegate::domain::path::is_name;
-use tidegate::domain::request::{Quota, Request, Response};
+use tidegate::domain::request::{QuotaUsage, Request, Response};
 use tidegate::limits::{LISTING_BYTES_MAX, LOGIN_FAILURES_MAX};
-use tidegate::protocol::line::{Split, last, split};
+use tidegate::protocol::line::{LineSplit, last, split};
 use tidegate::protocol::menu::command::Command;
 use tidegate::protocol::menu::reply_parser::{Sentence, quota, sentence};
-use tidegate::protocol::menu::session::Menu;
+use tidegate::protocol::menu::session::MenuSession;
 use tidegate::protocol::session::Session;
 use tidegate::protocol::step::{Action, Input};
 
@@ -80,7 +80,7 @@ impl<'a> Dialogue<'a> {
     /// What the client hears.
     fn play(decisions: &'a [u8], mut bytes: &[u8]) -> Vec<u8> {
         let mut dialogue = Dialogue {
-            session: Session::Menu(Menu::new()),
+            session: Session::Menu(MenuSession::new()),
             decisions: decisions.iter().cycle(),
             transcript: Vec::new(),
             opened: 0,
@@ -105,12 +105,12 @@ impl<'a> Dialogue<'a> {
                     dialogue.step(Input::TransferDone(Ok(())))
                 }
                 Wait::Line => match split(bytes) {
-                    Split::Line { line, used } => {
+                    LineSplit::Line { line, used } => {
                         bytes = &bytes[used..];
                         dialogue.line(line)
                     }
-                    Split::TooLong => dialogue.step(Input::LineTooLong),
-                    Split::Missing => match last(bytes) {
+                    LineSplit::TooLong => dialogue.step(Input::LineTooLong),
+                    LineSplit::Incomplete => match last(bytes) {
                         Some(line) => {
                             bytes = b"";
                             dialogue.line(line)
@@ -144,7 +144,7 @@ impl<'a> Dialogue<'a> {
             let action = self.session.step(input, &mut self.transcript);
             input = match action {
                 Action::Request(request) => Input::Response(self.answer(request)),
-                Action::Send { from, length, .. } => {
+                Action::Send { offset: from, length } => {
                     assert_eq!(from + length, self.opened, "all that is left, and no more");
                     // Names stand on a line that was begun; a file or details would on lines of their own.
                     if !self.transcript.ends_with(b"\n") {
@@ -156,9 +156,9 @@ impl<'a> Dialogue<'a> {
                     assert!(self.transcript.ends_with(b"\n") || self.transcript.is_empty());
                     return match action {
                         Action::ReadLine => Wait::Line,
-                        Action::Receive { length, .. } => {
-                            assert_eq!(length, self.created.take());
-                            Wait::Bytes(length.expect("announced"))
+                        Action::Receive { length } => {
+                            assert_eq!(Some(length), self.created.take());
+                            Wait::Bytes(length)
                         }
                         Action::Discard { length } => Wait::Discard(length),
                         _ => Wait::Nothing,
@@ -177,12 +177,12 @@ impl<'a> Dialogue<'a> {
         match request {
             Request::LookUpUser { .. } => Response::UserLookedUp(refusal.is_none()),
             Request::Quota => Response::Quota(self.quotas()),
-            Request::CheckUpload { place }
-            | Request::Create { place, .. }
-            | Request::MakeDirectory { place }
-            | Request::Checksum { place, .. }
-            | Request::OpenRead { place }
-                if !place.below.split('/').all(is_name) =>
+            Request::CheckUpload { path: place }
+            | Request::Create { path: place, .. }
+            | Request::MakeDirectory { path: place }
+            | Request::Checksum { path: place, .. }
+            | Request::OpenRead { path: place }
+                if !place.relative.split('/').all(is_name) =>
             {
                 Response::Refused(ErrorCode::InvalidName)
             }
@@ -247,13 +247,13 @@ impl<'a> Dialogue<'a> {
     }
 
     /// What a user is told of his quotas, a few of them.
-    fn quotas(&mut self) -> Vec<Quota> {
+    fn quotas(&mut self) -> Vec<QuotaUsage> {
         let directories = [None, Some("Movies"), Some("Drop box")];
         let count = usize::from(self.decide()) % (directories.len() + 1);
-        let quota = |directory: Option<&str>| Quota {
+        let quota = |directory: Option<&str>| QuotaUsage {
             directory: directory.map(str::to_owned),
-            bytes: self.length(),
-            most: self.length(),
+            used: self.length(),
+            limit: self.length(),
         };
         directories.into_iter().take(count).map(quota).collect()
     }

@@ -312,7 +312,7 @@ impl Serve {
 
     fn ftp_dialect(&self) -> Dialect {
         let active = !self.no_active_ftp;
-        Dialect::Ftp(session::Settings { active })
+        Dialect::Ftp(session::FtpSettings { active })
     }
 
     /// Raises the limit of open files and fits the sessions to it; what is to be told where those are fewer.

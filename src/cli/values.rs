@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crate::config::check_user;
 use crate::config::directories::{EVERYBODY, check_directory, check_path};
-use crate::domain::user_limits;
+use crate::domain::byte_size::ByteSize;
 #[cfg(feature = "client")]
 use crate::limits::JOBS_MAX;
 
 /// Bytes, as a home's files have them too: `10M` is 10,000,000 and `10MiB` 10,485,760.
 pub(crate) fn bytes(value: &str) -> Result<u64, String> {
-    Ok(user_limits::bytes(value)?)
+    Ok(value.parse::<ByteSize>()?.0)
 }
 
 /// As [`bytes`], but at least one.

@@ -21,7 +21,7 @@ use crate::config::credentials::Credentials;
 use crate::config::directories::{Directories, EVERYBODY, FILES};
 use crate::config::{CREDENTIALS, DIRECTORIES, HomeError, read};
 use crate::domain::access::Rights;
-use crate::domain::user_limits::Bytes;
+use crate::domain::byte_size::ByteSize;
 
 /// Name of the file in a home whose lock a change holds.
 const LOCK: &str = ".tidegate.lock";
@@ -185,7 +185,7 @@ pub fn grant(
     {
         warnings.push(format!(
             "the earlier grant had quota={}, and this one has none",
-            Bytes(quota)
+            ByteSize(quota)
         ));
     }
     edit.write_directories(&edit.directories.with(user, directory, rights, path))?;

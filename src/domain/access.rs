@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::domain::user_limits::{Bytes, bytes_from_one};
+use crate::domain::byte_size::ByteSize;
 
 /// What one user may access. Created at a login, shared by all sessions of the user, and replaced by
 /// a reload.
@@ -63,7 +63,7 @@ impl fmt::Display for Rights {
         names.try_for_each(|name| write!(f, ",{name}"))?;
         match self.quota {
             None => Ok(()),
-            Some(quota) => write!(f, ",quota={}", Bytes(quota)),
+            Some(quota) => write!(f, ",quota={}", ByteSize(quota)),
         }
     }
 }
@@ -83,7 +83,11 @@ impl FromStr for Rights {
                 "" => return Err("a missing right"),
                 limit => {
                     let quota = limit.strip_prefix("quota=").ok_or("an unknown right")?;
-                    if rights.quota.replace(bytes_from_one(quota)?).is_some() {
+                    if rights
+                        .quota
+                        .replace(ByteSize::parse_positive(quota)?)
+                        .is_some()
+                    {
                         return Err("a limit twice");
                     }
                     continue;

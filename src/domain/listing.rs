@@ -1,54 +1,60 @@
-//! What is listed and how.
+//! Listings: their targets, formats and entries.
 
 use std::sync::Arc;
 
-use crate::domain::access::Access;
+use crate::domain::access::{Access, Rights};
 use crate::domain::path::GrantedPath;
 
-/// What a listing tells of.
+/// The target of a listing.
 #[derive(Clone, Debug)]
 pub enum ListingTarget {
-    /// The granted directories themselves, which are what FTP shows as `/`; those of them that match, where there is a pattern
-    /// (`glob`). One that is not there is left out.
+    /// The granted directories, which FTP shows as `/`. A directory that does not exist is left out.
     Top {
-        /// Whose.
+        /// The user's access.
         access: Arc<Access>,
-        /// Which of them.
+        /// A glob pattern that the names have to match.
         pattern: Option<String>,
     },
     /// The entries of a directory.
     Directory(GrantedPath),
-    /// The entries of a directory; or a file, as the only entry; or, where neither is there and `glob` is set, what in the directory
-    /// above matches the last part (`glob`), nothing included.
+    /// The entries of a directory; or a single file; or, if neither exists and `glob` is set, the
+    /// entries of the parent directory that match the last component, possibly none.
     Path {
-        /// The directory, the file or the pattern.
-        place: GrantedPath,
-        /// What stands before the names of what is listed as a file or a match, in the form [`ListingFormat::Lines`].
+        /// The directory, file or pattern.
+        path: GrantedPath,
+        /// A prefix for the names of a file or of matches, in [`ListingFormat::Lines`] only.
         prefix: String,
-        /// Whether the last part may be a pattern.
+        /// Whether the last component may be a pattern.
         glob: bool,
     },
 }
 
-/// In which form a listing is wanted; `menu_text` and `ftp_list` know how each looks. What the user may do with an entry shows in the
-/// last two, so they are never shared by users with different rights.
+/// The format of a listing. [`ListingFormat::Long`] and [`ListingFormat::Facts`] show what the user
+/// may do with an entry, so they must not be shared by users with different rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ListingFormat {
-    /// The menu's: names on one line.
+    /// The menu's `SHOW DIRECTORY`: names on one line.
     Names,
-    /// The menu's: an entry a line, for programs.
+    /// The menu's `SHOW DETAILS`: one entry per line, for programs.
     Details,
-    /// FTP's NLST: a name a line.
+    /// FTP's NLST: one name per line.
     Lines,
-    /// FTP's LIST: as `ls -l` has it.
+    /// FTP's LIST: as `ls -l`.
     Long,
     /// FTP's MLSD.
-    Facts(Facts),
+    Facts(MlstFacts),
 }
 
-/// Which facts a client wants to see of each entry (RFC 3659, 7.5).
+impl ListingFormat {
+    /// Whether an entry can be formatted from its name and kind alone.
+    pub fn needs_only_names(self) -> bool {
+        matches!(self, ListingFormat::Names | ListingFormat::Lines)
+    }
+}
+
+/// The facts that a client wants to see of each entry (RFC 3659, 7.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Facts {
+pub struct MlstFacts {
     /// `type`
     pub kind: bool,
     /// `size`
@@ -59,19 +65,34 @@ pub struct Facts {
     pub perm: bool,
     /// `unique`
     pub unique: bool,
-    /// Not for the client to choose: the entries are granted directories themselves, which nobody may remove or rename.
+    /// Set by the session, not by the client: the entries are granted directories, which cannot be
+    /// removed or renamed.
     pub of_top: bool,
 }
 
-/// What is at a place, a regular file or a directory.
+/// The status of a regular file or a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStatus {
     /// Whether it is a directory.
     pub is_directory: bool,
     /// Size in bytes.
     pub size: u64,
-    /// Last change of the content, in seconds since 1970.
+    /// Last modification of the content, in seconds since 1970.
     pub modified: i64,
-    /// What it is known by as long as it is there, whatever its name: device and inode.
+    /// Device and inode.
     pub identity: (u64, u64),
+}
+
+/// One entry of a listing, as storage finds it and the protocol formats it.
+#[derive(Clone, Copy, Debug)]
+pub struct ListingEntry<'a> {
+    /// Prepended to the name in [`ListingFormat::Lines`]; empty in other formats.
+    pub prefix: &'a str,
+    /// A name for which [`is_name`](crate::domain::path::is_name) holds.
+    pub name: &'a str,
+    /// The status. Only `is_directory` is valid if the format
+    /// [needs only names](ListingFormat::needs_only_names).
+    pub status: FileStatus,
+    /// The rights of the grant in which the entry lies.
+    pub rights: Rights,
 }

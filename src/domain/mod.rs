@@ -1,6 +1,7 @@
 //! The vocabulary that all layers share; no I/O.
 
 pub mod access;
+pub mod byte_size;
 pub mod error;
 pub mod glob;
 pub mod listing;

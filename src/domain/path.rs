@@ -1,23 +1,42 @@
-//! Paths beneath a granted directory, and the rules for names.
+//! Paths inside granted directories, and the rule for names.
 
 use std::sync::Arc;
 
 use crate::domain::access::Grant;
 use crate::limits::NAME_BYTES_MAX;
 
-/// A place in what a user may see: a granted directory and a path below it, parts parted by one `/`, as the client
-/// gave it and not checked in any way; empty for the granted directory itself.
+/// A path in a user's view of the server: a granted directory and a path relative to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantedPath {
-    /// The granted directory in which the path begins.
+    /// The granted directory.
     pub grant: Arc<Grant>,
-    /// The path below it.
-    pub below: String,
+    /// The path relative to it, components separated by one `/`, as the client sent it and not
+    /// validated; empty for the granted directory itself.
+    pub relative: String,
 }
 
-/// Whether `name` can be one part of a path, and so whether a server may name a file so: the name stays in its folder, and
-/// shows on a terminal as what it is. It is not empty, not led by a dot, without control characters (Unicode's Cc), without
-/// `/`, and of at most [`NAME_BYTES_MAX`] bytes.
+impl GrantedPath {
+    /// The last component of the relative path; empty for the granted directory itself.
+    pub fn file_name(&self) -> &str {
+        (self.relative.rsplit_once('/')).map_or(&*self.relative, |(_, name)| name)
+    }
+
+    /// The parent directory, or `None` for the granted directory itself.
+    pub fn parent(&self) -> Option<GrantedPath> {
+        if self.relative.is_empty() {
+            return None;
+        }
+        let (parent, _) = self.relative.rsplit_once('/').unwrap_or_default();
+        Some(GrantedPath {
+            grant: self.grant.clone(),
+            relative: parent.to_owned(),
+        })
+    }
+}
+
+/// Returns whether `name` is valid as one component of a path: not empty, at most
+/// [`NAME_BYTES_MAX`] bytes, no leading dot, no `/` and no control character (Unicode category Cc).
+/// Such a name cannot leave its directory and is safe to print on a terminal.
 pub fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= NAME_BYTES_MAX

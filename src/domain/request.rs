@@ -1,4 +1,6 @@
-//! What a session asks of the server, and the results.
+//! Requests from a session to the server's services, and the responses.
+//!
+//! A new operation begins here: a variant of [`Request`], and of [`Response`] where none fits.
 
 use std::sync::Arc;
 
@@ -10,204 +12,206 @@ use crate::domain::error::ErrorCode;
 use crate::domain::listing::{FileStatus, ListingFormat, ListingTarget};
 use crate::domain::path::GrantedPath;
 
-/// What an upload builds on.
+/// The existing bytes to which an upload adds its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UploadBase {
-    /// Nothing: what comes is the file.
-    Nothing,
-    /// So many first bytes of the file that is there ([`ErrorCode::OffsetBeyondEnd`] where it has less, or there is none).
-    First(u64),
-    /// The whole file that is there, if there is one.
-    All,
+    /// None: the upload is the whole file.
+    Empty,
+    /// This many leading bytes of the existing file. [`ErrorCode::OffsetBeyondEnd`] if it is shorter
+    /// or missing.
+    Prefix(u64),
+    /// The whole existing file, if there is one.
+    Whole,
 }
 
-/// How a checksum is made.
+/// A checksum algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// SHA-512 (FIPS 180-4).
     Sha512,
     /// SHA-256 (FIPS 180-4).
     Sha256,
-    /// SHA-1 (FIPS 180-4), for clients that know no better.
+    /// SHA-1 (FIPS 180-4), for older clients.
     Sha1,
-    /// MD5 (RFC 1321), for clients that know no better.
+    /// MD5 (RFC 1321), for older clients.
     Md5,
-    /// CRC-32 as zip and Ethernet have it, four bytes, the highest first.
+    /// CRC-32 as in zip and Ethernet: four bytes, most significant first.
     Crc32,
 }
 
-/// What a session asks of the house.
+/// A request from a session to the services. A session has at most one open.
 #[derive(Debug)]
 pub enum Request {
-    /// Is there such a user? Where usernames are hidden the house says yes to every name.
+    /// Looks up a username. Always succeeds where the operator hides usernames.
     LookUpUser {
-        /// As the client gave it.
+        /// The name as the client sent it.
         user: String,
     },
-    /// Is this his password?
+    /// Verifies a password.
     Authenticate {
-        /// As the client gave it.
+        /// The name as the client sent it.
         user: String,
-        /// As the client gave it; wiped when dropped.
+        /// The password as the client sent it; wiped when dropped.
         password: Zeroizing<Vec<u8>>,
-        /// Whether nobody is to learn from the time it takes if there is such a user: the dialect has asked for a password whoever
-        /// it was.
-        conceal: bool,
+        /// Whether an unknown user has to take as long as a wrong password, because the dialect asks
+        /// for a password before it looks up the user.
+        conceal_user: bool,
     },
-    /// A listing, as text.
+    /// Formats a listing.
     List {
-        /// Of what.
-        listed: ListingTarget,
-        /// How it is written.
-        form: ListingFormat,
+        /// The directory, file or pattern.
+        target: ListingTarget,
+        /// The format of the entries.
+        format: ListingFormat,
     },
-    /// Open a file to read.
+    /// Opens a file for reading.
     OpenRead {
         /// The file.
-        place: GrantedPath,
+        path: GrantedPath,
     },
-    /// May a file of this name be made there?
+    /// Checks directory, right and name of an upload before its length is known.
     CheckUpload {
-        /// The file to be.
-        place: GrantedPath,
+        /// The file to be created.
+        path: GrantedPath,
     },
-    /// Is there room for an upload of this length, as far as can be known?
+    /// Checks that there is room for an upload, as far as this can be known in advance.
     CheckSpace {
-        /// Where it would lie; without one the home's own file system counts.
+        /// The directory of the upload; without one the file system of the home is checked.
         grant: Option<Arc<Grant>>,
-        /// Announced bytes.
+        /// The announced length in bytes.
         length: u64,
     },
-    /// Make ready to receive a file.
+    /// Creates a staged upload.
     Create {
-        /// The file to be.
-        place: GrantedPath,
-        /// Announced bytes, if any were.
+        /// The file to be created or replaced.
+        path: GrantedPath,
+        /// The announced length in bytes, if there is one.
         length: Option<u64>,
-        /// What they are put behind; anything but nothing replaces a file, and needs the right to.
+        /// The existing bytes to keep. Anything but [`UploadBase::Empty`] replaces a file and needs
+        /// the right to do so.
         base: UploadBase,
     },
-    /// Make ready to receive a file under a name that nobody has taken.
+    /// Creates a staged upload under an unused name that the server chooses.
     CreateUnique {
-        /// Where it will lie.
+        /// The directory of the new file.
         directory: GrantedPath,
     },
-    /// Make a directory.
+    /// Creates a directory.
     MakeDirectory {
-        /// The directory to be.
-        place: GrantedPath,
+        /// The directory to be created.
+        path: GrantedPath,
     },
-    /// The checksum of a file, or of a part of it.
+    /// Computes the checksum of a file or of a byte range.
     Checksum {
         /// The file.
-        place: GrantedPath,
-        /// How it is made.
+        path: GrantedPath,
+        /// The algorithm.
         algorithm: Algorithm,
-        /// The first byte that counts.
-        from: u64,
-        /// The byte behind the last one that counts; `None` is the file's end.
+        /// The first byte of the range.
+        start: u64,
+        /// One past the last byte of the range; `None` is the end of the file.
         end: Option<u64>,
     },
-    /// What is there? Where the user may not read, only a directory is found.
+    /// Reads the status of a file or directory. Without the read right only a directory is found.
     Status {
-        /// What is looked at, links within the granted directory followed.
-        place: GrantedPath,
+        /// The file or directory; links inside the granted directory are followed.
+        path: GrantedPath,
     },
-    /// Give a file or a directory another name, also in another granted directory of the same file system. A file or a link
-    /// that has the new name is replaced.
+    /// Renames a file or directory, within one file system. An existing file or link is replaced.
     Rename {
-        /// As it is; never a granted directory itself.
+        /// The current path; never a granted directory itself.
         from: GrantedPath,
-        /// As it is to be; never a granted directory itself.
+        /// The new path; never a granted directory itself.
         to: GrantedPath,
     },
-    /// Remove a file or a link.
+    /// Removes a file or link.
     Remove {
         /// The file.
-        place: GrantedPath,
+        path: GrantedPath,
     },
-    /// Remove an empty directory.
+    /// Removes an empty directory.
     RemoveDirectory {
-        /// The directory; never a granted one itself.
-        place: GrantedPath,
+        /// The directory; never a granted directory itself.
+        path: GrantedPath,
     },
-    /// Set when a file or a directory was last changed.
+    /// Sets the modification time of a file or directory.
     SetModified {
-        /// What is set.
-        place: GrantedPath,
-        /// Seconds since 1970.
+        /// The file or directory.
+        path: GrantedPath,
+        /// The new time in seconds since 1970.
         modified: i64,
     },
-    /// How many bytes can still be written there?
+    /// Returns the number of bytes that can still be written.
     Space {
         /// A directory, or a file in one.
-        place: GrantedPath,
+        path: GrantedPath,
     },
-    /// How much of his quotas has the user taken?
+    /// Returns the usage of the user's quotas.
     Quota,
-    /// How many bytes have moved over the data connection? Always answered at once.
+    /// Returns the number of bytes moved over the data connection. Always answered at once.
     Progress,
 }
 
-/// What the house answers.
+/// A response of the services to the open [`Request`].
 #[derive(Clone, Debug)]
 pub enum Response {
-    /// To `Account`: whether a password is worth asking for.
+    /// To [`Request::LookUpUser`]: whether to ask for a password.
     UserLookedUp(bool),
-    /// To `Verify`: what the user may do, or `None` for a wrong name or password.
+    /// To [`Request::Authenticate`]: the user's access, or `None` for a wrong name or password.
     Authenticated(Option<Arc<Access>>),
-    /// To `List`: the text of so many bytes waits to be sent; how many entries it tells of.
+    /// To [`Request::List`]: the listing is ready to be sent.
     Listing {
-        /// Bytes of the text.
+        /// Bytes of the formatted listing.
         length: u64,
-        /// Entries in it.
+        /// Number of entries.
         entries: usize,
     },
-    /// To `OpenRead`: the file of so many bytes waits to be sent.
+    /// To [`Request::OpenRead`]: the file is ready to be sent.
     Opened {
-        /// Its size at this moment.
+        /// Its size in bytes when it was opened.
         length: u64,
     },
-    /// To `Judge` and `Room`: nothing speaks against it now.
+    /// To [`Request::CheckUpload`] and [`Request::CheckSpace`]: no objection at the moment.
     Allowed,
-    /// To `Create`: the bytes can come.
+    /// To [`Request::Create`]: the upload can begin.
     Created,
-    /// To `MakeDirectory`: it is there, and durable.
-    DirectoryCreated,
-    /// To `CreateUnique`: the bytes can come.
+    /// To [`Request::CreateUnique`]: the upload can begin.
     CreatedUnique {
-        /// The name of the file to be, a last part of a path.
+        /// The chosen name, without its directory.
         name: String,
     },
-    /// To `Checksum`.
+    /// To [`Request::MakeDirectory`]: the directory exists and is durable.
+    DirectoryCreated,
+    /// To [`Request::Checksum`].
     Checksum {
-        /// As many bytes as the algorithm makes.
+        /// The digest; its length depends on the algorithm.
         digest: Box<[u8]>,
-        /// The byte behind the last one that was counted.
+        /// One past the last byte that was read.
         end: u64,
     },
-    /// To `Status`.
+    /// To [`Request::Status`].
     Status(FileStatus),
-    /// To `Rename`, `Remove`, `RemoveDirectory` and `SetModified`: it is so, and durable.
+    /// To [`Request::Rename`], [`Request::Remove`], [`Request::RemoveDirectory`] and
+    /// [`Request::SetModified`]: the change is durable.
     Done,
-    /// To `Space`: so many bytes.
+    /// To [`Request::Space`]: bytes left.
     Space(u64),
-    /// To `Quota`: the user's own, if he has one, then those of his directories.
-    Quota(Vec<Quota>),
-    /// To `Progress`: so many bytes.
+    /// To [`Request::Quota`]: the user's own quota first, if there is one, then those of directories.
+    Quota(Vec<QuotaUsage>),
+    /// To [`Request::Progress`]: bytes moved.
     Progress(u64),
-    /// To any. To `Account` and `Verify` it is the end: too many logins have failed before, or the login was right and its
-    /// user has too many sessions.
+    /// To any request. After [`Request::LookUpUser`] and [`Request::Authenticate`] the session ends:
+    /// the login is blocked, or the user has too many sessions.
     Refused(ErrorCode),
 }
 
-/// A bound on bytes, and how many there are.
+/// A quota and its usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Quota {
-    /// The name of the directory that it bounds, or `None` for all together that the user may add files to.
+pub struct QuotaUsage {
+    /// The directory that is limited, or `None` for all directories to which the user may add files.
     pub directory: Option<String>,
-    /// Bytes that lie there or are on their way.
-    pub bytes: u64,
-    /// How many there may be.
-    pub most: u64,
+    /// Bytes stored or reserved by uploads in progress.
+    pub used: u64,
+    /// The limit in bytes.
+    pub limit: u64,
 }

@@ -9,7 +9,7 @@ use crate::limits::LINE_BYTES_MAX;
 
 /// What the beginning of a buffer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split<'a> {
+pub enum LineSplit<'a> {
     /// A whole line.
     Line {
         /// The line without its end, `\n` or `\r\n`.
@@ -18,21 +18,21 @@ pub enum Split<'a> {
         used: usize,
     },
     /// No line end has come yet, and one may still come in time.
-    Missing,
+    Incomplete,
     /// No line ends within the first [`LINE_BYTES_MAX`] bytes, and more than these have come.
     TooLong,
 }
 
 /// Splits the first line off `buffer`.
-pub fn split(buffer: &[u8]) -> Split<'_> {
+pub fn split(buffer: &[u8]) -> LineSplit<'_> {
     let limited = &buffer[..buffer.len().min(LINE_BYTES_MAX)];
     match limited.iter().position(|&byte| byte == b'\n') {
-        Some(end) => Split::Line {
+        Some(end) => LineSplit::Line {
             line: without_return(&buffer[..end]),
             used: end + 1,
         },
-        None if buffer.len() > LINE_BYTES_MAX => Split::TooLong,
-        None => Split::Missing,
+        None if buffer.len() > LINE_BYTES_MAX => LineSplit::TooLong,
+        None => LineSplit::Incomplete,
     }
 }
 
@@ -55,28 +55,28 @@ mod tests {
     fn both_line_ends_are_taken() {
         assert_eq!(
             split(b"QUIT\r\nx"),
-            Split::Line {
+            LineSplit::Line {
                 line: b"QUIT",
                 used: 6
             }
         );
         assert_eq!(
             split(b"QUIT\nx"),
-            Split::Line {
+            LineSplit::Line {
                 line: b"QUIT",
                 used: 5
             }
         );
-        assert_eq!(split(b"\n"), Split::Line { line: b"", used: 1 });
+        assert_eq!(split(b"\n"), LineSplit::Line { line: b"", used: 1 });
         assert_eq!(
             split(b"a\rb\r\r\n"),
-            Split::Line {
+            LineSplit::Line {
                 line: b"a\rb\r",
                 used: 6
             }
         );
-        assert_eq!(split(b""), Split::Missing);
-        assert_eq!(split(b"QUIT\r"), Split::Missing);
+        assert_eq!(split(b""), LineSplit::Incomplete);
+        assert_eq!(split(b"QUIT\r"), LineSplit::Incomplete);
     }
 
     #[test]
@@ -84,19 +84,19 @@ mod tests {
         let mut bytes = vec![b'x'; LINE_BYTES_MAX];
         assert_eq!(
             split(&bytes),
-            Split::Missing,
+            LineSplit::Incomplete,
             "an end cannot help it, yet no more has come"
         );
         bytes.push(b'\n');
         assert_eq!(
             split(&bytes),
-            Split::TooLong,
+            LineSplit::TooLong,
             "complete, and still too long"
         );
         bytes[LINE_BYTES_MAX - 1] = b'\n';
         assert_eq!(
             split(&bytes),
-            Split::Line {
+            LineSplit::Line {
                 line: &bytes[..LINE_BYTES_MAX - 1],
                 used: LINE_BYTES_MAX
             }
@@ -118,12 +118,12 @@ mod tests {
             buffer.extend_from_slice(fragment);
             loop {
                 match split(&buffer) {
-                    Split::Line { line, used } => {
+                    LineSplit::Line { line, used } => {
                         lines.push(line.to_vec());
                         buffer.drain(..used);
                     }
-                    Split::Missing => break,
-                    Split::TooLong => return (lines, true),
+                    LineSplit::Incomplete => break,
+                    LineSplit::TooLong => return (lines, true),
                 }
             }
         }
@@ -160,7 +160,7 @@ mod tests {
         #[test]
         fn nothing_is_lost_or_invented(bytes in input()) {
             let mut rest = &bytes[..];
-            while let Split::Line { line, used } = split(rest) {
+            while let LineSplit::Line { line, used } = split(rest) {
                 prop_assert!(used <= LINE_BYTES_MAX);
                 prop_assert!(!line.contains(&b'\n'));
                 let end = &rest[line.len()..used];
@@ -169,7 +169,7 @@ mod tests {
                 rest = &rest[used..];
             }
             prop_assert!(!rest[..rest.len().min(LINE_BYTES_MAX)].contains(&b'\n'));
-            prop_assert_eq!(split(rest) == Split::TooLong, rest.len() > LINE_BYTES_MAX);
+            prop_assert_eq!(split(rest) == LineSplit::TooLong, rest.len() > LINE_BYTES_MAX);
         }
     }
 }

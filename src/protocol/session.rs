@@ -4,17 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::domain::access::Access;
-use crate::protocol::ftp::session::{Ftp, Settings};
-use crate::protocol::menu::session::Menu;
+use crate::protocol::ftp::session::{FtpSession, FtpSettings};
+use crate::protocol::menu::session::MenuSession;
 use crate::protocol::step::{Action, Input};
 
 /// The dialogue with one client: one of the dialects.
 #[derive(Debug)]
 pub enum Session {
     /// The menu, for people and programs with a socket.
-    Menu(Menu),
+    Menu(MenuSession),
     /// FTP, for every program that speaks it. Boxed, since it holds more and those who wait at the menu should not pay for that.
-    Ftp(Box<Ftp>),
+    Ftp(Box<FtpSession>),
 }
 
 impl Session {
@@ -44,10 +44,10 @@ impl Session {
     }
 
     /// Whether the client has said amid a transfer that it goes behind it.
-    pub fn is_leaving(&self) -> bool {
+    pub fn is_quitting(&self) -> bool {
         match self {
             Session::Menu(_) => false,
-            Session::Ftp(ftp) => ftp.is_leaving(),
+            Session::Ftp(ftp) => ftp.is_quitting(),
         }
     }
 
@@ -66,15 +66,15 @@ pub enum Dialect {
     /// [`Session::Menu`].
     Menu,
     /// [`Session::Ftp`].
-    Ftp(Settings),
+    Ftp(FtpSettings),
 }
 
 impl Dialect {
     /// A session with the client at this other end of a control connection; it waits for [`Input::Begin`].
     pub fn session(self, peer: SocketAddr) -> Session {
         match self {
-            Dialect::Menu => Session::Menu(Menu::new()),
-            Dialect::Ftp(settings) => Session::Ftp(Box::new(Ftp::new(settings, peer))),
+            Dialect::Menu => Session::Menu(MenuSession::new()),
+            Dialect::Ftp(settings) => Session::Ftp(Box::new(FtpSession::new(settings, peer))),
         }
     }
 }

@@ -5,109 +5,109 @@ use std::net::SocketAddr;
 use crate::domain::error::{CloseReason, ErrorCode};
 use crate::domain::request::{Request, Response};
 
-/// What a session is told.
+/// A fact that the server reports to a session.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// The connection stands; the first input, once.
+    /// The connection is established. The first input, unless the session is refused.
     Begin,
-    /// There is no room for this session; instead of `Begin`.
+    /// The session is refused because the server is full; instead of [`Input::Begin`].
     ServerFull,
-    /// Too many logins have failed lately from where this connection comes; instead of `Begin`.
+    /// The session is refused because too many logins failed recently from the client's address;
+    /// instead of [`Input::Begin`].
     LoginBlocked,
     /// A line without its end, after [`Action::ReadLine`].
     Line(&'a [u8]),
-    /// More than [`crate::limits::LINE_BYTES_MAX`] bytes came without a line end. Who wants to read on gets the next line: the
-    /// rest of this one is thrown away.
+    /// More than [`LINE_BYTES_MAX`](crate::limits::LINE_BYTES_MAX) bytes without a line end. If the
+    /// session reads on, the rest of the line is discarded.
     LineTooLong,
-    /// The answer to the one open [`Action::Request`].
+    /// The response to the open [`Action::Request`].
     Response(Response),
-    /// What [`Action::Send`], [`Action::Receive`] or [`Action::Discard`] asked for is done: every byte is on its way, an
-    /// incoming file is durable under its name, or why it is not. ConnectionKind a data connection also the client has seen the end, or
-    /// the time for it is over, and it is closed. The one answer to [`Action::Abort`], too.
+    /// The end of [`Action::Send`], [`Action::Receive`], [`Action::Discard`] or [`Action::Abort`]:
+    /// every byte is sent, or the upload is durable and published, or the reason for the failure.
+    /// A data connection is closed by then, and the client has seen its end unless that took too long.
     TransferDone(Result<(), ErrorCode>),
-    /// The answer to [`Action::Listen`]: the address to tell the client.
+    /// The end of [`Action::Listen`]: the address to announce.
     Listening(Result<SocketAddr, ErrorCode>),
-    /// The answer to [`Action::Connect`]: the data connection stands, or why it does not.
+    /// The end of [`Action::Connect`].
     DataConnected(Result<(), ErrorCode>),
-    /// Nothing was moved for too long, or no login came in time; only while a line is awaited and nothing else.
+    /// The idle or login timeout expired. Only while the session waits for nothing but a line.
     Idle,
-    /// The server stops; only while a line is awaited and nothing else.
+    /// The server shuts down. Only while the session waits for nothing but a line.
     Stopping,
 }
 
-/// The one wish of a step.
+/// The one action that a session asks for in a step.
 ///
-/// While a data connection is made or bytes move over it, lines are read all the same. The answer to such a line is
-/// [`Action::ReadLine`], [`Action::Abort`], or an [`Action::Request`] of [`Request::Progress`] alone; what was begun goes on beside it.
+/// While a data connection is being made or in use, the server goes on reading lines. The session
+/// answers such a line with [`Action::ReadLine`], [`Action::Abort`] or an [`Action::Request`] of
+/// [`Request::Progress`]; the transfer continues meanwhile.
 #[derive(Debug)]
 pub enum Action {
-    /// The next line, please; and let what was begun go on.
+    /// Read the next line; a transfer in progress continues.
     ReadLine,
-    /// Put this to the house; nothing else happens before its answer.
+    /// Handle this request; no further input before its response.
     Request(Request),
-    /// Send `length` bytes of what [`Response::Opened`] or [`Response::Listing`] opened, from byte `from` on.
+    /// Send a range of the opened file or listing ([`Response::Opened`], [`Response::Listing`]) over
+    /// the control connection, unchanged.
     Send {
-        /// On which of the two connections.
-        over: ConnectionKind,
-        /// What becomes of line ends on the way.
-        representation: Representation,
-        /// The first byte that is sent.
-        from: u64,
-        /// How many bytes are sent.
+        /// The first byte.
+        offset: u64,
+        /// The number of bytes.
         length: u64,
     },
-    /// Take `length` bytes, or all up to the end of the data connection, into what [`Response::Created`] created, make them durable
-    /// and publish them.
+    /// Send such a range over the data connection.
+    SendData {
+        /// The conversion of line ends.
+        representation: Representation,
+        /// The first byte.
+        offset: u64,
+        /// The number of bytes.
+        length: u64,
+    },
+    /// Receive the upload that [`Response::Created`] staged over the control connection, make it
+    /// durable and publish it.
     Receive {
-        /// On which of the two connections.
-        over: ConnectionKind,
-        /// What becomes of line ends on the way.
-        representation: Representation,
-        /// How many bytes were announced; `None` only over a data connection.
-        length: Option<u64>,
-    },
-    /// Take `length` bytes and throw them away.
-    Discard {
-        /// How many bytes were announced.
+        /// The announced number of bytes.
         length: u64,
     },
-    /// An address at which this client alone is awaited, for one data connection, please; it may take as long as
-    /// [`ErrorCode::NoPassivePort`] says. An earlier one is given back. Answered by [`Input::Listening`].
+    /// Receive such an upload over the data connection, up to its end.
+    ReceiveData {
+        /// The conversion of line ends.
+        representation: Representation,
+    },
+    /// Receive `length` bytes and discard them.
+    Discard {
+        /// The announced number of bytes.
+        length: u64,
+    },
+    /// Reserve a passive port for this client and one data connection, and release an earlier one.
+    /// Can take as long as [`ErrorCode::NoPassivePort`] says. Ends with [`Input::Listening`].
     Listen,
-    /// Make the data connection. Answered by [`Input::DataConnected`].
+    /// Make the data connection. Ends with [`Input::DataConnected`].
     Connect(DataMode),
-    /// Let go of the data connection, of the address where one is awaited, and of the transfer, whichever there are. If a
-    /// connection is being made, [`Input::DataConnected`] with [`ErrorCode::Aborted`] is the answer. Else it is [`Input::TransferDone`] with
-    /// that refusal, also where there was nothing to let go of; and with `Ok` where it came too late.
+    /// Close the data connection or release its port, and cancel the transfer. A connection attempt
+    /// ends with [`Input::DataConnected`] and [`ErrorCode::Aborted`]. Otherwise
+    /// [`Input::TransferDone`] follows with the same error, or with `Ok` if the transfer was complete.
     Abort,
-    /// Send what is owed, then close; a data connection at once.
+    /// Send the pending output, then close the control connection; a data connection at once.
     Close(CloseReason),
 }
 
-/// Which connection a transfer goes over (RFC 959 has two; the menu has only the first).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionKind {
-    /// The one that the commands come on.
-    Control,
-    /// The one that [`Action::Connect`] made, for this transfer alone.
-    Data,
-}
-
-/// How a data connection is made.
+/// The way in which a data connection is made (RFC 959, 3.2 and 4.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataMode {
-    /// The client comes to the address of [`Input::Listening`].
+    /// The client connects to the address of [`Input::Listening`].
     Passive,
-    /// The server goes to this address, which the session has found to be the client's own.
+    /// The server connects to this address, which the session has verified to be the client's.
     Active(SocketAddr),
 }
 
-/// What becomes of line ends on their way (RFC 959, 3.1.1).
+/// The representation type of a transfer (RFC 959, 3.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Representation {
-    /// The bytes as they are.
+    /// Bytes are sent unchanged.
     Image,
-    /// CR LF on the wire, LF in the file: an LF without a CR before it gets one on its way out, and a CR LF becomes an LF on
-    /// its way in. Offsets and lengths count bytes of the file.
+    /// CR LF on the wire, LF in the file: a lone LF becomes CR LF when sent, and CR LF becomes LF
+    /// when received. Offsets and lengths count bytes of the file.
     Ascii,
 }

@@ -65,20 +65,20 @@ fn list_within<K: Kernel>(
             wanted("", pattern.as_deref()),
         )),
         ListingTarget::Directory(place) => {
-            list_directory(kernel, place, &place.below, wanted("", None))
+            list_directory(kernel, place, &place.relative, wanted("", None))
         }
         ListingTarget::Path {
-            place,
+            path: place,
             prefix,
             glob,
         } => {
-            let (above, last) = match place.below.rsplit_once('/') {
+            let (above, last) = match place.relative.rsplit_once('/') {
                 Some((above, last)) => (above, last),
-                None => ("", place.below.as_str()),
+                None => ("", place.relative.as_str()),
             };
             match status(kernel, place) {
                 Ok(found) if found.is_directory => {
-                    list_directory(kernel, place, &place.below, wanted("", None))
+                    list_directory(kernel, place, &place.relative, wanted("", None))
                 }
                 Ok(found) => {
                     let mut listing = Listing::empty();
@@ -318,7 +318,7 @@ fn served<K: Kernel>(
 }
 
 fn unreadable(place: &GrantedPath, error: io::Error) -> Refused {
-    let path = path_of(place, &place.below);
+    let path = path_of(place, &place.relative);
     refused(ErrorCode::DirectoryUnreadable, "listing", path, error)
 }
 
@@ -540,7 +540,7 @@ mod tests {
         symlink("../outside/canary", world.at("a-out")).unwrap();
         let lines = |below: &str, prefix: &str, glob| {
             let listed = ListingTarget::Path {
-                place: world.place(below, READ),
+                path: world.place(below, READ),
                 prefix: prefix.to_owned(),
                 glob,
             };

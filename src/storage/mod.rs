@@ -99,24 +99,24 @@ pub fn make_directory<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<(), 
     match kernel.make_directory(&directory, name) {
         Ok(()) => kernel
             .sync(&directory)
-            .map_err(|error| unwritable("syncing", path_of(place, &place.below), error)),
+            .map_err(|error| unwritable("syncing", path_of(place, &place.relative), error)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let root = open_root(kernel, place)?;
-            match look(kernel, &root, &place.below) {
+            match look(kernel, &root, &place.relative) {
                 Ok(found) if found.kind == Kind::Directory => {
                     Err(ErrorCode::DirectoryExists.into())
                 }
                 _ => Err(ErrorCode::FileExists.into()),
             }
         }
-        Err(error) => Err(unwritable("making", path_of(place, &place.below), error)),
+        Err(error) => Err(unwritable("making", path_of(place, &place.relative), error)),
     }
 }
 
 /// The directory in which something new is to be made, and its name there. The refusal about the directory comes before
 /// the one about the right, and that before the one about the name.
 fn enter<'a, K: Kernel>(kernel: &K, place: &'a GrantedPath) -> Result<(K::File, &'a str), Refused> {
-    let (below, name) = split(&place.below);
+    let (below, name) = split(&place.relative);
     let root = open_root(kernel, place)?;
     let directory = open_directory(kernel, &root, place, below)?;
     if !place.grant.rights.may_add() {
@@ -138,7 +138,7 @@ fn check_free<K: Kernel>(
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(unwritable(
             "looking at",
-            path_of(place, &place.below),
+            path_of(place, &place.relative),
             error,
         )),
     }
@@ -345,7 +345,10 @@ mod tests {
             path: path.to_owned(),
         });
         let below = below.to_owned();
-        GrantedPath { grant, below }
+        GrantedPath {
+            grant,
+            relative: below,
+        }
     }
 
     /// Runs something on a thread without root's power over files.

@@ -16,17 +16,17 @@ use crate::storage::{
 
 /// What is there, links within the granted directory followed. Who may not read finds directories alone.
 pub fn status<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<FileStatus, Refused> {
-    let is_path = place.below.is_empty() || place.below.split('/').all(is_name);
+    let is_path = place.relative.is_empty() || place.relative.split('/').all(is_name);
     if !is_path {
         return Err(ErrorCode::NoSuchFile.into());
     }
     let looked =
-        (kernel.open_root(&place.grant.path)).and_then(|root| look(kernel, &root, &place.below));
+        (kernel.open_root(&place.grant.path)).and_then(|root| look(kernel, &root, &place.relative));
     let found = match looked {
         Ok(found) => found,
         Err(error) if is_absent(&error) => return Err(ErrorCode::NoSuchFile.into()),
         Err(error) => {
-            let path = path_of(place, &place.below);
+            let path = path_of(place, &place.relative);
             return Err(refused(
                 ErrorCode::FileUnreadable,
                 "looking at",
@@ -141,7 +141,7 @@ fn walk<K: Kernel>(
     match kernel.status_at(&ends.target, ends.new) {
         Ok(taken) if taken.kind == Kind::Directory => Err(ErrorCode::DirectoryExists.into()),
         Ok(_) => Err(ErrorCode::FileExists.into()),
-        Err(_) => Ok(Some(Walk::new(&from.grant.path, &from.below))),
+        Err(_) => Ok(Some(Walk::new(&from.grant.path, &from.relative))),
     }
 }
 
@@ -168,7 +168,7 @@ fn rename<K: Kernel>(
         Ok(Settled { come, gone })
     })?;
     for directory in [&ends.target, &ends.source] {
-        let failed = |error| unwritable("renaming", path_of(from, &from.below), error);
+        let failed = |error| unwritable("renaming", path_of(from, &from.relative), error);
         kernel.sync(directory).map_err(failed)?;
     }
     Ok(())
@@ -205,7 +205,7 @@ impl<'a, K: Kernel> Ends<'a, K> {
 
     fn rename(&self, kernel: &K, from: &GrantedPath, to: &GrantedPath) -> Result<(), Refused> {
         let (source, target) = ((&self.source, self.old), (&self.target, self.new));
-        let failed = |error| unwritable("renaming", path_of(from, &from.below), error);
+        let failed = |error| unwritable("renaming", path_of(from, &from.relative), error);
         let moved = match kernel.rename(source, target, false) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let taken = kernel.status_at(target.0, target.1).map_err(failed)?.kind;
@@ -242,7 +242,7 @@ fn remove<K: Kernel>(kernel: &K, place: &GrantedPath, claim: Claim) -> Result<()
     let name = name.ok_or(ErrorCode::NoSuchFile)?;
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => ErrorCode::NoSuchFile.into(), // gone meanwhile
-        _ => unwritable("removing", path_of(place, &place.below), error),
+        _ => unwritable("removing", path_of(place, &place.relative), error),
     };
     claim.settle::<Refused>(|_| {
         let found = found_at(kernel, (&directory, name), place, ErrorCode::NoSuchFile)?;
@@ -266,7 +266,7 @@ pub fn remove_directory<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<()
         io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => {
             ErrorCode::NotEmpty.into()
         }
-        _ => unwritable("removing", path_of(place, &place.below), error),
+        _ => unwritable("removing", path_of(place, &place.relative), error),
     };
     kernel.remove_directory(&directory, name).map_err(failed)?;
     kernel.sync(&directory).map_err(failed)
@@ -284,7 +284,13 @@ pub fn set_modified<K: Kernel>(
         Kind::File | Kind::Directory => {}
         Kind::Link | Kind::Other => return Err(ErrorCode::NoSuchFile.into()),
     }
-    let failed = |error| unwritable("setting the time of", path_of(place, &place.below), error);
+    let failed = |error| {
+        unwritable(
+            "setting the time of",
+            path_of(place, &place.relative),
+            error,
+        )
+    };
     kernel
         .set_modified(&directory, name, modified)
         .map_err(failed)?;
@@ -298,18 +304,18 @@ pub fn set_modified<K: Kernel>(
 /// Bytes that can still be written in a directory, or beside a file.
 pub fn space<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<u64, Refused> {
     let root = open_root(kernel, place)?;
-    let directory = match place.below.split('/').all(is_name) {
-        true => kernel.open_beneath(&root, &place.below, Open::Directory),
+    let directory = match place.relative.split('/').all(is_name) {
+        true => kernel.open_beneath(&root, &place.relative, Open::Directory),
         false => Err(io::ErrorKind::NotADirectory.into()),
     };
     let directory = match directory {
         Ok(directory) => directory,
-        Err(_) => open_directory(kernel, &root, place, split(&place.below).0)?,
+        Err(_) => open_directory(kernel, &root, place, split(&place.relative).0)?,
     };
     let failed = |error| {
         unwritable(
             "asking for the room of",
-            path_of(place, &place.below),
+            path_of(place, &place.relative),
             error,
         )
     };
@@ -321,7 +327,7 @@ fn enter_to_change<'a, K: Kernel>(
     kernel: &K,
     place: &'a GrantedPath,
 ) -> Result<(K::File, Option<&'a str>), Refused> {
-    let (below, name) = split(&place.below);
+    let (below, name) = split(&place.relative);
     let root = open_root(kernel, place)?;
     let directory = open_directory(kernel, &root, place, below)?;
     match place.grant.rights.change {
@@ -354,7 +360,7 @@ fn found_at<K: Kernel>(
         Err(error) if is_absent(&error) => Err(absent.into()),
         Err(error) => Err(unwritable(
             "looking at",
-            path_of(place, &place.below),
+            path_of(place, &place.relative),
             error,
         )),
     }

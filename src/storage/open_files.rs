@@ -179,7 +179,7 @@ impl<K: Kernel> OpenFileCache<K> {
         // No path below has an empty part, so that the last `//` tells where the granted directory ends: whether a link
         // leads outside depends on that.
         self.key.push("//");
-        self.key.push(&place.below);
+        self.key.push(&place.relative);
         let kept = self.files.get_mut(&self.key)?;
         if kept.checked != self.turn {
             if !is_unchanged(&*self.kernel, &self.key, &kept.file) {
@@ -229,7 +229,7 @@ fn is_unchanged<K: Kernel>(kernel: &K, key: &OsStr, file: &OpenFile<K>) -> bool 
 
 /// Opens a file to read. Whatever is not there, not his to read, or leads outside is the same: no such file.
 fn open<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<OpenFile<K>, Refused> {
-    if !place.grant.rights.read || !place.below.split('/').all(is_name) {
+    if !place.grant.rights.read || !place.relative.split('/').all(is_name) {
         return Err(ErrorCode::NoSuchFile.into());
     }
     let opened = kernel
@@ -240,7 +240,7 @@ fn open<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<OpenFile<K>, Refus
         Ok(None) => Err(ErrorCode::NoSuchFile.into()),
         Err(error) if is_absent(&error) => Err(ErrorCode::NoSuchFile.into()),
         Err(error) => {
-            let path = path_of(place, &place.below);
+            let path = path_of(place, &place.relative);
             Err(refused(ErrorCode::FileUnreadable, "opening", path, error))
         }
     }
@@ -252,11 +252,11 @@ fn open_file<K: Kernel>(
     root: &K::File,
     place: &GrantedPath,
 ) -> io::Result<Option<OpenFile<K>>> {
-    let file = kernel.open_beneath(root, &place.below, Open::Read)?;
+    let file = kernel.open_beneath(root, &place.relative, Open::Read)?;
     let status = kernel.status(&file)?;
     Ok((status.kind == Kind::File).then(|| OpenFile {
         file,
-        path: path_of(place, &place.below),
+        path: path_of(place, &place.relative),
         status,
         map: OnceLock::new(),
     }))

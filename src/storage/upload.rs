@@ -92,16 +92,23 @@ pub fn create_unique<K: Kernel>(
     let mut attempt = 1;
     loop {
         let number = kernel.random().map_err(|error| {
-            let path = path_of(directory, &directory.below);
+            let path = path_of(directory, &directory.relative);
             unwritable("naming something in", path, error)
         })?;
         let name = format!("upload-{number:016x}");
-        let below = match directory.below.as_str() {
+        let below = match directory.relative.as_str() {
             "" => name,
             below => format!("{below}/{name}"),
         };
         let grant = directory.grant.clone();
-        match create(kernel, &GrantedPath { grant, below }, wanted) {
+        match create(
+            kernel,
+            &GrantedPath {
+                grant,
+                relative: below,
+            },
+            wanted,
+        ) {
             Err(taken) if taken.refusal == ErrorCode::FileExists && attempt < ATTEMPTS_MAX => {
                 attempt += 1;
             }
@@ -124,7 +131,7 @@ fn create_with<K: Kernel>(
 ) -> Result<StagedUpload<K>, Refused> {
     let (directory, name) = enter(&**kernel, place)?;
     check_free(&**kernel, &directory, name, place)?;
-    let path = path_of(place, &place.below);
+    let path = path_of(place, &place.relative);
     let base = open_base(&**kernel, &directory, name, place, wanted.base)?;
     let copied = base.as_ref().map_or(0, |base| base.end);
     let length = copied.saturating_add(wanted.length.unwrap_or(0));
@@ -385,13 +392,13 @@ fn open_base<K: Kernel>(
     place: &GrantedPath,
     base: UploadBase,
 ) -> Result<Option<FileStatus<K>>, Refused> {
-    if base == UploadBase::Nothing {
+    if base == UploadBase::Empty {
         return Ok(None);
     }
     let open = || {
         let named = kernel.status_at(directory, name)?;
         let root = kernel.open_root(&place.grant.path)?;
-        let file = kernel.open_beneath(&root, &place.below, Open::Read)?;
+        let file = kernel.open_beneath(&root, &place.relative, Open::Read)?;
         let status = kernel.status(&file)?;
         io::Result::Ok((named, file, status))
     };
@@ -400,19 +407,19 @@ fn open_base<K: Kernel>(
         Ok(_) => None,
         Err(error) if is_absent(&error) => None,
         Err(error) => {
-            let path = path_of(place, &place.below);
+            let path = path_of(place, &place.relative);
             return Err(refused(ErrorCode::FileUnreadable, "opening", path, error));
         }
     };
     let (named, file, size) = match (found, base) {
         (Some(found), _) => found,
-        (None, UploadBase::First(1..)) => return Err(ErrorCode::OffsetBeyondEnd.into()),
+        (None, UploadBase::Prefix(1..)) => return Err(ErrorCode::OffsetBeyondEnd.into()),
         (None, _) => return Ok(None),
     };
     let end = match base {
-        UploadBase::First(count) if count > size => return Err(ErrorCode::OffsetBeyondEnd.into()),
-        UploadBase::First(count) => count,
-        UploadBase::Nothing | UploadBase::All => size,
+        UploadBase::Prefix(count) if count > size => return Err(ErrorCode::OffsetBeyondEnd.into()),
+        UploadBase::Prefix(count) => count,
+        UploadBase::Empty | UploadBase::Whole => size,
     };
     Ok(Some(FileStatus { named, file, end }))
 }

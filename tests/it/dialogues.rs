@@ -15,7 +15,7 @@ use std::thread;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 use notation::{Dialogue, Event, Stage, all};
-use tidegate::protocol::ftp::session::Settings;
+use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::Dialect;
 
 use crate::house::Services;
@@ -127,7 +127,7 @@ fn play_model(dialogue: &Dialogue, cuts: Cuts) -> Result<(), String> {
     }
     let house = Services::new(home.path(), hide_usernames, max_upload);
     let dialect = match dialogue.is_ftp {
-        true => Dialect::Ftp(Settings { active: true }),
+        true => Dialect::Ftp(FtpSettings { active: true }),
         false => Dialect::Menu,
     };
     let peer = "127.0.0.1:40000".parse().expect("an address");

@@ -11,9 +11,9 @@ use tidegate::domain::access::{Access, Grant, Rights};
 use tidegate::domain::error::ErrorCode;
 use tidegate::domain::listing::FileStatus;
 use tidegate::domain::request::{Request, Response};
-use tidegate::protocol::ftp::session::Settings;
+use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::{Dialect, Session};
-use tidegate::protocol::step::{Action, ConnectionKind, DataMode, Input};
+use tidegate::protocol::step::{Action, DataMode, Input};
 
 /// What the house may refuse with, and the decision that does it. Every other one is no refusal.
 pub(crate) const REFUSALS: &[(u8, ErrorCode)] = &[
@@ -78,7 +78,7 @@ impl<D: FnMut() -> u8> Dialogue<D> {
             // On the loopback no link is meant, but as on a link-local address it is not to be lost.
             _ => "[::1%7]:40000",
         };
-        let settings = Settings {
+        let settings = FtpSettings {
             active: first & 2 == 0,
         };
         let peer = peer.parse().expect("an address");
@@ -208,23 +208,25 @@ impl<D: FnMut() -> u8> Dialogue<D> {
                     self.under_way = Some(UnderWay::Connecting);
                     return;
                 }
-                Action::Send {
-                    over, from, length, ..
-                } => {
+                Action::Send { offset, length } => {
                     let opened = self.opened.take().expect("something that was opened");
-                    assert_eq!(from.checked_add(length), Some(opened), "all that is left");
-                    if over == ConnectionKind::Data {
-                        self.under_way = Some(UnderWay::Moving);
-                        return;
-                    }
+                    assert_eq!(offset.checked_add(length), Some(opened), "all that is left");
                     Input::TransferDone(Ok(()))
                 }
-                Action::Receive { length, .. } => {
-                    assert!(std::mem::take(&mut self.created) && length.is_none());
+                Action::SendData { offset, length, .. } => {
+                    let opened = self.opened.take().expect("something that was opened");
+                    assert_eq!(offset.checked_add(length), Some(opened), "all that is left");
                     self.under_way = Some(UnderWay::Moving);
                     return;
                 }
-                Action::Discard { .. } => panic!("FTP throws nothing away"),
+                Action::ReceiveData { .. } => {
+                    assert!(std::mem::take(&mut self.created));
+                    self.under_way = Some(UnderWay::Moving);
+                    return;
+                }
+                Action::Receive { .. } | Action::Discard { .. } => {
+                    panic!("FTP throws nothing away")
+                }
             };
         }
         // A transfer's own reply is due when it ends, and QUIT's behind that.

@@ -130,36 +130,40 @@ impl Services {
                 Ok(Response::Authenticated(proved.map(|_| self.access(&user))))
             }
             Request::List {
-                listed: ListingTarget::Directory(place),
-                form,
+                target: ListingTarget::Directory(place),
+                format,
             } => {
-                let entries = list(&place, form, opened)?;
+                let entries = list(&place, format, opened)?;
                 Ok(Response::Listing {
                     length: opened.len() as u64,
                     entries,
                 })
             }
-            Request::OpenRead { place } => {
+            Request::OpenRead { path: place } => {
                 *opened = read(&place)?;
                 Ok(Response::Opened {
                     length: opened.len() as u64,
                 })
             }
-            Request::Checksum { place, .. } => {
+            Request::Checksum { path: place, .. } => {
                 let bytes = read(&place)?;
                 Ok(Response::Checksum {
                     digest: Box::from(&Sha256::digest(&bytes)[..]),
                     end: bytes.len() as u64,
                 })
             }
-            Request::CheckUpload { place } => judge(&place).map(|_| Response::Allowed),
+            Request::CheckUpload { path: place } => judge(&place).map(|_| Response::Allowed),
             Request::CheckSpace { length, .. } => self.room(length).map(|()| Response::Allowed),
             Request::Quota => Ok(Response::Quota(Vec::new())),
-            Request::Create { place, length, .. } => {
+            Request::Create {
+                path: place,
+                length,
+                ..
+            } => {
                 judge(&place)?;
                 self.room(length.unwrap_or(0)).map(|()| Response::Created)
             }
-            Request::MakeDirectory { place } => {
+            Request::MakeDirectory { path: place } => {
                 let (directory, name) = enter(&place)?;
                 let path = directory.join(name);
                 if path.is_dir() {
@@ -238,8 +242,8 @@ fn is_name(part: &str) -> bool {
 
 /// Where a path of names leads.
 fn find(place: &GrantedPath) -> Option<PathBuf> {
-    let are_names = place.below.is_empty() || place.below.split('/').all(is_name);
-    are_names.then(|| resolve(&place.grant.path, Path::new(&place.below)))?
+    let are_names = place.relative.is_empty() || place.relative.split('/').all(is_name);
+    are_names.then(|| resolve(&place.grant.path, Path::new(&place.relative)))?
 }
 
 fn list(place: &GrantedPath, form: ListingFormat, out: &mut Vec<u8>) -> Result<usize, ErrorCode> {
@@ -248,7 +252,7 @@ fn list(place: &GrantedPath, form: ListingFormat, out: &mut Vec<u8>) -> Result<u
         .filter(|path| path.is_dir())
         .ok_or(ErrorCode::NoSuchDirectory)?;
     if !place.grant.rights.read {
-        return if place.below.is_empty() {
+        return if place.relative.is_empty() {
             Ok(0)
         } else {
             Err(ErrorCode::NoSuchDirectory)
@@ -271,7 +275,7 @@ fn list(place: &GrantedPath, form: ListingFormat, out: &mut Vec<u8>) -> Result<u
     names.sort_unstable();
     let mut entries = 0;
     for name in names {
-        let below = Path::new(&place.below).join(&name);
+        let below = Path::new(&place.relative).join(&name);
         let Some(path) = resolve(&place.grant.path, &below) else {
             continue;
         };
@@ -313,7 +317,7 @@ fn may_read(path: &Path) -> bool {
 /// The directory in which something new is to be made, and its name there.
 fn enter(place: &GrantedPath) -> Result<(PathBuf, &str), ErrorCode> {
     let mut directory = PathBuf::new();
-    let mut parts = place.below.split('/').peekable();
+    let mut parts = place.relative.split('/').peekable();
     let name = loop {
         match parts.next() {
             Some(part) if is_name(part) && parts.peek().is_some() => directory.push(part),

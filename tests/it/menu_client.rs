@@ -8,11 +8,11 @@ use fastrand::Rng;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use tidegate::domain::error::ErrorCode;
-use tidegate::domain::request::Quota;
+use tidegate::domain::request::QuotaUsage;
 use tidegate::limits::{LINE_BYTES_MAX, SERVER_LINE_BYTES_MAX};
 use tidegate::protocol::menu::client::{Dialogue, Event, Unsayable, Violation};
 use tidegate::protocol::menu::reply_parser::Entry;
-use tidegate::protocol::menu::session::Menu;
+use tidegate::protocol::menu::session::MenuSession;
 use tidegate::protocol::menu::text;
 use tidegate::protocol::menu::text::refusal;
 use tidegate::protocol::session::Session;
@@ -33,7 +33,7 @@ enum Heard {
     Entries(u64),
     Entry(String, Option<u64>),
     Quotas(u64),
-    Quota(Quota),
+    Quota(QuotaUsage),
     File(Vec<u8>),
     Checksum([u8; 32]),
     Uploaded,
@@ -56,7 +56,7 @@ impl Client {
         Client {
             dialogue: Dialogue::new(),
             server: Connection::new(
-                Session::Menu(Menu::new()),
+                Session::Menu(MenuSession::new()),
                 Services::new(home.path(), false, Some(1000)),
             ),
             random: Rng::with_seed(seed),
@@ -520,10 +520,10 @@ fn lines_are_bounded_and_names_are_not() {
 
 #[test]
 fn quotas_are_heard_as_they_were_said() {
-    let quotas = [None, Some("Free Films"), Some("of 1 bytes")].map(|directory| Quota {
+    let quotas = [None, Some("Free Films"), Some("of 1 bytes")].map(|directory| QuotaUsage {
         directory: directory.map(str::to_owned),
-        bytes: 7,
-        most: 5_000_000_000,
+        used: 7,
+        limit: 5_000_000_000,
     });
     let mut said = b"QUOTA 3\n".to_vec();
     for quota in &quotas {

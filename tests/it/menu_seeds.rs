@@ -11,11 +11,11 @@ use fastrand::Rng;
 use tidegate::domain::access::{Access, Grant, Rights};
 use tidegate::domain::error::ErrorCode;
 use tidegate::domain::path::GrantedPath;
-use tidegate::domain::request::{Quota, Request, Response};
+use tidegate::domain::request::{QuotaUsage, Request, Response};
 use tidegate::limits::LINE_BYTES_MAX;
 use tidegate::protocol::menu::command::Command;
 use tidegate::protocol::menu::reply_parser::sentence;
-use tidegate::protocol::menu::session::Menu;
+use tidegate::protocol::menu::session::MenuSession;
 use tidegate::protocol::session::Session;
 use tidegate::protocol::step::Input;
 
@@ -100,7 +100,7 @@ fn the_seeds_come_everywhere() {
 #[test]
 #[should_panic(expected = "does not wait for")]
 fn a_closed_session_takes_nothing_more() {
-    let mut session = Session::Menu(Menu::new());
+    let mut session = Session::Menu(MenuSession::new());
     let mut out = Vec::new();
     session.step(Input::Begin, &mut out);
     session.step(Input::Line(b"QUIT"), &mut out);
@@ -110,7 +110,7 @@ fn a_closed_session_takes_nothing_more() {
 #[test]
 #[should_panic(expected = "does not answer")]
 fn a_wrong_answer_of_the_house_is_not_borne() {
-    let mut session = Session::Menu(Menu::new());
+    let mut session = Session::Menu(MenuSession::new());
     let mut out = Vec::new();
     for input in [
         Input::Begin,
@@ -147,7 +147,7 @@ fn play<'a>(
 ) -> Transcript {
     let random = Rng::with_seed(seed.wrapping_add(1_000_000));
     let mut connection = Connection::new(
-        Session::Menu(Menu::new()),
+        Session::Menu(MenuSession::new()),
         Fate {
             random,
             refuses_logins: seed.is_multiple_of(8),
@@ -198,13 +198,13 @@ fn check_said(said: &str) {
     }
 }
 
-fn some_quotas(random: &mut Rng) -> Vec<Quota> {
+fn some_quotas(random: &mut Rng) -> Vec<QuotaUsage> {
     let directories = [None, Some("Movies".to_owned()), Some("Docs".to_owned())];
     let count = random.usize(..=directories.len());
-    let quota = |directory| Quota {
+    let quota = |directory| QuotaUsage {
         directory,
-        bytes: random.u64(..i64::MAX as u64),
-        most: random.u64(..i64::MAX as u64),
+        used: random.u64(..i64::MAX as u64),
+        limit: random.u64(..i64::MAX as u64),
     };
     directories.into_iter().take(count).map(quota).collect()
 }
@@ -250,11 +250,11 @@ impl Answers for Fate {
         };
         // A house lets no impossible name pass, so that what a session says of a file shows no control character.
         let is_impossible = match &request {
-            Request::OpenRead { place }
-            | Request::Checksum { place, .. }
-            | Request::CheckUpload { place }
-            | Request::Create { place, .. }
-            | Request::MakeDirectory { place } => place.below.contains(char::is_control),
+            Request::OpenRead { path: place }
+            | Request::Checksum { path: place, .. }
+            | Request::CheckUpload { path: place }
+            | Request::Create { path: place, .. }
+            | Request::MakeDirectory { path: place } => place.relative.contains(char::is_control),
             _ => false,
         };
         if is_impossible || once_in(random, 4) {

@@ -5,7 +5,7 @@ use tidegate::domain::error::ErrorCode;
 use tidegate::domain::path::GrantedPath;
 use tidegate::domain::request::{Request, Response};
 use tidegate::protocol::line;
-use tidegate::protocol::line::Split;
+use tidegate::protocol::line::LineSplit;
 use tidegate::protocol::session::Session;
 use tidegate::protocol::step::{Action, Input};
 
@@ -129,16 +129,16 @@ impl<H: Answers> Connection<H> {
     fn take(&mut self, buffer: &[u8]) -> Option<usize> {
         match self.waits {
             Waits::Line => match line::split(buffer) {
-                Split::Line { line, used } => {
+                LineSplit::Line { line, used } => {
                     self.step(Input::Line(line));
                     return Some(used);
                 }
-                Split::TooLong => self.step(Input::LineTooLong),
-                Split::Missing if self.ended => match line::last(buffer) {
+                LineSplit::TooLong => self.step(Input::LineTooLong),
+                LineSplit::Incomplete if self.ended => match line::last(buffer) {
                     Some(line) => self.step(Input::Line(line)),
                     None => self.waits = Waits::Closed,
                 },
-                Split::Missing => return None,
+                LineSplit::Incomplete => return None,
             },
             Waits::Upload(length) | Waits::Discard(length) => {
                 if let Some(bytes) = usize::try_from(length)
@@ -171,12 +171,15 @@ impl<H: Answers> Connection<H> {
                     self.waits = Waits::Line;
                     return;
                 }
-                Action::Receive { length, .. } => {
+                Action::SendData { .. } | Action::ReceiveData { .. } => {
+                    panic!("the menu has no data connection")
+                }
+                Action::Receive { length } => {
                     assert!(
                         self.incoming.is_some(),
                         "bytes of an upload that was not created"
                     );
-                    self.waits = Waits::Upload(length.expect("announced"));
+                    self.waits = Waits::Upload(length);
                     return;
                 }
                 Action::Discard { length } => {
@@ -195,7 +198,10 @@ impl<H: Answers> Connection<H> {
                 Action::Listen | Action::Connect(_) | Action::Abort => {
                     unreachable!("the menu has no data connection")
                 }
-                Action::Send { from, length, .. } => {
+                Action::Send {
+                    offset: from,
+                    length,
+                } => {
                     let opened = self.opened.take().expect("something that was opened");
                     let (from, length) = (from as usize, length as usize);
                     self.sent.extend_from_slice(&opened[from..from + length]);
@@ -216,7 +222,7 @@ impl<H: Answers> Connection<H> {
     /// Asks the house; what the last request opened is let go.
     fn ask(&mut self, request: Request) -> Response {
         let place = match &request {
-            Request::Create { place, .. } => Some(place.clone()),
+            Request::Create { path: place, .. } => Some(place.clone()),
             _ => None,
         };
         let mut opened = Vec::new();

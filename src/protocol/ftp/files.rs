@@ -3,7 +3,7 @@
 //! Must not know: what a reply reads like (`ftp_reply`), how a line is parsed (`ftp_command`).
 
 use crate::domain::error::ErrorCode;
-use crate::domain::listing::{Facts, FileStatus, ListingFormat, ListingTarget};
+use crate::domain::listing::{FileStatus, ListingFormat, ListingTarget, MlstFacts};
 use crate::domain::path::GrantedPath;
 use crate::domain::request::{Algorithm, Request, Response};
 use crate::protocol::ftp::command;
@@ -13,10 +13,10 @@ use crate::protocol::ftp::path as place;
 use crate::protocol::ftp::path::{Location, Shown};
 use crate::protocol::ftp::reply;
 use crate::protocol::ftp::reply::say;
-use crate::protocol::ftp::session::{Ftp, State};
+use crate::protocol::ftp::session::{FtpSession, State};
 use crate::protocol::ftp::transfer::Behind;
 use crate::protocol::menu::command::name;
-use crate::protocol::step::{Action, ConnectionKind, Representation};
+use crate::protocol::step::{Action, Representation};
 
 /// What the house was asked, and what its answer does not tell again.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ pub(crate) enum Wanted {
     Size,
 }
 
-impl Ftp {
+impl FtpSession {
     pub(crate) fn file_command(
         &mut self,
         command: Command,
@@ -103,7 +103,13 @@ impl Ftp {
             Command::Stat => match self.listed(command::without_options(argument)) {
                 Ok(listed) => {
                     let form = ListingFormat::Long;
-                    self.ask(Question::Stat, Request::List { listed, form })
+                    self.ask(
+                        Question::Stat,
+                        Request::List {
+                            target: listed,
+                            format: form,
+                        },
+                    )
                 }
                 Err(refusal) => self.reply(reply::refusal(refusal), out),
             },
@@ -118,25 +124,25 @@ impl Ftp {
             Command::Rnfr => self.status(Wanted::Rnfr, argument, out),
             Command::Avbl => match self.resolve(argument) {
                 Location::Top => self.reply(reply::NO_SPACE_AT_TOP, out),
-                Location::At(place) => self.ask(Question::Space, Request::Space { place }),
+                Location::At(place) => self.ask(Question::Space, Request::Space { path: place }),
                 Location::Nowhere(_) => self.reply(reply::refusal(ErrorCode::NoSuchDirectory), out),
             },
             Command::Mkd => match self.below_top(argument) {
                 Ok(place) => self.ask(
                     Question::MakeDirectory(place.clone()),
-                    Request::MakeDirectory { place },
+                    Request::MakeDirectory { path: place },
                 ),
                 Err(reply) => self.reply(reply, out),
             },
             Command::Rmd => match self.below_top(argument) {
                 Ok(place) => self.ask(
                     Question::RemoveDirectory,
-                    Request::RemoveDirectory { place },
+                    Request::RemoveDirectory { path: place },
                 ),
                 Err(reply) => self.reply(reply, out),
             },
             _ => match self.below_top(argument) {
-                Ok(place) => self.ask(Question::Remove, Request::Remove { place }),
+                Ok(place) => self.ask(Question::Remove, Request::Remove { path: place }),
                 Err(reply) => self.reply(reply, out),
             },
         }
@@ -145,7 +151,7 @@ impl Ftp {
     /// The place of what is to be made, removed or renamed: never a granted directory itself.
     fn below_top(&self, argument: &[u8]) -> Result<GrantedPath, reply::Reply> {
         match self.resolve(argument) {
-            Location::At(place) if place.below.is_empty() => Err(reply::TOP_IS_FIXED),
+            Location::At(place) if place.relative.is_empty() => Err(reply::TOP_IS_FIXED),
             Location::At(place) => Ok(place),
             Location::Top | Location::Nowhere(Some(_)) => Err(reply::TOP_IS_FIXED),
             Location::Nowhere(None) => Err(reply::refusal(ErrorCode::NoSuchDirectory)),
@@ -154,12 +160,12 @@ impl Ftp {
 
     fn status(&mut self, wanted: Wanted, argument: &[u8], out: &mut Vec<u8>) -> Action {
         match (self.resolve(argument), wanted) {
-            (Location::At(place), Wanted::Rnfr) if place.below.is_empty() => {
+            (Location::At(place), Wanted::Rnfr) if place.relative.is_empty() => {
                 self.reply(reply::TOP_IS_FIXED, out)
             }
             (Location::At(place), wanted) => {
                 let question = Question::Status(wanted, place.clone());
-                self.ask(question, Request::Status { place })
+                self.ask(question, Request::Status { path: place })
             }
             (Location::Top, Wanted::Cwd) => self.enter(None, out),
             (Location::Top, Wanted::Mlst) => {
@@ -222,10 +228,16 @@ impl Ftp {
 
     fn set_modified(&mut self, modified: i64, path: &[u8], out: &mut Vec<u8>) -> Action {
         match self.resolve(path) {
-            Location::At(place) if !place.below.is_empty() => {
+            Location::At(place) if !place.relative.is_empty() => {
                 let path = name(path);
                 let question = Question::SetModified { modified, path };
-                self.ask(question, Request::SetModified { place, modified })
+                self.ask(
+                    question,
+                    Request::SetModified {
+                        path: place,
+                        modified,
+                    },
+                )
             }
             Location::Nowhere(_) => self.reply(reply::refusal(ErrorCode::NoSuchFile), out),
             Location::At(_) | Location::Top => self.reply(reply::TOP_IS_FIXED, out),
@@ -257,9 +269,9 @@ impl Ftp {
         };
         let path = name(&path);
         let request = Request::Checksum {
-            place,
+            path: place,
             algorithm,
-            from,
+            start: from,
             end,
         };
         self.ask(Question::Checksum { path, short }, request)
@@ -308,7 +320,10 @@ impl Ftp {
                 ),
             ) => {
                 let behind = Behind::default();
-                self.ask(Question::Left { why, behind }, Request::Space { place })
+                self.ask(
+                    Question::Left { why, behind },
+                    Request::Space { path: place },
+                )
             }
             (Question::Left { why, behind }, Response::Space(left)) => {
                 reply::no_room(out, why, left);
@@ -321,12 +336,7 @@ impl Ftp {
             (Question::Stat, Response::Listing { length, .. }) => {
                 reply::begin_listing(out);
                 self.state = State::Status;
-                Action::Send {
-                    over: ConnectionKind::Control,
-                    representation: Representation::Image,
-                    from: 0,
-                    length,
-                }
+                Action::Send { offset: 0, length }
             }
             (Question::List, Response::Listing { length, .. }) => self.send_listing(length),
             (Question::Retr { restart }, Response::Opened { length }) => {
@@ -371,15 +381,21 @@ impl Ftp {
             Wanted::Mlsd if found.is_directory => {
                 let listed = ListingTarget::Directory(place);
                 let form = ListingFormat::Facts(self.facts);
-                return self.ask(Question::List, Request::List { listed, form });
+                return self.ask(
+                    Question::List,
+                    Request::List {
+                        target: listed,
+                        format: form,
+                    },
+                );
             }
             Wanted::Mlsd => {
                 say(out, reply::NO_DIRECTORY);
                 return self.hang_up();
             }
             Wanted::Mlst => {
-                let facts = Facts {
-                    of_top: place.below.is_empty(),
+                let facts = MlstFacts {
+                    of_top: place.relative.is_empty(),
                     ..self.facts
                 };
                 let rights = place.grant.rights;

@@ -8,7 +8,7 @@ use std::io::Write;
 use jiff::Timestamp;
 
 use crate::domain::access::Rights;
-use crate::domain::listing::{Facts, FileStatus, ListingFormat};
+use crate::domain::listing::{FileStatus, ListingFormat, MlstFacts};
 
 /// Half a mean year: what was changed earlier, or is yet to come, is listed with its year instead of the hour.
 const SIX_MONTHS_SECONDS: i64 = 31_556_952 / 2;
@@ -38,7 +38,7 @@ pub fn append_entry(
 }
 
 /// Appends the facts of MLST and MLSD (RFC 3659, 7.5), each with a `;` behind it.
-pub fn append_facts(out: &mut Vec<u8>, facts: Facts, found: &FileStatus, rights: Rights) {
+pub fn append_facts(out: &mut Vec<u8>, facts: MlstFacts, found: &FileStatus, rights: Rights) {
     if facts.kind {
         let kind = if found.is_directory { "dir" } else { "file" };
         append(out, format_args!("type={kind};"));
@@ -138,7 +138,7 @@ mod tests {
         upload: false,
         change: true,
     };
-    const ALL: Facts = Facts {
+    const ALL: MlstFacts = MlstFacts {
         kind: true,
         size: true,
         modify: true,
@@ -196,7 +196,7 @@ mod tests {
             entry(ListingFormat::Facts(ALL), true, NOW, CHANGE),
             "type=dir;modify=20261122180000;perm=cdfpelm;unique=fe01gc; a b\r\n"
         );
-        let none = Facts {
+        let none = MlstFacts {
             kind: false,
             size: false,
             modify: false,

@@ -27,7 +27,7 @@ pub(crate) fn resolve(access: &Access, from: Option<&GrantedPath>, path: &[u8]) 
     let mut parts: Vec<&str> = Vec::new();
     if let Some(from) = from.filter(|_| !path.starts_with('/')) {
         parts.push(&from.grant.name);
-        parts.extend(from.below.split('/').filter(|part| !part.is_empty()));
+        parts.extend(from.relative.split('/').filter(|part| !part.is_empty()));
     }
     for part in path.split('/') {
         match part {
@@ -43,7 +43,7 @@ pub(crate) fn resolve(access: &Access, from: Option<&GrantedPath>, path: &[u8]) 
     match grant {
         Some(grant) => Location::At(GrantedPath {
             grant: grant.clone(),
-            below: below.join("/"),
+            relative: below.join("/"),
         }),
         None => Location::Nowhere(below.is_empty().then(|| (*first).to_owned())),
     }
@@ -51,12 +51,15 @@ pub(crate) fn resolve(access: &Access, from: Option<&GrantedPath>, path: &[u8]) 
 
 /// The directory above, where `None` is the top.
 pub(crate) fn parent(place: GrantedPath) -> Option<GrantedPath> {
-    let below = match place.below.rsplit_once('/') {
+    let below = match place.relative.rsplit_once('/') {
         Some((above, _)) => above.to_owned(),
-        None if place.below.is_empty() => return None,
+        None if place.relative.is_empty() => return None,
         None => String::new(),
     };
-    Some(GrantedPath { below, ..place })
+    Some(GrantedPath {
+        relative: below,
+        ..place
+    })
 }
 
 /// The whole path of a place, as the client sees it.
@@ -68,7 +71,7 @@ impl fmt::Display for Shown<'_> {
             return f.write_str("/");
         };
         write!(f, "/{}", place.grant.name)?;
-        match place.below.as_str() {
+        match place.relative.as_str() {
             "" => Ok(()),
             below => write!(f, "/{below}"),
         }
@@ -102,7 +105,7 @@ mod tests {
         let access = access();
         let docs = GrantedPath {
             grant: access.grants[1].clone(),
-            below: "Classics".into(),
+            relative: "Classics".into(),
         };
         for (from, path, expected) in [
             (None, "", "/"),
@@ -136,7 +139,7 @@ mod tests {
         let access = access();
         let mut place = GrantedPath {
             grant: access.grants[0].clone(),
-            below: "a/b".into(),
+            relative: "a/b".into(),
         };
         let mut seen = Vec::new();
         while let Some(above) = parent(place) {

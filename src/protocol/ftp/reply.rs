@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddrV4};
 
 use crate::domain::access::Rights;
 use crate::domain::error::ErrorCode;
-use crate::domain::listing::{Facts, FileStatus};
+use crate::domain::listing::{FileStatus, MlstFacts};
 use crate::domain::request::Algorithm;
 use crate::protocol::ftp::command::{VERBS, Verb};
 use crate::protocol::ftp::listing::append_facts;
@@ -225,7 +225,7 @@ pub const NO_OPTIONS: Reply = Reply(501, "That has no such options.");
 /// OPTS MLST of no facts (RFC 3659, 7.9).
 pub const BAD_FACTS: Reply = Reply(
     501,
-    "Facts are written one behind the other, each with a ; behind it.",
+    "MlstFacts are written one behind the other, each with a ; behind it.",
 );
 /// AUTH (RFC 2228, 3): there is no mechanism.
 pub const NO_MECHANISM: Reply = Reply(504, "There is no TLS here yet, nor another mechanism.");
@@ -425,12 +425,12 @@ pub const LISTING_ENDS: Reply = Reply(213, "End");
 /// MLST (RFC 3659, 7.2).
 pub fn facts(
     out: &mut Vec<u8>,
-    wanted: Facts,
+    wanted: MlstFacts,
     found: &FileStatus,
     rights: Rights,
     path: impl Display,
 ) {
-    line(out, "250-Facts");
+    line(out, "250-MlstFacts");
     out.push(b' ');
     append_facts(out, wanted, found, rights);
     line(out, format_args!(" {}", plain(path)));
@@ -438,16 +438,16 @@ pub fn facts(
 }
 
 /// MLST of the top, which is nothing on a disk.
-pub fn facts_of_top(out: &mut Vec<u8>, wanted: Facts) {
+pub fn facts_of_top(out: &mut Vec<u8>, wanted: MlstFacts) {
     let kind = if wanted.kind { "type=dir;" } else { "" };
     let perm = if wanted.perm { "perm=el;" } else { "" };
-    line(out, "250-Facts");
+    line(out, "250-MlstFacts");
     line(out, format_args!(" {kind}{perm} /"));
     line(out, "250 End");
 }
 
 /// OPTS MLST (RFC 3659, 7.9): the facts from now on.
-pub fn facts_chosen(out: &mut Vec<u8>, wanted: Facts) {
+pub fn facts_chosen(out: &mut Vec<u8>, wanted: MlstFacts) {
     let mut names = String::new();
     for (name, is_wanted) in fact_names(wanted) {
         if is_wanted {
@@ -464,7 +464,7 @@ pub fn algorithm_chosen(out: &mut Vec<u8>, algorithm: Algorithm) {
 }
 
 /// FEAT (RFC 2389, 3.2).
-pub fn features(out: &mut Vec<u8>, wanted: Facts, algorithm: Algorithm) {
+pub fn features(out: &mut Vec<u8>, wanted: MlstFacts, algorithm: Algorithm) {
     line(out, "211-Features:");
     for feature in [
         "AVBL",
@@ -549,7 +549,7 @@ pub fn algorithm_name(algorithm: Algorithm) -> &'static str {
 }
 
 /// The facts' names, in the order in which FEAT has them, each with whether it is wanted.
-pub fn fact_names(facts: Facts) -> [(&'static str, bool); 5] {
+pub fn fact_names(facts: MlstFacts) -> [(&'static str, bool); 5] {
     [
         ("type", facts.kind),
         ("perm", facts.perm),
@@ -605,7 +605,7 @@ mod tests {
 
     #[test]
     fn lines_between_the_first_and_the_last_begin_with_a_blank() {
-        let facts = Facts {
+        let facts = MlstFacts {
             kind: true,
             size: true,
             modify: true,

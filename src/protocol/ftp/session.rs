@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::access::Access;
 use crate::domain::error::{CloseReason, ErrorCode};
-use crate::domain::listing::Facts;
+use crate::domain::listing::MlstFacts;
 use crate::domain::path::GrantedPath;
 use crate::domain::request::{Algorithm, Request, Response};
 use crate::limits::{LOGIN_FAILURES_MAX, UNKNOWN_COMMANDS_MAX};
@@ -29,15 +29,15 @@ use crate::protocol::step::{Action, DataMode, Input, Representation};
 
 /// What an operator may set of this dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct FtpSettings {
     /// Whether the server connects to clients that ask for it by PORT or EPRT.
     pub active: bool,
 }
 
 /// FTP's dialogue with one client.
 #[derive(Debug)]
-pub struct Ftp {
-    pub(crate) settings: Settings,
+pub struct FtpSession {
+    pub(crate) settings: FtpSettings,
     /// The client's end of the control connection.
     pub(crate) peer: SocketAddr,
     pub(crate) state: State,
@@ -60,7 +60,7 @@ pub struct Ftp {
     pub(crate) restart: u64,
     /// What RNFR has named.
     pub(crate) renamed: Option<GrantedPath>,
-    pub(crate) facts: Facts,
+    pub(crate) facts: MlstFacts,
     pub(crate) algorithm: Algorithm,
     /// Failed logins on this connection.
     failures: u8,
@@ -69,7 +69,7 @@ pub struct Ftp {
 }
 
 // An idle session is allowed 768 bytes in all.
-const _: () = assert!(size_of::<Ftp>() <= 384);
+const _: () = assert!(size_of::<FtpSession>() <= 384);
 
 #[derive(Debug)]
 pub(crate) enum State {
@@ -103,10 +103,10 @@ enum Reloaded {
     Invalid,
 }
 
-impl Ftp {
+impl FtpSession {
     /// A dialogue with the client at the other end of a control connection, which waits for [`Input::Begin`].
-    pub fn new(settings: Settings, peer: SocketAddr) -> Ftp {
-        Ftp {
+    pub fn new(settings: FtpSettings, peer: SocketAddr) -> FtpSession {
+        FtpSession {
             settings,
             peer,
             state: State::New,
@@ -192,7 +192,7 @@ impl Ftp {
         self.has_logged_in
     }
 
-    pub(crate) fn is_leaving(&self) -> bool {
+    pub(crate) fn is_quitting(&self) -> bool {
         matches!(&self.state, State::Transferring(transfer) if transfer.behind.is_last)
     }
 
@@ -380,7 +380,7 @@ impl Ftp {
         Action::Request(Request::Authenticate {
             user,
             password: Zeroizing::new(argument.to_vec()),
-            conceal: true,
+            conceal_user: true,
         })
     }
 
@@ -405,8 +405,8 @@ impl Ftp {
 
     /// All is as it was before the login, but what was counted.
     pub(crate) fn log_out(&mut self) {
-        let fresh = Ftp::new(self.settings, self.peer);
-        *self = Ftp {
+        let fresh = FtpSession::new(self.settings, self.peer);
+        *self = FtpSession {
             has_logged_in: self.has_logged_in,
             failures: self.failures,
             unknown: self.unknown,
@@ -522,7 +522,7 @@ impl Ftp {
 }
 
 /// The facts that a client gets if it asks for none in particular.
-const FACTS: Facts = Facts {
+const FACTS: MlstFacts = MlstFacts {
     kind: true,
     size: true,
     modify: true,
@@ -537,12 +537,12 @@ fn is_fact_list(options: &[u8]) -> bool {
 }
 
 /// Those of `type;size;` and so on that are known.
-fn chosen_facts(options: &[u8]) -> Facts {
+fn chosen_facts(options: &[u8]) -> MlstFacts {
     let has = |name: &[u8]| {
         let mut chosen = options.split(|&byte| byte == b';');
         chosen.any(|chosen| chosen.eq_ignore_ascii_case(name))
     };
-    Facts {
+    MlstFacts {
         kind: has(b"type"),
         size: has(b"size"),
         modify: has(b"modify"),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::domain::error::{CloseReason, ErrorCode};
 use crate::domain::glob::is_pattern;
-use crate::domain::listing::{Facts, ListingFormat, ListingTarget};
+use crate::domain::listing::{ListingFormat, ListingTarget, MlstFacts};
 use crate::domain::path::GrantedPath;
 use crate::domain::request::{Request, UploadBase};
 use crate::protocol::ftp::command;
@@ -15,9 +15,9 @@ use crate::protocol::ftp::files::{Question, Wanted};
 use crate::protocol::ftp::path::Location;
 use crate::protocol::ftp::reply;
 use crate::protocol::ftp::reply::say;
-use crate::protocol::ftp::session::{Ftp, State};
+use crate::protocol::ftp::session::{FtpSession, State};
 use crate::protocol::menu::command::{name, trim};
-use crate::protocol::step::{Action, ConnectionKind, DataMode, Representation};
+use crate::protocol::step::{Action, DataMode, Representation};
 
 /// Something on its way over a data connection, from the making of that on.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub(crate) struct Behind {
     pub(crate) is_last: bool,
 }
 
-impl Ftp {
+impl FtpSession {
     /// EPSV, PASV, EPRT, PORT: where the next data connection is made.
     pub(crate) fn data_address(
         &mut self,
@@ -171,16 +171,17 @@ impl Ftp {
             ),
             Command::Mlsd => self.list_facts(argument, out),
             Command::Retr => match self.resolve(argument) {
-                Location::At(place) => {
-                    self.ask(Question::Retr { restart }, Request::OpenRead { place })
-                }
+                Location::At(place) => self.ask(
+                    Question::Retr { restart },
+                    Request::OpenRead { path: place },
+                ),
                 Location::Top => self.refuse(ErrorCode::NoSuchFile, out),
                 Location::Nowhere(_) => self.refuse(ErrorCode::NoSuchFile, out),
             },
             Command::Stou => self.store_unique(argument, out),
-            Command::Appe => self.store(UploadBase::All, argument, out),
-            _ if restart > 0 => self.store(UploadBase::First(restart), argument, out),
-            _ => self.store(UploadBase::Nothing, argument, out),
+            Command::Appe => self.store(UploadBase::Whole, argument, out),
+            _ if restart > 0 => self.store(UploadBase::Prefix(restart), argument, out),
+            _ => self.store(UploadBase::Empty, argument, out),
         }
     }
 
@@ -201,7 +202,7 @@ impl Ftp {
             }
             (Command::Retr | Command::Stor, Location::At(place)) if restart > 0 => {
                 let question = Question::Status(Wanted::Restart(restart), place.clone());
-                self.ask(question, Request::Status { place })
+                self.ask(question, Request::Status { path: place })
             }
             _ => self.reply(reply::NO_DATA_ADDRESS, out),
         }
@@ -216,14 +217,14 @@ impl Ftp {
                 pattern: None,
             },
             Location::At(place) => {
-                let glob = place.below.rsplit('/').next().is_some_and(is_pattern);
+                let glob = place.relative.rsplit('/').next().is_some_and(is_pattern);
                 let argument = name(argument);
                 let prefix = match argument.rsplit_once('/') {
                     Some((prefix, last)) if !last.is_empty() => format!("{prefix}/"),
                     _ => String::new(),
                 };
                 ListingTarget::Path {
-                    place,
+                    path: place,
                     prefix,
                     glob,
                 }
@@ -238,7 +239,13 @@ impl Ftp {
 
     fn list(&mut self, form: ListingFormat, argument: &[u8], out: &mut Vec<u8>) -> Action {
         match self.listed(argument) {
-            Ok(listed) => self.ask(Question::List, Request::List { listed, form }),
+            Ok(listed) => self.ask(
+                Question::List,
+                Request::List {
+                    target: listed,
+                    format: form,
+                },
+            ),
             Err(refusal) => self.refuse(refusal, out),
         }
     }
@@ -251,15 +258,21 @@ impl Ftp {
                     access,
                     pattern: None,
                 };
-                let form = ListingFormat::Facts(Facts {
+                let form = ListingFormat::Facts(MlstFacts {
                     of_top: true,
                     ..self.facts
                 });
-                self.ask(Question::List, Request::List { listed, form })
+                self.ask(
+                    Question::List,
+                    Request::List {
+                        target: listed,
+                        format: form,
+                    },
+                )
             }
             Location::At(place) => {
                 let question = Question::Status(Wanted::Mlsd, place.clone());
-                self.ask(question, Request::Status { place })
+                self.ask(question, Request::Status { path: place })
             }
             Location::Nowhere(_) => self.refuse(ErrorCode::NoSuchDirectory, out),
         }
@@ -269,7 +282,7 @@ impl Ftp {
         match self.resolve(argument) {
             Location::At(place) => {
                 let request = Request::Create {
-                    place: place.clone(),
+                    path: place.clone(),
                     length: None,
                     base,
                 };
@@ -352,15 +365,13 @@ impl Ftp {
             say(out, reply::refusal(refusal));
             return self.behind(transfer.behind, out);
         }
-        let over = ConnectionKind::Data;
         let representation = transfer.representation;
         let action = match &transfer.what {
             What::Listing(length) => {
                 say(out, reply::SENDING_LISTING);
-                Action::Send {
-                    over,
+                Action::SendData {
                     representation,
-                    from: 0,
+                    offset: 0,
                     length: *length,
                 }
             }
@@ -369,10 +380,9 @@ impl Ftp {
                     Representation::Image => reply::sending(out, *length),
                     Representation::Ascii => say(out, reply::SENDING_TEXT),
                 }
-                Action::Send {
-                    over,
+                Action::SendData {
                     representation,
-                    from: *from,
+                    offset: *from,
                     length: *length,
                 }
             }
@@ -381,11 +391,7 @@ impl Ftp {
                     Some(name) => reply::receiving_as(out, name),
                     None => say(out, reply::RECEIVING),
                 }
-                Action::Receive {
-                    over,
-                    representation,
-                    length: None,
-                }
+                Action::ReceiveData { representation }
             }
         };
         transfer.behind.is_begun = true;
@@ -461,7 +467,10 @@ impl Ftp {
                 Err(why @ (ErrorCode::NoSpace | ErrorCode::OverQuota | ErrorCode::TooLarge)),
                 What::StagedUpload { place, .. },
             ) => {
-                return self.ask(Question::Left { why, behind }, Request::Space { place });
+                return self.ask(
+                    Question::Left { why, behind },
+                    Request::Space { path: place },
+                );
             }
             (Err(refusal), _) => say(out, reply::refusal(refusal)),
             (Ok(()), What::StagedUpload { unique, .. }) => match unique {

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write;
 
-use crate::domain::request::Quota;
+use crate::domain::request::QuotaUsage;
 use crate::limits::{LINE_BYTES_MAX, NUMBER_DIGITS_MAX, SERVER_LINE_BYTES_MAX};
 use crate::protocol::menu::command::Command;
 use crate::protocol::menu::reply_parser::{Entry, Sentence, entry, quota, sentence};
@@ -100,7 +100,7 @@ pub enum Event<'a> {
     /// So many events of the next kind follow.
     Quotas(u64),
     /// One quota of the user's.
-    Quota(Quota),
+    Quota(QuotaUsage),
     /// So many bytes of the file follow. The caller takes them before it listens on.
     File {
         /// Bytes that follow.

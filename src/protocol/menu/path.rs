@@ -24,11 +24,14 @@ pub(crate) fn resolve(
     }
     let chosen = chosen.ok_or(text::CHOOSE_DIRECTORY_FIRST)?;
     let grant = chosen.grant.clone();
-    let below = match &*chosen.below {
+    let below = match &*chosen.relative {
         "" => name,
         directory => format!("{directory}/{name}"),
     };
-    Ok(GrantedPath { grant, below })
+    Ok(GrantedPath {
+        grant,
+        relative: below,
+    })
 }
 
 /// The place of a directory to enter: always a path from the top, with or without one `/` at its end.
@@ -46,7 +49,10 @@ pub(crate) fn directory(access: &Access, bytes: &[u8]) -> Result<GrantedPath, &'
 
 /// The last part of a path: the name that is said when something has been done.
 pub(crate) fn last_part(place: &GrantedPath) -> String {
-    let (_, name) = place.below.rsplit_once('/').unwrap_or(("", &place.below));
+    let (_, name) = place
+        .relative
+        .rsplit_once('/')
+        .unwrap_or(("", &place.relative));
     name.to_owned()
 }
 
@@ -58,7 +64,10 @@ fn from_top(access: &Access, path: &str) -> Option<GrantedPath> {
         .find(|grant| grant.name == first)?
         .clone();
     let below = below.to_owned();
-    Some(GrantedPath { grant, below })
+    Some(GrantedPath {
+        grant,
+        relative: below,
+    })
 }
 
 #[cfg(test)]
@@ -84,7 +93,7 @@ mod tests {
     }
 
     fn shown(place: Result<GrantedPath, &'static str>) -> Result<String, &'static str> {
-        place.map(|place| format!("{}: {}", place.grant.name, place.below))
+        place.map(|place| format!("{}: {}", place.grant.name, place.relative))
     }
 
     #[test]
@@ -100,10 +109,10 @@ mod tests {
         };
         let docs = GrantedPath {
             grant: access.grants[1].clone(),
-            below: String::new(),
+            relative: String::new(),
         };
         let classics = GrantedPath {
-            below: "Classics".into(),
+            relative: "Classics".into(),
             ..docs.clone()
         };
         assert_eq!(resolve(None, "Tides"), Err(text::CHOOSE_DIRECTORY_FIRST));
@@ -124,7 +133,7 @@ mod tests {
         let access = access();
         let chosen = GrantedPath {
             grant: access.grants[1].clone(),
-            below: "Classics".into(),
+            relative: "Classics".into(),
         };
         let no_file = Err(text::refusal(ErrorCode::NoSuchFile));
         for (path, expected) in [

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 
 use crate::domain::path::is_name;
-use crate::domain::request::Quota;
+use crate::domain::request::QuotaUsage;
 use crate::protocol::menu::command::number;
 use crate::protocol::menu::text;
 
@@ -135,7 +135,7 @@ pub struct Entry<'a> {
 }
 
 /// One line of quotas.
-pub fn quota(line: &[u8]) -> Option<Quota> {
+pub fn quota(line: &[u8]) -> Option<QuotaUsage> {
     let (kind, rest) = str::from_utf8(line).ok()?.split_once(' ')?;
     let (count, rest) = rest.split_once(" of ")?;
     let (most, name) = match kind {
@@ -147,10 +147,10 @@ pub fn quota(line: &[u8]) -> Option<Quota> {
         }
         _ => return None,
     };
-    Some(Quota {
+    Some(QuotaUsage {
         directory: name,
-        bytes: number(count.as_bytes())?,
-        most: number(most.as_bytes())?,
+        used: number(count.as_bytes())?,
+        limit: number(most.as_bytes())?,
     })
 }
 

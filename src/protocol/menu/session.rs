@@ -20,11 +20,11 @@ use crate::protocol::menu::command::Command;
 use crate::protocol::menu::path as place;
 use crate::protocol::menu::text;
 use crate::protocol::menu::text::say;
-use crate::protocol::step::{Action, ConnectionKind, Input, Representation};
+use crate::protocol::step::{Action, Input};
 
 /// The menu's dialogue with one client.
 #[derive(Debug)]
-pub struct Menu {
+pub struct MenuSession {
     state: State,
     /// What the user may do; `None` before a login.
     access: Option<Arc<Access>>,
@@ -37,7 +37,7 @@ pub struct Menu {
 }
 
 // Thousands of sessions wait at the menu at once, and each is allowed 512 bytes in all.
-const _: () = assert!(size_of::<Menu>() <= 96);
+const _: () = assert!(size_of::<MenuSession>() <= 96);
 
 #[derive(Debug)]
 enum State {
@@ -124,10 +124,10 @@ enum Reloaded {
     Invalid,
 }
 
-impl Menu {
+impl MenuSession {
     /// A dialogue that waits for [`Input::Begin`].
-    pub fn new() -> Menu {
-        Menu {
+    pub fn new() -> MenuSession {
+        MenuSession {
             state: State::New,
             access: None,
             reloaded: Reloaded::Nothing,
@@ -277,8 +277,8 @@ impl Menu {
         self.ask(
             Question::Details,
             Request::List {
-                listed: ListingTarget::Directory(place),
-                form: ListingFormat::Details,
+                target: ListingTarget::Directory(place),
+                format: ListingFormat::Details,
             },
         )
     }
@@ -338,7 +338,7 @@ impl Menu {
                 let request = Request::Authenticate {
                     user,
                     password,
-                    conceal: false,
+                    conceal_user: false,
                 };
                 return self.ask(Question::Verify, request);
             }
@@ -368,18 +368,18 @@ impl Menu {
                 self.ask(
                     Question::Enter(place.clone()),
                     Request::List {
-                        listed: ListingTarget::Directory(place),
-                        form,
+                        target: ListingTarget::Directory(place),
+                        format: form,
                     },
                 )
             }
             Prompt::Download => {
                 let place = place::resolve(&access, chosen, line, ErrorCode::NoSuchFile)?;
-                self.ask(Question::Download, Request::OpenRead { place })
+                self.ask(Question::Download, Request::OpenRead { path: place })
             }
             Prompt::Resume => {
                 let place = place::resolve(&access, chosen, line, ErrorCode::NoSuchFile)?;
-                self.ask(Question::Resume, Request::OpenRead { place })
+                self.ask(Question::Resume, Request::OpenRead { path: place })
             }
             Prompt::Offset(length) => {
                 let from = command::number(line).filter(|&from| from <= length);
@@ -390,7 +390,7 @@ impl Menu {
                 let place = place::resolve(&access, chosen, line, ErrorCode::NoSuchDirectory)?;
                 self.ask(
                     Question::Judge(place.clone()),
-                    Request::CheckUpload { place },
+                    Request::CheckUpload { path: place },
                 )
             }
             Prompt::Length(place) => {
@@ -403,16 +403,16 @@ impl Menu {
                 let name = place::last_part(&place);
                 self.ask(
                     Question::MakeDirectory(name),
-                    Request::MakeDirectory { place },
+                    Request::MakeDirectory { path: place },
                 )
             }
             Prompt::Checksum => {
                 let place = place::resolve(&access, chosen, line, ErrorCode::NoSuchFile)?;
                 let name = place::last_part(&place);
                 let request = Request::Checksum {
-                    place,
+                    path: place,
                     algorithm: Algorithm::Sha256,
-                    from: 0,
+                    start: 0,
                     end: None,
                 };
                 self.ask(Question::Checksum(name), request)
@@ -603,20 +603,14 @@ impl Menu {
     fn send(&mut self, transfer: Transfer, from: u64, length: u64) -> Action {
         self.state = State::Moving(transfer);
         Action::Send {
-            over: ConnectionKind::Control,
-            representation: Representation::Image,
-            from,
+            offset: from,
             length,
         }
     }
 
     fn receive(&mut self, name: String, length: u64) -> Action {
         self.state = State::Moving(Transfer::StagedUpload { name, length });
-        Action::Receive {
-            over: ConnectionKind::Control,
-            representation: Representation::Image,
-            length: Some(length),
-        }
+        Action::Receive { length }
     }
 
     fn close(&mut self, goodbye: &str, ending: CloseReason, out: &mut Vec<u8>) -> Action {
@@ -626,17 +620,17 @@ impl Menu {
     }
 }
 
-impl Default for Menu {
-    fn default() -> Menu {
-        Menu::new()
+impl Default for MenuSession {
+    fn default() -> MenuSession {
+        MenuSession::new()
     }
 }
 
 fn create(place: GrantedPath, length: u64) -> Request {
     Request::Create {
-        place,
+        path: place,
         length: Some(length),
-        base: UploadBase::Nothing,
+        base: UploadBase::Empty,
     }
 }
 

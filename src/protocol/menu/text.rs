@@ -8,7 +8,7 @@ use std::io::Write;
 use jiff::Timestamp;
 
 use crate::domain::error::ErrorCode;
-use crate::domain::request::Quota;
+use crate::domain::request::QuotaUsage;
 use crate::protocol::menu::command::Command;
 
 /// The first choice: before a login, what a client can do.
@@ -241,11 +241,11 @@ pub fn append_details(out: &mut Vec<u8>, name: &str, is_directory: bool, size: u
 }
 
 /// Appends one quota: `user BYTES of BYTES bytes` or `directory BYTES of BYTES bytes NAME`, and the line end.
-pub fn append_quota(out: &mut Vec<u8>, quota: &Quota) {
-    let Quota {
+pub fn append_quota(out: &mut Vec<u8>, quota: &QuotaUsage) {
+    let QuotaUsage {
         directory,
-        bytes,
-        most,
+        used: bytes,
+        limit: most,
     } = quota;
     match directory {
         None => say(out, format_args!("{USER} {bytes} of {most}{BYTES}")),
@@ -342,10 +342,10 @@ mod tests {
             let (bytes, most) = (0, 5_000_000_000);
             append_quota(
                 &mut out,
-                &Quota {
+                &QuotaUsage {
                     directory,
-                    bytes,
-                    most,
+                    used: bytes,
+                    limit: most,
                 },
             );
         }

@@ -176,7 +176,7 @@ impl<K: Kernel> Connection<K> {
 
     /// Whether the client has closed its sending half without a word, or all of it is over.
     pub(crate) fn has_vanished(&self) -> bool {
-        self.finished || (self.ended && !self.session.is_leaving())
+        self.finished || (self.ended && !self.session.is_quitting())
     }
 
     pub(crate) fn is_turned_away(&self) -> bool {

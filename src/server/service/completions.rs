@@ -261,7 +261,10 @@ mod tests {
             path: "/srv/Box".into(),
         });
         let below = "x".to_owned();
-        let change = Change::Remove(GrantedPath { grant, below });
+        let change = Change::Remove(GrantedPath {
+            grant,
+            relative: below,
+        });
         let jobs = [
             Done::Created {
                 session_id,

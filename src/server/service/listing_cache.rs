@@ -235,7 +235,9 @@ impl Key {
     fn new(listed: &ListingTarget, form: ListingFormat, asker: u64, changes: u64) -> Key {
         let place = match listed {
             ListingTarget::Top { .. } => None,
-            ListingTarget::Directory(place) | ListingTarget::Path { place, .. } => Some(place),
+            ListingTarget::Directory(place) | ListingTarget::Path { path: place, .. } => {
+                Some(place)
+            }
         };
         let shared = matches!(
             (listed, form),
@@ -246,7 +248,7 @@ impl Key {
         );
         Key {
             root: place.map_or_else(PathBuf::new, |place| place.grant.path.clone()),
-            below: place.map_or_else(String::new, |place| place.below.clone()),
+            below: place.map_or_else(String::new, |place| place.relative.clone()),
             read: place.is_none_or(|place| place.grant.rights.read),
             form,
             changes,
@@ -426,7 +428,7 @@ mod tests {
                 path: PathBuf::from("/").join(name),
                 rights,
             }),
-            below: String::new(),
+            relative: String::new(),
         })
     }
 

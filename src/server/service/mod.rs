@@ -173,10 +173,10 @@ impl<K: Kernel> Services<K> {
             Request::Authenticate {
                 user,
                 password,
-                conceal,
-            } => self.verify(session_id, user, password, conceal),
-            Request::List { listed, form } => self.list(session_id, listed, form),
-            Request::OpenRead { place } => {
+                conceal_user,
+            } => self.verify(session_id, user, password, conceal_user),
+            Request::List { target, format } => self.list(session_id, target, format),
+            Request::OpenRead { path: place } => {
                 Some(match self.open_files.open_read(&place, self.now) {
                     Ok(file) => {
                         let length = file.length();
@@ -190,7 +190,7 @@ impl<K: Kernel> Services<K> {
                     Err(refused) => self.refused(session_id, refused),
                 })
             }
-            Request::CheckUpload { place } => {
+            Request::CheckUpload { path: place } => {
                 let judged = storage::judge(&*self.kernel, &place);
                 Some(self.plain(session_id, judged, Response::Allowed))
             }
@@ -199,51 +199,52 @@ impl<K: Kernel> Services<K> {
                 Some(self.plain(session_id, room, Response::Allowed))
             }
             Request::Create {
-                place,
+                path: place,
                 length,
                 base,
             } => self.create(session_id, place, length, base),
             Request::CreateUnique { directory } => self.create_unique(session_id, directory),
             Request::Quota => self.quota(session_id),
-            Request::MakeDirectory { place } => {
+            Request::MakeDirectory { path: place } => {
                 self.later(Job::MakeDirectory { session_id, place })
             }
             Request::Checksum {
-                place,
+                path: place,
                 algorithm,
-                from,
+                start,
                 end,
             } => match self.open_files.open_read(&place, self.now) {
-                Ok(file) if from.max(end.unwrap_or(0)) > file.length() => {
+                Ok(file) if start.max(end.unwrap_or(0)) > file.length() => {
                     Some(self.refused(session_id, ErrorCode::OffsetBeyondEnd.into()))
                 }
                 Ok(file) => self.later(Job::Checksum(Checksum {
                     session_id,
                     file,
-                    path: place.grant.path.join(&place.below),
-                    offset: from,
+                    path: place.grant.path.join(&place.relative),
+                    offset: start,
                     end,
                     hasher: Hasher::new(algorithm),
                 })),
                 Err(refused) => Some(self.refused(session_id, refused)),
             },
-            Request::Status { place } => {
+            Request::Status { path: place } => {
                 let found = storage::status(&*self.kernel, &place);
                 Some(self.told(session_id, found, Response::Status))
             }
-            Request::Space { place } => {
+            Request::Space { path: place } => {
                 let left = self.left(session_id, &place.grant);
                 let space = storage::space(&*self.kernel, &place).map(|space| space.min(left));
                 Some(self.told(session_id, space, Response::Space))
             }
             Request::Rename { from, to } => self.change(session_id, Change::Rename { from, to }),
-            Request::Remove { place } => self.change(session_id, Change::Remove(place)),
-            Request::RemoveDirectory { place } => {
+            Request::Remove { path: place } => self.change(session_id, Change::Remove(place)),
+            Request::RemoveDirectory { path: place } => {
                 self.change(session_id, Change::RemoveDirectory(place))
             }
-            Request::SetModified { place, modified } => {
-                self.change(session_id, Change::SetModified(place, modified))
-            }
+            Request::SetModified {
+                path: place,
+                modified,
+            } => self.change(session_id, Change::SetModified(place, modified)),
             Request::Progress => {
                 let moved = self
                     .data_sessions
@@ -534,7 +535,7 @@ fn listed<K: Kernel>(listing: Arc<Listing>) -> Completion<K> {
 
 /// A place as the log shows it.
 fn shown(place: &GrantedPath) -> String {
-    let path = match place.below.as_str() {
+    let path = match place.relative.as_str() {
         "" => place.grant.name.clone(),
         below => format!("{}/{below}", place.grant.name),
     };

@@ -9,7 +9,7 @@ use log::warn;
 use crate::domain::access::Grant;
 use crate::domain::error::ErrorCode;
 use crate::domain::path::GrantedPath;
-use crate::domain::request::{Quota, Request, Response, UploadBase};
+use crate::domain::request::{QuotaUsage, Request, Response, UploadBase};
 use crate::kernel::Kernel;
 use crate::limits::QUOTA_COUNT_AGE;
 use crate::server::conn::transfer::OpenHandle;
@@ -34,7 +34,7 @@ impl<K: Kernel> Services<K> {
             Some(claim) => claim,
             None => {
                 let request = Request::Create {
-                    place,
+                    path: place,
                     length,
                     base,
                 };
@@ -73,7 +73,7 @@ impl<K: Kernel> Services<K> {
             Some(Ok(claim)) => self.later(Job::CreateUnique {
                 session_id,
                 directory,
-                wanted: self.wanted(None, UploadBase::Nothing),
+                wanted: self.wanted(None, UploadBase::Empty),
                 claim,
             }),
             Some(Err(refusal)) => Some(self.refused(session_id, refusal.into())),
@@ -91,10 +91,10 @@ impl<K: Kernel> Services<K> {
         self.count_again();
         let quotas = bounds
             .into_iter()
-            .map(|(directory, bound)| Quota {
+            .map(|(directory, bound)| QuotaUsage {
                 directory,
-                bytes: self.ledger.bytes(&bound.paths),
-                most: bound.most,
+                used: self.ledger.bytes(&bound.paths),
+                limit: bound.most,
             })
             .collect();
         Some(Completion::Response(
@@ -109,7 +109,7 @@ impl<K: Kernel> Services<K> {
         session_id: SessionId,
         change: &Change,
     ) -> Result<Claim, Request> {
-        let path = |place: &GrantedPath| place.grant.path.join(&place.below);
+        let path = |place: &GrantedPath| place.grant.path.join(&place.relative);
         Ok(match change {
             Change::Rename { from, to } => {
                 let bounds = self.bounds_at(session_id, &to.grant);
@@ -170,7 +170,7 @@ impl<K: Kernel> Services<K> {
         if !bounds.is_empty() {
             self.count_again();
         }
-        let path = place.grant.path.join(&place.below);
+        let path = place.grant.path.join(&place.relative);
         Some(self.ledger.claim(&path, bounds, bytes))
     }
 

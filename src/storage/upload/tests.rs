@@ -34,7 +34,7 @@ fn wanted(length: u64) -> Wanted {
     Wanted {
         length: Some(length),
         most: u64::MAX,
-        base: UploadBase::Nothing,
+        base: UploadBase::Empty,
         keep_free: 0,
     }
 }
@@ -187,11 +187,11 @@ fn what_cannot_be_received_is_refused_before_a_byte() {
 fn an_upload_builds_on_what_is_there_and_replaces_it_whole() {
     let world = World::new();
     for (base, expected) in [
-        (UploadBase::Nothing, "new"),
-        (UploadBase::First(0), "new"),
-        (UploadBase::First(3), "oldnew"),
-        (UploadBase::First(11), "old content new"),
-        (UploadBase::All, "old content new"),
+        (UploadBase::Empty, "new"),
+        (UploadBase::Prefix(0), "new"),
+        (UploadBase::Prefix(3), "oldnew"),
+        (UploadBase::Prefix(11), "old content new"),
+        (UploadBase::Whole, "old content new"),
     ] {
         fs::write(world.at("file"), "old content").unwrap();
         let place = world.place("file", CHANGE);
@@ -206,7 +206,7 @@ fn an_upload_builds_on_what_is_there_and_replaces_it_whole() {
     let new = create(
         &world.kernel,
         &world.place("new", CHANGE),
-        upon(UploadBase::All),
+        upon(UploadBase::Whole),
     )
     .unwrap();
     new.commit().unwrap();
@@ -224,7 +224,7 @@ fn what_cannot_be_built_on_is_refused() {
         refusal(create(&world.kernel, &place, upon(base))).err()
     };
     assert_eq!(
-        refused("file", UPLOAD, UploadBase::All),
+        refused("file", UPLOAD, UploadBase::Whole),
         Some(ErrorCode::FileExists)
     );
     for (below, base) in [
@@ -234,7 +234,7 @@ fn what_cannot_be_built_on_is_refused() {
         ("out", 1),
         ("link", 6),
     ] {
-        let base = UploadBase::First(base);
+        let base = UploadBase::Prefix(base);
         assert_eq!(
             refused(below, CHANGE, base),
             Some(ErrorCode::OffsetBeyondEnd),
@@ -243,7 +243,7 @@ fn what_cannot_be_built_on_is_refused() {
     }
     // What a link leads to is built on; the link itself is replaced.
     let place = world.place("link", CHANGE);
-    let mut incoming = create(&world.kernel, &place, upon(UploadBase::All)).unwrap();
+    let mut incoming = create(&world.kernel, &place, upon(UploadBase::Whole)).unwrap();
     while !incoming.fill().unwrap() {}
     incoming.write(b"6").unwrap();
     incoming.commit().unwrap();
@@ -262,7 +262,7 @@ fn what_others_have_put_there_meanwhile_is_not_lost() {
     fs::write(world.at("file"), "old").unwrap();
     let append = |text: &str| {
         let place = world.place("file", CHANGE);
-        let mut incoming = create(&world.kernel, &place, upon(UploadBase::All)).unwrap();
+        let mut incoming = create(&world.kernel, &place, upon(UploadBase::Whole)).unwrap();
         assert!(incoming.fill().unwrap());
         incoming.write(text.as_bytes()).unwrap();
         incoming
@@ -282,7 +282,7 @@ fn of_two_who_append_at_once_only_one_is_told_that_it_is_there() {
     for round in 0..400 {
         fs::write(world.at("file"), "old").unwrap();
         let append = |text: &str| {
-            let incoming = create(&world.kernel, &place, upon(UploadBase::All)).unwrap();
+            let incoming = create(&world.kernel, &place, upon(UploadBase::Whole)).unwrap();
             let claim = ledger.claim(&world.at("file"), Vec::new(), 0).unwrap();
             let mut incoming = incoming.claimed(claim).unwrap();
             assert!(incoming.fill().unwrap());
@@ -315,7 +315,7 @@ fn what_is_built_on_is_copied_in_slices_and_may_not_be_cut_meanwhile() {
     let content = vec![b'x'; COPY_SLICE_BYTES + 5];
     fs::write(world.at("file"), &content).unwrap();
     let place = world.place("file", CHANGE);
-    let create = || create(&world.kernel, &place, upon(UploadBase::All)).unwrap();
+    let create = || create(&world.kernel, &place, upon(UploadBase::Whole)).unwrap();
     let mut incoming = create();
     assert!(!incoming.fill().unwrap());
     assert!(incoming.fill().unwrap());
@@ -339,13 +339,13 @@ fn no_more_than_may_come_is_written() {
         };
         create(&world.kernel, &place, wanted)
     };
-    let mut incoming = most(3, None, UploadBase::Nothing).unwrap();
+    let mut incoming = most(3, None, UploadBase::Empty).unwrap();
     incoming.write(b"123").unwrap();
     assert_eq!(refusal(incoming.write(b"4")), Err(ErrorCode::TooLarge));
     for (length, base) in [
-        (Some(4), UploadBase::Nothing),
-        (None, UploadBase::All),
-        (Some(1), UploadBase::First(3)),
+        (Some(4), UploadBase::Empty),
+        (None, UploadBase::Whole),
+        (Some(1), UploadBase::Prefix(3)),
     ] {
         let refused = refusal(most(3, length, base)).err();
         assert_eq!(refused, Some(ErrorCode::TooLarge));

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use nix::sys::socket::{MsgFlags, send};
 use tidegate::kernel::linux::Linux;
-use tidegate::protocol::ftp::session::Settings;
+use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::Dialect;
 use tidegate::server;
 use tidegate::server::Options;
@@ -35,7 +35,7 @@ impl Server {
         let stopping = stop.clone();
         let thread = std::thread::spawn(move || {
             let (home, _) = tidegate::config::Home::load(&path).expect("the example has no faults");
-            let dialect = Dialect::Ftp(Settings { active: true });
+            let dialect = Dialect::Ftp(FtpSettings { active: true });
             let at = "127.0.0.1:0".parse().expect("an address");
             let kernel = Linux::new().expect("this kernel is new enough");
             let listener = server::listen(&kernel, at, server::listener_token(0))

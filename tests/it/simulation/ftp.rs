@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tidegate::config::Home;
 use tidegate::kernel::sim::fault_plan::Plan;
 use tidegate::kernel::sim::{Entry, Held, Peer, Sim};
-use tidegate::protocol::ftp::session::Settings;
+use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::Dialect;
 use tidegate::server::{EventLoop, Options};
 
@@ -71,7 +71,7 @@ impl World {
         };
         let mut event_loop = EventLoop::without_threads(Arc::new(sim.clone()), home, options);
         let any = "127.0.0.1:0".parse().expect("an address");
-        let dialect = Dialect::Ftp(Settings { active: true });
+        let dialect = Dialect::Ftp(FtpSettings { active: true });
         let address = event_loop.listen(any, dialect).expect("nothing fails yet");
         let clients = (0..rng.u8(1..6))
             .map(|id| Client::new(&mut rng, id, &contents))

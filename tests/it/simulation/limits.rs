@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidegate::kernel::sim::{Entry, Peer, Sim};
 use tidegate::limits::LISTING_QUEUE_TIMEOUT;
-use tidegate::protocol::ftp::session::Settings;
+use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::Dialect;
 use tidegate::server::{EventLoop, Options};
 
@@ -68,7 +68,7 @@ impl Stage {
     /// From now on clients come by FTP.
     fn change_to_ftp(&mut self) {
         let any = "127.0.0.1:0".parse().expect("an address");
-        let dialect = Dialect::Ftp(Settings { active: false });
+        let dialect = Dialect::Ftp(FtpSettings { active: false });
         self.address = self.event_loop.listen(any, dialect).expect("nothing fails");
     }
 

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tidegate::kernel::sim::{Entry, Peer, Sim};
 use tidegate::kernel::{Kernel, Signal};
 use tidegate::limits::ACCEPTS_PER_TICK_MAX;
-use tidegate::protocol::ftp::session::Settings;
+use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::menu::text;
 use tidegate::protocol::session::Dialect;
 use tidegate::server::{EventLoop, Options};
@@ -90,7 +90,7 @@ impl Stage {
     /// From now on the client is another one, who comes by FTP and logs in.
     fn come_by_ftp(&mut self) {
         let any = "127.0.0.1:0".parse().expect("an address");
-        let dialect = Dialect::Ftp(Settings { active: false });
+        let dialect = Dialect::Ftp(FtpSettings { active: false });
         self.ftp = self.event_loop.listen(any, dialect).expect("nothing fails");
         self.peer = self.sim.connect(self.ftp, CLIENT).expect("it listens");
         self.send("USER user1\r\nPASS 1234\r\nTYPE I\r\nCWD Movies\r\n");

@@ -11,7 +11,7 @@ use crate::domain::error::ErrorCode;
 use crate::domain::request::Response;
 use crate::kernel::Kernel;
 use crate::limits::SEND_QUEUE_HIGH_WATER_BYTES;
-use crate::protocol::step::{Action, ConnectionKind, Input};
+use crate::protocol::step::{Action, Input};
 use crate::server::conn::control::Work;
 use crate::server::conn::control::drive::TimeSlice;
 use crate::server::conn::transfer::{Download, OpenHandle, Receiving, Source};
@@ -45,22 +45,16 @@ impl<K: Kernel> TimeSlice<'_, K> {
                         return;
                     }
                 },
-                Action::Send {
-                    over: ConnectionKind::Control,
-                    representation: _,
-                    from,
-                    length,
-                } => {
+                Action::Send { offset, length } => {
                     // What was opened in this very step was also seen whole in this turn.
-                    match self.begin_sending(from, length, answered) {
+                    match self.begin_sending(offset, length, answered) {
                         true => Input::TransferDone(Ok(())),
                         false => return,
                     }
                 }
-                Action::Send {
-                    over: ConnectionKind::Data,
+                Action::SendData {
                     representation,
-                    from,
+                    offset,
                     length,
                 } => {
                     let source = match self.connection.take_held() {
@@ -70,29 +64,19 @@ impl<K: Kernel> TimeSlice<'_, K> {
                             unreachable!("only what was opened is sent")
                         }
                     };
-                    let mut download = Box::new(Download::new(source, from, length));
+                    let mut download = Box::new(Download::new(source, offset, length));
                     if let Source::File(file) = &download.source {
                         download.record = self.record(file.path(), Direction::Download);
                     }
                     return self.engage(DataCommand::Send(download, representation));
                 }
-                Action::Receive {
-                    over,
-                    representation,
-                    length,
-                } => {
-                    let OpenHandle::Upload(upload) = self.connection.take_held() else {
-                        unreachable!("only what was created is received");
-                    };
-                    match (over, length) {
-                        (ConnectionKind::Control, Some(length)) => {
-                            return self.begin_receiving(Some(upload), length);
-                        }
-                        (ConnectionKind::Data, None) => {
-                            return self.engage(DataCommand::Receive(upload, representation));
-                        }
-                        _ => unreachable!("a data connection's end is the file's, and no other's"),
-                    }
+                Action::Receive { length } => {
+                    let upload = self.take_created();
+                    return self.begin_receiving(Some(upload), length);
+                }
+                Action::ReceiveData { representation } => {
+                    let upload = self.take_created();
+                    return self.engage(DataCommand::Receive(upload, representation));
                 }
                 Action::Discard { length } => return self.begin_receiving(None, length),
                 Action::Listen => {
@@ -238,6 +222,14 @@ impl<K: Kernel> TimeSlice<'_, K> {
     /// A record of a transfer that begins, where they are logged.
     fn record(&self, path: &Path, direction: Direction) -> Option<Box<TransferRecord>> {
         self.services.record(self.session_id, path, direction)
+    }
+
+    /// The upload that the last response created.
+    fn take_created(&mut self) -> Box<StagedUpload<K>> {
+        match self.connection.take_held() {
+            OpenHandle::Upload(upload) => upload,
+            _ => unreachable!("only a created upload is received"),
+        }
     }
 
     fn begin_receiving(&mut self, upload: Option<Box<StagedUpload<K>>>, length: u64) {

@@ -17,7 +17,7 @@ use crate::limits::{
     SEND_QUEUE_HIGH_WATER_BYTES, SLICE_BUDGET_BYTES, TRANSFER_BUFFER_BYTES,
 };
 use crate::protocol::line;
-use crate::protocol::line::Split;
+use crate::protocol::line::LineSplit;
 use crate::protocol::step::Input;
 use crate::server::conn::control::{Connection, Rest, Work};
 use crate::server::event_loop::data_sessions::DataCommand;
@@ -159,15 +159,15 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         let begin = self.start;
         let at_hand = &input[self.start..self.end];
         let step = match line::split(at_hand) {
-            Split::Line { line, used } => Some((Input::Line(line), used)),
-            Split::TooLong => {
+            LineSplit::Line { line, used } => Some((Input::Line(line), used)),
+            LineSplit::TooLong => {
                 self.connection.skipping = true;
                 Some((Input::LineTooLong, 0))
             }
-            Split::Missing if self.connection.ended => {
+            LineSplit::Incomplete if self.connection.ended => {
                 line::last(at_hand).map(|line| (Input::Line(line), at_hand.len()))
             }
-            Split::Missing => None,
+            LineSplit::Incomplete => None,
         };
         let found = step.is_some();
         if let Some((line, used)) = step {
