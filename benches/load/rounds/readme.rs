@@ -48,7 +48,7 @@ pub(crate) fn text(title: &str, conditions: &Conditions, runs: &[Run]) -> String
          {disturbed} runs were disturbed by other processes, which used more than 15 % of one \
          processor\n\
          (column `disturbed` of `raw.tsv`; the share is `other_cpu_share`). A disturbed run counts \
-         only if the\ncase has no other with the same server.\n\n\
+         only if\nthe case has no other with the same server.\n\n\
          {machine}\n{METHOD}",
         rounds = runs.iter().map(|run| run.round + 1).max().unwrap_or(0),
         seconds = conditions.seconds,
