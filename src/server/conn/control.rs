@@ -6,7 +6,6 @@
 pub(crate) mod actions;
 pub(crate) mod drive;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,9 +19,11 @@ use crate::limits::{LINE_BYTES_MAX, LINE_READ_BYTES, LINGER_TIMEOUT};
 use crate::limits::{MAPPED_FILE_BYTES_MAX, SEND_QUEUE_HIGH_WATER_BYTES};
 use crate::protocol::session::Session;
 use crate::protocol::step::Input;
-pub(crate) use crate::server::conn::control::drive::{Outcome, Scratch};
+pub(crate) use crate::server::conn::control::drive::Outcome;
 use crate::server::conn::control::drive::{Stop, TimeSlice};
 use crate::server::conn::transfer::{Download, OpenHandle, Receiving};
+use crate::server::net::scratch::Scratch;
+use crate::server::net::stream::{Stream, StreamError};
 use crate::server::options::Options;
 use crate::server::policy::sessions::UserKey;
 use crate::server::service::{Completion, Services};
@@ -30,7 +31,7 @@ use crate::server::session_id::SessionId;
 
 /// One TCP connection in its slot.
 pub(crate) struct Connection<K: Kernel> {
-    socket: K::Socket,
+    pub(crate) stream: Stream<K>,
     peer: SocketAddr,
     /// Tells the tenants of a slot apart; the session number of the log.
     generation: u64,
@@ -41,12 +42,6 @@ pub(crate) struct Connection<K: Kernel> {
     held: OpenHandle<K>,
     /// What the last turn left over; most connections wait without.
     rest: Option<Box<Rest>>,
-    readable: bool,
-    writable: bool,
-    /// The last event told of the end, so that a short read is not yet the last word.
-    end_announced: bool,
-    /// The client has closed its sending half.
-    ended: bool,
     /// A data connection is made, or bytes move over it, while lines are read.
     engaged: bool,
     /// The rest of a line that was too long is thrown away.
@@ -110,7 +105,7 @@ pub(crate) enum Overdue {
 
 impl<K: Kernel> Connection<K> {
     pub(crate) fn new(
-        socket: K::Socket,
+        stream: Stream<K>,
         peer: SocketAddr,
         generation: u64,
         turned_away: bool,
@@ -118,7 +113,7 @@ impl<K: Kernel> Connection<K> {
         now: Instant,
     ) -> Connection<K> {
         Connection {
-            socket,
+            stream,
             peer,
             generation,
             session,
@@ -126,11 +121,6 @@ impl<K: Kernel> Connection<K> {
             work: Work::Lines,
             held: OpenHandle::Nothing,
             rest: None,
-            // Who says its lines at once may have said them already.
-            readable: true,
-            writable: true,
-            end_announced: false,
-            ended: false,
             engaged: false,
             skipping: false,
             queued: false,
@@ -161,9 +151,7 @@ impl<K: Kernel> Connection<K> {
 
     /// What the kernel told; a hint.
     pub(crate) fn notice(&mut self, ready: Readiness) {
-        self.readable |= ready.readable;
-        self.writable |= ready.writable;
-        self.end_announced |= ready.ended;
+        self.stream.set_ready(ready);
     }
 
     pub(crate) fn is_transferring(&self) -> bool {
@@ -176,7 +164,7 @@ impl<K: Kernel> Connection<K> {
 
     /// Whether the client has closed its sending half without a word, or all of it is over.
     pub(crate) fn has_vanished(&self) -> bool {
-        self.finished || (self.ended && !self.session.is_quitting())
+        self.finished || (self.stream.has_ended() && !self.session.is_quitting())
     }
 
     pub(crate) fn is_turned_away(&self) -> bool {
@@ -186,11 +174,11 @@ impl<K: Kernel> Connection<K> {
     /// Whether there is nothing to do before an event, an answer or a deadline.
     pub(crate) fn is_blocked(&self) -> bool {
         match self.work {
-            _ if self.owes_output() => !self.writable,
+            _ if self.owes_output() => !self.stream.is_writable(),
             Work::Response | Work::Warming(_) => true,
-            Work::Sending(_) => !self.writable,
-            Work::Lines if self.engaged && self.ended => true,
-            Work::Lines | Work::Receiving(_) | Work::Linger { .. } => !self.readable,
+            Work::Sending(_) => !self.stream.is_writable(),
+            Work::Lines if self.engaged && self.stream.has_ended() => true,
+            Work::Lines | Work::Receiving(_) | Work::Linger { .. } => !self.stream.is_readable(),
             Work::Goodbye { .. } => false,
         }
     }
@@ -347,10 +335,9 @@ impl<K: Kernel> Connection<K> {
         services: &mut Services<K>,
         scratch: &mut Scratch<K>,
     ) -> Outcome {
-        self.readable = true;
-        let announced = std::mem::replace(&mut self.end_announced, true);
+        let announced = self.stream.expect_end();
         let outcome = self.turn(key, services, scratch);
-        self.end_announced = announced;
+        self.stream.restore_end(announced);
         outcome
     }
 
@@ -378,27 +365,13 @@ impl<K: Kernel> Connection<K> {
         self.began_at = now;
     }
 
-    /// Reads once and keeps the flags: readable no longer after a block, nor after a short read of a socket whose end
-    /// was not announced. Zero bytes are the end of the client's sending half, now or seen before.
     fn receive(&mut self, kernel: &K, buffer: &mut [u8]) -> Result<usize, Stop> {
-        if self.ended {
-            return Ok(0);
-        }
-        if !self.readable {
-            return Err(Stop::Blocked);
-        }
-        match kernel.receive(&self.socket, buffer) {
-            Ok(n) => {
-                self.ended |= n == 0;
-                self.readable = n == buffer.len() || (n > 0 && self.end_announced);
-                Ok(n)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.readable = false;
-                Err(Stop::Blocked)
-            }
-            Err(_) => Err(Stop::Finished(CloseReason::Reset)),
-        }
+        self.stream
+            .read(kernel, buffer)
+            .map_err(|error| match error {
+                StreamError::Blocked => Stop::Blocked,
+                StreamError::Failed(_) => Stop::Finished(CloseReason::Reset),
+            })
     }
 
     /// Lets go of what a half-done transfer holds, when the connection ends.

@@ -13,9 +13,10 @@ use crate::kernel::{Kernel, Readiness};
 use crate::limits::{DATA_CONNECTION_TIMEOUT, LINGER_BYTES_MAX, SLICE_BUDGET_BYTES};
 use crate::protocol::step::Representation;
 use crate::server::conn::ascii::{AsciiDecoder, AsciiEncoder};
-use crate::server::conn::control::Scratch;
 use crate::server::conn::transfer::{Download, Source};
 use crate::server::log::transfer_log::TransferRecord;
+use crate::server::net::scratch::Scratch;
+use crate::server::net::stream::{Drained, Stream, StreamError};
 use crate::server::options::Options;
 use crate::server::policy::sessions::UserKey;
 use crate::server::service::Services;
@@ -25,7 +26,7 @@ use crate::storage::StagedUpload;
 /// A data connection.
 pub(crate) struct Data<K: Kernel> {
     /// `None` once it is closed; the slot stands until the batch of events is through.
-    socket: Option<K::Socket>,
+    stream: Option<Stream<K>>,
     /// Its own session_id, for the worker that warms a file up.
     session_id: SessionId,
     /// The session that it belongs to.
@@ -33,12 +34,6 @@ pub(crate) struct Data<K: Kernel> {
     work: Work<K>,
     /// Bytes that have moved, of the file.
     moved: u64,
-    readable: bool,
-    writable: bool,
-    /// The last event told of the end, so that a short read is not yet the last word.
-    end_announced: bool,
-    /// The client has closed its sending half.
-    ended: bool,
     /// It stands in the run queue.
     pub(crate) queued: bool,
     began_at: Instant,
@@ -99,14 +94,14 @@ pub(crate) enum Progress<K: Kernel> {
 impl<K: Kernel> Data<K> {
     /// One that was accepted, or is being `dialled`, and is registered by the session_id's key.
     pub(crate) fn new(
-        socket: K::Socket,
+        stream: Stream<K>,
         session_id: SessionId,
         owner: SessionId,
         dialled: bool,
         now: Instant,
     ) -> Data<K> {
         Data {
-            socket: Some(socket),
+            stream: Some(stream),
             session_id,
             owner,
             work: match dialled {
@@ -114,10 +109,6 @@ impl<K: Kernel> Data<K> {
                 false => Work::Standing,
             },
             moved: 0,
-            readable: false,
-            writable: true,
-            end_announced: false,
-            ended: false,
             queued: false,
             began_at: now,
             moved_at: now,
@@ -148,7 +139,7 @@ impl<K: Kernel> Data<K> {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.socket.is_none()
+        self.stream.is_none()
     }
 
     pub(crate) fn is_receiving(&self) -> bool {
@@ -172,17 +163,17 @@ impl<K: Kernel> Data<K> {
     pub(crate) fn is_blocked(&self) -> bool {
         match self.work {
             Work::Dialling | Work::Standing | Work::Warming(_) | Work::Closed => true,
-            Work::Sending(_) => !self.writable,
-            Work::Receiving(_) => !self.readable,
-            Work::Linger { .. } => !self.readable || self.ended,
+            Work::Sending(_) => !self.stream().is_writable(),
+            Work::Receiving(_) => !self.stream().is_readable(),
+            Work::Linger { .. } => !self.stream().is_readable() || self.stream().has_ended(),
         }
     }
 
     /// What the kernel told; a hint.
     pub(crate) fn notice(&mut self, ready: Readiness) {
-        self.readable |= ready.readable;
-        self.writable |= ready.writable;
-        self.end_announced |= ready.ended;
+        if let Some(stream) = &mut self.stream {
+            stream.set_ready(ready);
+        }
     }
 
     /// Begins to send; what is to be sent waits in `download`.
@@ -239,7 +230,7 @@ impl<K: Kernel> Data<K> {
 
     /// Closes it at once, whatever it is at.
     pub(crate) fn close(&mut self, services: &mut Services<K>) {
-        self.socket = None;
+        self.stream = None;
         match std::mem::replace(&mut self.work, Work::Closed) {
             Work::Receiving(receiving) => services.abandon(receiving.upload),
             Work::Warming(_) => services.forget_cold(self.session_id),
@@ -309,14 +300,13 @@ impl<K: Kernel> Data<K> {
 
     /// What the client's side has answered.
     fn dialled(&mut self, services: &mut Services<K>) -> Progress<K> {
-        let socket = self.socket.as_ref().expect("it is open");
-        match services.kernel().dialled(socket) {
+        match self.stream().connect_result(services.kernel()) {
             Ok(()) => {
                 self.work = Work::Standing;
                 Progress::Connected(Ok(()))
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Waiting,
-            Err(_) => self.refuse(services),
+            Err(StreamError::Blocked) => Progress::Waiting,
+            Err(StreamError::Failed(_)) => self.refuse(services),
         }
     }
 
@@ -340,10 +330,10 @@ impl<K: Kernel> Data<K> {
         let Work::Sending(sending) = &mut self.work else {
             unreachable!("called for who sends");
         };
-        let socket = self.socket.as_ref().expect("it is open");
+        let stream = self.stream.as_mut().expect("it is open");
         let kernel = services.kernel();
         if sending.download.left() == 0 {
-            let shut = kernel.shut_sending(socket);
+            let shut = stream.shutdown(kernel);
             self.work = Work::Linger {
                 left: LINGER_BYTES_MAX,
                 unconfirmed: usize::MAX,
@@ -353,7 +343,7 @@ impl<K: Kernel> Data<K> {
                 Err(_) => Err(Stop::Ended(Err(ErrorCode::DataConnectionLost))),
             };
         }
-        if !self.writable {
+        if !stream.is_writable() {
             return Err(Stop::Blocked);
         }
         if let Some(cold) = sending.download.cold(kernel, budget) {
@@ -366,10 +356,10 @@ impl<K: Kernel> Data<K> {
         }
         let before = sending.download.offset;
         let sent = match &mut sending.ascii {
-            None => sending.download.advance(kernel, socket, budget),
+            None => sending.download.advance(kernel, stream, budget),
             Some(ascii) => sending
                 .download
-                .advance_text(kernel, socket, ascii, scratch),
+                .advance_text(kernel, stream, ascii, scratch),
         };
         match sent {
             Ok(n) => {
@@ -377,11 +367,10 @@ impl<K: Kernel> Data<K> {
                 self.moved_at = services.now();
                 Ok(n)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.writable = false;
-                Err(Stop::Blocked)
+            Err(StreamError::Blocked) => Err(Stop::Blocked),
+            Err(StreamError::Failed(error)) => {
+                Err(Stop::Ended(Err(self.refusal_of(&error, services))))
             }
-            Err(error) => Err(Stop::Ended(Err(self.refusal_of(&error, services)))),
         }
     }
 
@@ -439,22 +428,19 @@ impl<K: Kernel> Data<K> {
         scratch: &mut Scratch<K>,
     ) -> Result<usize, Stop<K>> {
         let most = budget.min(scratch.transfer.len());
-        let read = match self.ended {
-            true => Ok(0),
-            false => self.read(&mut scratch.transfer[..most], services),
-        };
         let Work::Linger { left, unconfirmed } = &mut self.work else {
             unreachable!("called for who lingers");
         };
-        match read {
-            Ok(n @ 1..) if (n as u64) < *left => {
-                *left -= n as u64;
+        let stream = self.stream.as_mut().expect("it is open");
+        let lost = Err(Stop::Ended(Err(ErrorCode::DataConnectionLost)));
+        match stream.drain(services.kernel(), &mut scratch.transfer[..most], left) {
+            Ok(Drained::Some(n)) => {
+                self.moved_at = services.now();
                 Ok(n)
             }
-            Ok(1..) => Err(Stop::Ended(Err(ErrorCode::DataConnectionLost))),
-            Ok(0) | Err(Stop::Blocked) => {
-                let socket = self.socket.as_ref().expect("it is open");
-                match services.kernel().unconfirmed(socket) {
+            Ok(Drained::TooMuch) | Err(StreamError::Failed(_)) => lost,
+            Ok(Drained::End) | Err(StreamError::Blocked) => {
+                match stream.unsent(services.kernel()) {
                     Ok(0) => Err(Stop::Ended(Ok(()))),
                     Ok(now) => {
                         if now < *unconfirmed {
@@ -464,32 +450,26 @@ impl<K: Kernel> Data<K> {
                         Err(Stop::Blocked)
                     }
                     // Where that may not be asked, the client's own end has to do.
-                    Err(_) if self.ended => Err(Stop::Ended(Ok(()))),
+                    Err(_) if stream.has_ended() => Err(Stop::Ended(Ok(()))),
                     Err(_) => Err(Stop::Blocked),
                 }
             }
-            Err(stop) => Err(stop),
         }
     }
 
-    /// Reads once and keeps the flags, as a control connection does.
+    fn stream(&self) -> &Stream<K> {
+        self.stream.as_ref().expect("it is open")
+    }
+
     fn read(&mut self, buffer: &mut [u8], services: &Services<K>) -> Result<usize, Stop<K>> {
-        if !self.readable {
-            return Err(Stop::Blocked);
-        }
-        let socket = self.socket.as_ref().expect("it is open");
-        match services.kernel().receive(socket, buffer) {
+        let stream = self.stream.as_mut().expect("it is open");
+        match stream.read(services.kernel(), buffer) {
             Ok(n) => {
-                self.ended |= n == 0;
-                self.readable = n == buffer.len() || self.end_announced;
                 self.moved_at = services.now();
                 Ok(n)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.readable = false;
-                Err(Stop::Blocked)
-            }
-            Err(_) => Err(Stop::Ended(Err(ErrorCode::DataConnectionLost))),
+            Err(StreamError::Blocked) => Err(Stop::Blocked),
+            Err(StreamError::Failed(_)) => Err(Stop::Ended(Err(ErrorCode::DataConnectionLost))),
         }
     }
 

@@ -9,8 +9,9 @@ use crate::domain::error::ErrorCode;
 use crate::kernel::{Kernel, Piece};
 use crate::limits::ASCII_CHUNK_BYTES;
 use crate::server::conn::ascii::AsciiEncoder;
-use crate::server::conn::control::Scratch;
 use crate::server::log::transfer_log::TransferRecord;
+use crate::server::net::scratch::Scratch;
+use crate::server::net::stream::{Stream, StreamError};
 use crate::server::service::Services;
 use crate::server::session_id::SessionId;
 use crate::storage::{Listing, OpenFile, StagedUpload};
@@ -97,24 +98,24 @@ impl<K: Kernel> Download<K> {
     pub(crate) fn advance(
         &mut self,
         kernel: &K,
-        socket: &K::Socket,
+        stream: &mut Stream<K>,
         budget: usize,
-    ) -> io::Result<usize> {
+    ) -> Result<usize, StreamError> {
         let most = match self.source {
             Source::File(_) => self.warm_until - self.offset,
             Source::Text(_) => self.left(),
         };
         let count = most.min(budget as u64) as usize;
         let moved = match &self.source {
-            Source::File(file) => kernel.send_file(socket, file.file(), self.offset, count)?,
+            Source::File(file) => stream.send_file(kernel, file.file(), self.offset, count)?,
             Source::Text(listing) => {
                 let from = self.offset as usize;
                 let piece = Piece::Bytes(&listing.text[from..from + count]);
-                kernel.send(socket, &[piece], false)?
+                stream.send(kernel, &[piece], false)?
             }
         };
         if moved == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(StreamError::Failed(io::ErrorKind::UnexpectedEof.into()));
         }
         self.offset += moved as u64;
         self.note(moved);
@@ -126,22 +127,24 @@ impl<K: Kernel> Download<K> {
     pub(crate) fn advance_text(
         &mut self,
         kernel: &K,
-        socket: &K::Socket,
+        stream: &mut Stream<K>,
         ascii: &mut AsciiEncoder,
         scratch: &mut Scratch<K>,
-    ) -> io::Result<usize> {
+    ) -> Result<usize, StreamError> {
         let Source::File(file) = &self.source else {
             unreachable!("only a file is converted on its way");
         };
         let most = (self.warm_until - self.offset).min(ASCII_CHUNK_BYTES as u64) as usize;
-        let read = kernel.read_at(file.file(), &mut scratch.transfer[..most], self.offset)?;
+        let read = kernel
+            .read_at(file.file(), &mut scratch.transfer[..most], self.offset)
+            .map_err(StreamError::Failed)?;
         if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(StreamError::Failed(io::ErrorKind::UnexpectedEof.into()));
         }
         let bytes = &scratch.transfer[..read];
         scratch.text.clear();
         ascii.convert(bytes, &mut scratch.text);
-        let sent = kernel.send(socket, &[Piece::Bytes(&scratch.text)], false)?;
+        let sent = stream.send(kernel, &[Piece::Bytes(&scratch.text)], false)?;
         let moved = ascii.advance(bytes, sent);
         self.offset += moved as u64;
         self.note(moved);

@@ -19,6 +19,7 @@ use crate::server::conn::control::Connection;
 use crate::server::event_loop::EventLoop;
 use crate::server::event_loop::slot::Slot;
 use crate::server::log::escape::Escaped;
+use crate::server::net::stream::Stream;
 use crate::server::policy::client_prefix::ClientPrefix;
 
 /// The listeners, and what is counted of those who came by them.
@@ -161,7 +162,9 @@ impl<K: Kernel> EventLoop<K> {
     }
 
     /// Gives a new connection a slot, or tells it why it gets none.
-    fn admit(&mut self, mut socket: K::Socket, peer: SocketAddr, dialect: Dialect) {
+    fn admit(&mut self, socket: K::Socket, peer: SocketAddr, dialect: Dialect) {
+        // A client that sends lines at once may have sent them already.
+        let mut stream = Stream::new(socket, true);
         let mut session = dialect.session(peer);
         let first = self.first_input(ClientPrefix::of(peer));
         let turned_away = !matches!(first, Input::Begin);
@@ -169,14 +172,14 @@ impl<K: Kernel> EventLoop<K> {
             // Told without a slot, by one write that a fresh socket has room for.
             let mut text = Vec::new();
             session.step(first, &mut text);
-            let _ = self.kernel.send(&socket, &[Piece::Bytes(&text)], false);
+            let _ = stream.send(&*self.kernel, &[Piece::Bytes(&text)], false);
             return;
         }
         let generation = self.next_serial;
         self.next_serial += 1;
         let entry = self.connections.vacant_entry();
         let key = entry.key();
-        if let Err(error) = self.kernel.register(&mut socket, key) {
+        if let Err(error) = stream.register(&*self.kernel, key) {
             warn!(
                 "session={generation} event=register-failed why={}",
                 Escaped(&error.to_string())
@@ -184,7 +187,7 @@ impl<K: Kernel> EventLoop<K> {
             return;
         }
         let now = self.services.now();
-        let connection = Connection::new(socket, peer, generation, turned_away, session, now);
+        let connection = Connection::new(stream, peer, generation, turned_away, session, now);
         let Slot::Control(connection) = entry.insert(Slot::Control(connection)) else {
             unreachable!("it was just put there");
         };

@@ -15,6 +15,7 @@ use crate::server::event_loop::slot::Slot;
 use crate::server::event_loop::{EventLoop, holder};
 use crate::server::log::escape::Escaped;
 use crate::server::log::transfer_log::{Direction, TransferRecord};
+use crate::server::net::stream::Stream;
 use crate::server::service::Completion;
 use crate::server::session_id::SessionId;
 use crate::storage::StagedUpload;
@@ -114,12 +115,13 @@ impl<K: Kernel> EventLoop<K> {
     pub(crate) fn add_data(
         &mut self,
         owner: SessionId,
-        mut socket: K::Socket,
+        socket: K::Socket,
         dialled: bool,
     ) -> Option<usize> {
         let entry = self.connections.vacant_entry();
         let key = entry.key();
-        if let Err(error) = self.kernel.register(&mut socket, key) {
+        let mut stream = Stream::new(socket, false);
+        if let Err(error) = stream.register(&*self.kernel, key) {
             let (generation, why) = (owner.generation, error.to_string());
             warn!(
                 "session={generation} event=register-failed why={}",
@@ -135,7 +137,7 @@ impl<K: Kernel> EventLoop<K> {
             peer: owner.peer,
             user: owner.user,
         };
-        let data = Data::new(socket, session_id, owner, dialled, self.services.now());
+        let data = Data::new(stream, session_id, owner, dialled, self.services.now());
         entry.insert(Slot::Data(Box::new(data)));
         self.data_connections += 1;
         self.services.data_sessions.of(owner).data = Some(key);

@@ -1,4 +1,6 @@
-//! Output queues and port reservations.
+//! Streams, their send queue, the loop's buffers, and port reservations.
 
 pub(crate) mod port_reservations;
+pub(crate) mod scratch;
 pub(crate) mod send_queue;
+pub(crate) mod stream;

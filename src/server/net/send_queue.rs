@@ -10,6 +10,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::kernel::{Kernel, PIECES_MAX, Piece};
+use crate::server::net::stream::{Stream, StreamError};
 use crate::storage::OpenFile;
 
 /// Gathered output, first in, first out.
@@ -69,9 +70,9 @@ impl<K: Kernel> SendQueue<K> {
     pub(crate) fn write(
         &mut self,
         kernel: &K,
-        socket: &K::Socket,
+        stream: &mut Stream<K>,
         more: bool,
-    ) -> io::Result<usize> {
+    ) -> Result<usize, StreamError> {
         let mut pieces = [const { Piece::Bytes(&[]) }; PIECES_MAX];
         let mut count = 0;
         let mut at = self.sent;
@@ -101,7 +102,7 @@ impl<K: Kernel> SendQueue<K> {
             pieces[count] = Piece::Bytes(&self.bytes[at..]);
             count += 1;
         }
-        let written = kernel.send(socket, &pieces[..count], more)?;
+        let written = stream.send(kernel, &pieces[..count], more)?;
         self.advance(written);
         Ok(written)
     }

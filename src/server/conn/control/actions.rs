@@ -123,8 +123,8 @@ impl<K: Kernel> TimeSlice<'_, K> {
 
     /// The server's end of the connection; a client that has left may have taken it along.
     fn local_address(&self) -> Option<SocketAddr> {
-        let socket = &self.connection.socket;
-        self.services.kernel().local_address(socket).ok()
+        let kernel = self.services.kernel();
+        self.connection.stream.local_address(kernel).ok()
     }
 
     /// What was opened and is not wanted is let go of.

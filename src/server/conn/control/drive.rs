@@ -13,15 +13,16 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::domain::error::CloseReason;
 use crate::kernel::Kernel;
 use crate::limits::{
-    COMMAND_COST_BYTES, LINE_BYTES_MAX, LINE_READ_BYTES, LINGER_BYTES_MAX,
-    SEND_QUEUE_HIGH_WATER_BYTES, SLICE_BUDGET_BYTES, TRANSFER_BUFFER_BYTES,
+    COMMAND_COST_BYTES, LINE_READ_BYTES, LINGER_BYTES_MAX, SEND_QUEUE_HIGH_WATER_BYTES,
+    SLICE_BUDGET_BYTES,
 };
 use crate::protocol::line;
 use crate::protocol::line::LineSplit;
 use crate::protocol::step::Input;
 use crate::server::conn::control::{Connection, Rest, Work};
 use crate::server::event_loop::data_sessions::DataCommand;
-use crate::server::net::send_queue::SendQueue;
+use crate::server::net::scratch::Scratch;
+use crate::server::net::stream::{Drained, StreamError};
 use crate::server::service::Services;
 use crate::server::session_id::SessionId;
 
@@ -164,7 +165,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
                 self.connection.skipping = true;
                 Some((Input::LineTooLong, 0))
             }
-            LineSplit::Incomplete if self.connection.ended => {
+            LineSplit::Incomplete if self.connection.stream.has_ended() => {
                 line::last(at_hand).map(|line| (Input::Line(line), at_hand.len()))
             }
             LineSplit::Incomplete => None,
@@ -200,20 +201,15 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
             Work::Sending(_) | Work::Goodbye { .. }
         );
         while !self.scratch.send_queue.is_empty() {
-            if !self.connection.writable {
-                return Ok(false);
-            }
             let written = self.scratch.send_queue.write(
                 self.services.kernel(),
-                &self.connection.socket,
+                &mut self.connection.stream,
                 more,
             );
             match written {
                 Ok(n) => self.moved(n),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.connection.writable = false
-                }
-                Err(error) => return Err(error),
+                Err(StreamError::Blocked) => return Ok(false),
+                Err(StreamError::Failed(error)) => return Err(error),
             }
         }
         Ok(true)
@@ -224,7 +220,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         let Work::Sending(download) = &mut self.connection.work else {
             unreachable!("called for a sending connection");
         };
-        if !self.connection.writable {
+        if !self.connection.stream.is_writable() {
             return Err(Stop::Blocked);
         }
         if let Some(cold) = download.cold(self.services.kernel(), self.budget) {
@@ -232,7 +228,11 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
             self.services.warm_up(self.session_id, cold);
             return Err(Stop::Blocked);
         }
-        match download.advance(self.services.kernel(), &self.connection.socket, self.budget) {
+        match download.advance(
+            self.services.kernel(),
+            &mut self.connection.stream,
+            self.budget,
+        ) {
             Ok(n) => {
                 let done = download.left() == 0;
                 self.moved(n);
@@ -242,11 +242,8 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
                 }
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.connection.writable = false;
-                Err(Stop::Blocked)
-            }
-            Err(error) => Err(Stop::Finished(self.ending_of(&error))),
+            Err(StreamError::Blocked) => Err(Stop::Blocked),
+            Err(StreamError::Failed(error)) => Err(Stop::Finished(self.ending_of(&error))),
         }
     }
 
@@ -306,7 +303,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
 
     /// Reads what may be lines, behind the incomplete one at hand.
     pub(crate) fn receive_lines(&mut self) -> Result<(), Stop> {
-        if self.connection.ended {
+        if self.connection.stream.has_ended() {
             if !self.connection.engaged {
                 return Err(Stop::Finished(CloseReason::ClientLeft));
             }
@@ -333,8 +330,8 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
 
     /// Everything owed is written: tells the client that nothing more comes.
     fn shut(&mut self, reason: CloseReason) -> Result<(), Stop> {
-        let shut = self.services.kernel().shut_sending(&self.connection.socket);
-        if self.connection.ended || shut.is_err() {
+        let shut = self.connection.stream.shutdown(self.services.kernel());
+        if self.connection.stream.has_ended() || shut.is_err() {
             return Err(Stop::Finished(reason));
         }
         self.connection.work = Work::Linger {
@@ -346,19 +343,20 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
 
     /// Reads and drops, so that what a client still sends makes no reset that overtakes our last word.
     fn linger(&mut self) -> Result<(), Stop> {
-        let Work::Linger { reason, left } = self.connection.work else {
+        let Work::Linger { reason, mut left } = self.connection.work else {
             unreachable!("called for a lingering connection");
         };
         let most = self.budget.min(self.scratch.transfer.len());
         self.forget_input();
-        let read = self
-            .connection
-            .receive(self.services.kernel(), &mut self.scratch.transfer[..most]);
-        let left = match read {
-            Ok(n) if n > 0 && (n as u64) < left => left - n as u64,
-            Err(Stop::Blocked) => return Err(Stop::Blocked),
-            _ => return Err(Stop::Finished(reason)),
-        };
+        let buffer = &mut self.scratch.transfer[..most];
+        let kernel = self.services.kernel();
+        match self.connection.stream.drain(kernel, buffer, &mut left) {
+            Ok(Drained::Some(_)) => {}
+            Err(StreamError::Blocked) => return Err(Stop::Blocked),
+            Ok(Drained::End | Drained::TooMuch) | Err(StreamError::Failed(_)) => {
+                return Err(Stop::Finished(reason));
+            }
+        }
         self.connection.work = Work::Linger { reason, left };
         self.spend(most);
         Ok(())
@@ -403,26 +401,6 @@ pub(crate) enum Outcome {
     Again,
     /// To be removed.
     Finished(CloseReason),
-}
-
-/// The loop's buffers, one set for all connections.
-pub(crate) struct Scratch<K: Kernel> {
-    input: Box<[u8]>,
-    pub(crate) transfer: Box<[u8]>,
-    /// Text whose line ends are converted.
-    pub(crate) text: Vec<u8>,
-    pub(crate) send_queue: SendQueue<K>,
-}
-
-impl<K: Kernel> Scratch<K> {
-    pub(crate) fn new() -> Scratch<K> {
-        Scratch {
-            input: vec![0; LINE_BYTES_MAX + LINE_READ_BYTES].into(),
-            transfer: vec![0; TRANSFER_BUFFER_BYTES].into(),
-            text: Vec::new(),
-            send_queue: SendQueue::new(),
-        }
-    }
 }
 
 /// Why a turn goes no further.
