@@ -8,7 +8,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::limits::SERVER_LINE_BYTES_MAX;
-use tidegate::protocol::menu::client::{Dialogue, Event, Violation};
+use tidegate::protocol::menu::client::{ClientSession, ClientEvent, Violation};
 
 fuzz_target!(|input: &[u8]| {
     let end = input.iter().position(|&byte| byte == b'\n');
@@ -20,7 +20,7 @@ fuzz_target!(|input: &[u8]| {
 
 /// What a client is told, and how it ends.
 fn hear(commands: &[u8], bytes: &[u8], size: usize) -> (Vec<String>, Option<Violation>) {
-    let mut dialogue = Dialogue::new();
+    let mut dialogue = ClientSession::new();
     let mut commands = commands.iter();
     let mut is_logged_in = false;
     let mut told: Vec<String> = Vec::new();
@@ -38,7 +38,7 @@ fn hear(commands: &[u8], bytes: &[u8], size: usize) -> (Vec<String>, Option<Viol
             if left > 0 {
                 break;
             }
-            let heard = match dialogue.hear(&buffer) {
+            let heard = match dialogue.receive(&buffer) {
                 Ok(heard) => heard,
                 Err(violation) => {
                     let shown = violation.to_string();
@@ -56,28 +56,28 @@ fn hear(commands: &[u8], bytes: &[u8], size: usize) -> (Vec<String>, Option<Viol
             let is_nothing = heard.event.is_none();
             match heard.event {
                 None => {}
-                Some(Event::Names { piece, is_last }) => {
+                Some(ClientEvent::Names { piece, is_last }) => {
                     names += &piece.escape_ascii().to_string();
                     if is_last {
                         told.push(std::mem::take(&mut names));
                     }
                 }
-                Some(Event::PasswordWanted) => {
+                Some(ClientEvent::PasswordWanted) => {
                     dialogue
                         .password(b"1234", &mut Vec::new())
                         .expect("a password");
                 }
-                Some(Event::Goodbye(goodbye)) => {
+                Some(ClientEvent::Goodbye(goodbye)) => {
                     told.push(goodbye.to_owned());
                     return (told, None);
                 }
                 Some(event) => {
                     match &event {
-                        Event::LoggedIn => is_logged_in = true,
-                        Event::File { length } => {
+                        ClientEvent::LoggedIn => is_logged_in = true,
+                        ClientEvent::File { length } => {
                             left = usize::try_from(*length).unwrap_or(usize::MAX)
                         }
-                        Event::Entry(entry) => {
+                        ClientEvent::Entry(entry) => {
                             assert!(!entry.name.contains('/') && !entry.name.starts_with('.'));
                             assert!(
                                 !entry.name.contains(char::is_control) && !entry.name.is_empty()
@@ -106,7 +106,7 @@ fn hear(commands: &[u8], bytes: &[u8], size: usize) -> (Vec<String>, Option<Viol
 
 /// Asks for what comes next: a login by itself, and all else ahead of its answers.
 fn ask<'a>(
-    dialogue: &mut Dialogue,
+    dialogue: &mut ClientSession,
     commands: &mut (impl Iterator<Item = &'a u8> + Clone),
     is_logged_in: bool,
 ) {

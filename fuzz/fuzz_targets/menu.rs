@@ -20,8 +20,8 @@ use tidegate::domain::path::is_name;
 use tidegate::domain::request::{QuotaUsage, Request, Response};
 use tidegate::limits::{LISTING_BYTES_MAX, LOGIN_FAILURES_MAX};
 use tidegate::protocol::line::{LineSplit, last, split};
-use tidegate::protocol::menu::command::Command;
-use tidegate::protocol::menu::reply_parser::{Sentence, quota, sentence};
+use tidegate::protocol::menu::command::MenuCommand;
+use tidegate::protocol::menu::reply_parser::{Message, parse_quota, parse_message};
 use tidegate::protocol::menu::session::MenuSession;
 use tidegate::protocol::session::Session;
 use tidegate::protocol::step::{Action, Input};
@@ -45,14 +45,14 @@ fn check(transcript: &[u8]) {
             !line.contains(char::is_control),
             "a control character in {line:?}"
         );
-        let said = sentence(line.as_bytes());
+        let said = parse_message(line.as_bytes());
         let is_help = || {
-            let mut commands = Command::ALL.iter();
+            let mut commands = MenuCommand::ALL.iter();
             line.contains(" - ") && commands.any(|command| line.starts_with(command.words()))
         };
-        let is_understood = said.is_some() || quota(line.as_bytes()).is_some() || is_help();
+        let is_understood = said.is_some() || parse_quota(line.as_bytes()).is_some() || is_help();
         assert!(is_understood, "nobody understands {line:?}");
-        failures += u8::from(said == Some(Sentence::LoginFailed));
+        failures += u8::from(said == Some(Message::LoginFailed));
     }
     assert!(failures <= LOGIN_FAILURES_MAX);
 }

@@ -18,7 +18,7 @@ use crate::client::connection::Connection;
 use crate::client::sanitized::Sanitized;
 use crate::client::tree::{Node, Tree};
 use crate::client::{Error, Login};
-use crate::protocol::menu::command::Command;
+use crate::protocol::menu::command::MenuCommand;
 
 /// Candidates that are shown; there may be any number of files.
 const CANDIDATES_MAX: usize = 1000;
@@ -182,9 +182,9 @@ fn argument(typed: &str) -> Option<(Wanted, usize)> {
 
 /// The commands as they are completed: with a blank behind those that take something. The longer of two alike comes first.
 fn commands() -> Vec<String> {
-    let mut commands: Vec<String> = Command::ALL
+    let mut commands: Vec<String> = MenuCommand::ALL
         .into_iter()
-        .filter(|command| !matches!(command, Command::Login | Command::PutFile))
+        .filter(|command| !matches!(command, MenuCommand::Login | MenuCommand::PutFile))
         .map(|command| match command.takes_words() {
             true => format!("{} ", command.words()),
             false => command.words().to_owned(),

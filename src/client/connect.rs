@@ -29,9 +29,9 @@ use crate::client::sanitized::Sanitized;
 use crate::client::tree::{Node, Tree};
 use crate::client::{Error, Login};
 use crate::domain::path::is_name;
-use crate::protocol::menu::client::Event;
+use crate::protocol::menu::client::ClientEvent;
 use crate::protocol::menu::command;
-use crate::protocol::menu::command::Command;
+use crate::protocol::menu::command::MenuCommand;
 use crate::protocol::menu::text;
 
 /// What this dialogue has beside the menu's commands.
@@ -149,15 +149,15 @@ impl Talk {
         };
         let rest = str::from_utf8(rest).expect("parts of a line, cut at blanks");
         match command {
-            Command::Login => say(text::ALREADY_LOGGED_IN)?,
-            Command::ShowDirectories => {
+            MenuCommand::Login => say(text::ALREADY_LOGGED_IN)?,
+            MenuCommand::ShowDirectories => {
                 self.connection.ask(|dialogue, out| {
                     dialogue.show_directories(out);
                     Ok(())
                 })?;
                 self.names(text::DIRECTORIES, text::NO_DIRECTORIES)?;
             }
-            Command::ShowDirectory => {
+            MenuCommand::ShowDirectory => {
                 if let Some(path) = self.answer(rest, text::ENTER_DIRECTORY, Wanted::Directory)? {
                     self.connection
                         .ask(|dialogue, out| dialogue.show_directory(&path, out))?;
@@ -165,16 +165,16 @@ impl Talk {
                     self.chosen = Some(path.trim_end_matches('/').to_owned());
                 }
             }
-            Command::ShowDetails => self.details()?,
-            Command::ShowQuota => self.quotas()?,
-            Command::DownloadFile | Command::ResumeDownload => {
+            MenuCommand::ShowDetails => self.details()?,
+            MenuCommand::ShowQuota => self.quotas()?,
+            MenuCommand::DownloadFile | MenuCommand::ResumeDownload => {
                 if let Some(path) = self.answer(rest, text::CHOOSE_FILE, Wanted::File)? {
-                    self.download(&path, command == Command::ResumeDownload)?;
+                    self.download(&path, command == MenuCommand::ResumeDownload)?;
                 }
             }
-            Command::UploadFile => self.upload(rest)?,
-            Command::PutFile => say("'UPLOAD FILE' sends a file from here")?,
-            Command::MakeDirectory => {
+            MenuCommand::UploadFile => self.upload(rest)?,
+            MenuCommand::PutFile => say("'UPLOAD FILE' sends a file from here")?,
+            MenuCommand::MakeDirectory => {
                 if let Some(path) =
                     self.answer(rest, text::ENTER_NEW_DIRECTORY, Wanted::Directory)?
                 {
@@ -186,19 +186,19 @@ impl Talk {
                     say(format_args!("{}{}", text::DIRECTORY_MADE, Sanitized(name)))?;
                 }
             }
-            Command::ChecksumFile => {
+            MenuCommand::ChecksumFile => {
                 if let Some(path) = self.answer(rest, text::CHOOSE_CHECKSUM, Wanted::File)? {
                     self.checksum(&path)?;
                 }
             }
-            Command::Help => {
-                for command in Command::ALL {
-                    if !matches!(command, Command::Login | Command::PutFile) {
+            MenuCommand::Help => {
+                for command in MenuCommand::ALL {
+                    if !matches!(command, MenuCommand::Login | MenuCommand::PutFile) {
                         say(text::help(command))?;
                     }
                 }
             }
-            Command::Quit => return Ok(false),
+            MenuCommand::Quit => return Ok(false),
         }
         Ok(true)
     }
@@ -261,9 +261,9 @@ impl Talk {
     }
 
     /// Hears an answer that may be a refusal.
-    fn hear<T>(&mut self, take: impl FnOnce(Event<'_>) -> T) -> Result<T, Error> {
+    fn hear<T>(&mut self, take: impl FnOnce(ClientEvent<'_>) -> T) -> Result<T, Error> {
         self.connection.hear(|event| match event {
-            Event::Refused(refused) => Err(Error::Refused(refused)),
+            ClientEvent::Refused(refused) => Err(Error::Refused(refused)),
             event => Ok(take(event)),
         })?
     }
@@ -276,7 +276,7 @@ impl Talk {
         let mut begun = false;
         loop {
             let is_last = self.hear(|event| {
-                let Event::Names { piece, is_last } = event else {
+                let ClientEvent::Names { piece, is_last } = event else {
                     return Ok(true);
                 };
                 if !begun && piece.is_empty() {
@@ -333,7 +333,7 @@ impl Talk {
             Ok(())
         })?;
         let mut left = self.hear(|event| match event {
-            Event::Quotas(count) => count,
+            ClientEvent::Quotas(count) => count,
             _ => 0,
         })?;
         if left == 0 {
@@ -342,7 +342,7 @@ impl Talk {
         while left > 0 {
             let mut line = Vec::new();
             self.hear(|event| {
-                if let Event::Quota(quota) = event {
+                if let ClientEvent::Quota(quota) = event {
                     text::append_quota(&mut line, &quota);
                 }
             })?;
@@ -434,7 +434,7 @@ impl Talk {
         // Nobody knows how large the file is; the person has Ctrl-C.
         self.connection.set_at_work(u64::MAX);
         let hash = self.hear(|event| match event {
-            Event::Checksum(hash) => hash,
+            ClientEvent::Checksum(hash) => hash,
             _ => unreachable!("the dialogue takes no other answer"),
         });
         self.connection.set_at_work(0);

@@ -23,7 +23,7 @@ use crate::client::pipe::Pipe;
 use crate::client::{Error, Login};
 use crate::domain::error::ErrorCode;
 use crate::limits;
-use crate::protocol::menu::client::{Dialogue, Event, Unsayable};
+use crate::protocol::menu::client::{ClientEvent, ClientSession, InvalidName};
 use crate::protocol::menu::text;
 
 /// Bytes that one `sendfile` is asked to move: as often is the bar drawn.
@@ -51,7 +51,7 @@ impl Piece<'_> {
 
 pub(super) struct Connection {
     stream: TcpStream,
-    dialogue: Dialogue,
+    dialogue: ClientSession,
     /// What is said and not yet sent.
     out: Vec<u8>,
     /// What was received; `start..end` is not yet taken.
@@ -104,7 +104,7 @@ impl Connection {
         stream.set_nodelay(true).map_err(failed)?;
         let mut connection = Connection {
             stream,
-            dialogue: Dialogue::new(),
+            dialogue: ClientSession::new(),
             out: Vec::new(),
             buffer: vec![0; limits::CLIENT_BUFFER_BYTES].into_boxed_slice(),
             start: 0,
@@ -125,12 +125,12 @@ impl Connection {
     fn log_in(&mut self, login: &Login) -> Result<(), Error> {
         let failed = || Error::Broken(text::LOGIN_FAILED.into());
         self.ask(|dialogue, out| dialogue.login(&login.remote.user, out))?;
-        if !self.hear(|event| event == Event::PasswordWanted)? {
+        if !self.hear(|event| event == ClientEvent::PasswordWanted)? {
             return Err(failed());
         }
         self.ask(|dialogue, out| dialogue.password(&login.password, out))
             .map_err(|_| Error::Broken("the protocol cannot say this password".into()))?;
-        let is_logged_in = self.hear(|event| event == Event::LoggedIn)?;
+        let is_logged_in = self.hear(|event| event == ClientEvent::LoggedIn)?;
         // It was the last word in there, and the next ones go over it.
         zeroize::Zeroize::zeroize(&mut self.out);
         match is_logged_in {
@@ -139,10 +139,10 @@ impl Connection {
         }
     }
 
-    /// Asks by one of [`Dialogue`]'s commands, which goes out with the next ones or before the next answer.
+    /// Asks by one of [`ClientSession`]'s commands, which goes out with the next ones or before the next answer.
     pub(super) fn ask(
         &mut self,
-        command: impl FnOnce(&mut Dialogue, &mut Vec<u8>) -> Result<(), Unsayable>,
+        command: impl FnOnce(&mut ClientSession, &mut Vec<u8>) -> Result<(), InvalidName>,
     ) -> Result<(), Error> {
         command(&mut self.dialogue, &mut self.out).map_err(|error| Error::Here(error.to_string()))
     }
@@ -193,7 +193,7 @@ impl Connection {
     ///
     /// # Panics
     /// Where bytes of a file are still to be taken.
-    pub(super) fn hear<T>(&mut self, take: impl FnOnce(Event<'_>) -> T) -> Result<T, Error> {
+    pub(super) fn hear<T>(&mut self, take: impl FnOnce(ClientEvent<'_>) -> T) -> Result<T, Error> {
         assert_eq!(self.left, 0, "a file's bytes come before the next answer");
         if self.lost.is_none() {
             match self.flush() {
@@ -203,14 +203,14 @@ impl Connection {
             }
         }
         loop {
-            let heard = self.dialogue.hear(&self.buffer[self.start..self.end]);
+            let heard = self.dialogue.receive(&self.buffer[self.start..self.end]);
             let heard = heard.map_err(|violation| Error::Broken(violation.to_string()))?;
             self.start += heard.used;
             if let Some(event) = heard.event {
                 return match event {
-                    Event::Goodbye(goodbye) if !self.is_leaving => Err(said_goodbye(goodbye)),
+                    ClientEvent::Goodbye(goodbye) if !self.is_leaving => Err(said_goodbye(goodbye)),
                     event => {
-                        if let Event::File { length } = event {
+                        if let ClientEvent::File { length } = event {
                             self.left = length;
                         }
                         Ok(take(event))
@@ -223,7 +223,7 @@ impl Connection {
         }
     }
 
-    /// The next piece of the file that [`Event::File`] announced; empty at its end. What was not taken of the piece before it
+    /// The next piece of the file that [`ClientEvent::File`] announced; empty at its end. What was not taken of the piece before it
     /// is thrown away.
     pub(super) fn take(&mut self) -> Result<Piece<'_>, Error> {
         if self.start == self.end && self.left > self.buffer.len() as u64 {
@@ -282,7 +282,7 @@ impl Connection {
         self.is_leaving = true;
         self.dialogue.quit(&mut self.out);
         while self
-            .hear(|event| !matches!(event, Event::Goodbye(_)))
+            .hear(|event| !matches!(event, ClientEvent::Goodbye(_)))
             .unwrap_or(false)
         {}
     }

@@ -18,7 +18,7 @@ use crate::client::{Error, Login};
 use crate::domain::error::ErrorCode;
 use crate::domain::path::is_name;
 use crate::limits::DISCARD_BYTES_MAX;
-use crate::protocol::menu::client::Event;
+use crate::protocol::menu::client::ClientEvent;
 use crate::protocol::menu::text;
 
 /// How files are got.
@@ -420,8 +420,8 @@ impl Getter<'_> {
     /// Hears the answer to a request for a file: how many bytes come.
     fn file(&mut self) -> Result<u64, Error> {
         self.connection.hear(|event| match event {
-            Event::File { length } => Ok(length),
-            Event::Refused(refused) => Err(Error::Refused(refused)),
+            ClientEvent::File { length } => Ok(length),
+            ClientEvent::Refused(refused) => Err(Error::Refused(refused)),
             _ => unreachable!("the dialogue takes no other answer"),
         })?
     }
@@ -439,8 +439,8 @@ impl Getter<'_> {
         let ours = ours();
         self.connection.set_at_work(size);
         let theirs = self.connection.hear(|event| match event {
-            Event::Checksum(hash) => Ok(hash),
-            Event::Refused(refused) => Err(Error::Refused(refused)),
+            ClientEvent::Checksum(hash) => Ok(hash),
+            ClientEvent::Refused(refused) => Err(Error::Refused(refused)),
             _ => unreachable!("the dialogue takes no other answer"),
         });
         self.connection.set_at_work(0);

@@ -22,7 +22,7 @@ use crate::client::tree::Tree;
 use crate::client::{Error, Login};
 use crate::domain::error::ErrorCode;
 use crate::limits::{BATCHED_FILE_BYTES_MAX, PIPELINED_COMMANDS_MAX};
-use crate::protocol::menu::client::Event;
+use crate::protocol::menu::client::ClientEvent;
 use crate::protocol::menu::text;
 
 /// How files are put.
@@ -214,7 +214,7 @@ fn make_directories(
             .collect::<Vec<_>>()
         {
             let refused = connection.hear(|event| match event {
-                Event::Refused(refused) => Some(refused),
+                ClientEvent::Refused(refused) => Some(refused),
                 _ => None,
             })?;
             match refused {
@@ -402,7 +402,7 @@ impl<'a> Putter<'a> {
     fn answer(&mut self, size: u64) -> Result<(), Error> {
         self.connection.set_at_work(size);
         let answer = self.connection.hear(|event| match event {
-            Event::Refused(refused) => Err(Error::Refused(refused)),
+            ClientEvent::Refused(refused) => Err(Error::Refused(refused)),
             _ => Ok(()),
         });
         self.connection.set_at_work(0);

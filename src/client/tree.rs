@@ -9,8 +9,8 @@ use crate::domain::glob;
 use crate::domain::glob::matches;
 use crate::domain::path::is_name;
 use crate::limits::{CLIENT_LISTING_BYTES_MAX, CLIENT_LISTING_ENTRIES_MAX};
-use crate::protocol::menu::client::Event;
-use crate::protocol::menu::reply_parser::Entry;
+use crate::protocol::menu::client::ClientEvent;
+use crate::protocol::menu::reply_parser::DetailsEntry;
 use crate::protocol::menu::text;
 use crate::protocol::menu::text::SEPARATOR;
 
@@ -52,7 +52,7 @@ impl<'a> Tree<'a> {
     pub(super) fn list(
         &mut self,
         paths: &[String],
-        mut take: impl FnMut(usize, Entry<'_>),
+        mut take: impl FnMut(usize, DetailsEntry<'_>),
     ) -> Result<Vec<Option<&'static str>>, Error> {
         let mut asked = 0;
         let mut refusals = Vec::with_capacity(paths.len());
@@ -88,11 +88,11 @@ impl<'a> Tree<'a> {
         let mut names = Vec::new();
         loop {
             let is_last = self.connection.hear(|event| match event {
-                Event::Names { piece, is_last } => {
+                ClientEvent::Names { piece, is_last } => {
                     names.extend_from_slice(piece);
                     Ok(is_last)
                 }
-                Event::Refused(refused) => Err(Error::Refused(refused)),
+                ClientEvent::Refused(refused) => Err(Error::Refused(refused)),
                 _ => Ok(false),
             })??;
             if names.len() > CLIENT_LISTING_BYTES_MAX {
@@ -239,11 +239,11 @@ impl<'a> Tree<'a> {
         loop {
             let skipped = &mut self.skipped;
             let heard = self.connection.hear(|event| match event {
-                Event::Names { piece, is_last } => {
+                ClientEvent::Names { piece, is_last } => {
                     *skipped = skipped.saturating_add(piece.len());
                     is_last.then_some(None)
                 }
-                Event::Refused(refused) => Some(Some(refused)),
+                ClientEvent::Refused(refused) => Some(Some(refused)),
                 _ => None,
             })?;
             self.check()?;
@@ -254,10 +254,13 @@ impl<'a> Tree<'a> {
     }
 
     /// Hears the answer to `SHOW DETAILS`.
-    fn details(&mut self, mut take: impl FnMut(Entry<'_>)) -> Result<Option<&'static str>, Error> {
+    fn details(
+        &mut self,
+        mut take: impl FnMut(DetailsEntry<'_>),
+    ) -> Result<Option<&'static str>, Error> {
         let count = self.connection.hear(|event| match event {
-            Event::Entries(count) => Ok(count),
-            Event::Refused(refused) => Err(refused),
+            ClientEvent::Entries(count) => Ok(count),
+            ClientEvent::Refused(refused) => Err(refused),
             _ => Ok(0),
         })?;
         let count = match count {
@@ -268,7 +271,7 @@ impl<'a> Tree<'a> {
         self.check()?;
         for _ in 0..count {
             self.connection.hear(|event| match event {
-                Event::Entry(entry) => take(entry),
+                ClientEvent::Entry(entry) => take(entry),
                 _ => unreachable!("the dialogue gives as many entries as it announced"),
             })?;
         }
@@ -295,7 +298,7 @@ pub(super) fn is_pattern(path: &str) -> bool {
     path.split('/').any(glob::is_pattern)
 }
 
-fn node(directory: &str, entry: &Entry<'_>) -> Node {
+fn node(directory: &str, entry: &DetailsEntry<'_>) -> Node {
     Node {
         path: format!("{directory}/{}", entry.name),
         size: entry.size,

@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 use tidegate::domain::error::ErrorCode;
 use tidegate::domain::request::QuotaUsage;
 use tidegate::limits::{LINE_BYTES_MAX, SERVER_LINE_BYTES_MAX};
-use tidegate::protocol::menu::client::{Dialogue, Event, Unsayable, Violation};
-use tidegate::protocol::menu::reply_parser::Entry;
+use tidegate::protocol::menu::client::{ClientEvent, ClientSession, InvalidName, Violation};
+use tidegate::protocol::menu::reply_parser::DetailsEntry;
 use tidegate::protocol::menu::session::MenuSession;
 use tidegate::protocol::menu::text;
 use tidegate::protocol::menu::text::refusal;
@@ -44,7 +44,7 @@ enum Heard {
 
 /// A client on a model server: what it has received is cut anywhere.
 struct Client {
-    dialogue: Dialogue,
+    dialogue: ClientSession,
     server: Connection<Services>,
     random: Rng,
     received: Vec<u8>,
@@ -54,7 +54,7 @@ struct Client {
 impl Client {
     fn new(home: &Home, seed: u64) -> Client {
         Client {
-            dialogue: Dialogue::new(),
+            dialogue: ClientSession::new(),
             server: Connection::new(
                 Session::Menu(MenuSession::new()),
                 Services::new(home.path(), false, Some(1000)),
@@ -77,7 +77,7 @@ impl Client {
         let mut arriving: VecDeque<&[u8]> = cut(&mut self.random, &sent).into();
         let mut heard = Vec::new();
         loop {
-            let came = self.dialogue.hear(&self.received)?;
+            let came = self.dialogue.receive(&self.received)?;
             let used = came.used;
             let mut file = None;
             match came.event {
@@ -92,18 +92,18 @@ impl Client {
                         return Ok(heard);
                     }
                 },
-                Some(Event::PasswordWanted) => heard.push(Heard::PasswordWanted),
-                Some(Event::LoggedIn) => heard.push(Heard::LoggedIn),
-                Some(Event::LoginFailed) => heard.push(Heard::LoginFailed),
-                Some(Event::Names { piece, is_last }) => {
+                Some(ClientEvent::PasswordWanted) => heard.push(Heard::PasswordWanted),
+                Some(ClientEvent::LoggedIn) => heard.push(Heard::LoggedIn),
+                Some(ClientEvent::LoginFailed) => heard.push(Heard::LoginFailed),
+                Some(ClientEvent::Names { piece, is_last }) => {
                     self.names.extend_from_slice(piece);
                     if is_last {
                         let names = String::from_utf8(std::mem::take(&mut self.names));
                         heard.push(Heard::Names(names.expect("UTF-8")));
                     }
                 }
-                Some(Event::Entries(count)) => heard.push(Heard::Entries(count)),
-                Some(Event::Entry(Entry {
+                Some(ClientEvent::Entries(count)) => heard.push(Heard::Entries(count)),
+                Some(ClientEvent::Entry(DetailsEntry {
                     name,
                     size,
                     modified,
@@ -111,14 +111,14 @@ impl Client {
                     assert_eq!(modified, MODIFIED);
                     heard.push(Heard::Entry(name.to_owned(), size));
                 }
-                Some(Event::Quotas(count)) => heard.push(Heard::Quotas(count)),
-                Some(Event::Quota(quota)) => heard.push(Heard::Quota(quota)),
-                Some(Event::File { length }) => file = Some(length as usize),
-                Some(Event::Checksum(hash)) => heard.push(Heard::Checksum(hash)),
-                Some(Event::Uploaded) => heard.push(Heard::Uploaded),
-                Some(Event::DirectoryMade) => heard.push(Heard::DirectoryMade),
-                Some(Event::Refused(refused)) => heard.push(Heard::Refused(refused)),
-                Some(Event::Goodbye(goodbye)) => heard.push(Heard::Goodbye(goodbye)),
+                Some(ClientEvent::Quotas(count)) => heard.push(Heard::Quotas(count)),
+                Some(ClientEvent::Quota(quota)) => heard.push(Heard::Quota(quota)),
+                Some(ClientEvent::File { length }) => file = Some(length as usize),
+                Some(ClientEvent::Checksum(hash)) => heard.push(Heard::Checksum(hash)),
+                Some(ClientEvent::Uploaded) => heard.push(Heard::Uploaded),
+                Some(ClientEvent::DirectoryMade) => heard.push(Heard::DirectoryMade),
+                Some(ClientEvent::Refused(refused)) => heard.push(Heard::Refused(refused)),
+                Some(ClientEvent::Goodbye(goodbye)) => heard.push(Heard::Goodbye(goodbye)),
             }
             self.received.drain(..used);
             if let Some(length) = file {
@@ -179,7 +179,7 @@ fn commands_sent_ahead_are_answered_in_order() {
 fn command(
     choice: usize,
     number: usize,
-    dialogue: &mut Dialogue,
+    dialogue: &mut ClientSession,
     home: &Home,
     out: &mut Vec<u8>,
     expected: &mut Vec<Heard>,
@@ -310,50 +310,58 @@ fn an_upload_that_cannot_be_thrown_away_ends_the_connection() {
 fn what_cannot_be_said_is_not_sent() {
     let long = "x".repeat(LINE_BYTES_MAX);
     let fits = "x".repeat(LINE_BYTES_MAX - "DOWNLOAD FILE \n".len());
-    let mut dialogue = Dialogue::new();
+    let mut dialogue = ClientSession::new();
     let mut out = Vec::new();
     for path in ["", "a\nQUIT", "a\rb", "a\tb", "\u{1b}[2J", "\u{9b}", &long] {
         assert_eq!(
             dialogue.download(path, &mut out),
-            Err(Unsayable),
+            Err(InvalidName),
             "{path:?}"
         );
         assert_eq!(
             dialogue.resume(path, 1, &mut out),
-            Err(Unsayable),
+            Err(InvalidName),
             "{path:?}"
         );
-        assert_eq!(dialogue.put(path, 1, &mut out), Err(Unsayable), "{path:?}");
+        assert_eq!(
+            dialogue.put(path, 1, &mut out),
+            Err(InvalidName),
+            "{path:?}"
+        );
         assert_eq!(
             dialogue.checksum(path, &mut out),
-            Err(Unsayable),
+            Err(InvalidName),
             "{path:?}"
         );
     }
     for path in ["Uploads/x ", " Uploads/x"] {
-        assert_eq!(dialogue.put(path, 1, &mut out), Err(Unsayable), "{path:?}");
+        assert_eq!(
+            dialogue.put(path, 1, &mut out),
+            Err(InvalidName),
+            "{path:?}"
+        );
     }
     let one_more = fits.clone() + "x";
-    assert_eq!(dialogue.download(&one_more, &mut out), Err(Unsayable));
+    assert_eq!(dialogue.download(&one_more, &mut out), Err(InvalidName));
     assert_eq!(
         dialogue.put("Uploads/x", u64::MAX, &mut out),
-        Err(Unsayable)
+        Err(InvalidName)
     );
     assert_eq!(
         dialogue.resume("Movies/x", u64::MAX, &mut out),
-        Err(Unsayable)
+        Err(InvalidName)
     );
-    assert_eq!(dialogue.login("a\nQUIT", &mut out), Err(Unsayable));
-    assert_eq!(dialogue.password(b"a\nQUIT", &mut out), Err(Unsayable));
-    assert_eq!(dialogue.password(b"a\r", &mut out), Err(Unsayable));
+    assert_eq!(dialogue.login("a\nQUIT", &mut out), Err(InvalidName));
+    assert_eq!(dialogue.password(b"a\nQUIT", &mut out), Err(InvalidName));
+    assert_eq!(dialogue.password(b"a\r", &mut out), Err(InvalidName));
     assert!(out.is_empty() && dialogue.unanswered() == 0);
     dialogue.download(&fits, &mut out).unwrap();
     assert_eq!(out.len(), LINE_BYTES_MAX);
 }
 
 /// A dialogue that has come to the menu and asked for something.
-fn asking(ask: impl Fn(&mut Dialogue, &mut Vec<u8>)) -> Dialogue {
-    let mut dialogue = Dialogue::new();
+fn asking(ask: impl Fn(&mut ClientSession, &mut Vec<u8>)) -> ClientSession {
+    let mut dialogue = ClientSession::new();
     let mut out = Vec::new();
     dialogue.login("user1", &mut out).unwrap();
     let greeting = [
@@ -363,18 +371,18 @@ fn asking(ask: impl Fn(&mut Dialogue, &mut Vec<u8>)) -> Dialogue {
         "",
     ]
     .join("\n");
-    let heard = dialogue.hear(greeting.as_bytes()).unwrap();
+    let heard = dialogue.receive(greeting.as_bytes()).unwrap();
     assert_eq!(
         (heard.used, heard.event),
-        (greeting.len(), Some(Event::PasswordWanted))
+        (greeting.len(), Some(ClientEvent::PasswordWanted))
     );
     dialogue.password(b"1234", &mut out).unwrap();
     let welcome = [text::LOGIN_SUCCESSFUL, text::MENU, ""].join("\n");
-    let heard = dialogue.hear(welcome.as_bytes()).unwrap();
-    assert_eq!(heard.event, Some(Event::LoggedIn));
+    let heard = dialogue.receive(welcome.as_bytes()).unwrap();
+    assert_eq!(heard.event, Some(ClientEvent::LoggedIn));
     assert_eq!(
         dialogue
-            .hear(&welcome.as_bytes()[heard.used..])
+            .receive(&welcome.as_bytes()[heard.used..])
             .unwrap()
             .event,
         None
@@ -385,7 +393,7 @@ fn asking(ask: impl Fn(&mut Dialogue, &mut Vec<u8>)) -> Dialogue {
 
 #[test]
 fn a_server_that_says_something_else_is_found_out() {
-    type Ask = fn(&mut Dialogue, &mut Vec<u8>);
+    type Ask = fn(&mut ClientSession, &mut Vec<u8>);
     let nothing: Ask = |_, _| {};
     let download: Ask = |dialogue, out| dialogue.download("Movies/Joker", out).unwrap();
     let checksum: Ask = |dialogue, out| dialogue.checksum("Movies/Joker", out).unwrap();
@@ -469,7 +477,7 @@ fn a_server_that_says_something_else_is_found_out() {
         let said = said + "\n";
         let mut rest = said.as_bytes();
         let violation = loop {
-            match dialogue.hear(rest) {
+            match dialogue.receive(rest) {
                 Err(violation) => break violation,
                 Ok(heard) => {
                     assert!(heard.event.is_some(), "taken: {said}");
@@ -485,32 +493,32 @@ fn a_server_that_says_something_else_is_found_out() {
 fn lines_are_bounded_and_names_are_not() {
     let mut dialogue = asking(|dialogue, out| dialogue.download("Movies/Joker", out).unwrap());
     let long = vec![b'x'; SERVER_LINE_BYTES_MAX];
-    assert_eq!(dialogue.hear(&long).unwrap().event, None);
+    assert_eq!(dialogue.receive(&long).unwrap().event, None);
     assert_eq!(
-        dialogue.hear(&[&long[..], b"x"].concat()),
+        dialogue.receive(&[&long[..], b"x"].concat()),
         Err(Violation::LineTooLong)
     );
 
     let mut dialogue = asking(|dialogue, out| dialogue.show_directory("Movies", out).unwrap());
-    let heard = dialogue.hear(text::FILES.as_bytes()).unwrap();
+    let heard = dialogue.receive(text::FILES.as_bytes()).unwrap();
     assert_eq!((heard.used, heard.event), (text::FILES.len(), None));
     for _ in 0..3 {
-        let heard = dialogue.hear(&long).unwrap();
+        let heard = dialogue.receive(&long).unwrap();
         assert_eq!(
             heard.event,
-            Some(Event::Names {
+            Some(ClientEvent::Names {
                 piece: &long,
                 is_last: false
             })
         );
         assert_eq!(heard.used, long.len());
     }
-    let end = dialogue.hear(b"y\nPlease").unwrap();
+    let end = dialogue.receive(b"y\nPlease").unwrap();
     assert_eq!(
         (end.used, end.event),
         (
             2,
-            Some(Event::Names {
+            Some(ClientEvent::Names {
                 piece: b"y",
                 is_last: true
             })
@@ -534,11 +542,11 @@ fn quotas_are_heard_as_they_were_said() {
     let mut rest = &said[..];
     let mut events = Vec::new();
     while !rest.is_empty() {
-        let heard = dialogue.hear(rest).unwrap();
+        let heard = dialogue.receive(rest).unwrap();
         rest = &rest[heard.used..];
         match heard.event {
-            Some(Event::Quotas(count)) => events.push(Heard::Quotas(count)),
-            Some(Event::Quota(quota)) => events.push(Heard::Quota(quota)),
+            Some(ClientEvent::Quotas(count)) => events.push(Heard::Quotas(count)),
+            Some(ClientEvent::Quota(quota)) => events.push(Heard::Quota(quota)),
             other => assert_eq!(other, None),
         }
     }
@@ -548,16 +556,16 @@ fn quotas_are_heard_as_they_were_said() {
     assert_eq!(events, expected.collect::<Vec<_>>());
 
     let mut none = asking(|dialogue, out| dialogue.show_quota(out));
-    let heard = none.hear(b"There is no quota for you\n").unwrap();
-    assert_eq!(heard.event, Some(Event::Quotas(0)));
+    let heard = none.receive(b"There is no quota for you\n").unwrap();
+    assert_eq!(heard.event, Some(ClientEvent::Quotas(0)));
     for wrong in [
         "user 1 of 2\n",
         "user 1 of x bytes\n",
         "directory 1 of 2 bytes ../x\n",
     ] {
         let mut dialogue = asking(|dialogue, out| dialogue.show_quota(out));
-        dialogue.hear(b"QUOTA 1\n").unwrap();
-        assert!(dialogue.hear(wrong.as_bytes()).is_err(), "{wrong}");
+        dialogue.receive(b"QUOTA 1\n").unwrap();
+        assert!(dialogue.receive(wrong.as_bytes()).is_err(), "{wrong}");
     }
 }
 
@@ -571,14 +579,14 @@ fn a_goodbye_may_come_at_any_time_and_nothing_behind_it() {
         let mut dialogue = asking(|dialogue, out| dialogue.download("Movies/Joker", out).unwrap());
         let line = format!("{goodbye}\n");
         assert_eq!(
-            dialogue.hear(line.as_bytes()).unwrap().event,
-            Some(Event::Goodbye(goodbye))
+            dialogue.receive(line.as_bytes()).unwrap().event,
+            Some(ClientEvent::Goodbye(goodbye))
         );
-        assert!(dialogue.hear(line.as_bytes()).is_err());
+        assert!(dialogue.receive(line.as_bytes()).is_err());
     }
     let full = format!("{}\n", text::SERVER_FULL);
-    let heard = Dialogue::new().hear(full.as_bytes()).unwrap().event;
-    assert_eq!(heard, Some(Event::Goodbye(text::SERVER_FULL)));
+    let heard = ClientSession::new().receive(full.as_bytes()).unwrap().event;
+    assert_eq!(heard, Some(ClientEvent::Goodbye(text::SERVER_FULL)));
 }
 
 proptest! {
@@ -607,7 +615,7 @@ proptest! {
         });
         let bytes = lines.concat().into_bytes();
         let mut rest = &bytes[..];
-        while let Ok(heard) = dialogue.hear(rest) {
+        while let Ok(heard) = dialogue.receive(rest) {
             rest = &rest[heard.used..];
             if heard.event.is_none() {
                 break;

@@ -13,8 +13,8 @@ use tidegate::domain::error::ErrorCode;
 use tidegate::domain::path::GrantedPath;
 use tidegate::domain::request::{QuotaUsage, Request, Response};
 use tidegate::limits::LINE_BYTES_MAX;
-use tidegate::protocol::menu::command::Command;
-use tidegate::protocol::menu::reply_parser::sentence;
+use tidegate::protocol::menu::command::MenuCommand;
+use tidegate::protocol::menu::reply_parser::parse_message;
 use tidegate::protocol::menu::session::MenuSession;
 use tidegate::protocol::session::Session;
 use tidegate::protocol::step::Input;
@@ -187,12 +187,12 @@ fn check_said(said: &str) {
     assert!(said.ends_with('\n') || said.is_empty());
     for line in said.lines() {
         assert!(!line.contains(char::is_control), "{line:?}");
-        let is_help = Command::ALL
+        let is_help = MenuCommand::ALL
             .iter()
             .any(|command| line.starts_with(command.words()));
         let is_quota = line.starts_with("user ") || line.starts_with("directory ");
         assert!(
-            is_help || is_quota || sentence(line.as_bytes()).is_some(),
+            is_help || is_quota || parse_message(line.as_bytes()).is_some(),
             "not understood: {line}"
         );
     }
@@ -368,7 +368,7 @@ fn add_input(random: &mut Rng, out: &mut Vec<u8>) {
             out.extend(format!("RESUME DOWNLOAD {}\n{}\n", name(random), number(random)).bytes())
         }
         21..=32 => {
-            let words = one_of(random, &Command::ALL[..Command::ALL.len() - 1]).words();
+            let words = one_of(random, &MenuCommand::ALL[..MenuCommand::ALL.len() - 1]).words();
             let words = if once_in(random, 3) {
                 words.to_lowercase()
             } else {

@@ -1,6 +1,6 @@
 //! The requests of each protocol, and the meaning of the replies.
 
-use tidegate::protocol::menu::reply_parser::{Sentence, sentence};
+use tidegate::protocol::menu::reply_parser::{Message, parse_message};
 
 use crate::client::message::{ClientEvent, ClientRequest, ServerReply};
 use crate::fixture::{DIRECTORY, TINY_FILE, UPLOADS};
@@ -133,13 +133,13 @@ fn passive_transfer(command: String, body: u64) -> ClientRequest {
 }
 
 fn parse_menu(line: &[u8]) -> Option<ServerReply> {
-    Some(match sentence(line)? {
-        Sentence::Menu => ServerReply::Ready,
-        Sentence::Length(length) => ServerReply::File(length),
-        Sentence::UploadComplete { .. } => ServerReply::Uploaded,
-        Sentence::Files(_) | Sentence::Nothing(_) => ServerReply::Listed,
-        Sentence::LoginFailed => ServerReply::LoginFailed,
-        Sentence::Refused(_) | Sentence::UploadFailed(_) => ServerReply::Refused,
+    Some(match parse_message(line)? {
+        Message::Menu => ServerReply::Ready,
+        Message::Length(length) => ServerReply::File(length),
+        Message::UploadComplete { .. } => ServerReply::Uploaded,
+        Message::Files(_) | Message::Nothing(_) => ServerReply::Listed,
+        Message::LoginFailed => ServerReply::LoginFailed,
+        Message::Refused(_) | Message::UploadFailed(_) => ServerReply::Refused,
         _ => ServerReply::Ignored,
     })
 }

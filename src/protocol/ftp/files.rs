@@ -7,7 +7,7 @@ use crate::domain::listing::{FileStatus, ListingFormat, ListingTarget, MlstFacts
 use crate::domain::path::GrantedPath;
 use crate::domain::request::{Algorithm, Request, Response};
 use crate::protocol::ftp::command;
-use crate::protocol::ftp::command::Command;
+use crate::protocol::ftp::command::FtpCommand;
 use crate::protocol::ftp::listing::time;
 use crate::protocol::ftp::path as place;
 use crate::protocol::ftp::path::{Location, Shown};
@@ -73,34 +73,34 @@ pub(crate) enum Wanted {
 impl FtpSession {
     pub(crate) fn file_command(
         &mut self,
-        command: Command,
+        command: FtpCommand,
         argument: &[u8],
         out: &mut Vec<u8>,
     ) -> Action {
         match command {
-            Command::Allo => self.allo(argument, out),
-            Command::Cdup => {
+            FtpCommand::Allo => self.allo(argument, out),
+            FtpCommand::Cdup => {
                 self.current = self.current.take().and_then(place::parent);
                 reply::directory_changed(out, Shown(self.current.as_ref()));
                 self.ready()
             }
-            Command::Hash => {
+            FtpCommand::Hash => {
                 self.checksum(self.algorithm, argument.to_vec(), (0, None), false, out)
             }
-            Command::Xcrc => self.short_checksum(Algorithm::Crc32, argument, out),
-            Command::Xmd5 => self.short_checksum(Algorithm::Md5, argument, out),
-            Command::Xsha => self.short_checksum(Algorithm::Sha1, argument, out),
-            Command::Xsha256 => self.short_checksum(Algorithm::Sha256, argument, out),
-            Command::Xsha512 => self.short_checksum(Algorithm::Sha512, argument, out),
-            Command::Mdtm => match timed_path(argument) {
+            FtpCommand::Xcrc => self.short_checksum(Algorithm::Crc32, argument, out),
+            FtpCommand::Xmd5 => self.short_checksum(Algorithm::Md5, argument, out),
+            FtpCommand::Xsha => self.short_checksum(Algorithm::Sha1, argument, out),
+            FtpCommand::Xsha256 => self.short_checksum(Algorithm::Sha256, argument, out),
+            FtpCommand::Xsha512 => self.short_checksum(Algorithm::Sha512, argument, out),
+            FtpCommand::Mdtm => match timed_path(argument) {
                 Some((modified, path)) => self.set_modified(modified, path, out),
                 None => self.status(Wanted::Mdtm, argument, out),
             },
-            Command::Mfmt => match timed_path(argument) {
+            FtpCommand::Mfmt => match timed_path(argument) {
                 Some((modified, path)) => self.set_modified(modified, path, out),
                 None => self.reply(reply::BAD_TIME, out),
             },
-            Command::Stat => match self.listed(command::without_options(argument)) {
+            FtpCommand::Stat => match self.listed(command::without_options(argument)) {
                 Ok(listed) => {
                     let form = ListingFormat::Long;
                     self.ask(
@@ -113,28 +113,28 @@ impl FtpSession {
                 }
                 Err(refusal) => self.reply(reply::refusal(refusal), out),
             },
-            Command::Size if self.representation == Representation::Ascii => {
+            FtpCommand::Size if self.representation == Representation::Ascii => {
                 self.reply(reply::SIZE_NEEDS_IMAGE, out)
             }
-            Command::Size => self.status(Wanted::Size, argument, out),
+            FtpCommand::Size => self.status(Wanted::Size, argument, out),
             // As at home in a shell.
-            Command::Cwd if argument.is_empty() => self.enter(None, out),
-            Command::Cwd => self.status(Wanted::Cwd, argument, out),
-            Command::Mlst => self.status(Wanted::Mlst, argument, out),
-            Command::Rnfr => self.status(Wanted::Rnfr, argument, out),
-            Command::Avbl => match self.resolve(argument) {
+            FtpCommand::Cwd if argument.is_empty() => self.enter(None, out),
+            FtpCommand::Cwd => self.status(Wanted::Cwd, argument, out),
+            FtpCommand::Mlst => self.status(Wanted::Mlst, argument, out),
+            FtpCommand::Rnfr => self.status(Wanted::Rnfr, argument, out),
+            FtpCommand::Avbl => match self.resolve(argument) {
                 Location::Top => self.reply(reply::NO_SPACE_AT_TOP, out),
                 Location::At(place) => self.ask(Question::Space, Request::Space { path: place }),
                 Location::Nowhere(_) => self.reply(reply::refusal(ErrorCode::NoSuchDirectory), out),
             },
-            Command::Mkd => match self.below_top(argument) {
+            FtpCommand::Mkd => match self.below_top(argument) {
                 Ok(place) => self.ask(
                     Question::MakeDirectory(place.clone()),
                     Request::MakeDirectory { path: place },
                 ),
                 Err(reply) => self.reply(reply, out),
             },
-            Command::Rmd => match self.below_top(argument) {
+            FtpCommand::Rmd => match self.below_top(argument) {
                 Ok(place) => self.ask(
                     Question::RemoveDirectory,
                     Request::RemoveDirectory { path: place },

@@ -17,7 +17,7 @@ use crate::domain::path::GrantedPath;
 use crate::domain::request::{Algorithm, Request, Response};
 use crate::limits::{LOGIN_FAILURES_MAX, UNKNOWN_COMMANDS_MAX};
 use crate::protocol::ftp::command;
-use crate::protocol::ftp::command::{Command, Verb};
+use crate::protocol::ftp::command::{FtpCommand, Verb};
 use crate::protocol::ftp::files::Question;
 use crate::protocol::ftp::path as place;
 use crate::protocol::ftp::path::Location;
@@ -223,7 +223,7 @@ impl FtpSession {
         if !verb.takes(argument) {
             return self.reply(reply::WRONG_ARGUMENT, out);
         }
-        if verb.command != Command::Pass && argument.iter().any(u8::is_ascii_control) {
+        if verb.command != FtpCommand::Pass && argument.iter().any(u8::is_ascii_control) {
             return self.reply(reply::CONTROL_CHARACTER, out);
         }
         self.command(verb.command, argument, out)
@@ -239,106 +239,106 @@ impl FtpSession {
         }
     }
 
-    fn command(&mut self, command: Command, argument: &[u8], out: &mut Vec<u8>) -> Action {
+    fn command(&mut self, command: FtpCommand, argument: &[u8], out: &mut Vec<u8>) -> Action {
         let renamed = self.renamed.take();
         let restart = std::mem::take(&mut self.restart);
         if matches!(
             command,
-            Command::Epsv
-                | Command::Pasv
-                | Command::Eprt
-                | Command::Port
-                | Command::Type
-                | Command::Noop
-                | Command::Size
-                | Command::Mdtm
+            FtpCommand::Epsv
+                | FtpCommand::Pasv
+                | FtpCommand::Eprt
+                | FtpCommand::Port
+                | FtpCommand::Type
+                | FtpCommand::Noop
+                | FtpCommand::Size
+                | FtpCommand::Mdtm
         ) {
             // What clients say between REST and the transfer that it is for.
             self.restart = restart;
         }
         match command {
-            Command::User => self.user(argument, out),
-            Command::Pass => self.pass(argument, out),
-            Command::Acct => self.reply(reply::NO_ACCOUNTS, out),
-            Command::Rein => self.rein(out),
-            Command::Quit => self.close(reply::GOODBYE, CloseReason::Quit, out),
-            Command::Type => self.representation(argument, out),
-            Command::Stru => match trim(argument).eq_ignore_ascii_case(b"F") {
+            FtpCommand::User => self.user(argument, out),
+            FtpCommand::Pass => self.pass(argument, out),
+            FtpCommand::Acct => self.reply(reply::NO_ACCOUNTS, out),
+            FtpCommand::Rein => self.rein(out),
+            FtpCommand::Quit => self.close(reply::GOODBYE, CloseReason::Quit, out),
+            FtpCommand::Type => self.representation(argument, out),
+            FtpCommand::Stru => match trim(argument).eq_ignore_ascii_case(b"F") {
                 true => self.reply(reply::STRUCTURE, out),
                 false => self.reply(reply::STRUCTURE_UNKNOWN, out),
             },
-            Command::Mode => match trim(argument).eq_ignore_ascii_case(b"S") {
+            FtpCommand::Mode => match trim(argument).eq_ignore_ascii_case(b"S") {
                 true => self.reply(reply::MODE, out),
                 false => self.reply(reply::MODE_UNKNOWN, out),
             },
-            Command::Syst => self.reply(reply::SYSTEM, out),
-            Command::Noop => self.reply(reply::NOTHING, out),
-            Command::Help => self.help(argument, out),
-            Command::Feat => {
+            FtpCommand::Syst => self.reply(reply::SYSTEM, out),
+            FtpCommand::Noop => self.reply(reply::NOTHING, out),
+            FtpCommand::Help => self.help(argument, out),
+            FtpCommand::Feat => {
                 reply::features(out, self.facts, self.algorithm);
                 self.ready()
             }
-            Command::Opts => self.options(argument, out),
-            Command::Clnt => self.reply(reply::NOTED, out),
-            Command::Host if self.access.is_some() || self.user.is_some() => {
+            FtpCommand::Opts => self.options(argument, out),
+            FtpCommand::Clnt => self.reply(reply::NOTED, out),
+            FtpCommand::Host if self.access.is_some() || self.user.is_some() => {
                 self.reply(reply::HOST_TOO_LATE, out)
             }
-            Command::Host => self.reply(reply::HOST_READY, out),
-            Command::Lang => match argument.get(..2).unwrap_or(argument) {
+            FtpCommand::Host => self.reply(reply::HOST_READY, out),
+            FtpCommand::Lang => match argument.get(..2).unwrap_or(argument) {
                 b"" => self.reply(reply::ENGLISH, out),
                 tag if tag.eq_ignore_ascii_case(b"en") => self.reply(reply::ENGLISH, out),
                 _ => self.reply(reply::ENGLISH_ONLY, out),
             },
-            Command::Auth => self.reply(reply::NO_MECHANISM, out),
-            Command::Pbsz | Command::Prot => self.reply(reply::AUTH_FIRST, out),
-            Command::Smnt => self.reply(reply::NOT_IMPLEMENTED, out),
-            Command::Site => self.site(argument, out),
-            Command::Pwd => {
+            FtpCommand::Auth => self.reply(reply::NO_MECHANISM, out),
+            FtpCommand::Pbsz | FtpCommand::Prot => self.reply(reply::AUTH_FIRST, out),
+            FtpCommand::Smnt => self.reply(reply::NOT_IMPLEMENTED, out),
+            FtpCommand::Site => self.site(argument, out),
+            FtpCommand::Pwd => {
                 reply::path(out, place::Shown(self.current.as_ref()), false);
                 self.ready()
             }
-            Command::Rnto => self.rename_to(renamed, argument, out),
-            Command::Abor => {
+            FtpCommand::Rnto => self.rename_to(renamed, argument, out),
+            FtpCommand::Abor => {
                 say(out, reply::NOTHING_TO_ABORT);
                 self.hang_up()
             }
-            Command::Stat if argument.is_empty() => {
+            FtpCommand::Stat if argument.is_empty() => {
                 let user = self.access.as_ref().map(|access| &*access.user);
                 let is_ascii = self.representation == Representation::Ascii;
                 reply::status(out, user, self.peer.ip(), is_ascii);
                 self.ready()
             }
-            Command::Stat if self.access.is_none() => self.reply(reply::LOG_IN_FIRST, out),
-            Command::Eprt | Command::Epsv | Command::Pasv | Command::Port => {
+            FtpCommand::Stat if self.access.is_none() => self.reply(reply::LOG_IN_FIRST, out),
+            FtpCommand::Eprt | FtpCommand::Epsv | FtpCommand::Pasv | FtpCommand::Port => {
                 self.data_address(command, argument, out)
             }
-            Command::Rest => self.restart(argument, out),
-            Command::Appe
-            | Command::List
-            | Command::Mlsd
-            | Command::Nlst
-            | Command::Retr
-            | Command::Stor
-            | Command::Stou => self.transfer(command, restart, argument, out),
-            Command::Allo
-            | Command::Avbl
-            | Command::Cdup
-            | Command::Cwd
-            | Command::Dele
-            | Command::Hash
-            | Command::Mdtm
-            | Command::Mfmt
-            | Command::Mkd
-            | Command::Mlst
-            | Command::Rmd
-            | Command::Rnfr
-            | Command::Size
-            | Command::Stat
-            | Command::Xcrc
-            | Command::Xmd5
-            | Command::Xsha
-            | Command::Xsha256
-            | Command::Xsha512 => self.file_command(command, argument, out),
+            FtpCommand::Rest => self.restart(argument, out),
+            FtpCommand::Appe
+            | FtpCommand::List
+            | FtpCommand::Mlsd
+            | FtpCommand::Nlst
+            | FtpCommand::Retr
+            | FtpCommand::Stor
+            | FtpCommand::Stou => self.transfer(command, restart, argument, out),
+            FtpCommand::Allo
+            | FtpCommand::Avbl
+            | FtpCommand::Cdup
+            | FtpCommand::Cwd
+            | FtpCommand::Dele
+            | FtpCommand::Hash
+            | FtpCommand::Mdtm
+            | FtpCommand::Mfmt
+            | FtpCommand::Mkd
+            | FtpCommand::Mlst
+            | FtpCommand::Rmd
+            | FtpCommand::Rnfr
+            | FtpCommand::Size
+            | FtpCommand::Stat
+            | FtpCommand::Xcrc
+            | FtpCommand::Xmd5
+            | FtpCommand::Xsha
+            | FtpCommand::Xsha256
+            | FtpCommand::Xsha512 => self.file_command(command, argument, out),
         }
     }
 

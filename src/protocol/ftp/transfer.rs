@@ -10,7 +10,7 @@ use crate::domain::listing::{ListingFormat, ListingTarget, MlstFacts};
 use crate::domain::path::GrantedPath;
 use crate::domain::request::{Request, UploadBase};
 use crate::protocol::ftp::command;
-use crate::protocol::ftp::command::{Command, Extended, Verb};
+use crate::protocol::ftp::command::{Extended, FtpCommand, Verb};
 use crate::protocol::ftp::files::{Question, Wanted};
 use crate::protocol::ftp::path::Location;
 use crate::protocol::ftp::reply;
@@ -55,17 +55,17 @@ impl FtpSession {
     /// EPSV, PASV, EPRT, PORT: where the next data connection is made.
     pub(crate) fn data_address(
         &mut self,
-        command: Command,
+        command: FtpCommand,
         argument: &[u8],
         out: &mut Vec<u8>,
     ) -> Action {
-        if self.epsv_only && command != Command::Epsv {
+        if self.epsv_only && command != FtpCommand::Epsv {
             return self.reply(reply::EPSV_ONLY, out);
         }
         match command {
-            Command::Pasv if self.peer.is_ipv6() => self.reply(reply::PASV_NEEDS_IPV4, out),
-            Command::Pasv => self.listen(false),
-            Command::Epsv => match (trim(argument), self.peer.ip()) {
+            FtpCommand::Pasv if self.peer.is_ipv6() => self.reply(reply::PASV_NEEDS_IPV4, out),
+            FtpCommand::Pasv => self.listen(false),
+            FtpCommand::Epsv => match (trim(argument), self.peer.ip()) {
                 (b"", _) | (b"1", IpAddr::V4(_)) | (b"2", IpAddr::V6(_)) => self.listen(true),
                 (all, _) if all.eq_ignore_ascii_case(b"ALL") => {
                     self.epsv_only = true;
@@ -77,7 +77,7 @@ impl FtpSession {
                 (_, own) => self.reply(reply::needs_family(own), out),
             },
             _ if !self.settings.active => self.reply(reply::NO_ACTIVE, out),
-            Command::Eprt => match command::extended_port(argument) {
+            FtpCommand::Eprt => match command::extended_port(argument) {
                 None => self.reply(reply::BAD_PORT, out),
                 Some(Extended::Address(address)) if address.is_ipv4() == self.peer.is_ipv4() => {
                     self.dial(address, out)
@@ -144,12 +144,12 @@ impl FtpSession {
     /// The commands that need a data connection: first what they are about, then the connection.
     pub(crate) fn transfer(
         &mut self,
-        command: Command,
+        command: FtpCommand,
         restart: u64,
         argument: &[u8],
         out: &mut Vec<u8>,
     ) -> Action {
-        if restart > 0 && matches!(command, Command::Appe | Command::Stou) {
+        if restart > 0 && matches!(command, FtpCommand::Appe | FtpCommand::Stou) {
             say(out, reply::REST_DOES_NOT_FIT);
             return self.hang_up();
         }
@@ -161,16 +161,16 @@ impl FtpSession {
             return self.unconnected(command, restart, argument, out);
         }
         match command {
-            Command::List => {
+            FtpCommand::List => {
                 self.list(ListingFormat::Long, command::without_options(argument), out)
             }
-            Command::Nlst => self.list(
+            FtpCommand::Nlst => self.list(
                 ListingFormat::Lines,
                 command::without_options(argument),
                 out,
             ),
-            Command::Mlsd => self.list_facts(argument, out),
-            Command::Retr => match self.resolve(argument) {
+            FtpCommand::Mlsd => self.list_facts(argument, out),
+            FtpCommand::Retr => match self.resolve(argument) {
                 Location::At(place) => self.ask(
                     Question::Retr { restart },
                     Request::OpenRead { path: place },
@@ -178,8 +178,8 @@ impl FtpSession {
                 Location::Top => self.refuse(ErrorCode::NoSuchFile, out),
                 Location::Nowhere(_) => self.refuse(ErrorCode::NoSuchFile, out),
             },
-            Command::Stou => self.store_unique(argument, out),
-            Command::Appe => self.store(UploadBase::Whole, argument, out),
+            FtpCommand::Stou => self.store_unique(argument, out),
+            FtpCommand::Appe => self.store(UploadBase::Whole, argument, out),
             _ if restart > 0 => self.store(UploadBase::Prefix(restart), argument, out),
             _ => self.store(UploadBase::Empty, argument, out),
         }
@@ -189,18 +189,18 @@ impl FtpSession {
     /// told first.
     fn unconnected(
         &mut self,
-        command: Command,
+        command: FtpCommand,
         restart: u64,
         argument: &[u8],
         out: &mut Vec<u8>,
     ) -> Action {
         match (command, self.resolve(argument)) {
-            (Command::Appe | Command::Stor | Command::Stou, Location::At(place))
+            (FtpCommand::Appe | FtpCommand::Stor | FtpCommand::Stou, Location::At(place))
                 if !place.grant.rights.may_add() =>
             {
                 self.reply(reply::refusal(ErrorCode::UploadDenied), out)
             }
-            (Command::Retr | Command::Stor, Location::At(place)) if restart > 0 => {
+            (FtpCommand::Retr | FtpCommand::Stor, Location::At(place)) if restart > 0 => {
                 let question = Question::Status(Wanted::Restart(restart), place.clone());
                 self.ask(question, Request::Status { path: place })
             }
@@ -414,32 +414,32 @@ impl FtpSession {
         match Verb::find(word).filter(|verb| verb.takes(argument)) {
             None => say(out, reply::UNKNOWN),
             Some(verb) => match verb.command {
-                Command::Abor if !transfer.behind.is_aborted => {
+                FtpCommand::Abor if !transfer.behind.is_aborted => {
                     transfer.behind.is_aborted = true;
                     self.state = State::Transferring(transfer);
                     return Action::Abort;
                 }
-                Command::Stat if argument.is_empty() => {
+                FtpCommand::Stat if argument.is_empty() => {
                     self.state = State::Progress(transfer);
                     return Action::Request(Request::Progress);
                 }
-                Command::Noop => say(out, reply::NOTHING),
+                FtpCommand::Noop => say(out, reply::NOTHING),
                 // Some clients end what they do with their data only when they have this reply.
-                Command::Quit => {
+                FtpCommand::Quit => {
                     transfer.behind.is_last = true;
                     if transfer.behind.is_begun {
                         say(out, reply::GOODBYE);
                     }
                 }
                 // What is under way goes on as it was granted (RFC 959, 4.1.1).
-                Command::User => match argument.iter().any(u8::is_ascii_control) {
+                FtpCommand::User => match argument.iter().any(u8::is_ascii_control) {
                     true => say(out, reply::CONTROL_CHARACTER),
                     false => {
                         self.named(argument);
                         say(out, reply::PASSWORD_PLEASE);
                     }
                 },
-                Command::Rein => {
+                FtpCommand::Rein => {
                     self.log_out();
                     say(out, reply::NEW_USER);
                 }

@@ -1,6 +1,6 @@
 //! The menu's dialogue seen from the other end: the lines that ask, and what a server's bytes say.
 //!
-//! A [`Dialogue`] remembers what was asked, so that any number of commands can be sent ahead, and holds the server to
+//! A [`ClientSession`] remembers what was asked, so that any number of commands can be sent ahead, and holds the server to
 //! it: each answer has to be one to the oldest command, its numbers and names have to be possible ones, and what is none
 //! of that is a [`Violation`]. It keeps nothing of what it hears.
 //!
@@ -12,13 +12,15 @@ use std::io::Write;
 
 use crate::domain::request::QuotaUsage;
 use crate::limits::{LINE_BYTES_MAX, NUMBER_DIGITS_MAX, SERVER_LINE_BYTES_MAX};
-use crate::protocol::menu::command::Command;
-use crate::protocol::menu::reply_parser::{Entry, Sentence, entry, quota, sentence};
+use crate::protocol::menu::command::MenuCommand;
+use crate::protocol::menu::reply_parser::{
+    DetailsEntry, Message, parse_entry, parse_message, parse_quota,
+};
 use crate::protocol::menu::text;
 
 /// The client's side of one connection.
 #[derive(Debug)]
-pub struct Dialogue {
+pub struct ClientSession {
     /// The answers that are owed, oldest first.
     owed: VecDeque<Owed>,
     expects: Expects,
@@ -78,8 +80,8 @@ enum PromptAnswer {
 
 /// What a server has said.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// Send [`Dialogue::password`] now.
+pub enum ClientEvent<'a> {
+    /// Send [`ClientSession::password`] now.
     PasswordWanted,
     /// The login was proved.
     LoggedIn,
@@ -96,7 +98,7 @@ pub enum Event<'a> {
     /// So many events of the next kind follow.
     Entries(u64),
     /// One entry of the chosen directory.
-    Entry(Entry<'a>),
+    Entry(DetailsEntry<'a>),
     /// So many events of the next kind follow.
     Quotas(u64),
     /// One quota of the user's.
@@ -118,13 +120,13 @@ pub enum Event<'a> {
     Goodbye(&'static str),
 }
 
-/// How far [`Dialogue::hear`] came.
+/// How far [`ClientSession::hear`] came.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Heard<'a> {
+pub struct Received<'a> {
     /// Bytes of the buffer that are done with; the caller cuts them off.
     pub used: usize,
     /// What they said; `None` where more bytes are needed.
-    pub event: Option<Event<'a>>,
+    pub event: Option<ClientEvent<'a>>,
 }
 
 /// A server that does not keep to the protocol.
@@ -152,21 +154,21 @@ impl std::error::Error for Violation {}
 /// A name or a number that cannot be said in the protocol: empty, with a control character, led or followed by a blank
 /// where none can stand, too long for a line, or a number of more than 19 digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsayable;
+pub struct InvalidName;
 
-impl fmt::Display for Unsayable {
+impl fmt::Display for InvalidName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the protocol cannot say this name")
     }
 }
 
-impl std::error::Error for Unsayable {}
+impl std::error::Error for InvalidName {}
 
 /// Asking: each appends its lines to `out`, or nothing where it fails. Paths are paths from the top, `Movies/Joker`.
-impl Dialogue {
+impl ClientSession {
     /// The dialogue of a connection that stands.
-    pub fn new() -> Dialogue {
-        Dialogue {
+    pub fn new() -> ClientSession {
+        ClientSession {
             owed: VecDeque::new(),
             expects: Expects::Choice,
             is_logged_in: false,
@@ -174,24 +176,24 @@ impl Dialogue {
     }
 
     /// Asks for a login. The password is not sent ahead: after an unknown username it would be a command.
-    pub fn login(&mut self, user: &str, out: &mut Vec<u8>) -> Result<(), Unsayable> {
+    pub fn login(&mut self, user: &str, out: &mut Vec<u8>) -> Result<(), InvalidName> {
         assert!(!self.is_logged_in, "one login a connection");
         if user.contains(char::is_control) || user.len() >= LINE_BYTES_MAX {
-            return Err(Unsayable);
+            return Err(InvalidName);
         }
-        writeln!(out, "{}\n{user}", Command::Login.words()).expect(VEC);
+        writeln!(out, "{}\n{user}", MenuCommand::Login.words()).expect(VEC);
         self.owe(Some(text::ENTER_USERNAME), PromptAnswer::PasswordPrompt);
         Ok(())
     }
 
-    /// Answers [`Event::PasswordWanted`].
-    pub fn password(&mut self, password: &[u8], out: &mut Vec<u8>) -> Result<(), Unsayable> {
+    /// Answers [`ClientEvent::PasswordWanted`].
+    pub fn password(&mut self, password: &[u8], out: &mut Vec<u8>) -> Result<(), InvalidName> {
         assert!(self.owed.is_empty(), "nothing is sent ahead of a password");
         if password.contains(&b'\n')
             || password.ends_with(b"\r")
             || password.len() >= LINE_BYTES_MAX
         {
-            return Err(Unsayable);
+            return Err(InvalidName);
         }
         out.extend_from_slice(password);
         out.push(b'\n');
@@ -199,54 +201,54 @@ impl Dialogue {
         Ok(())
     }
 
-    /// Asks for the directories that the user may enter: [`Event::Names`].
+    /// Asks for the directories that the user may enter: [`ClientEvent::Names`].
     pub fn show_directories(&mut self, out: &mut Vec<u8>) {
-        writeln!(out, "{}", Command::ShowDirectories.words()).expect(VEC);
+        writeln!(out, "{}", MenuCommand::ShowDirectories.words()).expect(VEC);
         self.owe(None, PromptAnswer::Names(text::DIRECTORIES));
     }
 
-    /// Enters a directory: [`Event::Names`].
-    pub fn show_directory(&mut self, path: &str, out: &mut Vec<u8>) -> Result<(), Unsayable> {
-        let prompt = ask(Command::ShowDirectory, path, text::ENTER_DIRECTORY, out)?;
+    /// Enters a directory: [`ClientEvent::Names`].
+    pub fn show_directory(&mut self, path: &str, out: &mut Vec<u8>) -> Result<(), InvalidName> {
+        let prompt = ask(MenuCommand::ShowDirectory, path, text::ENTER_DIRECTORY, out)?;
         self.owe(prompt, PromptAnswer::Names(text::FILES));
         Ok(())
     }
 
-    /// Asks for the details of the chosen directory: [`Event::Entries`].
+    /// Asks for the details of the chosen directory: [`ClientEvent::Entries`].
     pub fn show_details(&mut self, out: &mut Vec<u8>) {
-        writeln!(out, "{}", Command::ShowDetails.words()).expect(VEC);
+        writeln!(out, "{}", MenuCommand::ShowDetails.words()).expect(VEC);
         self.owe(None, PromptAnswer::Details);
     }
 
-    /// Asks for the user's quotas: [`Event::Quotas`].
+    /// Asks for the user's quotas: [`ClientEvent::Quotas`].
     pub fn show_quota(&mut self, out: &mut Vec<u8>) {
-        writeln!(out, "{}", Command::ShowQuota.words()).expect(VEC);
+        writeln!(out, "{}", MenuCommand::ShowQuota.words()).expect(VEC);
         self.owe(None, PromptAnswer::Quotas);
     }
 
-    /// Asks for a file: [`Event::File`].
-    pub fn download(&mut self, path: &str, out: &mut Vec<u8>) -> Result<(), Unsayable> {
-        let prompt = ask(Command::DownloadFile, path, text::CHOOSE_FILE, out)?;
+    /// Asks for a file: [`ClientEvent::File`].
+    pub fn download(&mut self, path: &str, out: &mut Vec<u8>) -> Result<(), InvalidName> {
+        let prompt = ask(MenuCommand::DownloadFile, path, text::CHOOSE_FILE, out)?;
         self.owe(prompt, PromptAnswer::File);
         Ok(())
     }
 
-    /// Asks for a file from byte `from` on: [`Event::File`] with what is left of it.
-    pub fn resume(&mut self, path: &str, from: u64, out: &mut Vec<u8>) -> Result<(), Unsayable> {
+    /// Asks for a file from byte `from` on: [`ClientEvent::File`] with what is left of it.
+    pub fn resume(&mut self, path: &str, from: u64, out: &mut Vec<u8>) -> Result<(), InvalidName> {
         check_number(from)?;
-        let prompt = ask(Command::ResumeDownload, path, text::CHOOSE_FILE, out)?;
+        let prompt = ask(MenuCommand::ResumeDownload, path, text::CHOOSE_FILE, out)?;
         writeln!(out, "{from}").expect(VEC);
         self.owe(prompt, PromptAnswer::Offset);
         Ok(())
     }
 
-    /// Announces an upload, whose `length` bytes the caller sends right behind it: [`Event::Uploaded`].
-    pub fn put(&mut self, path: &str, length: u64, out: &mut Vec<u8>) -> Result<(), Unsayable> {
+    /// Announces an upload, whose `length` bytes the caller sends right behind it: [`ClientEvent::Uploaded`].
+    pub fn put(&mut self, path: &str, length: u64, out: &mut Vec<u8>) -> Result<(), InvalidName> {
         check_path(path)?;
         check_number(length)?;
-        let line = format!("{} {length} {path}\n", Command::PutFile.words());
+        let line = format!("{} {length} {path}\n", MenuCommand::PutFile.words());
         if has_outer_blank(path) || line.len() > LINE_BYTES_MAX {
-            return Err(Unsayable);
+            return Err(InvalidName);
         }
         out.extend_from_slice(line.as_bytes());
         let name = last_part(path);
@@ -254,23 +256,28 @@ impl Dialogue {
         Ok(())
     }
 
-    /// Makes a directory: [`Event::DirectoryMade`].
-    pub fn make_directory(&mut self, path: &str, out: &mut Vec<u8>) -> Result<(), Unsayable> {
-        let prompt = ask(Command::MakeDirectory, path, text::ENTER_NEW_DIRECTORY, out)?;
+    /// Makes a directory: [`ClientEvent::DirectoryMade`].
+    pub fn make_directory(&mut self, path: &str, out: &mut Vec<u8>) -> Result<(), InvalidName> {
+        let prompt = ask(
+            MenuCommand::MakeDirectory,
+            path,
+            text::ENTER_NEW_DIRECTORY,
+            out,
+        )?;
         self.owe(prompt, PromptAnswer::DirectoryMade(last_part(path)));
         Ok(())
     }
 
-    /// Asks for a file's SHA-256: [`Event::Checksum`].
-    pub fn checksum(&mut self, path: &str, out: &mut Vec<u8>) -> Result<(), Unsayable> {
-        let prompt = ask(Command::ChecksumFile, path, text::CHOOSE_CHECKSUM, out)?;
+    /// Asks for a file's SHA-256: [`ClientEvent::Checksum`].
+    pub fn checksum(&mut self, path: &str, out: &mut Vec<u8>) -> Result<(), InvalidName> {
+        let prompt = ask(MenuCommand::ChecksumFile, path, text::CHOOSE_CHECKSUM, out)?;
         self.owe(prompt, PromptAnswer::Checksum(last_part(path)));
         Ok(())
     }
 
-    /// Says goodbye: [`Event::Goodbye`].
+    /// Says goodbye: [`ClientEvent::Goodbye`].
     pub fn quit(&mut self, out: &mut Vec<u8>) {
-        writeln!(out, "{}", Command::Quit.words()).expect(VEC);
+        writeln!(out, "{}", MenuCommand::Quit.words()).expect(VEC);
         self.owe(None, PromptAnswer::Goodbye);
     }
 
@@ -285,10 +292,10 @@ impl Dialogue {
 }
 
 /// Hearing.
-impl Dialogue {
-    /// Takes what the server has sent, up to the next event. Where it is [`Event::File`], the file's bytes are the next
+impl ClientSession {
+    /// Takes what the server has sent, up to the next event. Where it is [`ClientEvent::File`], the file's bytes are the next
     /// in the buffer.
-    pub fn hear<'a>(&mut self, buffer: &'a [u8]) -> Result<Heard<'a>, Violation> {
+    pub fn receive<'a>(&mut self, buffer: &'a [u8]) -> Result<Received<'a>, Violation> {
         let mut used = 0;
         loop {
             let rest = &buffer[used..];
@@ -311,7 +318,7 @@ impl Dialogue {
             let Some(end) = limited.iter().position(|&byte| byte == b'\n') else {
                 return match rest.len() > SERVER_LINE_BYTES_MAX {
                     true => Err(Violation::LineTooLong),
-                    false => Ok(Heard { used, event: None }),
+                    false => Ok(Received { used, event: None }),
                 };
             };
             used += end + 1;
@@ -320,12 +327,12 @@ impl Dialogue {
                 .hear_line(line)
                 .map_err(|Unexpected| Violation::unexpected(line))?;
             if event.is_some() {
-                return Ok(Heard { used, event });
+                return Ok(Received { used, event });
             }
         }
     }
 
-    fn hear_names<'a>(&mut self, rest: &'a [u8], used: usize) -> Heard<'a> {
+    fn hear_names<'a>(&mut self, rest: &'a [u8], used: usize) -> Received<'a> {
         let (piece, is_last) = match rest.iter().position(|&byte| byte == b'\n') {
             Some(end) => (&rest[..end], true),
             None => (rest, false),
@@ -333,41 +340,41 @@ impl Dialogue {
         if is_last {
             self.answered(Expects::Choice);
         }
-        let event = (is_last || !piece.is_empty()).then_some(Event::Names { piece, is_last });
-        Heard {
+        let event = (is_last || !piece.is_empty()).then_some(ClientEvent::Names { piece, is_last });
+        Received {
             used: used + piece.len() + usize::from(is_last),
             event,
         }
     }
 
     /// Takes a line; `None` where it tells the caller nothing.
-    fn hear_line<'a>(&mut self, line: &'a [u8]) -> Result<Option<Event<'a>>, Unexpected> {
+    fn hear_line<'a>(&mut self, line: &'a [u8]) -> Result<Option<ClientEvent<'a>>, Unexpected> {
         if let Expects::Entries(left) = self.expects {
-            let entry = entry(line).ok_or(Unexpected)?;
+            let entry = parse_entry(line).ok_or(Unexpected)?;
             match left {
                 1 => self.answered(Expects::Choice),
                 _ => self.expects = Expects::Entries(left - 1),
             }
-            return Ok(Some(Event::Entry(entry)));
+            return Ok(Some(ClientEvent::Entry(entry)));
         }
         if let Expects::Quotas(left) = self.expects {
-            let quota = quota(line).ok_or(Unexpected)?;
+            let quota = parse_quota(line).ok_or(Unexpected)?;
             match left {
                 1 => self.answered(Expects::Choice),
                 _ => self.expects = Expects::Quotas(left - 1),
             }
-            return Ok(Some(Event::Quota(quota)));
+            return Ok(Some(ClientEvent::Quota(quota)));
         }
-        match (&self.expects, sentence(line).ok_or(Unexpected)?) {
-            (Expects::Choice | Expects::PromptAnswer, Sentence::Goodbye(goodbye)) => {
+        match (&self.expects, parse_message(line).ok_or(Unexpected)?) {
+            (Expects::Choice | Expects::PromptAnswer, Message::Goodbye(goodbye)) => {
                 self.expects = Expects::End;
-                Ok(Some(Event::Goodbye(goodbye)))
+                Ok(Some(ClientEvent::Goodbye(goodbye)))
             }
-            (Expects::Choice, Sentence::Menu) if self.is_logged_in => {
+            (Expects::Choice, Message::Menu) if self.is_logged_in => {
                 self.expects = Expects::PromptAnswer;
                 Ok(None)
             }
-            (Expects::Choice, Sentence::FirstChoice) if !self.is_logged_in => {
+            (Expects::Choice, Message::FirstChoice) if !self.is_logged_in => {
                 self.expects = Expects::PromptAnswer;
                 Ok(None)
             }
@@ -376,76 +383,81 @@ impl Dialogue {
         }
     }
 
-    fn hear_answer<'a>(&mut self, sentence: Sentence<'a>) -> Result<Option<Event<'a>>, Unexpected> {
+    fn hear_answer<'a>(
+        &mut self,
+        sentence: Message<'a>,
+    ) -> Result<Option<ClientEvent<'a>>, Unexpected> {
         let owed = self.owed.front_mut().ok_or(Unexpected)?;
         if let Some(prompt) = owed.prompt.take() {
-            return match sentence == Sentence::Prompt(prompt) {
+            return match sentence == Message::Prompt(prompt) {
                 true => Ok(None),
                 false => Err(Unexpected),
             };
         }
         let mut next = Expects::Choice;
         let event = match (&owed.answer, sentence) {
-            (PromptAnswer::PasswordPrompt, Sentence::Prompt(text::ENTER_PASSWORD)) => {
+            (PromptAnswer::PasswordPrompt, Message::Prompt(text::ENTER_PASSWORD)) => {
                 next = Expects::PromptAnswer;
-                Some(Event::PasswordWanted)
+                Some(ClientEvent::PasswordWanted)
             }
-            (PromptAnswer::PasswordPrompt | PromptAnswer::Login, Sentence::LoginFailed) => {
-                Some(Event::LoginFailed)
+            (PromptAnswer::PasswordPrompt | PromptAnswer::Login, Message::LoginFailed) => {
+                Some(ClientEvent::LoginFailed)
             }
-            (PromptAnswer::Login, Sentence::LoginSuccessful) => {
+            (PromptAnswer::Login, Message::LoginSuccessful) => {
                 self.is_logged_in = true;
-                Some(Event::LoggedIn)
+                Some(ClientEvent::LoggedIn)
             }
-            (PromptAnswer::Names(_), Sentence::Nothing(_)) => Some(Event::Names {
+            (PromptAnswer::Names(_), Message::Nothing(_)) => Some(ClientEvent::Names {
                 piece: b"",
                 is_last: true,
             }),
-            (PromptAnswer::Details, Sentence::Entries(count @ 1..)) => {
+            (PromptAnswer::Details, Message::Entries(count @ 1..)) => {
                 self.expects = Expects::Entries(count);
-                return Ok(Some(Event::Entries(count)));
+                return Ok(Some(ClientEvent::Entries(count)));
             }
-            (PromptAnswer::Quotas, Sentence::Quotas(count @ 1..)) => {
+            (PromptAnswer::Quotas, Message::Quotas(count @ 1..)) => {
                 self.expects = Expects::Quotas(count);
-                return Ok(Some(Event::Quotas(count)));
+                return Ok(Some(ClientEvent::Quotas(count)));
             }
-            (PromptAnswer::Quotas, Sentence::Nothing(text::NO_QUOTA)) => Some(Event::Quotas(0)),
-            (PromptAnswer::Details, Sentence::Entries(0)) => Some(Event::Entries(0)),
-            (PromptAnswer::File, Sentence::Length(length)) => Some(Event::File { length }),
-            (PromptAnswer::Offset, Sentence::Prompt(text::ENTER_OFFSET)) => {
+            (PromptAnswer::Quotas, Message::Nothing(text::NO_QUOTA)) => {
+                Some(ClientEvent::Quotas(0))
+            }
+            (PromptAnswer::Details, Message::Entries(0)) => Some(ClientEvent::Entries(0)),
+            (PromptAnswer::File, Message::Length(length)) => Some(ClientEvent::File { length }),
+            (PromptAnswer::Offset, Message::Prompt(text::ENTER_OFFSET)) => {
                 owed.answer = PromptAnswer::File;
                 return Ok(None);
             }
-            (PromptAnswer::Offset, Sentence::Refused(refused)) => {
+            (PromptAnswer::Offset, Message::Refused(refused)) => {
                 owed.answer = PromptAnswer::StrayNumber;
                 self.expects = Expects::Choice;
-                return Ok(Some(Event::Refused(refused)));
+                return Ok(Some(ClientEvent::Refused(refused)));
             }
-            (PromptAnswer::StrayNumber, Sentence::Refused(text::UNKNOWN_COMMAND)) => None,
-            (PromptAnswer::Checksum(wanted), Sentence::Checksum { hash, name })
+            (PromptAnswer::StrayNumber, Message::Refused(text::UNKNOWN_COMMAND)) => None,
+            (PromptAnswer::Checksum(wanted), Message::Checksum { hash, name })
                 if name == wanted =>
             {
-                Some(Event::Checksum(hash))
+                Some(ClientEvent::Checksum(hash))
             }
             (
                 PromptAnswer::Uploaded {
                     name: sent,
                     length: announced,
                 },
-                Sentence::UploadComplete { name, length },
-            ) if name == sent && length == *announced => Some(Event::Uploaded),
-            (PromptAnswer::Uploaded { .. }, Sentence::UploadFailed(reason)) => {
-                Some(Event::Refused(reason))
+                Message::UploadComplete { name, length },
+            ) if name == sent && length == *announced => Some(ClientEvent::Uploaded),
+            (PromptAnswer::Uploaded { .. }, Message::UploadFailed(reason)) => {
+                Some(ClientEvent::Refused(reason))
             }
             // Only what is said behind the bytes leaves the connection usable.
-            (PromptAnswer::Uploaded { .. }, Sentence::Refused(refused)) => {
+            (PromptAnswer::Uploaded { .. }, Message::Refused(refused)) => {
                 next = Expects::End;
-                Some(Event::Goodbye(refused))
+                Some(ClientEvent::Goodbye(refused))
             }
-            (PromptAnswer::DirectoryMade(wanted), Sentence::DirectoryMade(name))
+            (PromptAnswer::DirectoryMade(wanted), Message::DirectoryMade(name))
                 if name == wanted =>
             {
-                Some(Event::DirectoryMade)
+                Some(ClientEvent::DirectoryMade)
             }
             (
                 PromptAnswer::Names(_)
@@ -454,8 +466,8 @@ impl Dialogue {
                 | PromptAnswer::File
                 | PromptAnswer::Checksum(_)
                 | PromptAnswer::DirectoryMade(_),
-                Sentence::Refused(refused),
-            ) => Some(Event::Refused(refused)),
+                Message::Refused(refused),
+            ) => Some(ClientEvent::Refused(refused)),
             _ => return Err(Unexpected),
         };
         self.answered(next);
@@ -468,9 +480,9 @@ impl Dialogue {
     }
 }
 
-impl Default for Dialogue {
-    fn default() -> Dialogue {
-        Dialogue::new()
+impl Default for ClientSession {
+    fn default() -> ClientSession {
+        ClientSession::new()
     }
 }
 
@@ -488,15 +500,15 @@ impl Violation {
 /// Appends a command with the answer to its first prompt; returns the prompt where that has to be waited for, since an
 /// answer with outer blanks cannot stand on the command's line.
 fn ask(
-    command: Command,
+    command: MenuCommand,
     path: &str,
     prompt: &'static str,
     out: &mut Vec<u8>,
-) -> Result<Option<&'static str>, Unsayable> {
+) -> Result<Option<&'static str>, InvalidName> {
     check_path(path)?;
     let words = command.words();
     if words.len() + " ".len() + path.len() >= LINE_BYTES_MAX {
-        return Err(Unsayable);
+        return Err(InvalidName);
     }
     let has_outer_blank = has_outer_blank(path);
     let between = if has_outer_blank { '\n' } else { ' ' };
@@ -504,9 +516,9 @@ fn ask(
     Ok(has_outer_blank.then_some(prompt))
 }
 
-fn check_path(path: &str) -> Result<(), Unsayable> {
+fn check_path(path: &str) -> Result<(), InvalidName> {
     match path.is_empty() || path.contains(char::is_control) {
-        true => Err(Unsayable),
+        true => Err(InvalidName),
         false => Ok(()),
     }
 }
@@ -516,9 +528,9 @@ fn has_outer_blank(path: &str) -> bool {
     path.starts_with(' ') || path.ends_with(' ')
 }
 
-fn check_number(number: u64) -> Result<(), Unsayable> {
+fn check_number(number: u64) -> Result<(), InvalidName> {
     match number.to_string().len() > NUMBER_DIGITS_MAX {
-        true => Err(Unsayable),
+        true => Err(InvalidName),
         false => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use crate::limits::NUMBER_DIGITS_MAX;
 
 /// What a line can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum MenuCommand {
     /// Asks for the username, then the password.
     Login,
     /// Lists the granted directories.
@@ -35,67 +35,67 @@ pub enum Command {
     Quit,
 }
 
-impl Command {
+impl MenuCommand {
     /// Every command, in the order in which `HELP` lists them.
-    pub const ALL: [Command; 13] = [
-        Command::Login,
-        Command::ShowDirectories,
-        Command::ShowDirectory,
-        Command::ShowDetails,
-        Command::DownloadFile,
-        Command::ResumeDownload,
-        Command::UploadFile,
-        Command::PutFile,
-        Command::MakeDirectory,
-        Command::ChecksumFile,
-        Command::ShowQuota,
-        Command::Help,
-        Command::Quit,
+    pub const ALL: [MenuCommand; 13] = [
+        MenuCommand::Login,
+        MenuCommand::ShowDirectories,
+        MenuCommand::ShowDirectory,
+        MenuCommand::ShowDetails,
+        MenuCommand::DownloadFile,
+        MenuCommand::ResumeDownload,
+        MenuCommand::UploadFile,
+        MenuCommand::PutFile,
+        MenuCommand::MakeDirectory,
+        MenuCommand::ChecksumFile,
+        MenuCommand::ShowQuota,
+        MenuCommand::Help,
+        MenuCommand::Quit,
     ];
 
     /// Its words, as a client may send them.
     pub const fn words(self) -> &'static str {
         match self {
-            Command::Login => "LOGIN",
-            Command::ShowDirectories => "SHOW DIRECTORIES",
-            Command::ShowDirectory => "SHOW DIRECTORY",
-            Command::ShowDetails => "SHOW DETAILS",
-            Command::DownloadFile => "DOWNLOAD FILE",
-            Command::ResumeDownload => "RESUME DOWNLOAD",
-            Command::UploadFile => "UPLOAD FILE",
-            Command::PutFile => "PUT FILE",
-            Command::MakeDirectory => "MAKE DIRECTORY",
-            Command::ChecksumFile => "CHECKSUM FILE",
-            Command::ShowQuota => "SHOW QUOTA",
-            Command::Help => "HELP",
-            Command::Quit => "QUIT",
+            MenuCommand::Login => "LOGIN",
+            MenuCommand::ShowDirectories => "SHOW DIRECTORIES",
+            MenuCommand::ShowDirectory => "SHOW DIRECTORY",
+            MenuCommand::ShowDetails => "SHOW DETAILS",
+            MenuCommand::DownloadFile => "DOWNLOAD FILE",
+            MenuCommand::ResumeDownload => "RESUME DOWNLOAD",
+            MenuCommand::UploadFile => "UPLOAD FILE",
+            MenuCommand::PutFile => "PUT FILE",
+            MenuCommand::MakeDirectory => "MAKE DIRECTORY",
+            MenuCommand::ChecksumFile => "CHECKSUM FILE",
+            MenuCommand::ShowQuota => "SHOW QUOTA",
+            MenuCommand::Help => "HELP",
+            MenuCommand::Quit => "QUIT",
         }
     }
 
     /// Whether something may follow it on its line. `LOGIN` takes nothing, so that nobody learns to put a password there.
     pub fn takes_words(self) -> bool {
         match self {
-            Command::ShowDirectory
-            | Command::DownloadFile
-            | Command::ResumeDownload
-            | Command::UploadFile
-            | Command::PutFile
-            | Command::MakeDirectory
-            | Command::ChecksumFile => true,
-            Command::Login
-            | Command::ShowDirectories
-            | Command::ShowDetails
-            | Command::ShowQuota
-            | Command::Help
-            | Command::Quit => false,
+            MenuCommand::ShowDirectory
+            | MenuCommand::DownloadFile
+            | MenuCommand::ResumeDownload
+            | MenuCommand::UploadFile
+            | MenuCommand::PutFile
+            | MenuCommand::MakeDirectory
+            | MenuCommand::ChecksumFile => true,
+            MenuCommand::Login
+            | MenuCommand::ShowDirectories
+            | MenuCommand::ShowDetails
+            | MenuCommand::ShowQuota
+            | MenuCommand::Help
+            | MenuCommand::Quit => false,
         }
     }
 }
 
 /// The command on a line and what follows it, without the blanks around; `None` where there is no such command.
-pub fn parse(line: &[u8]) -> Option<(Command, &[u8])> {
+pub fn parse(line: &[u8]) -> Option<(MenuCommand, &[u8])> {
     let (first, rest) = first_word(line);
-    Command::ALL.into_iter().find_map(|command| {
+    MenuCommand::ALL.into_iter().find_map(|command| {
         let mut words = command.words().split(' ');
         let known = words.next()?;
         // Most are none of it by their first word.
@@ -161,15 +161,15 @@ mod tests {
         let rest = &b""[..];
         assert_eq!(
             parse(b"show   Directories"),
-            Some((Command::ShowDirectories, rest))
+            Some((MenuCommand::ShowDirectories, rest))
         );
         assert_eq!(
             parse(b"\t sHoW\t \tDETAILS \t"),
-            Some((Command::ShowDetails, rest))
+            Some((MenuCommand::ShowDetails, rest))
         );
         assert_eq!(
             parse(b"SHOW DIRECTORY"),
-            Some((Command::ShowDirectory, rest))
+            Some((MenuCommand::ShowDirectory, rest))
         );
         assert_eq!(parse(b"SHOWDIRECTORY"), None);
         assert_eq!(parse(b"SHOW"), None);
@@ -186,11 +186,11 @@ mod tests {
     fn what_follows_keeps_its_inner_blanks() {
         assert_eq!(
             parse(b"download file  Free \t Fire \t"),
-            Some((Command::DownloadFile, &b"Free \t Fire"[..]))
+            Some((MenuCommand::DownloadFile, &b"Free \t Fire"[..]))
         );
         assert_eq!(
             parse(b"put file 11  Free Fire"),
-            Some((Command::PutFile, &b"11  Free Fire"[..]))
+            Some((MenuCommand::PutFile, &b"11  Free Fire"[..]))
         );
         assert_eq!(
             first_word(b"11  Free Fire"),
@@ -247,11 +247,11 @@ mod tests {
     proptest! {
         #[test]
         fn every_command_is_known_in_every_dress(
-            index in 0..Command::ALL.len(),
+            index in 0..MenuCommand::ALL.len(),
             blanks in prop::collection::vec("[ \t]{1,3}", 3),
             upper in any::<[bool; 16]>(),
         ) {
-            let command = Command::ALL[index];
+            let command = MenuCommand::ALL[index];
             let mut line = blanks[0].clone();
             for (at, letter) in command.words().chars().enumerate() {
                 match letter {

@@ -11,7 +11,7 @@ use crate::protocol::menu::text;
 
 /// One line of the server's, its end stripped.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Sentence<'a> {
+pub enum Message<'a> {
     /// Before a login: what can be done.
     FirstChoice,
     /// After a login: what can be done.
@@ -61,57 +61,57 @@ pub enum Sentence<'a> {
 }
 
 /// What a line says; `None` where it is none of the menu's, as with the lines of `HELP` and of details.
-pub fn sentence(line: &[u8]) -> Option<Sentence<'_>> {
+pub fn parse_message(line: &[u8]) -> Option<Message<'_>> {
     let line = str::from_utf8(line).ok()?;
     Some(match line {
-        text::FIRST_CHOICE => Sentence::FirstChoice,
-        text::MENU | text::MENU_WITH_UPLOAD => Sentence::Menu,
-        text::LOGIN_SUCCESSFUL => Sentence::LoginSuccessful,
-        text::LOGIN_FAILED => Sentence::LoginFailed,
+        text::FIRST_CHOICE => Message::FirstChoice,
+        text::MENU | text::MENU_WITH_UPLOAD => Message::Menu,
+        text::LOGIN_SUCCESSFUL => Message::LoginSuccessful,
+        text::LOGIN_FAILED => Message::LoginFailed,
         _ => return worded(line).or_else(|| fixed(line)),
     })
 }
 
 /// A sentence with something in it.
-fn worded(line: &str) -> Option<Sentence<'_>> {
+fn worded(line: &str) -> Option<Message<'_>> {
     Some(if let Some(length) = line.strip_prefix(text::LENGTH) {
-        Sentence::Length(number(length.as_bytes())?)
+        Message::Length(number(length.as_bytes())?)
     } else if let Some(count) = line.strip_prefix(text::ENTRIES) {
-        Sentence::Entries(number(count.as_bytes())?)
+        Message::Entries(number(count.as_bytes())?)
     } else if let Some(count) = line.strip_prefix(text::QUOTA) {
-        Sentence::Quotas(number(count.as_bytes())?)
+        Message::Quotas(number(count.as_bytes())?)
     } else if let Some(names) = line.strip_prefix(text::DIRECTORIES) {
-        Sentence::Directories(names)
+        Message::Directories(names)
     } else if let Some(names) = line.strip_prefix(text::FILES) {
-        Sentence::Files(names)
+        Message::Files(names)
     } else if let Some(checksum) = line.strip_prefix(text::SHA_256) {
         let (hash, name) = checksum.split_once(' ')?;
-        Sentence::Checksum {
+        Message::Checksum {
             hash: text::parse_hex(hash)?,
             name,
         }
     } else if let Some(length) = line.strip_prefix(text::READY) {
-        Sentence::Ready(bytes(length)?)
+        Message::Ready(bytes(length)?)
     } else if let Some(complete) = line.strip_prefix(text::UPLOAD_COMPLETE) {
         let (name, length) = complete.rsplit_once(text::SEPARATOR)?;
-        Sentence::UploadComplete {
+        Message::UploadComplete {
             name,
             length: bytes(length)?,
         }
     } else if let Some(reason) = line.strip_prefix(text::UPLOAD_FAILED) {
-        Sentence::UploadFailed(one_of(&text::WRONGS, reason)?)
+        Message::UploadFailed(one_of(&text::WRONGS, reason)?)
     } else {
-        Sentence::DirectoryMade(line.strip_prefix(text::DIRECTORY_MADE)?)
+        Message::DirectoryMade(line.strip_prefix(text::DIRECTORY_MADE)?)
     })
 }
 
 /// A sentence that is always the same.
-fn fixed<'a>(line: &str) -> Option<Sentence<'a>> {
+fn fixed<'a>(line: &str) -> Option<Message<'a>> {
     one_of(&text::PROMPTS, line)
-        .map(Sentence::Prompt)
-        .or_else(|| one_of(&text::NOTHINGS, line).map(Sentence::Nothing))
-        .or_else(|| one_of(&text::WRONGS, line).map(Sentence::Refused))
-        .or_else(|| one_of(&text::GOODBYES, line).map(Sentence::Goodbye))
+        .map(Message::Prompt)
+        .or_else(|| one_of(&text::NOTHINGS, line).map(Message::Nothing))
+        .or_else(|| one_of(&text::WRONGS, line).map(Message::Refused))
+        .or_else(|| one_of(&text::GOODBYES, line).map(Message::Goodbye))
 }
 
 fn one_of(sentences: &[&'static str], line: &str) -> Option<&'static str> {
@@ -125,7 +125,7 @@ fn bytes(number_of: &str) -> Option<u64> {
 
 /// One entry of a directory.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Entry<'a> {
+pub struct DetailsEntry<'a> {
     /// Its name, one that can stand in a folder: not empty, no `/`, not led by a dot, no control character.
     pub name: &'a str,
     /// Bytes of a file; `None` for a directory.
@@ -135,7 +135,7 @@ pub struct Entry<'a> {
 }
 
 /// One line of quotas.
-pub fn quota(line: &[u8]) -> Option<QuotaUsage> {
+pub fn parse_quota(line: &[u8]) -> Option<QuotaUsage> {
     let (kind, rest) = str::from_utf8(line).ok()?.split_once(' ')?;
     let (count, rest) = rest.split_once(" of ")?;
     let (most, name) = match kind {
@@ -155,7 +155,7 @@ pub fn quota(line: &[u8]) -> Option<QuotaUsage> {
 }
 
 /// One line of details.
-pub fn entry(line: &[u8]) -> Option<Entry<'_>> {
+pub fn parse_entry(line: &[u8]) -> Option<DetailsEntry<'_>> {
     let mut fields = str::from_utf8(line).ok()?.splitn(4, ' ');
     let (kind, size) = (fields.next()?, fields.next()?);
     let size = match (kind, size) {
@@ -165,7 +165,7 @@ pub fn entry(line: &[u8]) -> Option<Entry<'_>> {
     };
     let modified = time(fields.next()?)?;
     let name = fields.next().filter(|name| is_name(name))?;
-    Some(Entry {
+    Some(DetailsEntry {
         name,
         size,
         modified,

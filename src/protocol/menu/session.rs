@@ -16,7 +16,7 @@ use crate::domain::path::GrantedPath;
 use crate::domain::request::{Algorithm, Request, Response, UploadBase};
 use crate::limits::LOGIN_FAILURES_MAX;
 use crate::protocol::menu::command;
-use crate::protocol::menu::command::Command;
+use crate::protocol::menu::command::MenuCommand;
 use crate::protocol::menu::path as place;
 use crate::protocol::menu::text;
 use crate::protocol::menu::text::say;
@@ -204,28 +204,28 @@ impl MenuSession {
             return self.say_and_offer(text::UNKNOWN_COMMAND, out);
         };
         match (command, self.access.clone()) {
-            (Command::Help, _) => self.help(out),
-            (Command::Quit, None) => self.close(text::GOODBYE, CloseReason::Quit, out),
-            (Command::Quit, Some(_)) => {
+            (MenuCommand::Help, _) => self.help(out),
+            (MenuCommand::Quit, None) => self.close(text::GOODBYE, CloseReason::Quit, out),
+            (MenuCommand::Quit, Some(_)) => {
                 self.close(text::GOODBYE_LOGGED_OUT, CloseReason::Quit, out)
             }
-            (Command::Login, None) => self.prompt(Prompt::Username, out),
-            (Command::Login, Some(_)) => self.say_and_offer(text::ALREADY_LOGGED_IN, out),
+            (MenuCommand::Login, None) => self.prompt(Prompt::Username, out),
+            (MenuCommand::Login, Some(_)) => self.say_and_offer(text::ALREADY_LOGGED_IN, out),
             // Its bytes follow at once and could not be told from commands.
-            (Command::PutFile, None) => {
+            (MenuCommand::PutFile, None) => {
                 self.close(text::LOG_IN_FIRST, CloseReason::PutRefused, out)
             }
             (_, None) => self.say_and_offer(text::LOG_IN_FIRST, out),
-            (Command::ShowDirectories, Some(access)) => self.show_directories(&access, out),
-            (Command::ShowDetails, Some(_)) => self.show_details(out),
-            (Command::ShowQuota, Some(_)) => self.ask(Question::Quota, Request::Quota),
-            (Command::PutFile, Some(access)) => self.put_file(&access, rest, out),
-            (Command::ShowDirectory, Some(_)) => self.short(Prompt::Directory, rest, out),
-            (Command::DownloadFile, Some(_)) => self.short(Prompt::Download, rest, out),
-            (Command::ResumeDownload, Some(_)) => self.short(Prompt::Resume, rest, out),
-            (Command::UploadFile, Some(_)) => self.short(Prompt::Upload, rest, out),
-            (Command::MakeDirectory, Some(_)) => self.short(Prompt::NewDirectory, rest, out),
-            (Command::ChecksumFile, Some(_)) => self.short(Prompt::Checksum, rest, out),
+            (MenuCommand::ShowDirectories, Some(access)) => self.show_directories(&access, out),
+            (MenuCommand::ShowDetails, Some(_)) => self.show_details(out),
+            (MenuCommand::ShowQuota, Some(_)) => self.ask(Question::Quota, Request::Quota),
+            (MenuCommand::PutFile, Some(access)) => self.put_file(&access, rest, out),
+            (MenuCommand::ShowDirectory, Some(_)) => self.short(Prompt::Directory, rest, out),
+            (MenuCommand::DownloadFile, Some(_)) => self.short(Prompt::Download, rest, out),
+            (MenuCommand::ResumeDownload, Some(_)) => self.short(Prompt::Resume, rest, out),
+            (MenuCommand::UploadFile, Some(_)) => self.short(Prompt::Upload, rest, out),
+            (MenuCommand::MakeDirectory, Some(_)) => self.short(Prompt::NewDirectory, rest, out),
+            (MenuCommand::ChecksumFile, Some(_)) => self.short(Prompt::Checksum, rest, out),
         }
     }
 
@@ -243,14 +243,15 @@ impl MenuSession {
     }
 
     fn help(&mut self, out: &mut Vec<u8>) -> Action {
-        for command in Command::ALL {
+        for command in MenuCommand::ALL {
             let given = match (command, &self.access) {
-                (Command::Help | Command::Quit, _) => true,
-                (Command::Login, access) => access.is_none(),
+                (MenuCommand::Help | MenuCommand::Quit, _) => true,
+                (MenuCommand::Login, access) => access.is_none(),
                 (_, None) => false,
-                (Command::UploadFile | Command::PutFile | Command::MakeDirectory, Some(access)) => {
-                    may_add_somewhere(access)
-                }
+                (
+                    MenuCommand::UploadFile | MenuCommand::PutFile | MenuCommand::MakeDirectory,
+                    Some(access),
+                ) => may_add_somewhere(access),
                 (_, Some(_)) => true,
             };
             if given {

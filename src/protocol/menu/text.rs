@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::domain::error::ErrorCode;
 use crate::domain::request::QuotaUsage;
-use crate::protocol::menu::command::Command;
+use crate::protocol::menu::command::MenuCommand;
 
 /// The first choice: before a login, what a client can do.
 pub const FIRST_CHOICE: &str = "Please choose 'LOGIN' or 'QUIT'";
@@ -191,27 +191,29 @@ pub const fn refusal(refusal: ErrorCode) -> &'static str {
 }
 
 /// What `HELP` says of a command.
-pub fn help(command: Command) -> &'static str {
+pub fn help(command: MenuCommand) -> &'static str {
     match command {
-        Command::Login => "LOGIN - log in with a username and a password",
-        Command::ShowDirectories => "SHOW DIRECTORIES - list the directories that you may enter",
-        Command::ShowDirectory => "SHOW DIRECTORY - enter a directory and list its files",
-        Command::ShowDetails => {
+        MenuCommand::Login => "LOGIN - log in with a username and a password",
+        MenuCommand::ShowDirectories => {
+            "SHOW DIRECTORIES - list the directories that you may enter"
+        }
+        MenuCommand::ShowDirectory => "SHOW DIRECTORY - enter a directory and list its files",
+        MenuCommand::ShowDetails => {
             "SHOW DETAILS - list the chosen directory with sizes and times, for programs"
         }
-        Command::DownloadFile => "DOWNLOAD FILE - get a file",
-        Command::ResumeDownload => {
+        MenuCommand::DownloadFile => "DOWNLOAD FILE - get a file",
+        MenuCommand::ResumeDownload => {
             "RESUME DOWNLOAD - get the rest of a file that you have a part of"
         }
-        Command::UploadFile => "UPLOAD FILE - send a file, step by step",
-        Command::PutFile => {
+        MenuCommand::UploadFile => "UPLOAD FILE - send a file, step by step",
+        MenuCommand::PutFile => {
             "PUT FILE LENGTH NAME - send a file in one go, its bytes right behind this line"
         }
-        Command::MakeDirectory => "MAKE DIRECTORY - make a new directory",
-        Command::ChecksumFile => "CHECKSUM FILE - show the SHA-256 of a file",
-        Command::ShowQuota => "SHOW QUOTA - show how much of your quotas is taken",
-        Command::Help => "HELP - show these lines",
-        Command::Quit => "QUIT - say goodbye and close the connection",
+        MenuCommand::MakeDirectory => "MAKE DIRECTORY - make a new directory",
+        MenuCommand::ChecksumFile => "CHECKSUM FILE - show the SHA-256 of a file",
+        MenuCommand::ShowQuota => "SHOW QUOTA - show how much of your quotas is taken",
+        MenuCommand::Help => "HELP - show these lines",
+        MenuCommand::Quit => "QUIT - say goodbye and close the connection",
     }
 }
 
@@ -317,7 +319,7 @@ mod tests {
             DIRECTORY_MADE,
         ];
         let sentences = [&PROMPTS[..], &NOTHINGS, &WRONGS, &GOODBYES, &others].concat();
-        let commands = Command::ALL.map(Command::words);
+        let commands = MenuCommand::ALL.map(MenuCommand::words);
         for words in sentences.iter().chain(&commands) {
             assert!(
                 docs.contains(words),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tidegate::domain::error::ErrorCode;
 use tidegate::limits::LOGIN_FAILURES_MAX;
-use tidegate::protocol::menu::command::Command;
+use tidegate::protocol::menu::command::MenuCommand;
 use tidegate::protocol::menu::text;
 
 use super::script::{Item, Said};
@@ -263,11 +263,11 @@ impl<'a> Replies<'a> {
     fn help(&mut self) {
         let adds = self.grants.is_some_and(may_add_somewhere);
         let mut parts = Vec::new();
-        for command in Command::ALL {
+        for command in MenuCommand::ALL {
             let given = match command {
-                Command::Help | Command::Quit => true,
-                Command::Login => self.grants.is_none(),
-                Command::UploadFile | Command::PutFile | Command::MakeDirectory => adds,
+                MenuCommand::Help | MenuCommand::Quit => true,
+                MenuCommand::Login => self.grants.is_none(),
+                MenuCommand::UploadFile | MenuCommand::PutFile | MenuCommand::MakeDirectory => adds,
                 _ => self.grants.is_some(),
             };
             if given {

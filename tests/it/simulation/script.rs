@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use tidegate::limits::LOGIN_FAILURES_MAX;
-use tidegate::protocol::menu::command::Command;
+use tidegate::protocol::menu::command::MenuCommand;
 
 use super::world::{User, World};
 use crate::random::{once_in, one_of};
@@ -87,7 +87,7 @@ pub(super) struct Said {
 impl Item {
     /// The bytes.
     pub(super) fn said(&self, world: &World) -> Vec<u8> {
-        let prompted = |command: Command, answer: &str, short: bool| {
+        let prompted = |command: MenuCommand, answer: &str, short: bool| {
             let between = if short { ' ' } else { '\n' };
             format!("{}{between}{answer}\n", command.words()).into_bytes()
         };
@@ -98,15 +98,15 @@ impl Item {
                 format!("Login\r\n{user}\n{}", password.unwrap_or_default()).into_bytes()
             }
             Item::Directories => b"show  directories\n".to_vec(),
-            Item::Enter { path, short } => prompted(Command::ShowDirectory, path, *short),
+            Item::Enter { path, short } => prompted(MenuCommand::ShowDirectory, path, *short),
             Item::Details => b"SHOW DETAILS\r\n".to_vec(),
-            Item::Download { path, short } => prompted(Command::DownloadFile, path, *short),
+            Item::Download { path, short } => prompted(MenuCommand::DownloadFile, path, *short),
             Item::Resume { path, from, short } => {
-                let mut said = prompted(Command::ResumeDownload, path, *short);
+                let mut said = prompted(MenuCommand::ResumeDownload, path, *short);
                 said.extend(format!("{from}\n").bytes());
                 said
             }
-            Item::Upload { path, short, .. } => prompted(Command::UploadFile, path, *short),
+            Item::Upload { path, short, .. } => prompted(MenuCommand::UploadFile, path, *short),
             Item::UploadLength { path, version } => {
                 format!("{}\n", world.content(path, *version).len()).into_bytes()
             }
@@ -117,8 +117,10 @@ impl Item {
                 said.extend(&*content);
                 said
             }
-            Item::MakeDirectory { path, short } => prompted(Command::MakeDirectory, path, *short),
-            Item::Checksum { path, short } => prompted(Command::ChecksumFile, path, *short),
+            Item::MakeDirectory { path, short } => {
+                prompted(MenuCommand::MakeDirectory, path, *short)
+            }
+            Item::Checksum { path, short } => prompted(MenuCommand::ChecksumFile, path, *short),
             Item::Help => b"help\n".to_vec(),
             Item::Noise(line) => line.clone(),
             Item::Cancel => b"SHOW DIRECTORY\n\n".to_vec(),
