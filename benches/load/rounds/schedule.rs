@@ -107,6 +107,11 @@ impl Rounds {
             .map(|names| names.split(',').map(str::parse).collect())
             .transpose()
             .map_err(io::Error::other)?;
+        if target.before.is_none() && selected.iter().flatten().any(|server| server.is_before()) {
+            return Err(io::Error::other(
+                "no earlier build given; use '--before PROGRAM'",
+            ));
+        }
         let set: Vec<&CaseDefinition> = match (self.ftp, self.full) {
             (true, _) => FTP_CASES.iter().collect(),
             (false, true) => CASES.iter().chain(FULL_CASES).collect(),
