@@ -1,4 +1,4 @@
-//! The baseline: a minimal server that shows what a loop around `sendfile` costs.
+//! The baseline: a minimal server that shows the cost of a bare loop around `sendfile`.
 //!
 //! It makes tidegate's own system calls with the same socket options, and has no sessions, users,
 //! open-file cache or scheduling. It speaks only the subset of HTTP that the load generator needs.

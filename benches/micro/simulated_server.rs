@@ -14,7 +14,7 @@ const LOGIN: &[u8] = b"LOGIN\nanna\n1234\n";
 const DOWNLOAD: &[u8] = b"DOWNLOAD FILE Movies/Joker\n";
 const MENU_PREFIX: &[u8] = b"Please choose: ";
 
-/// Ticks after which a reply is overdue. The simulation delays and splits what is sent.
+/// Ticks after which a reply is overdue. The simulation delays and splits sent bytes.
 const TICKS_MAX: usize = 10_000;
 
 pub(crate) struct SimulatedServer {

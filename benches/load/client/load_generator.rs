@@ -1,8 +1,8 @@
 //! Thousands of clients in one thread and one epoll instance.
 //!
-//! The same client drives every server. The scenario decides what a client requests:
-//! [`LoadGenerator::tick`] passes it each [`ClientEvent`] and executes its [`Reaction`]. Clients
-//! are served round-robin, one read each.
+//! The same client drives every server. The scenario chooses the requests: [`LoadGenerator::tick`]
+//! passes it each [`ClientEvent`] and executes its [`Reaction`]. Clients are served round-robin,
+//! one read each.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};

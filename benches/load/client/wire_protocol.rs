@@ -30,7 +30,7 @@ impl WireProtocol {
         length: 0,
     };
 
-    /// Logs in. HTTP has no login here, so that a first response stands in for it.
+    /// Logs in. With HTTP, which has no login here, downloads a first file instead.
     pub(crate) fn login(&self, user: &str, password: &str) -> ClientRequest {
         match self {
             WireProtocol::Menu => ClientRequest::new(format!("LOGIN\n{user}\n{password}\n")),

@@ -1,4 +1,5 @@
-//! The folder of results: `raw.tsv` with every number of every run, and what is generated from it.
+//! The folder of results: `raw.tsv` with every number of every run, and the files generated from
+//! it.
 
 use std::fmt::Write;
 use std::fs;

@@ -88,7 +88,7 @@ struct LoginLoad {
     cold: bool,
     /// Sessions started so far.
     started: usize,
-    /// Sessions that received what they requested.
+    /// Sessions that received their file, or with FTP logged in.
     completed: usize,
     failed: usize,
     /// Durations of the sessions that ended.

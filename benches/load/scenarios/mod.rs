@@ -1,5 +1,5 @@
 //! The scenarios. Each starts a server over a temporary home, applies a bounded load, returns its
-//! metrics and stops what it started.
+//! metrics and stops the server.
 
 pub(crate) mod background_load;
 pub(crate) mod churn;
