@@ -86,7 +86,7 @@ pub struct FileStatus {
 /// One entry of a listing, as storage finds it and the protocol formats it.
 #[derive(Clone, Copy, Debug)]
 pub struct ListingEntry<'a> {
-    /// Prepended to the name in [`ListingFormat::Lines`]; empty in other formats.
+    /// Prepended to the name in [`ListingFormat::Lines`]; other formats ignore it.
     pub prefix: &'a str,
     /// A name for which [`is_name`](crate::domain::path::is_name) holds.
     pub name: &'a str,

@@ -8,6 +8,7 @@
 
 pub mod ftp;
 pub mod line;
+pub mod listing;
 pub mod menu;
 pub mod session;
 pub mod step;

@@ -9,12 +9,11 @@ use std::sync::Arc;
 use crate::domain::access::{Grant, Rights};
 use crate::domain::error::ErrorCode;
 use crate::domain::glob;
-use crate::domain::listing::{FileStatus, ListingFormat, ListingTarget};
+use crate::domain::listing::{FileStatus, ListingEntry, ListingFormat, ListingTarget};
 use crate::domain::path::{GrantedPath, is_name};
 use crate::kernel::{Kernel, Kind, Status};
 use crate::limits;
-use crate::protocol::ftp::listing::append_entry;
-use crate::protocol::menu::text::{append_details, append_name};
+use crate::protocol::listing::append;
 use crate::storage::{
     Fault, Refused, is_absent, look, open_directory, open_root, path_of, refused, status,
 };
@@ -115,24 +114,17 @@ impl Wanted<'_> {
 
     /// Whether an entry of a kind that is known is written without a look at it.
     fn is_plain(&self) -> bool {
-        matches!(self.form, ListingFormat::Names | ListingFormat::Lines)
+        self.form.needs_only_names()
     }
 
     fn append(&self, listing: &mut Listing, name: &str, found: &FileStatus, rights: Rights) {
-        let text = &mut listing.text;
-        match self.form {
-            ListingFormat::Names => append_name(text, name, found.is_directory),
-            ListingFormat::Details => {
-                append_details(text, name, found.is_directory, found.size, found.modified);
-            }
-            ListingFormat::Lines => {
-                text.extend_from_slice(self.prefix.as_bytes());
-                append_entry(text, self.form, name, found, rights, self.now);
-            }
-            ListingFormat::Long | ListingFormat::Facts(_) => {
-                append_entry(text, self.form, name, found, rights, self.now);
-            }
-        }
+        let entry = ListingEntry {
+            prefix: self.prefix,
+            name,
+            status: *found,
+            rights,
+        };
+        append(&mut listing.text, self.form, &entry, self.now);
         listing.entries += 1;
     }
 }

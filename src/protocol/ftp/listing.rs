@@ -1,6 +1,4 @@
-//! How an entry of a listing, or of MLST, is written.
-//!
-//! Pure, and used by whoever reads the directory. Must not know: how an entry was found.
+//! The text of FTP listings: NLST, LIST and the facts of MLSD and MLST.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -8,93 +6,30 @@ use std::io::Write;
 use jiff::Timestamp;
 
 use crate::domain::access::Rights;
-use crate::domain::listing::{FileStatus, ListingFormat, MlstFacts};
+use crate::domain::listing::{FileStatus, MlstFacts};
 
-/// Half a mean year: what was changed earlier, or is yet to come, is listed with its year instead of the hour.
+/// Half a mean Gregorian year. As `ls -l` does, LIST shows the year instead of the time of day for
+/// entries that are older than this or lie in the future.
 const SIX_MONTHS_SECONDS: i64 = 31_556_952 / 2;
 
-/// Appends one entry and the line end: a name a line, as `ls -l` writes it, or as RFC 3659 does. `rights` are those of the grant
-/// that it lies in; `now` is in seconds since 1970. The other forms are the menu's.
-pub fn append_entry(
-    out: &mut Vec<u8>,
-    form: ListingFormat,
-    name: &str,
-    found: &FileStatus,
-    rights: Rights,
-    now: i64,
-) {
-    match form {
-        ListingFormat::Lines => {}
-        ListingFormat::Long => append_long(out, found, rights, now),
-        ListingFormat::Facts(facts) => {
-            append_facts(out, facts, found, rights);
-            out.push(b' ');
-        }
-        ListingFormat::Names | ListingFormat::Details => {
-            unreachable!("menu_text writes the menu's forms")
-        }
-    }
-    append(out, format_args!("{name}\r\n"));
+/// Appends an entry of NLST: a name on a line.
+pub fn append_name(out: &mut Vec<u8>, prefix: &str, name: &str) {
+    out.extend_from_slice(prefix.as_bytes());
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the facts of MLST and MLSD (RFC 3659, 7.5), each with a `;` behind it.
-pub fn append_facts(out: &mut Vec<u8>, facts: MlstFacts, found: &FileStatus, rights: Rights) {
-    if facts.kind {
-        let kind = if found.is_directory { "dir" } else { "file" };
-        append(out, format_args!("type={kind};"));
-    }
-    if facts.size && !found.is_directory {
-        append(out, format_args!("size={};", found.size));
-    }
-    if facts.modify {
-        append(out, format_args!("modify={};", time(found.modified)));
-    }
-    if facts.perm {
-        append(
-            out,
-            format_args!("perm={};", perm(found, rights, facts.of_top)),
-        );
-    }
-    if facts.unique {
-        let (device, inode) = found.identity;
-        append(out, format_args!("unique={device:x}g{inode:x};"));
-    }
-}
-
-/// A time as MDTM and `modify` have it: `YYYYMMDDHHMMSS`, in UTC.
-pub fn time(seconds: i64) -> impl Display {
-    timestamp(seconds).strftime("%Y%m%d%H%M%S")
-}
-
-/// What may be done with it (RFC 3659, 7.5.5).
-fn perm(found: &FileStatus, rights: Rights, is_of_top: bool) -> String {
-    let letters: &[(&str, bool)] = match found.is_directory {
-        true => &[
-            ("c", rights.may_add()),
-            ("df", rights.change && !is_of_top),
-            ("p", rights.change),
-            ("el", true),
-            ("m", rights.may_add()),
-        ],
-        false => &[("adfw", rights.change), ("r", rights.read)],
-    };
-    letters
-        .iter()
-        .filter(|(_, may)| *may)
-        .map(|(letters, _)| *letters)
-        .collect()
-}
-
-/// Type, mode, links, owner, group, size and time; the mode tells the rights, the owner nothing.
-fn append_long(out: &mut Vec<u8>, found: &FileStatus, rights: Rights, now: i64) {
-    let (kind, write, run) = match found.is_directory {
+/// Appends an entry of LIST: type, mode, links, owner, group, size, time and name. The mode shows
+/// the rights of the grant; links, owner and group are constant. `now` is in seconds since 1970.
+pub fn append_long(out: &mut Vec<u8>, name: &str, status: &FileStatus, rights: Rights, now: i64) {
+    let (kind, write, execute) = match status.is_directory {
         true => ('d', rights.may_add(), 'x'),
         false => ('-', rights.change, '-'),
     };
     let read = if rights.read { 'r' } else { '-' };
     let write = if write { 'w' } else { '-' };
-    let time = timestamp(found.modified);
-    let age = now.saturating_sub(found.modified);
+    let time = timestamp(status.modified);
+    let age = now.saturating_sub(status.modified);
     let time = match (0..SIX_MONTHS_SECONDS).contains(&age) {
         true => time.strftime("%b %e %H:%M"),
         false => time.strftime("%b %e  %Y"),
@@ -102,28 +37,77 @@ fn append_long(out: &mut Vec<u8>, found: &FileStatus, rights: Rights, now: i64) 
     append(
         out,
         format_args!(
-            "{kind}{read}{write}{run}{read}-{run}{read}-{run} 1 ftp ftp {:>12} {time} ",
-            found.size
+            "{kind}{read}{write}{execute}{read}-{execute}{read}-{execute} 1 ftp ftp {:>12} {time} ",
+            status.size
         ),
     );
+    append_name(out, "", name);
 }
 
-/// The time, or the nearest one that has a year of four digits.
+/// Appends the facts of an entry, each followed by `;` (RFC 3659, 7.5).
+pub fn append_facts(out: &mut Vec<u8>, facts: MlstFacts, status: &FileStatus, rights: Rights) {
+    if facts.kind {
+        let kind = if status.is_directory { "dir" } else { "file" };
+        append(out, format_args!("type={kind};"));
+    }
+    if facts.size && !status.is_directory {
+        append(out, format_args!("size={};", status.size));
+    }
+    if facts.modify {
+        append(out, format_args!("modify={};", time(status.modified)));
+    }
+    if facts.perm {
+        out.extend_from_slice(b"perm=");
+        append_perm(out, status, rights, facts.of_top);
+        out.push(b';');
+    }
+    if facts.unique {
+        let (device, inode) = status.identity;
+        append(out, format_args!("unique={device:x}g{inode:x};"));
+    }
+}
+
+/// Returns a time in the format of MDTM and the `modify` fact: `YYYYMMDDHHMMSS` in UTC (RFC 3659,
+/// 2.3).
+pub fn time(seconds: i64) -> impl Display {
+    timestamp(seconds).strftime("%Y%m%d%H%M%S")
+}
+
+/// Appends the value of the `perm` fact (RFC 3659, 7.5.5).
+fn append_perm(out: &mut Vec<u8>, status: &FileStatus, rights: Rights, is_granted: bool) {
+    let letters: &[(&str, bool)] = match status.is_directory {
+        true => &[
+            ("c", rights.may_add()),
+            ("df", rights.change && !is_granted),
+            ("p", rights.change),
+            ("el", true),
+            ("m", rights.may_add()),
+        ],
+        false => &[("adfw", rights.change), ("r", rights.read)],
+    };
+    for (letters, _) in letters.iter().filter(|(_, may)| *may) {
+        out.extend_from_slice(letters.as_bytes());
+    }
+}
+
+/// Returns the timestamp, clamped to years of four digits.
 fn timestamp(seconds: i64) -> Timestamp {
     /// `0001-01-01T00:00:00Z`.
     const MIN: i64 = -62_135_596_800;
-    /// `9999-12-30T22:00:00Z`, the last second that jiff knows.
+    /// `9999-12-30T22:00:00Z`, the largest second that jiff supports.
     const MAX: i64 = 253_402_207_200;
-    Timestamp::from_second(seconds.clamp(MIN, MAX)).expect("the clamp keeps it within jiff's years")
+    Timestamp::from_second(seconds.clamp(MIN, MAX)).expect("the clamp keeps it in jiff's range")
 }
 
 fn append(out: &mut Vec<u8>, text: impl Display) {
-    write!(out, "{text}").expect("a Vec takes every byte");
+    write!(out, "{text}").expect("writing to a Vec cannot fail");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::listing::{ListingEntry, ListingFormat};
+    use crate::protocol::listing;
 
     const NOW: i64 = 1_795_370_400; // 2026-11-22T18:00:00Z
     const READ: Rights = Rights {
@@ -147,20 +131,26 @@ mod tests {
         of_top: false,
     };
 
-    fn entry(form: ListingFormat, is_directory: bool, modified: i64, rights: Rights) -> String {
-        let found = FileStatus {
+    fn entry(format: ListingFormat, is_directory: bool, modified: i64, rights: Rights) -> String {
+        let status = FileStatus {
             is_directory,
             size: 4096,
             modified,
             identity: (0xfe01, 12),
         };
         let mut out = Vec::new();
-        append_entry(&mut out, form, "a b", &found, rights, NOW);
+        let entry = ListingEntry {
+            prefix: "",
+            name: "a b",
+            status,
+            rights,
+        };
+        listing::append(&mut out, format, &entry, NOW);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn long_entries_look_like_those_of_ls() {
+    fn long_entries_look_like_ls_output() {
         let long = |is_directory, modified, rights| {
             entry(ListingFormat::Long, is_directory, modified, rights)
         };
@@ -175,19 +165,19 @@ mod tests {
     }
 
     #[test]
-    fn a_time_of_another_half_year_has_its_year() {
-        let shown = |modified| entry(ListingFormat::Long, false, modified, READ)[34..46].to_owned();
-        assert_eq!(shown(NOW), "Nov 22 18:00");
-        assert_eq!(shown(NOW - SIX_MONTHS_SECONDS + 1), "May 24 03:05");
-        assert_eq!(shown(NOW - SIX_MONTHS_SECONDS), "May 24  2026");
-        assert_eq!(shown(NOW + 1), "Nov 22  2026", "what is yet to come");
-        assert_eq!(shown(1_709_164_800), "Feb 29  2024");
-        assert_eq!(shown(i64::MAX), "Dec 30  9999");
-        assert_eq!(shown(i64::MIN), "Jan  1  0001");
+    fn times_outside_the_last_six_months_show_the_year() {
+        let time = |modified| entry(ListingFormat::Long, false, modified, READ)[34..46].to_owned();
+        assert_eq!(time(NOW), "Nov 22 18:00");
+        assert_eq!(time(NOW - SIX_MONTHS_SECONDS + 1), "May 24 03:05");
+        assert_eq!(time(NOW - SIX_MONTHS_SECONDS), "May 24  2026");
+        assert_eq!(time(NOW + 1), "Nov 22  2026", "in the future");
+        assert_eq!(time(1_709_164_800), "Feb 29  2024");
+        assert_eq!(time(i64::MAX), "Dec 30  9999");
+        assert_eq!(time(i64::MIN), "Jan  1  0001");
     }
 
     #[test]
-    fn facts_are_those_that_were_asked_for() {
+    fn only_requested_facts_are_written() {
         assert_eq!(
             entry(ListingFormat::Facts(ALL), false, NOW, READ),
             "type=file;size=4096;modify=20261122180000;perm=r;unique=fe01gc; a b\r\n"
