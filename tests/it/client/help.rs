@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 
 use super::{Ran, client, finish};
+use crate::needs;
 
 /// The commands whose options are listed in docs/operation.md and docs/client.md.
 const TABLED: [&str; 5] = ["serve", "get", "put", "ls", "connect"];
@@ -107,21 +107,16 @@ fn the_completions_know_every_command_and_option() {
     }
 }
 
-/// The shells that are not here cannot be asked; CI brings them all.
 #[test]
-fn every_shell_that_is_here_parses_its_completions() {
+fn completions_are_valid_in_each_shell() {
     let folder = tempfile::tempdir().unwrap();
-    let mut parsed = 0;
     for (shell, only_parse) in [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")] {
         let script = folder.path().join(shell);
         fs::write(&script, run(&["completions", shell]).out).unwrap();
-        match Command::new(shell).arg(only_parse).arg(&script).output() {
-            Ok(output) => {
-                assert!(output.status.success(), "{shell}: {output:?}");
-                parsed += 1;
-            }
-            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{shell}: {error}"),
+        if needs::has(shell) {
+            let parsed = Command::new(shell).arg(only_parse).arg(&script).output();
+            let parsed = parsed.unwrap();
+            assert!(parsed.status.success(), "{shell}: {parsed:?}");
         }
     }
-    assert!(parsed > 0, "not even one shell is here");
 }

@@ -10,6 +10,7 @@ use nix::pty::Winsize;
 
 use super::broken::{After, Relay};
 use super::{PATIENCE, Server, client, noise, wait};
+use crate::needs;
 use crate::world::{Change, change};
 
 /// A client on a pseudo-terminal of its own.
@@ -108,6 +109,9 @@ impl Terminal {
 
 #[test]
 fn a_bar_is_for_a_terminal() {
+    if !needs::has("setsid") {
+        return;
+    }
     let server = Server::new();
     let (status, screen) = Terminal::run(&server.command(&["get", "USER1", "Movies/Joker"])).end();
     assert_eq!(status, Some(0), "{screen}");
@@ -162,6 +166,9 @@ fn a_bar_is_for_a_terminal() {
 
 #[test]
 fn a_listing_is_a_table_for_a_person() {
+    if !needs::has("setsid") {
+        return;
+    }
     let server = Server::with(|home| {
         let file = |name: &str| Change::File(format!("Music/{name}").into(), noise(1_500_000));
         change(home, &file("x\u{202e}y"));
@@ -189,6 +196,9 @@ fn a_listing_is_a_table_for_a_person() {
 
 #[test]
 fn a_password_is_asked_for_without_echo() {
+    if !needs::has("setsid") {
+        return;
+    }
     let server = Server::new();
     let remote = server.remote("user1");
     let mut terminal = Terminal::run(&server.command(&["ls", &remote]));
@@ -206,6 +216,9 @@ fn a_password_is_asked_for_without_echo() {
 
 #[test]
 fn connect_completes_and_remembers() {
+    if !needs::has("setsid") {
+        return;
+    }
     let server = Server::new();
     fs::write(server.here("a note"), "note").unwrap();
     let mut terminal = Terminal::run(&server.command(&["connect", "USER2"]));
@@ -251,6 +264,9 @@ fn connect_completes_and_remembers() {
 
 #[test]
 fn ctrl_c_ends_a_transfer_and_not_the_program() {
+    if !needs::has("setsid") {
+        return;
+    }
     let server = Server::with(|home| {
         home.write_sparse("Movies/Vast", 200_000_000_000);
         change(home, &Change::File("Movies/Large".into(), noise(3_000_000)));
