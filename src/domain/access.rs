@@ -1,4 +1,4 @@
-//! Grants and rights.
+//! What a user may access: grants and rights.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,18 +17,30 @@ pub struct Access {
     pub grants: Vec<Arc<Grant>>,
 }
 
-/// One directory that a user may see.
+impl Access {
+    /// Returns the grant of this name.
+    pub fn grant(&self, name: &str) -> Option<&Arc<Grant>> {
+        self.grants.iter().find(|grant| grant.name == name)
+    }
+
+    /// Returns whether the user may add files to any directory.
+    pub fn may_add(&self) -> bool {
+        self.grants.iter().any(|grant| grant.rights.may_add())
+    }
+}
+
+/// A directory granted to a user.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The name that the user sees.
     pub name: String,
-    /// What he may do there.
+    /// The user's rights in the directory and below it.
     pub rights: Rights,
-    /// Where it lies: the path as the server opens it.
+    /// The path of the directory as the server opens it.
     pub path: PathBuf,
 }
 
-/// What a user may do in a directory, and how much. `change` contains what `upload` allows.
+/// The rights in a granted directory. `change` includes what `upload` allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
     /// List and download.
@@ -37,18 +49,19 @@ pub struct Rights {
     pub upload: bool,
     /// Add, replace, rename and delete.
     pub change: bool,
-    /// Bytes that the directory may hold where this user adds to it, whoever put them there; `None` is no limit.
+    /// Maximum size of the directory in bytes, files of other users included, when this user adds to
+    /// it; `None` is unlimited.
     pub quota: Option<u64>,
 }
 
 impl Rights {
-    /// Whether new files may be added.
+    /// Returns whether new files may be added.
     pub fn may_add(self) -> bool {
         self.upload || self.change
     }
 }
 
-/// As the file has them: `read,upload,quota=10G`.
+/// Formats the rights as in `Directories`: `read,upload,quota=10G`.
 impl fmt::Display for Rights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = [
@@ -68,8 +81,8 @@ impl fmt::Display for Rights {
     }
 }
 
-/// At least one of `read`, `upload`, `change`, and `quota=BYTES` if there is to be a limit, each once, parted by `,`; else what is
-/// wrong.
+/// Parses at least one of `read`, `upload`, `change`, and optionally `quota=BYTES`, each at most once,
+/// separated by `,`. The error says what is wrong.
 impl FromStr for Rights {
     type Err = &'static str;
 
@@ -83,11 +96,8 @@ impl FromStr for Rights {
                 "" => return Err("a missing right"),
                 limit => {
                     let quota = limit.strip_prefix("quota=").ok_or("an unknown right")?;
-                    if rights
-                        .quota
-                        .replace(ByteSize::parse_positive(quota)?)
-                        .is_some()
-                    {
+                    let quota = ByteSize::parse_positive(quota)?;
+                    if rights.quota.replace(quota).is_some() {
                         return Err("a limit twice");
                     }
                     continue;

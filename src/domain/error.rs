@@ -1,46 +1,46 @@
-//! Why a request is refused and why a connection ends.
+//! The reasons why a request is refused and why a connection is closed.
 
-/// Why a connection ended; for the operator's log.
+/// The reason why a control connection was closed, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The client said goodbye.
+    /// The client sent QUIT.
     Quit,
-    /// The client closed its sending half, and all it had asked for was done.
+    /// The client closed its sending half, and all of its commands were answered.
     ClientLeft,
     /// The connection was reset.
     Reset,
-    /// Nothing was moved for too long, or no login came in time.
+    /// The idle or login timeout expired.
     Idle,
-    /// Too many failed logins.
+    /// Too many logins failed in this session.
     LoginFailures,
-    /// A line was too long.
+    /// A line exceeded the limit.
     LineTooLong,
-    /// The account was removed or changed.
+    /// The account was removed or changed by a reload.
     LoginRevoked,
-    /// What follows a refused `PUT FILE` could not be told from commands.
+    /// `PUT FILE` was refused and its bytes could not be told apart from commands.
     PutRefused,
-    /// There was no room for the session.
+    /// The server was full.
     Full,
-    /// The user has as many sessions as he may.
+    /// The user had too many sessions.
     TooManySessions,
-    /// Too many logins had failed before.
+    /// The login throttle blocked the client.
     LoginBlocked,
-    /// A transfer moved less than the operator's floor.
+    /// The stall detector ended a transfer.
     TooSlow,
-    /// The server stops.
+    /// The server shut down.
     Stopping,
-    /// The server stopped before the work was done.
+    /// The server shut down before the session's work was done.
     DrainTimeout,
-    /// A file became shorter than what was announced of it.
+    /// A file became shorter than the announced length.
     FileShrank,
-    /// Sending failed for a reason that the log tells.
+    /// Sending failed; the log has the error.
     SendFailed,
-    /// Whoever it was spoke another protocol.
+    /// The peer does not speak FTP.
     NotFtp,
 }
 
 impl CloseReason {
-    /// The word of the log.
+    /// The value of `reason=` in the log.
     pub fn word(self) -> &'static str {
         match self {
             CloseReason::Quit => "quit",
@@ -64,57 +64,60 @@ impl CloseReason {
     }
 }
 
-/// Why the house does not do what it was asked. Carries nothing of the client's; the dialects put it into words.
+/// The reason why a request is refused or a transfer fails. Contains nothing that the client sent;
+/// each dialect has its own text or reply for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
-    /// The directory does not exist, is no directory, or leads outside.
+    /// The directory does not exist, is not a directory, or lies outside the granted directory.
     NoSuchDirectory,
-    /// The directory is there, and the server may not read it.
+    /// The directory exists, but the server cannot read it.
     DirectoryUnreadable,
-    /// The file does not exist, is not a regular file, cannot be a name, or leads outside.
+    /// The file does not exist, is not a regular file, has an invalid name, or lies outside the
+    /// granted directory.
     NoSuchFile,
-    /// The file is there, and the server may not read it, or reading failed.
+    /// The file exists, but the server cannot open or read it.
     FileUnreadable,
-    /// The server may not write there, or writing failed.
+    /// The server cannot write to the directory, or writing failed.
     FileUnwritable,
-    /// No right to upload here.
+    /// The user has no right to upload to the directory.
     UploadDenied,
-    /// The name is taken, and the user may not change it, or it is nothing that can be replaced.
+    /// The name is taken and the user may not replace the file, or it is not a file or link.
     FileExists,
-    /// A directory of that name is there.
+    /// A directory of that name exists.
     DirectoryExists,
-    /// Not a name that a file can be given.
+    /// Not a valid name for a new file.
     InvalidName,
-    /// No room.
+    /// The file system is full.
     NoSpace,
-    /// More than a quota allows.
+    /// The upload exceeds a quota.
     OverQuota,
-    /// ConnectionKind the operator's limit for one upload.
+    /// The upload exceeds the operator's limit for one file.
     TooLarge,
-    /// No right to change what is there: to rename, to remove, to set a time.
+    /// The user has no right to rename, remove or modify in the directory.
     ChangeDenied,
-    /// The directory that is to be removed is not empty.
+    /// The directory to be removed is not empty.
     NotEmpty,
-    /// What is to be renamed would have to be copied: the two directories lie in different file systems.
+    /// The two directories of a rename lie in different file systems.
     CrossDevice,
     /// A directory cannot be moved into itself.
     IntoItself,
-    /// The file does not have as many bytes.
+    /// The file is shorter than the requested offset.
     OffsetBeyondEnd,
-    /// The file became shorter while it was sent.
+    /// The file became shorter during the transfer.
     FileShrank,
-    /// No address for a data connection has become free within [`crate::limits::PASSIVE_PORT_TIMEOUT`].
+    /// No passive port became free within
+    /// [`PASSIVE_PORT_TIMEOUT`](crate::limits::PASSIVE_PORT_TIMEOUT).
     NoPassivePort,
-    /// The data connection was not made: nobody came in time, or the client's side refused it.
+    /// The data connection was not established in time, or was refused by the client.
     NoDataConnection,
-    /// The data connection broke.
+    /// The data connection was lost.
     DataConnectionLost,
-    /// No byte has moved over the data connection for too long.
+    /// No byte was moved over the data connection for too long.
     DataConnectionIdle,
-    /// The session has asked for an end ([`Action::Abort`]).
+    /// The session asked for the end of the transfer.
     Aborted,
-    /// The user has as many sessions as he may.
+    /// The user has too many sessions.
     TooManySessions,
-    /// Too many logins have failed lately, of this user from where he is, or from there.
+    /// The login throttle blocks the client's address, for this user or for all.
     LoginBlocked,
 }

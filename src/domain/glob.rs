@@ -1,26 +1,26 @@
-//! Patterns in paths, those of LIST and NLST and those of the client: `*` is any characters, `?` is one.
+//! Glob patterns in paths: `*` matches any characters, `?` matches one.
 //!
-//! The time that a match takes grows with the length of the name times that of the pattern's part between two stars, both at
-//! most [`NAME_BYTES_MAX`]: no pattern is a bomb.
-//!
-//! Must not know: directories.
+//! The time of a match is bounded by the length of the name times the length of the pattern, both at
+//! most [`NAME_BYTES_MAX`]. `[ ] { }` are ordinary characters: names that contain
+//! them are common and FTP clients send them unescaped.
 
 use crate::limits::NAME_BYTES_MAX;
 
-/// Whether a part of a path is a pattern.
+/// Returns whether one component of a path is a pattern.
 pub fn is_pattern(name: &str) -> bool {
     name.contains(['*', '?']) && name.len() <= NAME_BYTES_MAX
 }
 
-/// Whether a name matches a pattern.
+/// Returns whether a name matches a pattern.
 pub fn matches(pattern: &str, name: &str) -> bool {
-    matches_in(pattern, name, &mut 0)
+    matches_counted(pattern, name, &mut 0)
 }
 
-/// The same, with the steps counted that it takes.
-fn matches_in(pattern: &str, name: &str, steps: &mut usize) -> bool {
+/// Matches and counts the steps.
+fn matches_counted(pattern: &str, name: &str, steps: &mut usize) -> bool {
     let (mut pattern, mut name) = (pattern.chars(), name.chars());
-    // What stands behind the last star, and what is left of the name where that reaches a character further.
+    // The pattern after the last star, and the name from the first character the star does not match.
+    // Only the last star needs backtracking, which keeps the match from becoming exponential.
     let mut star = None;
     loop {
         *steps += 1;
@@ -34,10 +34,10 @@ fn matches_in(pattern: &str, name: &str, steps: &mut usize) -> bool {
             (None, None) => return true,
             (Some(_), None) => return false,
             _ => match &mut star {
-                Some((behind, reached)) => {
-                    reached.next();
-                    pattern = behind.clone();
-                    name = reached.clone();
+                Some((after_star, retry)) => {
+                    retry.next();
+                    pattern = after_star.clone();
+                    name = retry.clone();
                 }
                 None => return false,
             },
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stars_are_any_characters_and_question_marks_one() {
+    fn star_matches_any_and_question_mark_one_character() {
         for (pattern, name, expected) in [
             ("*", "", true),
             ("*", "Joker", true),
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn no_pattern_is_a_bomb() {
+    fn no_pattern_takes_more_than_quadratic_time() {
         let half = "a".repeat(127);
         for pattern in [
             "*a".repeat(127),
@@ -93,7 +93,7 @@ mod tests {
                 half.clone() + "b",
             ] {
                 let mut steps = 0;
-                matches_in(&pattern, &name, &mut steps);
+                matches_counted(&pattern, &name, &mut steps);
                 let most = (pattern.len() + 1) * (name.len() + 1);
                 assert!(steps <= most, "{steps} steps: {pattern} {name}");
             }

@@ -1,4 +1,4 @@
-//! The vocabulary that all layers share; no I/O.
+//! The vocabulary shared by all layers. No I/O, and no imports from other layers except limits.
 
 pub mod access;
 pub mod byte_size;
