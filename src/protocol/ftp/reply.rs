@@ -430,7 +430,7 @@ pub fn facts(
     rights: Rights,
     path: impl Display,
 ) {
-    line(out, "250-MlstFacts");
+    line(out, "250-Facts");
     out.push(b' ');
     append_facts(out, wanted, found, rights);
     line(out, format_args!(" {}", plain(path)));
@@ -441,7 +441,7 @@ pub fn facts(
 pub fn facts_of_top(out: &mut Vec<u8>, wanted: MlstFacts) {
     let kind = if wanted.kind { "type=dir;" } else { "" };
     let perm = if wanted.perm { "perm=el;" } else { "" };
-    line(out, "250-MlstFacts");
+    line(out, "250-Facts");
     line(out, format_args!(" {kind}{perm} /"));
     line(out, "250 End");
 }
