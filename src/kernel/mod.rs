@@ -6,6 +6,7 @@
 //!
 //! Must not know: sessions, protocols, homes, limits of a turn.
 
+pub mod errors;
 pub mod linux;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -1,8 +1,9 @@
-//! Files opened to be read: one handle for all downloads of the same unchanged file.
+//! The open-file cache: one handle for all downloads of the same unchanged file.
 //!
-//! A download holds its [`OpenFile`] by an `Arc`, whatever becomes of the name meanwhile. The table finds a file
-//! again by its name for as long as the name still leads to that very file, unchanged, which is asked once a turn of
-//! the loop. A few files without a download are kept for a while, so that small ones in demand cost no opening.
+//! A download keeps its [`OpenFile`] by an `Arc`, whatever happens to the name. The cache finds a
+//! file by its path as long as the path still leads to the same unchanged file (device, inode, size
+//! and times), which is checked once per tick. Some files without a download stay open for a while,
+//! so that small popular files need no openat2(2).
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -13,16 +14,25 @@ use std::time::Instant;
 
 use crate::domain::error::ErrorCode;
 use crate::domain::path::{GrantedPath, is_name};
+use crate::kernel::errors::is_absent;
 use crate::kernel::{Kernel, Kind, Open, Status};
 use crate::limits;
-use crate::storage::{Refused, is_absent, path_of, refused};
+use crate::storage::error::{FileFault, StorageError};
+use crate::storage::resolve::full_path;
 
-/// A file that is open to be read, its length that of the moment of its opening.
+#[cfg(test)]
+mod tests;
+
+/// Bytes of a page: a read of one byte brings in at least so many.
+const PAGE_BYTES: u64 = 4096;
+
+/// A file that is open for reading.
 pub struct OpenFile<K: Kernel> {
     file: K::File,
     path: PathBuf,
+    /// The status when it was opened.
     status: Status,
-    /// Made by the first who asks while the file is in memory; `None` where it cannot be mapped.
+    /// Created on first use while the file is in the page cache; `None` where mmap(2) failed.
     map: OnceLock<Option<K::Map>>,
 }
 
@@ -32,26 +42,26 @@ impl<K: Kernel> OpenFile<K> {
         &self.file
     }
 
-    /// Where it lay: the granted directory's path and a client's words below it.
+    /// The path it was opened by: the granted directory and a client's words below it.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Bytes that the file had when it was opened. Who sends learns from the kernel where it was cut since.
+    /// The length when it was opened. If the file was truncated since, sending fails.
     pub fn length(&self) -> u64 {
         self.status.size
     }
 
-    /// The standing map of the whole file, where it has at most [`limits::MAPPED_FILE_BYTES_MAX`] bytes and they were in
-    /// memory when it was made, so that nobody waits for a disk who sends them. The file may have been cut since: a slice
-    /// of the map goes out only in a turn in which [`OpenFileCache::open_read`] gave the file out, or `status` still showed the
-    /// whole length.
+    /// A map of the whole file, where it has at most [`limits::MAPPED_FILE_BYTES_MAX`] bytes and
+    /// was in the page cache when the map was made, so that sending it does not wait for the disk.
+    /// Send a slice only in a tick in which [`OpenFileCache::open`] returned the file, or its
+    /// status still showed the whole length: the file may be truncated at any time.
     pub fn map(&self, kernel: &K) -> Option<&K::Map> {
         if let Some(map) = self.map.get() {
             return map.as_ref();
         }
         match self.status.size {
-            length @ 1..=limits::MAPPED_FILE_BYTES_MAX if self.is_warm(kernel, 0, length) => {
+            length @ 1..=limits::MAPPED_FILE_BYTES_MAX if self.is_cached(kernel, 0, length) => {
                 let map = kernel.map(&self.file, length as usize).ok();
                 self.map.get_or_init(|| map).as_ref()
             }
@@ -59,21 +69,22 @@ impl<K: Kernel> OpenFile<K> {
         }
     }
 
-    /// Whether `count` bytes from `offset` on, at least one, are in memory, judged by the first and the last of them. What
-    /// cannot be told counts as not.
-    pub fn is_warm(&self, kernel: &K, offset: u64, count: u64) -> bool {
+    /// Whether `count` bytes from `offset` on, at least one, are in the page cache, judged by the
+    /// first and the last of them (preadv2(2) with RWF_NOWAIT). Unknown counts as not cached.
+    pub fn is_cached(&self, kernel: &K, offset: u64, count: u64) -> bool {
         let last = offset + count - 1;
         [offset, last]
             .iter()
             .all(|at| kernel.is_cached(&self.file, *at).unwrap_or(false))
     }
 
-    /// Brings `count` bytes from `offset` on into memory and waits for the disk: for a worker.
+    /// The prefetch of a download: brings `count` bytes from `offset` on into the page cache. Waits
+    /// for the disk: call it on a worker.
     ///
     /// # Errors
-    /// What a read of them gives. A file that ends before them is none.
-    pub fn warm_up(&self, kernel: &K, offset: u64, count: usize) -> io::Result<()> {
-        // Advice, which need not be followed: the reads below wait for what it began.
+    /// Those of the read. A file that ends earlier is no error.
+    pub fn prefetch(&self, kernel: &K, offset: u64, count: usize) -> io::Result<()> {
+        // readahead(2) is advice and may be ignored: the reads below wait for its pages.
         let _ = kernel.read_ahead(&self.file, offset, count);
         let mut byte = [0];
         let end = offset + count as u64;
@@ -85,140 +96,132 @@ impl<K: Kernel> OpenFile<K> {
     }
 }
 
-/// Bytes of a page: what a read of one byte brings in at least.
-const PAGE_BYTES: u64 = 4096;
-
-/// The table of shared files; it belongs to the loop.
+/// The cache of shared files; owned by the event loop.
 pub struct OpenFileCache<K: Kernel> {
     kernel: Arc<K>,
-    files: HashMap<OsString, Kept<K>>,
-    /// The key that is looked up, its memory reused.
+    files: HashMap<OsString, CachedFile<K>>,
+    /// The key of the current lookup; its allocation is reused.
     key: OsString,
-    turn: u64,
-    /// Entries at which the unused among them are counted anew.
-    count_at: usize,
+    tick: u64,
+    /// Entries at which the unused ones are evicted.
+    evict_at: usize,
 }
 
-struct Kept<K: Kernel> {
+struct CachedFile<K: Kernel> {
     file: Arc<OpenFile<K>>,
-    /// The turn in which the name was last found to lead to this file, unchanged.
+    /// The tick in which the path was last found to lead to this file, unchanged.
     checked: u64,
-    /// When it was last asked for, or seen with a download.
+    /// When it was last opened, or seen with a download.
     used: Instant,
 }
 
-impl<K: Kernel> Kept<K> {
+impl<K: Kernel> CachedFile<K> {
     fn is_unused(&self) -> bool {
         Arc::strong_count(&self.file) == 1
     }
 }
 
 impl<K: Kernel> OpenFileCache<K> {
-    /// An empty table.
+    /// An empty cache.
     pub fn new(kernel: Arc<K>) -> OpenFileCache<K> {
         OpenFileCache {
             kernel,
             files: HashMap::new(),
             key: OsString::new(),
-            turn: 0,
-            count_at: limits::CACHED_FILES_MAX,
+            tick: 0,
+            evict_at: limits::CACHED_FILES_MAX,
         }
     }
 
-    /// Begins a turn of the loop: what is asked for from now on is checked once more.
-    pub fn begin_turn(&mut self) {
-        self.turn += 1;
+    /// Begins a tick: every file is checked again when it is next opened.
+    pub fn begin_tick(&mut self) {
+        self.tick += 1;
     }
 
-    /// Opens a file to read, or shares it where it is open and unchanged. `now` is the turn's.
-    pub fn open_read(
+    /// Opens a file for reading, or shares it where it is open and unchanged. `now` is the tick's.
+    pub fn open(
         &mut self,
         place: &GrantedPath,
         now: Instant,
-    ) -> Result<Arc<OpenFile<K>>, Refused> {
+    ) -> Result<Arc<OpenFile<K>>, StorageError> {
         if place.grant.rights.read
             && let Some(file) = self.find(place, now)
         {
             return Ok(file);
         }
-        let file = match open(&*self.kernel, place) {
-            Err(error)
-                if error
-                    .fault
-                    .as_ref()
-                    .is_some_and(crate::storage::Fault::lacks_descriptors) =>
-            {
-                self.release_unused();
-                open(&*self.kernel, place)?
+        let file = match open_new(&*self.kernel, place) {
+            Err(error) if (error.fault.as_ref()).is_some_and(FileFault::is_out_of_descriptors) => {
+                self.evict_unused();
+                open_new(&*self.kernel, place)?
             }
             result => result?,
         };
-        Ok(self.keep(file, now))
+        Ok(self.insert(file, now))
     }
 
-    /// Lets go of the files that nobody has asked for lately; once a second is enough.
-    pub fn sweep(&mut self, now: Instant) {
-        self.files.retain(|_, kept| {
-            if !kept.is_unused() {
-                kept.used = now;
+    /// Closes files that were not used lately; once a second is enough.
+    pub fn evict_expired(&mut self, now: Instant) {
+        self.files.retain(|_, cached| {
+            if !cached.is_unused() {
+                cached.used = now;
             }
-            now.duration_since(kept.used) < limits::CACHED_FILE_AGE_MAX
+            now.duration_since(cached.used) < limits::CACHED_FILE_AGE_MAX
         });
-        self.keep_unused(limits::CACHED_FILES_MAX);
+        self.evict_to(limits::CACHED_FILES_MAX);
     }
 
-    /// Lets go of every file without a download: for who has run out of descriptors.
-    pub fn release_unused(&mut self) {
-        self.files.retain(|_, kept| !kept.is_unused());
+    /// Closes every file without a download, to free descriptors.
+    pub fn evict_unused(&mut self) {
+        self.files.retain(|_, cached| !cached.is_unused());
     }
 
-    /// The file that is open under this name, if the name still leads to it; `key` is left to be used by `keep`.
+    /// Finds an open file whose path still leads to it. Leaves `key` for [`Self::insert`].
     fn find(&mut self, place: &GrantedPath, now: Instant) -> Option<Arc<OpenFile<K>>> {
         self.key.clear();
         self.key.push(&place.grant.path);
-        // No path below has an empty part, so that the last `//` tells where the granted directory ends: whether a link
-        // leads outside depends on that.
+        // No path below has an empty component, so the last `//` marks the end of the granted
+        // directory: whether a link leads outside depends on where that ends.
         self.key.push("//");
         self.key.push(&place.relative);
-        let kept = self.files.get_mut(&self.key)?;
-        if kept.checked != self.turn {
-            if !is_unchanged(&*self.kernel, &self.key, &kept.file) {
+        let cached = self.files.get_mut(&self.key)?;
+        if cached.checked != self.tick {
+            if !is_unchanged(&*self.kernel, &self.key, &cached.file) {
                 self.files.remove(&self.key);
                 return None;
             }
-            kept.checked = self.turn;
+            cached.checked = self.tick;
         }
-        kept.used = now;
-        Some(kept.file.clone())
+        cached.used = now;
+        Some(cached.file.clone())
     }
 
-    fn keep(&mut self, file: OpenFile<K>, now: Instant) -> Arc<OpenFile<K>> {
-        if self.files.len() >= self.count_at {
-            self.keep_unused(limits::CACHED_FILES_MAX / 2);
+    fn insert(&mut self, file: OpenFile<K>, now: Instant) -> Arc<OpenFile<K>> {
+        if self.files.len() >= self.evict_at {
+            self.evict_to(limits::CACHED_FILES_MAX / 2);
         }
         let file = Arc::new(file);
-        let kept = Kept {
+        let cached = CachedFile {
             file: file.clone(),
-            checked: self.turn,
+            checked: self.tick,
             used: now,
         };
-        self.files.insert(self.key.clone(), kept);
+        self.files.insert(self.key.clone(), cached);
         file
     }
 
-    /// Lets go of the files that have been without a download for longest, until at most `count` are left.
-    fn keep_unused(&mut self, count: usize) {
+    /// Closes the least recently used files without a download, until at most `count` are left.
+    fn evict_to(&mut self, count: usize) {
         let mut ages: Vec<Instant> = (self.files.values())
-            .filter(|kept| kept.is_unused())
-            .map(|kept| kept.used)
+            .filter(|cached| cached.is_unused())
+            .map(|cached| cached.used)
             .collect();
         let unused = ages.len();
         if unused > count {
             let (_, &mut last, _) = ages.select_nth_unstable(unused - count - 1);
             self.files
-                .retain(|_, kept| !kept.is_unused() || kept.used > last);
+                .retain(|_, cached| !cached.is_unused() || cached.used > last);
         }
-        self.count_at = self.files.len() + limits::CACHED_FILES_MAX - unused.min(count);
+        self.evict_at = self.files.len() + limits::CACHED_FILES_MAX - unused.min(count);
     }
 }
 
@@ -227,27 +230,30 @@ fn is_unchanged<K: Kernel>(kernel: &K, key: &OsStr, file: &OpenFile<K>) -> bool 
     (kernel.status_by_path(Path::new(key))).is_ok_and(|status| status == file.status)
 }
 
-/// Opens a file to read. Whatever is not there, not his to read, or leads outside is the same: no such file.
-fn open<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<OpenFile<K>, Refused> {
+/// Opens a file for reading. A file that does not exist, is not readable for the user or lies
+/// outside gives the same error, [`ErrorCode::NoSuchFile`].
+fn open_new<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<OpenFile<K>, StorageError> {
     if !place.grant.rights.read || !place.relative.split('/').all(is_name) {
         return Err(ErrorCode::NoSuchFile.into());
     }
     let opened = kernel
         .open_root(&place.grant.path)
-        .and_then(|root| open_file(kernel, &root, place));
+        .and_then(|root| open_regular(kernel, &root, place));
     match opened {
         Ok(Some(file)) => Ok(file),
         Ok(None) => Err(ErrorCode::NoSuchFile.into()),
         Err(error) if is_absent(&error) => Err(ErrorCode::NoSuchFile.into()),
-        Err(error) => {
-            let path = path_of(place, &place.relative);
-            Err(refused(ErrorCode::FileUnreadable, "opening", path, error))
-        }
+        Err(error) => Err(StorageError::with_fault(
+            ErrorCode::FileUnreadable,
+            "opening",
+            full_path(place, &place.relative),
+            error,
+        )),
     }
 }
 
-/// Opens what a path leads to, if it is a regular file: asked of the handle, and without waiting for anything else.
-fn open_file<K: Kernel>(
+/// Opens a path without blocking (O_NONBLOCK), and keeps the handle if it is a regular file.
+fn open_regular<K: Kernel>(
     kernel: &K,
     root: &K::File,
     place: &GrantedPath,
@@ -256,11 +262,8 @@ fn open_file<K: Kernel>(
     let status = kernel.status(&file)?;
     Ok((status.kind == Kind::File).then(|| OpenFile {
         file,
-        path: path_of(place, &place.relative),
+        path: full_path(place, &place.relative),
         status,
         map: OnceLock::new(),
     }))
 }
-
-#[cfg(test)]
-mod tests;

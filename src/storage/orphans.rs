@@ -1,106 +1,83 @@
-//! What a crash has left of uploads that were on their way.
+//! The orphan sweep: removes temporary files that a crash left in granted directories.
+//!
+//! Only file systems without O_TMPFILE have them (see [`crate::storage::temp_names`]).
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::domain::path::is_name;
+use crate::domain::step::Step;
 use crate::kernel::{Kernel, Kind, Open};
-use crate::storage::Fault;
-use crate::storage::upload::is_temporary;
+use crate::storage::error::FileFault;
+use crate::storage::temp_names::is_temporary;
+use crate::storage::walk::{TreeWalk, Visit, Visitor};
 
-/// A walk through one granted directory that removes temporary names which nobody holds locked. One step is one
-/// directory, so that a worker can do other jobs between.
+/// A walk through one granted directory that removes orphans: files with temporary names whose
+/// lock is free. One step visits one directory.
 #[derive(Debug)]
 pub struct OrphanSweep {
-    root: PathBuf,
-    /// Paths below the root that are still to be walked.
-    pending: Vec<String>,
+    walk: TreeWalk,
+    removal: OrphanRemoval,
+}
+
+#[derive(Debug)]
+struct OrphanRemoval {
     removed: usize,
-    /// Why a part of it could not be walked, the first.
-    fault: Option<Fault>,
 }
 
 impl OrphanSweep {
-    /// A walk through the directory at an operator's path.
+    /// A sweep of the directory at an operator's path.
     pub fn new(root: &Path) -> OrphanSweep {
         OrphanSweep {
-            root: root.to_owned(),
-            pending: vec![String::new()],
-            removed: 0,
-            fault: None,
+            walk: TreeWalk::new(root, ""),
+            removal: OrphanRemoval { removed: 0 },
         }
     }
 
-    /// Walks one more directory; `false` when none is left. A fault ends only that directory.
-    pub fn step<K: Kernel>(&mut self, kernel: &K) -> bool {
-        let Some(below) = self.pending.pop() else {
-            return false;
-        };
-        match self.walk(kernel, &below) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                self.fault.get_or_insert_with(|| Fault {
-                    doing: "sweeping",
-                    path: self.root.join(below),
-                    source,
-                });
-            }
-            _ => {} // or it was removed meanwhile
-        }
-        true
+    /// Visits one more directory. An error ends the visit of that directory only.
+    pub fn step<K: Kernel>(&mut self, kernel: &K) -> Step<()> {
+        self.walk.step(kernel, "sweeping", &mut self.removal)
     }
 
-    /// The first fault that was met.
-    pub fn fault(&self) -> Option<&Fault> {
-        self.fault.as_ref()
+    /// The first error.
+    pub fn fault(&self) -> Option<&FileFault> {
+        self.walk.fault()
     }
 
-    /// How many files were removed so far.
+    /// Files removed so far.
     pub fn removed(&self) -> usize {
-        self.removed
+        self.removal.removed
+    }
+}
+
+impl Visitor for OrphanRemoval {
+    fn selects(&self, name: &str, kind: Option<Kind>) -> bool {
+        // Uploads go to directories with valid names, and never through a link.
+        is_temporary(name) || (matches!(kind, Some(Kind::Directory) | None) && is_name(name))
     }
 
-    fn walk<K: Kernel>(&mut self, kernel: &K, below: &str) -> io::Result<()> {
-        let root = kernel.open_root(&self.root)?;
-        let directory = kernel.open_beneath(&root, below, Open::Directory)?;
-        let mut found = Vec::new();
-        kernel.entries(&directory, &mut |name, kind| {
-            match str::from_utf8(name) {
-                Ok(name) if is_temporary(name) || may_be_entered(name, kind) => {
-                    found.push((name.to_owned(), kind));
-                }
-                _ => {}
-            }
-            true
-        })?;
-        let mut result = Ok(());
-        for (name, kind) in found {
-            if is_temporary(&name) {
-                match remove_unlocked(kernel, &directory, &name) {
-                    Ok(removed) => self.removed += usize::from(removed),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {} // done meanwhile
-                    Err(error) => result = Err(error),
-                }
-            } else if kind.is_some() || is_directory(kernel, &directory, &name) {
-                self.pending.push(match below {
-                    "" => name,
-                    below => format!("{below}/{name}"),
-                });
-            }
+    fn visit<K: Kernel>(
+        &mut self,
+        kernel: &K,
+        directory: &K::File,
+        name: &str,
+        kind: Option<Kind>,
+    ) -> io::Result<Visit> {
+        if is_temporary(name) {
+            let is_removed = remove_unlocked(kernel, directory, name)?;
+            self.removed += usize::from(is_removed);
+            return Ok(Visit::Leaf);
         }
-        result
+        let is_directory = kind.is_some()
+            || (kernel.status_at(directory, name)).is_ok_and(|found| found.kind == Kind::Directory);
+        Ok(match is_directory {
+            true => Visit::Descend,
+            false => Visit::Leaf,
+        })
     }
 }
 
-/// Whether uploads could have come into it: no link, and with a name that is served.
-fn may_be_entered(name: &str, kind: Option<Kind>) -> bool {
-    matches!(kind, Some(Kind::Directory) | None) && is_name(name)
-}
-
-fn is_directory<K: Kernel>(kernel: &K, directory: &K::File, name: &str) -> bool {
-    (kernel.status_at(directory, name)).is_ok_and(|found| found.kind == Kind::Directory)
-}
-
-/// Removes a temporary file unless somebody still writes to it.
+/// Removes a temporary file unless a writer holds its lock.
 fn remove_unlocked<K: Kernel>(kernel: &K, directory: &K::File, name: &str) -> io::Result<bool> {
     if kernel.status_at(directory, name)?.kind != Kind::File {
         return Ok(false);
@@ -122,22 +99,22 @@ mod tests {
     use nix::unistd::mkfifo;
 
     use super::*;
-    use crate::storage::tests::World;
+    use crate::storage::testing::TestDirectory;
 
     #[test]
-    fn only_temporary_files_that_nobody_holds_are_removed() {
-        let world = World::new();
+    fn only_unlocked_temporary_files_are_removed() {
+        let directory = TestDirectory::new();
         let gone = ["", "sub/", "sub/deep/"];
         let stays = ["sub/.hidden/", "../outside/"];
         for folder in gone.iter().chain(&stays) {
-            fs::create_dir_all(world.at(folder)).unwrap();
+            fs::create_dir_all(directory.at(folder)).unwrap();
             fs::write(
-                world.at(&format!("{folder}.tidegate-0123456789abcdef.part")),
+                directory.at(&format!("{folder}.tidegate-0123456789abcdef.part")),
                 "x",
             )
             .unwrap();
         }
-        symlink("../outside", world.at("out")).unwrap();
+        symlink("../outside", directory.at("out")).unwrap();
         let others = [
             "sub/.tidegate-0123456789abcde.part",
             "sub/.tidegate-0123456789abcdeg.part",
@@ -148,21 +125,25 @@ mod tests {
             "sub/film",
         ];
         for name in others {
-            fs::write(world.at(name), "").unwrap();
+            fs::write(directory.at(name), "").unwrap();
         }
         let held = "sub/deep/.tidegate-fedcba9876543210.part";
-        let handle = fs::File::create(world.at(held)).unwrap();
+        let handle = fs::File::create(directory.at(held)).unwrap();
         handle.lock().unwrap();
-        mkfifo(&world.at(".tidegate-ffffffffffffffff.part"), Mode::S_IRWXU).unwrap();
-        fs::create_dir(world.at(".tidegate-eeeeeeeeeeeeeeee.part")).unwrap();
+        mkfifo(
+            &directory.at(".tidegate-ffffffffffffffff.part"),
+            Mode::S_IRWXU,
+        )
+        .unwrap();
+        fs::create_dir(directory.at(".tidegate-eeeeeeeeeeeeeeee.part")).unwrap();
 
-        let mut sweep = OrphanSweep::new(&world.at(""));
+        let mut sweep = OrphanSweep::new(&directory.at(""));
         let mut steps = 0;
-        while sweep.step(&*world.kernel) {
+        while sweep.step(&*directory.kernel) == Step::More {
             steps += 1;
         }
         assert_eq!((sweep.removed(), steps), (3, 3));
-        let left = |name: &str| fs::symlink_metadata(world.at(name)).is_ok();
+        let left = |name: &str| fs::symlink_metadata(directory.at(name)).is_ok();
         for folder in gone {
             assert!(!left(&format!("{folder}.tidegate-0123456789abcdef.part")));
         }
@@ -173,33 +154,33 @@ mod tests {
         assert!(left(".tidegate-ffffffffffffffff.part") && left(".tidegate-eeeeeeeeeeeeeeee.part"));
 
         drop(handle);
-        let mut again = OrphanSweep::new(&world.at(""));
-        while again.step(&*world.kernel) {}
+        let mut again = OrphanSweep::new(&directory.at(""));
+        while again.step(&*directory.kernel) == Step::More {}
         assert_eq!((again.removed(), left(held)), (1, false));
     }
 
     #[test]
-    fn a_fault_ends_one_directory_and_not_the_walk() {
-        let world = World::new();
+    fn an_error_ends_one_directory_and_not_the_sweep() {
+        let directory = TestDirectory::new();
         for folder in ["one", "two", "three"] {
-            fs::create_dir(world.at(folder)).unwrap();
+            fs::create_dir(directory.at(folder)).unwrap();
             let left = format!("{folder}/.tidegate-0123456789abcdef.part");
-            fs::write(world.at(&left), "").unwrap();
+            fs::write(directory.at(&left), "").unwrap();
         }
-        let mut sweep = OrphanSweep::new(&world.at(""));
-        assert!(sweep.step(&*world.kernel));
-        // The next to be walked is a directory no more.
-        let next = world.at(sweep.pending.last().unwrap());
+        let mut sweep = OrphanSweep::new(&directory.at(""));
+        assert_eq!(sweep.step(&*directory.kernel), Step::More);
+        // Replace the next directory by a file.
+        let next = directory.at(sweep.walk.next_path().unwrap());
         fs::remove_dir_all(&next).unwrap();
         fs::write(&next, "").unwrap();
-        while sweep.step(&*world.kernel) {}
+        while sweep.step(&*directory.kernel) == Step::More {}
         let fault = sweep.fault().unwrap();
-        assert_eq!((fault.doing, &fault.path), ("sweeping", &next));
-        assert_eq!(sweep.removed(), 2, "the others are walked all the same");
+        assert_eq!((fault.operation, &fault.path), ("sweeping", &next));
+        assert_eq!(sweep.removed(), 2, "the other directories are swept");
 
-        let mut missing = OrphanSweep::new(&world.at("missing"));
-        assert!(missing.step(&*world.kernel));
-        assert!(!missing.step(&*world.kernel));
+        let mut missing = OrphanSweep::new(&directory.at("missing"));
+        assert_eq!(missing.step(&*directory.kernel), Step::More);
+        assert_eq!(missing.step(&*directory.kernel), Step::Done(()));
         assert!(missing.fault().is_none());
     }
 }

@@ -1,384 +1,322 @@
-//! How much granted directories hold, where somebody has a quota: counted by a walk, then kept up by what is published, moved
-//! and removed. What is on its way is claimed before its first byte, so that all together never are too much.
+//! Quotas: how many bytes granted directories hold, and reservations for bytes that are to come.
 //!
-//! Must not know: users, sessions, why a directory is counted.
+//! A directory is counted once by a walk. From then on its usage follows what the server publishes,
+//! moves and removes. An upload reserves its bytes before it writes them, so that the uploads of all
+//! sessions together stay within the limits.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::domain::error::ErrorCode;
-use crate::kernel::{Kernel, Kind, Open};
-use crate::storage::Fault;
-use crate::storage::upload::is_temporary;
+use crate::domain::step::Step;
+use crate::kernel::Kernel;
+use crate::storage::error::FileFault;
+use crate::storage::walk::SizeWalk;
 
-/// What the counted directories hold. Shared by the loop and the workers; its locks are held for arithmetic, and by workers for
-/// one look at a name and one change of it.
+/// The usage of all counted directories, shared by the event loop and the workers. Its locks are
+/// held for arithmetic and, by workers, for one check of a name and one change of it.
 #[derive(Debug, Default)]
 pub struct QuotaLedger {
-    accounts: Mutex<BTreeMap<PathBuf, Account>>,
-    /// Held by who looks at what a name has and gives, replaces, moves or removes it, so that no two give the same bytes back, and
-    /// nobody replaces what he has not seen.
+    usages: Mutex<BTreeMap<PathBuf, DirectoryUsage>>,
+    /// Held while a worker checks what has a name and then gives, replaces, moves or removes it: no
+    /// file is given back twice, and no file is replaced that the worker has not seen.
     changing: Mutex<()>,
 }
 
-/// One directory with all below it, in bytes.
+/// The usage of one directory and everything below it, in bytes.
 #[derive(Debug, Default)]
-struct Account {
-    /// What is published; `None` before the first count.
-    used: Option<u64>,
-    /// What may still come of what is on its way.
-    claimed: u64,
-    /// While a count goes on: what has been published since it began.
-    counting: Option<u64>,
-    /// While a count goes on: whether anything has changed since it began.
+struct DirectoryUsage {
+    /// Bytes of published files; `None` before the first scan.
+    published: Option<u64>,
+    /// Bytes that are reserved and not yet published.
+    reserved: u64,
+    /// During a scan: bytes published since it began.
+    published_since: Option<u64>,
+    /// During a scan: whether anything has changed since it began.
     is_changed: bool,
 }
 
-/// So many bytes may lie in these directories together.
+impl DirectoryUsage {
+    fn total(&self) -> u64 {
+        self.published.unwrap_or(0).saturating_add(self.reserved)
+    }
+
+    fn apply(&mut self, added: u64, removed: u64) {
+        self.published =
+            (self.published).map(|bytes| bytes.saturating_add(added).saturating_sub(removed));
+        self.published_since = (self.published_since).map(|bytes| bytes.saturating_add(added));
+        self.is_changed = true;
+    }
+}
+
+/// A limit on the bytes of some directories together.
 #[derive(Clone, Debug)]
-pub struct Bound {
+pub struct QuotaLimit {
     /// Counted directories, none below another.
     pub paths: Vec<PathBuf>,
-    /// Bytes.
-    pub most: u64,
+    /// Bytes that they may hold.
+    pub max_bytes: u64,
 }
 
 impl QuotaLedger {
-    /// Counts these directories from now on and no others; those that were counted already stay so.
-    pub fn take_up(&self, paths: impl Iterator<Item = PathBuf>) {
-        let mut accounts = self.accounts();
-        let mut old = std::mem::take(&mut *accounts);
-        *accounts = paths
+    /// Counts these directories and no others. Directories that were counted before keep their
+    /// usage.
+    pub fn track(&self, paths: impl Iterator<Item = PathBuf>) {
+        let mut usages = self.usages();
+        let mut old = std::mem::take(&mut *usages);
+        *usages = paths
             .map(|path| {
-                let account = old.remove(&path).unwrap_or_default();
-                (path, account)
+                let usage = old.remove(&path).unwrap_or_default();
+                (path, usage)
             })
             .collect();
     }
 
     /// All counted directories.
     pub fn paths(&self) -> Vec<PathBuf> {
-        self.accounts().keys().cloned().collect()
+        self.usages().keys().cloned().collect()
     }
 
-    /// Whether these have been counted.
+    /// Whether the first scan of these directories is complete.
     pub fn is_counted(&self, paths: &[PathBuf]) -> bool {
-        let accounts = self.accounts();
-        let mut of_them = paths.iter().filter_map(|path| accounts.get(path));
-        of_them.all(|account| account.used.is_some())
+        let usages = self.usages();
+        let mut found = paths.iter().filter_map(|path| usages.get(path));
+        found.all(|usage| usage.published.is_some())
     }
 
-    /// Bytes in these, claims included.
+    /// Bytes in these directories, reservations included.
     pub fn bytes(&self, paths: &[PathBuf]) -> u64 {
-        bytes(&self.accounts(), paths)
+        total(&self.usages(), paths)
     }
 
-    /// Bytes that may still come within these bounds.
-    pub fn left(&self, bounds: &[Bound]) -> u64 {
-        let accounts = self.accounts();
-        let left = |bound: &Bound| bound.most.saturating_sub(bytes(&accounts, &bound.paths));
-        bounds.iter().map(left).min().unwrap_or(u64::MAX)
+    /// Bytes that can still be added within all these limits.
+    pub fn left(&self, limits: &[QuotaLimit]) -> u64 {
+        let usages = self.usages();
+        let left =
+            |limit: &QuotaLimit| limit.max_bytes.saturating_sub(total(&usages, &limit.paths));
+        limits.iter().map(left).min().unwrap_or(u64::MAX)
     }
 
-    /// Claims `bytes` for a file to be at `path`, within these bounds.
+    /// Reserves `bytes` for a new file at `path`, within these limits.
     ///
     /// # Errors
-    /// [`ErrorCode::OverQuota`] where it would be too much.
-    pub fn claim(
+    /// [`ErrorCode::OverQuota`] where a limit would be exceeded.
+    pub fn reserve(
         self: &Arc<QuotaLedger>,
         path: &Path,
-        bounds: Vec<Bound>,
+        limits: Vec<QuotaLimit>,
         bytes: u64,
-    ) -> Result<Claim, ErrorCode> {
-        let mut claim = Claim {
-            paths: self.around(path),
+    ) -> Result<QuotaReservation, ErrorCode> {
+        let mut reservation = QuotaReservation {
+            to: self.counted_above(path),
             from: Vec::new(),
             ledger: self.clone(),
-            bounds,
+            limits,
             bytes: 0,
         };
-        claim.cover(bytes)?;
-        Ok(claim)
+        reservation.grow_to(bytes)?;
+        Ok(reservation)
     }
 
-    /// A claim, of nothing yet, for what is to be moved, within those of these bounds that it does not count for already.
-    pub fn claim_move(
+    /// A reservation of no bytes yet for a move. Limits that count the source already do not apply.
+    pub fn reserve_move(
         self: &Arc<QuotaLedger>,
         from: &Path,
         to: &Path,
-        bounds: Vec<Bound>,
-    ) -> Claim {
-        let is_new = |bound: &Bound| !bound.paths.iter().any(|path| from.starts_with(path));
-        Claim {
-            paths: self.around(to),
-            from: self.around(from),
+        limits: Vec<QuotaLimit>,
+    ) -> QuotaReservation {
+        let is_new = |limit: &QuotaLimit| !limit.paths.iter().any(|path| from.starts_with(path));
+        QuotaReservation {
+            to: self.counted_above(to),
+            from: self.counted_above(from),
             ledger: self.clone(),
-            bounds: bounds.into_iter().filter(is_new).collect(),
+            limits: limits.into_iter().filter(is_new).collect(),
             bytes: 0,
         }
     }
 
-    /// The counted directories that a path lies in.
-    fn around(&self, path: &Path) -> Vec<PathBuf> {
-        let accounts = self.accounts();
-        let around = path.ancestors().filter(|path| accounts.contains_key(*path));
-        around.map(Path::to_owned).collect()
+    /// The counted directories that contain a path.
+    fn counted_above(&self, path: &Path) -> Vec<PathBuf> {
+        let usages = self.usages();
+        let above = path.ancestors().filter(|path| usages.contains_key(*path));
+        above.map(Path::to_owned).collect()
     }
 
-    fn accounts(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Account>> {
-        lock(&self.accounts)
+    fn usages(&self) -> MutexGuard<'_, BTreeMap<PathBuf, DirectoryUsage>> {
+        lock(&self.usages)
     }
 }
 
-/// A panic while a lock is held leaves nothing half-done here, so that the lock is still good.
+/// Locks a mutex. A panic of another holder leaves these values consistent, so poison is ignored.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-fn bytes(accounts: &BTreeMap<PathBuf, Account>, paths: &[PathBuf]) -> u64 {
+fn total(usages: &BTreeMap<PathBuf, DirectoryUsage>, paths: &[PathBuf]) -> u64 {
     paths
         .iter()
-        .filter_map(|path| accounts.get(path))
-        .map(|account| account.used.unwrap_or(0).saturating_add(account.claimed))
+        .filter_map(|path| usages.get(path))
+        .map(DirectoryUsage::total)
         .fold(0, u64::saturating_add)
 }
 
-/// Bytes that may come, for one file. Dropped, it gives back what did not.
+/// Bytes reserved for one file or one move. Dropping it releases what was not published.
 #[derive(Debug)]
-pub struct Claim {
+pub struct QuotaReservation {
     ledger: Arc<QuotaLedger>,
-    /// The counted directories that the file lies in, or will.
-    paths: Vec<PathBuf>,
-    /// Those that what is moved has lain in.
+    /// The counted directories that contain the new path.
+    to: Vec<PathBuf>,
+    /// The counted directories that contain the old path of a move.
     from: Vec<PathBuf>,
-    bounds: Vec<Bound>,
+    limits: Vec<QuotaLimit>,
     bytes: u64,
 }
 
-/// What a change has come to, in bytes.
+/// The effect of a change on usage, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Settled {
-    /// Of what has been published, or moved.
-    pub come: u64,
-    /// Of what was there before, and was replaced or removed.
-    pub gone: u64,
+pub struct UsageChange {
+    /// Bytes published or moved.
+    pub added: u64,
+    /// Bytes of what was replaced or removed.
+    pub removed: u64,
 }
 
-impl Claim {
-    /// Whether a move changes what anything counts.
-    pub fn is_between(&self) -> bool {
-        self.paths != self.from
+impl QuotaReservation {
+    /// Whether a move changes the usage of any directory.
+    pub fn changes_usage(&self) -> bool {
+        self.to != self.from
     }
 
-    /// Claims as many more as it takes to have `bytes`.
+    /// Raises the reservation to `bytes`; a larger one stays as it is.
     ///
     /// # Errors
-    /// [`ErrorCode::OverQuota`] where it would be too much; what was claimed before stays so.
-    pub fn cover(&mut self, bytes: u64) -> Result<(), ErrorCode> {
+    /// [`ErrorCode::OverQuota`] where a limit would be exceeded; the reservation is unchanged.
+    pub fn grow_to(&mut self, bytes: u64) -> Result<(), ErrorCode> {
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             return Ok(());
         };
-        let mut accounts = self.ledger.accounts();
-        let is_free =
-            |bound: &Bound| self::bytes(&accounts, &bound.paths).saturating_add(more) <= bound.most;
-        if !self.bounds.iter().all(is_free) {
+        let mut usages = self.ledger.usages();
+        let fits = |limit: &QuotaLimit| {
+            total(&usages, &limit.paths).saturating_add(more) <= limit.max_bytes
+        };
+        if !self.limits.iter().all(fits) {
             return Err(ErrorCode::OverQuota);
         }
-        for path in self.claimed() {
-            if let Some(account) = accounts.get_mut(path) {
-                account.claimed = account.claimed.saturating_add(more);
+        for path in self.growing() {
+            if let Some(usage) = usages.get_mut(path) {
+                usage.reserved = usage.reserved.saturating_add(more);
             }
         }
         self.bytes = bytes;
         Ok(())
     }
 
-    /// Lets `change` publish, replace, move or remove something while nobody else does, and takes up what came of it. It may claim
-    /// more before, and should not wait for the disk.
+    /// Runs `change`, which publishes, replaces, moves or removes a file while no other worker
+    /// does, then adds its effect to the usage and releases the reservation. `change` can raise the
+    /// reservation first, and should not wait for the disk.
     pub fn settle<E>(
-        mut self,
-        change: impl FnOnce(&mut Claim) -> Result<Settled, E>,
+        &mut self,
+        change: impl FnOnce(&mut QuotaReservation) -> Result<UsageChange, E>,
     ) -> Result<(), E> {
         let ledger = self.ledger.clone();
         let _changing = lock(&ledger.changing);
-        let Settled { come, gone } = change(&mut self)?;
-        let mut accounts = ledger.accounts();
-        let mut take_up = |path: &Path, come: u64, gone: u64| {
-            if let Some(account) = accounts.get_mut(path) {
-                account.used =
-                    (account.used).map(|used| used.saturating_add(come).saturating_sub(gone));
-                account.counting = account.counting.map(|since| since.saturating_add(come));
-                account.is_changed = true;
-            }
-        };
-        for path in &self.paths {
-            match self.from.contains(path) {
-                true => take_up(path, 0, gone),
-                false => take_up(path, come, gone),
-            }
+        let result = change(self);
+        if let Ok(UsageChange { added, removed }) = result {
+            self.apply(added, removed);
         }
-        for path in self.from.iter().filter(|path| !self.paths.contains(path)) {
-            take_up(path, 0, come);
-        }
-        // The drop gives back what was claimed.
-        Ok(())
+        self.release();
+        result.map(drop)
     }
 
-    /// The counted directories whose bytes become more.
-    fn claimed(&self) -> impl Iterator<Item = &PathBuf> {
-        self.paths.iter().filter(|path| !self.from.contains(path))
+    fn apply(&self, added: u64, removed: u64) {
+        let mut usages = self.ledger.usages();
+        for path in &self.to {
+            if let Some(usage) = usages.get_mut(path) {
+                let added = if self.from.contains(path) { 0 } else { added };
+                usage.apply(added, removed);
+            }
+        }
+        for path in self.from.iter().filter(|path| !self.to.contains(path)) {
+            if let Some(usage) = usages.get_mut(path) {
+                usage.apply(0, added);
+            }
+        }
+    }
+
+    fn release(&mut self) {
+        if self.bytes == 0 {
+            return;
+        }
+        let mut usages = self.ledger.usages();
+        for path in self.growing() {
+            if let Some(usage) = usages.get_mut(path) {
+                usage.reserved = usage.reserved.saturating_sub(self.bytes);
+            }
+        }
+        self.bytes = 0;
+    }
+
+    /// The counted directories whose usage grows.
+    fn growing(&self) -> impl Iterator<Item = &PathBuf> {
+        self.to.iter().filter(|path| !self.from.contains(path))
     }
 }
 
-impl Drop for Claim {
+impl Drop for QuotaReservation {
     fn drop(&mut self) {
-        if self.bytes > 0 {
-            let mut accounts = self.ledger.accounts();
-            for path in self.claimed() {
-                if let Some(account) = accounts.get_mut(path) {
-                    account.claimed = account.claimed.saturating_sub(self.bytes);
-                }
-            }
-        }
+        self.release();
     }
 }
 
-/// A walk through one counted directory; a step is one directory in it.
+/// A scan of one counted directory; one step visits one directory in it.
 #[derive(Debug)]
-pub struct Count {
+pub struct UsageScan {
     ledger: Arc<QuotaLedger>,
-    walk: Walk,
-    fault: Option<Fault>,
+    walk: SizeWalk,
 }
 
-impl Count {
-    /// A walk through the directory at `root`; `None` where one goes on already, or it is not one that is counted.
-    pub fn begin(ledger: &Arc<QuotaLedger>, root: &Path) -> Option<Count> {
-        let mut accounts = ledger.accounts();
-        let account = accounts
+impl UsageScan {
+    /// Begins a scan of the directory at `root`. Returns `None` during another scan of it, or
+    /// where the directory is not counted.
+    pub fn begin(ledger: &Arc<QuotaLedger>, root: &Path) -> Option<UsageScan> {
+        let mut usages = ledger.usages();
+        let usage = usages
             .get_mut(root)
-            .filter(|account| account.counting.is_none())?;
-        account.counting = Some(0);
-        account.is_changed = false;
-        Some(Count {
+            .filter(|usage| usage.published_since.is_none())?;
+        usage.published_since = Some(0);
+        usage.is_changed = false;
+        Some(UsageScan {
             ledger: ledger.clone(),
-            walk: Walk::new(root, ""),
-            fault: None,
+            walk: SizeWalk::new(root, ""),
         })
     }
 
-    /// Walks one more directory; `false` when all is counted. What cannot be walked is left out.
-    pub fn step<K: Kernel>(&mut self, kernel: &K) -> bool {
-        match self.walk.step(kernel) {
-            Ok(true) => return true,
-            Ok(false) => {}
-            Err(fault) => {
-                self.fault.get_or_insert(fault);
-                return true;
-            }
+    /// Visits one more directory. Directories that cannot be read are left out.
+    pub fn step<K: Kernel>(&mut self, kernel: &K) -> Step<()> {
+        let step = self.walk.step(kernel);
+        if step == Step::Done(()) {
+            self.record();
         }
-        self.end();
-        false
+        step
     }
 
-    /// The first thing that went wrong on the way.
-    pub fn into_fault(self) -> Option<Fault> {
-        self.fault
+    /// The first error of the scan.
+    pub fn into_fault(self) -> Option<FileFault> {
+        self.walk.into_fault()
     }
 
-    /// Takes up what was found. Where it is a second count, and something has changed meanwhile that the walk may have seen or not,
-    /// what was kept up is the better number.
-    fn end(&mut self) {
-        let mut accounts = self.ledger.accounts();
-        if let Some(account) = accounts.get_mut(&self.walk.root) {
-            let published = account.counting.take().unwrap_or(0);
-            if account.used.is_none() || !account.is_changed {
-                account.used = Some(self.walk.bytes.saturating_add(published));
+    /// Records the result. After a change during a later scan, which the walk may have seen or not,
+    /// the usage kept so far is the better number.
+    fn record(&mut self) {
+        let mut usages = self.ledger.usages();
+        if let Some(usage) = usages.get_mut(self.walk.root()) {
+            let since = usage.published_since.take().unwrap_or(0);
+            if usage.published.is_none() || !usage.is_changed {
+                usage.published = Some(self.walk.bytes().saturating_add(since));
             }
         }
     }
-}
-
-/// A walk through a directory and all below it, for the bytes of its files. One step is one directory, so that a worker can do
-/// other jobs between.
-#[derive(Debug)]
-pub(crate) struct Walk {
-    root: PathBuf,
-    /// Paths below the root that are still to be walked.
-    pending: Vec<String>,
-    bytes: u64,
-}
-
-impl Walk {
-    pub(crate) fn new(root: &Path, below: &str) -> Walk {
-        Walk {
-            root: root.to_owned(),
-            pending: vec![below.to_owned()],
-            bytes: 0,
-        }
-    }
-
-    /// Walks one more directory; `false` when there is none left.
-    pub(crate) fn step<K: Kernel>(&mut self, kernel: &K) -> Result<bool, Fault> {
-        let Some(below) = self.pending.pop() else {
-            return Ok(false);
-        };
-        match walk(kernel, &self.root, &below, &mut self.pending) {
-            Ok(bytes) => self.bytes = self.bytes.saturating_add(bytes),
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(Fault {
-                    doing: "counting",
-                    path: self.root.join(below),
-                    source,
-                });
-            }
-            // Removed meanwhile.
-            Err(_) => {}
-        }
-        Ok(true)
-    }
-
-    /// Bytes of the files that were found.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-}
-
-/// Bytes of the files right in a directory; those below it are put to `pending`.
-fn walk<K: Kernel>(
-    kernel: &K,
-    root: &Path,
-    below: &str,
-    pending: &mut Vec<String>,
-) -> io::Result<u64> {
-    let root = kernel.open_root(root)?;
-    let directory = kernel.open_beneath(&root, below, Open::Directory)?;
-    let mut found = Vec::new();
-    kernel.entries(&directory, &mut |name, kind| {
-        // Links are not followed, and what is on its way is claimed.
-        if let Ok(name) = str::from_utf8(name)
-            && !is_temporary(name)
-            && matches!(kind, None | Some(Kind::File | Kind::Directory))
-        {
-            found.push(name.to_owned());
-        }
-        true
-    })?;
-    let mut bytes = 0u64;
-    for name in found {
-        match kernel.status_at(&directory, &name) {
-            Ok(status) if status.kind == Kind::File => bytes = bytes.saturating_add(status.size),
-            Ok(status) if status.kind == Kind::Directory => pending.push(match below {
-                "" => name,
-                below => format!("{below}/{name}"),
-            }),
-            // Nothing that counts, or removed meanwhile.
-            _ => {}
-        }
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -386,146 +324,159 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::storage::tests::World;
+    use crate::storage::testing::TestDirectory;
 
-    fn count(ledger: &Arc<QuotaLedger>, world: &World) {
-        let mut count = Count::begin(ledger, &world.at("")).expect("no other goes on");
-        assert!(Count::begin(ledger, &world.at("")).is_none());
-        while count.step(&*world.kernel) {}
+    fn scan(ledger: &Arc<QuotaLedger>, directory: &TestDirectory) {
+        let mut scan = UsageScan::begin(ledger, &directory.at("")).expect("no other scan runs");
+        assert!(UsageScan::begin(ledger, &directory.at("")).is_none());
+        while scan.step(&*directory.kernel) == Step::More {}
     }
 
-    fn ledger_of(world: &World) -> (Arc<QuotaLedger>, [PathBuf; 1]) {
+    fn ledger_of(directory: &TestDirectory) -> (Arc<QuotaLedger>, [PathBuf; 1]) {
         let ledger = Arc::new(QuotaLedger::default());
-        ledger.take_up([world.at("")].into_iter());
-        (ledger, [world.at("")])
+        ledger.track([directory.at("")].into_iter());
+        (ledger, [directory.at("")])
     }
 
-    fn settled(come: u64, gone: u64) -> Result<Settled, ()> {
-        Ok(Settled { come, gone })
+    fn settled(added: u64, removed: u64) -> Result<UsageChange, ()> {
+        Ok(UsageChange { added, removed })
     }
 
-    fn bound(world: &World, most: u64) -> Vec<Bound> {
-        let paths = vec![world.at("")];
-        vec![Bound { paths, most }]
+    fn limit(directory: &TestDirectory, max_bytes: u64) -> Vec<QuotaLimit> {
+        let paths = vec![directory.at("")];
+        vec![QuotaLimit { paths, max_bytes }]
     }
 
     #[test]
-    fn all_files_below_are_counted_and_no_links() {
-        let world = World::new();
-        fs::create_dir_all(world.at("a/b")).unwrap();
-        fs::write(world.at("x"), "12345").unwrap();
-        fs::write(world.at("a/b/y"), "123").unwrap();
-        fs::write(world.at(".hidden"), "1").unwrap();
-        fs::write(world.at(".tidegate-0123456789abcdef.part"), "on its way").unwrap();
-        std::os::unix::fs::symlink("../outside/canary", world.at("link")).unwrap();
-        let (ledger, paths) = ledger_of(&world);
+    fn files_are_counted_and_links_are_not() {
+        let directory = TestDirectory::new();
+        fs::create_dir_all(directory.at("a/b")).unwrap();
+        fs::write(directory.at("x"), "12345").unwrap();
+        fs::write(directory.at("a/b/y"), "123").unwrap();
+        fs::write(directory.at(".hidden"), "1").unwrap();
+        fs::write(
+            directory.at(".tidegate-0123456789abcdef.part"),
+            "unfinished",
+        )
+        .unwrap();
+        std::os::unix::fs::symlink("../outside/canary", directory.at("link")).unwrap();
+        let (ledger, paths) = ledger_of(&directory);
         assert!(!ledger.is_counted(&paths));
-        count(&ledger, &world);
+        scan(&ledger, &directory);
         assert!(ledger.is_counted(&paths));
         assert_eq!(ledger.bytes(&paths), 9);
     }
 
     #[test]
-    fn claims_are_never_more_together_than_their_bounds() {
-        let world = World::new();
-        fs::write(world.at("x"), "12345").unwrap();
-        let (ledger, paths) = ledger_of(&world);
-        count(&ledger, &world);
-        let claim = |bytes| ledger.claim(&world.at("new"), bound(&world, 10), bytes);
-        let first = claim(3).unwrap();
-        assert_eq!(claim(3).err(), Some(ErrorCode::OverQuota));
-        let mut second = claim(1).unwrap();
-        assert_eq!(second.cover(3), Err(ErrorCode::OverQuota));
-        assert_eq!(second.cover(2), Ok(()));
-        assert_eq!(second.cover(1), Ok(()), "what is claimed stays so");
+    fn reservations_stay_within_the_limit() {
+        let directory = TestDirectory::new();
+        fs::write(directory.at("x"), "12345").unwrap();
+        let (ledger, paths) = ledger_of(&directory);
+        scan(&ledger, &directory);
+        let reserve = |bytes| ledger.reserve(&directory.at("new"), limit(&directory, 10), bytes);
+        let mut first = reserve(3).unwrap();
+        assert_eq!(reserve(3).err(), Some(ErrorCode::OverQuota));
+        let mut second = reserve(1).unwrap();
+        assert_eq!(second.grow_to(3), Err(ErrorCode::OverQuota));
+        assert_eq!(second.grow_to(2), Ok(()));
+        assert_eq!(second.grow_to(1), Ok(()), "a reservation never shrinks");
         assert_eq!(ledger.bytes(&paths), 10);
         drop(second);
         assert_eq!(ledger.bytes(&paths), 8);
         first.settle::<()>(|_| settled(3, 5)).unwrap();
-        assert_eq!(
-            ledger.bytes(&paths),
-            3,
-            "three have come and five have gone"
-        );
-        claim(7).unwrap().settle(|_| Err(())).unwrap_err();
+        assert_eq!(ledger.bytes(&paths), 3, "three added and five removed");
+        reserve(7).unwrap().settle(|_| Err(())).unwrap_err();
         assert_eq!(ledger.bytes(&paths), 3);
-        assert!(claim(7).is_ok());
+        assert!(reserve(7).is_ok());
         assert!(
-            ledger.claim(&world.at("new"), Vec::new(), u64::MAX).is_ok(),
-            "no bound"
+            ledger
+                .reserve(&directory.at("new"), Vec::new(), u64::MAX)
+                .is_ok(),
+            "no limit"
         );
     }
 
     #[test]
-    fn what_is_published_during_a_count_is_not_lost() {
-        let world = World::new();
-        fs::write(world.at("x"), "12345").unwrap();
-        let (ledger, paths) = ledger_of(&world);
-        let mut first = Count::begin(&ledger, &world.at("")).unwrap();
-        let claim = ledger.claim(&world.at("new"), Vec::new(), 4).unwrap();
-        assert!(first.step(&*world.kernel));
-        claim.settle::<()>(|_| settled(4, 0)).unwrap();
-        assert!(!first.step(&*world.kernel));
+    fn files_published_during_a_scan_are_counted() {
+        let directory = TestDirectory::new();
+        fs::write(directory.at("x"), "12345").unwrap();
+        let (ledger, paths) = ledger_of(&directory);
+        let mut first = UsageScan::begin(&ledger, &directory.at("")).unwrap();
+        let mut reservation = ledger.reserve(&directory.at("new"), Vec::new(), 4).unwrap();
+        assert_eq!(first.step(&*directory.kernel), Step::More);
+        reservation.settle::<()>(|_| settled(4, 0)).unwrap();
+        assert_eq!(first.step(&*directory.kernel), Step::Done(()));
         assert_eq!(ledger.bytes(&paths), 9);
-        fs::write(world.at("new"), "1234").unwrap();
-        fs::write(world.at("by hand"), "1").unwrap();
-        count(&ledger, &world);
+        fs::write(directory.at("new"), "1234").unwrap();
+        fs::write(directory.at("by hand"), "1").unwrap();
+        scan(&ledger, &directory);
         assert_eq!(ledger.bytes(&paths), 10);
     }
 
     #[test]
-    fn a_file_counts_in_every_counted_directory_that_it_lies_in() {
-        let world = World::new();
-        fs::create_dir(world.at("sub")).unwrap();
+    fn a_file_counts_in_every_directory_above_it() {
+        let directory = TestDirectory::new();
+        fs::create_dir(directory.at("sub")).unwrap();
         let ledger = Arc::new(QuotaLedger::default());
-        let paths = [world.at(""), world.at("sub")];
-        ledger.take_up(paths.iter().cloned());
+        let paths = [directory.at(""), directory.at("sub")];
+        ledger.track(paths.iter().cloned());
         for path in &paths {
-            let mut count = Count::begin(&ledger, path).unwrap();
-            while count.step(&*world.kernel) {}
+            let mut scan = UsageScan::begin(&ledger, path).unwrap();
+            while scan.step(&*directory.kernel) == Step::More {}
         }
-        let claim = ledger.claim(&world.at("sub/new"), Vec::new(), 4).unwrap();
-        claim.settle::<()>(|_| settled(4, 0)).unwrap();
+        let mut reservation = ledger
+            .reserve(&directory.at("sub/new"), Vec::new(), 4)
+            .unwrap();
+        reservation.settle::<()>(|_| settled(4, 0)).unwrap();
         assert_eq!(ledger.bytes(&paths[..1]), 4);
         assert_eq!(ledger.bytes(&paths[1..]), 4);
     }
 
     #[test]
-    fn what_is_moved_counts_where_it_comes_and_no_longer_where_it_was() {
-        let world = World::new();
+    fn a_move_shifts_usage_to_the_target() {
+        let directory = TestDirectory::new();
         let ledger = Arc::new(QuotaLedger::default());
-        let [all, here, there] = ["", "here", "there"].map(|below| world.at(below));
+        let [all, here, there] = ["", "here", "there"].map(|below| directory.at(below));
         for path in [&here, &there] {
             fs::create_dir(path).unwrap();
             fs::write(path.join("file"), "123456").unwrap();
         }
-        ledger.take_up([&all, &here, &there].into_iter().cloned());
+        ledger.track([&all, &here, &there].into_iter().cloned());
         for path in [&all, &here, &there] {
-            let mut count = Count::begin(&ledger, path).unwrap();
-            while count.step(&*world.kernel) {}
+            let mut scan = UsageScan::begin(&ledger, path).unwrap();
+            while scan.step(&*directory.kernel) == Step::More {}
         }
         let bytes = || [&all, &here, &there].map(|path| ledger.bytes(std::slice::from_ref(path)));
-        let bounds = |most| {
-            let of = |path: &PathBuf| Bound {
+        let limits = |max_bytes| {
+            let of = |path: &PathBuf| QuotaLimit {
                 paths: vec![path.clone()],
-                most,
+                max_bytes,
             };
             vec![of(&there), of(&all)]
         };
-        let claim =
-            |to: &str, most| ledger.claim_move(&here.join("file"), &world.at(to), bounds(most));
-        assert!(!claim("here/new", 0).is_between());
-        // It is in the directory around already, whatever may lie there.
-        assert_eq!(claim("there/new", 11).cover(6), Err(ErrorCode::OverQuota));
-        let mut moving = claim("there/new", 12);
-        assert!(moving.is_between());
-        moving.cover(6).unwrap();
+        let reservation = |to: &str, max_bytes| {
+            ledger.reserve_move(&here.join("file"), &directory.at(to), limits(max_bytes))
+        };
+        assert!(!reservation("here/new", 0).changes_usage());
+        // The directory that contains both counts the file already.
+        assert_eq!(
+            reservation("there/new", 11).grow_to(6),
+            Err(ErrorCode::OverQuota)
+        );
+        let mut moving = reservation("there/new", 12);
+        assert!(moving.changes_usage());
+        moving.grow_to(6).unwrap();
         assert_eq!(bytes(), [12, 6, 12]);
         drop(moving);
         assert_eq!(bytes(), [12, 6, 6]);
-        let over = claim("there/file", 12);
-        over.settle(|claim| claim.cover(6).map(|()| Settled { come: 6, gone: 6 }))
-            .unwrap();
+        let mut over = reservation("there/file", 12);
+        over.settle(|reservation| {
+            reservation.grow_to(6).map(|()| UsageChange {
+                added: 6,
+                removed: 6,
+            })
+        })
+        .unwrap();
         assert_eq!(bytes(), [6, 0, 6]);
     }
 }

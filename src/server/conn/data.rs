@@ -399,7 +399,7 @@ impl<K: Kernel> Data<K> {
         };
         if let Err(refused) = receiving.upload.write(bytes) {
             let refusal = services.log_refused(self.owner, refused);
-            receiving.upload.spoil(refusal);
+            receiving.upload.reject(refusal);
             return Err(self.received());
         }
         self.moved += bytes.len() as u64;

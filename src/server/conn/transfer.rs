@@ -14,7 +14,8 @@ use crate::server::net::scratch::Scratch;
 use crate::server::net::stream::{Stream, StreamError};
 use crate::server::service::Services;
 use crate::server::session_id::SessionId;
-use crate::storage::{Listing, OpenFile, StagedUpload};
+use crate::server::workers::listing::Listing;
+use crate::storage::{OpenFile, StagedUpload};
 
 /// What waits in a connection between the answer that opened it and the wish that moves it.
 pub(crate) enum OpenHandle<K: Kernel> {
@@ -86,7 +87,7 @@ impl<K: Kernel> Download<K> {
         }
         self.warm_until = end;
         let count = end - offset;
-        (!file.is_warm(kernel, offset, count)).then(|| UncachedRange {
+        (!file.is_cached(kernel, offset, count)).then(|| UncachedRange {
             file: file.clone(),
             offset,
             count: count as usize,

@@ -15,8 +15,9 @@ use crate::server::log::escape::Escaped;
 use crate::server::service::listing_cache::Asked;
 use crate::server::service::{Completion, Services, listed, shown};
 use crate::server::session_id::SessionId;
+use crate::server::workers::listing::Listing;
 use crate::server::workers::{Done, Job};
-use crate::storage::{Change, Fault, Listing, Refused};
+use crate::storage::{FileFault, Modification, StorageError};
 
 impl<K: Kernel> Services<K> {
     /// Looks after one thing that a worker has done.
@@ -139,7 +140,7 @@ impl<K: Kernel> Services<K> {
     fn job_refused(
         &mut self,
         session_id: SessionId,
-        refused: Refused,
+        refused: StorageError,
         is_waiting: &impl Fn(SessionId) -> bool,
     ) -> Completion<K> {
         match is_waiting(session_id) {
@@ -151,7 +152,7 @@ impl<K: Kernel> Services<K> {
         }
     }
 
-    fn listing_made(&mut self, asked: &Asked, result: Result<Listing, Refused>) {
+    fn listing_made(&mut self, asked: &Asked, result: Result<Listing, StorageError>) {
         let session_ids = self.listings.made(asked);
         match result {
             Ok(mut listing) => {
@@ -174,23 +175,23 @@ impl<K: Kernel> Services<K> {
     pub(crate) fn give_up_listings(&mut self) {
         while let Some((asked, session_ids)) = self.listings.give_up(self.now) {
             let source = io::Error::other("no memory for one more");
-            let fault = Fault {
-                doing: "listing",
+            let fault = FileFault {
+                operation: "listing",
                 path: asked.path(),
                 source,
             };
-            let refused = Refused {
-                refusal: ErrorCode::DirectoryUnreadable,
+            let refused = StorageError {
+                code: ErrorCode::DirectoryUnreadable,
                 fault: Some(fault),
             };
             self.refuse_listing(&session_ids, refused);
         }
     }
 
-    fn refuse_listing(&mut self, session_ids: &[SessionId], refused: Refused) {
+    fn refuse_listing(&mut self, session_ids: &[SessionId], refused: StorageError) {
         let refusal = match session_ids.first() {
             Some(session_id) => self.log_fault(*session_id, refused),
-            None => refused.refusal,
+            None => refused.code,
         };
         for session_id in session_ids {
             let reply = Completion::Response(Response::Refused(refusal), OpenHandle::Nothing);
@@ -199,21 +200,23 @@ impl<K: Kernel> Services<K> {
     }
 }
 
-fn log_change(session_id: SessionId, change: &Change) {
+fn log_change(session_id: SessionId, change: &Modification) {
     let generation = session_id.generation;
     match change {
-        Change::Rename { from, to } => {
+        Modification::Rename { from, to } => {
             let (from, to) = (shown(from), shown(to));
             info!("session={generation} event=rename from={from} to={to}");
         }
-        Change::Remove(place) => info!("session={generation} event=remove path={}", shown(place)),
-        Change::RemoveDirectory(place) => {
+        Modification::Remove(place) => {
+            info!("session={generation} event=remove path={}", shown(place))
+        }
+        Modification::RemoveDirectory(place) => {
             info!(
                 "session={generation} event=remove-directory path={}",
                 shown(place)
             );
         }
-        Change::SetModified(place, modified) => {
+        Modification::SetModified(place, modified) => {
             let path = shown(place);
             debug!("session={generation} event=set-modified path={path} modified={modified}");
         }
@@ -253,7 +256,7 @@ mod tests {
         };
         services.leave(user.expect("he may"));
 
-        let refused = || Err(Refused::from(ErrorCode::OverQuota));
+        let refused = || Err(StorageError::from(ErrorCode::OverQuota));
         let rights = Rights::default();
         let grant = Arc::new(Grant {
             name: "Box".to_owned(),
@@ -261,7 +264,7 @@ mod tests {
             path: "/srv/Box".into(),
         });
         let below = "x".to_owned();
-        let change = Change::Remove(GrantedPath {
+        let change = Modification::Remove(GrantedPath {
             grant,
             relative: below,
         });

@@ -19,7 +19,7 @@ use crate::limits::{
 };
 use crate::server::policy::sessions::UserKey;
 use crate::server::session_id::SessionId;
-use crate::storage::Listing;
+use crate::server::workers::listing::Listing;
 
 /// Listings that are wanted, being made, fresh, and alive: one for all who ask for the same unchanged directory, and a
 /// bound on the memory of them all.

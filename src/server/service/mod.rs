@@ -38,11 +38,12 @@ use crate::server::policy::sessions::UserSessions;
 use crate::server::service::listing_cache::Listings;
 use crate::server::session_id::SessionId;
 use crate::server::workers::checksum::{Checksum, Hasher};
+use crate::server::workers::listing::Listing;
 use crate::server::workers::{Done, Job, Workers};
 use crate::storage;
 use crate::storage::{
-    Change, Changing, Fault, Listing, OpenFileCache, OrphanSweep, QuotaLedger, Refused,
-    StagedUpload,
+    FileFault, Modification, OpenFileCache, OrphanSweep, PendingModification, QuotaLedger,
+    StagedUpload, StorageError,
 };
 
 /// What a connection gets back for a request, at once or later.
@@ -142,7 +143,7 @@ impl<K: Kernel> Services<K> {
 
     pub(crate) fn begin_turn(&mut self, now: Instant) {
         self.now = now;
-        self.open_files.begin_turn();
+        self.open_files.begin_tick();
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -177,7 +178,7 @@ impl<K: Kernel> Services<K> {
             } => self.verify(session_id, user, password, conceal_user),
             Request::List { target, format } => self.list(session_id, target, format),
             Request::OpenRead { path: place } => {
-                Some(match self.open_files.open_read(&place, self.now) {
+                Some(match self.open_files.open(&place, self.now) {
                     Ok(file) => {
                         let length = file.length();
                         debug!(
@@ -191,7 +192,7 @@ impl<K: Kernel> Services<K> {
                 })
             }
             Request::CheckUpload { path: place } => {
-                let judged = storage::judge(&*self.kernel, &place);
+                let judged = storage::check_upload(&*self.kernel, &place);
                 Some(self.plain(session_id, judged, Response::Allowed))
             }
             Request::CheckSpace { grant, length } => {
@@ -213,7 +214,7 @@ impl<K: Kernel> Services<K> {
                 algorithm,
                 start,
                 end,
-            } => match self.open_files.open_read(&place, self.now) {
+            } => match self.open_files.open(&place, self.now) {
                 Ok(file) if start.max(end.unwrap_or(0)) > file.length() => {
                     Some(self.refused(session_id, ErrorCode::OffsetBeyondEnd.into()))
                 }
@@ -228,23 +229,25 @@ impl<K: Kernel> Services<K> {
                 Err(refused) => Some(self.refused(session_id, refused)),
             },
             Request::Status { path: place } => {
-                let found = storage::status(&*self.kernel, &place);
+                let found = storage::file_status(&*self.kernel, &place);
                 Some(self.told(session_id, found, Response::Status))
             }
             Request::Space { path: place } => {
                 let left = self.left(session_id, &place.grant);
-                let space = storage::space(&*self.kernel, &place).map(|space| space.min(left));
+                let space = storage::free_space(&*self.kernel, &place).map(|space| space.min(left));
                 Some(self.told(session_id, space, Response::Space))
             }
-            Request::Rename { from, to } => self.change(session_id, Change::Rename { from, to }),
-            Request::Remove { path: place } => self.change(session_id, Change::Remove(place)),
+            Request::Rename { from, to } => {
+                self.change(session_id, Modification::Rename { from, to })
+            }
+            Request::Remove { path: place } => self.change(session_id, Modification::Remove(place)),
             Request::RemoveDirectory { path: place } => {
-                self.change(session_id, Change::RemoveDirectory(place))
+                self.change(session_id, Modification::RemoveDirectory(place))
             }
             Request::SetModified {
                 path: place,
                 modified,
-            } => self.change(session_id, Change::SetModified(place, modified)),
+            } => self.change(session_id, Modification::SetModified(place, modified)),
             Request::Progress => {
                 let moved = self
                     .data_sessions
@@ -396,7 +399,7 @@ impl<K: Kernel> Services<K> {
 
     /// Lets go of what has aged.
     pub(crate) fn sweep(&mut self) {
-        self.open_files.sweep(self.now);
+        self.open_files.evict_expired(self.now);
         self.listings.sweep(self.now);
         self.start_listings();
         self.give_up_listings();
@@ -407,7 +410,7 @@ impl<K: Kernel> Services<K> {
         None
     }
 
-    fn change(&mut self, session_id: SessionId, change: Change) -> Option<Completion<K>> {
+    fn change(&mut self, session_id: SessionId, change: Modification) -> Option<Completion<K>> {
         let claim = match self.claim_for(session_id, &change) {
             Ok(claim) => claim,
             Err(request) => {
@@ -415,7 +418,7 @@ impl<K: Kernel> Services<K> {
                 return None;
             }
         };
-        let changing = Box::new(Changing::new(change, claim));
+        let changing = Box::new(PendingModification::new(change, claim));
         self.later(Job::Change {
             session_id,
             changing,
@@ -447,13 +450,13 @@ impl<K: Kernel> Services<K> {
 
     /// Lets go of open files that nobody downloads: for who has run out of descriptors.
     pub(crate) fn release_unused(&mut self) {
-        self.open_files.release_unused();
+        self.open_files.evict_unused();
     }
 
     /// Refuses what is over the operator's limit.
-    fn within_size(&self, length: u64) -> Result<(), Refused> {
+    fn within_size(&self, length: u64) -> Result<(), StorageError> {
         match self.options.max_upload {
-            Some(max) if length > max => Err(Refused::from(ErrorCode::TooLarge)),
+            Some(max) if length > max => Err(StorageError::from(ErrorCode::TooLarge)),
             _ => Ok(()),
         }
     }
@@ -461,7 +464,7 @@ impl<K: Kernel> Services<K> {
     fn plain(
         &mut self,
         session_id: SessionId,
-        result: Result<(), Refused>,
+        result: Result<(), StorageError>,
         answer: Response,
     ) -> Completion<K> {
         self.told(session_id, result, |()| answer)
@@ -470,7 +473,7 @@ impl<K: Kernel> Services<K> {
     fn told<T>(
         &mut self,
         session_id: SessionId,
-        result: Result<T, Refused>,
+        result: Result<T, StorageError>,
         answer: impl FnOnce(T) -> Response,
     ) -> Completion<K> {
         match result {
@@ -479,7 +482,7 @@ impl<K: Kernel> Services<K> {
         }
     }
 
-    fn refused(&mut self, session_id: SessionId, refused: Refused) -> Completion<K> {
+    fn refused(&mut self, session_id: SessionId, refused: StorageError) -> Completion<K> {
         let refusal = self.log_refused(session_id, refused);
         Completion::Response(Response::Refused(refusal), OpenHandle::Nothing)
     }
@@ -494,8 +497,12 @@ impl<K: Kernel> Services<K> {
     }
 
     /// Logs that the services refused, where the operator should know. Only while the session is there: its user is looked up.
-    pub(crate) fn log_refused(&mut self, session_id: SessionId, refused: Refused) -> ErrorCode {
-        if refused.refusal == ErrorCode::OverQuota {
+    pub(crate) fn log_refused(
+        &mut self,
+        session_id: SessionId,
+        refused: StorageError,
+    ) -> ErrorCode {
+        if refused.code == ErrorCode::OverQuota {
             let user = Escaped(session_id.user.map_or("", |user| self.users.name(user)));
             let (generation, peer) = (session_id.generation, session_id.peer);
             warn!("session={generation} event=refused limit=quota user={user} from={peer}");
@@ -504,16 +511,16 @@ impl<K: Kernel> Services<K> {
     }
 
     /// Logs why the services refused, where it is at fault itself.
-    fn log_fault(&mut self, session_id: SessionId, refused: Refused) -> ErrorCode {
+    fn log_fault(&mut self, session_id: SessionId, refused: StorageError) -> ErrorCode {
         if let Some(fault) = &refused.fault {
             self.log(session_id, fault);
         }
-        refused.refusal
+        refused.code
     }
 
     /// Logs a fault. Where descriptors are what was missing, files that nobody downloads give theirs to who asks next.
-    fn log(&mut self, session_id: SessionId, fault: &Fault) {
-        if fault.lacks_descriptors() {
+    fn log(&mut self, session_id: SessionId, fault: &FileFault) {
+        if fault.is_out_of_descriptors() {
             self.release_unused();
         }
         let fault = fault.to_string();

@@ -18,8 +18,9 @@ use crate::server::service::{Completion, Services};
 use crate::server::session_id::SessionId;
 use crate::server::workers::Job;
 use crate::storage;
-use crate::storage::quota::Bound;
-use crate::storage::{Change, Claim, Count, Fault, Refused, Wanted};
+use crate::storage::{
+    FileFault, Modification, QuotaLimit, QuotaReservation, StorageError, UploadSpec, UsageScan,
+};
 
 impl<K: Kernel> Services<K> {
     /// Makes ready to receive a file, within what its user may still have.
@@ -51,8 +52,8 @@ impl<K: Kernel> Services<K> {
             }),
             // What else speaks against the upload is said before its size.
             Err(refusal) => {
-                let judged = storage::judge(&*self.kernel, &place);
-                let refused = judged.err().unwrap_or(Refused::from(refusal));
+                let judged = storage::check_upload(&*self.kernel, &place);
+                let refused = judged.err().unwrap_or(StorageError::from(refusal));
                 Some(self.refused(session_id, refused))
             }
         }
@@ -94,7 +95,7 @@ impl<K: Kernel> Services<K> {
             .map(|(directory, bound)| QuotaUsage {
                 directory,
                 used: self.ledger.bytes(&bound.paths),
-                limit: bound.most,
+                limit: bound.max_bytes,
             })
             .collect();
         Some(Completion::Response(
@@ -107,36 +108,36 @@ impl<K: Kernel> Services<K> {
     pub(crate) fn claim_for(
         &mut self,
         session_id: SessionId,
-        change: &Change,
-    ) -> Result<Claim, Request> {
+        change: &Modification,
+    ) -> Result<QuotaReservation, Request> {
         let path = |place: &GrantedPath| place.grant.path.join(&place.relative);
         Ok(match change {
-            Change::Rename { from, to } => {
+            Modification::Rename { from, to } => {
                 let bounds = self.bounds_at(session_id, &to.grant);
                 if !self.are_counted(&bounds) {
                     let (from, to) = (from.clone(), to.clone());
                     return Err(Request::Rename { from, to });
                 }
-                self.ledger.claim_move(&path(from), &path(to), bounds)
+                self.ledger.reserve_move(&path(from), &path(to), bounds)
             }
             // Nothing comes from elsewhere.
-            Change::Remove(place)
-            | Change::RemoveDirectory(place)
-            | Change::SetModified(place, _) => {
+            Modification::Remove(place)
+            | Modification::RemoveDirectory(place)
+            | Modification::SetModified(place, _) => {
                 let path = path(place);
-                self.ledger.claim_move(&path, &path, Vec::new())
+                self.ledger.reserve_move(&path, &path, Vec::new())
             }
         })
     }
 
     /// Counts from now on what the home wants counted.
     pub(crate) fn take_up_quotas(&mut self) {
-        self.ledger.take_up(self.home.counted_paths().into_iter());
+        self.ledger.track(self.home.counted_paths().into_iter());
         self.count();
     }
 
     /// A count has come to its end, or as far as the fault let it.
-    pub(crate) fn counted(&mut self, fault: Option<Fault>) {
+    pub(crate) fn counted(&mut self, fault: Option<FileFault>) {
         if let Some(fault) = fault {
             warn!("event=fault what={}", Escaped(&fault.to_string()));
         }
@@ -147,10 +148,10 @@ impl<K: Kernel> Services<K> {
         }
     }
 
-    fn wanted(&self, length: Option<u64>, base: UploadBase) -> Wanted {
-        Wanted {
+    fn wanted(&self, length: Option<u64>, base: UploadBase) -> UploadSpec {
+        UploadSpec {
             length,
-            most: self.options.max_upload.unwrap_or(u64::MAX),
+            max_length: self.options.max_upload.unwrap_or(u64::MAX),
             base,
             keep_free: self.options.keep_free,
         }
@@ -162,7 +163,7 @@ impl<K: Kernel> Services<K> {
         session_id: SessionId,
         place: &GrantedPath,
         bytes: u64,
-    ) -> Option<Result<Claim, ErrorCode>> {
+    ) -> Option<Result<QuotaReservation, ErrorCode>> {
         let bounds = self.bounds_at(session_id, &place.grant);
         if !self.are_counted(&bounds) {
             return None;
@@ -171,10 +172,10 @@ impl<K: Kernel> Services<K> {
             self.count_again();
         }
         let path = place.grant.path.join(&place.relative);
-        Some(self.ledger.claim(&path, bounds, bytes))
+        Some(self.ledger.reserve(&path, bounds, bytes))
     }
 
-    fn are_counted(&self, bounds: &[Bound]) -> bool {
+    fn are_counted(&self, bounds: &[QuotaLimit]) -> bool {
         let mut bounds = bounds.iter();
         bounds.all(|bound| self.ledger.is_counted(&bound.paths))
     }
@@ -186,30 +187,36 @@ impl<K: Kernel> Services<K> {
     }
 
     /// What bounds the bytes that somebody adds in a granted directory.
-    fn bounds_at(&mut self, session_id: SessionId, grant: &Grant) -> Vec<Bound> {
+    fn bounds_at(&mut self, session_id: SessionId, grant: &Grant) -> Vec<QuotaLimit> {
         let paths = vec![grant.path.clone()];
         let most = grant.rights.quota;
-        let of_directory = most.map(|most| Bound { paths, most });
+        let of_directory = most.map(|most| QuotaLimit {
+            paths,
+            max_bytes: most,
+        });
         (of_directory.into_iter())
             .chain(self.bound_of_user(session_id))
             .collect()
     }
 
     /// The quotas of who asks: his own, and those of his directories by their names.
-    fn bounds_of(&mut self, session_id: SessionId) -> Vec<(Option<String>, Bound)> {
+    fn bounds_of(&mut self, session_id: SessionId) -> Vec<(Option<String>, QuotaLimit)> {
         let own = self.bound_of_user(session_id).map(|bound| (None, bound));
         let access = self.access_of(session_id);
         let grants = access.iter().flat_map(|access| &access.grants);
         let directories = grants.filter_map(|grant| {
             let paths = vec![grant.path.clone()];
-            let bound = grant.rights.quota.map(|most| Bound { paths, most })?;
+            let bound = grant.rights.quota.map(|most| QuotaLimit {
+                paths,
+                max_bytes: most,
+            })?;
             Some((Some(grant.name.clone()), bound))
         });
         own.into_iter().chain(directories).collect()
     }
 
     /// The quota of who asks, over all directories that he may add files to.
-    fn bound_of_user(&mut self, session_id: SessionId) -> Option<Bound> {
+    fn bound_of_user(&mut self, session_id: SessionId) -> Option<QuotaLimit> {
         let user = self.users.name(session_id.user?);
         let most = self.home.limits(user).quota?;
         let access = self.access_of(session_id)?;
@@ -223,7 +230,10 @@ impl<K: Kernel> Services<K> {
                 paths.push(path);
             }
         }
-        Some(Bound { paths, most })
+        Some(QuotaLimit {
+            paths,
+            max_bytes: most,
+        })
     }
 
     fn access_of(
@@ -244,7 +254,7 @@ impl<K: Kernel> Services<K> {
     fn count(&mut self) {
         self.counted_at = self.now;
         for path in self.ledger.paths() {
-            if let Some(count) = Count::begin(&self.ledger, &path) {
+            if let Some(count) = UsageScan::begin(&self.ledger, &path) {
                 self.workers.submit(Job::Count(count));
             }
         }
@@ -256,7 +266,7 @@ impl<K: Kernel> Services<K> {
         session_id: SessionId,
         grant: Option<&Grant>,
         length: u64,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), StorageError> {
         self.within_size(length)?;
         if let Some(grant) = grant
             && self.left(session_id, grant) < length
@@ -265,13 +275,13 @@ impl<K: Kernel> Services<K> {
         }
         let paths = grant.map(|grant| &*grant.path).into_iter();
         for path in paths.chain([self.home.path()]) {
-            match storage::room(
+            match storage::check_free_space(
                 &*self.kernel,
                 path,
                 length.saturating_add(self.options.keep_free),
             ) {
                 Ok(()) => return Ok(()),
-                Err(refused) if refused.refusal == ErrorCode::NoSpace => return Err(refused),
+                Err(refused) if refused.code == ErrorCode::NoSpace => return Err(refused),
                 // A directory that cannot be opened tells nothing of room.
                 Err(_) => {}
             }

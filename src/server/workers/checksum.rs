@@ -16,7 +16,7 @@ use crate::kernel::Kernel;
 use crate::limits::{CHECKSUM_SLICE_BYTES, TRANSFER_BUFFER_BYTES};
 use crate::server::session_id::SessionId;
 use crate::server::workers::Done;
-use crate::storage::{Fault, OpenFile, Refused};
+use crate::storage::{FileFault, OpenFile, StorageError};
 
 /// A checksum under way.
 pub(crate) struct Checksum<K: Kernel> {
@@ -77,8 +77,8 @@ impl<K: Kernel> Checksum<K> {
                     self.offset += n as u64;
                 }
                 Err(source) => {
-                    let fault = Fault {
-                        doing: "reading for a checksum",
+                    let fault = FileFault {
+                        operation: "reading for a checksum",
                         path: self.path.clone(),
                         source,
                     };
@@ -99,10 +99,13 @@ impl<K: Kernel> Checksum<K> {
         }
     }
 
-    fn refused(self, refusal: ErrorCode, fault: Option<Fault>) -> Done<K> {
+    fn refused(self, refusal: ErrorCode, fault: Option<FileFault>) -> Done<K> {
         Done::Checksummed {
             session_id: self.session_id,
-            result: Err(Refused { refusal, fault }),
+            result: Err(StorageError {
+                code: refusal,
+                fault,
+            }),
         }
     }
 }

@@ -11,6 +11,7 @@
 //! Must not know: connections, sentences.
 
 pub(crate) mod checksum;
+pub(crate) mod listing;
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,6 +25,7 @@ use crate::auth::password::{Cost, Tag, Verifier};
 use crate::config::credentials::Account;
 use crate::config::{Home, Reloaded};
 use crate::domain::path::GrantedPath;
+use crate::domain::step::Step as Slice;
 use crate::kernel::Kernel;
 use crate::server::conn::transfer::UncachedRange;
 use crate::server::log::transfer_log::TransferRecord;
@@ -32,9 +34,11 @@ use crate::server::policy::login_queue::LoginQueue;
 use crate::server::service::listing_cache::Asked;
 use crate::server::session_id::SessionId;
 use crate::server::workers::checksum::Checksum;
+use crate::server::workers::listing::Listing;
 use crate::storage;
 use crate::storage::{
-    Change, Changing, Claim, Count, Fault, Listing, OrphanSweep, Refused, StagedUpload, Wanted,
+    FileFault, Modification, OrphanSweep, PendingModification, QuotaReservation, StagedUpload,
+    StorageError, UploadSpec, UsageScan,
 };
 
 /// What one thread may do while the loop goes on.
@@ -45,15 +49,15 @@ pub(crate) enum Job<K: Kernel> {
     Create {
         session_id: SessionId,
         place: GrantedPath,
-        wanted: Wanted,
-        claim: Claim,
+        wanted: UploadSpec,
+        claim: QuotaReservation,
     },
     /// Make a file ready under a name that nobody has.
     CreateUnique {
         session_id: SessionId,
         directory: GrantedPath,
-        wanted: Wanted,
-        claim: Claim,
+        wanted: UploadSpec,
+        claim: QuotaReservation,
     },
     /// Copy a slice of what an upload builds on.
     Fill {
@@ -74,7 +78,7 @@ pub(crate) enum Job<K: Kernel> {
     /// Make a change, a directory a slice where a tree has to be walked for a quota.
     Change {
         session_id: SessionId,
-        changing: Box<Changing>,
+        changing: Box<PendingModification>,
     },
     Checksum(Checksum<K>),
     /// Wait for the disk in the loop's stead.
@@ -85,7 +89,7 @@ pub(crate) enum Job<K: Kernel> {
     /// Remove what an earlier crash left of uploads beneath one granted directory, a directory a slice.
     SweepLeftovers(OrphanSweep),
     /// Count the bytes of what a quota bounds, a directory a slice.
-    Count(Count),
+    Count(UsageScan),
     Reload(Arc<Home>),
 }
 
@@ -112,11 +116,11 @@ pub(crate) enum Done<K: Kernel> {
     },
     ListingTarget {
         asked: Asked,
-        result: Result<Listing, Refused>,
+        result: Result<Listing, StorageError>,
     },
     Created {
         session_id: SessionId,
-        result: Result<Box<StagedUpload<K>>, Refused>,
+        result: Result<Box<StagedUpload<K>>, StorageError>,
         /// Whether the name was chosen here.
         unique: bool,
     },
@@ -129,23 +133,23 @@ pub(crate) enum Done<K: Kernel> {
         session_id: SessionId,
         path: PathBuf,
         length: u64,
-        result: Result<(), Refused>,
+        result: Result<(), StorageError>,
         record: Option<Box<TransferRecord>>,
     },
     Made {
         session_id: SessionId,
-        result: Result<(), Refused>,
+        result: Result<(), StorageError>,
     },
     Changed {
         session_id: SessionId,
-        change: Change,
-        result: Result<(), Refused>,
+        change: Modification,
+        result: Result<(), StorageError>,
     },
     /// One slice more is done; the loop puts the job back as long as somebody waits for it.
     Slice(Checksum<K>),
     Checksummed {
         session_id: SessionId,
-        result: Result<(Box<[u8]>, u64), Refused>,
+        result: Result<(Box<[u8]>, u64), StorageError>,
     },
     WarmedUp {
         session_id: SessionId,
@@ -153,7 +157,7 @@ pub(crate) enum Done<K: Kernel> {
     },
     Reloaded(Box<Reloaded>),
     /// A directory has been counted, as far as the fault let it.
-    Counted(Option<Fault>),
+    Counted(Option<FileFault>),
     Abandoned,
     /// A granted directory has been walked, as far as it could be.
     Swept(OrphanSweep),
@@ -432,7 +436,7 @@ impl<K: Kernel> Job<K> {
                 Done::Verified { proof, right }
             }
             Job::List(asked) => Done::ListingTarget {
-                result: storage::list(&**kernel, &asked.listed, asked.form),
+                result: listing::list(&**kernel, &asked.listed, asked.form),
                 asked,
             },
             Job::Create {
@@ -440,7 +444,7 @@ impl<K: Kernel> Job<K> {
                 place,
                 wanted,
                 claim,
-            } => match claimed(storage::create(kernel, &place, wanted), claim) {
+            } => match claimed(storage::create_upload(kernel, &place, wanted), claim) {
                 Ok(upload) => fill(session_id, upload),
                 Err(refused) => Done::Created {
                     session_id,
@@ -455,7 +459,10 @@ impl<K: Kernel> Job<K> {
                 claim,
             } => Done::Created {
                 session_id,
-                result: claimed(storage::create_unique(kernel, &directory, wanted), claim),
+                result: claimed(
+                    storage::create_unique_upload(kernel, &directory, wanted),
+                    claim,
+                ),
                 unique: true,
             },
             Job::Fill { session_id, upload } => fill(session_id, upload),
@@ -468,7 +475,7 @@ impl<K: Kernel> Job<K> {
                 record,
                 path: upload.path().to_owned(),
                 length: upload.length(),
-                result: upload.commit(),
+                result: upload.publish(),
             },
             Job::Abandon(upload) => {
                 drop(upload);
@@ -482,30 +489,30 @@ impl<K: Kernel> Job<K> {
                 session_id,
                 mut changing,
             } => match changing.step(&**kernel) {
-                None => {
+                Slice::More => {
                     return Step::Again(Job::Change {
                         session_id,
                         changing,
                     });
                 }
-                Some(result) => Done::Changed {
+                Slice::Done(result) => Done::Changed {
                     session_id,
                     result,
-                    change: changing.into_change(),
+                    change: changing.into_modification(),
                 },
             },
             Job::Checksum(checksum) => checksum.slice(&**kernel),
             Job::WarmUp { session_id, cold } => Done::WarmedUp {
                 session_id,
-                result: cold.file.warm_up(&**kernel, cold.offset, cold.count),
+                result: cold.file.prefetch(&**kernel, cold.offset, cold.count),
             },
             Job::SweepLeftovers(mut leftovers) => match leftovers.step(&**kernel) {
-                true => return Step::Again(Job::SweepLeftovers(leftovers)),
-                false => Done::Swept(leftovers),
+                Slice::More => return Step::Again(Job::SweepLeftovers(leftovers)),
+                Slice::Done(()) => Done::Swept(leftovers),
             },
             Job::Count(mut count) => match count.step(&**kernel) {
-                true => return Step::Again(Job::Count(count)),
-                false => Done::Counted(count.into_fault()),
+                Slice::More => return Step::Again(Job::Count(count)),
+                Slice::Done(()) => Done::Counted(count.into_fault()),
             },
             Job::Reload(home) => Done::Reloaded(Box::new(home.reload(verifier))),
         })
@@ -514,17 +521,17 @@ impl<K: Kernel> Job<K> {
 
 /// What was created, with what it may take of quotas.
 fn claimed<K: Kernel>(
-    created: Result<StagedUpload<K>, Refused>,
-    claim: Claim,
-) -> Result<Box<StagedUpload<K>>, Refused> {
-    created?.claimed(claim).map(Box::new)
+    created: Result<StagedUpload<K>, StorageError>,
+    claim: QuotaReservation,
+) -> Result<Box<StagedUpload<K>>, StorageError> {
+    created?.with_reservation(claim).map(Box::new)
 }
 
 /// Copies a slice of what an upload builds on, if it builds on something.
 fn fill<K: Kernel>(session_id: SessionId, mut upload: Box<StagedUpload<K>>) -> Done<K> {
-    let result = match upload.fill() {
-        Ok(false) => return Done::Filled { session_id, upload },
-        Ok(true) => Ok(upload),
+    let result = match upload.copy_base() {
+        Ok(Slice::More) => return Done::Filled { session_id, upload },
+        Ok(Slice::Done(())) => Ok(upload),
         Err(refused) => Err(refused),
     };
     Done::Created {

@@ -1,4 +1,4 @@
-//! What is opened and what never is, and what is shared, asked of a real file system.
+//! The open-file cache on a real file system.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -13,16 +13,16 @@ use nix::unistd::mkfifo;
 use crate::kernel::linux::Linux;
 use crate::kernel::sim::{Entry, Sim};
 use crate::storage::open_files::*;
-use crate::storage::tests::{
-    CANARY, DROP_BOX, READ, UPLOAD, World, open_to_all, place, refusal, without_power,
+use crate::storage::testing::{
+    CANARY, DROP_BOX, READ, TestDirectory, UPLOAD, code_of, place, unprivileged,
 };
 
-type Opened = Result<Arc<OpenFile<Linux>>, Refused>;
+type Opened = Result<Arc<OpenFile<Linux>>, StorageError>;
 
-/// Opens in a turn of its own.
-fn open_in(vault: &mut OpenFileCache<Linux>, place: &GrantedPath) -> Opened {
-    vault.begin_turn();
-    vault.open_read(place, Instant::now())
+/// Opens in a new tick.
+fn open_in(cache: &mut OpenFileCache<Linux>, place: &GrantedPath) -> Opened {
+    cache.begin_tick();
+    cache.open(place, Instant::now())
 }
 
 fn content(file: &OpenFile<Linux>) -> String {
@@ -33,17 +33,17 @@ fn content(file: &OpenFile<Linux>) -> String {
 }
 
 fn outcome(opened: Opened) -> Result<String, ErrorCode> {
-    refusal(opened).map(|file| content(&file))
+    code_of(opened).map(|file| content(&file))
 }
 
 #[test]
-fn what_leads_inside_is_followed_and_nothing_else() {
-    let world = World::new();
-    fs::create_dir_all(world.at("sub/deep")).unwrap();
-    fs::create_dir(world.at(".hidden")).unwrap();
-    fs::write(world.at("file"), "content").unwrap();
-    fs::write(world.at("sub/inner"), "inner").unwrap();
-    fs::write(world.at(".hidden/file"), "hidden").unwrap();
+fn links_are_followed_inside_the_directory_only() {
+    let directory = TestDirectory::new();
+    fs::create_dir_all(directory.at("sub/deep")).unwrap();
+    fs::create_dir(directory.at(".hidden")).unwrap();
+    fs::write(directory.at("file"), "content").unwrap();
+    fs::write(directory.at("sub/inner"), "inner").unwrap();
+    fs::write(directory.at(".hidden/file"), "hidden").unwrap();
     for (link, to) in [
         ("same", "file"),
         ("sub/deep/up", "../../file"),
@@ -56,11 +56,11 @@ fn what_leads_inside_is_followed_and_nothing_else() {
         ("out-directory", "../outside"),
         ("root", "/"),
     ] {
-        symlink(to, world.at(link)).unwrap();
+        symlink(to, directory.at(link)).unwrap();
     }
-    symlink(world.at("file"), world.at("absolute")).unwrap();
+    symlink(directory.at("file"), directory.at("absolute")).unwrap();
     let content = |text: &str| Ok(text.to_owned());
-    let mut vault = OpenFileCache::new(world.kernel.clone());
+    let mut cache = OpenFileCache::new(directory.kernel.clone());
     for (below, expected) in [
         ("file", content("content")),
         ("same", content("content")),
@@ -83,24 +83,24 @@ fn what_leads_inside_is_followed_and_nothing_else() {
         ("missing/file", Err(ErrorCode::NoSuchFile)),
         ("file/file", Err(ErrorCode::NoSuchFile)),
     ] {
-        let opened = outcome(open_in(&mut vault, &world.place(below, READ)));
+        let opened = outcome(open_in(&mut cache, &directory.place(below, READ)));
         assert_eq!(opened, expected, "{below}");
     }
     // The granted directory itself may be a link.
-    symlink("granted", world.at("../by-link")).unwrap();
-    let by_link = place(&world.at("../by-link"), "same", READ);
-    assert_eq!(outcome(open_in(&mut vault, &by_link)), content("content"));
+    symlink("granted", directory.at("../by-link")).unwrap();
+    let by_link = place(&directory.at("../by-link"), "same", READ);
+    assert_eq!(outcome(open_in(&mut cache, &by_link)), content("content"));
 }
 
 #[test]
-fn no_spelling_leads_outside() {
-    let world = World::new();
-    fs::create_dir(world.at("sub")).unwrap();
-    fs::write(world.at("file"), "").unwrap();
-    let outside = world.at("../outside/canary").display().to_string();
+fn path_traversal_is_rejected() {
+    let directory = TestDirectory::new();
+    fs::create_dir(directory.at("sub")).unwrap();
+    fs::write(directory.at("file"), "").unwrap();
+    let outside = directory.at("../outside/canary").display().to_string();
     let long = "../".repeat(1300) + "etc/passwd";
     let wide = "sub/".repeat(1020) + "file";
-    let mut vault = OpenFileCache::new(world.kernel.clone());
+    let mut cache = OpenFileCache::new(directory.kernel.clone());
     for below in [
         "../outside/canary",
         "/../outside/canary",
@@ -132,13 +132,13 @@ fn no_spelling_leads_outside() {
         &"x".repeat(256),
         &"x".repeat(5000),
     ] {
-        let refusal = outcome(open_in(&mut vault, &world.place(below, READ)));
+        let refusal = outcome(open_in(&mut cache, &directory.place(below, READ)));
         assert!(
             matches!(refusal, Err(ErrorCode::NoSuchFile)),
             "{below}: {refusal:?}"
         );
     }
-    // The kernel's own links to whatever a process has open.
+    // Magic links of /proc.
     for below in [
         "exe",
         "root/etc/passwd",
@@ -147,245 +147,252 @@ fn no_spelling_leads_outside() {
         "task/../exe",
     ] {
         let magic = place(Path::new("/proc/self"), below, READ);
-        assert!(open_in(&mut vault, &magic).is_err(), "{below}");
+        assert!(open_in(&mut cache, &magic).is_err(), "{below}");
     }
-    assert!(vault.files.is_empty());
+    assert!(cache.files.is_empty());
 }
 
 #[test]
-fn only_regular_files_are_opened_and_nothing_is_waited_for() {
-    let world = World::new();
-    mkfifo(&world.at("fifo"), Mode::S_IRWXU).unwrap();
-    let _socket = UnixListener::bind(world.at("socket")).unwrap();
-    symlink("fifo", world.at("link")).unwrap();
-    let mut vault = OpenFileCache::new(world.kernel.clone());
+fn only_regular_files_are_opened_without_blocking() {
+    let directory = TestDirectory::new();
+    mkfifo(&directory.at("fifo"), Mode::S_IRWXU).unwrap();
+    let _socket = UnixListener::bind(directory.at("socket")).unwrap();
+    symlink("fifo", directory.at("link")).unwrap();
+    let mut cache = OpenFileCache::new(directory.kernel.clone());
     for below in ["fifo", "socket", "link"] {
-        let opened = outcome(open_in(&mut vault, &world.place(below, READ)));
+        let opened = outcome(open_in(&mut cache, &directory.place(below, READ)));
         assert_eq!(opened, Err(ErrorCode::NoSuchFile), "{below}");
     }
     let device = place(Path::new("/dev"), "zero", READ);
     assert_eq!(
-        outcome(open_in(&mut vault, &device)),
+        outcome(open_in(&mut cache, &device)),
         Err(ErrorCode::NoSuchFile)
     );
 }
 
 #[test]
-fn who_may_not_read_is_told_apart_by_the_log() {
-    let world = World::new();
-    fs::create_dir_all(world.at("closed/inner")).unwrap();
-    fs::write(world.at("secret"), "").unwrap();
-    fs::write(world.at("closed/inner/file"), "").unwrap();
+fn unreadable_files_are_reported_with_their_cause() {
+    let directory = TestDirectory::new();
+    fs::create_dir_all(directory.at("closed/inner")).unwrap();
+    fs::write(directory.at("secret"), "").unwrap();
+    fs::write(directory.at("closed/inner/file"), "").unwrap();
     let closed =
-        |below| fs::set_permissions(world.at(below), PermissionsExt::from_mode(0o000)).unwrap();
+        |below| fs::set_permissions(directory.at(below), PermissionsExt::from_mode(0o000)).unwrap();
     closed("secret");
     closed("closed");
-    open_to_all(&world);
-    without_power(|| {
-        let mut vault = OpenFileCache::new(world.kernel.clone());
+    directory.open_to_all();
+    unprivileged(|| {
+        let mut cache = OpenFileCache::new(directory.kernel.clone());
         for (below, expected) in [
             ("secret", ErrorCode::FileUnreadable),
             ("closed/inner/file", ErrorCode::FileUnreadable),
         ] {
-            let refused = open_in(&mut vault, &world.place(below, READ))
+            let refused = open_in(&mut cache, &directory.place(below, READ))
                 .err()
                 .unwrap();
-            assert_eq!(refused.refusal, expected, "{below}");
+            assert_eq!(refused.code, expected, "{below}");
             let fault = refused.fault.unwrap();
             assert_eq!(fault.source.kind(), io::ErrorKind::PermissionDenied);
         }
     });
-    fs::set_permissions(world.at("closed"), PermissionsExt::from_mode(0o700)).unwrap();
+    fs::set_permissions(directory.at("closed"), PermissionsExt::from_mode(0o700)).unwrap();
 }
 
 #[test]
-fn a_drop_box_gives_nothing_out() {
-    let world = World::new();
-    fs::write(world.at("file"), "content").unwrap();
-    let mut vault = OpenFileCache::new(world.kernel.clone());
-    let _shared = open_in(&mut vault, &world.place("file", READ)).unwrap();
+fn a_drop_box_serves_no_files() {
+    let directory = TestDirectory::new();
+    fs::write(directory.at("file"), "content").unwrap();
+    let mut cache = OpenFileCache::new(directory.kernel.clone());
+    let _shared = open_in(&mut cache, &directory.place("file", READ)).unwrap();
     for (below, expected) in [
         ("file", ErrorCode::NoSuchFile),
         ("missing", ErrorCode::NoSuchFile),
         ("missing/file", ErrorCode::NoSuchFile),
     ] {
-        let opened = outcome(open_in(&mut vault, &world.place(below, DROP_BOX)));
+        let opened = outcome(open_in(&mut cache, &directory.place(below, DROP_BOX)));
         assert_eq!(opened, Err(expected), "{below}");
     }
-    assert!(open_in(&mut vault, &world.place("file", UPLOAD)).is_ok());
+    assert!(open_in(&mut cache, &directory.place("file", UPLOAD)).is_ok());
 }
 
 #[test]
-fn one_handle_serves_all_while_the_file_is_unchanged() {
-    let world = World::new();
-    let write = |text: &str| fs::write(world.at("file"), text).unwrap();
+fn an_unchanged_file_is_shared() {
+    let directory = TestDirectory::new();
+    let write = |text: &str| fs::write(directory.at("file"), text).unwrap();
     write("first");
-    let place = world.place("file", READ);
-    let mut vault = OpenFileCache::new(world.kernel.clone());
-    let first = open_in(&mut vault, &place).unwrap();
-    assert!(Arc::ptr_eq(&first, &open_in(&mut vault, &place).unwrap()));
+    let place = directory.place("file", READ);
+    let mut cache = OpenFileCache::new(directory.kernel.clone());
+    let first = open_in(&mut cache, &place).unwrap();
+    assert!(Arc::ptr_eq(&first, &open_in(&mut cache, &place).unwrap()));
 
-    // Replaced: within the turn nobody asks again, and who has it goes on.
-    fs::write(world.at("new"), "second").unwrap();
-    fs::rename(world.at("new"), world.at("file")).unwrap();
-    let same_turn = vault.open_read(&place, Instant::now()).unwrap();
-    assert!(Arc::ptr_eq(&first, &same_turn));
-    let second = open_in(&mut vault, &place).unwrap();
+    // Replaced: the check is made once per tick, and a download keeps its file.
+    fs::write(directory.at("new"), "second").unwrap();
+    fs::rename(directory.at("new"), directory.at("file")).unwrap();
+    let same_tick = cache.open(&place, Instant::now()).unwrap();
+    assert!(Arc::ptr_eq(&first, &same_tick));
+    let second = open_in(&mut cache, &place).unwrap();
     assert_eq!(
         (content(&first), content(&second)),
         ("first".into(), "second".into())
     );
 
-    // Grown, then cut: the length is that of the opening.
+    // Grown, then truncated: the length is that of the open.
     write("grown longer");
-    let grown = open_in(&mut vault, &place).unwrap();
+    let grown = open_in(&mut cache, &place).unwrap();
     assert_eq!((second.length(), grown.length()), (6, 12));
     write("cut");
-    let cut = open_in(&mut vault, &place).unwrap();
+    let cut = open_in(&mut cache, &place).unwrap();
     assert_eq!((grown.length(), cut.length()), (12, 3));
     assert_eq!(content(&grown), "cut");
 
-    // Written over, its times put back: the inode's own time tells.
-    let written = fs::metadata(world.at("file")).unwrap().modified().unwrap();
+    // Overwritten with its modification time restored: the change time differs.
+    let written = fs::metadata(directory.at("file"))
+        .unwrap()
+        .modified()
+        .unwrap();
     std::thread::sleep(Duration::from_millis(20));
     write("CUT");
     fs::File::options()
         .write(true)
-        .open(world.at("file"))
+        .open(directory.at("file"))
         .unwrap()
         .set_modified(written)
         .unwrap();
-    let over = open_in(&mut vault, &place).unwrap();
+    let over = open_in(&mut cache, &place).unwrap();
     assert!(!Arc::ptr_eq(&cut, &over));
 
-    fs::remove_file(world.at("file")).unwrap();
+    fs::remove_file(directory.at("file")).unwrap();
     assert_eq!(
-        outcome(open_in(&mut vault, &place)),
+        outcome(open_in(&mut cache, &place)),
         Err(ErrorCode::NoSuchFile)
     );
-    assert_eq!(vault.files.len(), 0);
+    assert_eq!(cache.files.len(), 0);
     write("again");
-    assert_eq!(outcome(open_in(&mut vault, &place)), Ok("again".into()));
-    fs::remove_dir_all(world.at("")).unwrap();
+    assert_eq!(outcome(open_in(&mut cache, &place)), Ok("again".into()));
+    fs::remove_dir_all(directory.at("")).unwrap();
     assert_eq!(
-        outcome(open_in(&mut vault, &place)),
+        outcome(open_in(&mut cache, &place)),
         Err(ErrorCode::NoSuchFile)
     );
 }
 
 #[test]
-fn grants_within_each_other_do_not_lend_their_links() {
-    let world = World::new();
-    fs::create_dir(world.at("sub")).unwrap();
-    fs::write(world.at("file"), "content").unwrap();
-    symlink("../file", world.at("sub/link")).unwrap();
-    let mut vault = OpenFileCache::new(world.kernel.clone());
-    let from_above = world.place("sub/link", READ);
-    let from_within = place(&world.at("sub"), "link", READ);
-    assert!(open_in(&mut vault, &from_above).is_ok());
+fn nested_grants_do_not_share_links() {
+    let directory = TestDirectory::new();
+    fs::create_dir(directory.at("sub")).unwrap();
+    fs::write(directory.at("file"), "content").unwrap();
+    symlink("../file", directory.at("sub/link")).unwrap();
+    let mut cache = OpenFileCache::new(directory.kernel.clone());
+    let from_above = directory.place("sub/link", READ);
+    let from_within = place(&directory.at("sub"), "link", READ);
+    assert!(open_in(&mut cache, &from_above).is_ok());
     assert_eq!(
-        outcome(open_in(&mut vault, &from_within)),
+        outcome(open_in(&mut cache, &from_within)),
         Err(ErrorCode::NoSuchFile)
     );
 }
 
 #[test]
-fn small_files_have_a_standing_map() {
-    let world = World::new();
-    fs::write(world.at("empty"), "").unwrap();
-    fs::write(world.at("small"), "x").unwrap();
+fn small_files_are_mapped_once() {
+    let directory = TestDirectory::new();
+    fs::write(directory.at("empty"), "").unwrap();
+    fs::write(directory.at("small"), "x").unwrap();
     fs::write(
-        world.at("largest"),
+        directory.at("largest"),
         vec![b'x'; limits::MAPPED_FILE_BYTES_MAX as usize],
     )
     .unwrap();
     fs::write(
-        world.at("large"),
+        directory.at("large"),
         vec![b'x'; limits::MAPPED_FILE_BYTES_MAX as usize + 1],
     )
     .unwrap();
-    let mut vault = OpenFileCache::new(world.kernel.clone());
+    let mut cache = OpenFileCache::new(directory.kernel.clone());
     for (name, is_mapped) in [
         ("empty", false),
         ("small", true),
         ("largest", true),
         ("large", false),
     ] {
-        let file = open_in(&mut vault, &world.place(name, READ)).unwrap();
-        assert_eq!(file.map(&world.kernel).is_some(), is_mapped, "{name}");
-        let again = file.map(&world.kernel).map(std::ptr::from_ref);
-        assert_eq!(again, file.map(&world.kernel).map(std::ptr::from_ref));
+        let file = open_in(&mut cache, &directory.place(name, READ)).unwrap();
+        assert_eq!(file.map(&directory.kernel).is_some(), is_mapped, "{name}");
+        let again = file.map(&directory.kernel).map(std::ptr::from_ref);
+        assert_eq!(again, file.map(&directory.kernel).map(std::ptr::from_ref));
     }
 }
 
 #[test]
-fn files_without_a_download_are_few_and_soon_let_go() {
-    let world = World::new();
-    let mut vault = OpenFileCache::new(world.kernel.clone());
+fn unused_files_are_evicted() {
+    let directory = TestDirectory::new();
+    let mut cache = OpenFileCache::new(directory.kernel.clone());
     let start = Instant::now();
     let mut opened = Vec::new();
     for number in 0..limits::CACHED_FILES_MAX * 3 {
         let name = number.to_string();
-        fs::write(world.at(&name), &name).unwrap();
-        vault.begin_turn();
+        fs::write(directory.at(&name), &name).unwrap();
+        cache.begin_tick();
         let now = start + Duration::from_micros(number as u64);
-        let file = vault.open_read(&world.place(&name, READ), now).unwrap();
+        let file = cache.open(&directory.place(&name, READ), now).unwrap();
         if number < 100 {
             opened.push(file);
         }
-        let unused = vault.files.values().filter(|kept| kept.is_unused()).count();
+        let unused = cache
+            .files
+            .values()
+            .filter(|cached| cached.is_unused())
+            .count();
         assert!(
             unused <= limits::CACHED_FILES_MAX,
             "{unused} after {number}"
         );
     }
-    // Those with a download stay, however old; then the youngest.
+    // Files with a download stay; of the others the most recently used.
     let late = start + limits::CACHED_FILE_AGE_MAX * 2;
-    let last = world.place(&(limits::CACHED_FILES_MAX * 3 - 1).to_string(), READ);
-    vault.open_read(&last, late).unwrap();
-    vault.sweep(late);
-    assert_eq!(vault.files.len(), 101);
-    vault.sweep(late + limits::CACHED_FILE_AGE_MAX);
-    assert_eq!(vault.files.len(), 100);
-    let held = vault.open_read(&world.place("7", READ), late).unwrap();
+    let last = directory.place(&(limits::CACHED_FILES_MAX * 3 - 1).to_string(), READ);
+    cache.open(&last, late).unwrap();
+    cache.evict_expired(late);
+    assert_eq!(cache.files.len(), 101);
+    cache.evict_expired(late + limits::CACHED_FILE_AGE_MAX);
+    assert_eq!(cache.files.len(), 100);
+    let held = cache.open(&directory.place("7", READ), late).unwrap();
     assert!(Arc::ptr_eq(&held, &opened[7]));
     drop((held, opened));
-    assert_eq!(vault.files.len(), 100);
-    vault.sweep(late + limits::CACHED_FILE_AGE_MAX * 2);
-    assert_eq!(vault.files.len(), 0);
+    assert_eq!(cache.files.len(), 100);
+    cache.evict_expired(late + limits::CACHED_FILE_AGE_MAX * 2);
+    assert_eq!(cache.files.len(), 0);
 
-    vault.open_read(&last, late).unwrap();
-    vault.release_unused();
-    assert_eq!(vault.files.len(), 0);
+    cache.open(&last, late).unwrap();
+    cache.evict_unused();
+    assert_eq!(cache.files.len(), 0);
 }
 
 #[test]
-fn a_stretch_that_begins_amid_a_page_is_warmed_to_its_last_byte() {
+fn a_prefetch_covers_its_last_page() {
     for seed in 0..32 {
         let kernel = Arc::new(Sim::new(seed));
         kernel.put("/Movies/Joker", Entry::File(vec![0; 3 * 4096]));
         let joker = place(Path::new("/Movies"), "Joker", READ);
-        let file = OpenFileCache::new(kernel.clone()).open_read(&joker, Instant::now());
+        let file = OpenFileCache::new(kernel.clone()).open(&joker, Instant::now());
         let file = file.unwrap();
         if kernel.is_cached(file.file(), 1).is_ok() {
             kernel
-                .as_worker(|| file.warm_up(&*kernel, 1, 8192))
+                .as_worker(|| file.prefetch(&*kernel, 1, 8192))
                 .unwrap();
-            assert!(file.is_warm(&*kernel, 1, 8192), "seed {seed}");
+            assert!(file.is_cached(&*kernel, 1, 8192), "seed {seed}");
         }
     }
 }
 
 #[test]
-fn names_that_are_swapped_meanwhile_never_lead_outside() {
-    let world = World::new();
-    fs::create_dir(world.at("directory")).unwrap();
-    fs::write(world.at("directory/canary"), "harmless").unwrap();
-    fs::write(world.at("file"), "harmless").unwrap();
-    symlink("../outside", world.at("swap-directory")).unwrap();
-    symlink("../outside/canary", world.at("swap-file")).unwrap();
+fn swapped_names_never_lead_outside() {
+    let directory = TestDirectory::new();
+    fs::create_dir(directory.at("directory")).unwrap();
+    fs::write(directory.at("directory/canary"), "harmless").unwrap();
+    fs::write(directory.at("file"), "harmless").unwrap();
+    symlink("../outside", directory.at("swap-directory")).unwrap();
+    symlink("../outside/canary", directory.at("swap-file")).unwrap();
     let pairs = [("directory", "swap-directory"), ("file", "swap-file")]
-        .map(|(one, other)| (world.at(one), world.at(other)));
+        .map(|(one, other)| (directory.at(one), directory.at(other)));
     let done = AtomicBool::new(false);
     let mut counts = [0; 2];
     std::thread::scope(|scope| {
@@ -397,7 +404,7 @@ fn names_that_are_swapped_meanwhile_never_lead_outside() {
                 }
             }
         });
-        let mut vault = OpenFileCache::new(world.kernel.clone());
+        let mut cache = OpenFileCache::new(directory.kernel.clone());
         let until = Instant::now() + Duration::from_secs(1);
         while Instant::now() < until {
             for below in [
@@ -406,7 +413,7 @@ fn names_that_are_swapped_meanwhile_never_lead_outside() {
                 "swap-directory/canary",
                 "swap-file",
             ] {
-                match outcome(open_in(&mut vault, &world.place(below, READ))) {
+                match outcome(open_in(&mut cache, &directory.place(below, READ))) {
                     Ok(text) => {
                         assert_ne!(text, CANARY);
                         counts[0] += 1;
@@ -418,5 +425,8 @@ fn names_that_are_swapped_meanwhile_never_lead_outside() {
         }
         done.store(true, Ordering::Relaxed);
     });
-    assert!(counts[0] > 0 && counts[1] > 0, "both were met: {counts:?}");
+    assert!(
+        counts[0] > 0 && counts[1] > 0,
+        "both outcomes occurred: {counts:?}"
+    );
 }

@@ -1,4 +1,4 @@
-//! Uploads, from their first byte to their name, over a real disk and a simulated one.
+//! Uploads on a real file system.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,43 +12,50 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Uid, mkfifo};
 
 use crate::kernel::linux::Linux;
-use crate::storage::tests::{
-    CANARY, CHANGE, DROP_BOX, READ, UPLOAD, World, open_to_all, refusal, without_power,
+use crate::storage::orphans::OrphanSweep;
+use crate::storage::quota::QuotaLedger;
+use crate::storage::status::check_free_space;
+use crate::storage::temp_names::is_temporary;
+use crate::storage::testing::{
+    CANARY, CHANGE, DROP_BOX, READ, TestDirectory, UPLOAD, code_of, place, unprivileged,
 };
 use crate::storage::upload::*;
-use crate::storage::{OrphanSweep, QuotaLedger, room};
 
-type Create = fn(&Arc<Linux>, &GrantedPath, u64) -> Result<StagedUpload<Linux>, Refused>;
+type Create = fn(&Arc<Linux>, &GrantedPath, u64) -> Result<StagedUpload<Linux>, StorageError>;
 
-/// Both ways: without a name, and on a file system that has only named files.
+/// With O_TMPFILE, and without.
 const WAYS: [Create; 2] = [
-    |kernel, place, length| create(kernel, place, wanted(length)),
+    |kernel, place, length| create_upload(kernel, place, spec(length)),
     |kernel, place, length| {
-        create_with(kernel, place, wanted(length), |_, _| {
+        create_with(kernel, place, spec(length), |_, _| {
             Err(Errno::EOPNOTSUPP.into())
         })
     },
 ];
 
-fn wanted(length: u64) -> Wanted {
-    Wanted {
+fn spec(length: u64) -> UploadSpec {
+    UploadSpec {
         length: Some(length),
-        most: u64::MAX,
+        max_length: u64::MAX,
         base: UploadBase::Empty,
         keep_free: 0,
     }
 }
 
-fn upon(base: UploadBase) -> Wanted {
-    Wanted {
+fn continuing(base: UploadBase) -> UploadSpec {
+    UploadSpec {
         length: None,
         base,
-        ..wanted(0)
+        ..spec(0)
     }
 }
 
-fn names(world: &World) -> Vec<String> {
-    world.files().into_iter().map(|(name, _)| name).collect()
+fn names(directory: &TestDirectory) -> Vec<String> {
+    directory
+        .files()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect()
 }
 
 fn file(name: &str, content: &str) -> (String, String) {
@@ -56,92 +63,98 @@ fn file(name: &str, content: &str) -> (String, String) {
 }
 
 #[test]
-fn an_upload_appears_when_it_is_whole() {
+fn an_upload_appears_when_it_is_complete() {
     for create in WAYS {
-        let world = World::new();
+        let directory = TestDirectory::new();
         for rights in [UPLOAD, CHANGE, DROP_BOX] {
             let name = format!("{rights:?}");
-            let before = names(&world);
-            let mut incoming = create(&world.kernel, &world.place(&name, rights), 11).unwrap();
-            incoming.write(b"hello ").unwrap();
-            assert_eq!(incoming.length(), 6);
-            incoming.write(b"").unwrap();
-            let shown = names(&world).into_iter().filter(|name| !is_temporary(name));
+            let before = names(&directory);
+            let mut upload =
+                create(&directory.kernel, &directory.place(&name, rights), 11).unwrap();
+            upload.write(b"hello ").unwrap();
+            assert_eq!(upload.length(), 6);
+            upload.write(b"").unwrap();
+            let shown = names(&directory)
+                .into_iter()
+                .filter(|name| !is_temporary(name));
             assert_eq!(shown.collect::<Vec<_>>(), before);
-            incoming.write(b"world").unwrap();
-            incoming.commit().unwrap();
-            assert_eq!(names(&world).len(), before.len() + 1);
-            assert_eq!(fs::read_to_string(world.at(&name)).unwrap(), "hello world");
+            upload.write(b"directory").unwrap();
+            upload.publish().unwrap();
+            assert_eq!(names(&directory).len(), before.len() + 1);
+            assert_eq!(
+                fs::read_to_string(directory.at(&name)).unwrap(),
+                "hello directory"
+            );
         }
-        let empty = create(&world.kernel, &world.place("empty", UPLOAD), 0).unwrap();
-        empty.commit().unwrap();
-        assert_eq!(world.files().last().unwrap(), &file("empty", ""));
+        let empty = create(&directory.kernel, &directory.place("empty", UPLOAD), 0).unwrap();
+        empty.publish().unwrap();
+        assert_eq!(directory.files().last().unwrap(), &file("empty", ""));
     }
 }
 
 #[test]
-fn an_upload_that_is_given_up_leaves_nothing() {
+fn a_dropped_upload_leaves_nothing() {
     for create in WAYS {
-        let world = World::new();
-        fs::write(world.at("old"), "old").unwrap();
-        let mut new = create(&world.kernel, &world.place("new", UPLOAD), 11).unwrap();
-        let mut old = create(&world.kernel, &world.place("old", CHANGE), 11).unwrap();
+        let directory = TestDirectory::new();
+        fs::write(directory.at("old"), "old").unwrap();
+        let mut new = create(&directory.kernel, &directory.place("new", UPLOAD), 11).unwrap();
+        let mut old = create(&directory.kernel, &directory.place("old", CHANGE), 11).unwrap();
         new.write(b"hello").unwrap();
         old.write(b"hello").unwrap();
         drop((new, old));
-        assert_eq!(world.files(), [file("old", "old")]);
+        assert_eq!(directory.files(), [file("old", "old")]);
     }
 }
 
 #[test]
-fn a_name_that_was_taken_meanwhile_is_replaced_only_by_who_may() {
+fn a_name_taken_meanwhile_is_replaced_with_the_right() {
     for create in WAYS {
-        let world = World::new();
+        let directory = TestDirectory::new();
         let upload = |name, rights| {
-            let mut incoming = create(&world.kernel, &world.place(name, rights), 3).unwrap();
-            incoming.write(b"new").unwrap();
-            incoming
+            let mut upload = create(&directory.kernel, &directory.place(name, rights), 3).unwrap();
+            upload.write(b"new").unwrap();
+            upload
         };
         let refused = upload("file", UPLOAD);
         let replacing = upload("file", CHANGE);
         let later = upload("file", CHANGE);
-        fs::write(world.at("file"), "old").unwrap();
-        let reader = fs::File::open(world.at("file")).unwrap();
-        assert_eq!(refusal(refused.commit()), Err(ErrorCode::FileExists));
-        assert_eq!(world.files().last().unwrap(), &file("file", "old"));
-        replacing.commit().unwrap();
-        later.commit().unwrap();
-        assert_eq!(world.files(), [file("file", "new")]);
+        fs::write(directory.at("file"), "old").unwrap();
+        let reader = fs::File::open(directory.at("file")).unwrap();
+        assert_eq!(code_of(refused.publish()), Err(ErrorCode::FileExists));
+        assert_eq!(directory.files().last().unwrap(), &file("file", "old"));
+        replacing.publish().unwrap();
+        later.publish().unwrap();
+        assert_eq!(directory.files(), [file("file", "new")]);
         assert_eq!(std::io::read_to_string(reader).unwrap(), "old");
 
-        let directory = upload("directory", CHANGE);
-        let fifo = upload("fifo", CHANGE);
-        fs::create_dir(world.at("directory")).unwrap();
-        mkfifo(&world.at("fifo"), Mode::S_IRWXU).unwrap();
-        for incoming in [directory, fifo] {
-            assert_eq!(refusal(incoming.commit()), Err(ErrorCode::FileExists));
+        let to_directory = upload("directory", CHANGE);
+        let to_fifo = upload("fifo", CHANGE);
+        fs::create_dir(directory.at("directory")).unwrap();
+        mkfifo(&directory.at("fifo"), Mode::S_IRWXU).unwrap();
+        for upload in [to_directory, to_fifo] {
+            assert_eq!(code_of(upload.publish()), Err(ErrorCode::FileExists));
         }
-        assert_eq!(world.files(), [file("file", "new")]);
+        assert_eq!(directory.files(), [file("file", "new")]);
     }
 }
 
 #[test]
-fn a_link_is_replaced_and_never_written_through() {
+fn a_link_is_replaced_and_never_followed() {
     for create in WAYS {
-        let world = World::new();
-        fs::write(world.at("target"), "target").unwrap();
+        let directory = TestDirectory::new();
+        fs::write(directory.at("target"), "target").unwrap();
         for (link, to) in [
             ("inside", "target"),
             ("out", "../outside/canary"),
             ("nowhere", "x"),
         ] {
-            symlink(to, world.at(link)).unwrap();
-            let refused = create(&world.kernel, &world.place(link, UPLOAD), 3);
-            assert_eq!(refusal(refused).err(), Some(ErrorCode::FileExists));
-            let mut incoming = create(&world.kernel, &world.place(link, CHANGE), 3).unwrap();
-            incoming.write(b"new").unwrap();
-            incoming.commit().unwrap();
-            assert!(fs::symlink_metadata(world.at(link)).unwrap().is_file());
+            symlink(to, directory.at(link)).unwrap();
+            let refused = create(&directory.kernel, &directory.place(link, UPLOAD), 3);
+            assert_eq!(code_of(refused).err(), Some(ErrorCode::FileExists));
+            let mut upload = create(&directory.kernel, &directory.place(link, CHANGE), 3).unwrap();
+            upload.write(b"new").unwrap();
+            upload.publish().unwrap();
+            assert!(fs::symlink_metadata(directory.at(link)).unwrap().is_file());
         }
         let new = |name| file(name, "new");
         let expected = [
@@ -150,17 +163,17 @@ fn a_link_is_replaced_and_never_written_through() {
             new("out"),
             file("target", "target"),
         ];
-        assert_eq!(world.files(), expected);
-        let canary = fs::read_to_string(world.at("../outside/canary")).unwrap();
+        assert_eq!(directory.files(), expected);
+        let canary = fs::read_to_string(directory.at("../outside/canary")).unwrap();
         assert_eq!(canary, CANARY);
     }
 }
 
 #[test]
-fn what_cannot_be_received_is_refused_before_a_byte() {
-    let world = World::new();
-    fs::write(world.at("taken"), "").unwrap();
-    symlink("../outside", world.at("out")).unwrap();
+fn an_impossible_upload_is_refused_before_a_byte() {
+    let directory = TestDirectory::new();
+    fs::write(directory.at("taken"), "").unwrap();
+    symlink("../outside", directory.at("out")).unwrap();
     for (below, rights, length, expected) in [
         ("new", READ, 1, ErrorCode::UploadDenied),
         ("taken", UPLOAD, 1, ErrorCode::FileExists),
@@ -176,16 +189,20 @@ fn what_cannot_be_received_is_refused_before_a_byte() {
         ("new", UPLOAD, i64::MAX as u64, ErrorCode::NoSpace),
         ("new", UPLOAD, u64::MAX, ErrorCode::NoSpace),
     ] {
-        let refused = create(&world.kernel, &world.place(below, rights), wanted(length));
-        assert_eq!(refusal(refused).err(), Some(expected), "{below}");
+        let refused = create_upload(
+            &directory.kernel,
+            &directory.place(below, rights),
+            spec(length),
+        );
+        assert_eq!(code_of(refused).err(), Some(expected), "{below}");
     }
-    assert_eq!(world.files(), [file("taken", "")]);
-    assert_eq!(fs::read_dir(world.at("../outside")).unwrap().count(), 1);
+    assert_eq!(directory.files(), [file("taken", "")]);
+    assert_eq!(fs::read_dir(directory.at("../outside")).unwrap().count(), 1);
 }
 
 #[test]
-fn an_upload_builds_on_what_is_there_and_replaces_it_whole() {
-    let world = World::new();
+fn a_continued_upload_replaces_the_file_as_a_whole() {
+    let directory = TestDirectory::new();
     for (base, expected) in [
         (UploadBase::Empty, "new"),
         (UploadBase::Prefix(0), "new"),
@@ -193,35 +210,35 @@ fn an_upload_builds_on_what_is_there_and_replaces_it_whole() {
         (UploadBase::Prefix(11), "old content new"),
         (UploadBase::Whole, "old content new"),
     ] {
-        fs::write(world.at("file"), "old content").unwrap();
-        let place = world.place("file", CHANGE);
-        let mut incoming = create(&world.kernel, &place, upon(base)).unwrap();
-        assert!(incoming.fill().unwrap());
+        fs::write(directory.at("file"), "old content").unwrap();
+        let place = directory.place("file", CHANGE);
+        let mut upload = create_upload(&directory.kernel, &place, continuing(base)).unwrap();
+        assert_eq!(upload.copy_base().unwrap(), Step::Done(()));
         let text = if expected.len() > 6 { " new" } else { "new" };
-        incoming.write(text.as_bytes()).unwrap();
-        assert_eq!(fs::read(world.at("file")).unwrap(), b"old content");
-        incoming.commit().unwrap();
-        assert_eq!(world.files(), [file("file", expected)], "{base:?}");
+        upload.write(text.as_bytes()).unwrap();
+        assert_eq!(fs::read(directory.at("file")).unwrap(), b"old content");
+        upload.publish().unwrap();
+        assert_eq!(directory.files(), [file("file", expected)], "{base:?}");
     }
-    let new = create(
-        &world.kernel,
-        &world.place("new", CHANGE),
-        upon(UploadBase::Whole),
+    let new = create_upload(
+        &directory.kernel,
+        &directory.place("new", CHANGE),
+        continuing(UploadBase::Whole),
     )
     .unwrap();
-    new.commit().unwrap();
-    assert_eq!(fs::read(world.at("new")).unwrap(), b"");
+    new.publish().unwrap();
+    assert_eq!(fs::read(directory.at("new")).unwrap(), b"");
 }
 
 #[test]
-fn what_cannot_be_built_on_is_refused() {
-    let world = World::new();
-    fs::write(world.at("file"), "12345").unwrap();
-    symlink("file", world.at("link")).unwrap();
-    symlink("../outside/canary", world.at("out")).unwrap();
+fn a_missing_or_short_base_file_is_refused() {
+    let directory = TestDirectory::new();
+    fs::write(directory.at("file"), "12345").unwrap();
+    symlink("file", directory.at("link")).unwrap();
+    symlink("../outside/canary", directory.at("out")).unwrap();
     let refused = |below, rights, base| {
-        let place = world.place(below, rights);
-        refusal(create(&world.kernel, &place, upon(base))).err()
+        let place = directory.place(below, rights);
+        code_of(create_upload(&directory.kernel, &place, continuing(base))).err()
     };
     assert_eq!(
         refused("file", UPLOAD, UploadBase::Whole),
@@ -241,59 +258,64 @@ fn what_cannot_be_built_on_is_refused() {
             "{below}"
         );
     }
-    // What a link leads to is built on; the link itself is replaced.
-    let place = world.place("link", CHANGE);
-    let mut incoming = create(&world.kernel, &place, upon(UploadBase::Whole)).unwrap();
-    while !incoming.fill().unwrap() {}
-    incoming.write(b"6").unwrap();
-    incoming.commit().unwrap();
+    // The copy follows a link; the publication replaces it.
+    let place = directory.place("link", CHANGE);
+    let mut upload =
+        create_upload(&directory.kernel, &place, continuing(UploadBase::Whole)).unwrap();
+    while upload.copy_base().unwrap() == Step::More {}
+    upload.write(b"6").unwrap();
+    upload.publish().unwrap();
     assert_eq!(
-        world.files(),
+        directory.files(),
         [file("file", "12345"), file("link", "123456")]
     );
-    let canary = fs::read_to_string(world.at("../outside/canary")).unwrap();
+    let canary = fs::read_to_string(directory.at("../outside/canary")).unwrap();
     assert_eq!(canary, CANARY);
 }
 
-/// Two who append to one file: the second would take away what the first was told is there.
+/// Two sessions append to one file: publishing the second would lose the bytes of the first.
 #[test]
-fn what_others_have_put_there_meanwhile_is_not_lost() {
-    let world = World::new();
-    fs::write(world.at("file"), "old").unwrap();
+fn a_file_changed_since_the_copy_is_not_replaced() {
+    let directory = TestDirectory::new();
+    fs::write(directory.at("file"), "old").unwrap();
     let append = |text: &str| {
-        let place = world.place("file", CHANGE);
-        let mut incoming = create(&world.kernel, &place, upon(UploadBase::Whole)).unwrap();
-        assert!(incoming.fill().unwrap());
-        incoming.write(text.as_bytes()).unwrap();
-        incoming
+        let place = directory.place("file", CHANGE);
+        let mut upload =
+            create_upload(&directory.kernel, &place, continuing(UploadBase::Whole)).unwrap();
+        assert_eq!(upload.copy_base().unwrap(), Step::Done(()));
+        upload.write(text.as_bytes()).unwrap();
+        upload
     };
     let (first, second) = (append("1"), append("2"));
-    first.commit().unwrap();
-    assert_eq!(refusal(second.commit()), Err(ErrorCode::FileExists));
-    assert_eq!(world.files(), [file("file", "old1")]);
+    first.publish().unwrap();
+    assert_eq!(code_of(second.publish()), Err(ErrorCode::FileExists));
+    assert_eq!(directory.files(), [file("file", "old1")]);
 }
 
-/// The same, each on a thread of its own, in the same moment.
+/// The same from two threads at once.
 #[test]
-fn of_two_who_append_at_once_only_one_is_told_that_it_is_there() {
-    let world = World::in_memory();
-    let place = world.place("file", CHANGE);
+fn one_of_two_concurrent_appends_is_published() {
+    let directory = TestDirectory::in_memory();
+    let place = directory.place("file", CHANGE);
     let ledger = Arc::new(QuotaLedger::default());
     for round in 0..400 {
-        fs::write(world.at("file"), "old").unwrap();
+        fs::write(directory.at("file"), "old").unwrap();
         let append = |text: &str| {
-            let incoming = create(&world.kernel, &place, upon(UploadBase::Whole)).unwrap();
-            let claim = ledger.claim(&world.at("file"), Vec::new(), 0).unwrap();
-            let mut incoming = incoming.claimed(claim).unwrap();
-            assert!(incoming.fill().unwrap());
-            incoming.write(text.as_bytes()).unwrap();
-            incoming
+            let upload =
+                create_upload(&directory.kernel, &place, continuing(UploadBase::Whole)).unwrap();
+            let reservation = ledger
+                .reserve(&directory.at("file"), Vec::new(), 0)
+                .unwrap();
+            let mut upload = upload.with_reservation(reservation).unwrap();
+            assert_eq!(upload.copy_base().unwrap(), Step::Done(()));
+            upload.write(text.as_bytes()).unwrap();
+            upload
         };
         let (first, second) = (append("1"), append("2"));
         let barrier = Barrier::new(2);
-        let commit = |incoming: StagedUpload<Linux>| {
+        let commit = |upload: StagedUpload<Linux>| {
             barrier.wait();
-            refusal(incoming.commit())
+            code_of(upload.publish())
         };
         let told = std::thread::scope(|scope| {
             let first = scope.spawn(|| commit(first));
@@ -305,57 +327,58 @@ fn of_two_who_append_at_once_only_one_is_told_that_it_is_there() {
             (Err(ErrorCode::FileExists), Ok(())) => "old2",
             both => panic!("round {round}: {both:?}"),
         };
-        assert_eq!(world.files(), [file("file", there)]);
+        assert_eq!(directory.files(), [file("file", there)]);
     }
 }
 
 #[test]
-fn what_is_built_on_is_copied_in_slices_and_may_not_be_cut_meanwhile() {
-    let world = World::in_memory();
+fn the_base_file_is_copied_in_slices() {
+    let directory = TestDirectory::in_memory();
     let content = vec![b'x'; COPY_SLICE_BYTES + 5];
-    fs::write(world.at("file"), &content).unwrap();
-    let place = world.place("file", CHANGE);
-    let create = || create(&world.kernel, &place, upon(UploadBase::Whole)).unwrap();
-    let mut incoming = create();
-    assert!(!incoming.fill().unwrap());
-    assert!(incoming.fill().unwrap());
-    assert_eq!(incoming.length(), content.len() as u64);
-    let mut incoming = create();
-    fs::write(world.at("file"), "short").unwrap();
-    assert_eq!(refusal(incoming.fill()), Err(ErrorCode::OffsetBeyondEnd));
+    fs::write(directory.at("file"), &content).unwrap();
+    let place = directory.place("file", CHANGE);
+    let create =
+        || create_upload(&directory.kernel, &place, continuing(UploadBase::Whole)).unwrap();
+    let mut upload = create();
+    assert_eq!(upload.copy_base().unwrap(), Step::More);
+    assert_eq!(upload.copy_base().unwrap(), Step::Done(()));
+    assert_eq!(upload.length(), content.len() as u64);
+    let mut upload = create();
+    fs::write(directory.at("file"), "short").unwrap();
+    assert_eq!(code_of(upload.copy_base()), Err(ErrorCode::OffsetBeyondEnd));
 }
 
 #[test]
-fn no_more_than_may_come_is_written() {
-    let world = World::new();
-    fs::write(world.at("file"), "12345").unwrap();
-    let place = world.place("file", CHANGE);
-    let most = |most, length, base| {
-        let wanted = Wanted {
+fn the_length_limit_is_enforced() {
+    let directory = TestDirectory::new();
+    fs::write(directory.at("file"), "12345").unwrap();
+    let place = directory.place("file", CHANGE);
+    let upload = |max_length, length, base| {
+        let spec = UploadSpec {
             length,
-            most,
+            max_length,
             base,
             keep_free: 0,
         };
-        create(&world.kernel, &place, wanted)
+        create_upload(&directory.kernel, &place, spec)
     };
-    let mut incoming = most(3, None, UploadBase::Empty).unwrap();
-    incoming.write(b"123").unwrap();
-    assert_eq!(refusal(incoming.write(b"4")), Err(ErrorCode::TooLarge));
+    let mut limited = upload(3, None, UploadBase::Empty).unwrap();
+    limited.write(b"123").unwrap();
+    assert_eq!(code_of(limited.write(b"4")), Err(ErrorCode::TooLarge));
     for (length, base) in [
         (Some(4), UploadBase::Empty),
         (None, UploadBase::Whole),
         (Some(1), UploadBase::Prefix(3)),
     ] {
-        let refused = refusal(most(3, length, base)).err();
+        let refused = code_of(upload(3, length, base)).err();
         assert_eq!(refused, Some(ErrorCode::TooLarge));
     }
 }
 
 #[test]
-fn a_name_that_nobody_has_is_found() {
-    let world = World::new();
-    fs::create_dir(world.at("sub")).unwrap();
+fn a_unique_name_is_chosen() {
+    let directory = TestDirectory::new();
+    fs::create_dir(directory.at("sub")).unwrap();
     for (below, rights, expected) in [
         ("", UPLOAD, None),
         ("sub", CHANGE, None),
@@ -364,12 +387,12 @@ fn a_name_that_nobody_has_is_found() {
         ("missing", UPLOAD, Some(ErrorCode::NoSuchDirectory)),
         ("../outside", UPLOAD, Some(ErrorCode::InvalidName)),
     ] {
-        let place = world.place(below, rights);
-        let created = create_unique(&world.kernel, &place, wanted(0));
-        match refusal(created) {
-            Ok(incoming) => {
-                let path = world.at(below).join(incoming.name());
-                incoming.commit().unwrap();
+        let place = directory.place(below, rights);
+        let created = create_unique_upload(&directory.kernel, &place, spec(0));
+        match code_of(created) {
+            Ok(upload) => {
+                let path = directory.at(below).join(upload.name());
+                upload.publish().unwrap();
                 assert!(path.is_file() && expected.is_none(), "{below}");
             }
             Err(refusal) => assert_eq!(Some(refusal), expected, "{below}"),
@@ -378,87 +401,152 @@ fn a_name_that_nobody_has_is_found() {
 }
 
 #[test]
-fn a_sweep_leaves_alone_what_is_on_its_way() {
-    let world = World::new();
+fn an_orphan_sweep_keeps_unfinished_uploads() {
+    let directory = TestDirectory::new();
     for create in WAYS {
-        let mut incoming = create(&world.kernel, &world.place("file", CHANGE), 3).unwrap();
-        incoming.write(b"new").unwrap();
-        let mut sweep = OrphanSweep::new(&world.at(""));
-        while sweep.step(&*world.kernel) {}
+        let mut upload = create(&directory.kernel, &directory.place("file", CHANGE), 3).unwrap();
+        upload.write(b"new").unwrap();
+        let mut sweep = OrphanSweep::new(&directory.at(""));
+        while sweep.step(&*directory.kernel) == Step::More {}
         assert_eq!(sweep.removed(), 0);
-        incoming.commit().unwrap();
-        assert_eq!(world.files(), [file("file", "new")]);
+        upload.publish().unwrap();
+        assert_eq!(directory.files(), [file("file", "new")]);
     }
 }
 
 #[test]
-fn who_may_not_write_there_is_told_and_the_log_knows_why() {
-    let world = World::new();
-    open_to_all(&world);
-    fs::set_permissions(world.at(""), PermissionsExt::from_mode(0o555)).unwrap();
-    without_power(|| {
+fn missing_permissions_are_reported_with_their_cause() {
+    let directory = TestDirectory::new();
+    directory.open_to_all();
+    fs::set_permissions(directory.at(""), PermissionsExt::from_mode(0o555)).unwrap();
+    unprivileged(|| {
         for create in WAYS {
-            let place = world.place("new", UPLOAD);
-            let refused = create(&world.kernel, &place, 1).err().unwrap();
-            assert_eq!(refused.refusal, ErrorCode::FileUnwritable);
+            let place = directory.place("new", UPLOAD);
+            let refused = create(&directory.kernel, &place, 1).err().unwrap();
+            assert_eq!(refused.code, ErrorCode::FileUnwritable);
             let fault = refused.fault.unwrap();
-            assert_eq!((fault.doing, fault.path), ("making", world.at("new")));
+            assert_eq!(
+                (fault.operation, fault.path),
+                ("making", directory.at("new"))
+            );
         }
     });
 }
 
 #[test]
-fn a_full_file_system_is_said_to_be_one() {
+fn a_full_file_system_is_reported() {
     if !Uid::effective().is_root() {
-        println!("skipped: only root may mount a small file system");
+        println!("skipped: needs root to mount a small file system");
         return;
     }
-    let world = World::new();
+    let directory = TestDirectory::new();
     std::thread::scope(|scope| {
-        let thread = scope.spawn(|| on_a_full_file_system(&world));
+        let thread = scope.spawn(|| on_a_full_file_system(&directory));
         thread.join().unwrap();
     });
 }
 
-/// Runs on a thread with mounts of its own.
-fn on_a_full_file_system(world: &World) {
+/// Runs on a thread with its own mount namespace.
+fn on_a_full_file_system(directory: &TestDirectory) {
     const MIB: u64 = 1 << 20;
     let nothing = None::<&str>;
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWNS) {
-        println!("skipped: no mounts of its own: {errno}");
+        println!("skipped: no mount namespace: {errno}");
         return;
     }
     let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
     mount(nothing, Path::new("/"), nothing, private, nothing).unwrap();
     let (none, small) = (MsFlags::empty(), Some("size=1m"));
-    mount(nothing, &world.at(""), Some("tmpfs"), none, small).unwrap();
+    mount(nothing, &directory.at(""), Some("tmpfs"), none, small).unwrap();
 
-    let upload = |name, length| WAYS[0](&world.kernel, &world.place(name, CHANGE), length);
+    let upload = |name, length| WAYS[0](&directory.kernel, &directory.place(name, CHANGE), length);
     assert_eq!(
-        refusal(upload("large", 2 * MIB)).err(),
+        code_of(upload("large", 2 * MIB)).err(),
         Some(ErrorCode::NoSpace)
     );
     assert_eq!(
-        refusal(room(&*world.kernel, &world.at(""), 2 * MIB)),
+        code_of(check_free_space(
+            &*directory.kernel,
+            &directory.at(""),
+            2 * MIB
+        )),
         Err(ErrorCode::NoSpace)
     );
 
-    // What is reserved for the first is not there for the second.
+    // Space allocated for the first upload is not free for the second.
     let first = upload("first", MIB / 4 * 3).unwrap();
     assert_eq!(
-        refusal(upload("second", MIB / 2)).err(),
+        code_of(upload("second", MIB / 2)).err(),
         Some(ErrorCode::NoSpace)
     );
     drop(first);
 
-    // Room that is taken although it was reserved, as a file system may do that cannot reserve.
-    fs::write(world.at("old"), "old").unwrap();
+    // Without allocated space the write itself fails.
+    fs::write(directory.at("old"), "old").unwrap();
     for create in WAYS {
-        let mut incoming = create(&world.kernel, &world.place("old", CHANGE), 0).unwrap();
-        let written = incoming.write(&vec![b'x'; 2 * MIB as usize]);
-        assert_eq!(refusal(written), Err(ErrorCode::NoSpace));
-        drop(incoming);
-        assert_eq!(world.files(), [file("old", "old")]);
+        let mut upload = create(&directory.kernel, &directory.place("old", CHANGE), 0).unwrap();
+        let written = upload.write(&vec![b'x'; 2 * MIB as usize]);
+        assert_eq!(code_of(written), Err(ErrorCode::NoSpace));
+        drop(upload);
+        assert_eq!(directory.files(), [file("old", "old")]);
     }
     upload("third", MIB / 2).unwrap();
+}
+
+#[test]
+fn errors_follow_the_order_directory_right_name() {
+    let directory = TestDirectory::new();
+    fs::create_dir(directory.at("sub")).unwrap();
+    fs::write(directory.at("sub/taken"), "").unwrap();
+    for (below, rights, expected) in [
+        ("missing/..", READ, Err(ErrorCode::NoSuchDirectory)),
+        ("sub/taken/x", READ, Err(ErrorCode::NoSuchDirectory)),
+        ("sub/..", READ, Err(ErrorCode::UploadDenied)),
+        ("sub/taken", READ, Err(ErrorCode::UploadDenied)),
+        ("sub/../x", UPLOAD, Err(ErrorCode::InvalidName)),
+        ("sub/", UPLOAD, Err(ErrorCode::InvalidName)),
+        ("", UPLOAD, Err(ErrorCode::InvalidName)),
+        ("sub/taken", UPLOAD, Err(ErrorCode::FileExists)),
+        ("sub/taken", DROP_BOX, Err(ErrorCode::FileExists)),
+        ("sub/new", UPLOAD, Ok(())),
+        ("new", DROP_BOX, Ok(())),
+        ("sub/taken", CHANGE, Ok(())),
+    ] {
+        let judged = code_of(check_upload(
+            &*directory.kernel,
+            &directory.place(below, rights),
+        ));
+        assert_eq!(judged, expected, "{below:?} {rights:?}");
+    }
+    let nowhere = place(&directory.at("missing"), "x", UPLOAD);
+    let judged = code_of(check_upload(&*directory.kernel, &nowhere));
+    assert_eq!(judged, Err(ErrorCode::NoSuchDirectory));
+}
+
+#[test]
+fn only_files_and_links_are_replaceable() {
+    let directory = TestDirectory::new();
+    fs::write(directory.at("file"), "").unwrap();
+    fs::create_dir(directory.at("directory")).unwrap();
+    symlink("nowhere", directory.at("dangling")).unwrap();
+    symlink("../outside/canary", directory.at("leading-out")).unwrap();
+    mkfifo(&directory.at("fifo"), Mode::S_IRWXU).unwrap();
+    for (name, expected) in [
+        ("file", Ok(())),
+        ("dangling", Ok(())),
+        ("leading-out", Ok(())),
+        ("directory", Err(ErrorCode::FileExists)),
+        ("fifo", Err(ErrorCode::FileExists)),
+    ] {
+        let judged = code_of(check_upload(
+            &*directory.kernel,
+            &directory.place(name, CHANGE),
+        ));
+        assert_eq!(judged, expected, "{name}");
+        let judged = code_of(check_upload(
+            &*directory.kernel,
+            &directory.place(name, UPLOAD),
+        ));
+        assert_eq!(judged, Err(ErrorCode::FileExists), "{name}");
+    }
 }

@@ -1,0 +1,38 @@
+//! What the layers above may ask about an error of a system call. errno values stay below this
+//! module: where a condition has a portable name, callers use [`io::ErrorKind`].
+
+use std::io;
+
+use nix::errno::Errno;
+
+/// Whether the process or the system has no descriptor left (EMFILE, ENFILE).
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(errno(error), Some(Errno::EMFILE | Errno::ENFILE))
+}
+
+/// Whether accept(2) failed for lack of descriptors or of kernel memory. The connection stays in
+/// the backlog, and a later attempt can succeed.
+pub fn is_out_of_resources(error: &io::Error) -> bool {
+    is_out_of_descriptors(error) || matches!(errno(error), Some(Errno::ENOBUFS | Errno::ENOMEM))
+}
+
+/// Whether a write found a mapped page beyond the end of its file (EFAULT): the file was truncated
+/// after it was mapped.
+pub fn is_file_truncated(error: &io::Error) -> bool {
+    errno(error) == Some(Errno::EFAULT)
+}
+
+/// Whether a path leads to nothing that can be served: no such name, a step outside the root
+/// (EXDEV, openat2(2)), a loop of links, a name that is too long, a socket or a device without a
+/// driver (ENXIO, ENODEV).
+pub fn is_absent(error: &io::Error) -> bool {
+    use Errno::{ELOOP, ENAMETOOLONG, ENODEV, ENOENT, ENOTDIR, ENXIO, EXDEV};
+    matches!(
+        errno(error),
+        Some(ENOENT | ENOTDIR | ELOOP | EXDEV | ENAMETOOLONG | ENXIO | ENODEV)
+    )
+}
+
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw)
+}

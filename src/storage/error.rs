@@ -1,0 +1,90 @@
+//! Errors of this layer: a code for the client and, where the server is at fault, the cause for the
+//! operator's log.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::domain::error::ErrorCode;
+use crate::kernel::errors;
+
+/// A refused or failed operation.
+#[derive(Debug, Error)]
+#[error("{code:?}")]
+pub struct StorageError {
+    /// The reason that the client learns.
+    pub code: ErrorCode,
+    /// The cause for the log; `None` where the client alone is at fault.
+    #[source]
+    pub fault: Option<FileFault>,
+}
+
+/// A system call that failed on a file or directory.
+#[derive(Debug, Error)]
+#[error("{operation} {}: {source}", path.display())]
+pub struct FileFault {
+    /// What was attempted: `opening`, `writing`, …
+    pub operation: &'static str,
+    /// The path. Below the granted directory it consists of a client's words: escape it in the log.
+    pub path: PathBuf,
+    /// The kernel's error.
+    pub source: io::Error,
+}
+
+impl FileFault {
+    /// Whether the process or the system has no descriptor left.
+    pub fn is_out_of_descriptors(&self) -> bool {
+        errors::is_out_of_descriptors(&self.source)
+    }
+}
+
+impl From<ErrorCode> for StorageError {
+    fn from(code: ErrorCode) -> StorageError {
+        StorageError { code, fault: None }
+    }
+}
+
+impl StorageError {
+    /// An error with a cause for the log.
+    pub(super) fn with_fault(
+        code: ErrorCode,
+        operation: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    ) -> StorageError {
+        let fault = FileFault {
+            operation,
+            path,
+            source,
+        };
+        StorageError {
+            code,
+            fault: Some(fault),
+        }
+    }
+
+    /// The error for a directory that cannot be opened.
+    pub(super) fn opening_directory(path: PathBuf, error: io::Error) -> StorageError {
+        if errors::is_absent(&error) {
+            return ErrorCode::NoSuchDirectory.into();
+        }
+        StorageError::with_fault(ErrorCode::DirectoryUnreadable, "opening", path, error)
+    }
+
+    /// The error for something that cannot be created, written, renamed or removed.
+    pub(super) fn writing(
+        operation: &'static str,
+        path: PathBuf,
+        error: io::Error,
+    ) -> StorageError {
+        use io::ErrorKind::{FileTooLarge, InvalidFilename, QuotaExceeded, StorageFull};
+        let code = match error.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => ErrorCode::NoSpace,
+            // Some file systems take names of fewer than 255 bytes.
+            InvalidFilename => return ErrorCode::InvalidName.into(),
+            _ => ErrorCode::FileUnwritable,
+        };
+        StorageError::with_fault(code, operation, path, error)
+    }
+}

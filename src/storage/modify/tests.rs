@@ -1,0 +1,305 @@
+//! Renames, removals and times on a real file system.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::Uid;
+
+use crate::kernel::linux::Linux;
+use crate::storage::modify::*;
+use crate::storage::quota::QuotaLedger;
+use crate::storage::status::file_status;
+use crate::storage::testing::{
+    CHANGE, DROP_BOX, READ, TestDirectory, UPLOAD, code_of, place, unprivileged,
+};
+
+/// Runs a modification without quotas.
+fn run(kernel: &Linux, modification: Modification) -> Result<(), StorageError> {
+    let (ledger, any) = (Arc::new(QuotaLedger::default()), Path::new("/"));
+    let reservation = ledger.reserve_move(any, any, Vec::new());
+    match PendingModification::new(modification, reservation).step(kernel) {
+        Step::Done(result) => result,
+        Step::More => panic!("no walk is needed without quotas"),
+    }
+}
+
+fn rename(kernel: &Linux, from: &GrantedPath, to: &GrantedPath) -> Result<(), StorageError> {
+    let (from, to) = (from.clone(), to.clone());
+    run(kernel, Modification::Rename { from, to })
+}
+
+fn remove(kernel: &Linux, place: &GrantedPath) -> Result<(), StorageError> {
+    run(kernel, Modification::Remove(place.clone()))
+}
+
+#[test]
+fn files_directories_and_links_are_renamed() {
+    let directory = TestDirectory::with_every_kind();
+    let renamed = |from: &str, to: &str, rights| {
+        let (from, to) = (directory.place(from, CHANGE), directory.place(to, rights));
+        code_of(rename(&directory.kernel, &from, &to))
+    };
+    assert_eq!(renamed("file", "sub/file", UPLOAD), Ok(()));
+    assert_eq!(fs::read(directory.at("sub/file")).unwrap(), b"12345");
+    // A file or a link is replaced, and only with the right to change.
+    let taken = Err(ErrorCode::FileExists);
+    assert_eq!(renamed("sub/file", "sub/other", UPLOAD), taken);
+    assert_eq!(renamed("sub/file", "fifo", CHANGE), taken);
+    let is_directory = Err(ErrorCode::DirectoryExists);
+    assert_eq!(renamed("sub/file", "empty", CHANGE), is_directory);
+    assert_eq!(renamed("sub", "sub/other", CHANGE), taken);
+    assert_eq!(renamed("sub", "empty", CHANGE), is_directory);
+    assert_eq!(renamed("sub/file", "sub/other", CHANGE), Ok(()));
+    assert_eq!(fs::read(directory.at("sub/other")).unwrap(), b"12345");
+    // A link itself is renamed and replaced.
+    assert_eq!(renamed("out-file", "sub/out-file", CHANGE), Ok(()));
+    assert_eq!(renamed("sub/other", "sub/out-file", CHANGE), Ok(()));
+    assert!(
+        fs::symlink_metadata(directory.at("sub/out-file"))
+            .unwrap()
+            .is_file()
+    );
+    assert_eq!(
+        renamed("sub", "sub/deep/sub", CHANGE),
+        Err(ErrorCode::IntoItself)
+    );
+    assert_eq!(renamed("sub", "moved", CHANGE), Ok(()));
+    assert_eq!(fs::read(directory.at("moved/out-file")).unwrap(), b"12345");
+    assert_eq!(renamed("moved", "moved", CHANGE), is_directory);
+    assert_eq!(renamed("moved/out-file", "moved/out-file", CHANGE), Ok(()));
+    directory.assert_canary();
+}
+
+#[test]
+fn a_refused_rename_changes_nothing() {
+    let directory = TestDirectory::with_every_kind();
+    let before = directory.files();
+    for (from, rights, to, expected) in [
+        ("file", READ, "new", ErrorCode::ChangeDenied),
+        ("file", DROP_BOX, "new", ErrorCode::ChangeDenied),
+        ("missing/file", READ, "new", ErrorCode::NoSuchDirectory),
+        ("missing", CHANGE, "new", ErrorCode::NoSuchFile),
+        (".hidden", CHANGE, "new", ErrorCode::NoSuchFile),
+        ("fifo", CHANGE, "new", ErrorCode::NoSuchFile),
+        ("", CHANGE, "new", ErrorCode::NoSuchFile),
+        ("../outside/canary", CHANGE, "new", ErrorCode::NoSuchFile),
+        ("out/canary", CHANGE, "new", ErrorCode::NoSuchDirectory),
+        ("file", CHANGE, ".new", ErrorCode::InvalidName),
+        ("file", CHANGE, "", ErrorCode::InvalidName),
+        ("file", CHANGE, "sub/", ErrorCode::InvalidName),
+        ("file", CHANGE, "../outside/new", ErrorCode::InvalidName),
+        ("file", CHANGE, "out/new", ErrorCode::NoSuchDirectory),
+        ("file", CHANGE, "missing/new", ErrorCode::NoSuchDirectory),
+    ] {
+        let (from, to) = (directory.place(from, rights), directory.place(to, CHANGE));
+        let renamed = code_of(rename(&directory.kernel, &from, &to));
+        assert_eq!(renamed, Err(expected), "{from:?} {to:?}");
+    }
+    let into = directory.place("new", READ);
+    let renamed = code_of(rename(
+        &directory.kernel,
+        &directory.place("file", CHANGE),
+        &into,
+    ));
+    assert_eq!(renamed, Err(ErrorCode::UploadDenied));
+    assert_eq!(directory.files(), before);
+    directory.assert_canary();
+}
+
+#[test]
+fn renames_work_within_one_file_system() {
+    let directory = TestDirectory::with_every_kind();
+    fs::create_dir(directory.at("../granted-too")).unwrap();
+    let there = place(&directory.at("../granted-too"), "file", UPLOAD);
+    let from = directory.place("file", CHANGE);
+    assert_eq!(code_of(rename(&directory.kernel, &from, &there)), Ok(()));
+    assert_eq!(
+        fs::read(directory.at("../granted-too/file")).unwrap(),
+        b"12345"
+    );
+    if !Uid::effective().is_root() {
+        println!("skipped: only root may mount another file system");
+        return;
+    }
+    std::thread::scope(|scope| {
+        let other_file_system = || {
+            let nothing = None::<&str>;
+            if let Err(errno) = unshare(CloneFlags::CLONE_NEWNS) {
+                return println!("skipped: no mounts of its own: {errno}");
+            }
+            let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
+            mount(nothing, Path::new("/"), nothing, private, nothing).unwrap();
+            let (none, small) = (MsFlags::empty(), Some("size=1m"));
+            mount(nothing, &directory.at("empty"), Some("tmpfs"), none, small).unwrap();
+            let (from, to) = (
+                directory.place("sub/other", CHANGE),
+                directory.place("empty/x", CHANGE),
+            );
+            let renamed = code_of(rename(&directory.kernel, &from, &to));
+            assert_eq!(renamed, Err(ErrorCode::CrossDevice));
+        };
+        scope.spawn(other_file_system).join().unwrap();
+    });
+}
+
+#[test]
+fn files_links_and_empty_directories_are_removed() {
+    let directory = TestDirectory::with_every_kind();
+    let removed =
+        |below, rights| code_of(remove(&directory.kernel, &directory.place(below, rights)));
+    let gone = |below, rights| {
+        code_of(remove_directory(
+            &*directory.kernel,
+            &directory.place(below, rights),
+        ))
+    };
+    for below in ["file", "link", "link-sub", "out", "out-file"] {
+        assert_eq!(
+            removed(below, UPLOAD),
+            Err(ErrorCode::ChangeDenied),
+            "{below}"
+        );
+        assert_eq!(removed(below, CHANGE), Ok(()), "{below}");
+        assert_eq!(
+            removed(below, CHANGE),
+            Err(ErrorCode::NoSuchFile),
+            "{below}"
+        );
+    }
+    for below in ["empty", "fifo", ".hidden", "", "..", "sub/"] {
+        assert_eq!(
+            removed(below, CHANGE),
+            Err(ErrorCode::NoSuchFile),
+            "{below}"
+        );
+    }
+    assert_eq!(
+        removed("missing/file", READ),
+        Err(ErrorCode::NoSuchDirectory)
+    );
+    assert_eq!(removed("sub/other", CHANGE), Ok(()));
+
+    symlink("empty", directory.at("link")).unwrap();
+    for (below, expected) in [
+        ("sub", ErrorCode::NotEmpty),
+        ("link", ErrorCode::NoSuchDirectory),
+        ("fifo", ErrorCode::NoSuchDirectory),
+        ("missing", ErrorCode::NoSuchDirectory),
+        ("", ErrorCode::NoSuchDirectory),
+        ("../outside", ErrorCode::NoSuchDirectory),
+    ] {
+        assert_eq!(gone(below, CHANGE), Err(expected), "{below}");
+    }
+    assert_eq!(gone("empty", UPLOAD), Err(ErrorCode::ChangeDenied));
+    for below in ["empty", "sub/deep", "sub"] {
+        assert_eq!(gone(below, CHANGE), Ok(()), "{below}");
+    }
+    // A hidden file keeps the directory.
+    fs::create_dir(directory.at("kept")).unwrap();
+    fs::write(directory.at("kept/.hidden"), "").unwrap();
+    assert_eq!(gone("kept", CHANGE), Err(ErrorCode::NotEmpty));
+    directory.assert_canary();
+}
+
+#[test]
+fn modification_times_are_never_set_through_a_link() {
+    let directory = TestDirectory::with_every_kind();
+    let set = |below, rights| {
+        let place = directory.place(below, rights);
+        code_of(set_modified(&*directory.kernel, &place, 1_000_000_000))
+    };
+    for below in ["file", "sub", "link-sub/other"] {
+        assert_eq!(set(below, UPLOAD), Err(ErrorCode::ChangeDenied));
+        assert_eq!(set(below, CHANGE), Ok(()));
+        let found = file_status(&*directory.kernel, &directory.place(below, READ)).unwrap();
+        assert_eq!(found.modified, 1_000_000_000);
+    }
+    for below in ["link", "out-file", "fifo", ".hidden", "missing", ""] {
+        assert_eq!(set(below, CHANGE), Err(ErrorCode::NoSuchFile), "{below}");
+    }
+}
+
+#[test]
+fn missing_permissions_are_reported_with_their_cause() {
+    let directory = TestDirectory::with_every_kind();
+    directory.open_to_all();
+    fs::set_permissions(directory.at(""), PermissionsExt::from_mode(0o555)).unwrap();
+    unprivileged(|| {
+        let place = |below| directory.place(below, CHANGE);
+        for (done, doing) in [
+            (
+                rename(&directory.kernel, &place("file"), &place("new")),
+                "renaming",
+            ),
+            (remove(&directory.kernel, &place("file")), "removing"),
+            (
+                remove_directory(&*directory.kernel, &place("empty")),
+                "removing",
+            ),
+        ] {
+            let refused = done.unwrap_err();
+            assert_eq!(refused.code, ErrorCode::FileUnwritable);
+            assert_eq!(refused.fault.unwrap().operation, doing);
+        }
+    });
+}
+
+#[test]
+fn directories_are_created() {
+    let directory = TestDirectory::new();
+    fs::write(directory.at("file"), "").unwrap();
+    fs::create_dir(directory.at("there")).unwrap();
+    symlink("there", directory.at("link")).unwrap();
+    symlink("../outside", directory.at("leading-out")).unwrap();
+    for (below, rights, expected) in [
+        ("new", UPLOAD, Ok(())),
+        ("new", UPLOAD, Err(ErrorCode::DirectoryExists)),
+        ("new/deeper", CHANGE, Ok(())),
+        ("link/through", DROP_BOX, Ok(())),
+        ("there", CHANGE, Err(ErrorCode::DirectoryExists)),
+        ("link", CHANGE, Err(ErrorCode::DirectoryExists)),
+        ("leading-out", CHANGE, Err(ErrorCode::FileExists)),
+        ("file", CHANGE, Err(ErrorCode::FileExists)),
+        ("leading-out/new", CHANGE, Err(ErrorCode::NoSuchDirectory)),
+        ("other", READ, Err(ErrorCode::UploadDenied)),
+        (".other", UPLOAD, Err(ErrorCode::InvalidName)),
+        ("new/", UPLOAD, Err(ErrorCode::InvalidName)),
+    ] {
+        let made = code_of(make_directory(
+            &*directory.kernel,
+            &directory.place(below, rights),
+        ));
+        assert_eq!(made, expected, "{below}");
+    }
+    assert!(directory.at("new/deeper").is_dir());
+    assert!(directory.at("there/through").is_dir());
+    assert!(!directory.at("../outside/new").exists());
+}
+
+#[test]
+fn an_unwritable_directory_is_reported_with_its_cause() {
+    let directory = TestDirectory::new();
+    fs::create_dir(directory.at("closed")).unwrap();
+    let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    fs::set_permissions(directory.at("closed"), mode(0o555)).unwrap();
+    directory.open_to_all();
+    unprivileged(|| {
+        let place = directory.place("closed/new", UPLOAD);
+        assert_eq!(
+            code_of(crate::storage::check_upload(&*directory.kernel, &place)),
+            Ok(())
+        );
+        let refused = make_directory(&*directory.kernel, &place).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::FileUnwritable);
+        let fault = refused.fault.unwrap().to_string();
+        assert!(fault.starts_with("making /"), "{fault}");
+        assert!(
+            fault.contains("granted/closed/new: Permission denied"),
+            "{fault}"
+        );
+    });
+}
