@@ -43,3 +43,34 @@ pub fn is_name(name: &str) -> bool {
         && !name.starts_with('.')
         && !name.contains(|character: char| character == '/' || character.is_control())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_single_visible_components() {
+        let longest = "ä".repeat(127) + "x";
+        for good in [
+            "a",
+            "Free Fire",
+            "a.b",
+            "ü",
+            "~",
+            "-rf",
+            "a\\b",
+            "%2e%2e",
+            "\u{feff}",
+            &longest,
+        ] {
+            assert!(is_name(good), "{good:?}");
+        }
+        let too_long = "ä".repeat(128);
+        for bad in [
+            "", ".", "..", ".a", "a/b", "/", "a\0", "\n", "a\tb", "\x7f", "\u{80}", "\u{9f}x",
+            &too_long,
+        ] {
+            assert!(!is_name(bad), "{bad:?}");
+        }
+    }
+}
