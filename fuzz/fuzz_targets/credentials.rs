@@ -8,7 +8,8 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::config::HomeError;
-use tidegate::config::credentials::{Credentials, Secret};
+use tidegate::auth::account::Secret;
+use tidegate::config::credentials::Credentials;
 use zeroize::Zeroizing;
 
 /// A hash as small as the format allows.
@@ -76,13 +77,21 @@ fn check_faults(text: &[u8], faults: &[HomeError]) {
     let lines = text.split(|&byte| byte == b'\n').count();
     assert!(!faults.is_empty() && faults.len() <= lines);
     for fault in faults {
-        assert!(fault.line.is_some_and(|line| (1..=lines).contains(&line)));
-        let told = fault.to_string();
-        assert!(!told.contains(char::is_control), "{told:?}");
-        // No password: what stands in the fault is a name before the first ':' at most.
+        let HomeError::Record {
+            line,
+            found,
+            expected,
+            ..
+        } = fault
+        else {
+            panic!("a fault of a line: {fault}");
+        };
+        assert!((1..=lines).contains(line));
+        assert!(!fault.to_string().contains(char::is_control), "{fault:?}");
+        // A fault quotes nothing but a name before the first ':'.
         assert!(
-            !told.contains("plain:") || fault.expected.contains("plain:"),
-            "{told:?}"
+            !found.contains("plain:") || expected.contains("plain:"),
+            "{fault:?}"
         );
     }
 }

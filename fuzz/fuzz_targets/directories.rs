@@ -8,8 +8,10 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::config::HomeError;
-use tidegate::config::directories::{Directories, EVERYBODY, Grants};
+use tidegate::config::directories::Directories;
+use tidegate::config::grants::Grants;
 use tidegate::domain::access::Rights;
+use tidegate::domain::name::ALL_USERS;
 use zeroize::Zeroizing;
 
 const READ: Rights = Rights {
@@ -83,12 +85,12 @@ fn grants(directories: &Directories) -> Seen {
 /// What each user sees is his own grant of a name, or else everybody's, each name once.
 fn check_sight(directories: &Directories, before: &Seen) {
     let all = Grants::new(directories.records());
-    for (user, _) in before.keys().take(10).filter(|(user, _)| user != EVERYBODY) {
-        let seen = all.seen_by(user);
+    for (user, _) in before.keys().take(10).filter(|(user, _)| user != ALL_USERS) {
+        let seen = all.visible_to(user);
         let of = |user: &str, name: &str| before.get(&(user.to_owned(), name.to_owned()));
         for grant in &seen {
             let expected = of(user, &grant.name)
-                .or(of(EVERYBODY, &grant.name))
+                .or(of(ALL_USERS, &grant.name))
                 .expect("granted to him");
             assert_eq!(grant.rights.to_string(), expected.0);
             assert_eq!(grant.path.to_str(), Some(&*expected.1));
@@ -96,7 +98,7 @@ fn check_sight(directories: &Directories, before: &Seen) {
         let mut names: Vec<&str> = seen.iter().map(|grant| &*grant.name).collect();
         names.sort_unstable();
         let mut granted: Vec<&str> = (before.keys())
-            .filter(|(whom, _)| whom == user || whom == EVERYBODY)
+            .filter(|(whom, _)| whom == user || whom == ALL_USERS)
             .map(|(_, name)| &**name)
             .collect();
         granted.sort_unstable();
@@ -109,7 +111,7 @@ fn check_faults(text: &[u8], faults: &[HomeError]) {
     let lines = text.split(|&byte| byte == b'\n').count();
     assert!(!faults.is_empty() && faults.len() <= lines);
     for fault in faults {
-        assert!(fault.line.is_some_and(|line| (1..=lines).contains(&line)));
+        assert!(fault.line().is_some_and(|line| (1..=lines).contains(&line)));
         let told = fault.to_string();
         assert!(!told.contains(char::is_control), "{told:?}");
     }

@@ -32,8 +32,7 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfoKind, FromArgs};
 
-use crate::config::HomeError;
-use crate::config::edit::EditError;
+use crate::config::error::{EditError, HomeError};
 
 /// A file server for many users at once, led by a menu over plain netcat.
 #[derive(FromArgs, ArgsInfo, Debug)]

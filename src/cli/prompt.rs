@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 
 use zeroize::Zeroizing;
 
-use crate::auth::password;
+use crate::auth::phc::check_new_password;
 use crate::cli::Failure;
 use crate::limits;
 
@@ -29,7 +29,7 @@ pub(crate) fn new_password(user: &str, from_stdin: bool) -> Result<Zeroizing<Vec
 }
 
 fn check(password: &[u8]) -> Result<(), Failure> {
-    password::check_new(password).map_err(|what| Failure::new(format!("{what} cannot be given")))
+    check_new_password(password).map_err(Failure::new)
 }
 
 /// A password from the terminal, asked for with `prompt`, whatever the standard streams are. `otherwise` is the option to

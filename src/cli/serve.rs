@@ -211,18 +211,18 @@ impl Serve {
         succession.prepare(&kernel, &listeners).map_err(failed)?;
         warn_of.extend(succession.take_warnings());
         let reach = Reach {
-            read: home.read_reach(),
-            write: home.write_reach(),
+            read: home.readable_paths(),
+            write: home.writable_paths(),
             log: Vec::from_iter(self.xferlog.as_deref().map(folder_of)),
             listen: speaks_ftp,
             connect: speaks_ftp && !self.no_active_ftp,
         };
-        let fence = SandboxScope::around(&reach.read, &reach.write);
+        let fence = SandboxScope::new(&reach.read, &reach.write);
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
         let mut sandbox = Sandbox::new(self.sandbox, reach, user).map_err(failed)?;
         warn_of.extend(sandbox.close_files().map_err(failed)?);
         if sandbox.holds_files() {
-            home.close_in(fence);
+            home.set_sandbox_scope(Arc::new(fence));
         }
 
         let log = server::log::start(self.log_level, self.log_format).map_err(cannot_start)?;

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
-use crate::auth::password;
+use crate::auth::phc::hash_password;
 use crate::cli::reload::Reload;
 use crate::cli::{Failure, prompt, say, values, warn};
 use crate::config::Home;
 use crate::config::edit;
-use crate::config::edit::EditError;
+use crate::config::error::EditError;
 use crate::domain::user_limits::UserLimits;
 
 /// add, change, remove and list the users of a home
@@ -83,7 +83,7 @@ impl Add {
             return Err(EditError::UserExists(self.user).into());
         }
         let new = prompt::new_password(&self.user, self.password_stdin)?;
-        edit::add_user(&self.home, &self.user, &password::hash(&new))?;
+        edit::add_user(&self.home, &self.user, &hash_password(&new))?;
         reload.run()
     }
 }
@@ -126,7 +126,7 @@ impl Passwd {
             return Err(EditError::NoSuchUser(self.user).into());
         }
         let new = prompt::new_password(&self.user, self.password_stdin)?;
-        edit::set_hash(&self.home, &self.user, &password::hash(&new))?;
+        edit::set_hash(&self.home, &self.user, &hash_password(&new))?;
         reload.run()
     }
 }
@@ -224,7 +224,7 @@ struct Hash {
 impl Hash {
     fn run(self) -> Result<ExitCode, Failure> {
         let reload = Reload::new(&self.home, self.reload, self.pid_file, "tidegate user hash")?;
-        let count = edit::hash_plain(&self.home, password::hash)?;
+        let count = edit::hash_plain(&self.home, hash_password)?;
         say(&format!("passwords hashed: {count}\n"))?;
         reload.run()
     }

@@ -5,9 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::check_user;
-use crate::config::directories::{EVERYBODY, check_directory, check_path};
 use crate::domain::byte_size::ByteSize;
+use crate::domain::name::{ALL_USERS, check_directory_name, check_grant_path, check_user_name};
 #[cfg(feature = "client")]
 use crate::limits::JOBS_MAX;
 
@@ -63,7 +62,7 @@ pub(crate) fn ports(value: &str) -> Result<(u16, u16), String> {
 /// The path of a home.
 pub(crate) fn home(value: &str) -> Result<PathBuf, String> {
     if value.is_empty() {
-        return Err("an empty path".into());
+        return Err("the path is empty".into());
     }
     Ok(value.into())
 }
@@ -79,13 +78,13 @@ pub(crate) fn jobs(value: &str) -> Result<usize, String> {
 
 /// A name that a user can have.
 pub(crate) fn user(value: &str) -> Result<String, String> {
-    check_user(value)?;
+    check_user_name(value)?;
     Ok(value.to_owned())
 }
 
 /// A name that a user can have, or `*`.
 pub(crate) fn user_or_everybody(value: &str) -> Result<String, String> {
-    if value == EVERYBODY {
+    if value == ALL_USERS {
         return Ok(value.to_owned());
     }
     user(value)
@@ -93,13 +92,13 @@ pub(crate) fn user_or_everybody(value: &str) -> Result<String, String> {
 
 /// A name that a granted directory can have.
 pub(crate) fn directory(value: &str) -> Result<String, String> {
-    check_directory(value)?;
+    check_directory_name(value)?;
     Ok(value.to_owned())
 }
 
 /// A path that can stand in the file `Directories`.
 pub(crate) fn path(value: &str) -> Result<String, String> {
-    check_path(value)?;
+    check_grant_path(value)?;
     Ok(value.to_owned())
 }
 

@@ -1,83 +1,78 @@
-//! The shape that both files of a home share: a record a line, `#` comments, blank lines; read with line numbers, and
-//! changed without touching a line that is not meant.
+//! The common format of a home's files: a record per line, `#` comments and blank lines.
 //!
-//! Pure. Must not know: what a record means, the file system.
+//! Parses records with their line numbers, and edits single lines without touching the others.
 
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::config::HomeError;
-use crate::limits;
+use crate::config::error::HomeError;
+use crate::domain::name::BYTE_ORDER_MARK;
+use crate::limits::RECORD_BYTES_MAX;
 
-/// What editors on Windows put before UTF-8 text; passed over at the beginning of a file.
-const BYTE_ORDER_MARK: &str = "\u{feff}";
-
-/// Why one line is not a record: what was found, and what was expected. Never tells of a password or a hash.
-pub(crate) struct Fault {
-    pub(crate) found: String,
-    pub(crate) expected: &'static str,
+/// Why a line is not a record. Contains no password and no hash.
+pub(super) struct RecordError {
+    found: String,
+    expected: &'static str,
 }
 
-impl Fault {
-    pub(crate) fn new(found: impl Into<String>, expected: &'static str) -> Fault {
-        Fault {
+impl RecordError {
+    pub(super) fn new(found: impl Into<String>, expected: &'static str) -> RecordError {
+        RecordError {
             found: found.into(),
             expected,
         }
     }
 }
 
-/// Reads every record of `text` by `read`, which is given the line's number (the first is 1) and its text; all faults at once.
+/// Parses every record of `text` with `parse_record`, which gets the number of the line, from 1, and its
+/// text. Returns all faults.
 ///
-/// Lines end with `\n` or `\r\n`. Blank lines and comments are passed over whatever bytes a comment holds; any other line
-/// has to be UTF-8 of at most [`limits::RECORD_BYTES_MAX`] without control characters, a tab excepted.
-pub(crate) fn parse<T>(
+/// Lines end with `\n` or `\r\n`. Blank lines and comments are skipped; a comment may contain any bytes.
+/// Every other line must be UTF-8 of at most [`RECORD_BYTES_MAX`] bytes without control characters other
+/// than tabs.
+pub(super) fn parse<T>(
     file: &Path,
     text: &[u8],
-    mut read: impl FnMut(usize, &str) -> Result<T, Fault>,
+    mut parse_record: impl FnMut(usize, &str) -> Result<T, RecordError>,
 ) -> Result<Vec<T>, Vec<HomeError>> {
     let mut records = Vec::new();
     let mut faults = Vec::new();
-    for (at, line) in bare(text).split(|&byte| byte == b'\n').enumerate() {
+    for (at, line) in without_mark(text).split(|&byte| byte == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.first() == Some(&b'#') || line.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
             continue;
         }
-        match clean(line).and_then(|line| read(at + 1, line)) {
+        match record_text(line).and_then(|line| parse_record(at + 1, line)) {
             Ok(record) => records.push(record),
-            Err(Fault { found, expected }) => faults.push(HomeError {
+            Err(RecordError { found, expected }) => faults.push(HomeError::Record {
                 file: file.to_path_buf(),
-                line: Some(at + 1),
+                line: at + 1,
                 found,
                 expected,
             }),
         }
     }
-    if faults.is_empty() {
-        Ok(records)
-    } else {
-        Err(faults)
+    match faults.is_empty() {
+        true => Ok(records),
+        false => Err(faults),
     }
 }
 
-/// The same text with each line of `changes` (by number, ascending) replaced, or taken out where there is `None`, and with
-/// `added` behind its last line. Every other byte stays as it is.
-pub(crate) fn edited(
+/// Returns `text` with each line of `changes` (by number, ascending) replaced, or removed if the new text
+/// is `None`, and with `added` after the last line. All other bytes are unchanged.
+pub(super) fn edit(
     text: &[u8],
     changes: &[(usize, Option<&str>)],
     added: Option<&str>,
 ) -> Zeroizing<Vec<u8>> {
-    let body = bare(text);
-    // Reserved for all that can come, so that no copy of a password is left behind by growing.
-    let longer: usize = changes
-        .iter()
-        .filter_map(|(_, line)| *line)
-        .chain(added)
-        .map(|line| line.len() + 4)
-        .sum();
+    let body = without_mark(text);
+    let mark = &text[..text.len() - body.len()];
+    // Room for everything, so that the buffer never grows and leaves a copy of a password behind.
+    let new_lines = changes.iter().filter_map(|(_, line)| *line).chain(added);
+    let longer: usize = new_lines.map(|line| line.len() + 4).sum();
     let mut out = Zeroizing::new(Vec::with_capacity(text.len() + longer));
-    out.extend_from_slice(&text[..text.len() - body.len()]);
+    out.extend_from_slice(mark);
     let mut changes = changes.iter().peekable();
     for (at, line) in body.split_inclusive(|&byte| byte == b'\n').enumerate() {
         match changes.next_if(|(number, _)| *number == at + 1) {
@@ -85,23 +80,20 @@ pub(crate) fn edited(
             Some((_, None)) => {}
             Some((_, Some(new))) => {
                 out.extend_from_slice(new.as_bytes());
-                out.extend_from_slice(end_of(line));
+                out.extend_from_slice(line_end(line));
             }
         }
     }
-    assert!(
-        changes.next().is_none(),
-        "a changed line is a line of the text"
-    );
+    assert!(changes.next().is_none(), "every changed line exists");
     if let Some(added) = added {
         let end: &[u8] = match body.split_inclusive(|&byte| byte == b'\n').next() {
             Some(first) if first.ends_with(b"\r\n") => b"\r\n",
             _ => b"\n",
         };
         match out.last() {
-            _ if out.len() == text.len() - body.len() => {}
+            _ if out.len() == mark.len() => {}
             None | Some(b'\n') => {}
-            // Half of a line end is there already.
+            // The first half of a line end is there already.
             Some(b'\r') => out.push(b'\n'),
             Some(_) => out.extend_from_slice(end),
         }
@@ -111,72 +103,44 @@ pub(crate) fn edited(
     out
 }
 
-/// Whether `name` can be a user's: not empty, at most [`limits::NAME_BYTES_MAX`] bytes, without `:` and control characters,
-/// and not to be mistaken for a comment or for everybody. What is wrong otherwise.
-pub fn check_user(name: &str) -> Result<(), &'static str> {
-    if name == "*" {
-        return Err("the name '*', which stands for everybody");
-    }
-    if name.starts_with('#') {
-        return Err("a name that begins with '#' as a comment does");
-    }
-    if name.starts_with(BYTE_ORDER_MARK) {
-        return Err("a name that begins with a byte order mark");
-    }
-    check_name(name)
+/// The text after its byte order mark.
+fn without_mark(text: &[u8]) -> &[u8] {
+    let mut mark = [0; 3];
+    let mark = BYTE_ORDER_MARK.encode_utf8(&mut mark).as_bytes();
+    text.strip_prefix(mark).unwrap_or(text)
 }
 
-/// What both kinds of names have to keep.
-pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
-    if name.is_empty() {
-        return Err("an empty name");
-    }
-    if name.len() > limits::NAME_BYTES_MAX {
-        return Err("a name of more than 255 bytes");
-    }
-    if name.contains(':') {
-        return Err("a name with a ':' in it");
-    }
-    if name.chars().any(char::is_control) {
-        return Err("a name with a control character in it");
-    }
-    Ok(())
-}
-
-/// The text behind its byte order mark.
-fn bare(text: &[u8]) -> &[u8] {
-    text.strip_prefix(BYTE_ORDER_MARK.as_bytes())
-        .unwrap_or(text)
-}
-
-/// The line as text that a record may be.
-fn clean(line: &[u8]) -> Result<&str, Fault> {
-    if line.len() > limits::RECORD_BYTES_MAX {
-        return Err(Fault::new(
-            format!("a line of {} bytes", line.len()),
+/// Checks that a line can be a record.
+fn record_text(line: &[u8]) -> Result<&str, RecordError> {
+    if line.len() > RECORD_BYTES_MAX {
+        return Err(RecordError::new(
+            format!("the line has {} bytes", line.len()),
             "at most 8,192 bytes",
         ));
     }
     if line.contains(&0) {
-        return Err(Fault::new("a NUL byte", "text in UTF-8"));
+        return Err(RecordError::new("the line contains NUL", "UTF-8 text"));
     }
-    let line =
-        std::str::from_utf8(line).map_err(|_| Fault::new("bytes that are not UTF-8", "UTF-8"))?;
+    let line = std::str::from_utf8(line)
+        .map_err(|_| RecordError::new("the line is not valid UTF-8", "UTF-8 text"))?;
     match line.chars().find(|c| c.is_control() && *c != '\t') {
         None => Ok(line),
-        Some('\r') => Err(Fault::new(
-            "a carriage return amid the line",
+        Some('\r') => Err(RecordError::new(
+            "the line contains a carriage return",
             "lines that end with LF or CR LF",
         )),
-        Some(c) => Err(Fault::new(
-            format!("the control character U+{:04X}", u32::from(c)),
-            "none in a record",
+        Some(c) => Err(RecordError::new(
+            format!(
+                "the line contains the control character U+{:04X}",
+                u32::from(c)
+            ),
+            "a record without control characters",
         )),
     }
 }
 
-/// The line end of a line, if it has one.
-fn end_of(line: &[u8]) -> &[u8] {
+/// The line end of a line; empty if it has none.
+fn line_end(line: &[u8]) -> &[u8] {
     if line.ends_with(b"\r\n") {
         b"\r\n"
     } else if line.ends_with(b"\n") {
@@ -186,7 +150,7 @@ fn end_of(line: &[u8]) -> &[u8] {
     }
 }
 
-const _: () = assert!(limits::NAME_BYTES_MAX == 255 && limits::RECORD_BYTES_MAX == 8192);
+const _: () = assert!(RECORD_BYTES_MAX == 8192);
 
 #[cfg(test)]
 mod tests {
@@ -199,15 +163,16 @@ mod tests {
             Ok((number, line.to_owned()))
         })
         .map_err(|faults| {
-            faults
-                .into_iter()
-                .map(|fault| (fault.line.unwrap(), fault.found))
-                .collect()
+            let faults = faults.into_iter().map(|fault| match fault {
+                HomeError::Record { line, found, .. } => (line, found),
+                fault => panic!("{fault}"),
+            });
+            faults.collect()
         })
     }
 
     #[test]
-    fn comments_and_blank_lines_are_passed_over_and_counted() {
+    fn comments_and_blank_lines_are_skipped_but_counted() {
         let text = b"# one\n\n \t \na:b\n#caf\xe9\n#\0\r\n c : d ";
         assert_eq!(
             lines(text).unwrap(),
@@ -217,53 +182,53 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_and_byte_order_mark_of_windows_are_accepted() {
+    fn windows_line_ends_and_byte_order_marks_are_accepted() {
         let text = b"\xef\xbb\xbf# one\r\na:b\r\n\r\nc:d";
         assert_eq!(lines(text).unwrap(), [(2, "a:b".into()), (4, "c:d".into())]);
     }
 
     #[test]
-    fn what_is_no_text_is_told_by_line() {
+    fn lines_that_are_not_text_are_reported() {
         let mut text = b"a:b\na\0:b\nfin\na\xff:b\na\rb:c\nx\x1b:y\n".to_vec();
         text.extend(std::iter::repeat_n(b'x', 1 << 20));
         let faults = lines(&text).unwrap_err();
         assert_eq!(
             faults,
             [
-                (2, "a NUL byte".into()),
-                (4, "bytes that are not UTF-8".into()),
-                (5, "a carriage return amid the line".into()),
-                (6, "the control character U+001B".into()),
-                (7, "a line of 1048576 bytes".into()),
+                (2, "the line contains NUL".into()),
+                (4, "the line is not valid UTF-8".into()),
+                (5, "the line contains a carriage return".into()),
+                (6, "the line contains the control character U+001B".into()),
+                (7, "the line has 1048576 bytes".into()),
             ]
         );
     }
 
     #[test]
-    fn an_edit_leaves_every_other_byte() {
+    fn an_edit_keeps_all_other_bytes() {
         let text = b"\xef\xbb\xbf# caf\xe9\r\na:1\r\n\r\nb:2\nc:3";
-        assert_eq!(&edited(text, &[], None)[..], text);
+        assert_eq!(&edit(text, &[], None)[..], text);
         assert_eq!(
-            &edited(
+            &edit(
                 text,
                 &[(2, Some("a:9")), (4, None), (5, Some("c:9"))],
                 Some("d:4")
             )[..],
             b"\xef\xbb\xbf# caf\xe9\r\na:9\r\n\r\nc:9\r\nd:4\r\n"
         );
-        assert_eq!(&edited(b"", &[], Some("a:1"))[..], b"a:1\n");
-        assert_eq!(&edited(b"a:1\n", &[(1, None)], Some("b:2"))[..], b"b:2\n");
+        assert_eq!(&edit(b"", &[], Some("a:1"))[..], b"a:1\n");
+        assert_eq!(&edit(b"a:1\n", &[(1, None)], Some("b:2"))[..], b"b:2\n");
         assert_eq!(
-            &edited(b"\xef\xbb\xbf", &[], Some("a:1"))[..],
+            &edit(b"\xef\xbb\xbf", &[], Some("a:1"))[..],
             b"\xef\xbb\xbfa:1\n"
         );
     }
 
     #[test]
-    fn a_line_behind_a_last_one_that_ends_with_half_a_line_end_can_still_be_read() {
+    fn a_line_added_after_a_lone_carriage_return_is_read_back() {
         for text in ["a:1\r\nb:2\r", "a:1\nb:2\r", "\r\n\r", "\r"] {
             let before = lines(text.as_bytes()).unwrap();
-            let after = lines(&edited(text.as_bytes(), &[], Some("c:3"))).unwrap();
+            let after = lines(&edit(text.as_bytes(), &[], Some("c:3"))).unwrap();
             let (added, others) = after.split_last().unwrap();
             assert_eq!((others, &*added.1), (&*before, "c:3"));
         }

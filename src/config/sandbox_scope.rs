@@ -1,50 +1,51 @@
-//! What of a home's directories a server can reach that was closed in when it started, and so which changes of the file
-//! `Directories` it can take up without a restart.
+//! The directories that the sandbox of a running server includes, and so the grants that a reload can
+//! apply without a restart.
 //!
-//! Landlock knows directories by their inodes and counts all that lies beneath them: so does this, by their numbers. A number
-//! that has been used again can deceive it; the kernel refuses all the same, and the log says so.
+//! Landlock identifies a directory by its inode and includes everything below it. This does the same
+//! with device and inode numbers. A reused number can mislead it; the kernel then refuses the access.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::{DIRECTORIES, Home, HomeError};
+use crate::config::error::HomeError;
+use crate::config::grants::Grants;
 
-/// The directories beneath which a server may read, and those beneath which it may write, by device and inode.
+/// The directories below which a server may read, and those below which it may write.
 #[derive(Debug)]
 pub struct SandboxScope {
-    read: Vec<(u64, u64)>,
-    write: Vec<(u64, u64)>,
+    read: Vec<FileId>,
+    write: Vec<FileId>,
 }
 
+/// Device and inode.
+type FileId = (u64, u64);
+
 impl SandboxScope {
-    /// Around these directories, links followed. What is not there is left out.
-    pub fn around(read: &[PathBuf], write: &[PathBuf]) -> SandboxScope {
-        let inodes = |paths: &[PathBuf]| paths.iter().filter_map(inode).collect();
+    /// Creates the scope of these directories, following symbolic links. Missing ones are left out.
+    pub fn new(read: &[PathBuf], write: &[PathBuf]) -> SandboxScope {
+        let ids = |paths: &[PathBuf]| paths.iter().filter_map(file_id).collect();
         SandboxScope {
-            read: inodes(read),
-            write: inodes(write),
+            read: ids(read),
+            write: ids(write),
         }
     }
 
-    /// The records of `home` that lie beyond, each as a fault of its line.
-    pub(crate) fn faults(&self, home: &Home) -> Vec<HomeError> {
+    /// Returns the grants outside the scope, each as a fault of its line in `file`.
+    pub(super) fn faults(&self, file: &Path, grants: &Grants) -> Vec<HomeError> {
         let mut faults = Vec::new();
-        for (line, grant) in home.grants.numbered() {
-            let (inside, doing) = match grant.rights.may_add() {
+        for (line, grant) in grants.numbered() {
+            let (scope, access) = match grant.rights.may_add() {
                 true => (&self.write, "write to"),
                 false => (&self.read, "read"),
             };
-            if !holds(inside, &grant.path) {
-                faults.push(HomeError {
-                    file: home.path.join(DIRECTORIES),
-                    line: Some(line),
-                    found: format!(
-                        "a grant of '{}', which the running server's sandbox does not let it {doing}: restart to take this up",
-                        grant.path.display()
-                    ),
-                    expected: "directories that were granted so when it started",
+            if !includes(scope, &grant.path) {
+                faults.push(HomeError::OutsideSandbox {
+                    file: file.to_path_buf(),
+                    line,
+                    path: grant.path.clone(),
+                    access,
                 });
             }
         }
@@ -52,32 +53,34 @@ impl SandboxScope {
     }
 }
 
-/// Whether a directory, or one that it lies in, is among these. One that is not there needs no place among them.
-fn holds(inside: &[(u64, u64)], path: &Path) -> bool {
+/// Whether the scope includes a directory or one above it. A missing directory is no violation.
+fn includes(scope: &[FileId], path: &Path) -> bool {
     match fs::canonicalize(path) {
         Ok(path) => path
             .ancestors()
-            .filter_map(inode)
-            .any(|inode| inside.contains(&inode)),
+            .filter_map(file_id)
+            .any(|id| scope.contains(&id)),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }
 
-fn inode(path: impl AsRef<Path>) -> Option<(u64, u64)> {
-    let found = fs::metadata(path).ok()?;
-    Some((found.dev(), found.ino()))
+fn file_id(path: impl AsRef<Path>) -> Option<FileId> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::home::Home;
 
-    fn found(home: &Home, fence: &SandboxScope) -> Vec<String> {
-        fence.faults(home).iter().map(ToString::to_string).collect()
+    fn faults(home: &Home, scope: &SandboxScope) -> Vec<String> {
+        let faults = scope.faults(&home.directories_file(), home.grants());
+        faults.iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn a_grant_is_held_where_it_lies_beneath_what_was_granted_so_at_the_start() {
+    fn grants_outside_the_scope_of_the_start_are_faults() {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path().join("home");
         fs::create_dir_all(home.join("files/A/deep")).unwrap();
@@ -91,51 +94,51 @@ mod tests {
             Home::load(&home).unwrap().0
         };
         let start = load("*:A:read,upload\n*:C:upload:C\n");
-        let fence = SandboxScope::around(&start.read_reach(), &start.write_reach());
-        for held in [
+        let scope = SandboxScope::new(&start.readable_paths(), &start.writable_paths());
+        for included in [
             "*:A:change\n",
             "*:link:upload\n",
             "*:x:upload:files/A/deep\n",
             "*:B:read,upload\n*:x:change:C/deep\n",
             "*:Missing:upload\n*:x:change:/nowhere/at/all\n",
         ] {
-            assert_eq!(found(&load(held), &fence), [""; 0], "{held}");
+            assert_eq!(faults(&load(included), &scope), [""; 0], "{included}");
         }
         let shown = home.display();
         assert_eq!(
-            found(&load("*:A:read\n*:x:upload:.\n*:y:read:../other\n"), &fence),
+            faults(&load("*:A:read\n*:x:upload:.\n*:y:read:../other\n"), &scope),
             [
                 format!(
-                    "{shown}/Directories:2: found a grant of '{shown}/.', which the running server's sandbox does \
-                     not let it write to: restart to take this up; expected directories that were granted so when it started"
+                    "{shown}/Directories:2: the sandbox of the running server cannot write to '{shown}/.'; \
+                     restart the server to apply this grant"
                 ),
                 format!(
-                    "{shown}/Directories:3: found a grant of '{shown}/../other', which the running server's sandbox does \
-                     not let it read: restart to take this up; expected directories that were granted so when it started"
+                    "{shown}/Directories:3: the sandbox of the running server cannot read '{shown}/../other'; \
+                     restart the server to apply this grant"
                 ),
             ]
         );
-        // What they were stays, or one could get the number of the other.
+        // The old directories are kept, so that their inode numbers are not reused.
         for (replaced, away) in [("files/A", "away"), ("C", "further")] {
             fs::rename(home.join(replaced), folder.path().join(away)).unwrap();
             fs::create_dir(home.join(replaced)).unwrap();
         }
         assert_eq!(
-            found(&load("*:A:upload\n"), &fence),
+            faults(&load("*:A:upload\n"), &scope),
             [""; 0],
-            "it lies in files"
+            "files is included as a whole"
         );
         assert_eq!(
-            found(&load("*:C:upload:C\n"), &fence).len(),
+            faults(&load("*:C:upload:C\n"), &scope).len(),
             1,
-            "another directory took its name"
+            "another directory has the name"
         );
-        let closed = load("*:A:read\n");
-        let fence = SandboxScope::around(&closed.read_reach(), &closed.write_reach());
+        let read_only = load("*:A:read\n");
+        let scope = SandboxScope::new(&read_only.readable_paths(), &read_only.writable_paths());
         assert_eq!(
-            found(&load("*:A:read,upload\n"), &fence).len(),
+            faults(&load("*:A:read,upload\n"), &scope).len(),
             1,
-            "nobody wrote there"
+            "the scope has no writable directory"
         );
     }
 }

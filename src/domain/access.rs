@@ -84,32 +84,32 @@ impl fmt::Display for Rights {
 /// Parses at least one of `read`, `upload`, `change`, and optionally `quota=BYTES`, each at most once,
 /// separated by `,`. The error says what is wrong.
 impl FromStr for Rights {
-    type Err = &'static str;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Rights, &'static str> {
+    fn from_str(text: &str) -> Result<Rights, String> {
         let mut rights = Rights::default();
-        for name in text.split(',') {
-            let right = match name {
-                "read" => &mut rights.read,
-                "upload" => &mut rights.upload,
-                "change" => &mut rights.change,
-                "" => return Err("a missing right"),
-                limit => {
-                    let quota = limit.strip_prefix("quota=").ok_or("an unknown right")?;
-                    let quota = ByteSize::parse_positive(quota)?;
-                    if rights.quota.replace(quota).is_some() {
-                        return Err("a limit twice");
-                    }
-                    continue;
+        for word in text.split(',') {
+            let shown = word.escape_debug();
+            let is_repeated = match word {
+                "read" => std::mem::replace(&mut rights.read, true),
+                "upload" => std::mem::replace(&mut rights.upload, true),
+                "change" => std::mem::replace(&mut rights.change, true),
+                "" => return Err("a right is missing".into()),
+                _ => {
+                    let quota = word.strip_prefix("quota=");
+                    let quota = quota.ok_or_else(|| format!("unknown right '{shown}'"))?;
+                    let quota = ByteSize::parse_positive(quota)
+                        .map_err(|_| format!("invalid quota '{shown}'"))?;
+                    rights.quota.replace(quota).is_some()
                 }
             };
-            if std::mem::replace(right, true) {
-                return Err("a right twice");
+            if is_repeated {
+                return Err(format!("repeated right '{shown}'"));
             }
         }
         match rights.read || rights.may_add() {
             true => Ok(rights),
-            false => Err("no right"),
+            false => Err("no right is given".into()),
         }
     }
 }

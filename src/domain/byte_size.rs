@@ -33,7 +33,7 @@ impl ByteSize {
     pub fn parse_positive(text: &str) -> Result<u64, &'static str> {
         match text.parse() {
             Ok(ByteSize(bytes @ 1..)) => Ok(bytes),
-            _ => Err("a limit that is no number of bytes from 1"),
+            _ => Err("expected at least one byte, such as 10000000, 10M or 10MiB"),
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod byte_size;
 pub mod error;
 pub mod glob;
 pub mod listing;
+pub mod name;
 pub mod path;
 pub mod request;
 pub mod step;

@@ -32,26 +32,31 @@ impl fmt::Display for UserLimits {
 /// Parses at least one of `sessions=N`, `rate=BYTES` and `quota=BYTES`, each at most once and at
 /// least 1, separated by `,`. The error says what is wrong.
 impl FromStr for UserLimits {
-    type Err = &'static str;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<UserLimits, &'static str> {
+    fn from_str(text: &str) -> Result<UserLimits, String> {
         let mut limits = UserLimits::default();
         for limit in text.split(',') {
+            let shown = limit.escape_debug();
+            let invalid = |_| format!("invalid limit '{shown}'");
             let is_repeated = match limit.split_once('=') {
-                Some(("sessions", count)) => limits.sessions.replace(parse_count(count)?).is_some(),
+                Some(("sessions", count)) => {
+                    let count = parse_count(count).map_err(invalid)?;
+                    limits.sessions.replace(count).is_some()
+                }
                 Some(("rate", rate)) => {
-                    let rate = ByteSize::parse_positive(rate)?;
+                    let rate = ByteSize::parse_positive(rate).map_err(invalid)?;
                     limits.rate.replace(rate).is_some()
                 }
                 Some(("quota", quota)) => {
-                    let quota = ByteSize::parse_positive(quota)?;
+                    let quota = ByteSize::parse_positive(quota).map_err(invalid)?;
                     limits.quota.replace(quota).is_some()
                 }
-                _ if limit.is_empty() => return Err("a missing limit"),
-                _ => return Err("an unknown limit"),
+                _ if limit.is_empty() => return Err("a limit is missing".into()),
+                _ => return Err(format!("unknown limit '{shown}'")),
             };
             if is_repeated {
-                return Err("a limit twice");
+                return Err(format!("repeated limit '{shown}'"));
             }
         }
         Ok(limits)
@@ -62,7 +67,7 @@ impl FromStr for UserLimits {
 fn parse_count(text: &str) -> Result<usize, &'static str> {
     match text.parse() {
         Ok(count @ 1..) if text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(count),
-        _ => Err("a limit that is no number from 1"),
+        _ => Err("not a number from 1"),
     }
 }
 
@@ -83,19 +88,19 @@ mod tests {
         assert_eq!(limits, expected);
         assert_eq!(limits.to_string(), "sessions=4,rate=10MiB,quota=5G");
         for (text, error) in [
-            ("", "a missing limit"),
-            ("sessions=1,", "a missing limit"),
-            ("read", "an unknown limit"),
-            ("Sessions=1", "an unknown limit"),
-            ("sessions =1", "an unknown limit"),
-            ("sessions=0", "a limit that is no number from 1"),
-            ("sessions=+1", "a limit that is no number from 1"),
-            ("sessions=", "a limit that is no number from 1"),
-            ("rate=0", "a limit that is no number of bytes from 1"),
-            ("quota=1.5G", "a limit that is no number of bytes from 1"),
-            ("rate=1,rate=1", "a limit twice"),
+            ("", "a limit is missing"),
+            ("sessions=1,", "a limit is missing"),
+            ("read", "unknown limit 'read'"),
+            ("Sessions=1", "unknown limit 'Sessions=1'"),
+            ("sessions =1", "unknown limit 'sessions =1'"),
+            ("sessions=0", "invalid limit 'sessions=0'"),
+            ("sessions=+1", "invalid limit 'sessions=+1'"),
+            ("sessions=", "invalid limit 'sessions='"),
+            ("rate=0", "invalid limit 'rate=0'"),
+            ("quota=1.5G", "invalid limit 'quota=1.5G'"),
+            ("rate=1,rate=1", "repeated limit 'rate=1'"),
         ] {
-            assert_eq!(text.parse::<UserLimits>(), Err(error), "{text}");
+            assert_eq!(text.parse::<UserLimits>(), Err(error.to_owned()), "{text}");
         }
     }
 

@@ -14,9 +14,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidegate::auth::password::Verifier;
+use tidegate::auth::account::Secret;
+use tidegate::auth::verifier::Verifier;
 use tidegate::config::Home;
-use tidegate::config::credentials::Secret;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate");
 
@@ -179,10 +179,10 @@ fn a_new_home_is_made_once() {
     assert_eq!((home.accounts().count(), warnings.len()), (0, 0));
 
     let before = house.texts();
-    let again = failed(1, "tidegate: there is a home already: HOME/Credentials\n");
+    let again = failed(1, "tidegate: HOME/Credentials: the home exists already\n");
     assert_eq!(house.run(&["init", "HOME"]), again);
     fs::remove_file(house.credentials()).unwrap();
-    let again = failed(1, "tidegate: there is a home already: HOME/Directories\n");
+    let again = failed(1, "tidegate: HOME/Directories: the home exists already\n");
     assert_eq!(house.run(&["init", "HOME"]), again);
     assert_eq!(fs::read_to_string(house.directories()).unwrap(), before.1);
 }
@@ -202,7 +202,7 @@ fn a_home_is_made_in_a_folder_that_is_there_and_below_ones_that_are_not() {
     let ran = house.run(&["init", folder.join("file").to_str().unwrap()]);
     assert_eq!(ran.status, Some(1));
     assert!(
-        ran.err.starts_with("tidegate: making ")
+        ran.err.starts_with("tidegate: cannot create ")
             && ran.err.ends_with(": File exists (os error 17)\n")
     );
 }
@@ -214,10 +214,7 @@ fn users_are_added_changed_and_removed() {
     assert_eq!(house.run_with(&add, " pass:word \n"), ok());
     assert!(house.lets_in("anna b", " pass:word "));
     let ran = house.run_with(&add, "other\n");
-    assert_eq!(
-        ran,
-        failed(1, "tidegate: there is a user 'anna b' already\n")
-    );
+    assert_eq!(ran, failed(1, "tidegate: user 'anna b' exists already\n"));
     assert!(house.lets_in("anna b", " pass:word "));
 
     let passwd = ["user", "passwd", "HOME", "anna b", "--password-stdin"];
@@ -263,10 +260,10 @@ fn users_are_listed_without_their_hashes() {
     );
     assert_eq!(
         ran.err,
-        "tidegate: warning: HOME/Credentials: anybody on this machine may read it; 'chmod 600' ends that\n\
-         tidegate: warning: HOME/Credentials:3: the password of 'a' stands in plain; 'tidegate user hash HOME' hashes it\n\
-         tidegate: warning: HOME/Directories:4: the directory '/nowhere' is not there\n\
-         tidegate: warning: HOME/Directories:5: a grant for 'x', and there is no such user\n"
+        "tidegate: warning: HOME/Credentials: every user of this machine can read it; restrict it with 'chmod 600 HOME/Credentials'\n\
+         tidegate: warning: HOME/Credentials:3: the password of 'a' is not hashed; replace it by a hash with 'tidegate user hash HOME'\n\
+         tidegate: warning: HOME/Directories:4: '/nowhere' is not a directory\n\
+         tidegate: warning: HOME/Directories:5: a grant for 'x', but there is no such user\n"
     );
     assert_eq!(ran.status, Some(0));
     let house = Services::with(&format!("b:{HASH}\n"), "");
@@ -330,8 +327,8 @@ fn grants_are_made_replaced_and_revoked() {
     assert_eq!((ran.status, ran.out.as_str()), (Some(0), ""));
     assert_eq!(
         ran.err,
-        "tidegate: warning: there is no user 'b' yet\n\
-         tidegate: warning: there is no directory HOME/not/there:yet yet\n"
+        "tidegate: warning: there is no user 'b' yet; add one with 'tidegate user add'\n\
+         tidegate: warning: HOME/not/there:yet is not a directory yet\n"
     );
     assert_eq!(house.run(&["revoke", "HOME", "*", "A"]), ok());
     assert_eq!(house.run(&["revoke", "HOME", "b", "C"]), ok());

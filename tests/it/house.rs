@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
-use tidegate::config::credentials::{Account, Secret};
+use tidegate::auth::account::{Account, Secret};
 use tidegate::domain::access::{Access, Grant, Rights};
 use tidegate::domain::error::ErrorCode;
 use tidegate::domain::listing::{ListingFormat, ListingTarget};

@@ -62,7 +62,10 @@ fn a_user_has_no_more_sessions_than_he_may() {
         .replace("*::sessions=1\n", "");
     std::fs::write(&directories, text + "user2::sessions=1\nuser2::rate=1\n").unwrap();
     server.signal(Signal::SIGHUP);
-    server.log_line(&["event=reload result=kept-the-old", "a second time"]);
+    server.log_line(&[
+        "event=reload result=kept-the-old",
+        " already; expected one line",
+    ]);
     let text = std::fs::read_to_string(&directories).unwrap();
     std::fs::write(&directories, text.replace("user2::rate=1\n", "")).unwrap();
     server.signal(Signal::SIGHUP);

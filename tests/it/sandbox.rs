@@ -326,7 +326,7 @@ fn a_server_whose_user_cannot_read_the_credentials_does_not_start_and_says_so() 
     let (status, said) = refused_start(&home.path(), &["--listen", "127.0.0.1:0"]);
     assert_eq!(status, 2);
     assert!(
-        said.contains("Credentials: found that it cannot be read: Permission denied"),
+        said.contains("Credentials: cannot read the file: Permission denied"),
         "{said}"
     );
     if geteuid().is_root() {
@@ -372,7 +372,7 @@ fn a_reload_that_reaches_further_than_the_start_is_refused_whole_and_told_by_its
         )
         .unwrap();
         server.signal(Signal::SIGHUP);
-        let told = format!("does not let it {doing}: restart to take this up");
+        let told = format!("the sandbox of the running server cannot {doing} ");
         server.log_line(&[
             "error event=reload result=kept-the-old",
             &format!("Directories:{line}:"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use log::{info, warn};
 use zeroize::Zeroizing;
 
-use crate::config::credentials::{Account, Secret};
+use crate::auth::account::{Account, Secret};
 use crate::domain::access::Access;
 use crate::domain::error::ErrorCode;
 use crate::domain::request::Response;

@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use log::{debug, error, warn};
 
-use crate::auth::password::{Tag, VerifiedCache};
+use crate::auth::verified_cache::{PasswordTag, VerifiedCache};
 use crate::config::Home;
 use crate::domain::access::Access;
 use crate::domain::error::ErrorCode;
@@ -79,7 +79,7 @@ pub(crate) struct Services<K: Kernel> {
     /// Those who have waited for their rate go on.
     releasing: bool,
     /// Who waits for each login that is being proved: equal ones are proved once.
-    logins: HashMap<Tag, Vec<SessionId>>,
+    logins: HashMap<PasswordTag, Vec<SessionId>>,
     listings: Listings,
     failures: LoginThrottle,
     /// Answers to failed logins, by when they are due; a session has one at most.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use log::{error, info, warn};
 
-use crate::config::{Home, Reloaded};
+use crate::config::Home;
+use crate::config::reload::ReloadOutcome;
 use crate::domain::access::Access;
 use crate::domain::request::Response;
 use crate::kernel::{Kernel, Milestone};
@@ -27,8 +28,8 @@ impl<K: Kernel> Services<K> {
     }
 
     /// The home was read again.
-    pub(crate) fn reloaded(&mut self, reloaded: Reloaded) {
-        let Reloaded { result, revoked } = reloaded;
+    pub(crate) fn reloaded(&mut self, outcome: ReloadOutcome) {
+        let ReloadOutcome { result, revoked } = outcome;
         // A supervisor that has asked for it waits, also where the old one is kept.
         self.kernel.report(Milestone::Ready);
         match result {

@@ -21,9 +21,12 @@ use std::thread::JoinHandle;
 
 use zeroize::Zeroizing;
 
-use crate::auth::password::{Cost, Tag, Verifier};
-use crate::config::credentials::Account;
-use crate::config::{Home, Reloaded};
+use crate::auth::account::Account;
+use crate::auth::phc::Cost;
+use crate::auth::verified_cache::PasswordTag;
+use crate::auth::verifier::Verifier;
+use crate::config::Home;
+use crate::config::reload::ReloadOutcome;
 use crate::domain::path::GrantedPath;
 use crate::domain::step::Step as Slice;
 use crate::kernel::Kernel;
@@ -95,7 +98,7 @@ pub(crate) enum Job<K: Kernel> {
 
 /// A login to be proved, and afterwards what came of it.
 pub(crate) struct PasswordCheck {
-    pub(crate) tag: Tag,
+    pub(crate) tag: PasswordTag,
     /// From where it was asked for first.
     pub(crate) origin: ClientPrefix,
     /// How many have failed lately from there.
@@ -155,7 +158,7 @@ pub(crate) enum Done<K: Kernel> {
         session_id: SessionId,
         result: io::Result<()>,
     },
-    Reloaded(Box<Reloaded>),
+    Reloaded(Box<ReloadOutcome>),
     /// A directory has been counted, as far as the fault let it.
     Counted(Option<FileFault>),
     Abandoned,

@@ -86,7 +86,7 @@ fn what_root_makes_in_a_home_belongs_to_its_owner() {
         house.finish(&mut command, ""),
         failed(
             1,
-            "tidegate: replacing HOME/Credentials: Permission denied (os error 13)\n"
+            "tidegate: cannot replace HOME/Credentials: Permission denied (os error 13)\n"
         )
     );
     assert_eq!(house.texts(), before);
@@ -139,7 +139,7 @@ fn a_write_that_fails_leaves_the_old_file() {
         house.finish(&mut limited("trap '' XFSZ;"), ""),
         failed(
             1,
-            "tidegate: replacing HOME/Credentials: File too large (os error 27)\n"
+            "tidegate: cannot replace HOME/Credentials: File too large (os error 27)\n"
         )
     );
     assert_eq!(house.texts(), before);
@@ -161,7 +161,7 @@ fn a_write_that_fails_leaves_the_old_file() {
         ran,
         failed(
             1,
-            "tidegate: removing HOME/.Credentials.new: Is a directory (os error 21)\n"
+            "tidegate: cannot remove HOME/.Credentials.new: Is a directory (os error 21)\n"
         )
     );
     assert!(in_the_way.is_dir());

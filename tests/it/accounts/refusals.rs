@@ -39,7 +39,7 @@ fn a_wrong_command_line_is_told_and_changes_nothing() {
         ),
         (
             &["init", ""],
-            "Error parsing positional argument 'home' with value '': an empty path\n",
+            "Error parsing positional argument 'home' with value '': the path is empty\n",
             "tidegate init",
         ),
         (
@@ -49,22 +49,22 @@ fn a_wrong_command_line_is_told_and_changes_nothing() {
         ),
         (
             &["user", "add", "HOME", "x:y"],
-            "Error parsing positional argument 'user' with value 'x:y': a name with a ':' in it\n",
+            "Error parsing positional argument 'user' with value 'x:y': the name contains a ':'\n",
             "tidegate user add",
         ),
         (
             &["user", "add", "HOME", "*"],
-            "Error parsing positional argument 'user' with value '*': the name '*', which stands for everybody\n",
+            "Error parsing positional argument 'user' with value '*': the name '*' means every user\n",
             "tidegate user add",
         ),
         (
             &["user", "add", "HOME", "#x"],
-            "Error parsing positional argument 'user' with value '#x': a name that begins with '#' as a comment does\n",
+            "Error parsing positional argument 'user' with value '#x': the name begins with '#', as a comment does\n",
             "tidegate user add",
         ),
         (
             &["user", "add", "HOME", ""],
-            "Error parsing positional argument 'user' with value '': an empty name\n",
+            "Error parsing positional argument 'user' with value '': the name is empty\n",
             "tidegate user add",
         ),
         (
@@ -99,22 +99,22 @@ fn a_wrong_command_line_is_told_and_changes_nothing() {
         ),
         (
             &["grant", "HOME", "a", ".D", "read"],
-            "Error parsing positional argument 'directory' with value '.D': a name that begins with a dot\n",
+            "Error parsing positional argument 'directory' with value '.D': the name begins with a dot\n",
             "tidegate grant",
         ),
         (
             &["grant", "HOME", "a", "D/E", "read"],
-            "Error parsing positional argument 'directory' with value 'D/E': a name with a '/' in it\n",
+            "Error parsing positional argument 'directory' with value 'D/E': the name contains a '/'\n",
             "tidegate grant",
         ),
         (
             &["grant", "HOME", "a", "D", "write"],
-            "Error parsing positional argument 'rights' with value 'write': an unknown right\n",
+            "Error parsing positional argument 'rights' with value 'write': unknown right 'write'\n",
             "tidegate grant",
         ),
         (
             &["grant", "HOME", "a", "D", "read", ""],
-            "Error parsing positional argument 'path' with value '': an empty path\n",
+            "Error parsing positional argument 'path' with value '': the path is empty\n",
             "tidegate grant",
         ),
         (
@@ -192,9 +192,9 @@ fn a_fault_in_a_home_ends_every_command_and_nothing_is_changed() {
             ran,
             failed(
                 2,
-                "tidegate: HOME/Credentials:2: found neither a hash, 'plain:' nor 'anyone' behind the name; expected USER:HASH, USER:plain:PASSWORD or USER:anyone\n\
-                 tidegate: HOME/Directories:2: found a grant of 'A' to 'a' a second time, after line 1; expected one for each user and directory\n\
-                 tidegate: HOME/Directories:3: found fewer than three fields; expected USER:DIRECTORY:RIGHTS or USER:DIRECTORY:RIGHTS:PATH\n"
+                "tidegate: HOME/Credentials:2: the name is followed by neither a hash, 'plain:' nor 'anyone'; expected USER:HASH, USER:plain:PASSWORD or USER:anyone\n\
+                 tidegate: HOME/Directories:2: the grant of 'A' to 'a' is in line 1 already; expected one grant for each user and directory\n\
+                 tidegate: HOME/Directories:3: the line has fewer than three fields; expected USER:DIRECTORY:RIGHTS or USER:DIRECTORY:RIGHTS:PATH\n"
             ),
             "{args:?}"
         );
@@ -214,8 +214,8 @@ fn where_there_is_no_home_none_is_begun() {
         ran,
         failed(
             2,
-            "tidegate: HOME/Credentials: found no such file; expected a home, as 'tidegate init HOME' makes one\n\
-             tidegate: HOME/Directories: found no such file; expected a home, as 'tidegate init HOME' makes one\n"
+            "tidegate: HOME/Credentials: no such file; 'tidegate init HOME' creates a home\n\
+             tidegate: HOME/Directories: no such file; 'tidegate init HOME' creates a home\n"
         )
     );
     assert_eq!(fs::read_dir(house.path()).unwrap().count(), 0);
@@ -225,17 +225,14 @@ fn where_there_is_no_home_none_is_begun() {
 fn bad_passwords_are_refused_without_being_repeated() {
     let house = Services::new();
     let add = ["user", "add", "HOME", "a", "--password-stdin"];
-    let empty = failed(1, "tidegate: an empty password cannot be given\n");
+    let empty = failed(1, "tidegate: the password is empty\n");
     assert_eq!(house.run_with(&add, ""), empty);
     assert_eq!(house.run_with(&add, "\nx\n"), empty);
     assert_eq!(house.run_with(&add, "\r\n"), empty);
     let long = "p".repeat(4096);
     assert_eq!(
         house.run_with(&add, &long),
-        failed(
-            1,
-            "tidegate: a password of more than 4,095 bytes cannot be given\n"
-        )
+        failed(1, "tidegate: the password is longer than 4,095 bytes\n")
     );
     assert_eq!(house.run_with(&add, &long[1..]), ok());
     assert!(house.lets_in("a", &long[1..]));

@@ -147,7 +147,7 @@ fn a_password_is_asked_for_twice_and_never_shown() {
     let (status, screen, _) = terminal.end();
     assert_eq!(status.code(), Some(1));
     assert!(
-        screen.ends_with("tidegate: an empty password cannot be given\n"),
+        screen.ends_with("tidegate: the password is empty\n"),
         "{screen}"
     );
     assert!(house.lets_in("a", "pass wörd"), "nothing was changed");
@@ -161,7 +161,7 @@ fn nobody_is_asked_for_a_password_in_vain() {
     let house = Services::with("a:plain:x\n", "");
     let (status, screen, _) = Terminal::run(&house, &["user", "add", "HOME", "a"]).end();
     assert_eq!(status.code(), Some(1));
-    assert_eq!(screen, "tidegate: there is a user 'a' already\n");
+    assert_eq!(screen, "tidegate: user 'a' exists already\n");
 }
 
 #[test]

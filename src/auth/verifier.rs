@@ -1,0 +1,208 @@
+//! Authentication of a user by password.
+
+use argon2::password_hash::phc::Output;
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use zeroize::Zeroizing;
+
+use crate::auth::account::{Account, Secret};
+use crate::auth::keyed_hash::RandomKey;
+use crate::auth::phc;
+use crate::auth::phc::{Cost, ParsedHash};
+
+/// Verifies passwords.
+///
+/// Owns the memory that argon2 fills and reuses it: as much as the most expensive hash so far, at most
+/// [`crate::limits::HASH_MEMORY_KIB_MAX`]. Each worker has one.
+pub struct Verifier {
+    memory: Vec<Block>,
+    key: RandomKey,
+}
+
+impl Verifier {
+    /// Creates a verifier. The first verification of a hash allocates the memory.
+    ///
+    /// # Panics
+    /// If the kernel returns no random bytes.
+    pub fn new() -> Verifier {
+        Verifier {
+            memory: Vec::new(),
+            key: RandomKey::new(),
+        }
+    }
+
+    /// Whether `password` matches `secret`, in constant time: the duration depends on the record only,
+    /// not on how much of a wrong password is right.
+    pub fn verify(&mut self, secret: &Secret, password: &[u8]) -> bool {
+        match secret {
+            // Hashing both sides first hides the length of the stored password too.
+            Secret::Plain(stored) => {
+                let stored = self.key.hash(&[stored.as_bytes()]);
+                stored == self.key.hash(&[password])
+            }
+            Secret::Anyone => true,
+            Secret::Hash(hash) => match phc::parse(hash) {
+                Ok(hash) => self.verify_hash(hash, password),
+                Err(_) => false,
+            },
+        }
+    }
+
+    fn verify_hash(&mut self, hash: ParsedHash, password: &[u8]) -> bool {
+        let mut output = Zeroizing::new([0; Output::MAX_LENGTH]);
+        let output = &mut output[..hash.output.len()];
+        // `Output` compares in constant time.
+        self.fill(hash.params, password, &hash.salt, output)
+            && Output::new(output).is_ok_and(|output| output == hash.output)
+    }
+
+    /// Verifies like [`Verifier::verify`] for a server that hides its usernames: an unknown user
+    /// (`None`) and a plain password take as long as a hash of cost `typical`, so that the response time
+    /// does not show which names exist.
+    pub fn verify_hidden(
+        &mut self,
+        secret: Option<&Secret>,
+        typical: Cost,
+        password: &[u8],
+    ) -> bool {
+        match secret {
+            Some(secret @ (Secret::Hash(_) | Secret::Anyone)) => self.verify(secret, password),
+            Some(secret @ Secret::Plain(_)) => {
+                self.hash_and_discard(typical, password);
+                self.verify(secret, password)
+            }
+            None => {
+                self.hash_and_discard(typical, password);
+                false
+            }
+        }
+    }
+
+    /// Takes as long as a verification against a hash of this cost.
+    fn hash_and_discard(&mut self, cost: Cost, password: &[u8]) {
+        let mut output = Zeroizing::new([0; Params::DEFAULT_OUTPUT_LEN]);
+        self.fill(cost.params(), password, &[0; 16], &mut output[..]);
+        std::hint::black_box(&output);
+    }
+
+    /// Hashes into `output`; `false` if argon2 refuses a length.
+    fn fill(&mut self, params: Params, password: &[u8], salt: &[u8], output: &mut [u8]) -> bool {
+        let blocks = params.block_count();
+        if self.memory.len() < blocks {
+            self.memory = Vec::new(); // frees the old memory before the new allocation
+            self.memory.resize(blocks, Block::default());
+        }
+        // The memory is not wiped: it holds hash state derived from the last password and never leaves
+        // the process.
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into_with_memory(password, salt, output, &mut self.memory)
+            .is_ok()
+    }
+}
+
+impl Default for Verifier {
+    fn default() -> Verifier {
+        Verifier::new()
+    }
+}
+
+/// Whether a login that was verified against `old` is valid under `new`: the record is unchanged, or its
+/// plain password was replaced by a hash of the same password, which one verification finds out.
+pub fn same_login(old: &Account, new: &Account, verifier: &mut Verifier) -> bool {
+    if old == new {
+        return true;
+    }
+    match (&old.secret, &new.secret) {
+        (Secret::Plain(password), hash @ Secret::Hash(_)) if old.user == new.user => {
+            verifier.verify(hash, password.as_bytes())
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::phc::hash_password;
+    use proptest::prelude::*;
+
+    /// The hash of `password` with the salt `somesalt`: a test vector of argon2's reference
+    /// implementation.
+    const REFERENCE: &str =
+        "$argon2id$v=19$m=256,t=2,p=2$c29tZXNhbHQ$bQk8UB/VmZZF4Oo79iDXuL5/0ttZwg2f/5U52iv1cDc";
+
+    fn account(user: &str, secret: Secret) -> Account {
+        Account {
+            user: user.into(),
+            secret,
+        }
+    }
+
+    fn plain(password: &str) -> Secret {
+        Secret::Plain(Zeroizing::new(password.into()))
+    }
+
+    #[test]
+    fn a_new_hash_matches_its_password_only() {
+        let hash = hash_password(b"1234");
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        assert_ne!(hash, hash_password(b"1234"), "each hash has its own salt");
+        let secret = Secret::Hash(hash);
+        assert_eq!(Cost::of(&secret), Some(Cost::OURS));
+        let mut verifier = Verifier::new();
+        assert!(verifier.verify(&secret, b"1234"));
+        assert!(!verifier.verify(&secret, b"12345"));
+        assert!(!verifier.verify(&secret, b""));
+    }
+
+    #[test]
+    fn hashes_of_different_costs_share_the_memory() {
+        let small = Secret::Hash(REFERENCE.into());
+        let mut verifier = Verifier::new();
+        verifier.hash_and_discard(Cost::OURS, b"password");
+        assert!(verifier.verify(&small, b"password"));
+        assert!(!verifier.verify(&small, b"passwort"));
+        assert_eq!(verifier.memory.len(), 19_456);
+    }
+
+    #[test]
+    fn plain_passwords_are_compared_whole() {
+        let mut verifier = Verifier::new();
+        assert!(verifier.verify(&plain("a:b "), b"a:b "));
+        assert!(!verifier.verify(&plain("a:b "), b"a:b"));
+        assert!(!verifier.verify(&plain("a"), b""));
+    }
+
+    #[test]
+    fn a_hidden_unknown_user_costs_a_hash_and_is_refused() {
+        let small = Cost::new(8, 1, 1);
+        let mut verifier = Verifier::new();
+        assert!(!verifier.verify_hidden(None, small, b"x"));
+        assert!(verifier.verify_hidden(Some(&plain("x")), small, b"x"));
+        assert!(!verifier.verify_hidden(Some(&plain("x")), small, b"y"));
+        assert_eq!(verifier.memory.len(), 8);
+    }
+
+    #[test]
+    fn hashing_a_plain_password_keeps_its_logins() {
+        let old = account("password", plain("password"));
+        let hashed = account("password", Secret::Hash(REFERENCE.into()));
+        let mut verifier = Verifier::new();
+        let mut same = |old: &Account, new: &Account| same_login(old, new, &mut verifier);
+        assert!(same(&old, &account("password", plain("password"))));
+        assert!(same(&old, &hashed));
+        assert!(!same(&hashed, &old));
+        assert!(!same(&account("password", plain("x")), &hashed));
+        assert!(!same(&old, &account("password", plain("x"))));
+        assert!(!same(&account("x", plain("password")), &hashed));
+    }
+
+    proptest! {
+        #[test]
+        fn no_hash_causes_a_panic(
+            hash in "(\\$argon2id)?(\\$v=19)?(\\$m=[0-9]{1,3},t=[0-9],p=[0-9])?(\\$[a-zA-Z0-9+/=,]{0,30}){0,3}",
+        ) {
+            let valid = phc::check(&hash).is_ok();
+            prop_assume!(valid || !Verifier::new().verify(&Secret::Hash(hash), b"x"));
+        }
+    }
+}

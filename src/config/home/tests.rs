@@ -1,0 +1,110 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+fn home(credentials: &[u8], directories: &[u8]) -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join(CREDENTIALS);
+    fs::write(&file, credentials).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(home.path().join(DIRECTORIES), directories).unwrap();
+    home
+}
+
+#[test]
+fn anonymous_users_with_write_access_cause_a_warning() {
+    let home = home(
+        b"guest:anyone\nreader:anyone\n",
+        b"*:A:read:.\nguest:B:read,upload:.\n",
+    );
+    let (_, warnings) = Home::load(home.path()).unwrap();
+    let shown = home.path().display();
+    assert_eq!(
+        warnings,
+        [format!(
+            "{shown}/Credentials:1: 'guest' accepts any password and may write to 'B' (read,upload)"
+        )]
+    );
+}
+
+#[test]
+fn a_home_is_loaded_with_its_warnings() {
+    let home = home(
+        b"b:plain:x\nc :plain:y\na:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ\n",
+        b"*:A:read\nb:B:read:.\nc:B:upload:.\n*::sessions=9\nb::rate=1k\nd::quota=1k\n",
+    );
+    let path = home.path();
+    let (loaded, warnings) = Home::load(path).unwrap();
+    assert_eq!(loaded.path(), path);
+    let users: Vec<_> = loaded.accounts().map(|account| &account.user).collect();
+    assert_eq!(users, ["b", "c ", "a"]);
+    assert_eq!(loaded.account("a").unwrap().user, "a");
+    assert!(loaded.account("c").is_none() && loaded.access("c").is_none());
+    let access = loaded.access("b").unwrap();
+    assert_eq!(access.user, "b");
+    let names: Vec<_> = access.grants.iter().map(|grant| &grant.name).collect();
+    assert_eq!(names, ["A", "B"]);
+    assert_eq!(loaded.limits("a").to_string(), "sessions=9");
+    assert_eq!(loaded.limits("b").to_string(), "rate=1k");
+    assert_eq!(
+        Some(loaded.typical_cost()),
+        Cost::of(&loaded.account("a").unwrap().secret)
+    );
+    let shown = path.display();
+    let plain = format!("; replace it by a hash with 'tidegate user hash {shown}'");
+    assert_eq!(
+        warnings,
+        [
+            format!("{shown}/Credentials:1: the password of 'b' is not hashed{plain}"),
+            format!("{shown}/Credentials:2: the name 'c ' begins or ends with a space"),
+            format!("{shown}/Credentials:2: the password of 'c ' is not hashed{plain}"),
+            format!("{shown}/Directories:6: limits for 'd', but there is no such user"),
+            format!("{shown}/Directories:1: '{shown}/files/A' is not a directory"),
+            format!("{shown}/Directories:3: a grant for 'c', but there is no such user"),
+        ]
+    );
+}
+
+#[test]
+fn a_world_readable_credentials_file_causes_a_warning() {
+    let home = home(b"", b"");
+    let file = home.path().join(CREDENTIALS);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let (_, warnings) = Home::load(home.path()).unwrap();
+    assert!(warnings[0].contains("every user of this machine can read it"));
+    assert_eq!(warnings.len(), 1);
+}
+
+#[test]
+fn faults_of_both_files_are_reported() {
+    let broken = home(b"x\ny\n", b"z\n");
+    let faults = Home::load(broken.path()).unwrap_err();
+    let faults: Vec<_> = faults
+        .iter()
+        .map(|fault| (fault.line(), fault.to_string().contains("/Directories:")))
+        .collect();
+    assert_eq!(
+        faults,
+        [(Some(1), false), (Some(2), false), (Some(1), true)]
+    );
+}
+
+#[test]
+fn special_files_are_refused_without_blocking() {
+    let home = home(b"", b"");
+    fs::remove_file(home.path().join(CREDENTIALS)).unwrap();
+    fs::remove_file(home.path().join(DIRECTORIES)).unwrap();
+    let fifo = home.path().join(CREDENTIALS);
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let faults = Home::load(home.path()).unwrap_err();
+    let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    let shown = home.path().display();
+    assert_eq!(
+        faults,
+        [
+            format!("{shown}/Credentials: not a regular file"),
+            format!("{shown}/Directories: no such file; 'tidegate init HOME' creates a home"),
+        ]
+    );
+}
