@@ -7,7 +7,7 @@
 
 #![no_main]
 
-#[path = "../../tests/it/ftp_dialogue.rs"]
+#[path = "../../tests/it/simulation/ftp_dialogue.rs"]
 mod ftp_dialogue;
 
 use libfuzzer_sys::fuzz_target;

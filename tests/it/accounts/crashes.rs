@@ -11,8 +11,8 @@ use nix::libc;
 use tidegate::config::Home;
 
 use super::{HASH, PROGRAM, Services, failed, mode, ok, set_mode};
-use crate::needs;
 use crate::support::NOBODY;
+use crate::support::needs;
 
 #[test]
 fn mode_and_links_survive_a_change() {

@@ -12,7 +12,7 @@ use tidegate::process::pid_file;
 use tidegate::process::pid_file::PidFile;
 
 use super::{PATIENCE, Services, failed};
-use crate::needs;
+use crate::support::needs;
 
 /// Not a test of its own: what the next ones run as a server's stand-in. It holds the file until it is signalled.
 #[test]

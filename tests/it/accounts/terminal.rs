@@ -11,7 +11,7 @@ use nix::libc;
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
 use super::{PATIENCE, PROGRAM, Services, failed};
-use crate::needs;
+use crate::support::needs;
 
 #[test]
 fn without_a_terminal_no_password_is_asked_for() {

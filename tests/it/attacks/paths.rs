@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use super::{CANARY, beside_a_canary, is_unharmed};
-use crate::ftp::Ftp;
+use crate::server::ftp::Ftp;
 use crate::support::{Client, Server};
 
 /// Each ends at the canary on some system, or did once.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use super::{PATIENCE, Server, finish, noise, wait};
-use crate::world::{Change, change};
+use crate::support::test_home::{Change, change};
 
 /// What a relay does after so many bytes of the server's, on the first connection over it.
 #[derive(Clone, Copy)]

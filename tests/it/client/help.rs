@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{Ran, client, finish};
-use crate::needs;
+use crate::support::needs;
 
 /// The commands whose options are listed in docs/operation.md and docs/client.md.
 const TABLED: [&str; 5] = ["serve", "get", "put", "ls", "connect"];

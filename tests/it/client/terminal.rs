@@ -10,8 +10,8 @@ use nix::pty::Winsize;
 
 use super::broken::{After, Relay};
 use super::{PATIENCE, Server, client, noise, wait};
-use crate::needs;
-use crate::world::{Change, change};
+use crate::support::needs;
+use crate::support::test_home::{Change, change};
 
 /// A client on a pseudo-terminal of its own.
 struct Terminal {

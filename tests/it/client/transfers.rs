@@ -5,8 +5,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use super::{PROGRAM, Ran, Server, client, finish, noise, tree};
-use crate::needs;
-use crate::world::{Change, change};
+use crate::support::needs;
+use crate::support::test_home::{Change, change};
 
 #[test]
 fn a_file_lands_in_the_download_folder() {

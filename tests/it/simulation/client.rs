@@ -15,10 +15,10 @@ use tidegate::limits::{LINGER_TIMEOUT, SWEEP_INTERVAL};
 use tidegate::protocol::menu::text;
 use tidegate::server::Options;
 
+use super::model::{Revoked, World};
 use super::replies::{Memory, Part, Reply, Then, replies};
 use super::script::{Item, Said};
-use super::world::{Revoked, World};
-use crate::random::one_of;
+use crate::support::random::one_of;
 
 /// One client.
 pub(super) struct Client {

@@ -6,8 +6,8 @@ use fastrand::Rng;
 use tidegate::limits::LOGIN_FAILURES_MAX;
 use tidegate::protocol::menu::command::MenuCommand;
 
-use super::world::{User, World};
-use crate::random::{once_in, one_of};
+use super::model::{User, World};
+use crate::support::random::{once_in, one_of};
 
 /// One thing that a client says, all of it at once.
 #[derive(Clone, Debug)]

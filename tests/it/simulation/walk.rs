@@ -10,8 +10,8 @@ use tidegate::kernel::sim::fault_plan::{Call, Fault, Plan};
 use tidegate::server::Options;
 
 use super::client::Client;
+use super::model::World;
 use super::script::{Item, right_login, wrong_login};
-use super::world::World;
 use super::{Happens, Run};
 
 /// Seeds under which little is cut, so that there are few calls; under the second two there are no unnamed files.

@@ -3,8 +3,8 @@
 use tidegate::domain::error::ErrorCode;
 use tidegate::protocol::menu::text;
 
+use super::super::model::{Grant, World};
 use super::super::script::Item;
-use super::super::world::{Grant, World};
 use super::reading::READING;
 use super::{Part, Replies, Then, line};
 

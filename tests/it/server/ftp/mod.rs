@@ -1,5 +1,7 @@
 //! FTP over real sockets: what a stranger, a thief and a careless program may try, and what each is told.
 
+pub(crate) mod data;
+pub(crate) mod in_process;
 mod limits;
 
 use std::io::{Read, Write};
@@ -10,8 +12,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, send};
 
+use crate::support::test_home::plain_home;
 use crate::support::{Client, Home, PATIENCE, Server, connect_from, eventually};
-use crate::world::plain_home;
 
 /// A control connection, greeted.
 pub(crate) struct Ftp {

@@ -17,11 +17,11 @@ use tidegate::protocol::menu::text;
 use tidegate::protocol::menu::text::refusal;
 use tidegate::protocol::session::Session;
 
-use crate::house::Services;
-use crate::model::Connection;
-use crate::random::{cut, for_seeds};
+use super::reference_connection::Connection;
+use super::reference_services::Services;
 use crate::support::Home;
-use crate::world::{Change, MODIFIED, change, path_in, plain_home};
+use crate::support::random::{cut, for_seeds};
+use crate::support::test_home::{Change, MODIFIED, change, path_in, plain_home};
 
 /// An event whose bytes are its own; pieces of names joined, and the bytes of a file with it.
 #[derive(Clone, Debug, PartialEq, Eq)]

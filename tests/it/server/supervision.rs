@@ -16,9 +16,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tidegate::process::control_socket::TakeOver;
 
-use crate::ftp::Ftp;
-use crate::ftp_data::free_ports;
-use crate::needs;
+use crate::server::ftp::Ftp;
+use crate::server::ftp::data::free_ports;
+use crate::support::needs;
 use crate::support::{
     Client, FIRST_CHOICE, Home, Log, PATIENCE, Server, TIDEGATE, eventually, pattern,
     refused_start, sandbox,

@@ -19,8 +19,8 @@ use tidegate::protocol::menu::session::MenuSession;
 use tidegate::protocol::session::Session;
 use tidegate::protocol::step::Input;
 
-use crate::model::{Answers, Connection};
-use crate::random::{cut, for_seeds, once_in, one_of};
+use crate::dialogues::reference_connection::{Answers, Connection};
+use crate::support::random::{cut, for_seeds, once_in, one_of};
 
 /// Every seed that ever failed.
 const FAILED_ONCE: &[u64] = &[];

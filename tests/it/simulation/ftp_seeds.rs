@@ -4,8 +4,8 @@
 use fastrand::Rng;
 use tidegate::protocol::ftp::command::VERBS;
 
-use crate::ftp_dialogue::{Dialogue, REFUSALS};
-use crate::random::{for_seeds, once_in, one_of};
+use super::ftp_dialogue::{Dialogue, REFUSALS};
+use crate::support::random::{for_seeds, once_in, one_of};
 
 /// Every seed that ever failed.
 const FAILED_ONCE: &[u64] = &[];

@@ -20,7 +20,7 @@ use tidegate::limits::NAME_BYTES_MAX;
 use tidegate::protocol::menu::text::{append_details, append_name};
 use zeroize::Zeroizing;
 
-use crate::model::Answers;
+use super::reference_connection::Answers;
 
 /// Who may come in, what he may see, and what is there.
 pub(crate) struct Services {

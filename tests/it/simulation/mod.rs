@@ -6,12 +6,15 @@
 
 mod client;
 mod ftp;
+mod ftp_dialogue;
+mod ftp_seeds;
 mod limits;
+mod menu_seeds;
+mod model;
 mod replies;
+mod scenarios;
 mod script;
-mod stories;
 mod walk;
-mod world;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -31,9 +34,9 @@ use tidegate::protocol::session::Dialect;
 use tidegate::server;
 use tidegate::server::{EventLoop, Options};
 
-use crate::random::{for_seeds, once_in};
+use crate::support::random::{for_seeds, once_in};
 use client::Client;
-use world::World;
+use model::World;
 
 /// Seeds of a normal run.
 const SEEDS: u64 = 256;

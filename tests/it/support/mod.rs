@@ -1,6 +1,10 @@
 //! What the tests over real sockets share: a home of their own, a server process over it, and a client that waits, with
 //! a bound, for what it is to be told.
 
+pub(crate) mod needs;
+pub(crate) mod random;
+pub(crate) mod test_home;
+
 use std::fmt::Display;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

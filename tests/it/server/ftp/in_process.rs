@@ -15,20 +15,20 @@ use tidegate::protocol::session::Dialect;
 use tidegate::server;
 use tidegate::server::Options;
 
-pub(super) use crate::support::connect_from;
+pub(crate) use crate::support::connect_from;
 use crate::support::{Home, PATIENCE};
 
 /// A server on a thread, over a copy of the example home; it stops with its drop.
-pub(super) struct Server {
-    pub(super) home: Home,
+pub(crate) struct Server {
+    pub(crate) home: Home,
     address: SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    pub(super) fn start(options: Options) -> Server {
-        let home = crate::world::plain_home();
+    pub(crate) fn start(options: Options) -> Server {
+        let home = crate::support::test_home::plain_home();
         let path = home.path();
         let stop = Arc::new(AtomicBool::new(false));
         let (told, heard) = channel();
@@ -58,11 +58,11 @@ impl Server {
     }
 
     /// One of the example's users, who has logged in.
-    pub(super) fn login(&self, user: &str) -> Control {
+    pub(crate) fn login(&self, user: &str) -> Control {
         self.login_from("127.0.0.1", user)
     }
 
-    pub(super) fn login_from(&self, from: &str, user: &str) -> Control {
+    pub(crate) fn login_from(&self, from: &str, user: &str) -> Control {
         let mut control = Control::new(connect_from(from, self.address));
         assert_eq!(control.codes(1), ["220"]);
         let first: u32 = user[4..].parse().expect("user1 to user4");
@@ -84,7 +84,7 @@ impl Drop for Server {
 }
 
 /// The client's end of a control connection.
-pub(super) struct Control {
+pub(crate) struct Control {
     stream: BufReader<TcpStream>,
     last_port: u16,
 }
@@ -100,14 +100,14 @@ impl Control {
         }
     }
 
-    pub(super) fn send(&mut self, line: &str) {
+    pub(crate) fn send(&mut self, line: &str) {
         let mut stream = self.stream.get_ref();
         let line = format!("{line}\r\n");
         stream.write_all(line.as_bytes()).expect("the server reads");
     }
 
     /// Telnet's IP and the Synch behind it (RFC 854), of which DM is the urgent byte.
-    pub(super) fn send_synch(&mut self) {
+    pub(crate) fn send_synch(&mut self) {
         let mut stream = self.stream.get_ref();
         stream.write_all(b"\xff\xf4\xff").expect("the server reads");
         let sent = send(stream.as_raw_fd(), b"\xf2", MsgFlags::MSG_OOB);
@@ -135,23 +135,23 @@ impl Control {
     }
 
     /// The codes of the next replies.
-    pub(super) fn codes(&mut self, count: usize) -> Vec<String> {
+    pub(crate) fn codes(&mut self, count: usize) -> Vec<String> {
         (0..count).map(|_| self.reply()[..3].to_owned()).collect()
     }
 
-    pub(super) fn ask(&mut self, line: &str) -> String {
+    pub(crate) fn ask(&mut self, line: &str) -> String {
         self.send(line);
         self.reply()
     }
 
     /// Sends a line, the reply to which must begin so.
-    pub(super) fn expect(&mut self, line: &str, begins: &str) {
+    pub(crate) fn expect(&mut self, line: &str, begins: &str) {
         let reply = self.ask(line);
         assert!(reply.starts_with(begins), "{line}: {reply}");
     }
 
     /// Where the server awaits us.
-    pub(super) fn passive(&mut self) -> SocketAddr {
+    pub(crate) fn passive(&mut self) -> SocketAddr {
         let reply = self.ask("EPSV");
         let port = reply.split('|').nth(3).unwrap_or_else(|| panic!("{reply}"));
         self.last_port = port.parse().expect("a port");
@@ -159,7 +159,7 @@ impl Control {
         SocketAddr::new(server.ip(), self.last_port)
     }
 
-    pub(super) fn last_port(&self) -> u16 {
+    pub(crate) fn last_port(&self) -> u16 {
         self.last_port
     }
 
@@ -170,7 +170,7 @@ impl Control {
     }
 
     /// What comes over a data connection, and the code behind it.
-    pub(super) fn retrieve(&mut self, line: &str) -> (String, Vec<u8>) {
+    pub(crate) fn retrieve(&mut self, line: &str) -> (String, Vec<u8>) {
         let mut data = self.data();
         self.expect(line, "150");
         let mut got = Vec::new();
@@ -180,14 +180,14 @@ impl Control {
     }
 
     /// A data connection on which a file is awaited.
-    pub(super) fn begin_store(&mut self, line: &str) -> TcpStream {
+    pub(crate) fn begin_store(&mut self, line: &str) -> TcpStream {
         let data = self.data();
         self.expect(line, "150");
         data
     }
 
     /// Sends a file, and gives the code behind it.
-    pub(super) fn store(&mut self, line: &str, bytes: &[u8]) -> String {
+    pub(crate) fn store(&mut self, line: &str, bytes: &[u8]) -> String {
         let mut data = self.begin_store(line);
         data.write_all(bytes).expect("it is taken");
         data.shutdown(Shutdown::Write).expect("it stands");

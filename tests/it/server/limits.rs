@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::support::test_home::plain_home;
 use crate::support::{Client, FIRST_CHOICE, FULL, Home, Server, connect_from, eventually};
-use crate::world::plain_home;
 
 const TOO_MANY_FAILURES: &str = "Too many failed logins. Please try again later.";
 const TOO_MANY_SESSIONS: &str = "You have too many sessions. Please try again later.";

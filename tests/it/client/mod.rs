@@ -17,9 +17,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use super::needs;
-use super::support::{self, Home, TIDEGATE as PROGRAM};
-use super::world::plain_home;
+use crate::support::test_home::plain_home;
+use crate::support::{self, Home, TIDEGATE as PROGRAM, needs};
 
 /// How long anything here may take.
 const PATIENCE: Duration = Duration::from_secs(180);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::needs;
+use crate::support::needs;
 use crate::support::{PATIENCE, Server, eventually};
 
 #[test]

@@ -1,7 +1,5 @@
 //! FTP's data connections over real sockets: files and listings both ways, and what others and bad luck do to them.
 
-mod server;
-
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -9,7 +7,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tidegate::server::Options;
 
-use server::{Control, Server, connect_from};
+use super::in_process::{Control, Server, connect_from};
 
 const HERE: &str = "127.0.0.1";
 

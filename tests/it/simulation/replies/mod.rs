@@ -14,8 +14,8 @@ use tidegate::limits::LOGIN_FAILURES_MAX;
 use tidegate::protocol::menu::command::MenuCommand;
 use tidegate::protocol::menu::text;
 
+use super::model::{Grant, Revoked, World, grant_of, may_add_somewhere};
 use super::script::{Item, Said};
-use super::world::{Grant, Revoked, World, grant_of, may_add_somewhere};
 
 /// What a client knows of its session.
 #[derive(Clone, Debug, Default)]

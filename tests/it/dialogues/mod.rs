@@ -4,7 +4,10 @@
 //!
 //! `testdata/dialogues/README` tells the notation.
 
+mod menu_client;
 mod notation;
+pub(crate) mod reference_connection;
+mod reference_services;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -18,11 +21,11 @@ use notation::{Dialogue, Event, Stage, all};
 use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::Dialect;
 
-use crate::house::Services;
-use crate::model::Connection;
-use crate::random::cut;
+use crate::support::random::cut;
+use crate::support::test_home::{change, make_readable, path_in, plain_home};
 use crate::support::{Client, FIRST_CHOICE, Home, Server, eventually};
-use crate::world::{change, make_readable, path_in, plain_home};
+use reference_connection::Connection;
+use reference_services::Services;
 
 /// How what the client sends is cut.
 #[derive(Clone, Copy)]
