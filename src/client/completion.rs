@@ -185,7 +185,7 @@ fn commands() -> Vec<String> {
     let mut commands: Vec<String> = MenuCommand::ALL
         .into_iter()
         .filter(|command| !matches!(command, MenuCommand::Login | MenuCommand::PutFile))
-        .map(|command| match command.takes_words() {
+        .map(|command| match command.takes_argument() {
             true => format!("{} ", command.words()),
             false => command.words().to_owned(),
         })

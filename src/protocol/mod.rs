@@ -1,14 +1,17 @@
-//! The protocol as a value: bytes and facts go in, bytes and one wish come out.
+//! The dialogues as values, without I/O.
 //!
-//! [`Session::step`] takes one [`Input`], appends its sentences to the buffer it is given and returns exactly one
-//! [`Action`]. Every effect is asked for ([`Action::Request`]) and answered ([`Input::Response`]); whether at once or later
-//! the session cannot tell.
+//! [`Session::step`](session::Session::step) takes one [`Input`](step::Input), appends its messages or
+//! replies to a buffer and returns exactly one [`Action`](step::Action). Every effect is a
+//! [`Request`](crate::domain::request::Request) with a response; the session cannot tell whether the
+//! response came at once or from a worker.
 //!
-//! Must not know: descriptors, clocks, the file system, threads.
+//! No descriptors, clocks, threads or file system in here.
 
 pub mod ftp;
 pub mod line;
 pub mod listing;
+pub(crate) mod login;
 pub mod menu;
 pub mod session;
 pub mod step;
+pub(crate) mod text;

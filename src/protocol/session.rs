@@ -1,24 +1,26 @@
-//! A session of either dialect.
+//! A session of any dialect.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::domain::access::Access;
 use crate::protocol::ftp::session::{FtpSession, FtpSettings};
+use crate::protocol::login::Login;
 use crate::protocol::menu::session::MenuSession;
 use crate::protocol::step::{Action, Input};
 
-/// The dialogue with one client: one of the dialects.
+/// The dialogue with one client.
 #[derive(Debug)]
 pub enum Session {
-    /// The menu, for people and programs with a socket.
+    /// The menu.
     Menu(MenuSession),
-    /// FTP, for every program that speaks it. Boxed, since it holds more and those who wait at the menu should not pay for that.
+    /// FTP. Boxed, so that idle menu sessions do not have its size.
     Ftp(Box<FtpSession>),
 }
 
 impl Session {
-    /// Takes one input, appends to `out` what is to be sent before anything else happens, and says what it wants.
+    /// Handles one input: appends output to `out`, which is sent before anything else happens, and
+    /// returns the next action.
     pub fn step(&mut self, input: Input<'_>, out: &mut Vec<u8>) -> Action {
         match self {
             Session::Menu(menu) => menu.step(input, out),
@@ -26,24 +28,21 @@ impl Session {
         }
     }
 
-    /// Tells a logged-in session after a reload what its user may do now, or `None` where the login no longer holds.
-    /// It counts from the next command on.
+    /// Reports a reload to a logged-in session: the user's new access, or `None` if the login was
+    /// revoked. It takes effect at the next command.
     pub fn reloaded(&mut self, access: Option<Arc<Access>>) {
         match self {
-            Session::Menu(menu) => menu.reloaded(access),
-            Session::Ftp(ftp) => ftp.reloaded(access),
+            Session::Menu(menu) => menu.set_reloaded(access),
+            Session::Ftp(ftp) => ftp.set_reloaded(access),
         }
     }
 
-    /// Whether a login has been proved, even if it no longer holds.
+    /// Returns whether a login has succeeded, even if it was revoked since.
     pub fn is_logged_in(&self) -> bool {
-        match self {
-            Session::Menu(menu) => menu.is_logged_in(),
-            Session::Ftp(ftp) => ftp.is_logged_in(),
-        }
+        self.login().has_succeeded()
     }
 
-    /// Whether the client has said amid a transfer that it goes behind it.
+    /// Returns whether the client sent QUIT during a transfer, which ends the session after it.
     pub fn is_quitting(&self) -> bool {
         match self {
             Session::Menu(_) => false,
@@ -51,16 +50,20 @@ impl Session {
         }
     }
 
-    /// What the logged-in user may do, as of the last reload; `None` before a login and after one that was revoked.
+    /// Returns the user's access as of the last reload; `None` before a login and after a revocation.
     pub fn access(&self) -> Option<&Arc<Access>> {
+        self.login().latest_access()
+    }
+
+    fn login(&self) -> &Login {
         match self {
-            Session::Menu(menu) => menu.access(),
-            Session::Ftp(ftp) => ftp.access(),
+            Session::Menu(menu) => menu.login(),
+            Session::Ftp(ftp) => ftp.login(),
         }
     }
 }
 
-/// Which dialogue a listener begins.
+/// The dialect of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// [`Session::Menu`].
@@ -70,7 +73,8 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// A session with the client at this other end of a control connection; it waits for [`Input::Begin`].
+    /// Creates a session with the client at `peer`, the remote end of the control connection. It
+    /// waits for [`Input::Begin`].
     pub fn session(self, peer: SocketAddr) -> Session {
         match self {
             Dialect::Menu => Session::Menu(MenuSession::new()),

@@ -1,5 +1,6 @@
 //! The interface between a session and the server: one input in, one action out.
 
+use std::fmt::Debug;
 use std::net::SocketAddr;
 
 use crate::domain::error::{CloseReason, ErrorCode};
@@ -110,4 +111,10 @@ pub enum Representation {
     /// CR LF on the wire, LF in the file: a lone LF becomes CR LF when sent, and CR LF becomes LF
     /// when received. Offsets and lengths count bytes of the file.
     Ascii,
+}
+
+/// Panics because of an input that `state` does not expect. The server broke the sequence of actions
+/// and inputs; the input itself is not shown, as it may be a password.
+pub(crate) fn unexpected_input(state: &impl Debug) -> ! {
+    unreachable!("unexpected input in the state {state:?}")
 }

@@ -8,7 +8,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
-use crate::protocol::menu::command::{number as digits, trim};
+use crate::protocol::text::{number as digits, trim};
 
 /// What a line can ask for. Older names that are the same command (XCWD) are no commands of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

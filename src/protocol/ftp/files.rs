@@ -15,8 +15,8 @@ use crate::protocol::ftp::reply;
 use crate::protocol::ftp::reply::say;
 use crate::protocol::ftp::session::{FtpSession, State};
 use crate::protocol::ftp::transfer::Behind;
-use crate::protocol::menu::command::name;
 use crate::protocol::step::{Action, Representation};
+use crate::protocol::text::name;
 
 /// What the house was asked, and what its answer does not tell again.
 #[derive(Debug)]

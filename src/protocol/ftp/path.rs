@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::domain::access::Access;
 use crate::domain::path::GrantedPath;
-use crate::protocol::menu::command::name;
+use crate::protocol::text::name;
 
 /// What a path stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use crate::domain::error::{CloseReason, ErrorCode};
 use crate::domain::listing::MlstFacts;
 use crate::domain::path::GrantedPath;
 use crate::domain::request::{Algorithm, Request, Response};
-use crate::limits::{LOGIN_FAILURES_MAX, UNKNOWN_COMMANDS_MAX};
+use crate::limits::UNKNOWN_COMMANDS_MAX;
 use crate::protocol::ftp::command;
 use crate::protocol::ftp::command::{FtpCommand, Verb};
 use crate::protocol::ftp::files::Question;
@@ -24,8 +24,9 @@ use crate::protocol::ftp::path::Location;
 use crate::protocol::ftp::reply;
 use crate::protocol::ftp::reply::{Reply, say};
 use crate::protocol::ftp::transfer::Transfer;
-use crate::protocol::menu::command::{name, trim};
+use crate::protocol::login::{Login, Reload};
 use crate::protocol::step::{Action, DataMode, Input, Representation};
+use crate::protocol::text::{name, trim};
 
 /// What an operator may set of this dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +44,7 @@ pub struct FtpSession {
     pub(crate) state: State,
     /// Whom USER has named, until PASS.
     user: Option<String>,
-    /// What the user may do; `None` before a login.
-    pub(crate) access: Option<Arc<Access>>,
-    /// What a reload made of `access`, until the next command takes it up.
-    reloaded: Reloaded,
-    /// Whether there has ever been a login: the time for one is over.
-    has_logged_in: bool,
+    pub(crate) login: Login,
     /// The current directory; `None` is the top.
     pub(crate) current: Option<GrantedPath>,
     pub(crate) representation: Representation,
@@ -62,8 +58,6 @@ pub struct FtpSession {
     pub(crate) renamed: Option<GrantedPath>,
     pub(crate) facts: MlstFacts,
     pub(crate) algorithm: Algorithm,
-    /// Failed logins on this connection.
-    failures: u8,
     /// Unknown commands before a login.
     unknown: u8,
 }
@@ -95,14 +89,6 @@ pub(crate) enum State {
     Closed,
 }
 
-#[derive(Debug, Default)]
-enum Reloaded {
-    #[default]
-    Nothing,
-    Changed(Arc<Access>),
-    Invalid,
-}
-
 impl FtpSession {
     /// A dialogue with the client at the other end of a control connection, which waits for [`Input::Begin`].
     pub fn new(settings: FtpSettings, peer: SocketAddr) -> FtpSession {
@@ -111,9 +97,7 @@ impl FtpSession {
             peer,
             state: State::New,
             user: None,
-            access: None,
-            reloaded: Reloaded::Nothing,
-            has_logged_in: false,
+            login: Login::default(),
             current: None,
             representation: Representation::Ascii,
             via: None,
@@ -122,7 +106,6 @@ impl FtpSession {
             renamed: None,
             facts: FACTS,
             algorithm: Algorithm::Sha256,
-            failures: 0,
             unknown: 0,
         }
     }
@@ -180,35 +163,23 @@ impl FtpSession {
         }
     }
 
-    pub(crate) fn reloaded(&mut self, access: Option<Arc<Access>>) {
-        assert!(
-            self.access().is_some(),
-            "a reload is told to who is logged in"
-        );
-        self.reloaded = access.map_or(Reloaded::Invalid, Reloaded::Changed);
+    pub(crate) fn set_reloaded(&mut self, access: Option<Arc<Access>>) {
+        self.login.set_reloaded(access);
     }
 
-    pub(crate) fn is_logged_in(&self) -> bool {
-        self.has_logged_in
+    pub(crate) fn login(&self) -> &Login {
+        &self.login
     }
 
     pub(crate) fn is_quitting(&self) -> bool {
         matches!(&self.state, State::Transferring(transfer) if transfer.behind.is_last)
     }
 
-    pub(crate) fn access(&self) -> Option<&Arc<Access>> {
-        match &self.reloaded {
-            Reloaded::Nothing => self.access.as_ref(),
-            Reloaded::Changed(access) => Some(access),
-            Reloaded::Invalid => None,
-        }
-    }
-
     fn line(&mut self, line: &[u8], out: &mut Vec<u8>) -> Action {
-        match std::mem::take(&mut self.reloaded) {
-            Reloaded::Nothing => {}
-            Reloaded::Changed(access) => self.take_up(access),
-            Reloaded::Invalid => {
+        match self.login.apply_reload() {
+            Reload::Unchanged => {}
+            Reload::Changed(access) => self.take_up(access),
+            Reload::Revoked => {
                 return self.close(reply::LOGIN_INVALID, CloseReason::LoginRevoked, out);
             }
         }
@@ -217,7 +188,7 @@ impl FtpSession {
         let Some(verb) = Verb::find(word) else {
             return self.unknown(word, out);
         };
-        if !verb.is_open && self.access.is_none() {
+        if !verb.is_open && self.login.access().is_none() {
             return self.reply(reply::LOG_IN_FIRST, out);
         }
         if !verb.takes(argument) {
@@ -230,7 +201,7 @@ impl FtpSession {
     }
 
     fn unknown(&mut self, word: &[u8], out: &mut Vec<u8>) -> Action {
-        if self.access.is_none() {
+        if self.login.access().is_none() {
             self.unknown = self.unknown.saturating_add(1);
         }
         match command::is_foreign(word) || self.unknown > UNKNOWN_COMMANDS_MAX {
@@ -280,7 +251,7 @@ impl FtpSession {
             }
             FtpCommand::Opts => self.options(argument, out),
             FtpCommand::Clnt => self.reply(reply::NOTED, out),
-            FtpCommand::Host if self.access.is_some() || self.user.is_some() => {
+            FtpCommand::Host if self.login.access().is_some() || self.user.is_some() => {
                 self.reply(reply::HOST_TOO_LATE, out)
             }
             FtpCommand::Host => self.reply(reply::HOST_READY, out),
@@ -303,12 +274,14 @@ impl FtpSession {
                 self.hang_up()
             }
             FtpCommand::Stat if argument.is_empty() => {
-                let user = self.access.as_ref().map(|access| &*access.user);
+                let user = self.login.access().map(|access| &*access.user);
                 let is_ascii = self.representation == Representation::Ascii;
                 reply::status(out, user, self.peer.ip(), is_ascii);
                 self.ready()
             }
-            FtpCommand::Stat if self.access.is_none() => self.reply(reply::LOG_IN_FIRST, out),
+            FtpCommand::Stat if self.login.access().is_none() => {
+                self.reply(reply::LOG_IN_FIRST, out)
+            }
             FtpCommand::Eprt | FtpCommand::Epsv | FtpCommand::Pasv | FtpCommand::Port => {
                 self.data_address(command, argument, out)
             }
@@ -352,7 +325,6 @@ impl FtpSession {
         };
         self.current = regrant(self.current.take());
         self.renamed = regrant(self.renamed.take());
-        self.access = Some(access);
     }
 
     fn user(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
@@ -370,7 +342,7 @@ impl FtpSession {
     }
 
     fn pass(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
-        if self.access.is_some() {
+        if self.login.access().is_some() {
             return self.reply(reply::ALREADY_LOGGED_IN, out);
         }
         let Some(user) = self.user.take() else {
@@ -386,12 +358,10 @@ impl FtpSession {
 
     fn verified(&mut self, access: Option<Arc<Access>>, out: &mut Vec<u8>) -> Action {
         if let Some(access) = access {
-            self.access = Some(access);
-            self.has_logged_in = true;
+            self.login.succeed(access);
             return self.reply(reply::LOGGED_IN, out);
         }
-        self.failures += 1;
-        match self.failures < LOGIN_FAILURES_MAX {
+        match self.login.fail() {
             true => self.reply(reply::LOGIN_FAILED, out),
             false => self.close(reply::TOO_MANY_FAILURES, CloseReason::LoginFailures, out),
         }
@@ -406,9 +376,9 @@ impl FtpSession {
     /// All is as it was before the login, but what was counted.
     pub(crate) fn log_out(&mut self) {
         let fresh = FtpSession::new(self.settings, self.peer);
+        self.login.log_out();
         *self = FtpSession {
-            has_logged_in: self.has_logged_in,
-            failures: self.failures,
+            login: std::mem::take(&mut self.login),
             unknown: self.unknown,
             via: self.via.take(),
             ..fresh
@@ -487,10 +457,7 @@ impl FtpSession {
 
     /// What a path stands for, seen from the current directory.
     pub(crate) fn resolve(&self, path: &[u8]) -> Location {
-        let access = self
-            .access
-            .as_ref()
-            .expect("only who is logged in is asked");
+        let access = self.login.access().expect("only who is logged in is asked");
         place::resolve(access, self.current.as_ref(), path)
     }
 

@@ -16,8 +16,8 @@ use crate::protocol::ftp::path::Location;
 use crate::protocol::ftp::reply;
 use crate::protocol::ftp::reply::say;
 use crate::protocol::ftp::session::{FtpSession, State};
-use crate::protocol::menu::command::{name, trim};
 use crate::protocol::step::{Action, DataMode, Representation};
+use crate::protocol::text::{name, trim};
 
 /// Something on its way over a data connection, from the making of that on.
 #[derive(Debug)]
@@ -210,7 +210,11 @@ impl FtpSession {
 
     /// LIST and NLST over a data connection, STAT over the control connection.
     pub(crate) fn listed(&self, argument: &[u8]) -> Result<ListingTarget, ErrorCode> {
-        let access = self.access.clone().expect("only who is logged in lists");
+        let access = self
+            .login
+            .access()
+            .cloned()
+            .expect("only who is logged in lists");
         Ok(match self.resolve(argument) {
             Location::Top => ListingTarget::Top {
                 access,
@@ -251,7 +255,11 @@ impl FtpSession {
     }
 
     fn list_facts(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
-        let access = self.access.clone().expect("only who is logged in lists");
+        let access = self
+            .login
+            .access()
+            .cloned()
+            .expect("only who is logged in lists");
         match self.resolve(argument) {
             Location::Top => {
                 let listed = ListingTarget::Top {
@@ -443,7 +451,9 @@ impl FtpSession {
                     self.log_out();
                     say(out, reply::NEW_USER);
                 }
-                _ if !verb.is_open && self.access.is_none() => say(out, reply::LOG_IN_FIRST),
+                _ if !verb.is_open && self.login.access().is_none() => {
+                    say(out, reply::LOG_IN_FIRST)
+                }
                 _ => say(out, reply::BUSY),
             },
         }

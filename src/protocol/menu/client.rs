@@ -1,14 +1,13 @@
-//! The menu's dialogue seen from the other end: the lines that ask, and what a server's bytes say.
+//! The client's side of the menu: sends commands and parses the server's messages.
 //!
-//! A [`ClientSession`] remembers what was asked, so that any number of commands can be sent ahead, and holds the server to
-//! it: each answer has to be one to the oldest command, its numbers and names have to be possible ones, and what is none
-//! of that is a [`Violation`]. It keeps nothing of what it hears.
-//!
-//! Must not know: descriptors, clocks, files.
+//! A [`ClientSession`] remembers the commands sent, so that any number of them can be pipelined, and
+//! checks that each message replies to the oldest one. A message that does not, or that contains an
+//! impossible number or name, is a [`Violation`]. No received data is kept.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io::Write;
+
+use thiserror::Error;
 
 use crate::domain::request::QuotaUsage;
 use crate::limits::{LINE_BYTES_MAX, NUMBER_DIGITS_MAX, SERVER_LINE_BYTES_MAX};
@@ -21,174 +20,163 @@ use crate::protocol::menu::text;
 /// The client's side of one connection.
 #[derive(Debug)]
 pub struct ClientSession {
-    /// The answers that are owed, oldest first.
-    owed: VecDeque<Owed>,
-    expects: Expects,
+    /// Commands without a reply, oldest first.
+    pending: VecDeque<PendingReply>,
+    expected: Expected,
     is_logged_in: bool,
 }
 
-/// What the next byte belongs to.
+/// What the next received byte belongs to.
 #[derive(Debug, PartialEq, Eq)]
-enum Expects {
+enum Expected {
     /// The menu, or before a login the first choice.
-    Choice,
-    /// The answer to the oldest command.
-    PromptAnswer,
-    /// Names up to the line's end.
+    Menu,
+    /// The reply to the oldest command.
+    Reply,
+    /// Names up to the end of the line.
     Names,
-    /// So many lines of details.
+    /// This many lines of details.
     Entries(u64),
-    /// So many lines of quotas.
+    /// This many lines of quotas.
     Quotas(u64),
-    /// Nothing: a goodbye was said.
-    End,
+    /// Nothing: the server has closed.
+    Close,
 }
 
-/// An answer that is owed.
+/// A command without a reply.
 #[derive(Debug)]
-struct Owed {
-    /// A prompt that comes first.
+struct PendingReply {
+    /// A prompt that precedes the reply.
     prompt: Option<&'static str>,
-    answer: PromptAnswer,
+    kind: ReplyKind,
 }
 
+/// The kind of reply that a command has.
 #[derive(Debug)]
-enum PromptAnswer {
+enum ReplyKind {
     /// To a username.
     PasswordPrompt,
     /// To a password.
     Login,
-    /// To `SHOW DIRECTORIES` and `SHOW DIRECTORY`: names behind this.
+    /// To `SHOW DIRECTORIES` and `SHOW DIRECTORY`: names after this text.
     Names(&'static str),
     Details,
     Quotas,
     File,
-    /// To the name in `RESUME DOWNLOAD`: the prompt for the number, which was sent ahead.
+    /// To the name in `RESUME DOWNLOAD`: the prompt for the offset, which was sent ahead.
     Offset,
-    /// To that number where the name was refused: it was taken for a command.
-    StrayNumber,
-    /// The file's name.
+    /// To that offset if the name was refused: the server takes it for a command.
+    StrayOffset,
+    /// The name of the file.
     Checksum(String),
-    Uploaded {
+    Upload {
         name: String,
         length: u64,
     },
-    /// The directory's name.
+    /// The name of the directory.
     DirectoryMade(String),
     Goodbye,
 }
 
-/// What a server has said.
+/// An event that the server's messages report.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ClientEvent<'a> {
-    /// Send [`ClientSession::password`] now.
+    /// The server asks for the password: call [`ClientSession::password`].
     PasswordWanted,
-    /// The login was proved.
+    /// The login succeeded.
     LoggedIn,
-    /// The login was not; another one may be tried.
+    /// The login failed; another one may be tried.
     LoginFailed,
-    /// Names of directories, or of a directory's entries, separated by `, `: a piece of them, cut anywhere. They may be
-    /// of any length, and nothing about them was checked.
+    /// A piece of the names of directories or entries, separated by `, `, cut anywhere and not
+    /// validated. There is no limit to their total length.
     Names {
         /// The piece.
         piece: &'a [u8],
-        /// Whether it was the last one.
+        /// Whether it is the last one.
         is_last: bool,
     },
-    /// So many events of the next kind follow.
+    /// This many [`ClientEvent::Entry`] follow.
     Entries(u64),
-    /// One entry of the chosen directory.
+    /// An entry of the chosen directory.
     Entry(DetailsEntry<'a>),
-    /// So many events of the next kind follow.
+    /// This many [`ClientEvent::Quota`] follow.
     Quotas(u64),
-    /// One quota of the user's.
+    /// A quota of the user.
     Quota(QuotaUsage),
-    /// So many bytes of the file follow. The caller takes them before it listens on.
+    /// The bytes of the file follow. The caller consumes them before the next
+    /// [`ClientSession::receive`].
     File {
-        /// Bytes that follow.
+        /// Number of bytes.
         length: u64,
     },
-    /// The file's SHA-256.
+    /// The SHA-256 of the file.
     Checksum([u8; 32]),
-    /// The upload is whole and durable.
+    /// The upload is complete and durable.
     Uploaded,
-    /// The directory is there.
+    /// The directory was created.
     DirectoryMade,
-    /// The command was not done, for this reason; for an upload its bytes were thrown away.
+    /// The command failed for this reason. The bytes of an upload were discarded.
     Refused(&'static str),
-    /// The server has said this and closes.
+    /// The server sent this message and closes.
     Goodbye(&'static str),
 }
 
-/// How far [`ClientSession::hear`] came.
+/// The result of [`ClientSession::receive`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Received<'a> {
-    /// Bytes of the buffer that are done with; the caller cuts them off.
+    /// Bytes of the buffer that are consumed; the caller removes them.
     pub used: usize,
-    /// What they said; `None` where more bytes are needed.
+    /// The event, or `None` if more bytes are needed.
     pub event: Option<ClientEvent<'a>>,
 }
 
-/// A server that does not keep to the protocol.
-#[derive(Debug, PartialEq, Eq)]
+/// The server violates the protocol.
+#[derive(Debug, PartialEq, Eq, Error)]
 pub enum Violation {
     /// A line of more than [`SERVER_LINE_BYTES_MAX`] bytes.
+    #[error("the server sent a line that is too long")]
     LineTooLong,
-    /// A line that is no answer to what was asked, its beginning made safe for a terminal.
+    /// A message that is no reply to the oldest command: its beginning, escaped for a terminal.
+    #[error("the server's reply was not understood: {0}")]
     Unexpected(String),
 }
 
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Violation::LineTooLong => f.write_str("the server sent a line that is too long"),
-            Violation::Unexpected(line) => {
-                write!(f, "the server's answer was not understood: {line}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for Violation {}
-
-/// A name or a number that cannot be said in the protocol: empty, with a control character, led or followed by a blank
-/// where none can stand, too long for a line, or a number of more than 19 digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A name or number that cannot be sent: empty, with a control character, with a blank at an end where
+/// none is possible, too long for a line, or a number of more than 19 digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the protocol cannot express this name")]
 pub struct InvalidName;
 
-impl fmt::Display for InvalidName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the protocol cannot say this name")
-    }
-}
-
-impl std::error::Error for InvalidName {}
-
-/// Asking: each appends its lines to `out`, or nothing where it fails. Paths are paths from the top, `Movies/Joker`.
+/// Sending. Each method appends its lines to `out`, or nothing if it fails. Paths start at the top:
+/// `Movies/Joker`.
 impl ClientSession {
-    /// The dialogue of a connection that stands.
+    /// Creates the session of a new connection.
     pub fn new() -> ClientSession {
         ClientSession {
-            owed: VecDeque::new(),
-            expects: Expects::Choice,
+            pending: VecDeque::new(),
+            expected: Expected::Menu,
             is_logged_in: false,
         }
     }
 
-    /// Asks for a login. The password is not sent ahead: after an unknown username it would be a command.
+    /// Sends a username. The password cannot be pipelined: after an unknown username the server would
+    /// take it for a command.
     pub fn login(&mut self, user: &str, out: &mut Vec<u8>) -> Result<(), InvalidName> {
-        assert!(!self.is_logged_in, "one login a connection");
+        assert!(!self.is_logged_in, "one login per connection");
         if user.contains(char::is_control) || user.len() >= LINE_BYTES_MAX {
             return Err(InvalidName);
         }
         writeln!(out, "{}\n{user}", MenuCommand::Login.words()).expect(VEC);
-        self.owe(Some(text::ENTER_USERNAME), PromptAnswer::PasswordPrompt);
+        self.expect_reply(Some(text::ENTER_USERNAME), ReplyKind::PasswordPrompt);
         Ok(())
     }
 
-    /// Answers [`ClientEvent::PasswordWanted`].
+    /// Sends the password after [`ClientEvent::PasswordWanted`].
     pub fn password(&mut self, password: &[u8], out: &mut Vec<u8>) -> Result<(), InvalidName> {
-        assert!(self.owed.is_empty(), "nothing is sent ahead of a password");
+        assert!(
+            self.pending.is_empty(),
+            "nothing is pipelined before a password"
+        );
         if password.contains(&b'\n')
             || password.ends_with(b"\r")
             || password.len() >= LINE_BYTES_MAX
@@ -197,52 +185,52 @@ impl ClientSession {
         }
         out.extend_from_slice(password);
         out.push(b'\n');
-        self.owe(None, PromptAnswer::Login);
+        self.expect_reply(None, ReplyKind::Login);
         Ok(())
     }
 
-    /// Asks for the directories that the user may enter: [`ClientEvent::Names`].
+    /// Lists the granted directories: [`ClientEvent::Names`].
     pub fn show_directories(&mut self, out: &mut Vec<u8>) {
         writeln!(out, "{}", MenuCommand::ShowDirectories.words()).expect(VEC);
-        self.owe(None, PromptAnswer::Names(text::DIRECTORIES));
+        self.expect_reply(None, ReplyKind::Names(text::DIRECTORIES));
     }
 
-    /// Enters a directory: [`ClientEvent::Names`].
+    /// Chooses a directory and lists it: [`ClientEvent::Names`].
     pub fn show_directory(&mut self, path: &str, out: &mut Vec<u8>) -> Result<(), InvalidName> {
-        let prompt = ask(MenuCommand::ShowDirectory, path, text::ENTER_DIRECTORY, out)?;
-        self.owe(prompt, PromptAnswer::Names(text::FILES));
+        let prompt = send_command(MenuCommand::ShowDirectory, path, text::ENTER_DIRECTORY, out)?;
+        self.expect_reply(prompt, ReplyKind::Names(text::FILES));
         Ok(())
     }
 
-    /// Asks for the details of the chosen directory: [`ClientEvent::Entries`].
+    /// Lists the chosen directory with details: [`ClientEvent::Entries`].
     pub fn show_details(&mut self, out: &mut Vec<u8>) {
         writeln!(out, "{}", MenuCommand::ShowDetails.words()).expect(VEC);
-        self.owe(None, PromptAnswer::Details);
+        self.expect_reply(None, ReplyKind::Details);
     }
 
-    /// Asks for the user's quotas: [`ClientEvent::Quotas`].
+    /// Shows the user's quotas: [`ClientEvent::Quotas`].
     pub fn show_quota(&mut self, out: &mut Vec<u8>) {
         writeln!(out, "{}", MenuCommand::ShowQuota.words()).expect(VEC);
-        self.owe(None, PromptAnswer::Quotas);
+        self.expect_reply(None, ReplyKind::Quotas);
     }
 
-    /// Asks for a file: [`ClientEvent::File`].
+    /// Downloads a file: [`ClientEvent::File`].
     pub fn download(&mut self, path: &str, out: &mut Vec<u8>) -> Result<(), InvalidName> {
-        let prompt = ask(MenuCommand::DownloadFile, path, text::CHOOSE_FILE, out)?;
-        self.owe(prompt, PromptAnswer::File);
+        let prompt = send_command(MenuCommand::DownloadFile, path, text::CHOOSE_FILE, out)?;
+        self.expect_reply(prompt, ReplyKind::File);
         Ok(())
     }
 
-    /// Asks for a file from byte `from` on: [`ClientEvent::File`] with what is left of it.
+    /// Downloads a file from byte `from`: [`ClientEvent::File`] with the rest of it.
     pub fn resume(&mut self, path: &str, from: u64, out: &mut Vec<u8>) -> Result<(), InvalidName> {
         check_number(from)?;
-        let prompt = ask(MenuCommand::ResumeDownload, path, text::CHOOSE_FILE, out)?;
+        let prompt = send_command(MenuCommand::ResumeDownload, path, text::CHOOSE_FILE, out)?;
         writeln!(out, "{from}").expect(VEC);
-        self.owe(prompt, PromptAnswer::Offset);
+        self.expect_reply(prompt, ReplyKind::Offset);
         Ok(())
     }
 
-    /// Announces an upload, whose `length` bytes the caller sends right behind it: [`ClientEvent::Uploaded`].
+    /// Announces an upload, whose `length` bytes the caller sends next: [`ClientEvent::Uploaded`].
     pub fn put(&mut self, path: &str, length: u64, out: &mut Vec<u8>) -> Result<(), InvalidName> {
         check_path(path)?;
         check_number(length)?;
@@ -252,66 +240,62 @@ impl ClientSession {
         }
         out.extend_from_slice(line.as_bytes());
         let name = last_part(path);
-        self.owe(None, PromptAnswer::Uploaded { name, length });
+        self.expect_reply(None, ReplyKind::Upload { name, length });
         Ok(())
     }
 
-    /// Makes a directory: [`ClientEvent::DirectoryMade`].
+    /// Creates a directory: [`ClientEvent::DirectoryMade`].
     pub fn make_directory(&mut self, path: &str, out: &mut Vec<u8>) -> Result<(), InvalidName> {
-        let prompt = ask(
+        let prompt = send_command(
             MenuCommand::MakeDirectory,
             path,
             text::ENTER_NEW_DIRECTORY,
             out,
         )?;
-        self.owe(prompt, PromptAnswer::DirectoryMade(last_part(path)));
+        self.expect_reply(prompt, ReplyKind::DirectoryMade(last_part(path)));
         Ok(())
     }
 
-    /// Asks for a file's SHA-256: [`ClientEvent::Checksum`].
+    /// Computes the SHA-256 of a file: [`ClientEvent::Checksum`].
     pub fn checksum(&mut self, path: &str, out: &mut Vec<u8>) -> Result<(), InvalidName> {
-        let prompt = ask(MenuCommand::ChecksumFile, path, text::CHOOSE_CHECKSUM, out)?;
-        self.owe(prompt, PromptAnswer::Checksum(last_part(path)));
+        let prompt = send_command(MenuCommand::ChecksumFile, path, text::CHOOSE_CHECKSUM, out)?;
+        self.expect_reply(prompt, ReplyKind::Checksum(last_part(path)));
         Ok(())
     }
 
-    /// Says goodbye: [`ClientEvent::Goodbye`].
+    /// Ends the session: [`ClientEvent::Goodbye`].
     pub fn quit(&mut self, out: &mut Vec<u8>) {
         writeln!(out, "{}", MenuCommand::Quit.words()).expect(VEC);
-        self.owe(None, PromptAnswer::Goodbye);
+        self.expect_reply(None, ReplyKind::Goodbye);
     }
 
-    /// Commands that were sent and not answered yet.
+    /// Returns the number of commands without a reply.
     pub fn unanswered(&self) -> usize {
-        self.owed.len()
+        self.pending.len()
     }
 
-    fn owe(&mut self, prompt: Option<&'static str>, answer: PromptAnswer) {
-        self.owed.push_back(Owed { prompt, answer });
+    fn expect_reply(&mut self, prompt: Option<&'static str>, kind: ReplyKind) {
+        self.pending.push_back(PendingReply { prompt, kind });
     }
 }
 
-/// Hearing.
+/// Receiving.
 impl ClientSession {
-    /// Takes what the server has sent, up to the next event. Where it is [`ClientEvent::File`], the file's bytes are the next
-    /// in the buffer.
+    /// Parses received bytes up to the next event. After [`ClientEvent::File`] the bytes of the file
+    /// are next in the buffer.
     pub fn receive<'a>(&mut self, buffer: &'a [u8]) -> Result<Received<'a>, Violation> {
         let mut used = 0;
         loop {
             let rest = &buffer[used..];
-            if self.expects == Expects::Names {
-                return Ok(self.hear_names(rest, used));
+            if self.expected == Expected::Names {
+                return Ok(self.receive_names(rest, used));
             }
-            // The names behind it may be longer than any buffer.
-            if self.expects == Expects::PromptAnswer
-                && let Some(&Owed {
-                    prompt: None,
-                    answer: PromptAnswer::Names(before),
-                }) = self.owed.front()
-                && rest.starts_with(before.as_bytes())
+            // The line of names may be longer than any buffer, so it is not parsed as a whole.
+            if let Some(introduction) = self.introduction_of_names()
+                && rest.starts_with(introduction.as_bytes())
             {
-                self.expects = Expects::Names;
-                used += before.len();
+                self.expected = Expected::Names;
+                used += introduction.len();
                 continue;
             }
             let limited = &rest[..rest.len().min(SERVER_LINE_BYTES_MAX)];
@@ -324,7 +308,7 @@ impl ClientSession {
             used += end + 1;
             let line = &rest[..end];
             let event = self
-                .hear_line(line)
+                .receive_line(line)
                 .map_err(|Unexpected| Violation::unexpected(line))?;
             if event.is_some() {
                 return Ok(Received { used, event });
@@ -332,13 +316,27 @@ impl ClientSession {
         }
     }
 
-    fn hear_names<'a>(&mut self, rest: &'a [u8], used: usize) -> Received<'a> {
+    /// Returns the text before the names, if a line of names is next.
+    fn introduction_of_names(&self) -> Option<&'static str> {
+        match (&self.expected, self.pending.front()?) {
+            (
+                Expected::Reply,
+                PendingReply {
+                    prompt: None,
+                    kind: ReplyKind::Names(introduction),
+                },
+            ) => Some(introduction),
+            _ => None,
+        }
+    }
+
+    fn receive_names<'a>(&mut self, rest: &'a [u8], used: usize) -> Received<'a> {
         let (piece, is_last) = match rest.iter().position(|&byte| byte == b'\n') {
             Some(end) => (&rest[..end], true),
             None => (rest, false),
         };
         if is_last {
-            self.answered(Expects::Choice);
+            self.replied(Expected::Menu);
         }
         let event = (is_last || !piece.is_empty()).then_some(ClientEvent::Names { piece, is_last });
         Received {
@@ -347,137 +345,139 @@ impl ClientSession {
         }
     }
 
-    /// Takes a line; `None` where it tells the caller nothing.
-    fn hear_line<'a>(&mut self, line: &'a [u8]) -> Result<Option<ClientEvent<'a>>, Unexpected> {
-        if let Expects::Entries(left) = self.expects {
-            let entry = parse_entry(line).ok_or(Unexpected)?;
-            match left {
-                1 => self.answered(Expects::Choice),
-                _ => self.expects = Expects::Entries(left - 1),
+    /// Handles a line; `None` if it is no event for the caller.
+    fn receive_line<'a>(&mut self, line: &'a [u8]) -> Result<Option<ClientEvent<'a>>, Unexpected> {
+        match self.expected {
+            Expected::Entries(left) => {
+                let entry = parse_entry(line).ok_or(Unexpected)?;
+                match left {
+                    1 => self.replied(Expected::Menu),
+                    _ => self.expected = Expected::Entries(left - 1),
+                }
+                return Ok(Some(ClientEvent::Entry(entry)));
             }
-            return Ok(Some(ClientEvent::Entry(entry)));
-        }
-        if let Expects::Quotas(left) = self.expects {
-            let quota = parse_quota(line).ok_or(Unexpected)?;
-            match left {
-                1 => self.answered(Expects::Choice),
-                _ => self.expects = Expects::Quotas(left - 1),
+            Expected::Quotas(left) => {
+                let quota = parse_quota(line).ok_or(Unexpected)?;
+                match left {
+                    1 => self.replied(Expected::Menu),
+                    _ => self.expected = Expected::Quotas(left - 1),
+                }
+                return Ok(Some(ClientEvent::Quota(quota)));
             }
-            return Ok(Some(ClientEvent::Quota(quota)));
+            _ => {}
         }
-        match (&self.expects, parse_message(line).ok_or(Unexpected)?) {
-            (Expects::Choice | Expects::PromptAnswer, Message::Goodbye(goodbye)) => {
-                self.expects = Expects::End;
+        match (&self.expected, parse_message(line).ok_or(Unexpected)?) {
+            (Expected::Menu | Expected::Reply, Message::Goodbye(goodbye)) => {
+                self.expected = Expected::Close;
                 Ok(Some(ClientEvent::Goodbye(goodbye)))
             }
-            (Expects::Choice, Message::Menu) if self.is_logged_in => {
-                self.expects = Expects::PromptAnswer;
+            (Expected::Menu, Message::Menu) if self.is_logged_in => {
+                self.expected = Expected::Reply;
                 Ok(None)
             }
-            (Expects::Choice, Message::FirstChoice) if !self.is_logged_in => {
-                self.expects = Expects::PromptAnswer;
+            (Expected::Menu, Message::FirstChoice) if !self.is_logged_in => {
+                self.expected = Expected::Reply;
                 Ok(None)
             }
-            (Expects::PromptAnswer, sentence) => self.hear_answer(sentence),
+            (Expected::Reply, message) => self.receive_reply(message),
             _ => Err(Unexpected),
         }
     }
 
-    fn hear_answer<'a>(
+    fn receive_reply<'a>(
         &mut self,
-        sentence: Message<'a>,
+        message: Message<'a>,
     ) -> Result<Option<ClientEvent<'a>>, Unexpected> {
-        let owed = self.owed.front_mut().ok_or(Unexpected)?;
-        if let Some(prompt) = owed.prompt.take() {
-            return match sentence == Message::Prompt(prompt) {
+        let pending = self.pending.front_mut().ok_or(Unexpected)?;
+        if let Some(prompt) = pending.prompt.take() {
+            return match message == Message::Prompt(prompt) {
                 true => Ok(None),
                 false => Err(Unexpected),
             };
         }
-        let mut next = Expects::Choice;
-        let event = match (&owed.answer, sentence) {
-            (PromptAnswer::PasswordPrompt, Message::Prompt(text::ENTER_PASSWORD)) => {
-                next = Expects::PromptAnswer;
-                Some(ClientEvent::PasswordWanted)
+        let (event, next) = match (&pending.kind, message) {
+            (ReplyKind::PasswordPrompt, Message::Prompt(text::ENTER_PASSWORD)) => {
+                (Some(ClientEvent::PasswordWanted), Expected::Reply)
             }
-            (PromptAnswer::PasswordPrompt | PromptAnswer::Login, Message::LoginFailed) => {
-                Some(ClientEvent::LoginFailed)
-            }
-            (PromptAnswer::Login, Message::LoginSuccessful) => {
+            (ReplyKind::Login, Message::LoginSuccessful) => {
                 self.is_logged_in = true;
-                Some(ClientEvent::LoggedIn)
+                (Some(ClientEvent::LoggedIn), Expected::Menu)
             }
-            (PromptAnswer::Names(_), Message::Nothing(_)) => Some(ClientEvent::Names {
-                piece: b"",
-                is_last: true,
-            }),
-            (PromptAnswer::Details, Message::Entries(count @ 1..)) => {
-                self.expects = Expects::Entries(count);
+            (ReplyKind::Details, Message::Entries(count @ 1..)) => {
+                self.expected = Expected::Entries(count);
                 return Ok(Some(ClientEvent::Entries(count)));
             }
-            (PromptAnswer::Quotas, Message::Quotas(count @ 1..)) => {
-                self.expects = Expects::Quotas(count);
+            (ReplyKind::Quotas, Message::Quotas(count @ 1..)) => {
+                self.expected = Expected::Quotas(count);
                 return Ok(Some(ClientEvent::Quotas(count)));
             }
-            (PromptAnswer::Quotas, Message::Nothing(text::NO_QUOTA)) => {
-                Some(ClientEvent::Quotas(0))
-            }
-            (PromptAnswer::Details, Message::Entries(0)) => Some(ClientEvent::Entries(0)),
-            (PromptAnswer::File, Message::Length(length)) => Some(ClientEvent::File { length }),
-            (PromptAnswer::Offset, Message::Prompt(text::ENTER_OFFSET)) => {
-                owed.answer = PromptAnswer::File;
+            (ReplyKind::Offset, Message::Prompt(text::ENTER_OFFSET)) => {
+                pending.kind = ReplyKind::File;
                 return Ok(None);
             }
-            (PromptAnswer::Offset, Message::Refused(refused)) => {
-                owed.answer = PromptAnswer::StrayNumber;
-                self.expects = Expects::Choice;
-                return Ok(Some(ClientEvent::Refused(refused)));
+            (ReplyKind::Offset, Message::Refused(reason)) => {
+                pending.kind = ReplyKind::StrayOffset;
+                self.expected = Expected::Menu;
+                return Ok(Some(ClientEvent::Refused(reason)));
             }
-            (PromptAnswer::StrayNumber, Message::Refused(text::UNKNOWN_COMMAND)) => None,
-            (PromptAnswer::Checksum(wanted), Message::Checksum { hash, name })
-                if name == wanted =>
-            {
-                Some(ClientEvent::Checksum(hash))
+            (ReplyKind::StrayOffset, Message::Refused(text::UNKNOWN_COMMAND)) => {
+                (None, Expected::Menu)
             }
-            (
-                PromptAnswer::Uploaded {
-                    name: sent,
-                    length: announced,
-                },
-                Message::UploadComplete { name, length },
-            ) if name == sent && length == *announced => Some(ClientEvent::Uploaded),
-            (PromptAnswer::Uploaded { .. }, Message::UploadFailed(reason)) => {
-                Some(ClientEvent::Refused(reason))
+            // The bytes are not discarded, so they would be taken for commands.
+            (ReplyKind::Upload { .. }, Message::Refused(reason)) => {
+                (Some(ClientEvent::Goodbye(reason)), Expected::Close)
             }
-            // Only what is said behind the bytes leaves the connection usable.
-            (PromptAnswer::Uploaded { .. }, Message::Refused(refused)) => {
-                next = Expects::End;
-                Some(ClientEvent::Goodbye(refused))
-            }
-            (PromptAnswer::DirectoryMade(wanted), Message::DirectoryMade(name))
-                if name == wanted =>
-            {
-                Some(ClientEvent::DirectoryMade)
-            }
-            (
-                PromptAnswer::Names(_)
-                | PromptAnswer::Details
-                | PromptAnswer::Quotas
-                | PromptAnswer::File
-                | PromptAnswer::Checksum(_)
-                | PromptAnswer::DirectoryMade(_),
-                Message::Refused(refused),
-            ) => Some(ClientEvent::Refused(refused)),
-            _ => return Err(Unexpected),
+            (kind, message) => (Some(last_event(kind, message)?), Expected::Menu),
         };
-        self.answered(next);
+        self.replied(next);
         Ok(event)
     }
 
-    fn answered(&mut self, next: Expects) {
-        self.owed.pop_front();
-        self.expects = next;
+    /// The oldest command has its reply.
+    fn replied(&mut self, next: Expected) {
+        self.pending.pop_front();
+        self.expected = next;
     }
+}
+
+/// Returns the event for a message that ends a command, after which the menu follows.
+fn last_event<'a>(kind: &ReplyKind, message: Message<'a>) -> Result<ClientEvent<'a>, Unexpected> {
+    Ok(match (kind, message) {
+        (ReplyKind::PasswordPrompt | ReplyKind::Login, Message::LoginFailed) => {
+            ClientEvent::LoginFailed
+        }
+        (ReplyKind::Names(_), Message::Nothing(_)) => ClientEvent::Names {
+            piece: b"",
+            is_last: true,
+        },
+        (ReplyKind::Details, Message::Entries(0)) => ClientEvent::Entries(0),
+        (ReplyKind::Quotas, Message::Nothing(text::NO_QUOTA)) => ClientEvent::Quotas(0),
+        (ReplyKind::File, Message::Length(length)) => ClientEvent::File { length },
+        (ReplyKind::Checksum(wanted), Message::Checksum { hash, name }) if name == wanted => {
+            ClientEvent::Checksum(hash)
+        }
+        (
+            ReplyKind::Upload {
+                name: sent,
+                length: announced,
+            },
+            Message::UploadComplete { name, length },
+        ) if name == sent && length == *announced => ClientEvent::Uploaded,
+        (ReplyKind::Upload { .. }, Message::UploadFailed(reason)) => ClientEvent::Refused(reason),
+        (ReplyKind::DirectoryMade(wanted), Message::DirectoryMade(name)) if name == wanted => {
+            ClientEvent::DirectoryMade
+        }
+        (
+            ReplyKind::Names(_)
+            | ReplyKind::Details
+            | ReplyKind::Quotas
+            | ReplyKind::File
+            | ReplyKind::Checksum(_)
+            | ReplyKind::DirectoryMade(_),
+            Message::Refused(reason),
+        ) => ClientEvent::Refused(reason),
+        _ => return Err(Unexpected),
+    })
 }
 
 impl Default for ClientSession {
@@ -486,7 +486,7 @@ impl Default for ClientSession {
     }
 }
 
-/// A line that does not answer what was asked.
+/// A line that is no reply to the oldest command.
 struct Unexpected;
 
 impl Violation {
@@ -497,9 +497,9 @@ impl Violation {
     }
 }
 
-/// Appends a command with the answer to its first prompt; returns the prompt where that has to be waited for, since an
-/// answer with outer blanks cannot stand on the command's line.
-fn ask(
+/// Appends a command and the answer to its prompt. An answer with blanks at an end cannot be on the
+/// line of the command; then the prompt precedes the reply and is returned.
+fn send_command(
     command: MenuCommand,
     path: &str,
     prompt: &'static str,
@@ -523,7 +523,7 @@ fn check_path(path: &str) -> Result<(), InvalidName> {
     }
 }
 
-/// A tab would be one as well, were it not a control character.
+/// Tabs need no check here, since control characters are refused.
 fn has_outer_blank(path: &str) -> bool {
     path.starts_with(' ') || path.ends_with(' ')
 }
@@ -540,4 +540,4 @@ fn last_part(path: &str) -> String {
     name.to_owned()
 }
 
-const VEC: &str = "a Vec takes every byte";
+const VEC: &str = "writing to a Vec cannot fail";

@@ -1,42 +1,41 @@
-//! The menu's commands: how a line becomes one, how an answer becomes a number or a name.
-//!
-//! Must not know: states; what a command does.
+//! The menu's commands and how a line is parsed into one.
 
-use crate::limits::NUMBER_DIGITS_MAX;
+use crate::domain::access::Access;
+use crate::protocol::text::first_word;
 
-/// What a line can ask for.
+/// A command of the menu.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MenuCommand {
-    /// Asks for the username, then the password.
+    /// Prompts for the username, then for the password.
     Login,
     /// Lists the granted directories.
     ShowDirectories,
-    /// Enters a directory and lists it.
+    /// Chooses a directory and lists it.
     ShowDirectory,
-    /// Lists the chosen directory for programs.
+    /// Lists the chosen directory with sizes and times, for programs.
     ShowDetails,
     /// Sends a file.
     DownloadFile,
-    /// Sends a file's rest.
+    /// Sends the rest of a file from an offset.
     ResumeDownload,
-    /// Takes a file, step by step.
+    /// Receives a file, with prompts.
     UploadFile,
-    /// Takes a file, all on one line.
+    /// Receives a file whose length, name and bytes follow without prompts.
     PutFile,
-    /// Makes a directory.
+    /// Creates a directory.
     MakeDirectory,
-    /// Tells a file's SHA-256.
+    /// Shows the SHA-256 of a file.
     ChecksumFile,
-    /// Tells how much of his quotas the user has taken.
+    /// Shows the usage of the user's quotas.
     ShowQuota,
     /// Lists the commands.
     Help,
-    /// Says goodbye.
+    /// Ends the session.
     Quit,
 }
 
 impl MenuCommand {
-    /// Every command, in the order in which `HELP` lists them.
+    /// All commands, in the order of `HELP`.
     pub const ALL: [MenuCommand; 13] = [
         MenuCommand::Login,
         MenuCommand::ShowDirectories,
@@ -53,7 +52,7 @@ impl MenuCommand {
         MenuCommand::Quit,
     ];
 
-    /// Its words, as a client may send them.
+    /// The words of the command, in upper case.
     pub const fn words(self) -> &'static str {
         match self {
             MenuCommand::Login => "LOGIN",
@@ -72,8 +71,9 @@ impl MenuCommand {
         }
     }
 
-    /// Whether something may follow it on its line. `LOGIN` takes nothing, so that nobody learns to put a password there.
-    pub fn takes_words(self) -> bool {
+    /// Returns whether an argument may follow on the line. `LOGIN` takes none, so that users do not
+    /// get into the habit of typing a password there.
+    pub fn takes_argument(self) -> bool {
         match self {
             MenuCommand::ShowDirectory
             | MenuCommand::DownloadFile
@@ -90,64 +90,40 @@ impl MenuCommand {
             | MenuCommand::Quit => false,
         }
     }
+
+    /// Returns whether `HELP` lists the command for a user with this access, or before a login.
+    pub(crate) fn is_offered_to(self, access: Option<&Access>) -> bool {
+        match (self, access) {
+            (MenuCommand::Help | MenuCommand::Quit, _) => true,
+            (MenuCommand::Login, access) => access.is_none(),
+            (_, None) => false,
+            (
+                MenuCommand::UploadFile | MenuCommand::PutFile | MenuCommand::MakeDirectory,
+                Some(access),
+            ) => access.may_add(),
+            (_, Some(_)) => true,
+        }
+    }
 }
 
-/// The command on a line and what follows it, without the blanks around; `None` where there is no such command.
+/// Parses a line into a command and its argument, without the blanks around it. `None` if there is no
+/// such command, or if it takes no argument and has one.
 pub fn parse(line: &[u8]) -> Option<(MenuCommand, &[u8])> {
     let (first, rest) = first_word(line);
     MenuCommand::ALL.into_iter().find_map(|command| {
         let mut words = command.words().split(' ');
-        let known = words.next()?;
-        // Most are none of it by their first word.
-        if !first.eq_ignore_ascii_case(known.as_bytes()) {
+        if !first.eq_ignore_ascii_case(words.next()?.as_bytes()) {
             return None;
         }
-        let rest = words.try_fold(rest, behind)?;
-        (command.takes_words() || rest.is_empty()).then_some((command, rest))
+        let argument = words.try_fold(rest, strip_word)?;
+        (command.takes_argument() || argument.is_empty()).then_some((command, argument))
     })
 }
 
-/// A line or a part of it without the blanks around.
-pub(crate) fn trim(line: &[u8]) -> &[u8] {
-    let (_, line) = line.split_at(line.iter().take_while(|byte| is_blank(byte)).count());
-    let (line, _) =
-        line.split_at(line.len() - line.iter().rev().take_while(|byte| is_blank(byte)).count());
-    line
-}
-
-/// Splits off the first word; what follows it comes without the blanks around.
-pub(crate) fn first_word(text: &[u8]) -> (&[u8], &[u8]) {
-    let text = trim(text);
-    let (word, rest) = text.split_at(text.iter().take_while(|byte| !is_blank(byte)).count());
-    (word, trim(rest))
-}
-
-/// A number as the protocol has them: 1 to 19 ASCII digits, nothing else.
-pub(crate) fn number(text: &[u8]) -> Option<u64> {
-    let fits = (1..=NUMBER_DIGITS_MAX).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
-    fits.then(|| {
-        text.iter()
-            .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
-    })
-}
-
-/// A name as the client sent it. What is not UTF-8 becomes a NUL: a control character, so that it stays a name which
-/// nothing and nobody can have.
-pub(crate) fn name(bytes: &[u8]) -> String {
-    match str::from_utf8(bytes) {
-        Ok(name) => name.to_owned(),
-        Err(_) => String::from_utf8_lossy(bytes).replace(char::REPLACEMENT_CHARACTER, "\0"),
-    }
-}
-
-/// What stands behind `word` in `line`, in any letter case.
-fn behind<'a>(line: &'a [u8], word: &str) -> Option<&'a [u8]> {
+/// Strips `word`, in any letter case, from the start of `line`.
+fn strip_word<'a>(line: &'a [u8], word: &str) -> Option<&'a [u8]> {
     let (first, rest) = first_word(line);
     first.eq_ignore_ascii_case(word.as_bytes()).then_some(rest)
-}
-
-fn is_blank(byte: &u8) -> bool {
-    matches!(byte, b' ' | b'\t')
 }
 
 #[cfg(test)]
@@ -157,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn case_and_blanks_are_folded() {
+    fn letter_case_and_extra_blanks_are_ignored() {
         let rest = &b""[..];
         assert_eq!(
             parse(b"show   Directories"),
@@ -183,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_keeps_its_inner_blanks() {
+    fn argument_keeps_inner_blanks() {
         assert_eq!(
             parse(b"download file  Free \t Fire \t"),
             Some((MenuCommand::DownloadFile, &b"Free \t Fire"[..]))
@@ -192,15 +168,10 @@ mod tests {
             parse(b"put file 11  Free Fire"),
             Some((MenuCommand::PutFile, &b"11  Free Fire"[..]))
         );
-        assert_eq!(
-            first_word(b"11  Free Fire"),
-            (&b"11"[..], &b"Free Fire"[..])
-        );
-        assert_eq!(first_word(b"11"), (&b"11"[..], &b""[..]));
     }
 
     #[test]
-    fn a_command_that_asks_nothing_takes_no_words() {
+    fn commands_without_argument_reject_one() {
         for line in [
             "LOGIN user1",
             "SHOW DIRECTORIES all",
@@ -212,41 +183,9 @@ mod tests {
         }
     }
 
-    #[test]
-    fn numbers_are_digits_alone() {
-        assert_eq!(number(b"0"), Some(0));
-        assert_eq!(number(b"0000000000000000011"), Some(11));
-        assert_eq!(
-            number(b"9999999999999999999"),
-            Some(9_999_999_999_999_999_999)
-        );
-        let none = [
-            "",
-            "-1",
-            "+1",
-            " 1",
-            "1 ",
-            "1e9",
-            "0x10",
-            "10000000000000000000",
-            "00000000000000000000",
-            "1_000",
-            "\u{661}",
-        ];
-        for text in none {
-            assert_eq!(number(text.as_bytes()), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn names_that_are_not_utf8_become_impossible() {
-        assert_eq!(name("Ünïcode \u{fffd}".as_bytes()), "Ünïcode \u{fffd}");
-        assert_eq!(name(b"Movies/\xff\xfeJoker"), "Movies/\0\0Joker");
-    }
-
     proptest! {
         #[test]
-        fn every_command_is_known_in_every_dress(
+        fn every_command_is_parsed_in_any_case_and_spacing(
             index in 0..MenuCommand::ALL.len(),
             blanks in prop::collection::vec("[ \t]{1,3}", 3),
             upper in any::<[bool; 16]>(),

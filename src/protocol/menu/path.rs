@@ -1,18 +1,16 @@
-//! What a client's names stand for: a grant of his and a path below it.
+//! Resolves the names that a client sends to a grant and a relative path.
 //!
-//! Only the first part of a path is looked at, and only compared; what lies below is the house's to judge.
-//!
-//! Must not know: states, the file system.
+//! Only the first component is compared, with the names of the grants. Storage validates the rest.
 
 use crate::domain::access::Access;
 use crate::domain::error::ErrorCode;
 use crate::domain::path::GrantedPath;
-use crate::protocol::menu::command::name;
 use crate::protocol::menu::text;
+use crate::protocol::text::name;
 
-/// The place of a file or of what is to be made: a path from the top where the name has a `/`, else a name in the chosen
-/// directory. Where there is none, the sentence for that; `unknown` is the refusal of a path that begins in no grant.
-pub(crate) fn resolve(
+/// Resolves a file or directory name: from the top if it has a `/`, otherwise in the chosen directory.
+/// The error is the message for the client; `unknown` is the reason if no grant has the first name.
+pub(super) fn resolve(
     access: &Access,
     chosen: Option<&GrantedPath>,
     bytes: &[u8],
@@ -23,50 +21,33 @@ pub(crate) fn resolve(
         return from_top(access, &name).ok_or(text::refusal(unknown));
     }
     let chosen = chosen.ok_or(text::CHOOSE_DIRECTORY_FIRST)?;
-    let grant = chosen.grant.clone();
-    let below = match &*chosen.relative {
+    let relative = match &*chosen.relative {
         "" => name,
         directory => format!("{directory}/{name}"),
     };
     Ok(GrantedPath {
-        grant,
-        relative: below,
+        grant: chosen.grant.clone(),
+        relative,
     })
 }
 
-/// The place of a directory to enter: always a path from the top, with or without one `/` at its end.
-pub(crate) fn directory(access: &Access, bytes: &[u8]) -> Result<GrantedPath, &'static str> {
+/// Resolves a directory to be chosen: always from the top, with or without one `/` at the end.
+pub(super) fn directory(access: &Access, bytes: &[u8]) -> Result<GrantedPath, &'static str> {
     let name = name(bytes);
     let path = name.strip_suffix('/').unwrap_or(&name);
-    // A second `/` would be an empty part, which below a grant's own name nobody else would see.
-    let place = if path.ends_with('/') {
-        None
-    } else {
-        from_top(access, path)
+    // Below the name of a grant, storage would not notice an empty component.
+    let path = match path.ends_with('/') {
+        true => None,
+        false => from_top(access, path),
     };
-    place.ok_or(text::refusal(ErrorCode::NoSuchDirectory))
-}
-
-/// The last part of a path: the name that is said when something has been done.
-pub(crate) fn last_part(place: &GrantedPath) -> String {
-    let (_, name) = place
-        .relative
-        .rsplit_once('/')
-        .unwrap_or(("", &place.relative));
-    name.to_owned()
+    path.ok_or(text::refusal(ErrorCode::NoSuchDirectory))
 }
 
 fn from_top(access: &Access, path: &str) -> Option<GrantedPath> {
-    let (first, below) = path.split_once('/').unwrap_or((path, ""));
-    let grant = access
-        .grants
-        .iter()
-        .find(|grant| grant.name == first)?
-        .clone();
-    let below = below.to_owned();
+    let (first, relative) = path.split_once('/').unwrap_or((path, ""));
     Some(GrantedPath {
-        grant,
-        relative: below,
+        grant: access.grant(first)?.clone(),
+        relative: relative.to_owned(),
     })
 }
 
@@ -92,15 +73,15 @@ mod tests {
         }
     }
 
-    fn shown(place: Result<GrantedPath, &'static str>) -> Result<String, &'static str> {
-        place.map(|place| format!("{}: {}", place.grant.name, place.relative))
+    fn display(path: Result<GrantedPath, &'static str>) -> Result<String, &'static str> {
+        path.map(|path| format!("{}: {}", path.grant.name, path.relative))
     }
 
     #[test]
-    fn a_bare_name_lies_in_the_chosen_directory() {
+    fn bare_names_are_resolved_in_the_chosen_directory() {
         let access = access();
         let resolve = |chosen, name: &str| {
-            shown(resolve(
+            display(resolve(
                 &access,
                 chosen,
                 name.as_bytes(),
@@ -120,7 +101,7 @@ mod tests {
         assert_eq!(
             resolve(Some(&docs), ".."),
             Ok("Docs: ..".into()),
-            "the house judges it"
+            "storage validates it"
         );
         assert_eq!(
             resolve(Some(&classics), "Ozymandias"),
@@ -129,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_begins_at_the_top_whatever_is_chosen() {
+    fn paths_with_a_slash_are_resolved_from_the_top() {
         let access = access();
         let chosen = GrantedPath {
             grant: access.grants[1].clone(),
@@ -148,20 +129,20 @@ mod tests {
             ("/", no_file.clone()),
             ("Movies\0/Joker", no_file.clone()),
         ] {
-            let place = resolve(
+            let resolved = resolve(
                 &access,
                 Some(&chosen),
                 path.as_bytes(),
                 ErrorCode::NoSuchFile,
             );
-            assert_eq!(shown(place), expected, "{path}");
+            assert_eq!(display(resolved), expected, "{path}");
         }
-        let place = resolve(&access, None, b"Movies\xff/Joker", ErrorCode::NoSuchFile);
-        assert_eq!(shown(place), no_file);
+        let path = resolve(&access, None, b"Movies\xff/Joker", ErrorCode::NoSuchFile);
+        assert_eq!(display(path), no_file);
     }
 
     #[test]
-    fn a_directory_may_end_in_one_slash() {
+    fn directories_may_end_with_one_slash() {
         let access = access();
         let none = Err(text::refusal(ErrorCode::NoSuchDirectory));
         for (path, expected) in [
@@ -177,7 +158,7 @@ mod tests {
             ("docs", none.clone()),
         ] {
             assert_eq!(
-                shown(directory(&access, path.as_bytes())),
+                display(directory(&access, path.as_bytes())),
                 expected,
                 "{path}"
             );

@@ -1,66 +1,64 @@
-//! What the lines of a server say: the menu's sentences, understood again.
-//!
-//! Must not know: what was asked.
+//! Parses the server's messages, for the client.
 
 use jiff::Timestamp;
 
 use crate::domain::path::is_name;
 use crate::domain::request::QuotaUsage;
-use crate::protocol::menu::command::number;
 use crate::protocol::menu::text;
+use crate::protocol::text::{number, parse_hex};
 
-/// One line of the server's, its end stripped.
+/// A message of the server, without its line end.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// Before a login: what can be done.
+    /// The first choice, before a login.
     FirstChoice,
-    /// After a login: what can be done.
+    /// The menu, after a login.
     Menu,
-    /// A prompt, one of `menu_text`'s.
+    /// A prompt; one of the constants of [`text`].
     Prompt(&'static str),
-    /// The login was proved.
+    /// The login succeeded.
     LoginSuccessful,
-    /// The login was not.
+    /// The login failed.
     LoginFailed,
-    /// Behind this, on the same line, stand directories.
+    /// The names of the granted directories.
     Directories(&'a str),
-    /// Behind this, on the same line, stand a directory's entries.
+    /// The names of a directory's entries.
     Files(&'a str),
-    /// There are no directories, or no files.
+    /// There are no directories, files or quotas.
     Nothing(&'static str),
-    /// So many bytes follow.
+    /// The number of bytes that follow.
     Length(u64),
-    /// So many lines of details follow.
+    /// The number of lines of details that follow.
     Entries(u64),
-    /// So many lines of quotas follow.
+    /// The number of lines of quotas that follow.
     Quotas(u64),
-    /// A file's checksum.
+    /// The checksum of a file.
     Checksum {
         /// The SHA-256.
         hash: [u8; 32],
         /// The file's name.
         name: &'a str,
     },
-    /// So many bytes may be sent now.
+    /// The upload of this many bytes can begin.
     Ready(u64),
-    /// An upload is whole and durable.
+    /// The upload is complete and durable.
     UploadComplete {
         /// The file's name.
         name: &'a str,
-        /// Its bytes.
+        /// Its length in bytes.
         length: u64,
     },
-    /// The bytes of an upload were taken, and thrown away for this reason.
+    /// The bytes of an upload were received and discarded for this reason.
     UploadFailed(&'static str),
-    /// A directory of this name was made.
+    /// A directory of this name was created.
     DirectoryMade(&'a str),
-    /// Something is wrong; one of `menu_text`'s.
+    /// An error; one of the constants of [`text`].
     Refused(&'static str),
-    /// The connection closes; one of `menu_text`'s.
+    /// The connection closes; one of the constants of [`text`].
     Goodbye(&'static str),
 }
 
-/// What a line says; `None` where it is none of the menu's, as with the lines of `HELP` and of details.
+/// Parses a message. `None` for anything else, such as the lines of `HELP` and of details.
 pub fn parse_message(line: &[u8]) -> Option<Message<'_>> {
     let line = str::from_utf8(line).ok()?;
     Some(match line {
@@ -68,12 +66,12 @@ pub fn parse_message(line: &[u8]) -> Option<Message<'_>> {
         text::MENU | text::MENU_WITH_UPLOAD => Message::Menu,
         text::LOGIN_SUCCESSFUL => Message::LoginSuccessful,
         text::LOGIN_FAILED => Message::LoginFailed,
-        _ => return worded(line).or_else(|| fixed(line)),
+        _ => return parse_variable(line).or_else(|| parse_fixed(line)),
     })
 }
 
-/// A sentence with something in it.
-fn worded(line: &str) -> Option<Message<'_>> {
+/// Parses a message that contains a number or a name.
+fn parse_variable(line: &str) -> Option<Message<'_>> {
     Some(if let Some(length) = line.strip_prefix(text::LENGTH) {
         Message::Length(number(length.as_bytes())?)
     } else if let Some(count) = line.strip_prefix(text::ENTRIES) {
@@ -87,74 +85,74 @@ fn worded(line: &str) -> Option<Message<'_>> {
     } else if let Some(checksum) = line.strip_prefix(text::SHA_256) {
         let (hash, name) = checksum.split_once(' ')?;
         Message::Checksum {
-            hash: text::parse_hex(hash)?,
+            hash: parse_hex(hash)?,
             name,
         }
     } else if let Some(length) = line.strip_prefix(text::READY) {
-        Message::Ready(bytes(length)?)
+        Message::Ready(byte_count(length)?)
     } else if let Some(complete) = line.strip_prefix(text::UPLOAD_COMPLETE) {
         let (name, length) = complete.rsplit_once(text::SEPARATOR)?;
         Message::UploadComplete {
             name,
-            length: bytes(length)?,
+            length: byte_count(length)?,
         }
     } else if let Some(reason) = line.strip_prefix(text::UPLOAD_FAILED) {
-        Message::UploadFailed(one_of(&text::WRONGS, reason)?)
+        Message::UploadFailed(one_of(&text::ERRORS, reason)?)
     } else {
         Message::DirectoryMade(line.strip_prefix(text::DIRECTORY_MADE)?)
     })
 }
 
-/// A sentence that is always the same.
-fn fixed<'a>(line: &str) -> Option<Message<'a>> {
+/// Parses a message that is always the same.
+fn parse_fixed<'a>(line: &str) -> Option<Message<'a>> {
     one_of(&text::PROMPTS, line)
         .map(Message::Prompt)
-        .or_else(|| one_of(&text::NOTHINGS, line).map(Message::Nothing))
-        .or_else(|| one_of(&text::WRONGS, line).map(Message::Refused))
+        .or_else(|| one_of(&text::EMPTY, line).map(Message::Nothing))
+        .or_else(|| one_of(&text::ERRORS, line).map(Message::Refused))
         .or_else(|| one_of(&text::GOODBYES, line).map(Message::Goodbye))
 }
 
-fn one_of(sentences: &[&'static str], line: &str) -> Option<&'static str> {
-    sentences.iter().copied().find(|&sentence| sentence == line)
+fn one_of(messages: &[&'static str], line: &str) -> Option<&'static str> {
+    messages.iter().copied().find(|&message| message == line)
 }
 
-/// The number in `11 bytes`.
-fn bytes(number_of: &str) -> Option<u64> {
-    number(number_of.strip_suffix(text::BYTES)?.as_bytes())
+/// Parses the number in `11 bytes`.
+fn byte_count(words: &str) -> Option<u64> {
+    number(words.strip_suffix(text::BYTES)?.as_bytes())
 }
 
-/// One entry of a directory.
+/// An entry of `SHOW DETAILS`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DetailsEntry<'a> {
-    /// Its name, one that can stand in a folder: not empty, no `/`, not led by a dot, no control character.
+    /// The name, for which [`is_name`] holds.
     pub name: &'a str,
-    /// Bytes of a file; `None` for a directory.
+    /// The size in bytes; `None` for a directory.
     pub size: Option<u64>,
-    /// When it was last changed: seconds since 1970.
+    /// The modification time in seconds since 1970.
     pub modified: i64,
 }
 
-/// One line of quotas.
+/// Parses a line of `SHOW QUOTA`.
 pub fn parse_quota(line: &[u8]) -> Option<QuotaUsage> {
     let (kind, rest) = str::from_utf8(line).ok()?.split_once(' ')?;
-    let (count, rest) = rest.split_once(" of ")?;
-    let (most, name) = match kind {
+    let (used, rest) = rest.split_once(" of ")?;
+    let (limit, name) = match kind {
         text::USER => (rest.strip_suffix(text::BYTES)?, None),
         text::DIRECTORY => {
-            let (most, name) = rest.split_once(text::BYTES)?;
+            let (limit, name) = rest.split_once(text::BYTES)?;
             let name = name.strip_prefix(' ').filter(|name| is_name(name))?;
-            (most, Some(name.to_owned()))
+            (limit, Some(name.to_owned()))
         }
         _ => return None,
     };
     Some(QuotaUsage {
         directory: name,
-        used: number(count.as_bytes())?,
-        limit: number(most.as_bytes())?,
+        used: number(used.as_bytes())?,
+        limit: number(limit.as_bytes())?,
     })
 }
 
-/// One line of details.
+/// Parses a line of `SHOW DETAILS`.
 pub fn parse_entry(line: &[u8]) -> Option<DetailsEntry<'_>> {
     let mut fields = str::from_utf8(line).ok()?.splitn(4, ' ');
     let (kind, size) = (fields.next()?, fields.next()?);
@@ -163,7 +161,7 @@ pub fn parse_entry(line: &[u8]) -> Option<DetailsEntry<'_>> {
         (text::DIRECTORY, "-") => None,
         _ => return None,
     };
-    let modified = time(fields.next()?)?;
+    let modified = parse_time(fields.next()?)?;
     let name = fields.next().filter(|name| is_name(name))?;
     Some(DetailsEntry {
         name,
@@ -172,8 +170,8 @@ pub fn parse_entry(line: &[u8]) -> Option<DetailsEntry<'_>> {
     })
 }
 
-/// Seconds since 1970 of a time as `menu_text` writes it, and no other way.
-fn time(text: &str) -> Option<i64> {
+/// Parses a time in exactly the format of [`text::append_details`], into seconds since 1970.
+fn parse_time(text: &str) -> Option<i64> {
     let seconds = text.parse::<Timestamp>().ok()?.as_second();
     let written = Timestamp::from_second(seconds).ok()?.to_string();
     (written == text).then_some(seconds)

@@ -1,10 +1,14 @@
-//! The menu, server side: states and steps.
+//! The server's side of the menu: a state machine that takes one input and returns one action.
 //!
-//! One state for each thing that is waited for: a command, the answer to a prompt, the house's answer, the end of a
-//! transfer. A step takes the state out, and whatever it does puts the next one in; what puts none in has closed.
+//! A step takes the state out and leaves `Closed`; each transition puts in the next state.
 //!
-//! Must not know: what a sentence reads like (`menu_text`), how a line is parsed (`menu_command`).
+//! ```text
+//! New ─▶ Command ─▶ Username ─▶ Password ─▶ Command          LOGIN
+//!        Command ─▶ Prompt ─▶ Request ─▶ Command             SHOW, MAKE, CHECKSUM ...
+//!        Command ─▶ Prompt ─▶ Request ─▶ Transfer ─▶ Command DOWNLOAD, UPLOAD, PUT ...
+//! ```
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -13,611 +17,389 @@ use crate::domain::access::Access;
 use crate::domain::error::{CloseReason, ErrorCode};
 use crate::domain::listing::{ListingFormat, ListingTarget};
 use crate::domain::path::GrantedPath;
-use crate::domain::request::{Algorithm, Request, Response, UploadBase};
-use crate::limits::LOGIN_FAILURES_MAX;
-use crate::protocol::menu::command;
-use crate::protocol::menu::command::MenuCommand;
-use crate::protocol::menu::path as place;
+use crate::domain::request::{QuotaUsage, Request, Response};
+use crate::protocol::login::{Login, Reload, regrant};
+use crate::protocol::menu::command::{MenuCommand, parse};
+use crate::protocol::menu::request;
+use crate::protocol::menu::state::{MenuPending, MenuState, MenuTransfer, Prompt};
 use crate::protocol::menu::text;
-use crate::protocol::menu::text::say;
-use crate::protocol::step::{Action, Input};
+use crate::protocol::menu::text::append_line;
+use crate::protocol::step::{Action, Input, unexpected_input};
+use crate::protocol::text::{hex, name, number, trim};
 
-/// The menu's dialogue with one client.
+/// A menu session.
 #[derive(Debug)]
 pub struct MenuSession {
-    state: State,
-    /// What the user may do; `None` before a login.
-    access: Option<Arc<Access>>,
-    /// What a reload made of `access`, until the next command takes it up.
-    reloaded: Reloaded,
-    /// The chosen directory; boxed, since most sessions that wait have chosen none.
+    state: MenuState,
+    login: Login,
+    /// The chosen directory; boxed, since most idle sessions have none.
     chosen: Option<Box<GrantedPath>>,
-    /// Failed logins on this connection.
-    failures: u8,
 }
 
-// Thousands of sessions wait at the menu at once, and each is allowed 512 bytes in all.
+// Thousands of idle sessions may exist, with a budget of 256 bytes each.
 const _: () = assert!(size_of::<MenuSession>() <= 96);
 
-#[derive(Debug)]
-enum State {
-    /// Before [`Input::Begin`].
-    New,
-    /// At the menu, or before a login at the first choice.
-    Choice,
-    /// A prompt was said.
-    Prompted(Prompt),
-    /// A request is open.
-    Asked(Question),
-    /// Bytes are on their way.
-    Moving(Transfer),
-    /// Nothing more can come.
-    Closed,
-}
-
-/// What the next line answers.
-#[derive(Debug)]
-enum Prompt {
-    Username,
-    /// Of this user.
-    Password(String),
-    Directory,
-    Download,
-    Resume,
-    /// Within an opened file of this length.
-    Offset(u64),
-    Upload,
-    /// Of the file to be at this place.
-    Length(GrantedPath),
-    NewDirectory,
-    Checksum,
-}
-
-/// What the house was asked, and what its answer does not tell again.
-#[derive(Debug)]
-enum Question {
-    Account(String),
-    Verify,
-    Enter(GrantedPath),
-    Details,
-    Download,
-    Resume,
-    Judge(GrantedPath),
-    Create {
-        name: String,
-        length: u64,
-    },
-    Put {
-        place: GrantedPath,
-        length: u64,
-    },
-    /// After an upload was refused for this reason: may its bytes be thrown away?
-    PutRoom {
-        length: u64,
-        reason: &'static str,
-    },
-    Quota,
-    /// The directory's name.
-    MakeDirectory(String),
-    /// The file's name.
-    Checksum(String),
-}
-
-/// What is on its way, and what is to be said behind it.
-#[derive(Debug)]
-enum Transfer {
-    /// The names of a directory, on the line that was begun.
-    Names,
-    /// A file, or the details of a directory.
-    Download,
-    /// An upload.
-    StagedUpload { name: String, length: u64 },
-    /// The bytes of an upload that was refused for this reason.
-    Discarded(&'static str),
-}
-
-#[derive(Debug, Default)]
-enum Reloaded {
-    #[default]
-    Nothing,
-    Changed(Arc<Access>),
-    Invalid,
-}
-
 impl MenuSession {
-    /// A dialogue that waits for [`Input::Begin`].
+    /// Creates a session that waits for [`Input::Begin`].
     pub fn new() -> MenuSession {
         MenuSession {
-            state: State::New,
-            access: None,
-            reloaded: Reloaded::Nothing,
+            state: MenuState::New,
+            login: Login::default(),
             chosen: None,
-            failures: 0,
         }
     }
 
     pub(crate) fn step(&mut self, input: Input<'_>, out: &mut Vec<u8>) -> Action {
-        match (std::mem::replace(&mut self.state, State::Closed), input) {
-            (State::New, Input::Begin) => self.offer(out),
-            (State::New, Input::ServerFull) => {
+        match (std::mem::replace(&mut self.state, MenuState::Closed), input) {
+            (MenuState::New, Input::Begin) => self.offer(out),
+            (MenuState::New, Input::ServerFull) => {
                 self.close(text::SERVER_FULL, CloseReason::Full, out)
             }
-            (State::New, Input::LoginBlocked) => {
-                self.close(text::TURNED_AWAY, CloseReason::LoginBlocked, out)
+            (MenuState::New, Input::LoginBlocked) => {
+                self.close(text::LOGIN_BLOCKED, CloseReason::LoginBlocked, out)
             }
-            (State::Choice, Input::Line(line)) => self.command(line, out),
-            (State::Prompted(prompt), Input::Line(line)) => {
-                self.answer_to_prompt(prompt, line, out)
+            (MenuState::Command, Input::Line(line)) => self.command(line, out),
+            (MenuState::Username, Input::Line(line)) => {
+                let user = name(line);
+                let pending = MenuPending::LookUpUser(user.clone());
+                self.request(pending, Request::LookUpUser { user })
             }
-            (State::Asked(question), Input::Response(answer)) => {
-                self.house_answer(question, answer, out)
+            (MenuState::Password(user), Input::Line(line)) => {
+                let request = Request::Authenticate {
+                    user,
+                    password: Zeroizing::new(line.to_vec()),
+                    conceal_user: false,
+                };
+                self.request(MenuPending::Authenticate, request)
             }
-            (State::Moving(transfer), Input::TransferDone(result)) => {
-                self.moved(transfer, result, out)
+            (MenuState::Prompt(prompt), Input::Line(line)) => self.answer(prompt, line, out),
+            (MenuState::Offset(length), Input::Line(line)) => self.resume(length, line, out),
+            (MenuState::Request(pending), Input::Response(response)) => {
+                self.respond(pending, response, out)
             }
-            (State::Choice | State::Prompted(_), Input::LineTooLong) => {
+            (MenuState::Transfer(transfer), Input::TransferDone(result)) => {
+                self.transfer_done(transfer, result, out)
+            }
+            (state, Input::LineTooLong) if state.awaits_line() => {
                 self.close(text::LINE_TOO_LONG, CloseReason::LineTooLong, out)
             }
-            (State::Choice | State::Prompted(_), Input::Idle) => {
+            (state, Input::Idle) if state.awaits_line() => {
                 self.close(text::IDLE, CloseReason::Idle, out)
             }
-            (State::Choice | State::Prompted(_), Input::Stopping) => {
+            (state, Input::Stopping) if state.awaits_line() => {
                 self.close(text::STOPPING, CloseReason::Stopping, out)
             }
-            // The input stays unsaid: it may be a line with a password.
-            (state, _) => unreachable!("an input that the menu does not wait for in {state:?}"),
+            (state, _) => unexpected_input(&state),
         }
     }
 
-    pub(crate) fn reloaded(&mut self, access: Option<Arc<Access>>) {
-        assert!(
-            self.access().is_some(),
-            "a reload is told to who is logged in"
-        );
-        self.reloaded = access.map_or(Reloaded::Invalid, Reloaded::Changed);
+    pub(crate) fn login(&self) -> &Login {
+        &self.login
     }
 
-    pub(crate) fn is_logged_in(&self) -> bool {
-        self.access.is_some()
-    }
-
-    pub(crate) fn access(&self) -> Option<&Arc<Access>> {
-        match &self.reloaded {
-            Reloaded::Nothing => self.access.as_ref(),
-            Reloaded::Changed(access) => Some(access),
-            Reloaded::Invalid => None,
-        }
+    pub(crate) fn set_reloaded(&mut self, access: Option<Arc<Access>>) {
+        self.login.set_reloaded(access);
     }
 
     fn command(&mut self, line: &[u8], out: &mut Vec<u8>) -> Action {
-        match std::mem::take(&mut self.reloaded) {
-            Reloaded::Nothing => {}
-            Reloaded::Changed(access) => self.take_up(access),
-            Reloaded::Invalid => {
-                return self.close(text::LOGIN_INVALID, CloseReason::LoginRevoked, out);
+        match self.login.apply_reload() {
+            Reload::Unchanged => {}
+            Reload::Changed(access) => {
+                let chosen = self.chosen.take();
+                self.chosen = chosen.and_then(|path| regrant(*path, &access).map(Box::new));
+            }
+            Reload::Revoked => {
+                return self.close(text::LOGIN_REVOKED, CloseReason::LoginRevoked, out);
             }
         }
-        if command::trim(line).is_empty() {
+        if trim(line).is_empty() {
             return self.offer(out);
         }
-        let Some((command, rest)) = command::parse(line) else {
-            return self.say_and_offer(text::UNKNOWN_COMMAND, out);
+        let Some((command, argument)) = parse(line) else {
+            return self.message_and_offer(text::UNKNOWN_COMMAND, out);
         };
-        match (command, self.access.clone()) {
-            (MenuCommand::Help, _) => self.help(out),
+        match (command, self.login.access().cloned()) {
+            (MenuCommand::Help, access) => {
+                let commands = MenuCommand::ALL.into_iter();
+                commands
+                    .filter(|command| command.is_offered_to(access.as_deref()))
+                    .for_each(|command| append_line(out, text::help(command)));
+                self.offer(out)
+            }
             (MenuCommand::Quit, None) => self.close(text::GOODBYE, CloseReason::Quit, out),
             (MenuCommand::Quit, Some(_)) => {
                 self.close(text::GOODBYE_LOGGED_OUT, CloseReason::Quit, out)
             }
-            (MenuCommand::Login, None) => self.prompt(Prompt::Username, out),
-            (MenuCommand::Login, Some(_)) => self.say_and_offer(text::ALREADY_LOGGED_IN, out),
-            // Its bytes follow at once and could not be told from commands.
+            (MenuCommand::Login, None) => {
+                append_line(out, text::ENTER_USERNAME);
+                self.read_line(MenuState::Username)
+            }
+            (MenuCommand::Login, Some(_)) => self.message_and_offer(text::ALREADY_LOGGED_IN, out),
+            // Its bytes follow at once and could not be told apart from commands.
             (MenuCommand::PutFile, None) => {
                 self.close(text::LOG_IN_FIRST, CloseReason::PutRefused, out)
             }
-            (_, None) => self.say_and_offer(text::LOG_IN_FIRST, out),
-            (MenuCommand::ShowDirectories, Some(access)) => self.show_directories(&access, out),
-            (MenuCommand::ShowDetails, Some(_)) => self.show_details(out),
-            (MenuCommand::ShowQuota, Some(_)) => self.ask(Question::Quota, Request::Quota),
-            (MenuCommand::PutFile, Some(access)) => self.put_file(&access, rest, out),
-            (MenuCommand::ShowDirectory, Some(_)) => self.short(Prompt::Directory, rest, out),
-            (MenuCommand::DownloadFile, Some(_)) => self.short(Prompt::Download, rest, out),
-            (MenuCommand::ResumeDownload, Some(_)) => self.short(Prompt::Resume, rest, out),
-            (MenuCommand::UploadFile, Some(_)) => self.short(Prompt::Upload, rest, out),
-            (MenuCommand::MakeDirectory, Some(_)) => self.short(Prompt::NewDirectory, rest, out),
-            (MenuCommand::ChecksumFile, Some(_)) => self.short(Prompt::Checksum, rest, out),
+            (_, None) => self.message_and_offer(text::LOG_IN_FIRST, out),
+            (command, Some(access)) => self.user_command(command, argument, &access, out),
         }
     }
 
-    /// Takes up what a reload made of this user: the chosen directory is the grant of the same name, if he still has one.
-    fn take_up(&mut self, access: Arc<Access>) {
-        self.chosen = self.chosen.take().and_then(|mut place| {
-            place.grant = access
-                .grants
-                .iter()
-                .find(|grant| grant.name == place.grant.name)?
-                .clone();
-            Some(place)
-        });
-        self.access = Some(access);
-    }
-
-    fn help(&mut self, out: &mut Vec<u8>) -> Action {
-        for command in MenuCommand::ALL {
-            let given = match (command, &self.access) {
-                (MenuCommand::Help | MenuCommand::Quit, _) => true,
-                (MenuCommand::Login, access) => access.is_none(),
-                (_, None) => false,
-                (
-                    MenuCommand::UploadFile | MenuCommand::PutFile | MenuCommand::MakeDirectory,
-                    Some(access),
-                ) => may_add_somewhere(access),
-                (_, Some(_)) => true,
-            };
-            if given {
-                say(out, text::help(command));
+    /// Runs a command that requires a login.
+    fn user_command(
+        &mut self,
+        command: MenuCommand,
+        argument: &[u8],
+        access: &Access,
+        out: &mut Vec<u8>,
+    ) -> Action {
+        let prompt = match command {
+            MenuCommand::ShowDirectories => return self.show_directories(access, out),
+            MenuCommand::ShowDetails => return self.show_details(out),
+            MenuCommand::ShowQuota => return self.request(MenuPending::Quota, Request::Quota),
+            MenuCommand::PutFile => {
+                return match request::put_file(argument, access, self.chosen.as_deref()) {
+                    Some((pending, request)) => self.request(pending, request),
+                    None => self.close(text::BAD_NUMBER, CloseReason::PutRefused, out),
+                };
             }
+            MenuCommand::ShowDirectory => Prompt::Directory,
+            MenuCommand::DownloadFile => Prompt::Download,
+            MenuCommand::ResumeDownload => Prompt::Resume,
+            MenuCommand::UploadFile => Prompt::Upload,
+            MenuCommand::MakeDirectory => Prompt::MakeDirectory,
+            MenuCommand::ChecksumFile => Prompt::Checksum,
+            // Handled before, as they need no login.
+            MenuCommand::Login | MenuCommand::Help | MenuCommand::Quit => return self.offer(out),
+        };
+        // The short form: the answer to the prompt is on the command's line.
+        match argument.is_empty() {
+            true => self.prompt(prompt, out),
+            false => self.answer(prompt, argument, out),
         }
-        self.offer(out)
     }
 
     fn show_directories(&mut self, access: &Access, out: &mut Vec<u8>) -> Action {
         if access.grants.is_empty() {
-            return self.say_and_offer(text::NO_DIRECTORIES, out);
+            return self.message_and_offer(text::NO_DIRECTORIES, out);
         }
         let names: Vec<&str> = access.grants.iter().map(|grant| &*grant.name).collect();
         let names = names.join(text::SEPARATOR);
-        self.say_and_offer(format_args!("{}{names}", text::DIRECTORIES), out)
+        self.message_and_offer(format_args!("{}{names}", text::DIRECTORIES), out)
     }
 
     fn show_details(&mut self, out: &mut Vec<u8>) -> Action {
         let Some(chosen) = &self.chosen else {
-            return self.say_and_offer(text::CHOOSE_DIRECTORY_FIRST, out);
+            return self.message_and_offer(text::CHOOSE_DIRECTORY_FIRST, out);
         };
-        let place = GrantedPath::clone(chosen);
-        self.ask(
-            Question::Details,
-            Request::List {
-                target: ListingTarget::Directory(place),
-                format: ListingFormat::Details,
-            },
-        )
+        let request = Request::List {
+            target: ListingTarget::Directory(GrantedPath::clone(chosen)),
+            format: ListingFormat::Details,
+        };
+        self.request(MenuPending::Details, request)
     }
 
-    fn put_file(&mut self, access: &Access, rest: &[u8], out: &mut Vec<u8>) -> Action {
-        let (length, name) = command::first_word(rest);
-        let Some(length) = command::number(length) else {
-            return self.close(text::BAD_NUMBER, CloseReason::PutRefused, out);
+    /// Handles the answer to a command's prompt.
+    fn answer(&mut self, prompt: Prompt, answer: &[u8], out: &mut Vec<u8>) -> Action {
+        let access = match self.login.access() {
+            Some(access) if !answer.is_empty() => access,
+            _ => return self.offer(out),
         };
-        let (grant, reason) = if name.is_empty() {
-            let grant = self.chosen.as_ref().map(|place| place.grant.clone());
-            (grant, text::refusal(ErrorCode::InvalidName))
-        } else {
-            match place::resolve(
-                access,
-                self.chosen.as_deref(),
-                name,
-                ErrorCode::NoSuchDirectory,
-            ) {
-                Ok(place) => {
-                    let question = Question::Put {
-                        place: place.clone(),
-                        length,
-                    };
-                    return self.ask(question, create(place, length));
+        match request::from_answer(prompt, answer, access, self.chosen.as_deref()) {
+            Ok((pending, request)) => self.request(pending, request),
+            Err(message) => self.message_and_offer(message, out),
+        }
+    }
+
+    /// Handles the offset of RESUME DOWNLOAD.
+    fn resume(&mut self, length: u64, answer: &[u8], out: &mut Vec<u8>) -> Action {
+        if answer.is_empty() {
+            return self.offer(out);
+        }
+        match number(answer).filter(|&offset| offset <= length) {
+            Some(offset) => self.send_file(offset, length - offset, out),
+            None => self.message_and_offer(text::BAD_NUMBER, out),
+        }
+    }
+
+    fn respond(&mut self, pending: MenuPending, response: Response, out: &mut Vec<u8>) -> Action {
+        match (pending, response) {
+            (pending, Response::Refused(code)) => self.refused(pending, code, out),
+            (MenuPending::LookUpUser(user), Response::UserLookedUp(true)) => {
+                append_line(out, text::ENTER_PASSWORD);
+                self.read_line(MenuState::Password(user))
+            }
+            (MenuPending::LookUpUser(_), Response::UserLookedUp(false))
+            | (MenuPending::Authenticate, Response::Authenticated(None)) => self.login_failed(out),
+            (MenuPending::Authenticate, Response::Authenticated(Some(access))) => {
+                self.login.succeed(access);
+                self.message_and_offer(text::LOGIN_SUCCESSFUL, out)
+            }
+            (MenuPending::EnterDirectory(path), Response::Listing { length, entries }) => {
+                self.chosen = Some(Box::new(path));
+                if entries == 0 {
+                    return self.message_and_offer(text::NO_FILES, out);
                 }
-                Err(reason) => (None, reason),
+                out.extend_from_slice(text::FILES.as_bytes());
+                self.send(MenuTransfer::Names, 0, length)
             }
-        };
-        self.ask(
-            Question::PutRoom { length, reason },
-            Request::CheckSpace { grant, length },
-        )
-    }
-
-    /// A command with a prompt: what follows it on its line is the answer already.
-    fn short(&mut self, prompt: Prompt, rest: &[u8], out: &mut Vec<u8>) -> Action {
-        if rest.is_empty() {
-            self.prompt(prompt, out)
-        } else {
-            self.answer_to_prompt(prompt, rest, out)
+            (MenuPending::Details, Response::Listing { length, entries }) => {
+                append_line(out, format_args!("{}{entries}", text::ENTRIES));
+                self.send(MenuTransfer::Download, 0, length)
+            }
+            (MenuPending::Download, Response::Opened { length }) => self.send_file(0, length, out),
+            (MenuPending::Resume, Response::Opened { length }) => {
+                append_line(out, text::ENTER_OFFSET);
+                self.read_line(MenuState::Offset(length))
+            }
+            (MenuPending::CheckUpload(path), Response::Allowed) => {
+                self.prompt(Prompt::Length(path), out)
+            }
+            (MenuPending::Create { name, length }, Response::Created) => {
+                append_line(out, format_args!("{}{length}{}", text::READY, text::BYTES));
+                self.receive(name, length)
+            }
+            (MenuPending::Put { path, length }, Response::Created) => {
+                self.receive(path.file_name().to_owned(), length)
+            }
+            (MenuPending::DiscardPut { length, reason }, Response::Allowed) => {
+                self.state = MenuState::Transfer(MenuTransfer::Discard(reason));
+                Action::Discard { length }
+            }
+            (MenuPending::Quota, Response::Quota(quotas)) => self.show_quotas(&quotas, out),
+            (MenuPending::MakeDirectory(name), Response::DirectoryCreated) => {
+                self.message_and_offer(format_args!("{}{name}", text::DIRECTORY_MADE), out)
+            }
+            (MenuPending::Checksum(name), Response::Checksum { digest, .. }) => {
+                let digest = hex(&digest);
+                self.message_and_offer(format_args!("{}{digest} {name}", text::SHA_256), out)
+            }
+            (pending, _) => unexpected_input(&pending),
         }
     }
 
-    /// Takes the answer to a prompt.
-    fn answer_to_prompt(&mut self, prompt: Prompt, line: &[u8], out: &mut Vec<u8>) -> Action {
-        match prompt {
-            Prompt::Username => {
-                let user = command::name(line);
-                return self.ask(
-                    Question::Account(user.clone()),
-                    Request::LookUpUser { user },
-                );
-            }
-            Prompt::Password(user) => {
-                let password = Zeroizing::new(line.to_vec());
-                let request = Request::Authenticate {
-                    user,
-                    password,
-                    conceal_user: false,
-                };
-                return self.ask(Question::Verify, request);
-            }
-            _ if line.is_empty() => return self.offer(out),
-            _ => {}
-        }
-        match self.answer_within_login(prompt, line, out) {
-            Ok(action) => action,
-            Err(sentence) => self.say_and_offer(sentence, out),
-        }
-    }
-
-    /// Takes the answer to a prompt of a command that needs a login; a sentence is the end of that command.
-    fn answer_within_login(
-        &mut self,
-        prompt: Prompt,
-        line: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<Action, &'static str> {
-        let access = self.access.clone().expect("a prompt after the login");
-        let chosen = self.chosen.as_deref();
-        Ok(match prompt {
-            Prompt::Username | Prompt::Password(_) => unreachable!("a prompt of the login"),
-            Prompt::Directory => {
-                let place = place::directory(&access, line)?;
-                let form = ListingFormat::Names;
-                self.ask(
-                    Question::Enter(place.clone()),
-                    Request::List {
-                        target: ListingTarget::Directory(place),
-                        format: form,
-                    },
-                )
-            }
-            Prompt::Download => {
-                let place = place::resolve(&access, chosen, line, ErrorCode::NoSuchFile)?;
-                self.ask(Question::Download, Request::OpenRead { path: place })
-            }
-            Prompt::Resume => {
-                let place = place::resolve(&access, chosen, line, ErrorCode::NoSuchFile)?;
-                self.ask(Question::Resume, Request::OpenRead { path: place })
-            }
-            Prompt::Offset(length) => {
-                let from = command::number(line).filter(|&from| from <= length);
-                let from = from.ok_or(text::BAD_NUMBER)?;
-                self.send_file(from, length - from, out)
-            }
-            Prompt::Upload => {
-                let place = place::resolve(&access, chosen, line, ErrorCode::NoSuchDirectory)?;
-                self.ask(
-                    Question::Judge(place.clone()),
-                    Request::CheckUpload { path: place },
-                )
-            }
-            Prompt::Length(place) => {
-                let length = command::number(line).ok_or(text::BAD_NUMBER)?;
-                let name = place::last_part(&place);
-                self.ask(Question::Create { name, length }, create(place, length))
-            }
-            Prompt::NewDirectory => {
-                let place = place::resolve(&access, chosen, line, ErrorCode::NoSuchDirectory)?;
-                let name = place::last_part(&place);
-                self.ask(
-                    Question::MakeDirectory(name),
-                    Request::MakeDirectory { path: place },
-                )
-            }
-            Prompt::Checksum => {
-                let place = place::resolve(&access, chosen, line, ErrorCode::NoSuchFile)?;
-                let name = place::last_part(&place);
-                let request = Request::Checksum {
-                    path: place,
-                    algorithm: Algorithm::Sha256,
-                    start: 0,
-                    end: None,
-                };
-                self.ask(Question::Checksum(name), request)
-            }
-        })
-    }
-
-    /// Takes the house's answer.
-    fn house_answer(&mut self, question: Question, answer: Response, out: &mut Vec<u8>) -> Action {
-        match (question, answer) {
-            (Question::Account(user), Response::UserLookedUp(true)) => {
-                self.prompt(Prompt::Password(user), out)
-            }
-            (Question::Account(_), Response::UserLookedUp(false))
-            | (Question::Verify, Response::Authenticated(None)) => self.login_failed(out),
-            (Question::Verify, Response::Authenticated(Some(access))) => {
-                self.access = Some(access);
-                self.say_and_offer(text::LOGIN_SUCCESSFUL, out)
-            }
-            (Question::Account(_) | Question::Verify, Response::Refused(refusal)) => {
-                let ending = match refusal {
+    fn refused(&mut self, pending: MenuPending, code: ErrorCode, out: &mut Vec<u8>) -> Action {
+        let message = text::refusal(code);
+        match (pending, code) {
+            (MenuPending::LookUpUser(_) | MenuPending::Authenticate, code) => {
+                let reason = match code {
                     ErrorCode::TooManySessions => CloseReason::TooManySessions,
                     _ => CloseReason::LoginBlocked,
                 };
-                self.close(text::refusal(refusal), ending, out)
+                self.close(message, reason, out)
             }
-            (Question::Enter(place), Response::Listing { length, entries }) => {
-                self.chosen = Some(Box::new(place));
-                if entries == 0 {
-                    return self.say_and_offer(text::NO_FILES, out);
-                }
-                out.extend_from_slice(text::FILES.as_bytes());
-                self.send(Transfer::Names, 0, length)
-            }
-            (Question::Details, Response::Listing { length, entries }) => {
-                say(out, format_args!("{}{entries}", text::ENTRIES));
-                self.send(Transfer::Download, 0, length)
-            }
-            (Question::Download, Response::Opened { length }) => self.send_file(0, length, out),
-            (Question::Resume, Response::Opened { length }) => {
-                self.prompt(Prompt::Offset(length), out)
-            }
-            (Question::Judge(place), Response::Allowed) => self.prompt(Prompt::Length(place), out),
-            (Question::Create { name, length }, Response::Created) => {
-                say(out, format_args!("{}{length}{}", text::READY, text::BYTES));
-                self.receive(name, length)
-            }
-            (Question::Put { place, length }, Response::Created) => {
-                self.receive(place::last_part(&place), length)
-            }
-            // More than can be taken is announced: it cannot be thrown away either, that might go on for ever.
+            // The announced bytes exceed what the server accepts. Discarding them might take forever.
             (
-                Question::Put { .. },
-                Response::Refused(
-                    refusal @ (ErrorCode::NoSpace | ErrorCode::OverQuota | ErrorCode::TooLarge),
-                ),
+                MenuPending::Put { .. },
+                ErrorCode::NoSpace | ErrorCode::OverQuota | ErrorCode::TooLarge,
             )
-            | (Question::PutRoom { .. }, Response::Refused(refusal)) => {
-                self.close(text::refusal(refusal), CloseReason::PutRefused, out)
+            | (MenuPending::DiscardPut { .. }, _) => {
+                self.close(message, CloseReason::PutRefused, out)
             }
-            (Question::Put { place, length }, Response::Refused(refusal)) => {
-                let reason = text::refusal(refusal);
-                let grant = Some(place.grant);
-                self.ask(
-                    Question::PutRoom { length, reason },
-                    Request::CheckSpace { grant, length },
-                )
+            (MenuPending::Put { path, length }, _) => {
+                let (grant, reason) = (Some(path.grant), message);
+                let pending = MenuPending::DiscardPut { length, reason };
+                self.request(pending, Request::CheckSpace { grant, length })
             }
-            (Question::PutRoom { length, reason }, Response::Allowed) => {
-                self.state = State::Moving(Transfer::Discarded(reason));
-                Action::Discard { length }
-            }
-            (Question::Quota, Response::Quota(quotas)) => {
-                if quotas.is_empty() {
-                    return self.say_and_offer(text::NO_QUOTA, out);
-                }
-                say(out, format_args!("{}{}", text::QUOTA, quotas.len()));
-                quotas
-                    .iter()
-                    .for_each(|quota| text::append_quota(out, quota));
-                self.offer(out)
-            }
-            (Question::MakeDirectory(name), Response::DirectoryCreated) => {
-                self.say_and_offer(format_args!("{}{name}", text::DIRECTORY_MADE), out)
-            }
-            (Question::Checksum(name), Response::Checksum { digest, .. }) => {
-                out.extend_from_slice(text::SHA_256.as_bytes());
-                text::append_hex(out, &digest);
-                self.say_and_offer(format_args!(" {name}"), out)
-            }
-            (
-                Question::Enter(_)
-                | Question::Details
-                | Question::Download
-                | Question::Resume
-                | Question::Judge(_)
-                | Question::Create { .. }
-                | Question::MakeDirectory(_)
-                | Question::Checksum(_),
-                Response::Refused(refusal),
-            ) => self.say_and_offer(text::refusal(refusal), out),
-            (question, answer) => unreachable!("{answer:?} does not answer {question:?}"),
+            _ => self.message_and_offer(message, out),
         }
     }
 
     fn login_failed(&mut self, out: &mut Vec<u8>) -> Action {
-        self.failures += 1;
-        if self.failures < LOGIN_FAILURES_MAX {
-            return self.say_and_offer(text::LOGIN_FAILED, out);
+        append_line(out, text::LOGIN_FAILED);
+        match self.login.fail() {
+            true => self.offer(out),
+            false => self.close(text::TOO_MANY_FAILURES, CloseReason::LoginFailures, out),
         }
-        say(out, text::LOGIN_FAILED);
-        self.close(text::TOO_MANY_FAILURES, CloseReason::LoginFailures, out)
     }
 
-    /// Takes the end of a transfer.
-    fn moved(
+    fn show_quotas(&mut self, quotas: &[QuotaUsage], out: &mut Vec<u8>) -> Action {
+        if quotas.is_empty() {
+            return self.message_and_offer(text::NO_QUOTA, out);
+        }
+        append_line(out, format_args!("{}{}", text::QUOTA, quotas.len()));
+        for quota in quotas {
+            text::append_quota(out, quota);
+        }
+        self.offer(out)
+    }
+
+    fn transfer_done(
         &mut self,
-        transfer: Transfer,
+        transfer: MenuTransfer,
         result: Result<(), ErrorCode>,
         out: &mut Vec<u8>,
     ) -> Action {
         match (transfer, result) {
-            (Transfer::Names, Ok(())) => self.say_and_offer("", out),
-            (Transfer::Download, Ok(())) => self.offer(out),
-            (Transfer::StagedUpload { name, length }, Ok(())) => {
+            // Ends the line of names.
+            (MenuTransfer::Names, Ok(())) => self.message_and_offer("", out),
+            (MenuTransfer::Download, Ok(())) => self.offer(out),
+            (MenuTransfer::Upload { name, length }, Ok(())) => {
                 let (complete, bytes) = (text::UPLOAD_COMPLETE, text::BYTES);
-                self.say_and_offer(format_args!("{complete}{name}, {length}{bytes}"), out)
+                self.message_and_offer(format_args!("{complete}{name}, {length}{bytes}"), out)
             }
-            (Transfer::StagedUpload { .. }, Err(refusal)) => {
-                self.upload_failed(text::refusal(refusal), out)
+            (MenuTransfer::Upload { .. }, Err(code)) => {
+                self.upload_failed(text::refusal(code), out)
             }
-            (Transfer::Discarded(reason), Ok(())) => self.upload_failed(reason, out),
-            // What fails half-way on its way out can only close the connection.
-            (transfer, Err(refusal)) => unreachable!("{refusal:?} of {transfer:?}"),
+            (MenuTransfer::Discard(reason), _) => self.upload_failed(reason, out),
+            // A download that fails has to close the connection, which ends the session without an
+            // input.
+            (transfer, Err(_)) => unexpected_input(&transfer),
         }
     }
 
     fn upload_failed(&mut self, reason: &str, out: &mut Vec<u8>) -> Action {
-        self.say_and_offer(format_args!("{}{reason}", text::UPLOAD_FAILED), out)
+        self.message_and_offer(format_args!("{}{reason}", text::UPLOAD_FAILED), out)
     }
 
-    fn say_and_offer(&mut self, sentence: impl std::fmt::Display, out: &mut Vec<u8>) -> Action {
-        say(out, sentence);
+    fn message_and_offer(&mut self, message: impl Display, out: &mut Vec<u8>) -> Action {
+        append_line(out, message);
         self.offer(out)
     }
 
-    /// Shows the menu, or before a login the first choice.
+    /// Shows the menu, or before a login the first choice, and waits for a command.
     fn offer(&mut self, out: &mut Vec<u8>) -> Action {
-        let choice = match &self.access {
+        let choice = match self.login.access() {
             None => text::FIRST_CHOICE,
-            Some(access) if may_add_somewhere(access) => text::MENU_WITH_UPLOAD,
+            Some(access) if access.may_add() => text::MENU_WITH_UPLOAD,
             Some(_) => text::MENU,
         };
-        say(out, choice);
-        self.state = State::Choice;
-        Action::ReadLine
+        append_line(out, choice);
+        self.read_line(MenuState::Command)
     }
 
     fn prompt(&mut self, prompt: Prompt, out: &mut Vec<u8>) -> Action {
-        say(
-            out,
-            match prompt {
-                Prompt::Username => text::ENTER_USERNAME,
-                Prompt::Password(_) => text::ENTER_PASSWORD,
-                Prompt::Directory => text::ENTER_DIRECTORY,
-                Prompt::Download | Prompt::Resume => text::CHOOSE_FILE,
-                Prompt::Offset(_) => text::ENTER_OFFSET,
-                Prompt::Upload => text::ENTER_UPLOAD,
-                Prompt::Length(_) => text::ENTER_LENGTH,
-                Prompt::NewDirectory => text::ENTER_NEW_DIRECTORY,
-                Prompt::Checksum => text::CHOOSE_CHECKSUM,
-            },
-        );
-        self.state = State::Prompted(prompt);
+        append_line(out, prompt.text());
+        self.read_line(MenuState::Prompt(prompt))
+    }
+
+    fn read_line(&mut self, state: MenuState) -> Action {
+        self.state = state;
         Action::ReadLine
     }
 
-    fn ask(&mut self, question: Question, request: Request) -> Action {
-        self.state = State::Asked(question);
+    fn request(&mut self, pending: MenuPending, request: Request) -> Action {
+        self.state = MenuState::Request(pending);
         Action::Request(request)
     }
 
-    fn send_file(&mut self, from: u64, length: u64, out: &mut Vec<u8>) -> Action {
-        say(out, format_args!("{}{length}", text::LENGTH));
-        self.send(Transfer::Download, from, length)
+    fn send_file(&mut self, offset: u64, length: u64, out: &mut Vec<u8>) -> Action {
+        append_line(out, format_args!("{}{length}", text::LENGTH));
+        self.send(MenuTransfer::Download, offset, length)
     }
 
-    fn send(&mut self, transfer: Transfer, from: u64, length: u64) -> Action {
-        self.state = State::Moving(transfer);
-        Action::Send {
-            offset: from,
-            length,
-        }
+    fn send(&mut self, transfer: MenuTransfer, offset: u64, length: u64) -> Action {
+        self.state = MenuState::Transfer(transfer);
+        Action::Send { offset, length }
     }
 
     fn receive(&mut self, name: String, length: u64) -> Action {
-        self.state = State::Moving(Transfer::StagedUpload { name, length });
+        self.state = MenuState::Transfer(MenuTransfer::Upload { name, length });
         Action::Receive { length }
     }
 
-    fn close(&mut self, goodbye: &str, ending: CloseReason, out: &mut Vec<u8>) -> Action {
-        say(out, goodbye);
-        self.state = State::Closed;
-        Action::Close(ending)
+    fn close(&mut self, message: &str, reason: CloseReason, out: &mut Vec<u8>) -> Action {
+        append_line(out, message);
+        Action::Close(reason)
     }
 }
 
@@ -625,16 +407,4 @@ impl Default for MenuSession {
     fn default() -> MenuSession {
         MenuSession::new()
     }
-}
-
-fn create(place: GrantedPath, length: u64) -> Request {
-    Request::Create {
-        path: place,
-        length: Some(length),
-        base: UploadBase::Empty,
-    }
-}
-
-fn may_add_somewhere(access: &Access) -> bool {
-    access.grants.iter().any(|grant| grant.rights.may_add())
 }

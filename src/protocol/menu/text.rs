@@ -1,6 +1,6 @@
-//! Every sentence that the menu can say, once, and how a listing is written.
+//! The messages of the menu and the format of its listings.
 //!
-//! Must not know: when a sentence is said.
+//! The messages are a contract with people and programs: docs/protocol.md lists them all.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -11,101 +11,101 @@ use crate::domain::error::ErrorCode;
 use crate::domain::request::QuotaUsage;
 use crate::protocol::menu::command::MenuCommand;
 
-/// The first choice: before a login, what a client can do.
+/// The first choice, shown before a login.
 pub const FIRST_CHOICE: &str = "Please choose 'LOGIN' or 'QUIT'";
-/// The menu of a user who may add files nowhere.
+/// The menu of a user without the right to add files.
 pub const MENU: &str =
     "Please choose: 'SHOW DIRECTORIES' or 'SHOW DIRECTORY' or 'DOWNLOAD FILE' or 'QUIT'";
-/// The menu of a user who may add files somewhere.
+/// The menu of a user who may add files to some directory.
 pub const MENU_WITH_UPLOAD: &str = "Please choose: 'SHOW DIRECTORIES' or 'SHOW DIRECTORY' or 'DOWNLOAD FILE' or 'UPLOAD FILE' or 'QUIT'";
 
-/// The prompt for the username.
+/// Prompt for the username.
 pub const ENTER_USERNAME: &str = "Please enter your username";
-/// The prompt for the password.
+/// Prompt for the password.
 pub const ENTER_PASSWORD: &str = "Username OK, Please enter your password";
-/// The prompt of `SHOW DIRECTORY`.
+/// Prompt of `SHOW DIRECTORY`.
 pub const ENTER_DIRECTORY: &str = "Please enter the desired directory";
-/// The prompt of `DOWNLOAD FILE` and `RESUME DOWNLOAD`.
+/// Prompt of `DOWNLOAD FILE` and `RESUME DOWNLOAD`.
 pub const CHOOSE_FILE: &str = "Please choose the desired file to download";
-/// The second prompt of `RESUME DOWNLOAD`.
+/// Second prompt of `RESUME DOWNLOAD`.
 pub const ENTER_OFFSET: &str = "Please enter the number of bytes you already have";
-/// The prompt of `UPLOAD FILE`.
+/// Prompt of `UPLOAD FILE`.
 pub const ENTER_UPLOAD: &str = "Please enter the name of the file to upload";
-/// The second prompt of `UPLOAD FILE`.
+/// Second prompt of `UPLOAD FILE`.
 pub const ENTER_LENGTH: &str = "Please enter the length of the file in bytes";
-/// The prompt of `MAKE DIRECTORY`.
+/// Prompt of `MAKE DIRECTORY`.
 pub const ENTER_NEW_DIRECTORY: &str = "Please enter the name of the new directory";
-/// The prompt of `CHECKSUM FILE`.
+/// Prompt of `CHECKSUM FILE`.
 pub const CHOOSE_CHECKSUM: &str = "Please choose the desired file";
 
-/// A login that was proved.
+/// The login succeeded.
 pub const LOGIN_SUCCESSFUL: &str = "Login Successfully";
-/// A login that was not, whatever was wrong.
+/// The login failed, for whatever reason.
 pub const LOGIN_FAILED: &str = "Login Failed";
-/// What the names of the granted directories stand behind.
+/// Precedes the names of the granted directories.
 pub const DIRECTORIES: &str = "The available directories are: ";
-/// What the names of a directory's entries stand behind.
+/// Precedes the names of a directory's entries.
 pub const FILES: &str = "The available files are: ";
-/// What separates names.
+/// Separates names.
 pub const SEPARATOR: &str = ", ";
-/// What the number of bytes that follow stands behind.
+/// Precedes the number of bytes that follow.
 pub const LENGTH: &str = "LENGTH ";
-/// What the number of entries that follow stands behind.
+/// Precedes the number of lines of details that follow.
 pub const ENTRIES: &str = "ENTRIES ";
-/// What the number of quotas that follow stands behind.
+/// Precedes the number of lines of quotas that follow.
 pub const QUOTA: &str = "QUOTA ";
-/// What a checksum in lower-case hexadecimal, a blank and the file's name stand behind.
+/// Precedes a checksum in lower-case hexadecimal, a blank and the name of the file.
 pub const SHA_256: &str = "SHA-256 ";
-/// What the announced length stands behind when its bytes can come.
+/// Precedes the announced length when an upload can begin.
 pub const READY: &str = "Ready to receive ";
-/// What stands behind a number of bytes in a sentence.
+/// Follows a number of bytes.
 pub const BYTES: &str = " bytes";
-/// What an uploaded file's name and length stand behind.
+/// Precedes the name and length of an uploaded file.
 pub const UPLOAD_COMPLETE: &str = "Upload complete: ";
-/// What the reason stands behind, after announced bytes were taken.
+/// Precedes the reason after the bytes of a failed upload were received.
 pub const UPLOAD_FAILED: &str = "Upload failed: ";
-/// What the name of a new directory stands behind.
+/// Precedes the name of a new directory.
 pub const DIRECTORY_MADE: &str = "Directory made: ";
 
-/// A command that needs a login.
+/// The command requires a login.
 pub const LOG_IN_FIRST: &str = "Please log in first";
 /// `LOGIN` after a login.
 pub const ALREADY_LOGGED_IN: &str = "You are already logged in";
-/// No command that there is; never the client's bytes back.
+/// Unknown command. Never repeats the client's bytes.
 pub const UNKNOWN_COMMAND: &str = "Unknown command. 'HELP' lists them.";
-/// A bare name, or `SHOW DETAILS`, without a chosen directory.
+/// A bare name or `SHOW DETAILS` without a chosen directory.
 pub const CHOOSE_DIRECTORY_FIRST: &str = "Please choose a directory first with 'SHOW DIRECTORY'";
-/// A directory without entries.
+/// The directory is empty.
 pub const NO_FILES: &str = "There are no files in this directory";
-/// A user without a grant.
+/// The user has no grant.
 pub const NO_DIRECTORIES: &str = "There are no directories for you";
-/// A user without a quota.
+/// The user has no quota.
 pub const NO_QUOTA: &str = "There is no quota for you";
-/// No number, or one beyond a file's end.
+/// Not a number, or beyond the end of the file.
 pub const BAD_NUMBER: &str = "That is not a valid number of bytes";
 
-/// The goodbye to `QUIT` before a login.
+/// `QUIT` before a login.
 pub const GOODBYE: &str = "Connection is terminated.";
-/// The goodbye to `QUIT` after a login.
+/// `QUIT` after a login.
 pub const GOODBYE_LOGGED_OUT: &str = "Connection is terminated. You are logged out.";
-/// The goodbye to a line over the limit.
+/// The line exceeds the limit.
 pub const LINE_TOO_LONG: &str = "That line is too long. Connection is terminated.";
-/// The goodbye after too many failed logins.
+/// Too many failed logins in this session.
 pub const TOO_MANY_FAILURES: &str = "Too many failed logins. Connection is terminated.";
-/// The goodbye to who is silent for too long.
+/// The idle or login timeout expired.
 pub const IDLE: &str = "Idle for too long. Connection is terminated.";
-/// The goodbye to who lost his account by a reload.
-pub const LOGIN_INVALID: &str = "Your login is no longer valid. Connection is terminated.";
-/// The goodbye to who finds no free place.
+/// The account was removed or changed by a reload.
+pub const LOGIN_REVOKED: &str = "Your login is no longer valid. Connection is terminated.";
+/// The server is full.
 pub const SERVER_FULL: &str = "The server is full. Please try again later.";
-/// The goodbye to who has as many sessions as he may.
+/// The user has too many sessions.
 pub const TOO_MANY_SESSIONS: &str = "You have too many sessions. Please try again later.";
-/// The goodbye to who is turned away, since too many logins have failed from where he is.
-pub const TURNED_AWAY: &str = "Too many failed logins. Please try again later.";
-/// The goodbye when the server stops.
+/// The login throttle blocks the client.
+pub const LOGIN_BLOCKED: &str = "Too many failed logins. Please try again later.";
+/// The server shuts down.
 pub const STOPPING: &str = "The server is shutting down. Connection is terminated.";
 
-/// The prompts.
+/// All prompts.
 pub(crate) const PROMPTS: [&str; 9] = [
     ENTER_USERNAME,
     ENTER_PASSWORD,
@@ -118,11 +118,11 @@ pub(crate) const PROMPTS: [&str; 9] = [
     CHOOSE_CHECKSUM,
 ];
 
-/// What stands instead of names where there are none.
-pub(crate) const NOTHINGS: [&str; 3] = [NO_FILES, NO_DIRECTORIES, NO_QUOTA];
+/// Messages in place of an empty list.
+pub(crate) const EMPTY: [&str; 3] = [NO_FILES, NO_DIRECTORIES, NO_QUOTA];
 
-/// What is said when something is wrong and the connection stays.
-pub(crate) const WRONGS: [&str; 15] = [
+/// Errors after which the session continues.
+pub(crate) const ERRORS: [&str; 15] = [
     LOG_IN_FIRST,
     ALREADY_LOGGED_IN,
     UNKNOWN_COMMAND,
@@ -140,28 +140,28 @@ pub(crate) const WRONGS: [&str; 15] = [
     refusal(ErrorCode::NoSpace),
 ];
 
-/// What is said last.
+/// Messages after which the server closes the connection.
 pub(crate) const GOODBYES: [&str; 10] = [
     GOODBYE,
     GOODBYE_LOGGED_OUT,
     LINE_TOO_LONG,
     TOO_MANY_FAILURES,
     IDLE,
-    LOGIN_INVALID,
+    LOGIN_REVOKED,
     SERVER_FULL,
     TOO_MANY_SESSIONS,
-    TURNED_AWAY,
+    LOGIN_BLOCKED,
     STOPPING,
 ];
 
-/// Appends one line.
-pub fn say(out: &mut Vec<u8>, sentence: impl Display) {
-    writeln!(out, "{sentence}").expect("a Vec takes every byte");
+/// Appends a message and a line end.
+pub fn append_line(out: &mut Vec<u8>, message: impl Display) {
+    writeln!(out, "{message}").expect("writing to a Vec cannot fail");
 }
 
-/// The sentence for a refusal.
-pub const fn refusal(refusal: ErrorCode) -> &'static str {
-    match refusal {
+/// Returns the message for an error.
+pub const fn refusal(code: ErrorCode) -> &'static str {
+    match code {
         ErrorCode::NoSuchDirectory => "No such directory",
         ErrorCode::DirectoryUnreadable => "The directory cannot be read",
         ErrorCode::NoSuchFile => "No such file",
@@ -174,6 +174,9 @@ pub const fn refusal(refusal: ErrorCode) -> &'static str {
         ErrorCode::NoSpace | ErrorCode::OverQuota | ErrorCode::TooLarge => {
             "There is not enough room for that file"
         }
+        ErrorCode::TooManySessions => TOO_MANY_SESSIONS,
+        ErrorCode::LoginBlocked => LOGIN_BLOCKED,
+        // Only FTP's requests have these errors.
         ErrorCode::ChangeDenied
         | ErrorCode::NotEmpty
         | ErrorCode::CrossDevice
@@ -184,13 +187,11 @@ pub const fn refusal(refusal: ErrorCode) -> &'static str {
         | ErrorCode::NoDataConnection
         | ErrorCode::DataConnectionLost
         | ErrorCode::DataConnectionIdle
-        | ErrorCode::Aborted => unreachable!(),
-        ErrorCode::TooManySessions => TOO_MANY_SESSIONS,
-        ErrorCode::LoginBlocked => TURNED_AWAY,
+        | ErrorCode::Aborted => "The request failed",
     }
 }
 
-/// What `HELP` says of a command.
+/// Returns the line of `HELP` for a command.
 pub fn help(command: MenuCommand) -> &'static str {
     match command {
         MenuCommand::Login => "LOGIN - log in with a username and a password",
@@ -217,8 +218,9 @@ pub fn help(command: MenuCommand) -> &'static str {
     }
 }
 
-/// Appends one entry to a listing of the form [`crate::domain::listing::ListingFormat::Names`]: a directory with a `/` behind its name, entries
-/// separated, no line end.
+/// Appends the name of an entry to a listing in the format
+/// [`ListingFormat::Names`](crate::domain::listing::ListingFormat::Names): separated from the name
+/// before it, a directory with a trailing `/`, no line end.
 pub fn append_name(out: &mut Vec<u8>, name: &str, is_directory: bool) {
     if !out.is_empty() {
         out.extend_from_slice(SEPARATOR.as_bytes());
@@ -229,69 +231,47 @@ pub fn append_name(out: &mut Vec<u8>, name: &str, is_directory: bool) {
     }
 }
 
-/// Appends one entry to a listing of the form [`crate::domain::listing::ListingFormat::Details`]: `file SIZE MTIME NAME` or `directory - MTIME
-/// NAME` and the line end. `size` is in bytes, `modified` in seconds since 1970; a time outside of the years that RFC
-/// 3339 can write is moved to the nearest one inside.
+/// Appends an entry to a listing in the format
+/// [`ListingFormat::Details`](crate::domain::listing::ListingFormat::Details):
+/// `file SIZE MTIME NAME` or `directory - MTIME NAME`. `size` is in bytes, `modified` in seconds since
+/// 1970, clamped to the years that RFC 3339 can express.
 pub fn append_details(out: &mut Vec<u8>, name: &str, is_directory: bool, size: u64, modified: i64) {
     let modified = Timestamp::from_second(modified.clamp(MODIFIED_MIN, MODIFIED_MAX))
-        .expect("the clamp keeps it within jiff's years");
+        .expect("the clamp keeps it in jiff's range");
     if is_directory {
-        say(out, format_args!("{DIRECTORY} - {modified} {name}"));
+        append_line(out, format_args!("{DIRECTORY} - {modified} {name}"));
     } else {
-        say(out, format_args!("{FILE} {size} {modified} {name}"));
+        append_line(out, format_args!("{FILE} {size} {modified} {name}"));
     }
 }
 
-/// Appends one quota: `user BYTES of BYTES bytes` or `directory BYTES of BYTES bytes NAME`, and the line end.
+/// Appends the line of one quota: `user BYTES of BYTES bytes` or
+/// `directory BYTES of BYTES bytes NAME`.
 pub fn append_quota(out: &mut Vec<u8>, quota: &QuotaUsage) {
     let QuotaUsage {
         directory,
-        used: bytes,
-        limit: most,
+        used,
+        limit,
     } = quota;
     match directory {
-        None => say(out, format_args!("{USER} {bytes} of {most}{BYTES}")),
-        Some(name) => say(
+        None => append_line(out, format_args!("{USER} {used} of {limit}{BYTES}")),
+        Some(name) => append_line(
             out,
-            format_args!("{DIRECTORY} {bytes} of {most}{BYTES} {name}"),
+            format_args!("{DIRECTORY} {used} of {limit}{BYTES} {name}"),
         ),
     }
 }
 
-/// Appends bytes in lower-case hexadecimal.
-pub(crate) fn append_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        write!(out, "{byte:02x}").expect("a Vec takes every byte");
-    }
-}
-
-/// The bytes that [`append_hex`] wrote.
-pub(crate) fn parse_hex(text: &str) -> Option<[u8; 32]> {
-    let digit = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; 32];
-    if text.len() != 2 * bytes.len() {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
-}
-
-/// What a file's details begin with.
+/// First word of the details of a file.
 pub const FILE: &str = "file";
-/// What a user's own quota begins with.
+/// First word of the user's own quota.
 pub const USER: &str = "user";
-/// What a directory's details and its quota begin with.
+/// First word of the details of a directory and of its quota.
 pub const DIRECTORY: &str = "directory";
 
 /// `0000-01-01T00:00:00Z`.
 const MODIFIED_MIN: i64 = -62_167_219_200;
-/// `9999-12-30T22:00:00Z`, the last second that jiff knows.
+/// `9999-12-30T22:00:00Z`, the largest second that jiff supports.
 const MODIFIED_MAX: i64 = 253_402_207_200;
 
 #[cfg(test)]
@@ -299,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_docs_tell_every_sentence() {
+    fn docs_list_every_message() {
         let docs = include_str!("../../../docs/protocol.md");
         let others = [
             FIRST_CHOICE,
@@ -318,18 +298,18 @@ mod tests {
             UPLOAD_FAILED,
             DIRECTORY_MADE,
         ];
-        let sentences = [&PROMPTS[..], &NOTHINGS, &WRONGS, &GOODBYES, &others].concat();
+        let messages = [&PROMPTS[..], &EMPTY, &ERRORS, &GOODBYES, &others].concat();
         let commands = MenuCommand::ALL.map(MenuCommand::words);
-        for words in sentences.iter().chain(&commands) {
+        for words in messages.iter().chain(&commands) {
             assert!(
                 docs.contains(words),
-                "docs/protocol.md does not tell: {words}"
+                "docs/protocol.md does not have: {words}"
             );
         }
     }
 
     #[test]
-    fn names_are_separated() {
+    fn names_are_separated_by_commas() {
         let mut out = Vec::new();
         append_name(&mut out, "Classics", true);
         append_name(&mut out, "Free Fire", false);
@@ -338,16 +318,16 @@ mod tests {
     }
 
     #[test]
-    fn quotas_are_lines() {
+    fn quotas_are_one_per_line() {
         let mut out = Vec::new();
         for directory in [None, Some("Free Films".to_owned())] {
-            let (bytes, most) = (0, 5_000_000_000);
+            let (used, limit) = (0, 5_000_000_000);
             append_quota(
                 &mut out,
                 &QuotaUsage {
                     directory,
-                    used: bytes,
-                    limit: most,
+                    used,
+                    limit,
                 },
             );
         }
@@ -358,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn details_are_lines() {
+    fn details_are_one_per_line() {
         let mut out = Vec::new();
         append_details(&mut out, "Classics", true, 4096, 1_795_370_400);
         append_details(&mut out, "Free Fire", false, 0, -1);

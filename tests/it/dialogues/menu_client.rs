@@ -537,7 +537,7 @@ fn quotas_are_heard_as_they_were_said() {
     for quota in &quotas {
         text::append_quota(&mut said, quota);
     }
-    text::say(&mut said, text::MENU);
+    text::append_line(&mut said, text::MENU);
     let mut dialogue = asking(|dialogue, out| dialogue.show_quota(out));
     let mut rest = &said[..];
     let mut events = Vec::new();
@@ -571,10 +571,10 @@ fn quotas_are_heard_as_they_were_said() {
 
 #[test]
 fn a_goodbye_may_come_at_any_time_and_nothing_behind_it() {
-    let goodbyes = [text::IDLE, text::STOPPING, text::LOGIN_INVALID];
+    let goodbyes = [text::IDLE, text::STOPPING, text::LOGIN_REVOKED];
     for goodbye in goodbyes
         .into_iter()
-        .chain([text::TOO_MANY_SESSIONS, text::TURNED_AWAY])
+        .chain([text::TOO_MANY_SESSIONS, text::LOGIN_BLOCKED])
     {
         let mut dialogue = asking(|dialogue, out| dialogue.download("Movies/Joker", out).unwrap());
         let line = format!("{goodbye}\n");

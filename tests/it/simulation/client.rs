@@ -307,7 +307,7 @@ impl Client {
                 self.dismissed = match &*line {
                     text::STOPPING => world.stopping.is_some(),
                     text::IDLE => world.impatient || is_long(sim),
-                    text::LOGIN_INVALID => self.revoked(world).is_some(),
+                    text::LOGIN_REVOKED => self.revoked(world).is_some(),
                     _ => false,
                 };
                 if self.dismissed {

@@ -98,8 +98,8 @@ fn the_seeds_come_everywhere() {
 }
 
 #[test]
-#[should_panic(expected = "does not wait for")]
-fn a_closed_session_takes_nothing_more() {
+#[should_panic(expected = "unexpected input")]
+fn closed_session_panics_on_input() {
     let mut session = Session::Menu(MenuSession::new());
     let mut out = Vec::new();
     session.step(Input::Begin, &mut out);
@@ -108,8 +108,8 @@ fn a_closed_session_takes_nothing_more() {
 }
 
 #[test]
-#[should_panic(expected = "does not answer")]
-fn a_wrong_answer_of_the_house_is_not_borne() {
+#[should_panic(expected = "unexpected input")]
+fn mismatched_response_panics() {
     let mut session = Session::Menu(MenuSession::new());
     let mut out = Vec::new();
     for input in [
