@@ -8,7 +8,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::limits::SERVER_LINE_BYTES_MAX;
-use tidegate::protocol::menu::client::{ClientSession, ClientEvent, Violation};
+use tidegate::protocol::menu::client::{ClientEvent, ClientSession, Violation};
 
 fuzz_target!(|input: &[u8]| {
     let end = input.iter().position(|&byte| byte == b'\n');

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use tidegate::config::HomeError;
 use tidegate::auth::account::Secret;
+use tidegate::config::HomeError;
 use tidegate::config::credentials::Credentials;
 use zeroize::Zeroizing;
 

@@ -21,7 +21,7 @@ use tidegate::domain::request::{QuotaUsage, Request, Response};
 use tidegate::limits::{LISTING_BYTES_MAX, LOGIN_FAILURES_MAX};
 use tidegate::protocol::line::{LineSplit, last, split};
 use tidegate::protocol::menu::command::MenuCommand;
-use tidegate::protocol::menu::reply_parser::{Message, parse_quota, parse_message};
+use tidegate::protocol::menu::reply_parser::{Message, parse_message, parse_quota};
 use tidegate::protocol::menu::session::MenuSession;
 use tidegate::protocol::session::Session;
 use tidegate::protocol::step::{Action, Input};
@@ -144,7 +144,10 @@ impl<'a> Dialogue<'a> {
             let action = self.session.step(input, &mut self.transcript);
             input = match action {
                 Action::Request(request) => Input::Response(self.answer(request)),
-                Action::Send { offset: from, length } => {
+                Action::Send {
+                    offset: from,
+                    length,
+                } => {
                     assert_eq!(from + length, self.opened, "all that is left, and no more");
                     // Names stand on a line that was begun; a file or details would on lines of their own.
                     if !self.transcript.ends_with(b"\n") {
