@@ -14,7 +14,7 @@ use std::time::Duration;
 use argh::FromArgs;
 use slab::Slab;
 use tidegate::kernel::linux::{self, Linux};
-use tidegate::kernel::{Kernel, Open, Piece};
+use tidegate::kernel::{Kernel, OpenMode, Piece};
 use tidegate::limits::{MAPPED_FILE_BYTES_MAX, SLICE_BUDGET_BYTES};
 
 /// The token of the listener. Connections use the slab's keys.
@@ -54,14 +54,14 @@ impl Baseline {
         let kernel = Linux::new()?;
         let files = open_files(&kernel, &self.directory)?;
         let listener = kernel.listen(SocketAddr::from(([127, 0, 0, 1], 0)), LISTENER)?;
-        println!("listening on {}", kernel.listening_on(&listener)?);
+        println!("listening on {}", kernel.listener_address(&listener)?);
         io::stdout().flush()?;
 
         let mut connections: Slab<BaselineConnection> = Slab::new();
         let mut run_queue = VecDeque::new();
         let mut events = Vec::new();
         let mut buffer = vec![0; 8192];
-        while kernel.signal().is_none() {
+        while kernel.next_signal().is_none() {
             let timeout = match run_queue.is_empty() {
                 true => Duration::from_secs(1),
                 false => Duration::ZERO,
@@ -128,7 +128,7 @@ fn open_files(kernel: &Linux, directory: &Path) -> io::Result<ServedFiles> {
         if length <= MAPPED_FILE_BYTES_MAX {
             response.extend(fs::read(entry.path())?);
         }
-        let handle = kernel.open_beneath(&root, &name, Open::Read)?;
+        let handle = kernel.open_beneath(&root, &name, OpenMode::Read)?;
         let file = ServedFile {
             response,
             handle,

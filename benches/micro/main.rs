@@ -15,7 +15,7 @@ use tidegate::domain::access::{Grant, Rights};
 use tidegate::domain::listing::{ListingFormat, ListingTarget};
 use tidegate::domain::path::GrantedPath;
 use tidegate::kernel::Kernel;
-use tidegate::kernel::sim::{Entry, Sim};
+use tidegate::kernel::sim::{Sim, SimEntry};
 use tidegate::limits::LISTING_BYTES_MAX;
 use tidegate::protocol::line::{LineSplit, split};
 use tidegate::protocol::listing::append;
@@ -95,7 +95,7 @@ fn list(sim: &Sim, target: &ListingTarget, format: ListingFormat) -> Vec<u8> {
     };
     let mut reader =
         EntryReader::open(sim, target, detail, LISTING_BYTES_MAX).expect("the directory exists");
-    let now = sim.seconds();
+    let now = sim.unix_time();
     let mut text = Vec::with_capacity(reader.name_bytes());
     while let Some(entry) = reader.next_entry() {
         append(&mut text, format, &entry, now);
@@ -108,7 +108,7 @@ fn listing(criterion: &mut Criterion) {
     for number in 0..ENTRIES {
         sim.put(
             &format!("/srv/Many/file{number:05}"),
-            Entry::File(Vec::new()),
+            SimEntry::File(Vec::new()),
         );
     }
     let grant = Grant {

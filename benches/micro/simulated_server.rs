@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use tidegate::config::Home;
-use tidegate::kernel::sim::{Entry, Peer, Sim};
+use tidegate::kernel::sim::{Peer, Sim, SimEntry};
 use tidegate::protocol::session::Dialect;
 use tidegate::server::{EventLoop, Options};
 
@@ -36,7 +36,7 @@ impl SimulatedServer {
         let sim = Sim::new(1);
         // The file ends with a line feed, so that the menu after it starts a line.
         let file = [&[b'x'; 1023][..], b"\n"].concat();
-        sim.put("/srv/Movies/Joker", Entry::File(file));
+        sim.put("/srv/Movies/Joker", SimEntry::File(file));
         let (loaded, _) = Home::load(home.path()).expect("a valid home");
         let mut event_loop =
             EventLoop::without_threads(Arc::new(sim.clone()), loaded, Options::default());
@@ -45,7 +45,7 @@ impl SimulatedServer {
             .listen(SocketAddr::new(localhost, 0), Dialect::Menu)
             .expect("the simulated listener opens");
         let peer = sim
-            .connect(address, localhost)
+            .peer_connect(address, localhost)
             .expect("the listener exists");
         let mut server = SimulatedServer {
             sim,

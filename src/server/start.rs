@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::Home;
-use crate::kernel::{Kernel, Open};
+use crate::kernel::{Kernel, OpenMode};
 use crate::limits::{
     DESCRIPTORS_RESERVED, DISK_THREADS, SESSIONS_MAX, TRANSFER_SHARE, TRANSFER_SHARE_MIN,
 };
@@ -54,7 +54,7 @@ pub fn start<K: Kernel>(
 /// Checks at the start that files can be opened at all, instead of failing at every download.
 fn check_open_beneath<K: Kernel>(kernel: &K, home: &Path) -> io::Result<()> {
     let root = kernel.open_root(home)?;
-    match kernel.open_beneath(&root, "", Open::Look) {
+    match kernel.open_beneath(&root, "", OpenMode::Path) {
         Ok(_) => Ok(()),
         Err(error) => Err(io::Error::new(
             error.kind(),

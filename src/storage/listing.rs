@@ -15,7 +15,7 @@ use crate::domain::glob;
 use crate::domain::listing::{FileStatus, ListingEntry, ListingTarget};
 use crate::domain::path::{GrantedPath, is_name};
 use crate::kernel::errors::is_absent;
-use crate::kernel::{Kernel, Kind, Status};
+use crate::kernel::{FileKind, Kernel, Status};
 use crate::limits;
 use crate::storage::error::{FileFault, StorageError};
 use crate::storage::resolve::{full_path, join, open_directory, open_root, status_beneath};
@@ -195,7 +195,7 @@ impl<'a, K: Kernel> EntryReader<'a, K> {
                     return None;
                 }
                 let found = self.kernel.status_by_path(&grant.path).ok()?;
-                (found.kind == Kind::Directory).then(|| ListingEntry {
+                (found.kind == FileKind::Directory).then(|| ListingEntry {
                     prefix: "",
                     name: &grant.name,
                     status: found.into(),
@@ -275,11 +275,11 @@ impl<K: Kernel> OpenDirectory<'_, K> {
             let span = *self.names.spans.get(self.next)?;
             self.next += 1;
             let status = match span.kind {
-                Some(kind @ (Kind::File | Kind::Directory))
+                Some(kind @ (FileKind::File | FileKind::Directory))
                     if self.options.detail == EntryDetail::Kind =>
                 {
                     FileStatus {
-                        is_directory: kind == Kind::Directory,
+                        is_directory: kind == FileKind::Directory,
                         size: 0,
                         modified: 0,
                         identity: (0, 0),
@@ -316,21 +316,23 @@ impl<K: Kernel> OpenDirectory<'_, K> {
         &self,
         kernel: &K,
         name: &str,
-        kind: Option<Kind>,
+        kind: Option<FileKind>,
     ) -> io::Result<Option<Status>> {
         let found = match kind {
-            Some(Kind::Link) => None,
+            Some(FileKind::Link) => None,
             _ => Some(kernel.status_at(&self.file, name)),
         };
         let found = match found {
-            Some(Ok(found)) if found.kind != Kind::Link => Ok(found),
+            Some(Ok(found)) if found.kind != FileKind::Link => Ok(found),
             Some(Err(error)) => Err(error),
             // A link may climb up to the granted directory, so it is resolved from there.
             _ if self.below.is_empty() => status_beneath(kernel, &self.root, name),
             _ => status_beneath(kernel, &self.root, &join(self.below, name)),
         };
         match found {
-            Ok(found) => Ok(matches!(found.kind, Kind::File | Kind::Directory).then_some(found)),
+            Ok(found) => {
+                Ok(matches!(found.kind, FileKind::File | FileKind::Directory).then_some(found))
+            }
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -349,7 +351,7 @@ struct NameSpan {
     start: u32,
     length: u8,
     /// The kind, where the directory reports it.
-    kind: Option<Kind>,
+    kind: Option<FileKind>,
 }
 
 const _: () = assert!(
@@ -370,11 +372,11 @@ impl Names {
             spans: Vec::new(),
         };
         let mut is_complete = true;
-        kernel.entries(directory, &mut |name, kind| {
+        kernel.read_directory(directory, &mut |name, kind| {
             let Ok(name) = str::from_utf8(name) else {
                 return true;
             };
-            if kind == Some(Kind::Other) || !is_name(name) || !options.matches(name) {
+            if kind == Some(FileKind::Other) || !is_name(name) || !options.matches(name) {
                 return true;
             }
             is_complete = names.text.len() + name.len() <= bytes_max;

@@ -8,7 +8,7 @@ use std::io;
 use crate::domain::error::ErrorCode;
 use crate::domain::path::GrantedPath;
 use crate::domain::step::Step;
-use crate::kernel::{Kernel, Kind, Open, Status};
+use crate::kernel::{FileKind, Kernel, OpenMode, Status};
 use crate::storage::error::StorageError;
 use crate::storage::quota::{QuotaReservation, UsageChange};
 use crate::storage::resolve::{
@@ -30,7 +30,7 @@ pub fn make_directory<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<(), 
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let root = open_root(kernel, place)?;
             match status_beneath(kernel, &root, &place.relative) {
-                Ok(found) if found.kind == Kind::Directory => {
+                Ok(found) if found.kind == FileKind::Directory => {
                     Err(ErrorCode::DirectoryExists.into())
                 }
                 _ => Err(ErrorCode::FileExists.into()),
@@ -119,11 +119,11 @@ fn begin_size_walk<K: Kernel>(
     to: &GrantedPath,
 ) -> Result<Option<SizeWalk>, StorageError> {
     let paths = RenamePaths::open(kernel, from, to)?;
-    if paths.found.kind != Kind::Directory {
+    if paths.found.kind != FileKind::Directory {
         return Ok(None);
     }
     match kernel.status_at(&paths.to, paths.new) {
-        Ok(taken) if taken.kind == Kind::Directory => Err(ErrorCode::DirectoryExists.into()),
+        Ok(taken) if taken.kind == FileKind::Directory => Err(ErrorCode::DirectoryExists.into()),
         Ok(_) => Err(ErrorCode::FileExists.into()),
         Err(_) => Ok(Some(SizeWalk::new(&from.grant.path, &from.relative))),
     }
@@ -201,11 +201,11 @@ impl<'a, K: Kernel> RenamePaths<'a, K> {
                 let taken = (kernel.status_at(to.0, to.1))
                     .map_err(|error| failed("renaming", from_place, error))?
                     .kind;
-                if taken == Kind::Directory {
+                if taken == FileKind::Directory {
                     return Err(ErrorCode::DirectoryExists.into());
                 }
                 let may_replace = to_place.grant.rights.change && is_replaceable(taken);
-                if !may_replace || self.found.kind == Kind::Directory {
+                if !may_replace || self.found.kind == FileKind::Directory {
                     return Err(ErrorCode::FileExists.into());
                 }
                 kernel.rename(from, to, true)
@@ -243,8 +243,8 @@ fn remove<K: Kernel>(
     reservation.settle::<StorageError>(|_| {
         let found = status_of_name(kernel, &directory, name, place)?;
         match found.kind {
-            Kind::File | Kind::Link => {}
-            Kind::Directory | Kind::Other => return Err(ErrorCode::NoSuchFile.into()),
+            FileKind::File | FileKind::Link => {}
+            FileKind::Directory | FileKind::Other => return Err(ErrorCode::NoSuchFile.into()),
         }
         kernel.remove(&directory, name).map_err(failed)?;
         Ok(UsageChange {
@@ -276,15 +276,15 @@ fn set_modified<K: Kernel>(
 ) -> Result<(), StorageError> {
     let (directory, name) = open_parent_to_change(kernel, place, ErrorCode::NoSuchFile)?;
     match status_of_name(kernel, &directory, name, place)?.kind {
-        Kind::File | Kind::Directory => {}
-        Kind::Link | Kind::Other => return Err(ErrorCode::NoSuchFile.into()),
+        FileKind::File | FileKind::Directory => {}
+        FileKind::Link | FileKind::Other => return Err(ErrorCode::NoSuchFile.into()),
     }
     let failed = |error| failed("setting the time of", place, error);
     kernel
         .set_modified(&directory, name, modified)
         .map_err(failed)?;
     // A file that the server may not read cannot be synced: a power failure may restore its time.
-    match kernel.open_beneath(&directory, name, Open::Read) {
+    match kernel.open_beneath(&directory, name, OpenMode::Read) {
         Ok(file) => kernel.sync(&file).map_err(failed),
         Err(_) => Ok(()),
     }
@@ -297,7 +297,7 @@ fn failed(operation: &'static str, place: &GrantedPath, error: io::Error) -> Sto
 /// The size of a file; everything else counts as 0.
 fn file_bytes(found: Option<Status>) -> u64 {
     found
-        .filter(|found| found.kind == Kind::File)
+        .filter(|found| found.kind == FileKind::File)
         .map_or(0, |found| found.size)
 }
 

@@ -15,7 +15,7 @@ use std::time::Instant;
 use crate::domain::error::ErrorCode;
 use crate::domain::path::{GrantedPath, is_name};
 use crate::kernel::errors::is_absent;
-use crate::kernel::{Kernel, Kind, Open, Status};
+use crate::kernel::{FileKind, Kernel, OpenMode, Status};
 use crate::limits;
 use crate::storage::error::{FileFault, StorageError};
 use crate::storage::resolve::full_path;
@@ -258,9 +258,9 @@ fn open_regular<K: Kernel>(
     root: &K::File,
     place: &GrantedPath,
 ) -> io::Result<Option<OpenFile<K>>> {
-    let file = kernel.open_beneath(root, &place.relative, Open::Read)?;
+    let file = kernel.open_beneath(root, &place.relative, OpenMode::Read)?;
     let status = kernel.status(&file)?;
-    Ok((status.kind == Kind::File).then(|| OpenFile {
+    Ok((status.kind == FileKind::File).then(|| OpenFile {
         file,
         path: full_path(place, &place.relative),
         status,

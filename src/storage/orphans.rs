@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::domain::path::is_name;
 use crate::domain::step::Step;
-use crate::kernel::{Kernel, Kind, Open};
+use crate::kernel::{FileKind, Kernel, OpenMode};
 use crate::storage::error::FileFault;
 use crate::storage::temp_names::is_temporary;
 use crate::storage::walk::{TreeWalk, Visit, Visitor};
@@ -51,9 +51,9 @@ impl OrphanSweep {
 }
 
 impl Visitor for OrphanRemoval {
-    fn selects(&self, name: &str, kind: Option<Kind>) -> bool {
+    fn selects(&self, name: &str, kind: Option<FileKind>) -> bool {
         // Uploads go to directories with valid names, and never through a link.
-        is_temporary(name) || (matches!(kind, Some(Kind::Directory) | None) && is_name(name))
+        is_temporary(name) || (matches!(kind, Some(FileKind::Directory) | None) && is_name(name))
     }
 
     fn visit<K: Kernel>(
@@ -61,7 +61,7 @@ impl Visitor for OrphanRemoval {
         kernel: &K,
         directory: &K::File,
         name: &str,
-        kind: Option<Kind>,
+        kind: Option<FileKind>,
     ) -> io::Result<Visit> {
         if is_temporary(name) {
             let is_removed = remove_unlocked(kernel, directory, name)?;
@@ -69,7 +69,8 @@ impl Visitor for OrphanRemoval {
             return Ok(Visit::Leaf);
         }
         let is_directory = kind.is_some()
-            || (kernel.status_at(directory, name)).is_ok_and(|found| found.kind == Kind::Directory);
+            || (kernel.status_at(directory, name))
+                .is_ok_and(|found| found.kind == FileKind::Directory);
         Ok(match is_directory {
             true => Visit::Descend,
             false => Visit::Leaf,
@@ -79,10 +80,10 @@ impl Visitor for OrphanRemoval {
 
 /// Removes a temporary file unless a writer holds its lock.
 fn remove_unlocked<K: Kernel>(kernel: &K, directory: &K::File, name: &str) -> io::Result<bool> {
-    if kernel.status_at(directory, name)?.kind != Kind::File {
+    if kernel.status_at(directory, name)?.kind != FileKind::File {
         return Ok(false);
     }
-    let file = kernel.open_beneath(directory, name, Open::Read)?;
+    let file = kernel.open_beneath(directory, name, OpenMode::Read)?;
     match kernel.lock(&file) {
         Ok(()) => kernel.remove(directory, name).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),

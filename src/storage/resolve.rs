@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use crate::domain::error::ErrorCode;
 use crate::domain::path::{GrantedPath, is_name};
 use crate::kernel::errors::is_absent;
-use crate::kernel::{Kernel, Kind, Open, Status};
+use crate::kernel::{FileKind, Kernel, OpenMode, Status};
 use crate::storage::error::StorageError;
 
 /// Splits a path below a granted directory into the directory and the last name. An invalid
@@ -66,7 +66,7 @@ pub(super) fn open_directory<K: Kernel>(
     below: &str,
 ) -> Result<K::File, StorageError> {
     kernel
-        .open_beneath(root, below, Open::Directory)
+        .open_beneath(root, below, OpenMode::Directory)
         .map_err(|error| StorageError::opening_directory(full_path(place, below), error))
 }
 
@@ -76,7 +76,7 @@ pub(super) fn status_beneath<K: Kernel>(
     root: &K::File,
     below: &str,
 ) -> io::Result<Status> {
-    kernel.status(&kernel.open_beneath(root, below, Open::Look)?)
+    kernel.status(&kernel.open_beneath(root, below, OpenMode::Path)?)
 }
 
 /// Opens the directory for a new name, and returns the name. Errors about the directory come
@@ -120,7 +120,7 @@ pub(super) fn status_of_name<K: Kernel>(
     place: &GrantedPath,
 ) -> Result<Status, StorageError> {
     match kernel.status_at(directory, name) {
-        Ok(found) if found.kind != Kind::Other => Ok(found),
+        Ok(found) if found.kind != FileKind::Other => Ok(found),
         Ok(_) => Err(ErrorCode::NoSuchFile.into()),
         Err(error) if is_absent(&error) => Err(ErrorCode::NoSuchFile.into()),
         Err(error) => {
@@ -150,8 +150,8 @@ pub(super) fn check_name<K: Kernel>(
 }
 
 /// Whether rename(2) of a file may replace something of this kind.
-pub(super) fn is_replaceable(kind: Kind) -> bool {
-    matches!(kind, Kind::File | Kind::Link)
+pub(super) fn is_replaceable(kind: FileKind) -> bool {
+    matches!(kind, FileKind::File | FileKind::Link)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::domain::error::ErrorCode;
 use crate::domain::listing::FileStatus;
 use crate::domain::path::{GrantedPath, is_name};
 use crate::kernel::errors::is_absent;
-use crate::kernel::{Kernel, Kind, Open, Status};
+use crate::kernel::{FileKind, Kernel, OpenMode, Status};
 use crate::storage::error::StorageError;
 use crate::storage::resolve::{full_path, open_directory, open_root, split, status_beneath};
 
@@ -22,8 +22,8 @@ pub fn file_status<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<FileSta
         .and_then(|root| status_beneath(kernel, &root, &place.relative));
     match found {
         Ok(found) => match found.kind {
-            Kind::Directory => Ok(found.into()),
-            Kind::File if place.grant.rights.read => Ok(found.into()),
+            FileKind::Directory => Ok(found.into()),
+            FileKind::File if place.grant.rights.read => Ok(found.into()),
             _ => Err(ErrorCode::NoSuchFile.into()),
         },
         Err(error) if is_absent(&error) => Err(ErrorCode::NoSuchFile.into()),
@@ -39,7 +39,7 @@ pub fn file_status<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<FileSta
 impl From<Status> for FileStatus {
     fn from(found: Status) -> FileStatus {
         FileStatus {
-            is_directory: found.kind == Kind::Directory,
+            is_directory: found.kind == FileKind::Directory,
             size: found.size,
             modified: found.modified.0,
             identity: (found.device, found.inode),
@@ -51,14 +51,14 @@ impl From<Status> for FileStatus {
 pub fn free_space<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<u64, StorageError> {
     let root = open_root(kernel, place)?;
     let directory = match place.relative.split('/').all(is_name) {
-        true => kernel.open_beneath(&root, &place.relative, Open::Directory),
+        true => kernel.open_beneath(&root, &place.relative, OpenMode::Directory),
         false => Err(io::ErrorKind::NotADirectory.into()),
     };
     let directory = match directory {
         Ok(directory) => directory,
         Err(_) => open_directory(kernel, &root, place, split(&place.relative).0)?,
     };
-    kernel.room(&directory).map_err(|error| {
+    kernel.free_space(&directory).map_err(|error| {
         let path = full_path(place, &place.relative);
         StorageError::writing("asking for the free space of", path, error)
     })
@@ -83,7 +83,7 @@ pub(super) fn check_free_space_of<K: Kernel>(
     length: u64,
     path: &Path,
 ) -> Result<(), StorageError> {
-    match kernel.room(directory) {
+    match kernel.free_space(directory) {
         Ok(free) if free >= length => Ok(()),
         Ok(_) => Err(ErrorCode::NoSpace.into()),
         Err(error) => Err(StorageError::writing(

@@ -13,7 +13,7 @@ use crate::domain::error::ErrorCode;
 use crate::domain::path::GrantedPath;
 use crate::domain::request::UploadBase;
 use crate::domain::step::Step;
-use crate::kernel::{Kernel, Kind};
+use crate::kernel::{FileKind, Kernel};
 use crate::limits::COPY_SLICE_BYTES;
 use crate::storage::error::StorageError;
 use crate::storage::quota::{QuotaReservation, UsageChange};
@@ -153,7 +153,7 @@ fn create_with<K: Kernel>(
         rejection: None,
         path,
     };
-    match kernel.reserve(&upload.file, length) {
+    match kernel.preallocate(&upload.file, length) {
         Err(error) if error.kind() != io::ErrorKind::Unsupported => {
             Err(upload.failed("reserving room for", error))
         }
@@ -345,7 +345,7 @@ impl<K: Kernel> StagedUpload<K> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(self.failed("looking at", error))
             }
-            Ok(found) if found.kind == Kind::File => Ok(found.size),
+            Ok(found) if found.kind == FileKind::File => Ok(found.size),
             _ => Ok(0),
         }
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::domain::step::Step;
-use crate::kernel::{Kernel, Kind, Open};
+use crate::kernel::{FileKind, Kernel, OpenMode};
 use crate::storage::error::FileFault;
 use crate::storage::resolve::join;
 use crate::storage::temp_names::is_temporary;
@@ -13,7 +13,7 @@ use crate::storage::temp_names::is_temporary;
 /// What a walk does with the names it meets.
 pub(super) trait Visitor {
     /// Whether to visit a name. `kind` is `None` where the directory does not report it.
-    fn selects(&self, name: &str, kind: Option<Kind>) -> bool;
+    fn selects(&self, name: &str, kind: Option<FileKind>) -> bool;
 
     /// Visits one selected name.
     fn visit<K: Kernel>(
@@ -21,7 +21,7 @@ pub(super) trait Visitor {
         kernel: &K,
         directory: &K::File,
         name: &str,
-        kind: Option<Kind>,
+        kind: Option<FileKind>,
     ) -> io::Result<Visit>;
 }
 
@@ -102,9 +102,9 @@ impl TreeWalk {
         visitor: &mut impl Visitor,
     ) -> io::Result<()> {
         let root = kernel.open_root(&self.root)?;
-        let directory = kernel.open_beneath(&root, below, Open::Directory)?;
+        let directory = kernel.open_beneath(&root, below, OpenMode::Directory)?;
         let mut found = Vec::new();
-        kernel.entries(&directory, &mut |name, kind| {
+        kernel.read_directory(&directory, &mut |name, kind| {
             if let Ok(name) = str::from_utf8(name)
                 && visitor.selects(name, kind)
             {
@@ -166,8 +166,8 @@ impl SizeWalk {
 }
 
 impl Visitor for TreeSize {
-    fn selects(&self, name: &str, kind: Option<Kind>) -> bool {
-        !is_temporary(name) && matches!(kind, None | Some(Kind::File | Kind::Directory))
+    fn selects(&self, name: &str, kind: Option<FileKind>) -> bool {
+        !is_temporary(name) && matches!(kind, None | Some(FileKind::File | FileKind::Directory))
     }
 
     fn visit<K: Kernel>(
@@ -175,14 +175,14 @@ impl Visitor for TreeSize {
         kernel: &K,
         directory: &K::File,
         name: &str,
-        _kind: Option<Kind>,
+        _kind: Option<FileKind>,
     ) -> io::Result<Visit> {
         match kernel.status_at(directory, name) {
-            Ok(found) if found.kind == Kind::File => {
+            Ok(found) if found.kind == FileKind::File => {
                 self.bytes = self.bytes.saturating_add(found.size);
                 Ok(Visit::Leaf)
             }
-            Ok(found) if found.kind == Kind::Directory => Ok(Visit::Descend),
+            Ok(found) if found.kind == FileKind::Directory => Ok(Visit::Descend),
             // Nothing that counts, or removed in the meantime.
             _ => Ok(Visit::Leaf),
         }

@@ -42,7 +42,9 @@ use nix::sys::statvfs::fstatvfs;
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
-use crate::kernel::{Kernel, Kind, Milestone, Open, PIECES_MAX, Piece, Readiness, Signal, Status};
+use crate::kernel::{
+    FileKind, Kernel, Milestone, OpenMode, PIECES_MAX, Piece, Readiness, Signal, Status,
+};
 use crate::limits;
 use crate::process::control_socket::Control;
 use crate::process::systemd::Supervisor;
@@ -257,7 +259,7 @@ impl Kernel for Linux {
             .expect("the waker's own descriptor takes a write");
     }
 
-    fn signal(&self) -> Option<Signal> {
+    fn next_signal(&self) -> Option<Signal> {
         if self.relieved.swap(false, Ordering::Relaxed) {
             return Some(Signal::Relieved);
         }
@@ -295,7 +297,7 @@ impl Kernel for Linux {
         unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     }
 
-    fn seconds(&self) -> i64 {
+    fn unix_time(&self) -> i64 {
         let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
     }
@@ -316,7 +318,7 @@ impl Kernel for Linux {
         self.watch(TcpListener::from_std(fd.into()), token)
     }
 
-    fn listening_on(&self, listener: &Arc<TcpListener>) -> io::Result<SocketAddr> {
+    fn listener_address(&self, listener: &Arc<TcpListener>) -> io::Result<SocketAddr> {
         listener.local_addr()
     }
 
@@ -325,7 +327,7 @@ impl Kernel for Linux {
         Ok((socket, canonical(peer)))
     }
 
-    fn dial(&self, mut from: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    fn connect(&self, mut from: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
         let fd = new_socket(to)?;
         from.set_port(0);
         bind(fd.as_raw_fd(), &SockaddrStorage::from(from))?;
@@ -335,7 +337,7 @@ impl Kernel for Linux {
         }
     }
 
-    fn dialled(&self, socket: &TcpStream) -> io::Result<()> {
+    fn connect_result(&self, socket: &TcpStream) -> io::Result<()> {
         if let Some(error) = socket.take_error()? {
             return Err(error);
         }
@@ -413,14 +415,14 @@ impl Kernel for Linux {
         })
     }
 
-    fn unconfirmed(&self, socket: &TcpStream) -> io::Result<usize> {
+    fn unacknowledged(&self, socket: &TcpStream) -> io::Result<usize> {
         let mut bytes: libc::c_int = 0;
         // SAFETY: the kernel writes one number that outlives the call. SIOCOUTQ is TIOCOUTQ.
         Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) })?;
         Ok(usize::try_from(bytes).unwrap_or(0))
     }
 
-    fn shut_sending(&self, socket: &TcpStream) -> io::Result<()> {
+    fn shutdown_write(&self, socket: &TcpStream) -> io::Result<()> {
         socket.shutdown(Shutdown::Write)
     }
 
@@ -428,13 +430,13 @@ impl Kernel for Linux {
         retry(|| open(path, DIRECTORY, Mode::empty())).map(File::from)
     }
 
-    fn open_beneath(&self, root: &File, path: &str, how: Open) -> io::Result<File> {
+    fn open_beneath(&self, root: &File, path: &str, how: OpenMode) -> io::Result<File> {
         let path = if path.is_empty() { "." } else { path };
         let flags = OFlag::O_CLOEXEC
             | match how {
-                Open::Read => OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY,
-                Open::Directory => DIRECTORY,
-                Open::Look => OFlag::O_PATH,
+                OpenMode::Read => OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY,
+                OpenMode::Directory => DIRECTORY,
+                OpenMode::Path => OFlag::O_PATH,
             };
         let how = OpenHow::new()
             .flags(flags)
@@ -465,10 +467,10 @@ impl Kernel for Linux {
         retry(|| fstatat(&directory.0, name, AtFlags::AT_SYMLINK_NOFOLLOW)).map(Status::from)
     }
 
-    fn entries(
+    fn read_directory(
         &self,
         directory: &File,
-        each: &mut dyn FnMut(&[u8], Option<Kind>) -> bool,
+        each: &mut dyn FnMut(&[u8], Option<FileKind>) -> bool,
     ) -> io::Result<()> {
         // Opened anew, since a handle that others share has one position for all of them.
         let mut directory = retry(|| Dir::openat(&directory.0, ".", DIRECTORY, Mode::empty()))?;
@@ -482,11 +484,11 @@ impl Kernel for Linux {
                 continue;
             }
             let kind = entry.file_type().map(|found| match found {
-                Type::File => Kind::File,
-                Type::Directory => Kind::Directory,
-                Type::Symlink => Kind::Link,
+                Type::File => FileKind::File,
+                Type::Directory => FileKind::Directory,
+                Type::Symlink => FileKind::Link,
                 Type::Fifo | Type::Socket | Type::CharacterDevice | Type::BlockDevice => {
-                    Kind::Other
+                    FileKind::Other
                 }
             });
             if !each(name, kind) {
@@ -559,7 +561,7 @@ impl Kernel for Linux {
         retry(|| file.0.try_lock().map_err(io::Error::from))
     }
 
-    fn reserve(&self, file: &File, length: u64) -> io::Result<()> {
+    fn preallocate(&self, file: &File, length: u64) -> io::Result<()> {
         if length == 0 {
             return Ok(()); // for fallocate nothing is an error
         }
@@ -567,7 +569,7 @@ impl Kernel for Linux {
         retry(|| fallocate(&file.0, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, length))
     }
 
-    fn room(&self, directory: &File) -> io::Result<u64> {
+    fn free_space(&self, directory: &File) -> io::Result<u64> {
         let found = retry(|| fstatvfs(&directory.0))?;
         Ok(found
             .blocks_available()
@@ -608,7 +610,7 @@ impl Kernel for Linux {
         retry(|| utimensat(&directory.0, name, &accessed, &modified, link_itself))
     }
 
-    fn copy(&self, from: &File, to: &File, offset: u64, count: usize) -> io::Result<usize> {
+    fn copy_range(&self, from: &File, to: &File, offset: u64, count: usize) -> io::Result<usize> {
         let offset = as_offset(offset)?;
         retry(|| {
             let (mut read, mut written) = (offset, offset); // the kernel moves them
@@ -659,10 +661,10 @@ impl From<FileStat> for Status {
     fn from(found: FileStat) -> Status {
         Status {
             kind: match found.st_mode & libc::S_IFMT {
-                libc::S_IFREG => Kind::File,
-                libc::S_IFDIR => Kind::Directory,
-                libc::S_IFLNK => Kind::Link,
-                _ => Kind::Other,
+                libc::S_IFREG => FileKind::File,
+                libc::S_IFDIR => FileKind::Directory,
+                libc::S_IFLNK => FileKind::Link,
+                _ => FileKind::Other,
             },
             device: found.st_dev,
             inode: found.st_ino,

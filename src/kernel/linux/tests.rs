@@ -33,7 +33,7 @@ fn sockets_tell_of_lines_and_of_the_end() {
     assert!(poll_until(&linux, |told| told.ended).readable);
     assert_eq!(linux.receive(&socket, &mut buffer).unwrap(), 0);
 
-    linux.shut_sending(&socket).unwrap();
+    linux.shutdown_write(&socket).unwrap();
     assert_eq!(peer.read(&mut buffer).unwrap(), 0);
 }
 
@@ -42,11 +42,11 @@ fn what_the_peers_kernel_has_is_confirmed() {
     let (linux, socket, mut peer) = connected();
     let block = [0; 64 * 1024];
     while linux.send(&socket, &[Piece::Bytes(&block)], false).is_ok() {}
-    assert!(linux.unconfirmed(&socket).unwrap() > 0);
-    linux.shut_sending(&socket).unwrap();
+    assert!(linux.unacknowledged(&socket).unwrap() > 0);
+    linux.shutdown_write(&socket).unwrap();
     io::copy(&mut peer, &mut io::sink()).unwrap();
     let deadline = linux.now() + SOON.unwrap();
-    while linux.unconfirmed(&socket).unwrap() > 0 {
+    while linux.unacknowledged(&socket).unwrap() > 0 {
         assert!(linux.now() < deadline, "it is not confirmed");
         std::thread::yield_now();
     }
@@ -81,11 +81,11 @@ fn who_is_dialled_answers_or_says_no() {
     let here: IpAddr = [127, 0, 0, 1].into();
     let listener = std::net::TcpListener::bind((here, 0)).unwrap();
     let mut socket = linux
-        .dial((here, 0).into(), listener.local_addr().unwrap())
+        .connect((here, 0).into(), listener.local_addr().unwrap())
         .unwrap();
     linux.register(&mut socket, 9).unwrap();
     poll_until(&linux, |told| told.writable);
-    linux.dialled(&socket).unwrap();
+    linux.connect_result(&socket).unwrap();
     let (mut peer, from) = listener.accept().unwrap();
     assert_eq!(linux.local_address(&socket).unwrap(), from);
     peer.write_all(b"hello").unwrap();
@@ -94,11 +94,13 @@ fn who_is_dialled_answers_or_says_no() {
 
     let closed = listener.local_addr().unwrap();
     drop(listener);
-    let refused = linux.dial((here, 0).into(), closed).and_then(|mut socket| {
-        linux.register(&mut socket, 10)?;
-        poll_until(&linux, |told| told.token == 10 && told.writable);
-        linux.dialled(&socket)
-    });
+    let refused = linux
+        .connect((here, 0).into(), closed)
+        .and_then(|mut socket| {
+            linux.register(&mut socket, 10)?;
+            poll_until(&linux, |told| told.token == 10 && told.writable);
+            linux.connect_result(&socket)
+        });
     assert_eq!(
         refused.unwrap_err().kind(),
         io::ErrorKind::ConnectionRefused
@@ -143,7 +145,7 @@ fn a_wake_and_a_signal_end_the_poll() {
         scope.spawn(|| linux.wake());
         linux.poll(&mut ready, None).unwrap();
     });
-    assert_eq!((ready.len(), linux.signal()), (0, None));
+    assert_eq!((ready.len(), linux.next_signal()), (0, None));
 
     // `raise` sends to this thread alone, so that no other test hears it.
     for (number, told) in [
@@ -153,8 +155,8 @@ fn a_wake_and_a_signal_end_the_poll() {
     ] {
         raise(number).unwrap();
         linux.poll(&mut ready, SOON).unwrap();
-        assert_eq!(linux.signal(), Some(told));
-        assert_eq!(linux.signal(), None);
+        assert_eq!(linux.next_signal(), Some(told));
+        assert_eq!(linux.next_signal(), None);
     }
     linux.poll(&mut ready, Some(Duration::ZERO)).unwrap();
     assert!(ready.is_empty());
@@ -166,7 +168,7 @@ fn pieces_leave_in_one_write_and_a_cut_map_is_an_error() {
     let (folder, root) = folder(&linux);
     let path = folder.path().join("small");
     fs::write(&path, "0123456789").unwrap();
-    let file = linux.open_beneath(&root, "small", Open::Read).unwrap();
+    let file = linux.open_beneath(&root, "small", OpenMode::Read).unwrap();
     let map = linux.map(&file, 10).unwrap();
     let slice = Piece::Mapped {
         map: &map,
@@ -199,20 +201,20 @@ fn nothing_is_opened_outside_the_root() {
     symlink("/etc", at("absolute")).unwrap();
     mkfifo(&at("fifo"), Mode::S_IRWXU).unwrap();
 
-    let file = linux.open_beneath(&root, "link", Open::Read).unwrap();
+    let file = linux.open_beneath(&root, "link", OpenMode::Read).unwrap();
     let status = linux.status(&file).unwrap();
-    assert_eq!((status.kind, status.size), (Kind::File, 5));
+    assert_eq!((status.kind, status.size), (FileKind::File, 5));
     assert_eq!(
         status,
         linux.status_by_path(&at("inner/file")).unwrap(),
         "by path it is the same"
     );
-    assert_eq!(linux.status_at(&root, "link").unwrap().kind, Kind::Link);
-    let itself = linux.open_beneath(&root, "", Open::Directory).unwrap();
-    assert_eq!(linux.status(&itself).unwrap().kind, Kind::Directory);
+    assert_eq!(linux.status_at(&root, "link").unwrap().kind, FileKind::Link);
+    let itself = linux.open_beneath(&root, "", OpenMode::Directory).unwrap();
+    assert_eq!(linux.status(&itself).unwrap().kind, FileKind::Directory);
 
-    let fifo = linux.open_beneath(&root, "fifo", Open::Read).unwrap();
-    assert_eq!(linux.status(&fifo).unwrap().kind, Kind::Other);
+    let fifo = linux.open_beneath(&root, "fifo", OpenMode::Read).unwrap();
+    assert_eq!(linux.status(&fifo).unwrap().kind, FileKind::Other);
     for (path, errno) in [
         ("..", libc::EXDEV),
         ("inner/../..", libc::EXDEV),
@@ -222,13 +224,15 @@ fn nothing_is_opened_outside_the_root() {
         ("inner/file/below", libc::ENOTDIR),
         ("missing", libc::ENOENT),
     ] {
-        for how in [Open::Read, Open::Directory, Open::Look] {
+        for how in [OpenMode::Read, OpenMode::Directory, OpenMode::Path] {
             let error = linux.open_beneath(&root, path, how).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(errno), "{path}");
         }
     }
     let process = linux.open_root(Path::new("/proc/self")).unwrap();
-    let error = linux.open_beneath(&process, "exe", Open::Read).unwrap_err();
+    let error = linux
+        .open_beneath(&process, "exe", OpenMode::Read)
+        .unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ELOOP));
 }
 
@@ -244,23 +248,23 @@ fn a_directory_tells_its_entries_to_each_who_asks() {
     for _ in 0..2 {
         let mut found = Vec::new();
         linux
-            .entries(&root, &mut |name, kind| {
+            .read_directory(&root, &mut |name, kind| {
                 found.push((String::from_utf8(name.to_vec()).unwrap(), kind.unwrap()));
                 true
             })
             .unwrap();
         found.sort_by(|one, other| one.0.cmp(&other.0));
         let expected = [
-            ("directory", Kind::Directory),
-            ("fifo", Kind::Other),
-            ("file", Kind::File),
-            ("link", Kind::Link),
+            ("directory", FileKind::Directory),
+            ("fifo", FileKind::Other),
+            ("file", FileKind::File),
+            ("link", FileKind::Link),
         ];
         assert_eq!(found, expected.map(|(name, kind)| (name.to_owned(), kind)));
     }
     let mut calls = 0;
     linux
-        .entries(&root, &mut |_, _| {
+        .read_directory(&root, &mut |_, _| {
             calls += 1;
             false
         })
@@ -315,7 +319,11 @@ fn names_move_between_directories_and_go_with_their_times() {
     linux.make_directory(&root, "one").unwrap();
     linux.make_directory(&root, "other").unwrap();
     fs::write(at("one/file"), "12345").unwrap();
-    let open = |name| linux.open_beneath(&root, name, Open::Directory).unwrap();
+    let open = |name| {
+        linux
+            .open_beneath(&root, name, OpenMode::Directory)
+            .unwrap()
+    };
     let (one, other) = (open("one"), open("other"));
     linux
         .rename((&one, "file"), (&other, "moved"), false)
@@ -337,11 +345,11 @@ fn bytes_are_copied_from_file_to_file() {
     let linux = Linux::new().unwrap();
     let (folder, root) = folder(&linux);
     fs::write(folder.path().join("from"), "0123456789").unwrap();
-    let from = linux.open_beneath(&root, "from", Open::Read).unwrap();
+    let from = linux.open_beneath(&root, "from", OpenMode::Read).unwrap();
     let to = linux.create_named(&root, "to").unwrap();
-    assert_eq!(linux.copy(&from, &to, 0, 4).unwrap(), 4);
-    assert_eq!(linux.copy(&from, &to, 4, 100).unwrap(), 6);
-    assert_eq!(linux.copy(&from, &to, 10, 100).unwrap(), 0);
+    assert_eq!(linux.copy_range(&from, &to, 0, 4).unwrap(), 4);
+    assert_eq!(linux.copy_range(&from, &to, 4, 100).unwrap(), 6);
+    assert_eq!(linux.copy_range(&from, &to, 10, 100).unwrap(), 0);
     assert_eq!(fs::read(folder.path().join("to")).unwrap(), b"0123456789");
 }
 
@@ -351,7 +359,7 @@ fn a_lock_holds_until_its_handle_is_dropped() {
     let (_folder, root) = folder(&linux);
     let file = linux.create_named(&root, "held").unwrap();
     linux.lock(&file).unwrap();
-    let other = linux.open_beneath(&root, "held", Open::Read).unwrap();
+    let other = linux.open_beneath(&root, "held", OpenMode::Read).unwrap();
     let error = linux.lock(&other).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     drop(file);
@@ -362,15 +370,15 @@ fn a_lock_holds_until_its_handle_is_dropped() {
 fn room_is_reserved_without_a_change_of_size() {
     let linux = Linux::new().unwrap();
     let (_folder, root) = folder(&linux);
-    assert!(linux.room(&root).unwrap() > 0);
+    assert!(linux.free_space(&root).unwrap() > 0);
     let file = linux.create_named(&root, "file").unwrap();
-    linux.reserve(&file, 0).unwrap();
-    match linux.reserve(&file, 1 << 20) {
+    linux.preallocate(&file, 0).unwrap();
+    match linux.preallocate(&file, 1 << 20) {
         Ok(()) => assert_eq!(linux.status(&file).unwrap().size, 0),
         Err(error) => assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}"),
     }
     for absurd in [i64::MAX as u64, u64::MAX] {
-        let error = linux.reserve(&file, absurd).unwrap_err();
+        let error = linux.preallocate(&file, absurd).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EFBIG));
     }
 }
@@ -380,7 +388,7 @@ fn what_was_just_written_is_cached() {
     let linux = Linux::new().unwrap();
     let (folder, root) = folder(&linux);
     fs::write(folder.path().join("file"), "12345").unwrap();
-    let file = linux.open_beneath(&root, "file", Open::Read).unwrap();
+    let file = linux.open_beneath(&root, "file", OpenMode::Read).unwrap();
     linux.read_ahead(&file, 0, 5).unwrap();
     for offset in [0, 4, 5, 1 << 40] {
         match linux.is_cached(&file, offset) {
@@ -419,7 +427,7 @@ fn the_process_is_fitted() {
 fn connected() -> (Linux, TcpStream, Peer) {
     let linux = Linux::new().unwrap();
     let listener = linux.listen("127.0.0.1:0".parse().unwrap(), 3).unwrap();
-    let peer = Peer::connect(linux.listening_on(&listener).unwrap()).unwrap();
+    let peer = Peer::connect(linux.listener_address(&listener).unwrap()).unwrap();
     assert_eq!(poll_until(&linux, |told| told.readable).token, 3);
     let (socket, from) = linux.accept(&listener).unwrap();
     assert_eq!(from, peer.local_addr().unwrap());

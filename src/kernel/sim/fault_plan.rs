@@ -1,25 +1,26 @@
-//! What goes wrong in a simulated kernel, and when: by chance, or at the n-th call.
+//! Fault injection: which calls of a simulated kernel fail, at random or at the n-th call.
 
 use fastrand::Rng;
 use nix::errno::Errno;
 
-/// The calls that can fail, named after the methods of [`Kernel`](crate::kernel::Kernel).
+/// The calls that can fail, named after the methods of [`Kernel`](crate::kernel::Kernel). A seed's
+/// faults depend on their order.
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
+pub enum SystemCall {
     Listen,
     Accept,
     Register,
     Receive,
     Send,
     SendFile,
-    ShutSending,
+    ShutdownWrite,
     OpenRoot,
     OpenBeneath,
     Status,
     StatusByPath,
     StatusAt,
-    Entries,
+    ReadDirectory,
     ReadAt,
     WriteAt,
     Map,
@@ -28,41 +29,67 @@ pub enum Call {
     CreateUnnamed,
     CreateNamed,
     Lock,
-    Reserve,
-    Room,
+    Preallocate,
+    FreeSpace,
     Sync,
     Link,
     Rename,
     Remove,
     MakeDirectory,
-    Dial,
+    Connect,
     RemoveDirectory,
     SetModified,
-    Copy,
+    CopyRange,
 }
 
-/// How many there are.
-const CALLS: usize = Call::Copy as usize + 1;
+/// Number of variants.
+const CALLS: usize = SystemCall::CopyRange as usize + 1;
 
-/// One way in which a call goes wrong.
+/// One way in which a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// It fails.
+pub enum InjectedFault {
+    /// It returns this error.
     Error(Errno),
-    /// It moves one byte of those that it could.
+    /// It transfers one byte.
     Short,
 }
 
-impl Call {
-    /// How it can go wrong, as its man page says and as far as a server must live with it: nothing is interrupted, since
-    /// the seam has that done again, and nothing untrue is said of a name, but that somebody was there first or that
-    /// people have taken it away.
-    pub fn faults(self) -> &'static [Fault] {
-        use Errno::*;
-        use Fault::{Error, Short};
+impl SystemCall {
+    /// The faults of a call that its man page lists and that a server has to survive. EINTR is not
+    /// among them, since the kernel layer repeats the call. About names, the only false result is
+    /// that of a race: the name has just been taken or removed.
+    pub fn faults(self) -> &'static [InjectedFault] {
         match self {
-            Call::Listen => &[Error(EADDRINUSE), Error(EMFILE)],
-            Call::Accept => &[
+            SystemCall::Listen
+            | SystemCall::Accept
+            | SystemCall::Register
+            | SystemCall::Receive
+            | SystemCall::Send
+            | SystemCall::SendFile
+            | SystemCall::ShutdownWrite
+            | SystemCall::Connect => self.socket_faults(),
+            SystemCall::OpenRoot
+            | SystemCall::OpenBeneath
+            | SystemCall::Status
+            | SystemCall::StatusByPath
+            | SystemCall::StatusAt
+            | SystemCall::ReadDirectory
+            | SystemCall::Link
+            | SystemCall::Rename
+            | SystemCall::Remove
+            | SystemCall::MakeDirectory
+            | SystemCall::RemoveDirectory
+            | SystemCall::SetModified => self.name_faults(),
+            _ => self.content_faults(),
+        }
+    }
+
+    fn socket_faults(self) -> &'static [InjectedFault] {
+        use Errno::*;
+        use InjectedFault::{Error, Short};
+        match self {
+            SystemCall::Listen => &[Error(EADDRINUSE), Error(EMFILE)],
+            SystemCall::Accept => &[
                 Error(EMFILE),
                 Error(ENFILE),
                 Error(ENOBUFS),
@@ -71,25 +98,39 @@ impl Call {
                 Error(EPROTO),
                 Error(EAGAIN),
             ],
-            Call::Register => &[Error(ENOMEM), Error(ENOSPC)],
-            Call::Receive => &[Short, Error(EAGAIN), Error(ECONNRESET), Error(ETIMEDOUT)],
-            Call::Send => &[
+            SystemCall::Register => &[Error(ENOMEM), Error(ENOSPC)],
+            SystemCall::Receive => &[Short, Error(EAGAIN), Error(ECONNRESET), Error(ETIMEDOUT)],
+            SystemCall::Send => &[
                 Short,
                 Error(EAGAIN),
                 Error(ECONNRESET),
                 Error(EPIPE),
                 Error(ETIMEDOUT),
             ],
-            Call::SendFile => &[
+            SystemCall::SendFile => &[
                 Short,
                 Error(EAGAIN),
                 Error(EIO),
                 Error(ECONNRESET),
                 Error(EPIPE),
             ],
-            Call::ShutSending => &[Error(ENOTCONN)],
-            Call::OpenRoot => &[Error(EMFILE), Error(ENFILE), Error(EACCES), Error(EIO)],
-            Call::OpenBeneath => &[
+            SystemCall::ShutdownWrite => &[Error(ENOTCONN)],
+            SystemCall::Connect => &[
+                Error(EMFILE),
+                Error(EADDRNOTAVAIL),
+                Error(ENETUNREACH),
+                Error(ENOBUFS),
+            ],
+            _ => &[],
+        }
+    }
+
+    fn name_faults(self) -> &'static [InjectedFault] {
+        use Errno::*;
+        use InjectedFault::Error;
+        match self {
+            SystemCall::OpenRoot => &[Error(EMFILE), Error(ENFILE), Error(EACCES), Error(EIO)],
+            SystemCall::OpenBeneath => &[
                 Error(EMFILE),
                 Error(ENFILE),
                 Error(ENOENT),
@@ -97,22 +138,42 @@ impl Call {
                 Error(EIO),
                 Error(EAGAIN),
             ],
-            Call::Status => &[Error(EIO)],
-            Call::StatusByPath => &[Error(ENOENT), Error(EACCES), Error(EIO)],
-            Call::StatusAt => &[Error(EACCES), Error(EIO)],
-            Call::Entries => &[Error(EIO), Error(EMFILE), Error(ENOMEM)],
-            Call::ReadAt => &[Short, Error(EIO)],
-            Call::WriteAt => &[
+            SystemCall::Status => &[Error(EIO)],
+            SystemCall::StatusByPath => &[Error(ENOENT), Error(EACCES), Error(EIO)],
+            SystemCall::StatusAt => &[Error(EACCES), Error(EIO)],
+            SystemCall::ReadDirectory => &[Error(EIO), Error(EMFILE), Error(ENOMEM)],
+            SystemCall::Link => &[Error(EEXIST), Error(ENOSPC), Error(EDQUOT), Error(EIO)],
+            SystemCall::Rename => &[Error(ENOSPC), Error(EDQUOT), Error(EIO)],
+            SystemCall::Remove => &[Error(EROFS), Error(EIO)],
+            SystemCall::MakeDirectory => &[
+                Error(EEXIST),
+                Error(ENOSPC),
+                Error(EDQUOT),
+                Error(EROFS),
+                Error(EIO),
+            ],
+            SystemCall::RemoveDirectory => &[Error(EBUSY), Error(EROFS), Error(EIO)],
+            SystemCall::SetModified => &[Error(EPERM), Error(EROFS), Error(EIO)],
+            _ => &[],
+        }
+    }
+
+    fn content_faults(self) -> &'static [InjectedFault] {
+        use Errno::*;
+        use InjectedFault::{Error, Short};
+        match self {
+            SystemCall::ReadAt => &[Short, Error(EIO)],
+            SystemCall::WriteAt => &[
                 Short,
                 Error(ENOSPC),
                 Error(EDQUOT),
                 Error(EFBIG),
                 Error(EIO),
             ],
-            Call::Map => &[Error(ENOMEM), Error(ENODEV)],
-            Call::IsCached => &[Error(EOPNOTSUPP), Error(EIO)],
-            Call::ReadAhead => &[Error(EINVAL), Error(EIO)],
-            Call::CreateUnnamed => &[
+            SystemCall::Map => &[Error(ENOMEM), Error(ENODEV)],
+            SystemCall::IsCached => &[Error(EOPNOTSUPP), Error(EIO)],
+            SystemCall::ReadAhead => &[Error(EINVAL), Error(EIO)],
+            SystemCall::CreateUnnamed => &[
                 Error(EOPNOTSUPP),
                 Error(EMFILE),
                 Error(ENOSPC),
@@ -121,7 +182,7 @@ impl Call {
                 Error(EROFS),
                 Error(EIO),
             ],
-            Call::CreateNamed => &[
+            SystemCall::CreateNamed => &[
                 Error(EMFILE),
                 Error(ENOSPC),
                 Error(EDQUOT),
@@ -130,35 +191,17 @@ impl Call {
                 Error(EIO),
                 Error(EEXIST),
             ],
-            Call::Lock => &[Error(ENOLCK)],
-            Call::Reserve => &[
+            SystemCall::Lock => &[Error(ENOLCK)],
+            SystemCall::Preallocate => &[
                 Error(EOPNOTSUPP),
                 Error(ENOSPC),
                 Error(EDQUOT),
                 Error(EFBIG),
                 Error(EIO),
             ],
-            Call::Room => &[Error(EIO), Error(ENOSYS)],
-            Call::Sync => &[Error(EIO), Error(ENOSPC), Error(EDQUOT)],
-            Call::Link => &[Error(EEXIST), Error(ENOSPC), Error(EDQUOT), Error(EIO)],
-            Call::Rename => &[Error(ENOSPC), Error(EDQUOT), Error(EIO)],
-            Call::Remove => &[Error(EROFS), Error(EIO)],
-            Call::MakeDirectory => &[
-                Error(EEXIST),
-                Error(ENOSPC),
-                Error(EDQUOT),
-                Error(EROFS),
-                Error(EIO),
-            ],
-            Call::Dial => &[
-                Error(EMFILE),
-                Error(EADDRNOTAVAIL),
-                Error(ENETUNREACH),
-                Error(ENOBUFS),
-            ],
-            Call::RemoveDirectory => &[Error(EBUSY), Error(EROFS), Error(EIO)],
-            Call::SetModified => &[Error(EPERM), Error(EROFS), Error(EIO)],
-            Call::Copy => &[
+            SystemCall::FreeSpace => &[Error(EIO), Error(ENOSYS)],
+            SystemCall::Sync => &[Error(EIO), Error(ENOSPC), Error(EDQUOT)],
+            SystemCall::CopyRange => &[
                 Short,
                 Error(EXDEV),
                 Error(EOPNOTSUPP),
@@ -166,75 +209,68 @@ impl Call {
                 Error(EDQUOT),
                 Error(EIO),
             ],
+            _ => &[],
         }
     }
 }
 
-/// Which calls go wrong.
+/// Which calls fail.
 #[derive(Clone, Debug, Default)]
-pub enum Plan {
+pub enum FaultPlan {
     /// None.
     #[default]
-    Clean,
-    /// The n-th call from now on, counted from 1, fails in the way of this index among its [`Call::faults`].
-    Nth(u64, usize),
-    /// Each by chance, between 0 and 1, in one of its ways; the order is that of [`Call`].
-    Chance(Box<[f64; CALLS]>),
+    NoFaults,
+    /// The n-th call from now on, counted from 1, fails with the fault of this index in
+    /// [`SystemCall::faults`].
+    NthCall(u64, usize),
+    /// Each call fails with a probability of its own, in the order of [`SystemCall`].
+    Random(Box<[f64; CALLS]>),
 }
 
-impl Plan {
-    /// These calls fail by these chances.
-    pub fn chances(of: &[(Call, f64)]) -> Plan {
-        let mut chances = [0.0; CALLS];
-        for (call, chance) in of {
-            chances[*call as usize] = *chance;
-        }
-        Plan::Chance(Box::new(chances))
-    }
-
-    /// A few kinds of calls fail, some once in a long while and some often.
-    pub fn from_seed(seed: u64) -> Plan {
+impl FaultPlan {
+    /// Up to seven kinds of calls fail, rarely or often.
+    pub fn from_seed(seed: u64) -> FaultPlan {
         let mut rng = Rng::with_seed(seed);
         let mut chances = [0.0; CALLS];
         for _ in 0..rng.usize(1..8) {
             let chance = [0.002, 0.02, 0.2];
             chances[rng.usize(..chances.len())] = chance[rng.usize(..chance.len())];
         }
-        chances[Call::Listen as usize] = 0.0;
-        Plan::Chance(Box::new(chances))
+        chances[SystemCall::Listen as usize] = 0.0;
+        FaultPlan::Random(Box::new(chances))
     }
 }
 
-/// The plan at work, and what came of it.
+/// Applies a plan, and records the faults.
 #[derive(Default)]
-pub(crate) struct Faults {
-    plan: Plan,
+pub(crate) struct FaultInjector {
+    plan: FaultPlan,
     /// Calls that could have failed since the plan was set.
     calls: u64,
-    pub(crate) fired: Vec<(Call, Fault)>,
+    pub(crate) injected: Vec<(SystemCall, InjectedFault)>,
 }
 
-impl Faults {
-    pub(crate) fn set(&mut self, plan: Plan) {
+impl FaultInjector {
+    pub(crate) fn set(&mut self, plan: FaultPlan) {
         self.plan = plan;
         self.calls = 0;
     }
 
-    /// Counts a call and says how it goes wrong, if it does.
-    pub(crate) fn strike(&mut self, rng: &mut Rng, call: Call) -> Option<Fault> {
+    /// Counts a call, and returns its fault, if any.
+    pub(crate) fn next_fault(&mut self, rng: &mut Rng, call: SystemCall) -> Option<InjectedFault> {
         self.calls += 1;
         let fault = match &self.plan {
-            Plan::Clean => None,
-            Plan::Nth(n, which) => call
+            FaultPlan::NoFaults => None,
+            FaultPlan::NthCall(n, which) => call
                 .faults()
                 .get(*which)
                 .filter(|_| self.calls == *n)
                 .copied(),
-            Plan::Chance(chances) => {
+            FaultPlan::Random(chances) => {
                 (rng.f64() < chances[call as usize]).then(|| rng.choice(call.faults()).copied())?
             }
         };
-        self.fired.extend(fault.map(|fault| (call, fault)));
+        self.injected.extend(fault.map(|fault| (call, fault)));
         fault
     }
 
@@ -249,12 +285,12 @@ mod tests {
 
     #[test]
     fn only_the_nth_call_fails() {
-        let (mut faults, mut rng) = (Faults::default(), Rng::with_seed(1));
-        faults.set(Plan::Nth(2, 1));
-        assert_eq!(faults.strike(&mut rng, Call::Sync), None);
-        let second = faults.strike(&mut rng, Call::Sync);
-        assert_eq!(second, Some(Fault::Error(Errno::ENOSPC)));
-        assert_eq!(faults.strike(&mut rng, Call::Sync), None);
-        assert_eq!(faults.fired.len(), 1);
+        let (mut faults, mut rng) = (FaultInjector::default(), Rng::with_seed(1));
+        faults.set(FaultPlan::NthCall(2, 1));
+        assert_eq!(faults.next_fault(&mut rng, SystemCall::Sync), None);
+        let second = faults.next_fault(&mut rng, SystemCall::Sync);
+        assert_eq!(second, Some(InjectedFault::Error(Errno::ENOSPC)));
+        assert_eq!(faults.next_fault(&mut rng, SystemCall::Sync), None);
+        assert_eq!(faults.injected.len(), 1);
     }
 }

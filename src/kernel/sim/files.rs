@@ -1,4 +1,4 @@
-//! A simulated file system seen through its open handles: room, locks, maps, and pages that are not in memory.
+//! The simulated file system as seen through open handles: space, locks, maps, the page cache.
 //!
 //! Must not know: sockets, what the names mean.
 
@@ -8,48 +8,49 @@ use std::sync::Arc;
 use fastrand::Rng;
 use nix::errno::Errno;
 
-use crate::kernel::sim::tree::{Inode, Node, PAGE, ROOT, Time, Tree};
-use crate::kernel::{Kind, Open, Status};
+use crate::kernel::sim::inode::{Inode, InodeContent, PAGE_BYTES, Time};
+use crate::kernel::sim::tree::{InodeTree, ROOT};
+use crate::kernel::types::{FileKind, OpenMode, Status};
 use crate::limits::NAME_BYTES_MAX;
 
-/// The file system, and who has what of it open.
-pub(super) struct Files {
-    pub(super) tree: Tree,
-    handles: BTreeMap<u64, Handle>,
-    opened: u64,
-    /// Bytes that fit.
+/// The file system and the open handles.
+pub(super) struct SimFiles {
+    pub(super) tree: InodeTree,
+    handles: BTreeMap<u64, OpenHandle>,
+    last_handle: u64,
+    /// Bytes that all files may have together.
     pub(super) capacity: u64,
-    /// Whether O_TMPFILE works.
-    pub(super) unnamed: bool,
-    /// Whether a directory tells the kinds of its names.
-    kinds: bool,
-    /// Whether no page is in memory before somebody has read it; `None` where the file system cannot tell.
-    cold: Option<bool>,
-    /// Calls that had to wait for the disk where nothing may wait.
+    /// Whether O_TMPFILE is supported.
+    pub(super) has_unnamed_files: bool,
+    /// Whether a directory reports the types of its names.
+    reports_kinds: bool,
+    /// Whether pages are uncached until they are read; `None` without RWF_NOWAIT.
+    starts_uncached: Option<bool>,
+    /// Calls of the event loop that waited for the disk.
     pub(super) stalls: u64,
 }
 
-/// A name in a directory, with its kind where the file system tells it.
-pub(super) type ListingTarget = (Vec<u8>, Option<Kind>);
+/// A name in a directory, with its type where the file system reports it.
+pub(super) type DirectoryName = (Vec<u8>, Option<FileKind>);
 
-struct Handle {
+struct OpenHandle {
     inode: u64,
-    /// `None`: made by creating it, to be written.
-    how: Option<Open>,
+    /// `None`: a new file, for writing.
+    mode: Option<OpenMode>,
 }
 
-impl Files {
-    pub(super) fn new(rng: &mut Rng, tree: Tree) -> Files {
-        Files {
+impl SimFiles {
+    pub(super) fn new(rng: &mut Rng, tree: InodeTree) -> SimFiles {
+        SimFiles {
             tree,
             handles: BTreeMap::new(),
-            opened: 0,
+            last_handle: 0,
             capacity: u64::MAX,
-            unnamed: true,
-            kinds: rng.bool(),
-            cold: *rng
+            has_unnamed_files: true,
+            reports_kinds: rng.bool(),
+            starts_uncached: *rng
                 .choice(&[None, Some(false), Some(true)])
-                .expect("one of three"),
+                .expect("three choices"),
             stalls: 0,
         }
     }
@@ -58,40 +59,45 @@ impl Files {
 
     pub(super) fn open_root(&mut self, path: &[u8]) -> Result<u64, Errno> {
         let inode = self.tree.resolve(ROOT, path, false)?;
-        self.open(inode, Open::Directory)
+        self.open(inode, OpenMode::Directory)
     }
 
-    pub(super) fn open_beneath(&mut self, root: u64, path: &[u8], how: Open) -> Result<u64, Errno> {
+    pub(super) fn open_beneath(
+        &mut self,
+        root: u64,
+        path: &[u8],
+        mode: OpenMode,
+    ) -> Result<u64, Errno> {
         let inode = self.tree.resolve(self.handles[&root].inode, path, true)?;
-        self.open(inode, how)
+        self.open(inode, mode)
     }
 
-    fn open(&mut self, inode: u64, how: Open) -> Result<u64, Errno> {
-        let at = self.tree.get(inode);
-        if how == Open::Directory && at.node.kind() != Kind::Directory {
+    fn open(&mut self, inode: u64, mode: OpenMode) -> Result<u64, Errno> {
+        let at = self.tree.inode(inode);
+        if mode == OpenMode::Directory && at.node.kind() != FileKind::Directory {
             return Err(Errno::ENOTDIR);
         }
-        if how != Open::Look && !at.permitted {
+        if mode != OpenMode::Path && !at.permitted {
             return Err(Errno::EACCES);
         }
-        Ok(self.handle(inode, Some(how)))
+        Ok(self.handle(inode, Some(mode)))
     }
 
     pub(super) fn close(&mut self, handle: u64) {
         let inode = self.handles.remove(&handle).expect("an open handle").inode;
-        let inode = self.tree.at(inode);
+        let inode = self.tree.inode_mut(inode);
         inode.users -= 1;
         inode.lock = inode.lock.filter(|&holder| holder != handle);
     }
 
     /// The inode of the map.
     pub(super) fn map(&mut self, handle: u64) -> Result<u64, Errno> {
-        let Handle { inode, how } = self.handles[&handle];
-        let at = self.tree.at(inode);
-        if how != Some(Open::Read) {
+        let OpenHandle { inode, mode } = self.handles[&handle];
+        let at = self.tree.inode_mut(inode);
+        if mode != Some(OpenMode::Read) {
             return Err(Errno::EBADF);
         }
-        if at.node.kind() != Kind::File {
+        if at.node.kind() != FileKind::File {
             return Err(Errno::ENODEV);
         }
         at.users += 1;
@@ -99,7 +105,7 @@ impl Files {
     }
 
     pub(super) fn unmap(&mut self, inode: u64) {
-        self.tree.at(inode).users -= 1;
+        self.tree.inode_mut(inode).users -= 1;
     }
 
     pub(super) fn handles(&self) -> usize {
@@ -129,36 +135,36 @@ impl Files {
         Ok(self.tree.status(*inode))
     }
 
-    /// Names in no order, with their kinds where the file system tells them.
-    pub(super) fn entries(
+    /// The names of a directory, unordered.
+    pub(super) fn read_directory(
         &self,
         rng: &mut Rng,
         directory: u64,
-    ) -> Result<Vec<ListingTarget>, Errno> {
-        let Handle { inode, how } = self.handles[&directory];
-        if how == Some(Open::Look) {
+    ) -> Result<Vec<DirectoryName>, Errno> {
+        let OpenHandle { inode, mode } = self.handles[&directory];
+        if mode == Some(OpenMode::Path) {
             return Err(Errno::EBADF);
         }
-        let kind = |inode: u64| self.tree.get(inode).node.kind();
+        let kind = |inode: u64| self.tree.inode(inode).node.kind();
         let names = self.tree.names(inode)?.iter();
         let mut entries: Vec<_> = names
-            .map(|(name, &inode)| (name.clone(), self.kinds.then(|| kind(inode))))
+            .map(|(name, &inode)| (name.clone(), self.reports_kinds.then(|| kind(inode))))
             .collect();
         rng.shuffle(&mut entries);
         Ok(entries)
     }
 
-    /// A new file, nameless without a name.
+    /// Creates a file, unnamed for `None`.
     pub(super) fn create(
         &mut self,
         directory: u64,
         name: Option<&str>,
         now: Time,
     ) -> Result<u64, Errno> {
-        if name.is_none() && !self.unnamed {
+        if name.is_none() && !self.has_unnamed_files {
             return Err(Errno::EOPNOTSUPP);
         }
-        let inode = self.tree.add(Node::file(Vec::new()), now);
+        let inode = self.tree.add(InodeContent::file(Vec::new()), now);
         if let Some(name) = name {
             self.name(inode, directory, name, now)?;
         }
@@ -171,7 +177,7 @@ impl Files {
         name: &str,
         now: Time,
     ) -> Result<(), Errno> {
-        let inode = self.tree.add(Node::directory(), now);
+        let inode = self.tree.add(InodeContent::directory(), now);
         self.name(inode, directory, name, now)
     }
 
@@ -196,11 +202,13 @@ impl Files {
         let names = self.tree.names(from)?;
         let moved = *names.get(checked(old)?).ok_or(Errno::ENOENT)?;
         let taken = self.tree.names(to)?.get(checked(new)?).copied();
-        let kind = |inode: u64| self.tree.get(inode).node.kind();
+        let kind = |inode: u64| self.tree.inode(inode).node.kind();
         match taken.map(kind) {
             Some(_) if !replace => return Err(Errno::EEXIST),
-            Some(Kind::Directory) if kind(moved) != Kind::Directory => return Err(Errno::EISDIR),
-            Some(other) if kind(moved) == Kind::Directory && other != Kind::Directory => {
+            Some(FileKind::Directory) if kind(moved) != FileKind::Directory => {
+                return Err(Errno::EISDIR);
+            }
+            Some(other) if kind(moved) == FileKind::Directory && other != FileKind::Directory => {
                 return Err(Errno::ENOTDIR);
             }
             _ => {}
@@ -214,20 +222,23 @@ impl Files {
         if taken.is_some_and(|taken| self.tree.names(taken).is_ok_and(|names| !names.is_empty())) {
             return Err(Errno::ENOTEMPTY);
         }
-        let (gone, come) = ((old.into(), None), (new.into(), Some(moved)));
+        let (removal, addition) = ((old.into(), None), (new.into(), Some(moved)));
         match from == to {
-            true => self.tree.set(from, vec![gone, come], now),
-            false => self.tree.shift((from, gone), (to, come), now),
+            true => self.tree.change_names(from, vec![removal, addition], now),
+            false => self
+                .tree
+                .rename_across((from, removal), (to, addition), now),
         }
         Ok(())
     }
 
     pub(super) fn remove(&mut self, directory: u64, name: &str, now: Time) -> Result<(), Errno> {
         let (directory, inode) = self.find(directory, name)?;
-        if self.tree.get(inode).node.kind() == Kind::Directory {
+        if self.tree.inode(inode).node.kind() == FileKind::Directory {
             return Err(Errno::EISDIR);
         }
-        self.tree.set(directory, vec![(name.into(), None)], now);
+        self.tree
+            .change_names(directory, vec![(name.into(), None)], now);
         Ok(())
     }
 
@@ -241,7 +252,8 @@ impl Files {
         if !self.tree.names(inode)?.is_empty() {
             return Err(Errno::ENOTEMPTY);
         }
-        self.tree.set(directory, vec![(name.into(), None)], now);
+        self.tree
+            .change_names(directory, vec![(name.into(), None)], now);
         Ok(())
     }
 
@@ -253,12 +265,12 @@ impl Files {
         now: Time,
     ) -> Result<(), Errno> {
         let (_, inode) = self.find(directory, name)?;
-        let inode = self.tree.at(inode);
+        let inode = self.tree.inode_mut(inode);
         (inode.modified, inode.changed) = ((modified, 0), now);
         Ok(())
     }
 
-    /// The inodes of an open directory and of a name in it.
+    /// The inodes of a directory and of a name in it.
     fn find(&self, directory: u64, name: &str) -> Result<(u64, u64), Errno> {
         let directory = self.handles[&directory].inode;
         let names = self.tree.names(directory)?;
@@ -268,8 +280,8 @@ impl Files {
 
     // Content.
 
-    /// Up to `count` bytes from `offset` on, fewer at the end. On the loop (`may_wait` false) a page that was said
-    /// not to be in memory is a stall.
+    /// Up to `count` bytes from `offset` on. Without `may_wait`, a page that was reported as not
+    /// cached is a stall.
     pub(super) fn read(
         &mut self,
         handle: u64,
@@ -277,36 +289,36 @@ impl Files {
         count: usize,
         may_wait: bool,
     ) -> Result<&[u8], Errno> {
-        let Handle { inode, how } = self.handles[&handle];
-        if how != Some(Open::Read) {
+        let OpenHandle { inode, mode } = self.handles[&handle];
+        if mode != Some(OpenMode::Read) {
             return Err(Errno::EBADF);
         }
-        let inode = self.tree.at(inode);
-        let waited = self.cold == Some(true) && inode.warm_up(offset, count);
-        self.stalls += u64::from(waited && !may_wait);
+        let inode = self.tree.inode_mut(inode);
+        let has_waited = self.starts_uncached == Some(true) && inode.read_pages(offset, count);
+        self.stalls += u64::from(has_waited && !may_wait);
         match &inode.node {
-            Node::File { content, .. } => {
+            InodeContent::File { content, .. } => {
                 let from = content.len().min(offset as usize);
                 let until = content.len().min(from.saturating_add(count));
                 Ok(&content[from..until])
             }
-            Node::Directory { .. } => Err(Errno::EISDIR),
-            Node::Link(_) | Node::Other => Err(Errno::EINVAL),
+            InodeContent::Directory { .. } => Err(Errno::EISDIR),
+            InodeContent::Link(_) | InodeContent::Other => Err(Errno::EINVAL),
         }
     }
 
-    /// Bytes of a map: zeros from the file's end to the end of its page, nothing beyond.
+    /// Bytes of a map: zeros from the end of the file to the end of its last page.
     pub(super) fn mapped(&self, inode: u64, from: usize, length: usize) -> Vec<u8> {
-        let Node::File { content, .. } = &self.tree.get(inode).node else {
+        let InodeContent::File { content, .. } = &self.tree.inode(inode).node else {
             panic!("only a file is mapped");
         };
-        let page_end = content.len().next_multiple_of(PAGE);
+        let page_end = content.len().next_multiple_of(PAGE_BYTES);
         let end = page_end.min(from.saturating_add(length));
         let byte = |at: usize| content.get(at).copied().unwrap_or(0);
         (from..end).map(byte).collect()
     }
 
-    /// Writes as much as there is room for.
+    /// Writes as many bytes as fit.
     pub(super) fn write(
         &mut self,
         handle: u64,
@@ -314,18 +326,18 @@ impl Files {
         offset: u64,
         now: Time,
     ) -> Result<usize, Errno> {
-        let room = self.room();
-        let Handle { inode, how } = self.handles[&handle];
-        if how.is_some() {
+        let free = self.free_space();
+        let OpenHandle { inode, mode } = self.handles[&handle];
+        if mode.is_some() {
             return Err(Errno::EBADF);
         }
-        let inode = self.tree.at(inode);
-        let end = inode.held().saturating_add(room);
+        let inode = self.tree.inode_mut(inode);
+        let end = inode.allocated().saturating_add(free);
         let count = (bytes.len() as u64).min(end.saturating_sub(offset)) as usize;
         if count == 0 && !bytes.is_empty() {
             return Err(Errno::ENOSPC);
         }
-        let Node::File { content, .. } = &mut inode.node else {
+        let InodeContent::File { content, .. } = &mut inode.node else {
             panic!("only a file is created with a handle");
         };
         let content = Arc::make_mut(content);
@@ -336,47 +348,47 @@ impl Files {
         Ok(count)
     }
 
-    pub(super) fn reserve(&mut self, handle: u64, length: u64) -> Result<(), Errno> {
-        let room = self.room();
+    pub(super) fn preallocate(&mut self, handle: u64, length: u64) -> Result<(), Errno> {
+        let free = self.free_space();
         let inode = self.inode(handle);
-        if length.saturating_sub(inode.held()) > room {
+        if length.saturating_sub(inode.allocated()) > free {
             return Err(Errno::ENOSPC);
         }
-        inode.reserved = inode.reserved.max(length);
+        inode.preallocated = inode.preallocated.max(length);
         Ok(())
     }
 
-    pub(super) fn room(&self) -> u64 {
+    pub(super) fn free_space(&self) -> u64 {
         self.capacity.saturating_sub(self.tree.used())
     }
 
-    /// Makes content or names durable; content of which a sync has `failed` never is.
+    /// Makes content or names durable. Content whose sync has `failed` never becomes durable.
     pub(super) fn sync(&mut self, handle: u64, failed: bool, may_wait: bool) -> Result<(), Errno> {
         self.stalls += u64::from(!may_wait);
-        if self.handles[&handle].how == Some(Open::Look) {
+        if self.handles[&handle].mode == Some(OpenMode::Path) {
             return Err(Errno::EBADF);
         }
         let inode = self.inode(handle);
-        inode.forsaken |= failed && inode.node.kind() == Kind::File;
-        if !failed && !inode.forsaken {
-            self.tree.settle(self.handles[&handle].inode);
+        inode.has_sync_failed |= failed && inode.node.kind() == FileKind::File;
+        if !failed && !inode.has_sync_failed {
+            self.tree.make_durable(self.handles[&handle].inode);
         }
         Ok(())
     }
 
-    /// Whether a page is in memory; of one that is not, it is noted that this was said.
+    /// Whether a page is cached. A negative answer is recorded.
     pub(super) fn is_cached(&mut self, handle: u64, offset: u64) -> Result<bool, Errno> {
-        let cold = self.cold.ok_or(Errno::EOPNOTSUPP)?;
-        let page = offset / PAGE as u64;
+        let starts_uncached = self.starts_uncached.ok_or(Errno::EOPNOTSUPP)?;
+        let page = offset / PAGE_BYTES as u64;
         let inode = self.inode(handle);
-        let is_cached = !cold || inode.warm.contains(&page);
+        let is_cached = !starts_uncached || inode.cached.contains(&page);
         if !is_cached {
-            inode.cold.insert(page);
+            inode.reported_uncached.insert(page);
         }
         Ok(is_cached)
     }
 
-    /// Brings in the first of the bytes asked for, and often all of them.
+    /// Reads the first of the requested pages into the cache, and often all of them.
     pub(super) fn read_ahead(
         &mut self,
         rng: &mut Rng,
@@ -391,18 +403,19 @@ impl Files {
         } else {
             rng.usize(..=count)
         };
-        self.inode(handle).warm_up(offset, count.max(1));
+        self.inode(handle).read_pages(offset, count.max(1));
     }
 
     fn inode(&mut self, handle: u64) -> &mut Inode {
-        self.tree.at(self.handles[&handle].inode)
+        self.tree.inode_mut(self.handles[&handle].inode)
     }
 
-    fn handle(&mut self, inode: u64, how: Option<Open>) -> u64 {
-        self.opened += 1;
-        self.tree.at(inode).users += 1;
-        self.handles.insert(self.opened, Handle { inode, how });
-        self.opened
+    fn handle(&mut self, inode: u64, mode: Option<OpenMode>) -> u64 {
+        self.last_handle += 1;
+        self.tree.inode_mut(inode).users += 1;
+        self.handles
+            .insert(self.last_handle, OpenHandle { inode, mode });
+        self.last_handle
     }
 
     /// Gives an inode a name that must be new.
@@ -412,31 +425,15 @@ impl Files {
             return Err(Errno::EEXIST);
         }
         let operation = vec![(name.into(), Some(inode))];
-        self.tree.set(directory, operation, now);
+        self.tree.change_names(directory, operation, now);
         Ok(())
     }
 }
 
-impl Inode {
-    /// Brings the pages of a stretch into memory; whether one was said not to be there.
-    fn warm_up(&mut self, offset: u64, count: usize) -> bool {
-        let page = PAGE as u64;
-        let last = offset.saturating_add((count as u64).saturating_sub(1)) / page;
-        let pages = offset / page..=last.min(self.held() / page);
-        if pages.is_empty() {
-            return false;
-        }
-        let cold: Vec<u64> = self.cold.range(pages.clone()).copied().collect();
-        self.cold.retain(|page| !pages.contains(page));
-        self.warm.extend(pages);
-        !cold.is_empty()
-    }
-}
-
-/// A name that a caller gives for one step: he must have checked that it is one.
+/// Asserts that the caller has checked a name.
 fn checked(name: &str) -> Result<&[u8], Errno> {
     let no_name = name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']);
-    assert!(!no_name, "{name:?} is no name, and was not checked");
+    assert!(!no_name, "{name:?} was not checked");
     match name.len() > NAME_BYTES_MAX {
         true => Err(Errno::ENAMETOOLONG),
         false => Ok(name.as_bytes()),

@@ -1,4 +1,5 @@
-//! [`Kernel`] for a [`Sim`]: each call finds its part of the state, fails if the plan says so, and is done.
+//! [`Kernel`] for a [`Sim`]: each call finds its part of the state, fails if the plan says so, and is
+//! carried out.
 //!
 //! Must not know: how the parts work.
 
@@ -10,29 +11,31 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use crate::kernel::sim::fault_plan::{Call, Fault};
-use crate::kernel::sim::{Sim, State, tree};
-use crate::kernel::{Kernel, Kind, Open, PIECES_MAX, Piece, Readiness, Signal, Status};
+use crate::kernel::interface::Kernel;
+use crate::kernel::sim::fault_plan::{InjectedFault, SystemCall};
+use crate::kernel::sim::simulator::{Sim, SimState};
+use crate::kernel::sim::tree::ROOT;
+use crate::kernel::types::{FileKind, OpenMode, PIECES_MAX, Piece, Readiness, Signal, Status};
 
-/// A listener; closed by its drop.
+/// A listener. Its drop closes it.
 pub struct SimListener {
     sim: Sim,
     id: usize,
 }
 
-/// A socket; closed by its drop.
+/// A socket. Its drop closes it.
 pub struct SimSocket {
     sim: Sim,
     id: usize,
 }
 
-/// An open file or directory; closed by its drop.
+/// An open file or directory. Its drop closes it.
 pub struct SimFile {
     sim: Sim,
     handle: u64,
 }
 
-/// A map; gone with its drop.
+/// A map. Its drop unmaps it.
 pub struct SimMap {
     sim: Sim,
     inode: u64,
@@ -50,6 +53,13 @@ impl Drop for SimSocket {
     fn drop(&mut self) {
         let state = &mut *self.sim.state();
         state.network.close(&mut state.rng, self.id);
+    }
+}
+
+impl SimFile {
+    fn new(sim: &Sim, handle: u64) -> SimFile {
+        let sim = sim.clone();
+        SimFile { sim, handle }
     }
 }
 
@@ -81,7 +91,7 @@ impl Kernel for Sim {
         ready.clear();
         let state = &mut *self.state();
         state.tick();
-        let State { rng, network, .. } = state;
+        let SimState { rng, network, .. } = state;
         network.deliver(rng, false);
         network.ready(rng, false, ready);
         let woken = std::mem::take(&mut state.woken);
@@ -89,8 +99,8 @@ impl Kernel for Sim {
             return Ok(());
         }
         if !network.deliver(rng, true) {
-            // Nothing else is on its way: the time passes, all of it or until something interrupts.
-            let longest = timeout.map_or(state.patience, |timeout| timeout.min(state.patience));
+            // No bytes are in flight: the timeout expires, or something interrupts it.
+            let longest = timeout.map_or(state.max_wait, |timeout| timeout.min(state.max_wait));
             state.elapsed += match rng.bool() {
                 true => longest,
                 false => longest.mul_f64(rng.f64()),
@@ -104,13 +114,13 @@ impl Kernel for Sim {
         self.state().woken = true;
     }
 
-    fn signal(&self) -> Option<Signal> {
+    fn next_signal(&self) -> Option<Signal> {
         self.state().signals.pop_front()
     }
 
     fn lower_priority(&self) {}
 
-    fn seconds(&self) -> i64 {
+    fn unix_time(&self) -> i64 {
         self.state().time().0
     }
 
@@ -119,52 +129,52 @@ impl Kernel for Sim {
     }
 
     fn listen(&self, address: SocketAddr, token: usize) -> io::Result<SimListener> {
-        let mut state = self.call(Call::Listen)?;
-        state.descriptor()?;
+        let mut state = self.call(SystemCall::Listen)?;
+        state.check_descriptors()?;
         Ok(SimListener {
             id: state.network.listen(address, token)?,
             sim: self.clone(),
         })
     }
 
-    fn listening_on(&self, listener: &SimListener) -> io::Result<SocketAddr> {
-        Ok(self.state().network.listening_on(listener.id))
+    fn listener_address(&self, listener: &SimListener) -> io::Result<SocketAddr> {
+        Ok(self.state().network.listener_address(listener.id))
     }
 
     fn accept(&self, listener: &SimListener) -> io::Result<(SimSocket, SocketAddr)> {
-        let (mut state, fault) = self.call_or_fault(Call::Accept);
-        state.descriptor()?;
+        let (mut state, fault) = self.call_or_fault(SystemCall::Accept);
+        state.check_descriptors()?;
         let id = state.network.accept(listener.id, fault)?;
-        let address = state.network.connections[&id].address;
+        let address = state.network.peer_address(id);
         let sim = self.clone();
         Ok((SimSocket { sim, id }, address))
     }
 
-    fn dial(&self, from: SocketAddr, to: SocketAddr) -> io::Result<SimSocket> {
-        let mut state = self.call(Call::Dial)?;
-        state.descriptor()?;
-        let State { rng, network, .. } = &mut *state;
-        let id = network.dial(rng, from.ip(), to);
+    fn connect(&self, from: SocketAddr, to: SocketAddr) -> io::Result<SimSocket> {
+        let mut state = self.call(SystemCall::Connect)?;
+        state.check_descriptors()?;
+        let SimState { rng, network, .. } = &mut *state;
+        let id = network.connect(rng, from.ip(), to);
         let sim = self.clone();
         Ok(SimSocket { sim, id })
     }
 
-    fn dialled(&self, socket: &SimSocket) -> io::Result<()> {
-        Ok(self.state().network.connected(socket.id)?)
+    fn connect_result(&self, socket: &SimSocket) -> io::Result<()> {
+        Ok(self.state().network.connect_result(socket.id)?)
     }
 
     fn local_address(&self, socket: &SimSocket) -> io::Result<SocketAddr> {
-        Ok(self.state().network.connections[&socket.id].local)
+        Ok(self.state().network.local_address(socket.id))
     }
 
     fn register(&self, socket: &mut SimSocket, token: usize) -> io::Result<()> {
-        let mut state = self.call(Call::Register)?;
+        let mut state = self.call(SystemCall::Register)?;
         state.network.register(socket.id, token);
         Ok(())
     }
 
     fn receive(&self, socket: &SimSocket, buffer: &mut [u8]) -> io::Result<usize> {
-        let (mut state, fault) = self.call_or_fault(Call::Receive);
+        let (mut state, fault) = self.call_or_fault(SystemCall::Receive);
         Ok(state.network.receive(socket.id, buffer, fault)?)
     }
 
@@ -174,12 +184,9 @@ impl Kernel for Sim {
         pieces: &[Piece<'_, SimMap>],
         _more: bool,
     ) -> io::Result<usize> {
-        assert!(
-            pieces.len() <= PIECES_MAX,
-            "more pieces than one call takes"
-        );
-        let (mut state, fault) = self.call_or_fault(Call::Send);
-        let State {
+        assert!(pieces.len() <= PIECES_MAX, "more than PIECES_MAX pieces");
+        let (mut state, fault) = self.call_or_fault(SystemCall::Send);
+        let SimState {
             rng,
             network,
             files,
@@ -191,7 +198,7 @@ impl Kernel for Sim {
             match piece {
                 Piece::Bytes(slice) => bytes.extend(*slice),
                 Piece::Mapped { map, from, length } => {
-                    assert!(from + length <= map.length, "a slice is within its map");
+                    assert!(from + length <= map.length, "the slice is outside its map");
                     let slice = files.mapped(map.inode, *from, *length);
                     bad_address = slice.len() < *length;
                     bytes.extend(slice);
@@ -204,7 +211,7 @@ impl Kernel for Sim {
         if bytes.is_empty() && bad_address {
             return Err(Errno::EFAULT.into());
         }
-        let count = network.room(rng, socket.id, bytes.len(), fault)?;
+        let count = network.writable_bytes(rng, socket.id, bytes.len(), fault)?;
         network.write(socket.id, &bytes[..count]);
         Ok(count)
     }
@@ -216,8 +223,8 @@ impl Kernel for Sim {
         offset: u64,
         count: usize,
     ) -> io::Result<usize> {
-        let (mut state, fault) = self.call_or_fault(Call::SendFile);
-        let State {
+        let (mut state, fault) = self.call_or_fault(SystemCall::SendFile);
+        let SimState {
             rng,
             network,
             files,
@@ -227,68 +234,62 @@ impl Kernel for Sim {
         let bytes = files.read(file.handle, offset, count, *may_wait)?;
         let count = match bytes {
             [] => 0,
-            _ => network.room(rng, socket.id, bytes.len(), fault)?,
+            _ => network.writable_bytes(rng, socket.id, bytes.len(), fault)?,
         };
         network.write(socket.id, &bytes[..count]);
         Ok(count)
     }
 
-    fn unconfirmed(&self, socket: &SimSocket) -> io::Result<usize> {
-        Ok(self.state().network.unconfirmed(socket.id)?)
+    fn unacknowledged(&self, socket: &SimSocket) -> io::Result<usize> {
+        Ok(self.state().network.unacknowledged(socket.id)?)
     }
 
-    fn shut_sending(&self, socket: &SimSocket) -> io::Result<()> {
-        let mut state = self.call(Call::ShutSending)?;
-        Ok(state.network.shut_sending(socket.id)?)
+    fn shutdown_write(&self, socket: &SimSocket) -> io::Result<()> {
+        let mut state = self.call(SystemCall::ShutdownWrite)?;
+        Ok(state.network.shutdown_write(socket.id)?)
     }
 
     fn open_root(&self, path: &Path) -> io::Result<SimFile> {
-        let mut state = self.call(Call::OpenRoot)?;
-        state.descriptor()?;
+        let mut state = self.call(SystemCall::OpenRoot)?;
+        state.check_descriptors()?;
         let handle = state.files.open_root(path.as_os_str().as_bytes())?;
-        Ok(SimFile {
-            sim: self.clone(),
-            handle,
-        })
+        Ok(SimFile::new(self, handle))
     }
 
-    fn open_beneath(&self, root: &SimFile, path: &str, how: Open) -> io::Result<SimFile> {
-        let mut state = self.call(Call::OpenBeneath)?;
-        state.descriptor()?;
+    fn open_beneath(&self, root: &SimFile, path: &str, mode: OpenMode) -> io::Result<SimFile> {
+        let mut state = self.call(SystemCall::OpenBeneath)?;
+        state.check_descriptors()?;
         let handle = state
             .files
-            .open_beneath(root.handle, path.as_bytes(), how)?;
-        Ok(SimFile {
-            sim: self.clone(),
-            handle,
-        })
+            .open_beneath(root.handle, path.as_bytes(), mode)?;
+        Ok(SimFile::new(self, handle))
     }
 
     fn status(&self, file: &SimFile) -> io::Result<Status> {
-        Ok(self.call(Call::Status)?.files.status(file.handle))
+        Ok(self.call(SystemCall::Status)?.files.status(file.handle))
     }
 
     fn status_by_path(&self, path: &Path) -> io::Result<Status> {
-        let state = self.call(Call::StatusByPath)?;
+        let state = self.call(SystemCall::StatusByPath)?;
         let tree = &state.files.tree;
-        let inode = tree.resolve(tree::ROOT, path.as_os_str().as_bytes(), false)?;
+        let inode = tree.resolve(ROOT, path.as_os_str().as_bytes(), false)?;
         Ok(tree.status(inode))
     }
 
     fn status_at(&self, directory: &SimFile, name: &str) -> io::Result<Status> {
-        let state = self.call(Call::StatusAt)?;
+        let state = self.call(SystemCall::StatusAt)?;
         Ok(state.files.status_at(directory.handle, name)?)
     }
 
-    fn entries(
+    fn read_directory(
         &self,
         directory: &SimFile,
-        each: &mut dyn FnMut(&[u8], Option<Kind>) -> bool,
+        each: &mut dyn FnMut(&[u8], Option<FileKind>) -> bool,
     ) -> io::Result<()> {
-        let mut state = self.call(Call::Entries)?;
-        let State { rng, files, .. } = &mut *state;
-        let entries = files.entries(rng, directory.handle)?;
-        drop(state); // `each` may well ask the kernel about a name
+        let mut state = self.call(SystemCall::ReadDirectory)?;
+        let SimState { rng, files, .. } = &mut *state;
+        let entries = files.read_directory(rng, directory.handle)?;
+        drop(state); // `each` may call the kernel
         for (name, kind) in entries {
             if !each(&name, kind) {
                 break;
@@ -298,26 +299,26 @@ impl Kernel for Sim {
     }
 
     fn read_at(&self, file: &SimFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let (mut state, fault) = self.call_or_fault(Call::ReadAt);
+        let (mut state, fault) = self.call_or_fault(SystemCall::ReadAt);
         let may_wait = state.may_wait;
-        let wanted = cut(fault, buffer.len())?;
-        let bytes = state.files.read(file.handle, offset, wanted, may_wait)?;
+        let count = transferred(fault, buffer.len())?;
+        let bytes = state.files.read(file.handle, offset, count, may_wait)?;
         buffer[..bytes.len()].copy_from_slice(bytes);
         Ok(bytes.len())
     }
 
     fn write_at(&self, file: &SimFile, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let (mut state, fault) = self.call_or_fault(Call::WriteAt);
+        let (mut state, fault) = self.call_or_fault(SystemCall::WriteAt);
         let now = state.time();
-        let wanted = cut(fault, bytes.len())?;
+        let count = transferred(fault, bytes.len())?;
         Ok(state
             .files
-            .write(file.handle, &bytes[..wanted], offset, now)?)
+            .write(file.handle, &bytes[..count], offset, now)?)
     }
 
     fn map(&self, file: &SimFile, length: usize) -> io::Result<SimMap> {
-        assert!(length > 0, "mmap(2) takes no empty map");
-        let mut state = self.call(Call::Map)?;
+        assert!(length > 0, "mmap(2) maps no empty range");
+        let mut state = self.call(SystemCall::Map)?;
         Ok(SimMap {
             inode: state.files.map(file.handle)?,
             sim: self.clone(),
@@ -326,13 +327,13 @@ impl Kernel for Sim {
     }
 
     fn is_cached(&self, file: &SimFile, offset: u64) -> io::Result<bool> {
-        let mut state = self.call(Call::IsCached)?;
+        let mut state = self.call(SystemCall::IsCached)?;
         Ok(state.files.is_cached(file.handle, offset)?)
     }
 
     fn read_ahead(&self, file: &SimFile, offset: u64, count: usize) -> io::Result<()> {
-        let mut state = self.call(Call::ReadAhead)?;
-        let State {
+        let mut state = self.call(SystemCall::ReadAhead)?;
+        let SimState {
             rng,
             files,
             may_wait,
@@ -343,50 +344,44 @@ impl Kernel for Sim {
     }
 
     fn create_unnamed(&self, directory: &SimFile) -> io::Result<SimFile> {
-        let mut state = self.call(Call::CreateUnnamed)?;
-        state.descriptor()?;
+        let mut state = self.call(SystemCall::CreateUnnamed)?;
+        state.check_descriptors()?;
         let now = state.time();
         let handle = state.files.create(directory.handle, None, now)?;
-        Ok(SimFile {
-            sim: self.clone(),
-            handle,
-        })
+        Ok(SimFile::new(self, handle))
     }
 
     fn create_named(&self, directory: &SimFile, name: &str) -> io::Result<SimFile> {
-        let mut state = self.call(Call::CreateNamed)?;
-        state.descriptor()?;
+        let mut state = self.call(SystemCall::CreateNamed)?;
+        state.check_descriptors()?;
         let now = state.time();
         let handle = state.files.create(directory.handle, Some(name), now)?;
-        Ok(SimFile {
-            sim: self.clone(),
-            handle,
-        })
+        Ok(SimFile::new(self, handle))
     }
 
     fn lock(&self, file: &SimFile) -> io::Result<()> {
-        Ok(self.call(Call::Lock)?.files.lock(file.handle)?)
+        Ok(self.call(SystemCall::Lock)?.files.lock(file.handle)?)
     }
 
-    fn reserve(&self, file: &SimFile, length: u64) -> io::Result<()> {
-        let mut state = self.call(Call::Reserve)?;
-        Ok(state.files.reserve(file.handle, length)?)
+    fn preallocate(&self, file: &SimFile, length: u64) -> io::Result<()> {
+        let mut state = self.call(SystemCall::Preallocate)?;
+        Ok(state.files.preallocate(file.handle, length)?)
     }
 
-    fn room(&self, _directory: &SimFile) -> io::Result<u64> {
-        Ok(self.call(Call::Room)?.files.room())
+    fn free_space(&self, _directory: &SimFile) -> io::Result<u64> {
+        Ok(self.call(SystemCall::FreeSpace)?.files.free_space())
     }
 
     fn sync(&self, file: &SimFile) -> io::Result<()> {
-        let (mut state, fault) = self.call_or_fault(Call::Sync);
+        let (mut state, fault) = self.call_or_fault(SystemCall::Sync);
         let may_wait = state.may_wait;
         state.files.sync(file.handle, fault.is_some(), may_wait)?;
-        cut(fault, 0)?;
+        transferred(fault, 0)?;
         Ok(())
     }
 
     fn link(&self, file: &SimFile, directory: &SimFile, name: &str) -> io::Result<()> {
-        let mut state = self.call(Call::Link)?;
+        let mut state = self.call(SystemCall::Link)?;
         let now = state.time();
         Ok(state.files.link(file.handle, directory.handle, name, now)?)
     }
@@ -397,53 +392,59 @@ impl Kernel for Sim {
         to: (&SimFile, &str),
         replace: bool,
     ) -> io::Result<()> {
-        let mut state = self.call(Call::Rename)?;
+        let mut state = self.call(SystemCall::Rename)?;
         let now = state.time();
         let (from, to) = ((from.0.handle, from.1), (to.0.handle, to.1));
         Ok(state.files.rename(from, to, replace, now)?)
     }
 
     fn remove(&self, directory: &SimFile, name: &str) -> io::Result<()> {
-        let mut state = self.call(Call::Remove)?;
+        let mut state = self.call(SystemCall::Remove)?;
         let now = state.time();
         Ok(state.files.remove(directory.handle, name, now)?)
     }
 
     fn remove_directory(&self, directory: &SimFile, name: &str) -> io::Result<()> {
-        let mut state = self.call(Call::RemoveDirectory)?;
+        let mut state = self.call(SystemCall::RemoveDirectory)?;
         let now = state.time();
         Ok(state.files.remove_directory(directory.handle, name, now)?)
     }
 
     fn set_modified(&self, directory: &SimFile, name: &str, modified: i64) -> io::Result<()> {
-        let mut state = self.call(Call::SetModified)?;
+        let mut state = self.call(SystemCall::SetModified)?;
         let now = state.time();
         let directory = directory.handle;
         Ok(state.files.set_modified(directory, name, modified, now)?)
     }
 
-    fn copy(&self, from: &SimFile, to: &SimFile, offset: u64, count: usize) -> io::Result<usize> {
-        let (mut state, fault) = self.call_or_fault(Call::Copy);
+    fn copy_range(
+        &self,
+        from: &SimFile,
+        to: &SimFile,
+        offset: u64,
+        count: usize,
+    ) -> io::Result<usize> {
+        let (mut state, fault) = self.call_or_fault(SystemCall::CopyRange);
         let (now, may_wait) = (state.time(), state.may_wait);
-        let wanted = cut(fault, count)?;
+        let count = transferred(fault, count)?;
         let files = &mut state.files;
         files.stalls += u64::from(!may_wait);
-        let bytes = files.read(from.handle, offset, wanted, true)?.to_vec();
+        let bytes = files.read(from.handle, offset, count, true)?.to_vec();
         Ok(files.write(to.handle, &bytes, offset, now)?)
     }
 
     fn make_directory(&self, directory: &SimFile, name: &str) -> io::Result<()> {
-        let mut state = self.call(Call::MakeDirectory)?;
+        let mut state = self.call(SystemCall::MakeDirectory)?;
         let now = state.time();
         Ok(state.files.make_directory(directory.handle, name, now)?)
     }
 }
 
-/// How much of `count` bytes a call on a file moves.
-fn cut(fault: Option<Fault>, count: usize) -> Result<usize, Errno> {
+/// How many of `count` bytes a call on a file transfers.
+fn transferred(fault: Option<InjectedFault>, count: usize) -> Result<usize, Errno> {
     match fault {
-        Some(Fault::Error(errno)) => Err(errno),
-        Some(Fault::Short) => Ok(count.min(1)),
+        Some(InjectedFault::Error(errno)) => Err(errno),
+        Some(InjectedFault::Short) => Ok(count.min(1)),
         None => Ok(count),
     }
 }

@@ -165,7 +165,7 @@ impl<K: Kernel> EventLoop<K> {
 
     fn dial(&mut self, owner: SessionId, from: SocketAddr, to: SocketAddr) {
         self.release(owner);
-        let dialled = match self.kernel.dial(from, to) {
+        let dialled = match self.kernel.connect(from, to) {
             Ok(socket) => self.add_data(owner, socket, true),
             Err(error) => {
                 let (generation, why) = (owner.generation, error.to_string());

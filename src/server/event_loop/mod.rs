@@ -133,7 +133,7 @@ impl<K: Kernel> EventLoop<K> {
         handle: K::Listener,
         dialect: Dialect,
     ) -> io::Result<SocketAddr> {
-        let address = self.kernel.listening_on(&handle)?;
+        let address = self.kernel.listener_address(&handle)?;
         self.door.open(handle, dialect);
         Ok(address)
     }
@@ -161,7 +161,7 @@ impl<K: Kernel> EventLoop<K> {
         let mut ready = std::mem::take(&mut self.ready);
         self.kernel.poll(&mut ready, Some(self.patience()))?;
         self.services.begin_turn(self.kernel.now());
-        while let Some(signal) = self.kernel.signal() {
+        while let Some(signal) = self.kernel.next_signal() {
             self.obey(signal);
         }
         for event in &ready {

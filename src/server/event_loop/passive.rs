@@ -126,7 +126,7 @@ impl<K: Kernel> EventLoop<K> {
         let entry = self.passive.ports.vacant_entry();
         let index = entry.key();
         let handle = self.kernel.listen(at, FIRST_PASSIVE + index)?;
-        let address = self.kernel.listening_on(&handle)?;
+        let address = self.kernel.listener_address(&handle)?;
         entry.insert(Port {
             handle,
             address,

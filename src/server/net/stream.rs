@@ -97,7 +97,7 @@ impl<K: Kernel> Stream<K> {
 
     /// Returns the result of a connection that the server dialed, or `Blocked` while it is pending.
     pub(crate) fn connect_result(&self, kernel: &K) -> Result<(), StreamError> {
-        kernel.dialled(&self.socket).map_err(StreamError::of)
+        kernel.connect_result(&self.socket).map_err(StreamError::of)
     }
 
     /// Reads once. Zero bytes mean the end of the peer's sending half, seen now or before.
@@ -158,13 +158,13 @@ impl<K: Kernel> Stream<K> {
 
     /// Shuts the sending half: what was written still arrives, then the peer sees the end.
     pub(crate) fn shutdown(&self, kernel: &K) -> io::Result<()> {
-        kernel.shut_sending(&self.socket)
+        kernel.shutdown_write(&self.socket)
     }
 
     /// Returns how many written bytes, the end included, the peer's kernel has not acknowledged
     /// (SIOCOUTQ).
     pub(crate) fn unsent(&self, kernel: &K) -> io::Result<usize> {
-        kernel.unconfirmed(&self.socket)
+        kernel.unacknowledged(&self.socket)
     }
 
     /// Returns the server's own address of the connection.

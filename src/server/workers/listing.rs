@@ -41,7 +41,7 @@ fn list_within<K: Kernel>(
         false => EntryDetail::Status,
     };
     let mut reader = EntryReader::open(kernel, target, detail, bytes_max)?;
-    let now = kernel.seconds();
+    let now = kernel.unix_time();
     let mut text = Vec::with_capacity(reader.name_bytes());
     let mut entries = 0;
     while let Some(entry) = reader.next_entry() {

@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::kernel::linux::Linux;
-use crate::kernel::sim::{Entry, Sim};
+use crate::kernel::sim::{Sim, SimEntry};
 use crate::storage::open_files::*;
 use crate::storage::testing::{
     CANARY, DROP_BOX, READ, TestDirectory, UPLOAD, code_of, place, unprivileged,
@@ -370,7 +370,7 @@ fn unused_files_are_evicted() {
 fn a_prefetch_covers_its_last_page() {
     for seed in 0..32 {
         let kernel = Arc::new(Sim::new(seed));
-        kernel.put("/Movies/Joker", Entry::File(vec![0; 3 * 4096]));
+        kernel.put("/Movies/Joker", SimEntry::File(vec![0; 3 * 4096]));
         let joker = place(Path::new("/Movies"), "Joker", READ);
         let file = OpenFileCache::new(kernel.clone()).open(&joker, Instant::now());
         let file = file.unwrap();

@@ -6,7 +6,7 @@ use crate::domain::error::ErrorCode;
 use crate::domain::path::GrantedPath;
 use crate::domain::request::UploadBase;
 use crate::kernel::errors::is_absent;
-use crate::kernel::{Kernel, Kind, Open, Status};
+use crate::kernel::{FileKind, Kernel, OpenMode, Status};
 use crate::limits::TRANSFER_BUFFER_BYTES;
 use crate::storage::error::StorageError;
 use crate::storage::resolve::full_path;
@@ -36,12 +36,12 @@ impl<K: Kernel> BaseFile<K> {
         let open = || {
             let named = kernel.status_at(directory, name)?;
             let root = kernel.open_root(&place.grant.path)?;
-            let file = kernel.open_beneath(&root, &place.relative, Open::Read)?;
+            let file = kernel.open_beneath(&root, &place.relative, OpenMode::Read)?;
             let status = kernel.status(&file)?;
             io::Result::Ok((named, file, status))
         };
         let found = match open() {
-            Ok((named, file, status)) if status.kind == Kind::File => {
+            Ok((named, file, status)) if status.kind == FileKind::File => {
                 Some((named, file, status.size))
             }
             Ok(_) => None,
@@ -85,7 +85,7 @@ impl<K: Kernel> BaseFile<K> {
         while *offset < stop {
             let count = (stop - *offset) as usize;
             let copied = match buffer.is_empty() {
-                true => kernel.copy(&self.file, to, *offset, count),
+                true => kernel.copy_range(&self.file, to, *offset, count),
                 false => self.copy_buffered(kernel, to, &mut buffer, *offset, count),
             };
             match copied {

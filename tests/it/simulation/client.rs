@@ -208,7 +208,7 @@ impl Client {
 
     fn connect(&mut self, sim: &Sim, world: &World, to: SocketAddr) {
         let from = Ipv4Addr::new(127, 0, 0, 1 + (self.id % 3) as u8);
-        match sim.connect(to, IpAddr::V4(from)) {
+        match sim.peer_connect(to, IpAddr::V4(from)) {
             Ok(peer) => self.state = State::Connected(peer),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => {
@@ -254,7 +254,7 @@ impl Client {
         let all_said = self.script.is_empty() && self.outbox.is_empty();
         let goes_on = |said: &Said| said.item.is_awaited() || said.item.is_last();
         if all_said && !self.shut && !self.said.iter().any(goes_on) && !self.dismissed {
-            sim.peer_shut(peer);
+            sim.peer_shutdown(peer);
             self.shut = true;
         }
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use tempfile::TempDir;
 use tidegate::config::Home;
-use tidegate::kernel::sim::fault_plan::Plan;
-use tidegate::kernel::sim::{Entry, Held, Peer, Sim};
+use tidegate::kernel::sim::fault_plan::FaultPlan;
+use tidegate::kernel::sim::{HeldHandles, Peer, Sim, SimEntry};
 use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::Dialect;
 use tidegate::server::{EventLoop, Options};
@@ -48,13 +48,13 @@ impl World {
         if once_in(&mut rng, 4) {
             sim.set_slow();
         }
-        sim.set_patience(Duration::from_millis(20));
+        sim.set_max_wait(Duration::from_millis(20));
         let sizes = [0, 1, 5_000, 70_000, 600_000];
         let contents: Vec<Arc<Vec<u8>>> = sizes.map(|size| Arc::new(bytes(&mut rng, size))).into();
         for (number, content) in contents.iter().enumerate() {
             sim.put(
                 &format!("/srv/Mail/file{number}"),
-                Entry::File(content.to_vec()),
+                SimEntry::File(content.to_vec()),
             );
         }
         let folder = TempDir::new().expect("a temporary folder");
@@ -62,7 +62,7 @@ impl World {
         write("Credentials", "ann:plain:secret\n").expect("our own folder");
         write("Directories", "ann:Mail:read,change:/srv/Mail\n").expect("our own folder");
         let path = folder.path().to_str().expect("a folder in UTF-8");
-        sim.put(path, Entry::Directory);
+        sim.put(path, SimEntry::Directory);
         let (home, _) = Home::load(folder.path()).expect("a home without faults");
         let passive_ports = rng.u16(0..4);
         let options = Options {
@@ -78,7 +78,7 @@ impl World {
             .collect();
         let faulty = once_in(&mut rng, 3);
         if faulty {
-            sim.plan(Plan::from_seed(rng.u64(..)));
+            sim.set_fault_plan(FaultPlan::from_seed(rng.u64(..)));
         }
         World {
             rng,
@@ -102,7 +102,7 @@ impl World {
                 break;
             }
             if step == STEPS_MAX / 2 {
-                self.sim.plan(Plan::Clean);
+                self.sim.set_fault_plan(FaultPlan::NoFaults);
             }
             let waiting = self
                 .clients
@@ -119,21 +119,25 @@ impl World {
                     .advance(Duration::from_millis(self.rng.u64(..3000)));
             }
         }
-        self.sim.plan(Plan::Clean);
+        self.sim.set_fault_plan(FaultPlan::NoFaults);
         for _ in 0..100 {
             self.sim.advance(Duration::from_secs(1));
             self.turn();
         }
         assert_eq!(self.event_loop.connections(), 0, "slots are left");
-        let held = self.sim.held();
-        let at_rest = Held {
+        let held = self.sim.held_handles();
+        let at_rest = HeldHandles {
             listeners: held.listeners,
-            ..Held::default()
+            ..HeldHandles::default()
         };
         assert_eq!(held, at_rest, "handles are left");
         assert!(held.listeners <= 1 + usize::from(self.passive_ports));
         drop(self.event_loop);
-        assert_eq!(self.sim.held(), Held::default(), "handles outlive it");
+        assert_eq!(
+            self.sim.held_handles(),
+            HeldHandles::default(),
+            "handles outlive it"
+        );
         for (path, _) in self.sim.tree() {
             let is_temporary = path.starts_with("/srv/Mail/.");
             assert!(!is_temporary || self.faulty, "{path} is left behind");
@@ -276,7 +280,7 @@ impl Client {
             return;
         }
         let Some(control) = self.control else {
-            self.control = sim.connect(server, self.address).ok();
+            self.control = sim.peer_connect(server, self.address).ok();
             return;
         };
         if !self.unsent.is_empty() {
@@ -410,7 +414,7 @@ impl Client {
                 sim.peer_listen(here);
                 self.data = sim.peer_accept(here).ok();
             } else if let Some(there) = self.awaited {
-                match sim.connect(there, self.address) {
+                match sim.peer_connect(there, self.address) {
                     Ok(peer) => self.data = Some(peer),
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                     Err(_) => self.awaited = None,
@@ -442,7 +446,7 @@ impl Client {
         }
         let left = &transfer.content[self.sent..];
         if left.is_empty() {
-            sim.peer_shut(data);
+            sim.peer_shutdown(data);
             self.ended = true;
             return;
         }

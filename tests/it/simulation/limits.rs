@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidegate::kernel::sim::{Entry, Peer, Sim};
+use tidegate::kernel::sim::{Peer, Sim, SimEntry};
 use tidegate::limits::LISTING_QUEUE_TIMEOUT;
 use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::Dialect;
@@ -34,9 +34,9 @@ struct Reader {
 impl Stage {
     fn new(limits: &str, options: Options) -> Stage {
         let sim = Sim::new(1);
-        sim.set_patience(Duration::from_millis(1));
-        sim.put("/srv/Movies", Entry::Directory);
-        sim.put("/srv/Movies/Film", Entry::File(vec![b'x'; LENGTH]));
+        sim.set_max_wait(Duration::from_millis(1));
+        sim.put("/srv/Movies", SimEntry::Directory);
+        sim.put("/srv/Movies/Film", SimEntry::File(vec![b'x'; LENGTH]));
         let home = TempDir::new().expect("a temporary folder");
         let directories = format!("*:Movies:read,change:/srv/Movies\n{limits}");
         let credentials = "user1:plain:1234\nuser2:plain:2345\nuser3:plain:3456\n".to_owned();
@@ -58,7 +58,7 @@ impl Stage {
         let from = IpAddr::V4(from);
         let peer = self
             .sim
-            .connect(self.address, from)
+            .peer_connect(self.address, from)
             .expect("somebody listens");
         let sent = self.sim.peer_send(peer, lines.as_bytes());
         assert_eq!(sent.expect("the connection stands"), lines.len());
@@ -80,7 +80,7 @@ impl Stage {
         let reply = control.hear(self, "229 ");
         let port = reply.split('|').nth(3).expect("a port");
         let at = SocketAddr::new(self.address.ip(), port.parse().expect("a number"));
-        let data = self.sim.connect(at, IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let data = self.sim.peer_connect(at, IpAddr::V4(Ipv4Addr::LOCALHOST));
         let data = Reader::new(data.expect("it is awaited"));
         control.say(self, "NLST Movies\r\n");
         (control, data)
@@ -344,7 +344,7 @@ fn who_asks_for_one_listing_after_another_and_reads_none_keeps_no_other_user_wai
     let mut stage = Stage::new("", Options::default());
     for n in 0..4500 {
         let path = format!("/srv/Movies/{n:0>250}");
-        stage.sim.put(&path, Entry::File(Vec::new()));
+        stage.sim.put(&path, SimEntry::File(Vec::new()));
     }
     let menu = stage.address;
     stage.change_to_ftp();

@@ -26,8 +26,8 @@ use fastrand::Rng;
 use log::{LevelFilter, debug};
 use tempfile::TempDir;
 use tidegate::config::Home;
-use tidegate::kernel::sim::fault_plan::{Call, Plan};
-use tidegate::kernel::sim::{Entry, Held, Sim};
+use tidegate::kernel::sim::fault_plan::{FaultPlan, SystemCall};
+use tidegate::kernel::sim::{HeldHandles, Sim, SimEntry};
 use tidegate::kernel::{Kernel, Signal};
 use tidegate::limits::{FAILURE_DELAY_MAX, SLICE_BUDGET_BYTES, SWEEP_INTERVAL};
 use tidegate::protocol::session::Dialect;
@@ -145,7 +145,8 @@ impl Run {
             run.world.faulty = true;
         }
         if once_in(&mut run.rng, 3) {
-            run.sim.plan(Plan::from_seed(run.rng.u64(..)));
+            run.sim
+                .set_fault_plan(FaultPlan::from_seed(run.rng.u64(..)));
             run.world.faulty = true;
         }
         debug!(
@@ -169,7 +170,7 @@ impl Run {
             let _ = server::log::start(LevelFilter::Debug, server::log::Format::Text);
         }
         debug!("{happens:?} {options:?}");
-        sim.set_patience(Duration::from_millis(1));
+        sim.set_max_wait(Duration::from_millis(1));
         // Thousands of runs would wait for a disk.
         let home = match Path::new("/dev/shm") {
             memory if memory.is_dir() => TempDir::new_in(memory),
@@ -178,7 +179,7 @@ impl Run {
         let home = home.expect("a temporary folder");
         write_home(home.path(), world.home());
         let path = home.path().to_str().expect("a folder in UTF-8");
-        sim.put(path, Entry::Directory);
+        sim.put(path, SimEntry::Directory);
         let (event_loop, address) = serve(&sim, home.path(), options.clone());
         Run {
             rng,
@@ -201,7 +202,7 @@ impl Run {
             }
         }
         // From here on nothing fails, and everybody who can finish does.
-        self.sim.plan(Plan::Clean);
+        self.sim.set_fault_plan(FaultPlan::NoFaults);
         self.sim.set_descriptors(usize::MAX);
         self.clients.iter_mut().for_each(Client::hurry);
         self.finish();
@@ -233,7 +234,7 @@ impl Run {
         }
         if self.happens.stopped == step {
             self.world.stopping = Some(self.sim.elapsed());
-            self.sim.raise(Signal::Stop);
+            self.sim.send_signal(Signal::Stop);
         }
         if once_in(&mut self.rng, 128) {
             let time = Duration::from_millis(self.rng.u64(..1500));
@@ -257,9 +258,9 @@ impl Run {
         self.event_loop.turn().expect("polling does not fail");
         self.event_loop.check();
         let slots = self.event_loop.connections();
-        assert_eq!(self.sim.held().sockets, slots, "a socket a slot");
+        assert_eq!(self.sim.held_handles().sockets, slots, "a socket a slot");
         if self.happens.few_faults {
-            let fired = self.sim.fired();
+            let fired = self.sim.injected_faults();
             self.world.faulty = !fired.into_iter().all(walk::is_harmless);
         }
         let waits = self.sim.stalls() > 0 && !self.world.faulty;
@@ -279,7 +280,7 @@ impl Run {
 
     /// Goes on until everybody but the stalled has left, and sees that nobody is starved.
     fn finish(&mut self) {
-        self.sim.set_patience(Duration::from_millis(50));
+        self.sim.set_max_wait(Duration::from_millis(50));
         let mut waits = vec![(0, self.world.step, self.sim.elapsed()); self.clients.len()];
         loop {
             self.step();
@@ -313,7 +314,7 @@ impl Run {
             directories
         };
         write_home(self.home.path(), (credentials, directories));
-        self.sim.raise(Signal::Reload);
+        self.sim.send_signal(Signal::Reload);
         self.turn();
         self.run_jobs();
         self.turn();
@@ -338,7 +339,7 @@ impl Run {
     /// Everybody has left: the server rests, and stops, and nothing is left.
     fn end(mut self) {
         self.lose_power();
-        self.sim.set_patience(Duration::from_secs(1));
+        self.sim.set_max_wait(Duration::from_secs(1));
         for _ in 0..100 {
             self.turn();
             self.run_jobs();
@@ -346,19 +347,23 @@ impl Run {
         assert_eq!(self.event_loop.connections(), 0, "slots are left");
         let listeners = usize::from(self.event_loop.stopped().is_none());
         if listeners > 0 {
-            let held = Held {
+            let held = HeldHandles {
                 listeners,
-                ..Held::default()
+                ..HeldHandles::default()
             };
-            assert_eq!(self.sim.held(), held, "handles are left");
-            self.sim.raise(Signal::Stop);
+            assert_eq!(self.sim.held_handles(), held, "handles are left");
+            self.sim.send_signal(Signal::Stop);
             self.turn();
         }
         assert!(self.event_loop.stopped().is_some(), "it does not stop");
         drop(self.event_loop);
-        assert_eq!(self.sim.held(), Held::default(), "handles outlive it");
-        let fired = self.sim.fired();
-        let excused = fired.iter().any(|(call, _)| *call == Call::Remove);
+        assert_eq!(
+            self.sim.held_handles(),
+            HeldHandles::default(),
+            "handles outlive it"
+        );
+        let fired = self.sim.injected_faults();
+        let excused = fired.iter().any(|(call, _)| *call == SystemCall::Remove);
         let temporary = self.world.audit(&self.sim);
         assert!(
             temporary.is_empty() || excused,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use sha2::{Digest, Sha256};
-use tidegate::kernel::sim::{Entry, Sim};
+use tidegate::kernel::sim::{Sim, SimEntry};
 use tidegate::limits::{LINE_BYTES_MAX, MAPPED_FILE_BYTES_MAX, NAME_BYTES_MAX, SLICE_BUDGET_BYTES};
 use tidegate::protocol::menu::text::{ENTRIES, FILES, NO_FILES, SEPARATOR, append_details};
 
@@ -186,19 +186,22 @@ impl World {
             ("Movies/inside", "Classics/../Joker"),
             ("Movies/Classics/up", "../Joker"),
         ] {
-            sim.put(&real(path), Entry::Link(target.into()));
+            sim.put(&real(path), SimEntry::Link(target.into()));
             let versions = self.versions("Movies/Joker").to_vec();
             self.nodes.insert(path.into(), Node::File(versions));
         }
         for (path, entry) in [
-            ("Movies/outside", Entry::Link(b"../News/Today".to_vec())),
-            ("Movies/absolute", Entry::Link(real("Movies/Joker").into())),
-            ("Movies/round", Entry::Link(b"round".to_vec())),
-            ("Movies/nowhere", Entry::Link(b"none".to_vec())),
-            ("Movies/pipe", Entry::Other),
-            ("Movies/.hidden", Entry::File(vec![1])),
-            ("Movies/bell\u{7}", Entry::File(vec![1])),
-            ("Movies/next\u{85}line", Entry::File(vec![1])),
+            ("Movies/outside", SimEntry::Link(b"../News/Today".to_vec())),
+            (
+                "Movies/absolute",
+                SimEntry::Link(real("Movies/Joker").into()),
+            ),
+            ("Movies/round", SimEntry::Link(b"round".to_vec())),
+            ("Movies/nowhere", SimEntry::Link(b"none".to_vec())),
+            ("Movies/pipe", SimEntry::Other),
+            ("Movies/.hidden", SimEntry::File(vec![1])),
+            ("Movies/bell\u{7}", SimEntry::File(vec![1])),
+            ("Movies/next\u{85}line", SimEntry::File(vec![1])),
         ] {
             sim.put(&real(path), entry);
             self.nodes.insert(path.into(), Node::Other);
@@ -206,7 +209,7 @@ impl World {
     }
 
     fn add_directory(&mut self, sim: &Sim, path: &str) {
-        sim.put(&real(path), Entry::Directory);
+        sim.put(&real(path), SimEntry::Directory);
         self.nodes.insert(path.into(), Node::Directory(0));
     }
 
@@ -216,7 +219,7 @@ impl World {
             since: 0,
             cut: false,
         };
-        sim.put(&real(path), Entry::File(version.content.to_vec()));
+        sim.put(&real(path), SimEntry::File(version.content.to_vec()));
         self.nodes.insert(path.into(), Node::File(vec![version]));
     }
 
@@ -237,18 +240,18 @@ impl World {
             change if was_cut || change == 0 => {
                 let size = rng.usize(..30_000);
                 content = bytes(rng, size);
-                sim.put(&real(name), Entry::File(content.clone()));
+                sim.put(&real(name), SimEntry::File(content.clone()));
             }
             1 if !content.is_empty() => {
                 content.truncate(rng.usize(..content.len()));
-                sim.alter(&real(name), |file| file.truncate(content.len()));
+                sim.modify_file(&real(name), |file| file.truncate(content.len()));
                 // And so are those from before it was made longer in place.
                 versions.iter_mut().for_each(|version| version.cut = true);
             }
             _ => {
                 let more = bytes(rng, 100);
                 content.extend(&more);
-                sim.alter(&real(name), |file| file.extend(&more));
+                sim.modify_file(&real(name), |file| file.extend(&more));
             }
         }
         versions.push(Version {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidegate::kernel::sim::{Entry, Peer, Sim};
+use tidegate::kernel::sim::{Peer, Sim, SimEntry};
 use tidegate::kernel::{Kernel, Signal};
 use tidegate::limits::ACCEPTS_PER_TICK_MAX;
 use tidegate::protocol::ftp::session::FtpSettings;
@@ -40,15 +40,15 @@ impl Stage {
 
     fn granting(seed: u64, options: Options, directories: &str) -> Stage {
         let sim = Sim::new(seed);
-        sim.set_patience(Duration::from_millis(1));
-        sim.put("/srv/Movies", Entry::Directory);
+        sim.set_max_wait(Duration::from_millis(1));
+        sim.put("/srv/Movies", SimEntry::Directory);
         let home = TempDir::new().expect("a temporary folder");
         write_home(
             home.path(),
             ("user1:plain:1234\n".into(), directories.into()),
         );
         let (event_loop, address) = serve(&sim, home.path(), options);
-        let peer = sim.connect(address, CLIENT);
+        let peer = sim.peer_connect(address, CLIENT);
         let peer = peer.expect("somebody listens");
         Stage {
             sim,
@@ -92,7 +92,7 @@ impl Stage {
         let any = "127.0.0.1:0".parse().expect("an address");
         let dialect = Dialect::Ftp(FtpSettings { active: false });
         self.ftp = self.event_loop.listen(any, dialect).expect("nothing fails");
-        self.peer = self.sim.connect(self.ftp, CLIENT).expect("it listens");
+        self.peer = self.sim.peer_connect(self.ftp, CLIENT).expect("it listens");
         self.send("USER user1\r\nPASS 1234\r\nTYPE I\r\nCWD Movies\r\n");
         assert!(self.receive().contains("\r\n250 "), "he is in");
     }
@@ -101,14 +101,16 @@ impl Stage {
     fn passive(&mut self) -> Peer {
         self.send("EPSV\r\n");
         let reply = self.receive();
-        self.sim.connect(port_of(&reply), CLIENT).expect("awaited")
+        self.sim
+            .peer_connect(port_of(&reply), CLIENT)
+            .expect("awaited")
     }
 
     /// A server that never gets through its queue, and four clients who download.
     fn with_a_queue(seed: u64) -> (Stage, Vec<(Peer, Peer)>) {
         let mut stage = Stage::new(seed);
         stage.sim.set_slow();
-        let long = Entry::File(vec![0; 16_000_000]);
+        let long = SimEntry::File(vec![0; 16_000_000]);
         stage.sim.put("/srv/Movies/long", long);
         let clients = (0..4).map(|_| {
             stage.come_by_ftp();
@@ -143,7 +145,7 @@ fn the_goodbye_of_a_stop_is_not_overtaken_by_the_reset_of_what_was_sent_ahead() 
     for seed in 0..32 {
         let mut stage = Stage::new(seed);
         assert_eq!(stage.receive(), format!("{}\n", text::FIRST_CHOICE));
-        stage.sim.raise(Signal::Stop);
+        stage.sim.send_signal(Signal::Stop);
         stage.event_loop.turn().expect("polling does not fail");
         stage.send("LOGIN\nuser1\n");
         assert_eq!(
@@ -158,7 +160,7 @@ fn the_goodbye_of_a_stop_is_not_overtaken_by_the_reset_of_what_was_sent_ahead() 
 fn a_reload_that_is_asked_for_amid_another_begins_behind_it_so_that_the_last_files_count() {
     let mut stage = Stage::new(1);
     for _ in 0..3 {
-        stage.sim.raise(Signal::Reload);
+        stage.sim.send_signal(Signal::Reload);
         stage.event_loop.turn().expect("polling does not fail");
         assert_eq!(stage.event_loop.jobs(), 1, "one is under way");
     }
@@ -194,9 +196,9 @@ fn who_waits_for_a_late_worker_is_not_idle_however_long_it_takes() {
 #[test]
 fn all_who_ask_for_a_listing_that_is_being_made_are_told_of_it() {
     let mut stage = Stage::new(1);
-    let film = Entry::File(b"film".to_vec());
+    let film = SimEntry::File(b"film".to_vec());
     stage.sim.put("/srv/Movies/Joker", film);
-    let second = stage.sim.connect(stage.address, CLIENT);
+    let second = stage.sim.peer_connect(stage.address, CLIENT);
     let clients = [stage.peer, second.expect("somebody listens")];
     for client in clients {
         stage.peer = client;
@@ -220,13 +222,13 @@ fn who_is_inside_still_downloads_what_is_open_while_who_knocks_waits_for_a_descr
     let mut stage = Stage::new(1);
     stage
         .sim
-        .put("/srv/Movies/Joker", Entry::File(b"film".to_vec()));
+        .put("/srv/Movies/Joker", SimEntry::File(b"film".to_vec()));
     stage.send("LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\n");
     assert!(stage.receive().contains("LENGTH 4\nfilm"));
     // The listener, the session and the file.
-    assert_eq!(stage.sim.held().files, 1, "it is kept open");
+    assert_eq!(stage.sim.held_handles().files, 1, "it is kept open");
     stage.sim.set_descriptors(3);
-    let stranger = stage.sim.connect(stage.address, CLIENT);
+    let stranger = stage.sim.peer_connect(stage.address, CLIENT);
     let stranger = stranger.expect("somebody listens");
     stage.settle();
     assert_eq!(
@@ -254,12 +256,14 @@ fn a_small_file_that_is_cut_while_a_client_says_where_to_resume_is_sent_short_an
         let mut stage = Stage::new(seed);
         let film = "x".repeat(5000);
         let path = "/srv/Movies/Joker";
-        stage.sim.put(path, Entry::File(film.clone().into_bytes()));
+        stage
+            .sim
+            .put(path, SimEntry::File(film.clone().into_bytes()));
         stage.send("LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\n");
         assert!(stage.receive().contains(&film), "it is mapped by then");
         stage.send("RESUME DOWNLOAD Movies/Joker\n");
         stage.receive();
-        stage.sim.alter(path, |file| file.truncate(100));
+        stage.sim.modify_file(path, |file| file.truncate(100));
         stage.send("0\n");
         let said = stage.receive();
         let sent = said.strip_prefix("LENGTH 5000\n").expect("it was so long");
@@ -284,7 +288,7 @@ fn the_last_session_of_a_user_that_ends_while_its_data_waits_in_a_queue_takes_no
             ..Options::default()
         };
         let mut stage = Stage::with(seed, options);
-        let long = Entry::File(vec![0; 1_000_000]);
+        let long = SimEntry::File(vec![0; 1_000_000]);
         stage.sim.put("/srv/Movies/long", long);
         stage.come_by_ftp();
         let data = stage.passive();
@@ -306,7 +310,7 @@ fn the_last_session_of_a_user_that_ends_while_its_data_waits_in_a_queue_takes_no
 fn an_upload_that_fills_the_disk_is_452_with_what_is_left_and_not_226() {
     for seed in 0..16 {
         let mut stage = Stage::new(seed);
-        let old = Entry::File(vec![b'o'; 1000]);
+        let old = SimEntry::File(vec![b'o'; 1000]);
         stage.sim.put("/srv/Movies/old", old);
         stage.sim.set_capacity(5000);
         stage.come_by_ftp();
@@ -340,7 +344,7 @@ fn an_upload_that_fills_the_disk_is_452_with_what_is_left_and_not_226() {
                 }
                 replies += &stage.receive();
             }
-            stage.sim.peer_shut(data);
+            stage.sim.peer_shutdown(data);
             replies += &stage.receive();
             stage.sim.peer_close(data);
             let lines: Vec<&str> = replies.lines().collect();
@@ -368,7 +372,7 @@ fn what_became_of_the_upload_of_a_killed_client_is_not_told_to_who_has_its_slot_
     assert!(stage.receive().starts_with("150 "));
     let sent = stage.sim.peer_send(data, b"film");
     assert_eq!(sent.expect("it stands"), 4);
-    stage.sim.peer_shut(data);
+    stage.sim.peer_shutdown(data);
     stage.turn(20);
     assert_eq!(
         stage.event_loop.jobs(),
@@ -379,7 +383,7 @@ fn what_became_of_the_upload_of_a_killed_client_is_not_told_to_who_has_its_slot_
     stage.turn(20);
     assert_eq!(stage.event_loop.connections(), 1, "the slots are free");
 
-    let next = stage.sim.connect(stage.address, CLIENT);
+    let next = stage.sim.peer_connect(stage.address, CLIENT);
     stage.peer = next.expect("somebody listens");
     stage.send("LOGIN\nuser1\n1234\nSHOW DIRECTORY Movies\n");
     stage.turn(20);
@@ -423,15 +427,17 @@ fn a_tree_is_not_walked_for_who_may_not_rename_it_and_in_slices_for_who_may() {
                        user1:Read:read:/srv/Read\n\
                        user1:Box:read,change,quota=1k:/srv/Box\n";
     let mut stage = Stage::granting(1, Options::default(), directories);
-    stage.sim.put("/srv/Box", Entry::Directory);
-    stage.sim.put("/srv/Box/taken", Entry::Directory);
+    stage.sim.put("/srv/Box", SimEntry::Directory);
+    stage.sim.put("/srv/Box/taken", SimEntry::Directory);
     for top in ["Mine", "Read"] {
-        stage.sim.put(&format!("/srv/{top}"), Entry::Directory);
-        stage.sim.put(&format!("/srv/{top}/tree"), Entry::Directory);
+        stage.sim.put(&format!("/srv/{top}"), SimEntry::Directory);
+        stage
+            .sim
+            .put(&format!("/srv/{top}/tree"), SimEntry::Directory);
         for n in 0..100 {
             let directory = format!("/srv/{top}/tree/{n}");
-            stage.sim.put(&directory, Entry::Directory);
-            let file = Entry::File(vec![b'x'; 10]);
+            stage.sim.put(&directory, SimEntry::Directory);
+            let file = SimEntry::File(vec![b'x'; 10]);
             stage.sim.put(&format!("{directory}/file"), file);
         }
     }
@@ -444,9 +450,9 @@ fn a_tree_is_not_walked_for_who_may_not_rename_it_and_in_slices_for_who_may() {
         stage.turn(20);
         let (mut jobs, mut longest) = (0, 0);
         while stage.event_loop.jobs() > 0 {
-            let before = stage.sim.calls();
+            let before = stage.sim.call_count();
             stage.sim.as_worker(|| stage.event_loop.run_job(0));
-            longest = longest.max(stage.sim.calls() - before);
+            longest = longest.max(stage.sim.call_count() - before);
             jobs += 1;
         }
         assert!(
@@ -486,7 +492,10 @@ fn uploads_that_outlive_their_sessions_are_no_more_than_sessions_may_be() {
         let mut left = 0;
         for round in 0..300 {
             while clients.len() < SESSIONS {
-                stage.peer = stage.sim.connect(stage.ftp, CLIENT).expect("it listens");
+                stage.peer = stage
+                    .sim
+                    .peer_connect(stage.ftp, CLIENT)
+                    .expect("it listens");
                 stage.send("USER user1\r\nPASS 1234\r\nTYPE I\r\nEPSV\r\nSTOR Movies/Joker\r\n");
                 clients.push((stage.peer, None, String::new()));
             }
@@ -502,14 +511,19 @@ fn uploads_that_outlive_their_sessions_are_no_more_than_sessions_may_be() {
                     bytes => *said += &String::from_utf8_lossy(&bytes.unwrap_or_default()),
                 }
                 if data.is_none() && said.contains("|)") {
-                    *data = Some(stage.sim.connect(port_of(said), CLIENT).expect("awaited"));
+                    *data = Some(
+                        stage
+                            .sim
+                            .peer_connect(port_of(said), CLIENT)
+                            .expect("awaited"),
+                    );
                 }
                 if !said.contains("\r\n150 ") {
                     return true;
                 }
                 let data = data.expect("it stands");
                 assert_eq!(stage.sim.peer_send(data, b"film").expect("it stands"), 4);
-                stage.sim.peer_shut(data);
+                stage.sim.peer_shutdown(data);
                 for _ in 0..5 {
                     stage.event_loop.turn().expect("polling does not fail");
                 }
@@ -518,7 +532,7 @@ fn uploads_that_outlive_their_sessions_are_no_more_than_sessions_may_be() {
                 false
             });
             stage.turn(5);
-            let (jobs, files) = (stage.event_loop.jobs(), stage.sim.held().files);
+            let (jobs, files) = (stage.event_loop.jobs(), stage.sim.held_handles().files);
             assert!(jobs <= 2 * SESSIONS, "round {round}: {jobs} jobs");
             assert!(files <= 2 * SESSIONS, "round {round}: {files} open files");
         }
@@ -619,8 +633,8 @@ fn film_after(seed: u64, and_then: impl Fn(&Stage, Peer)) -> String {
     };
     let mut stage = Stage::with(seed, options);
     let film = "/srv/Movies/film";
-    stage.sim.put(film, Entry::File(b"old".to_vec()));
-    let long = Entry::File(vec![0; 1_000_000]);
+    stage.sim.put(film, SimEntry::File(b"old".to_vec()));
+    let long = SimEntry::File(vec![0; 1_000_000]);
     stage.sim.put("/srv/Movies/long", long);
     let sessions = [(); 5].map(|()| {
         stage.come_by_ftp();
@@ -689,7 +703,7 @@ fn what_a_client_has_said_before_the_end_of_his_upload_counts_even_if_no_event_h
     for (seed, said) in (0..8).flat_map(|seed| said.map(|said| (seed, said))) {
         let mut stage = Stage::new(seed);
         let film = "/srv/Movies/film";
-        stage.sim.put(film, Entry::File(b"old".to_vec()));
+        stage.sim.put(film, SimEntry::File(b"old".to_vec()));
         stage.come_by_ftp();
         let data = stage.passive();
         stage.send("STOR film\r\n");
@@ -730,11 +744,11 @@ fn many_who_wait_for_a_passive_port_cost_no_look_at_all_ports_for_each_of_them()
     }
     stage.turn(20);
     for _ in 0..5 {
-        let calls = stage.sim.calls();
+        let calls = stage.sim.call_count();
         stage.sim.advance(Duration::from_secs(1));
         stage.turn(1);
         stage.event_loop.check();
-        let calls = stage.sim.calls() - calls;
+        let calls = stage.sim.call_count() - calls;
         assert!(calls < 2 * 20, "{calls} calls in a second");
     }
     stage.sim.advance(Duration::from_secs(5));
@@ -748,7 +762,7 @@ fn many_who_wait_for_a_passive_port_cost_no_look_at_all_ports_for_each_of_them()
 fn strangers_at_all_passive_ports_are_not_accepted_all_at_once_and_keep_nobody_out() {
     for seed in 0..8 {
         let mut stage = Stage::with(seed, with_passive_ports(1500, 1503));
-        let joker = Entry::File(b"film".to_vec());
+        let joker = SimEntry::File(b"film".to_vec());
         stage.sim.put("/srv/Movies/Joker", joker);
         let stranger = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
         // All pairs of the one address, so that all ports are open.
@@ -762,18 +776,18 @@ fn strangers_at_all_passive_ports_are_not_accepted_all_at_once_and_keep_nobody_o
         });
         for (_, at) in sessions {
             for _ in 0..40 {
-                stage.sim.connect(at, stranger).expect("it listens");
+                stage.sim.peer_connect(at, stranger).expect("it listens");
             }
         }
         let rightful = sessions.map(|(control, at)| {
-            let data = stage.sim.connect(at, CLIENT);
+            let data = stage.sim.peer_connect(at, CLIENT);
             (control, data.expect("it listens"))
         });
         for _ in 0..20 {
-            let calls = stage.sim.calls();
+            let calls = stage.sim.call_count();
             stage.turn(1);
             stage.event_loop.check();
-            let calls = stage.sim.calls() - calls;
+            let calls = stage.sim.call_count() - calls;
             assert!(
                 calls <= ACCEPTS_PER_TICK_MAX as u64 + 20,
                 "seed {seed}: {calls} calls in a turn"
@@ -801,7 +815,7 @@ fn who_leaves_while_a_worker_is_to_wait_for_the_disk_takes_that_along_and_nobody
     let mut cold = 0;
     for seed in 0..16 {
         let mut stage = Stage::new(seed);
-        let long = Entry::File(vec![0; 1_000_000]);
+        let long = SimEntry::File(vec![0; 1_000_000]);
         stage.sim.put("/srv/Movies/long", long);
         let lister = stage.peer;
         stage.send("LOGIN\nuser1\n1234\n");

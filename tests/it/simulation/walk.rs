@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use nix::errno::Errno;
 use tidegate::kernel::sim::Sim;
-use tidegate::kernel::sim::fault_plan::{Call, Fault, Plan};
+use tidegate::kernel::sim::fault_plan::{FaultPlan, InjectedFault, SystemCall};
 use tidegate::server::Options;
 
 use super::client::Client;
@@ -36,11 +36,11 @@ fn fail(seed: u64, n: u64) -> bool {
     for which in 0.. {
         let mut run = stage(seed);
         let told = Told(run.sim.clone(), seed, n);
-        run.sim.plan(Plan::Nth(n, which));
+        run.sim.set_fault_plan(FaultPlan::NthCall(n, which));
         run.finish();
-        let calls = run.sim.calls();
-        let fired = run.sim.fired();
-        run.sim.plan(Plan::Clean);
+        let calls = run.sim.call_count();
+        let fired = run.sim.injected_faults();
+        run.sim.set_fault_plan(FaultPlan::NoFaults);
         let suffer = run.clients.iter().filter(|client| client.has_suffered);
         assert!(suffer.count() <= 1, "{fired:?} is suffered from by many");
         // Who comes afterwards notices nothing.
@@ -65,24 +65,28 @@ impl Drop for Told {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let Told(sim, seed, n) = self;
-            eprintln!("seed {seed}, call {n}: {:?}", sim.fired());
+            eprintln!("seed {seed}, call {n}: {:?}", sim.injected_faults());
         }
     }
 }
 
 /// Whether nobody may notice it: what can be done in another way is, and what is cut goes on.
-pub(super) fn is_harmless((call, fault): (Call, Fault)) -> bool {
-    let again = fault == Fault::Error(Errno::EAGAIN);
-    let unsupported = fault == Fault::Error(Errno::EOPNOTSUPP);
+pub(super) fn is_harmless((call, fault): (SystemCall, InjectedFault)) -> bool {
+    let again = fault == InjectedFault::Error(Errno::EAGAIN);
+    let unsupported = fault == InjectedFault::Error(Errno::EOPNOTSUPP);
     match call {
-        _ if fault == Fault::Short => true,
-        Call::Accept | Call::Map | Call::IsCached | Call::ReadAhead | Call::Lock => true,
+        _ if fault == InjectedFault::Short => true,
+        SystemCall::Accept
+        | SystemCall::Map
+        | SystemCall::IsCached
+        | SystemCall::ReadAhead
+        | SystemCall::Lock => true,
         // It is only looked whether something has changed, and else it is opened anew.
-        Call::StatusByPath => true,
+        SystemCall::StatusByPath => true,
         // The sweep after the next start makes up for it.
-        Call::Remove => true,
-        Call::Receive | Call::Send | Call::SendFile => again,
-        Call::CreateUnnamed | Call::Reserve => unsupported,
+        SystemCall::Remove => true,
+        SystemCall::Receive | SystemCall::Send | SystemCall::SendFile => again,
+        SystemCall::CreateUnnamed | SystemCall::Preallocate => unsupported,
         _ => false,
     }
 }
