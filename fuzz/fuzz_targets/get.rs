@@ -16,9 +16,10 @@ use std::thread;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
+use tidegate::client::get;
 use tidegate::client::list::{Look, list};
+use tidegate::client::login::Login;
 use tidegate::client::sanitized::Sanitized;
-use tidegate::client::{Login, get};
 
 const LOGIN: &[u8] = b"Please choose 'LOGIN' or 'QUIT'\nPlease enter your username\n\
     Username OK, Please enter your password\nLogin Successfully\n\

@@ -8,10 +8,11 @@ use argh::{ArgsInfo, FromArgs};
 
 use crate::cli::login::login;
 use crate::cli::{Failure, say, tell, values};
+use crate::client::error::Error;
 use crate::client::get::{Options, get};
+use crate::client::login::Login;
 use crate::client::progress::Progress;
 use crate::client::remote::Remote;
-use crate::client::{Error, Login};
 
 /// download files into a folder, each under its own name
 #[derive(FromArgs, ArgsInfo, Debug)]

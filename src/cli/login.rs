@@ -7,7 +7,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::cli::{Failure, prompt};
-use crate::client::Login;
+use crate::client::login::Login;
 use crate::client::remote::Remote;
 use crate::client::sanitized::Sanitized;
 use crate::limits::LINE_BYTES_MAX;

@@ -10,7 +10,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use crate::cli::login::login;
 use crate::cli::{Failure, tell, values};
-use crate::client::Error;
+use crate::client::error::Error;
 use crate::client::list::{Look, list};
 use crate::client::remote::Remote;
 use crate::client::sanitized::Sanitized;

@@ -19,8 +19,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::sendfile::sendfile64;
 use nix::sys::signalfd::SignalFd;
 
+use crate::client::error::Error;
+use crate::client::login::Login;
 use crate::client::pipe::Pipe;
-use crate::client::{Error, Login};
 use crate::domain::error::ErrorCode;
 use crate::limits;
 use crate::protocol::menu::client::{ClientEvent, ClientSession, InvalidName};

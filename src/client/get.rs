@@ -8,13 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::client::connection::Connection;
-use crate::client::jobs::Queue;
+use crate::client::error::Error;
+use crate::client::login::Login;
 use crate::client::part_file;
 use crate::client::part_file::PartFile;
 use crate::client::progress::Progress;
 use crate::client::sanitized::Sanitized;
+use crate::client::transfer_queue::Queue;
 use crate::client::tree::{Tree, is_pattern};
-use crate::client::{Error, Login};
 use crate::domain::error::ErrorCode;
 use crate::domain::path::is_name;
 use crate::limits::DISCARD_BYTES_MAX;

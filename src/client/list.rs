@@ -10,9 +10,10 @@ use indicatif::BinaryBytes;
 use jiff::Timestamp;
 
 use crate::client::connection::Connection;
+use crate::client::error::Error;
+use crate::client::login::Login;
 use crate::client::sanitized::Sanitized;
 use crate::client::tree::{Node, Tree, is_pattern};
-use crate::client::{Error, Login};
 use crate::domain::error::ErrorCode;
 use crate::protocol::menu::text;
 

@@ -19,8 +19,8 @@ use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 use nix::sys::statvfs::fstatvfs;
 use sha2::{Digest, Sha256};
 
-use crate::client::Error;
 use crate::client::connection::Piece;
+use crate::client::error::Error;
 use crate::client::sanitized::Sanitized;
 use crate::limits::NAME_BYTES_MAX;
 

@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 
 use crate::client::connection::Connection;
-use crate::client::jobs::Queue;
+use crate::client::error::Error;
+use crate::client::login::Login;
 use crate::client::progress::{Bar, Progress};
 use crate::client::sanitized::Sanitized;
+use crate::client::transfer_queue::Queue;
 use crate::client::tree::Tree;
-use crate::client::{Error, Login};
 use crate::domain::error::ErrorCode;
 use crate::limits::{BATCHED_FILE_BYTES_MAX, PIPELINED_COMMANDS_MAX};
 use crate::protocol::menu::client::ClientEvent;

@@ -2,8 +2,8 @@
 //!
 //! A listing is taken an entry at a time, and all of them together are bounded. Must not know: where anything lands.
 
-use crate::client::Error;
 use crate::client::connection::Connection;
+use crate::client::error::Error;
 use crate::domain::error::ErrorCode;
 use crate::domain::glob;
 use crate::domain::glob::matches;

@@ -6,8 +6,9 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
 use crate::client::connection::Connection;
+use crate::client::error::Error;
+use crate::client::login::Login;
 use crate::client::progress::Progress;
-use crate::client::{Error, Login};
 use crate::limits;
 
 /// What is still to be moved.

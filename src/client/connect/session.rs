@@ -16,26 +16,24 @@ use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor};
 
-use crate::client::completion::{Completion, Wanted};
+use crate::client::connect::completion::{Completion, UPLOAD, Wanted};
 use crate::client::connection::Connection;
+use crate::client::error::Error;
 use crate::client::get;
 use crate::client::get::Getter;
 use crate::client::list;
 use crate::client::list::Look;
+use crate::client::login::Login;
 use crate::client::part_file;
 use crate::client::progress::Progress;
 use crate::client::put::Putter;
 use crate::client::sanitized::Sanitized;
 use crate::client::tree::{Node, Tree};
-use crate::client::{Error, Login};
 use crate::domain::path::is_name;
 use crate::protocol::menu::client::ClientEvent;
 use crate::protocol::menu::command;
 use crate::protocol::menu::command::MenuCommand;
 use crate::protocol::menu::text;
-
-/// What this dialogue has beside the menu's commands.
-pub(super) const UPLOAD: &str = "UPLOAD";
 
 /// How transfers are done.
 pub struct Options {

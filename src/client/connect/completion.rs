@@ -13,12 +13,15 @@ use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
 
-use crate::client::connect::UPLOAD;
 use crate::client::connection::Connection;
+use crate::client::error::Error;
+use crate::client::login::Login;
 use crate::client::sanitized::Sanitized;
 use crate::client::tree::{Node, Tree};
-use crate::client::{Error, Login};
 use crate::protocol::menu::command::MenuCommand;
+
+/// What this dialogue has beside the menu's commands.
+pub(super) const UPLOAD: &str = "UPLOAD";
 
 /// Candidates that are shown; there may be any number of files.
 const CANDIDATES_MAX: usize = 1000;
