@@ -15,7 +15,7 @@ use crate::support::NOBODY;
 use crate::support::needs;
 
 #[test]
-fn mode_and_links_survive_a_change() {
+fn edits_keep_modes_and_symbolic_links() {
     let house = Services::with(&format!("a:{HASH}\n"), "");
     let real = house.folder.path().join("real");
     fs::rename(house.credentials(), &real).unwrap();
@@ -47,7 +47,7 @@ fn mode_and_links_survive_a_change() {
 
 /// The rest of what root does in somebody's home.
 #[test]
-fn what_root_makes_in_a_home_belongs_to_its_owner() {
+fn files_made_by_root_belong_to_the_owner_of_the_home() {
     if !needs::has("root") {
         return;
     }
@@ -93,7 +93,7 @@ fn what_root_makes_in_a_home_belongs_to_its_owner() {
 }
 
 #[test]
-fn two_at_once_lose_nothing() {
+fn concurrent_edits_are_serialized() {
     let house = Services::with("", "");
     let mut children = Vec::new();
     for n in 0..8 {
@@ -120,7 +120,7 @@ fn two_at_once_lose_nothing() {
 }
 
 #[test]
-fn a_write_that_fails_leaves_the_old_file() {
+fn a_failed_write_keeps_the_old_file() {
     let house = Services::with("a:plain:x\nb:plain:y\n", "");
     let before = house.texts();
     // No room for a single byte: told as an error where the signal for it is ignored, an end in mid-write where it is not.
@@ -169,7 +169,7 @@ fn a_write_that_fails_leaves_the_old_file() {
 }
 
 #[test]
-fn a_kill_at_any_time_leaves_the_old_file_or_the_new() {
+fn a_kill_during_an_edit_leaves_the_old_or_the_new_file() {
     let house = Services::with("# c\na:plain:x\n", "# c\n*:A:read\na:A:read\n");
     let (mut old, directories) = house.texts();
     let mut changed = 0;

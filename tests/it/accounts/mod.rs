@@ -161,7 +161,7 @@ fn set_mode(path: &Path, mode: u32) {
 const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ";
 
 #[test]
-fn a_new_home_is_made_once() {
+fn init_refuses_an_existing_home() {
     let house = Services {
         folder: tempfile::tempdir().unwrap(),
     };
@@ -188,7 +188,7 @@ fn a_new_home_is_made_once() {
 }
 
 #[test]
-fn a_home_is_made_in_a_folder_that_is_there_and_below_ones_that_are_not() {
+fn init_accepts_an_empty_folder_and_creates_missing_ones() {
     let house = Services {
         folder: tempfile::tempdir().unwrap(),
     };
@@ -237,14 +237,14 @@ fn users_are_added_changed_and_removed() {
 }
 
 #[test]
-fn what_is_left_of_a_user_can_be_removed() {
+fn remaining_grants_of_a_removed_user_can_be_removed() {
     let house = Services::with("", "gone:A:read\n");
     assert_eq!(house.run(&["user", "remove", "HOME", "gone"]), ok());
     assert_eq!(house.texts(), (String::new(), String::new()));
 }
 
 #[test]
-fn users_are_listed_without_their_hashes() {
+fn user_list_omits_password_hashes() {
     let house = Services::with(
         &format!("# c\nb:{HASH}\na:plain:secret\nc:{HASH}\n"),
         "*:All:read\nb:Films:read,upload\nb:All:change\na:Box:upload:/nowhere\nx:All:read\n",
@@ -307,7 +307,7 @@ fn plain_passwords_are_hashed_in_place() {
 }
 
 #[test]
-fn grants_are_made_replaced_and_revoked() {
+fn grants_are_added_replaced_and_revoked() {
     let house = Services::with(
         &format!("a:{HASH}\n"),
         "# one\na:A:read\n\n# two\n*:A:read\n",
@@ -348,7 +348,7 @@ fn grants_are_made_replaced_and_revoked() {
 }
 
 #[test]
-fn a_command_takes_one_line_of_standard_input_and_leaves_the_rest() {
+fn a_password_command_reads_one_line_of_standard_input() {
     let house = Services::new();
     let mut shell = Command::new("sh");
     shell
@@ -361,7 +361,7 @@ fn a_command_takes_one_line_of_standard_input_and_leaves_the_rest() {
 }
 
 #[test]
-fn files_of_other_editors_keep_their_shape() {
+fn edits_keep_bom_crlf_and_missing_line_ends() {
     let house = Services::with(
         "\u{feff}# c\r\na:plain:x\r\n",
         "\u{feff}*:A:read\r\n\r\n# end",

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::{HASH, Services, failed, ok, said};
 
 #[test]
-fn a_wrong_command_line_is_told_and_changes_nothing() {
+fn usage_errors_are_reported_and_change_nothing() {
     let house = Services::with(&format!("a:{HASH}\n"), "");
     let before = house.texts();
     for (args, line, command) in [
@@ -146,7 +146,7 @@ fn a_wrong_command_line_is_told_and_changes_nothing() {
 }
 
 #[test]
-fn help_and_version_are_had_on_every_level() {
+fn every_subcommand_has_help() {
     let house = Services::new();
     for args in [
         &[][..],
@@ -174,7 +174,7 @@ fn help_and_version_are_had_on_every_level() {
 }
 
 #[test]
-fn a_fault_in_a_home_ends_every_command_and_nothing_is_changed() {
+fn invalid_homes_are_never_edited() {
     let house = Services::with("a:plain:x\nb:secret\n", "a:A:read\na:A:read\nc\n");
     let before = house.texts();
     for args in [
@@ -204,7 +204,7 @@ fn a_fault_in_a_home_ends_every_command_and_nothing_is_changed() {
 }
 
 #[test]
-fn where_there_is_no_home_none_is_begun() {
+fn commands_do_not_create_a_missing_home() {
     let house = Services {
         folder: tempfile::tempdir().unwrap(),
     };
@@ -222,7 +222,7 @@ fn where_there_is_no_home_none_is_begun() {
 }
 
 #[test]
-fn bad_passwords_are_refused_without_being_repeated() {
+fn rejected_passwords_are_not_printed() {
     let house = Services::new();
     let add = ["user", "add", "HOME", "a", "--password-stdin"];
     let empty = failed(1, "tidegate: the password is empty\n");

@@ -12,11 +12,11 @@ use tidegate::process::pid_file;
 use tidegate::process::pid_file::PidFile;
 
 use super::{PATIENCE, Services, failed};
-use crate::support::needs;
+use crate::support::{needs, test_path};
 
 /// Not a test of its own: what the next ones run as a server's stand-in. It holds the file until it is signalled.
 #[test]
-fn holds_the_file_when_told_to() {
+fn child_holds_a_file_open() {
     if let Some(path) = std::env::var_os("TIDEGATE_TEST_PID_FILE") {
         let _held = PidFile::take(Path::new(&path))
             .unwrap()
@@ -37,7 +37,10 @@ fn stand_in(path: &Path) -> Child {
         Command::new(program)
     };
     let child = command
-        .args(["--exact", "accounts::reload::holds_the_file_when_told_to"])
+        .args([
+            "--exact",
+            &test_path(module_path!(), "child_holds_a_file_open"),
+        ])
         .env("TIDEGATE_TEST_PID_FILE", path)
         .stdout(Stdio::null())
         .spawn()
@@ -51,7 +54,7 @@ fn stand_in(path: &Path) -> Child {
 }
 
 #[test]
-fn a_running_server_is_told() {
+fn reload_option_signals_the_running_server() {
     let house = Services::with("a:plain:x\nb:plain:y\n", "a:A:read\n");
     let elsewhere = house.folder.path().join("pid");
     let other = format!("--pid-file={}", elsewhere.display());
@@ -107,7 +110,7 @@ fn a_running_server_is_told() {
 }
 
 #[test]
-fn a_process_that_does_not_hold_the_file_is_never_signalled() {
+fn only_the_process_holding_the_pid_file_is_signalled() {
     let house = Services::with("", "");
     let mut bystander = Command::new("sleep").arg("60").spawn().unwrap();
     let file = pid_file::of_home(&house.path());

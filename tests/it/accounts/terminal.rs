@@ -14,7 +14,7 @@ use super::{PATIENCE, PROGRAM, Services, failed};
 use crate::support::needs;
 
 #[test]
-fn without_a_terminal_no_password_is_asked_for() {
+fn no_prompt_without_a_terminal() {
     if !needs::has("setsid") {
         return;
     }
@@ -117,7 +117,7 @@ impl Terminal {
 }
 
 #[test]
-fn a_password_is_asked_for_twice_and_never_shown() {
+fn a_new_password_is_prompted_twice_without_echo() {
     if !needs::has("setsid") {
         return;
     }
@@ -154,7 +154,7 @@ fn a_password_is_asked_for_twice_and_never_shown() {
 }
 
 #[test]
-fn nobody_is_asked_for_a_password_in_vain() {
+fn no_prompt_if_the_command_cannot_succeed() {
     if !needs::has("setsid") {
         return;
     }
@@ -165,7 +165,7 @@ fn nobody_is_asked_for_a_password_in_vain() {
 }
 
 #[test]
-fn an_interrupt_ends_the_prompt_and_leaves_the_terminal_well() {
+fn an_interrupted_prompt_restores_the_terminal() {
     if !needs::has("setsid") {
         return;
     }

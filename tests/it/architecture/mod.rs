@@ -8,4 +8,5 @@ mod imports;
 mod prose;
 mod sizes;
 mod sources;
+mod test_names;
 mod words;

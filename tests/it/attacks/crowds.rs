@@ -7,7 +7,7 @@ use super::{beside_a_canary, is_unharmed};
 use crate::support::{Client, FIRST_CHOICE, FULL, Home, Log, Server, TIDEGATE, connect_from};
 
 #[test]
-fn a_thousand_silent_connections_of_one_address_keep_another_out_for_no_moment() {
+fn a_thousand_silent_connections_do_not_block_another_address() {
     let mut server = beside_a_canary(&["--max-per-address", "50"]);
     let descriptors = server.descriptors();
     let crowd: Vec<TcpStream> = (0..1000)
@@ -32,7 +32,7 @@ fn a_thousand_silent_connections_of_one_address_keep_another_out_for_no_moment()
 }
 
 #[test]
-fn a_file_that_outgrows_the_limit_of_the_process_is_never_told_complete() {
+fn an_upload_beyond_rlimit_fsize_is_reported_as_failed() {
     let program = ["sh", "-c", "ulimit -f 64; exec \"$@\"", "sh", TIDEGATE]; // 32 or 64 KiB
     let home = Home::new();
     home.write("Uploads/Old", "old");

@@ -6,7 +6,7 @@ use crate::support::FIRST_CHOICE;
 const TOO_LONG: &str = "That line is too long. Connection is terminated.";
 
 #[test]
-fn what_follows_a_line_that_is_too_long_is_never_taken_for_a_command() {
+fn input_after_an_overlong_line_is_not_executed() {
     let mut server = beside_a_canary(&[]);
     let descriptors = server.descriptors();
     let memory = server.memory_kib();
@@ -31,7 +31,7 @@ fn what_follows_a_line_that_is_too_long_is_never_taken_for_a_command() {
 }
 
 #[test]
-fn bytes_of_telnet_and_controls_at_every_place_of_a_command_are_harmless() {
+fn telnet_and_control_bytes_are_harmless_at_any_position() {
     let mut server = beside_a_canary(&["--max-failures", "0"]);
     let descriptors = server.descriptors();
     let command = b"LOGIN\nuser1\n1234\nSHOW DIRECTORIES\n";
@@ -67,7 +67,7 @@ fn bytes_of_telnet_and_controls_at_every_place_of_a_command_are_harmless() {
 }
 
 #[test]
-fn numbers_that_are_none_or_overflow_are_refused() {
+fn invalid_and_overflowing_numbers_are_rejected() {
     let mut server = beside_a_canary(&[]);
     let descriptors = server.descriptors();
     let mut client = server.login("user3");

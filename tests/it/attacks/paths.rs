@@ -94,7 +94,7 @@ fn nothing_evil_lies_outside(server: &Server) {
 }
 
 #[test]
-fn no_spelling_of_a_path_leads_any_command_to_the_canary() {
+fn no_spelling_of_a_path_escapes_the_grant() {
     let mut server = beside_a_canary(&[]);
     with_links(&server);
     let descriptors = server.descriptors();
@@ -127,7 +127,7 @@ fn no_spelling_of_a_path_leads_any_command_to_the_canary() {
 }
 
 #[test]
-fn no_spelling_of_a_path_leads_any_ftp_command_to_the_canary() {
+fn no_spelling_of_an_ftp_path_escapes_the_grant() {
     let listeners = ["--listen", "127.0.0.1:0", "--ftp", "127.0.0.1:0"];
     let mut server = beside_a_canary(&listeners);
     let descriptors = server.descriptors();
@@ -180,7 +180,7 @@ fn no_spelling_of_a_path_leads_any_ftp_command_to_the_canary() {
 }
 
 #[test]
-fn a_file_that_becomes_a_link_between_rnfr_and_rnto_leads_nowhere() {
+fn a_link_swapped_in_between_rnfr_and_rnto_is_not_followed() {
     let listeners = ["--listen", "127.0.0.1:0", "--ftp", "127.0.0.1:0"];
     let mut server = beside_a_canary(&listeners);
     let descriptors = server.descriptors();
@@ -215,7 +215,7 @@ fn a_file_that_becomes_a_link_between_rnfr_and_rnto_leads_nowhere() {
 }
 
 #[test]
-fn a_directory_that_is_swapped_for_a_link_again_and_again_lets_nobody_out() {
+fn a_directory_swapped_for_a_link_does_not_escape_the_grant() {
     let mut server = beside_a_canary(&[]);
     let descriptors = server.descriptors();
     let uploads = server.home.file("Uploads");
@@ -282,7 +282,7 @@ fn try_once(client: &mut Client, number: usize) -> bool {
 }
 
 #[test]
-fn two_sessions_that_replace_one_file_leave_one_whole_and_never_a_mix() {
+fn concurrent_replacements_of_one_file_are_atomic() {
     let server = beside_a_canary(&[]);
     const LENGTH: usize = 300_000;
     for _ in 0..10 {
@@ -314,7 +314,7 @@ fn two_sessions_that_replace_one_file_leave_one_whole_and_never_a_mix() {
 }
 
 #[test]
-fn names_that_carry_line_ends_or_escapes_reach_no_client_and_no_disk() {
+fn names_with_control_characters_are_neither_sent_nor_stored() {
     let server = beside_a_canary(&[]);
     let bad = [
         "two\nlines",

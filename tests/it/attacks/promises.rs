@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 #[test]
-fn each_test_that_the_security_document_names_exists() {
+fn tests_named_in_the_security_document_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = fs::read_to_string(root.join("docs/security.md")).expect("it is there");
     let sources = sources(&["src", "tests/it"]);
@@ -35,7 +35,7 @@ fn each_test_that_the_security_document_names_exists() {
 }
 
 #[test]
-fn each_event_of_the_log_and_each_reason_of_an_end_is_documented() {
+fn log_events_and_close_reasons_are_documented() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = fs::read_to_string(root.join("docs/log.md")).expect("it is there");
     let sources = sources(&["src"]);

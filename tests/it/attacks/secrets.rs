@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::support::{Client, Home, Server, median};
 
 #[test]
-fn no_password_turns_up_in_the_log_the_arguments_or_what_a_client_is_told() {
+fn passwords_appear_in_no_log_argument_or_message() {
     let home = Home::new();
     home.append("Credentials", "visitor:plain:sesame-OPEN-1234");
     let options = [
@@ -55,7 +55,7 @@ fn no_password_turns_up_in_the_log_the_arguments_or_what_a_client_is_told() {
 }
 
 #[test]
-fn an_unknown_user_and_a_wrong_password_take_as_long_two_hundred_times_each() {
+fn unknown_users_and_wrong_passwords_take_the_same_time() {
     let home = Home::new();
     // A cheap hash, of whatever: each guess is wrong.
     let hash = format!(

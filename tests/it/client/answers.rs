@@ -38,7 +38,7 @@ fn answer(client: &mut Client) -> String {
 }
 
 #[test]
-fn nothing_is_put_where_nobody_can_tell_what_it_would_replace() {
+fn put_stops_if_the_remote_checksum_is_unavailable() {
     let put = |args: &[&str]| {
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path().join("inside/downloads");
@@ -74,7 +74,7 @@ fn nothing_is_put_where_nobody_can_tell_what_it_would_replace() {
 }
 
 #[test]
-fn a_pattern_says_which_of_its_directories_cannot_be_read() {
+fn patterns_report_unreadable_directories() {
     let serve = |client: &mut Client| {
         client.log_in();
         answer(client);
@@ -95,7 +95,7 @@ fn a_pattern_says_which_of_its_directories_cannot_be_read() {
 }
 
 #[test]
-fn a_file_that_is_there_is_given_time_for_its_checksum() {
+fn remote_checksums_extend_the_timeout() {
     let folder = tempfile::tempdir().unwrap();
     let downloads = folder.path().join("inside/downloads");
     fs::create_dir_all(&downloads).unwrap();
@@ -118,7 +118,7 @@ fn a_file_that_is_there_is_given_time_for_its_checksum() {
 }
 
 #[test]
-fn after_an_upload_no_more_time_is_given_for_it() {
+fn uploads_do_not_extend_the_timeout_twice() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path().join("inside/downloads");
     fs::create_dir_all(&here).unwrap();
@@ -162,7 +162,7 @@ fn idle_at_first(idle: usize) -> (Arc<AtomicUsize>, impl Fn(&mut Client) + Send 
 }
 
 #[test]
-fn who_was_idle_too_long_still_gets_what_he_asks_for_next() {
+fn a_session_closed_for_idleness_is_reopened() {
     let folder = tempfile::tempdir().unwrap();
     let (connections, serve) = idle_at_first(1);
     let lines = "DOWNLOAD FILE\nMovies/Joker\nSHOW DIRECTORIES\n";
@@ -191,7 +191,7 @@ fn who_was_idle_too_long_still_gets_what_he_asks_for_next() {
 }
 
 #[test]
-fn a_server_that_calls_everybody_idle_is_not_asked_for_ever() {
+fn reconnects_after_idleness_are_bounded() {
     let (connections, serve) = idle_at_first(usize::MAX);
     let (ran, _) = run(&["get", "USER1", "Movies/Joker", "Movies/WAR"], serve);
     ran.failed(

@@ -121,7 +121,7 @@ fn kill_half_way(server: &Server) -> u64 {
 }
 
 #[test]
-fn a_download_killed_half_way_moves_only_the_rest() {
+fn an_interrupted_download_is_resumed() {
     let server = server();
     let had = kill_half_way(&server);
     let relay = Relay::new(&server, After::Never);
@@ -141,7 +141,7 @@ fn a_download_killed_half_way_moves_only_the_rest() {
 }
 
 #[test]
-fn a_file_that_changed_meanwhile_is_got_from_the_beginning() {
+fn a_changed_file_is_downloaded_from_the_start() {
     let server = server();
     let had = kill_half_way(&server);
     let mut changed = noise(LENGTH);
@@ -193,7 +193,7 @@ fn a_file_that_changed_meanwhile_is_got_from_the_beginning() {
 }
 
 #[test]
-fn a_part_is_one_downloads_own() {
+fn concurrent_downloads_do_not_share_a_part_file() {
     let server = server();
     let half = LENGTH as u64 / 2;
     let relay = Relay::new(&server, After::Stall(half));
@@ -230,7 +230,7 @@ fn a_part_is_one_downloads_own() {
 }
 
 #[test]
-fn a_connection_that_closes_is_told_and_what_came_is_kept() {
+fn a_lost_connection_is_reported_and_the_part_file_kept() {
     let server = server();
     let relay = Relay::new(&server, After::Close(1_000_000));
     let args = [
@@ -269,7 +269,7 @@ fn a_connection_that_closes_is_told_and_what_came_is_kept() {
 }
 
 #[test]
-fn an_upload_that_breaks_is_a_failure_and_leaves_nothing() {
+fn an_interrupted_upload_fails_and_leaves_no_file() {
     let server = Server::new();
     fs::write(server.here("large"), noise(LENGTH)).unwrap();
     // The listing passes, then the answer to the upload does not.

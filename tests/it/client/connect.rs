@@ -29,7 +29,7 @@ const MENU: &str = "Please choose: 'SHOW DIRECTORIES' or 'SHOW DIRECTORY' or 'DO
 const GOODBYE: &str = "Connection is terminated. You are logged out.\n";
 
 #[test]
-fn the_dialogue_is_the_menus() {
+fn connect_shows_the_menu_dialogue() {
     let server = Server::new();
     let ran = talk(
         &server,
@@ -67,7 +67,7 @@ fn the_dialogue_is_the_menus() {
 }
 
 #[test]
-fn what_is_downloaded_lands_and_what_is_uploaded_arrives() {
+fn connect_downloads_and_uploads_files() {
     let server = Server::new();
     fs::create_dir(server.here("folder")).unwrap();
     fs::write(server.here("folder/Fresh"), "fresh").unwrap();
@@ -120,7 +120,7 @@ fn what_is_downloaded_lands_and_what_is_uploaded_arrives() {
 }
 
 #[test]
-fn a_login_that_fails_and_a_server_that_goes_are_failures() {
+fn failed_logins_and_lost_servers_exit_nonzero() {
     let mut server = Server::new();
     let remote = server.remote("user1");
     let mut command = server.command(&["connect", &remote]);

@@ -41,7 +41,7 @@ fn commands(above: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn the_manual_has_what_help_has() {
+fn the_manual_page_matches_help() {
     let manual = run(&["manual"]).out;
     let mut seen = 0;
     for command in commands(&[]) {
@@ -70,7 +70,7 @@ fn the_manual_has_what_help_has() {
 }
 
 #[test]
-fn the_docs_have_a_row_for_each_option() {
+fn every_option_is_documented() {
     let docs = ["operation.md", "client.md"].map(|name| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("docs")
@@ -91,7 +91,7 @@ fn the_docs_have_a_row_for_each_option() {
 }
 
 #[test]
-fn the_completions_know_every_command_and_option() {
+fn completions_cover_every_command_and_option() {
     for shell in ["bash", "zsh", "fish", "nushell"] {
         let script = run(&["completions", shell]).out;
         for command in commands(&[]) {

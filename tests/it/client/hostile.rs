@@ -163,7 +163,7 @@ pub(super) const DIRECTORY: &str = "directory - 2026-11-22T18:00:00Z";
 pub(super) const WHO: &str = "tidegate: user1@127.0.0.1:PORT:";
 
 #[test]
-fn names_lead_nowhere() {
+fn path_traversal_by_server_names_is_rejected() {
     const NAMES: [&[&str]; 8] = [
         &["file 3 2026-11-22T18:00:00Z ../../evil"],
         &[
@@ -208,7 +208,7 @@ fn names_lead_nowhere() {
 }
 
 #[test]
-fn a_listing_that_repeats_a_name_lands_nothing() {
+fn a_listing_with_duplicate_names_is_rejected() {
     let lines = &[
         "file 3 2026-11-22T18:00:00Z x",
         "directory - 2026-11-22T18:00:00Z x",
@@ -247,7 +247,7 @@ fn a_listing_that_repeats_a_name_lands_nothing() {
 }
 
 #[test]
-fn a_listing_without_end_ends() {
+fn an_endless_listing_is_aborted() {
     let too_much =
         "the server lists too much: more than 500000 entries or 67108864 bytes of names\n";
     // It announces a million.
@@ -321,7 +321,7 @@ fn a_listing_without_end_ends() {
 }
 
 #[test]
-fn a_length_that_cannot_be_is_not_believed() {
+fn implausible_lengths_are_rejected() {
     for (length, told) in [
         (
             "9223372036854775807",
@@ -360,7 +360,7 @@ fn a_length_that_cannot_be_is_not_believed() {
 }
 
 #[test]
-fn who_says_nothing_is_not_waited_for() {
+fn a_silent_server_times_out() {
     let late = "nothing moved for 1 s\n";
     let (ran, _) = run(
         &["get", "--timeout", "1", "USER1", "Movies/Joker"],
@@ -402,7 +402,7 @@ fn who_says_nothing_is_not_waited_for() {
 }
 
 #[test]
-fn what_is_no_answer_is_shown_harmless() {
+fn invalid_replies_are_shown_sanitized() {
     for (said, told) in [
         (
             "HTTP/1.1 400 Bad Request\r\n",
@@ -449,7 +449,7 @@ fn what_is_no_answer_is_shown_harmless() {
 }
 
 #[test]
-fn names_of_directories_stay_off_the_terminal() {
+fn directory_names_are_sanitized_for_the_terminal() {
     for names in ["Movies, \u{1b}[2J", "Movies, ..", "a/b"] {
         let (ran, _) = run(&["ls", "USER1"], move |client| {
             client.log_in();
@@ -465,7 +465,7 @@ fn names_of_directories_stay_off_the_terminal() {
 }
 
 #[test]
-fn a_server_at_work_is_given_time_for_it() {
+fn a_busy_server_is_given_more_time() {
     const LENGTH: u64 = 25_000_000;
     const WORK: Duration = Duration::from_secs(2);
     let zeros: String = Sha256::digest(vec![0; LENGTH as usize])

@@ -108,7 +108,7 @@ impl Terminal {
 }
 
 #[test]
-fn a_bar_is_for_a_terminal() {
+fn progress_is_shown_on_terminals_only() {
     if !needs::has("setsid") {
         return;
     }
@@ -165,7 +165,7 @@ fn a_bar_is_for_a_terminal() {
 }
 
 #[test]
-fn a_listing_is_a_table_for_a_person() {
+fn listings_on_a_terminal_are_tables() {
     if !needs::has("setsid") {
         return;
     }
@@ -195,7 +195,7 @@ fn a_listing_is_a_table_for_a_person() {
 }
 
 #[test]
-fn a_password_is_asked_for_without_echo() {
+fn the_password_prompt_does_not_echo() {
     if !needs::has("setsid") {
         return;
     }
@@ -215,7 +215,7 @@ fn a_password_is_asked_for_without_echo() {
 }
 
 #[test]
-fn connect_completes_and_remembers() {
+fn connect_has_completion_and_history() {
     if !needs::has("setsid") {
         return;
     }
@@ -263,7 +263,7 @@ fn connect_completes_and_remembers() {
 }
 
 #[test]
-fn ctrl_c_ends_a_transfer_and_not_the_program() {
+fn ctrl_c_cancels_the_transfer_only() {
     if !needs::has("setsid") {
         return;
     }

@@ -9,7 +9,7 @@ use crate::support::needs;
 use crate::support::test_home::{Change, change};
 
 #[test]
-fn a_file_lands_in_the_download_folder() {
+fn get_writes_to_the_download_folder() {
     let server = Server::new();
     let ran = server.run(&["get", "USER1", "Movies/Joker"]);
     ran.moved(1, 4096);
@@ -39,7 +39,7 @@ fn a_file_lands_in_the_download_folder() {
 }
 
 #[test]
-fn each_failure_is_said_and_the_rest_is_done() {
+fn failures_are_reported_and_the_rest_is_transferred() {
     let server = Server::new();
     let ran = server.run(&[
         "get",
@@ -64,7 +64,7 @@ fn each_failure_is_said_and_the_rest_is_done() {
 }
 
 #[test]
-fn two_paths_on_one_name_are_an_error_before_anything_is_moved() {
+fn colliding_targets_are_rejected_before_any_transfer() {
     let server = Server::with(|home| {
         let file = |path: &str| Change::File(path.into(), b"x".into());
         change(home, &file("Docs/Joker"));
@@ -116,7 +116,7 @@ fn two_paths_on_one_name_are_an_error_before_anything_is_moved() {
 }
 
 #[test]
-fn patterns_mean_what_is_there() {
+fn remote_patterns_match_existing_files() {
     let server = Server::new();
     server
         .run(&["get", "USER1", "Movies/*r*"])
@@ -146,7 +146,7 @@ fn patterns_mean_what_is_there() {
 }
 
 #[test]
-fn a_tree_is_kept_below_its_last_part_and_goes_back() {
+fn directory_trees_round_trip() {
     let server = Server::with(|home| {
         for directory in [
             "Docs/many",
@@ -214,7 +214,7 @@ fn a_tree_is_kept_below_its_last_part_and_goes_back() {
 }
 
 #[test]
-fn what_is_whole_already_is_not_moved_again() {
+fn complete_files_are_not_transferred_again() {
     let server = Server::new();
     server.run(&["get", "USER1", "Movies/Joker"]).moved(1, 4096);
     server
@@ -241,7 +241,7 @@ fn what_is_whole_already_is_not_moved_again() {
 }
 
 #[test]
-fn an_upload_replaces_only_what_it_is_told_to() {
+fn put_replaces_files_only_on_request() {
     let server = Server::new();
     fs::write(server.here("Welcome"), "new").unwrap();
     fs::write(server.here("Fresh"), "fresh").unwrap();
@@ -268,7 +268,7 @@ fn an_upload_replaces_only_what_it_is_told_to() {
 }
 
 #[test]
-fn what_cannot_be_put_is_said() {
+fn put_reports_unusable_sources() {
     let server = Server::new();
     fs::create_dir_all(server.here("folder/.hidden")).unwrap();
     fs::write(server.here("folder/.hidden/x"), "x").unwrap();
@@ -339,7 +339,7 @@ fn what_cannot_be_put_is_said() {
 }
 
 #[test]
-fn where_there_is_no_room_the_others_still_go() {
+fn put_continues_after_a_refused_file() {
     let server = Server::new();
     let huge = fs::File::create(server.here("huge")).unwrap();
     huge.set_len(1 << 60)
@@ -357,7 +357,7 @@ fn where_there_is_no_room_the_others_still_go() {
 }
 
 #[test]
-fn a_listing_is_plain_in_a_pipe() {
+fn listings_in_a_pipe_are_plain() {
     let server = Server::new();
     let ls = |args: &[&str]| {
         let ran = server.run(args);
@@ -395,7 +395,7 @@ fn a_listing_is_plain_in_a_pipe() {
 }
 
 #[test]
-fn a_password_is_found_or_missed() {
+fn password_sources_are_tried_in_order() {
     let server = Server::new();
     let remote = server.remote("user1");
     let ls = |password: Option<&str>, file: Option<&str>| {
@@ -439,7 +439,7 @@ fn a_password_is_found_or_missed() {
 }
 
 #[test]
-fn a_wrong_command_line_is_told_before_anything_else() {
+fn usage_errors_precede_any_connection() {
     let folder = tempfile::tempdir().unwrap();
     for (args, what) in [
         (
@@ -498,7 +498,7 @@ fn a_wrong_command_line_is_told_before_anything_else() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_told() {
+fn an_unwritable_download_folder_is_reported() {
     let server = Server::new();
     fs::write(server.here("downloads"), "no folder").unwrap();
     server
@@ -512,7 +512,7 @@ fn a_folder_that_cannot_be_written_is_told() {
 }
 
 #[test]
-fn a_full_standard_output_is_a_failure() {
+fn a_full_standard_output_is_an_error() {
     let server = Server::new();
     let mut command = Command::new("sh");
     command

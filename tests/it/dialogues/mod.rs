@@ -4,7 +4,7 @@
 //!
 //! `testdata/dialogues/README` tells the notation.
 
-mod menu_client;
+mod client_session;
 mod notation;
 pub(crate) mod reference_connection;
 mod reference_services;
@@ -36,17 +36,17 @@ enum Cuts {
 }
 
 #[test]
-fn the_session_plays_every_dialogue_whole() {
+fn sessions_pass_every_dialogue_unsplit() {
     play_all(|dialogue| play_model(dialogue, Cuts::Whole));
 }
 
 #[test]
-fn the_session_plays_every_dialogue_byte_by_byte() {
+fn sessions_pass_every_dialogue_byte_by_byte() {
     play_all(|dialogue| play_model(dialogue, Cuts::Bytes));
 }
 
 #[test]
-fn the_session_plays_every_dialogue_in_cuts() {
+fn sessions_pass_every_dialogue_in_fragments() {
     play_all(|dialogue| {
         play_model(dialogue, Cuts::Seed(1))?;
         play_model(dialogue, Cuts::Seed(2))
@@ -54,22 +54,22 @@ fn the_session_plays_every_dialogue_in_cuts() {
 }
 
 #[test]
-fn the_server_plays_every_dialogue_whole() {
+fn servers_pass_every_dialogue_unsplit() {
     play_all(|dialogue| play_server(dialogue, plain_home(), Cuts::Whole));
 }
 
 #[test]
-fn the_server_plays_every_dialogue_byte_by_byte() {
+fn servers_pass_every_dialogue_byte_by_byte() {
     play_all(|dialogue| play_server(dialogue, plain_home(), Cuts::Bytes));
 }
 
 #[test]
-fn the_server_plays_every_dialogue_in_cuts() {
+fn servers_pass_every_dialogue_in_fragments() {
     play_all(|dialogue| play_server(dialogue, plain_home(), Cuts::Seed(3)));
 }
 
 #[test]
-fn the_reference_comes_out_over_the_home_as_it_ships() {
+fn the_reference_dialogue_passes_on_the_example_home() {
     let dialogues = all();
     let of_the_reference = |dialogue: &&Dialogue| dialogue.name.starts_with("reference");
     for dialogue in dialogues.iter().filter(of_the_reference) {
@@ -78,7 +78,7 @@ fn the_reference_comes_out_over_the_home_as_it_ships() {
 }
 
 #[test]
-fn there_are_many_dialogues() {
+fn dialogue_files_are_found() {
     let (ftp, menu): (Vec<_>, Vec<_>) = all().into_iter().partition(|dialogue| dialogue.is_ftp);
     assert!(menu.len() >= 60 && ftp.len() >= 25);
 }

@@ -19,7 +19,7 @@ const MIB: usize = 1024 * 1024;
 const LONG: usize = 48 * MIB;
 
 #[test]
-fn five_hundred_downloads_at_once_are_each_whole() {
+fn five_hundred_concurrent_downloads_are_complete() {
     let home = Home::new();
     let content = pattern(300_007, 1);
     home.write("Movies/Long", &content);
@@ -58,7 +58,7 @@ fn five_hundred_downloads_at_once_are_each_whole() {
 }
 
 #[test]
-fn a_file_that_is_downloaded_many_times_at_once_is_opened_once() {
+fn concurrent_downloads_share_one_open_file() {
     let home = Home::new();
     home.write("Movies/Long", pattern(LONG, 2));
     let server = Server::over(home, &[]);
@@ -72,7 +72,7 @@ fn a_file_that_is_downloaded_many_times_at_once_is_opened_once() {
 }
 
 #[test]
-fn a_download_and_a_resume_cross_two_gib() {
+fn downloads_and_resumes_cross_2_gib() {
     const LENGTH: u64 = (1 << 31) + 5 * MIB as u64;
     let marks = [0, (1 << 31) - 8, (1 << 31) + 1, LENGTH - 8];
     let home = Home::in_memory();
@@ -125,7 +125,7 @@ fn a_download_and_a_resume_cross_two_gib() {
 }
 
 #[test]
-fn a_file_cut_in_mid_transfer_closes_short_and_hurts_nobody_else() {
+fn a_truncated_file_ends_its_own_download_only() {
     let home = Home::new();
     let content = pattern(LONG, 3);
     home.write("Movies/Long", &content);
@@ -156,7 +156,7 @@ fn a_file_cut_in_mid_transfer_closes_short_and_hurts_nobody_else() {
 }
 
 #[test]
-fn a_small_file_that_is_cut_between_two_downloads_is_never_sent_with_zeros_behind_it() {
+fn a_truncated_small_file_is_not_padded_with_zeros() {
     let home = Home::new();
     home.write("Movies/Small", "a standing map of this file is kept");
     let server = Server::over(home, &[]);
@@ -177,7 +177,7 @@ fn a_small_file_that_is_cut_between_two_downloads_is_never_sent_with_zeros_behin
 }
 
 #[test]
-fn a_file_replaced_in_mid_transfer_goes_on_as_it_was_and_is_the_new_one_next_time() {
+fn a_replaced_file_is_sent_in_its_old_version_to_the_end() {
     let home = Home::new();
     let (old, new) = (pattern(LONG, 4), pattern(MIB, 5));
     home.write("Movies/Long", &old);
@@ -206,7 +206,7 @@ fn a_file_replaced_in_mid_transfer_goes_on_as_it_was_and_is_the_new_one_next_tim
 }
 
 #[test]
-fn a_file_that_grows_in_mid_transfer_is_sent_as_long_as_it_was_announced() {
+fn a_growing_file_is_sent_with_its_announced_length() {
     let home = Home::new();
     let content = pattern(LONG, 6);
     home.write("Movies/Long", &content);
@@ -227,7 +227,7 @@ fn a_file_that_grows_in_mid_transfer_is_sent_as_long_as_it_was_announced() {
 }
 
 #[test]
-fn what_is_written_in_mid_transfer_changes_no_length() {
+fn writes_during_a_transfer_do_not_change_its_length() {
     let home = Home::new();
     home.write("Movies/Long", pattern(LONG, 7));
     let server = Server::over(home, &[]);
@@ -243,7 +243,7 @@ fn what_is_written_in_mid_transfer_changes_no_length() {
 }
 
 #[test]
-fn a_download_begins_wherever_the_commands_before_it_have_left_the_turns_budget() {
+fn downloads_start_at_any_remaining_time_slice() {
     let home = Home::new();
     let content = pattern(100_000, 9);
     home.write("Movies/Long", &content);
@@ -274,7 +274,7 @@ fn a_download_begins_wherever_the_commands_before_it_have_left_the_turns_budget(
 }
 
 #[test]
-fn an_upload_begins_wherever_the_commands_before_it_have_left_the_turns_budget() {
+fn uploads_start_at_any_remaining_time_slice() {
     let server = Server::start(&[]);
     for before in 240..262 {
         let mut client = server.login("user3");
@@ -291,7 +291,7 @@ fn an_upload_begins_wherever_the_commands_before_it_have_left_the_turns_budget()
 }
 
 #[test]
-fn a_listing_far_longer_than_the_outbox_arrives_whole_and_holds_nobody_up() {
+fn a_listing_longer_than_the_send_queue_is_complete() {
     const ENTRIES: usize = 100_000;
     let home = Home::in_memory();
     home.append("Directories", "user1:Crowd:read");
@@ -335,7 +335,7 @@ fn a_listing_far_longer_than_the_outbox_arrives_whole_and_holds_nobody_up() {
 }
 
 #[test]
-fn what_is_no_file_is_neither_listed_nor_served_nor_waited_for() {
+fn special_files_are_neither_listed_nor_opened() {
     let home = Home::new();
     mkfifo(&home.file("Movies/Pipe"), Mode::S_IRWXU).unwrap();
     let _socket = UnixListener::bind(home.file("Movies/Socket")).unwrap();
@@ -396,7 +396,7 @@ fn what_is_no_file_is_neither_listed_nor_served_nor_waited_for() {
 }
 
 #[test]
-fn checksums_of_long_files_keep_no_login_waiting() {
+fn checksums_of_large_files_do_not_delay_logins() {
     let home = Home::new();
     home.write_sparse("Movies/Huge", 128 * MIB as u64);
     let server = Server::over(home, &[]);

@@ -20,7 +20,7 @@ const IDLE: &str = "Idle for too long. Connection is terminated.";
 const REVOKED: &str = "Your login is no longer valid. Connection is terminated.";
 
 #[test]
-fn a_stop_tells_the_idle_and_lets_a_download_finish() {
+fn shutdown_notifies_idle_sessions_and_finishes_downloads() {
     let home = Home::new();
     let content = pattern(LONG, 31);
     home.write("Movies/Long", &content);
@@ -51,7 +51,7 @@ fn a_stop_tells_the_idle_and_lets_a_download_finish() {
 }
 
 #[test]
-fn a_stop_lets_an_upload_finish() {
+fn shutdown_finishes_uploads() {
     let mut server = Server::start(&[]);
     let mut client = server.login("user2");
     client.send("PUT FILE 6 Uploads/Late\nabc");
@@ -73,7 +73,7 @@ fn a_stop_lets_an_upload_finish() {
 }
 
 #[test]
-fn a_second_stop_does_not_wait() {
+fn a_second_stop_signal_ends_at_once() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let home = Home::new();
         home.write_sparse("Movies/Long", LONG as u64);
@@ -89,7 +89,7 @@ fn a_second_stop_does_not_wait() {
 }
 
 #[test]
-fn a_drain_that_takes_too_long_cuts_off_and_says_whom() {
+fn the_drain_timeout_closes_and_logs_sessions() {
     let home = Home::new();
     home.write_sparse("Movies/Long", LONG as u64);
     let mut server = Server::over(home, &["--drain-timeout", "1"]);
@@ -104,7 +104,7 @@ fn a_drain_that_takes_too_long_cuts_off_and_says_whom() {
 }
 
 #[test]
-fn a_reload_takes_up_new_users_and_tells_the_removed_at_their_next_command() {
+fn reload_adds_users_and_revokes_removed_ones() {
     let server = Server::start(&[]);
     let mut removed = server.login("user1");
     let mut changed = server.login("user2");
@@ -147,7 +147,7 @@ fn a_reload_takes_up_new_users_and_tells_the_removed_at_their_next_command() {
 }
 
 #[test]
-fn a_reload_that_only_hashes_the_same_password_keeps_the_login() {
+fn hashing_the_same_password_keeps_sessions() {
     let home = Home::new();
     let credentials = home.path().join("Credentials");
     let hashed = fs::read_to_string(&credentials).unwrap();
@@ -172,7 +172,7 @@ fn a_reload_that_only_hashes_the_same_password_keeps_the_login() {
 }
 
 #[test]
-fn a_reload_of_a_faulty_home_keeps_what_there_was_and_says_where_the_fault_is() {
+fn an_invalid_reload_keeps_the_old_settings() {
     let server = Server::start(&[]);
     let mut client = server.login("user1");
     server.home.append("Directories", "user1:Movies:fly");
@@ -192,7 +192,7 @@ fn a_reload_of_a_faulty_home_keeps_what_there_was_and_says_where_the_fault_is() 
 }
 
 #[test]
-fn a_chosen_directory_that_a_reload_takes_away_is_chosen_no_more() {
+fn reload_clears_a_revoked_current_directory() {
     let server = Server::start(&[]);
     let mut client = server.login("user1");
     client.ask("SHOW DIRECTORY Movies");
@@ -218,7 +218,7 @@ fn reload(server: &Server) {
 }
 
 #[test]
-fn who_is_silent_for_too_long_is_told_and_who_is_not_stays() {
+fn idle_sessions_are_notified_and_closed() {
     let server = Server::start(&["--idle-timeout", "1"]);
     let mut silent = server.login("user1");
     let mut busy = server.login("user1");
@@ -234,7 +234,7 @@ fn who_is_silent_for_too_long_is_told_and_who_is_not_stays() {
 }
 
 #[test]
-fn a_download_that_goes_nowhere_for_too_long_ends_without_a_word() {
+fn a_stalled_download_is_closed_silently() {
     let home = Home::new();
     let content = pattern(LONG, 32);
     home.write("Movies/Long", &content);
@@ -250,7 +250,7 @@ fn a_download_that_goes_nowhere_for_too_long_ends_without_a_word() {
 }
 
 #[test]
-fn who_does_not_log_in_in_time_is_told_though_he_keeps_talking() {
+fn the_login_timeout_closes_active_clients_too() {
     let server = Server::start(&["--login-timeout", "1"]);
     let mut logged_in = server.login("user1");
     let mut talker = server.connect();
@@ -269,7 +269,7 @@ fn who_does_not_log_in_in_time_is_told_though_he_keeps_talking() {
 }
 
 #[test]
-fn sessions_beyond_the_limit_are_told_and_let_in_when_one_has_left() {
+fn the_session_limit_rejects_until_a_session_ends() {
     let server = Server::start(&["--max-sessions", "2"]);
     let one = server.login("user1");
     let mut two = server.login("user1");
@@ -283,7 +283,7 @@ fn sessions_beyond_the_limit_are_told_and_let_in_when_one_has_left() {
 }
 
 #[test]
-fn connections_beyond_the_limit_of_one_address_are_told_and_another_address_is_let_in() {
+fn the_limit_per_address_spares_other_addresses() {
     let options = [
         "--max-per-address",
         "2",
@@ -307,7 +307,7 @@ fn connections_beyond_the_limit_of_one_address_are_told_and_another_address_is_l
 }
 
 #[test]
-fn hidden_usernames_are_asked_for_a_password_that_takes_as_long_as_any() {
+fn hidden_usernames_cost_a_password_verification() {
     // More of them fail here than an address is granted.
     let server = Server::start(&["--hide-usernames", "--max-failures", "0"]);
     let mut wrong = 0;
@@ -337,7 +337,7 @@ fn hidden_usernames_are_asked_for_a_password_that_takes_as_long_as_any() {
 }
 
 #[test]
-fn an_unknown_username_is_refused_at_once_where_names_are_not_hidden() {
+fn unknown_usernames_are_rejected_at_once_if_not_hidden() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.send("LOGIN\nnobody\n");
@@ -354,7 +354,7 @@ fn an_unknown_username_is_refused_at_once_where_names_are_not_hidden() {
 }
 
 #[test]
-fn what_a_client_calls_itself_stays_one_field_of_one_line_of_the_log() {
+fn usernames_are_escaped_in_the_log() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.send("LOGIN\n\u{1b}[2Jx\rsession=9 event=login user=\"root\"\u{9b}31m\n");
@@ -370,7 +370,7 @@ fn what_a_client_calls_itself_stays_one_field_of_one_line_of_the_log() {
 }
 
 #[test]
-fn every_ending_has_its_reason_in_the_log() {
+fn every_close_reason_is_logged() {
     let server = Server::start(&[]);
     server.login("user1").quit();
     server.log_line(&["session=1 event=end reason=quit"]);
@@ -393,7 +393,7 @@ fn every_ending_has_its_reason_in_the_log() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_nothing_up() {
+fn an_unread_log_pipe_does_not_block() {
     let options = ["--log-level", "debug"];
     let mut server = Server::launch(Home::new(), &[TIDEGATE], &options, Log::Starved);
     let mut client = server.login("user1");
@@ -413,7 +413,7 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
 }
 
 #[test]
-fn each_level_of_the_log_is_less_than_the_next() {
+fn log_levels_are_cumulative() {
     let lines = |level: &str| {
         let mut server = Server::start(&["--log-level", level]);
         let mut client = server.login("user1");
@@ -432,7 +432,7 @@ fn each_level_of_the_log_is_less_than_the_next() {
 }
 
 #[test]
-fn a_port_in_use_is_a_failure_that_names_it() {
+fn a_port_in_use_is_reported_by_address() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let home = Home::new();
@@ -447,7 +447,7 @@ fn a_port_in_use_is_a_failure_that_names_it() {
 }
 
 #[test]
-fn a_faulty_home_is_told_by_file_and_line_and_not_served() {
+fn an_invalid_home_is_reported_by_file_and_line() {
     let home = Home::new();
     home.append("Credentials", "user9");
     home.append("Directories", "user1:Movies:fly");
@@ -465,7 +465,7 @@ fn a_faulty_home_is_told_by_file_and_line_and_not_served() {
 }
 
 #[test]
-fn a_wrong_command_line_is_status_2() {
+fn usage_errors_exit_with_status_2() {
     let home = Home::new();
     for options in [
         &["--listen", "localhost"][..],
@@ -482,7 +482,7 @@ fn a_wrong_command_line_is_status_2() {
 }
 
 #[test]
-fn a_listener_that_others_can_reach_is_warned_of() {
+fn listening_beyond_loopback_is_warned_about() {
     let server = Server::start(&["--listen", "0.0.0.0:0", "--listen", "127.0.0.1:0"]);
     let open = server.addresses[0];
     assert_eq!(open, SocketAddr::from(([0, 0, 0, 0], open.port())));
@@ -492,7 +492,7 @@ fn a_listener_that_others_can_reach_is_warned_of() {
 }
 
 #[test]
-fn two_hundred_reloads_under_load_drop_nobody() {
+fn two_hundred_reloads_under_load_drop_no_session() {
     let server = Server::start(&[]);
     let mut clients: Vec<Client> = (0..5).map(|_| server.login("user1")).collect();
     let good = fs::read_to_string(server.home.path().join("Directories")).unwrap();

@@ -35,7 +35,7 @@ fn begin_login(server: &Server, user: &str, password: &str) -> Client {
 }
 
 #[test]
-fn a_user_has_no_more_sessions_than_he_may() {
+fn the_session_limit_per_user_is_enforced() {
     let server = start(&["user1::sessions=2", "*::sessions=1"], &[]);
     let mut first = server.login("user1");
     let mut second = server.login("user1");
@@ -81,7 +81,7 @@ fn a_user_has_no_more_sessions_than_he_may() {
 }
 
 #[test]
-fn sessions_of_a_user_are_counted_exactly_under_a_thousand_clients() {
+fn sessions_per_user_are_exact_under_a_thousand_clients() {
     let server = start(&["user1::sessions=37"], &[]);
     let address = server.address();
     let logins: Vec<_> = (0..8)
@@ -113,7 +113,7 @@ fn sessions_of_a_user_are_counted_exactly_under_a_thousand_clients() {
 }
 
 #[test]
-fn who_goes_on_guessing_is_turned_away_and_nobody_else() {
+fn brute_force_blocks_the_guessing_client_only() {
     let server = start(
         &[],
         &[
@@ -167,7 +167,7 @@ fn who_goes_on_guessing_is_turned_away_and_nobody_else() {
 }
 
 #[test]
-fn who_was_turned_away_may_come_again() {
+fn blocks_expire() {
     let options = ["--max-failures", "1", "--failure-window", "1"];
     let server = start(&[], &options);
     for user in ["nobody", "somebody"] {
@@ -185,7 +185,7 @@ fn who_was_turned_away_may_come_again() {
 }
 
 #[test]
-fn failures_are_answered_late_and_right_passwords_at_once() {
+fn failed_logins_are_delayed_and_successful_ones_are_not() {
     let server = start(&[], &[]);
     let begin = Instant::now();
     let mut client = server.connect();
@@ -217,7 +217,7 @@ fn failures_are_answered_late_and_right_passwords_at_once() {
 }
 
 #[test]
-fn no_more_bytes_move_in_a_time_than_the_users_rate_allows() {
+fn menu_transfers_obey_the_user_rate_limit() {
     const LENGTH: usize = 500_000;
     let home = home(&["user1::rate=1M"]);
     home.write("Movies/Film", vec![b'x'; LENGTH]);
@@ -253,7 +253,7 @@ fn sizes(server: &Server, directory: &str) -> (usize, u64) {
 }
 
 #[test]
-fn quotas_hold_exactly_under_a_thousand_clients_that_upload_at_once() {
+fn quotas_are_exact_under_a_thousand_uploading_clients() {
     let home = home(&["user2:Box:upload,quota=100k", "user3:Box:read,change"]);
     std::fs::create_dir(home.file("Box")).expect("our own directory");
     home.write("Box/Old", vec![b'o'; 5_500]);
@@ -326,7 +326,7 @@ fn quotas_hold_exactly_under_a_thousand_clients_that_upload_at_once() {
 }
 
 #[test]
-fn a_users_quota_is_over_all_directories_that_he_may_add_to_and_lives_through_a_reload() {
+fn a_user_quota_spans_directories_and_survives_reloads() {
     let lines = [
         "user2:Inbox:upload",
         "user2:Outbox:upload",
@@ -372,7 +372,7 @@ fn a_users_quota_is_over_all_directories_that_he_may_add_to_and_lives_through_a_
 }
 
 #[test]
-fn uploads_leave_free_what_has_to_stay_free() {
+fn uploads_keep_the_minimum_free_space() {
     let server = start(&[], &["--keep-free", "1000T"]);
     let mut client = server.login("user2");
     client.send("UPLOAD FILE Uploads/New\n1\n");
@@ -428,7 +428,7 @@ fn is_let_in(mut client: Client) -> Option<Client> {
 }
 
 #[test]
-fn sessions_in_all_are_counted_exactly_under_a_thousand_clients() {
+fn total_sessions_are_exact_under_a_thousand_clients() {
     let server = start(&[], &["--max-sessions", "123"]);
     let mut visits = a_thousand(&server, &["127.0.0.1", "127.0.0.2"], |_, client| {
         is_let_in(client)
@@ -450,7 +450,7 @@ fn sessions_in_all_are_counted_exactly_under_a_thousand_clients() {
 }
 
 #[test]
-fn sessions_of_each_address_are_counted_exactly_under_a_thousand_clients() {
+fn sessions_per_address_are_exact_under_a_thousand_clients() {
     let server = start(&[], &["--max-per-address", "31"]);
     let addresses = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"];
     let visits = a_thousand(&server, &addresses, |number, client| {
@@ -467,7 +467,7 @@ fn sessions_of_each_address_are_counted_exactly_under_a_thousand_clients() {
 }
 
 #[test]
-fn failed_logins_are_counted_exactly_under_a_thousand_clients() {
+fn failed_logins_are_exact_under_a_thousand_clients() {
     let server = start(&[], &["--max-failures", "7"]);
     let addresses = ["127.0.0.1", "127.0.0.2"];
     // Four users from two addresses, each time with another wrong password.

@@ -24,7 +24,7 @@ fn fail_logins(server: &Server) {
 }
 
 #[test]
-fn a_failed_login_is_one_line_that_ends_with_its_address() {
+fn a_failed_login_is_one_line_ending_in_the_address() {
     let server = Server::start(&[]);
     fail_logins(&server);
     eventually("all have failed", || {
@@ -39,7 +39,7 @@ fn a_failed_login_is_one_line_that_ends_with_its_address() {
 }
 
 #[test]
-fn json_has_an_object_a_line_that_names_cannot_break() {
+fn names_cannot_break_json_log_lines() {
     let server = Server::start(&["--log-format", "json"]);
     fail_logins(&server);
     eventually("all have failed", || {
@@ -61,7 +61,7 @@ fn json_has_an_object_a_line_that_names_cannot_break() {
 }
 
 #[test]
-fn transfers_are_logged_with_how_they_ended_and_the_file_is_opened_anew() {
+fn the_transfer_log_has_results_and_is_reopened() {
     let home = Home::new();
     home.write_sparse("Movies/Long Film", 64 << 20);
     let path = home.beside().join("xferlog");

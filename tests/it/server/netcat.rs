@@ -11,7 +11,7 @@ use crate::support::needs;
 use crate::support::{PATIENCE, Server, eventually};
 
 #[test]
-fn a_script_piped_into_nc_with_n_delivers_header_content_and_goodbye() {
+fn nc_with_n_receives_header_content_and_goodbye() {
     if !needs::has("nc") {
         return;
     }
@@ -24,7 +24,7 @@ fn a_script_piped_into_nc_with_n_delivers_header_content_and_goodbye() {
 }
 
 #[test]
-fn a_script_without_quit_piped_into_nc_with_n_gets_all_that_it_is_owed() {
+fn nc_with_n_and_without_quit_receives_everything() {
     if !needs::has("nc") {
         return;
     }
@@ -44,7 +44,7 @@ fn a_script_without_quit_piped_into_nc_with_n_gets_all_that_it_is_owed() {
 }
 
 #[test]
-fn a_script_piped_into_plain_nc_ends_with_the_servers_goodbye() {
+fn plain_nc_ends_with_the_goodbye() {
     if !needs::has("nc") {
         return;
     }
@@ -59,7 +59,7 @@ fn a_script_piped_into_plain_nc_ends_with_the_servers_goodbye() {
 /// After the server's goodbye plain `nc` waits for Ctrl-D, or for an Enter that finds the server's linger over: one
 /// within those few seconds is taken, and thrown away.
 #[test]
-fn a_person_at_plain_nc_sees_the_goodbye_and_presses_ctrl_d() {
+fn interactive_nc_shows_the_goodbye() {
     if !needs::has("nc") {
         return;
     }

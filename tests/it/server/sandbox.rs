@@ -18,12 +18,12 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::unistd::{Uid, execv, geteuid, getppid};
 use tidegate::process::sandbox::{Demand, Reach, Sandbox, become_user};
 
-use crate::support::{Client, Home, NOBODY, Server, refused_start};
+use crate::support::{Client, Home, NOBODY, Server, refused_start, test_path};
 
 /// Not a test of its own: what the next ones run as another process, which closes itself in over the home that the
 /// variable names.
 #[test]
-fn inside() {
+fn child_in_a_sandbox() {
     let Some(home) = std::env::var_os("TIDEGATE_TEST_INSIDE").map(PathBuf::from) else {
         return;
     };
@@ -174,14 +174,18 @@ fn is_denied<T>(result: io::Result<T>) -> bool {
 }
 
 #[test]
-fn a_forbidden_open_exec_connect_and_ptrace_fail_from_inside() {
+fn the_sandbox_denies_open_exec_connect_and_ptrace() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     for network in ["none", "listen", "both"] {
         let home = Home::new();
         fs::create_dir(home.beside().join("log")).unwrap();
         fs::write(home.beside().join("outside"), "").unwrap();
         let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "sandbox::inside", "--nocapture"])
+            .args([
+                "--exact",
+                &test_path(module_path!(), "child_in_a_sandbox"),
+                "--nocapture",
+            ])
             .env("TIDEGATE_TEST_INSIDE", home.path())
             .env(
                 "TIDEGATE_TEST_PORT",
@@ -219,7 +223,7 @@ fn status(server: &Server, field: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_server_is_not_root_has_no_power_and_serves_all_the_same() {
+fn a_sandboxed_server_has_no_privileges_and_serves() {
     let mut server = Server::over(anothers_home(), &["--sandbox", "require"]);
     server.log_line(&[
         "event=sandbox",
@@ -285,7 +289,7 @@ fn a_server_is_not_root_has_no_power_and_serves_all_the_same() {
 }
 
 #[test]
-fn a_home_of_roots_is_served_by_root_with_one_loud_warning_and_not_where_the_sandbox_is_required() {
+fn serving_as_root_warns_and_sandbox_require_refuses() {
     if geteuid().is_root() {
         let server = Server::start(&["--sandbox", "try"]);
         server.log_line(&["warn event=warning", "AS ROOT"]);
@@ -314,7 +318,7 @@ fn a_home_of_roots_is_served_by_root_with_one_loud_warning_and_not_where_the_san
 }
 
 #[test]
-fn a_server_whose_user_cannot_read_the_credentials_does_not_start_and_says_so() {
+fn unreadable_credentials_prevent_the_start() {
     let home = anothers_home();
     let credentials = home.path().join("Credentials");
     chown(&credentials, Some(geteuid().as_raw()), None).unwrap();
@@ -349,7 +353,7 @@ fn a_server_whose_user_cannot_read_the_credentials_does_not_start_and_says_so() 
 }
 
 #[test]
-fn a_reload_that_reaches_further_than_the_start_is_refused_whole_and_told_by_its_line() {
+fn a_reload_beyond_the_sandbox_scope_is_refused() {
     let home = Home::new();
     fs::create_dir(home.beside().join("beside")).unwrap();
     let server = Server::over(home, &["--sandbox", "try"]);
@@ -397,7 +401,7 @@ fn a_reload_that_reaches_further_than_the_start_is_refused_whole_and_told_by_its
 }
 
 #[test]
-fn a_password_is_nowhere_in_the_servers_memory_once_it_was_judged() {
+fn verified_passwords_are_erased_from_memory() {
     // Closed in, the server could be looked into by nobody but root.
     let options = ["--sandbox", if geteuid().is_root() { "try" } else { "off" }];
     let home = Home::new();
@@ -432,7 +436,7 @@ fn a_password_is_nowhere_in_the_servers_memory_once_it_was_judged() {
 }
 
 #[test]
-fn a_password_that_nobody_asked_for_is_nowhere_in_the_servers_memory_either() {
+fn unsolicited_passwords_are_erased_from_memory() {
     let sandbox = if geteuid().is_root() { "try" } else { "off" };
     let server = Server::over(Home::new(), &["--sandbox", sandbox, "--ftp", "127.0.0.1:0"]);
     let secret = "not-the-PASSWORD-of-anybody";

@@ -19,7 +19,7 @@ fn start_with_descriptors(home: Home, limit: usize) -> Server {
 }
 
 #[test]
-fn two_hundred_connections_under_a_limit_of_64_descriptors_are_served_or_told() {
+fn clients_beyond_the_descriptor_limit_get_a_message() {
     let server = start_with_descriptors(Home::new(), 64);
     server.log_line(&["event=warning", "at most 24 sessions"]);
     let address = server.address();
@@ -62,7 +62,7 @@ fn two_hundred_connections_under_a_limit_of_64_descriptors_are_served_or_told() 
 }
 
 #[test]
-fn those_who_are_turned_away_and_stay_cost_the_sessions_no_descriptor() {
+fn rejected_connections_do_not_use_up_descriptors() {
     let server = start_with_descriptors(Home::new(), 64);
     let mut served: Vec<Client> = (0..24).map(|_| server.login("user2")).collect();
     let mut away: Vec<Client> = (0..100)
@@ -82,7 +82,7 @@ fn those_who_are_turned_away_and_stay_cost_the_sessions_no_descriptor() {
 }
 
 #[test]
-fn files_that_are_kept_open_for_the_next_download_shut_the_door_on_nobody() {
+fn cached_open_files_do_not_prevent_connections() {
     let home = Home::new();
     home.append("Directories", "user2:Many:read");
     std::fs::create_dir(home.file("Many")).unwrap();
@@ -114,7 +114,7 @@ fn files_that_are_kept_open_for_the_next_download_shut_the_door_on_nobody() {
 }
 
 #[test]
-fn three_thousand_connects_leave_no_descriptor_behind() {
+fn three_thousand_connections_leak_no_descriptor() {
     let server = Server::start(&[]);
     server.login("user1").quit();
     let before = server.descriptors();
@@ -133,7 +133,7 @@ fn three_thousand_connects_leave_no_descriptor_behind() {
 }
 
 #[test]
-fn a_stalled_reader_holds_no_fast_one_up() {
+fn a_stalled_reader_does_not_delay_a_fast_one() {
     let home = Home::new();
     let content = pattern(LONG, 11);
     home.write("Movies/Long", &content);
@@ -156,7 +156,7 @@ fn a_stalled_reader_holds_no_fast_one_up() {
 }
 
 #[test]
-fn a_storm_of_wrong_passwords_leaves_downloads_alone() {
+fn wrong_passwords_do_not_delay_downloads() {
     let server = Server::start(&["--max-failures", "0"]);
     let mut client = server.login("user1");
     let over = AtomicBool::new(false);
@@ -199,7 +199,7 @@ fn a_storm_of_wrong_passwords_leaves_downloads_alone() {
 }
 
 #[test]
-fn peers_that_never_read_their_answers_are_held_back_in_little_memory() {
+fn clients_that_never_read_are_bounded_in_memory() {
     let server = Server::start(&[]);
     let mut other = server.login("user1");
     let before = server.memory_kib();
@@ -240,7 +240,7 @@ const DIALOGUE: &str = "LOGIN\nuser1\n1234\nSHOW DIRECTORIES\nSHOW DIRECTORY\nMo
 RESUME DOWNLOAD Joker\n4000\nCHECKSUM FILE WAR\nPUT FILE 2 Movies/x\nabHELP\nQUIT\n";
 
 #[test]
-fn a_client_that_closes_its_sending_half_anywhere_gets_all_that_it_is_owed() {
+fn a_half_closed_client_receives_all_responses() {
     let server = Server::start(&[]);
     server.login("user1").quit();
     let before = server.descriptors();
@@ -271,7 +271,7 @@ fn a_client_that_closes_its_sending_half_anywhere_gets_all_that_it_is_owed() {
 }
 
 #[test]
-fn a_client_that_resets_anywhere_is_gone_and_nobody_else() {
+fn a_reset_ends_its_own_session_only() {
     let mut server = Server::start(&[]);
     let mut other = server.login("user1");
     let before = server.descriptors();
@@ -293,7 +293,7 @@ fn a_client_that_resets_anywhere_is_gone_and_nobody_else() {
 }
 
 #[test]
-fn a_line_without_end_costs_one_line_of_memory_and_is_told_off() {
+fn an_endless_line_is_bounded_in_memory_and_rejected() {
     let server = Server::start(&[]);
     let mut longest = server.connect();
     longest.send("x".repeat(4095));
@@ -311,7 +311,7 @@ fn a_line_without_end_costs_one_line_of_memory_and_is_told_off() {
 }
 
 #[test]
-fn a_goodbye_arrives_though_the_client_goes_on_sending() {
+fn the_goodbye_arrives_while_the_client_keeps_sending() {
     let server = Server::start(&[]);
     for _ in 0..50 {
         let mut client = server.connect();
@@ -326,7 +326,7 @@ fn a_goodbye_arrives_though_the_client_goes_on_sending() {
 }
 
 #[test]
-fn one_password_is_proved_once_for_many_logins_and_anew_after_a_reload() {
+fn verified_passwords_are_cached_until_a_reload() {
     let server = Server::start(&[]);
     let cpu_of = |logins: &dyn Fn()| {
         let before = server.cpu();
@@ -360,7 +360,7 @@ fn one_password_is_proved_once_for_many_logins_and_anew_after_a_reload() {
 }
 
 #[test]
-fn equal_logins_in_flight_are_proved_once() {
+fn concurrent_equal_logins_share_one_verification() {
     let server = Server::start(&[]);
     let before = server.cpu();
     server.login("user2").quit();
@@ -389,7 +389,7 @@ fn equal_logins_in_flight_are_proved_once() {
 }
 
 #[test]
-fn every_session_has_its_own_number_in_the_log() {
+fn session_numbers_in_the_log_are_unique() {
     let server = Server::start(&[]);
     for _ in 0..20 {
         server.login("user1").quit();

@@ -21,14 +21,14 @@ use crate::server::ftp::data::free_ports;
 use crate::support::needs;
 use crate::support::{
     Client, FIRST_CHOICE, Home, Log, PATIENCE, Server, TIDEGATE, eventually, pattern,
-    refused_start, sandbox,
+    refused_start, sandbox, test_path,
 };
 
 /// Longer than what both sockets' buffers can hold.
 const LONG: usize = 24 * 1024 * 1024;
 
 #[test]
-fn a_supervisor_is_told_of_readiness_reloads_life_and_the_end() {
+fn systemd_is_notified_of_every_state_change() {
     let home = Home::new();
     let path = home.beside().join("notify");
     let supervisor = UnixDatagram::bind(&path).unwrap();
@@ -89,7 +89,7 @@ fn activated(home: &Home, socket: OwnedFd, name: &str) -> Command {
 }
 
 #[test]
-fn sockets_that_a_supervisor_has_opened_are_served() {
+fn passed_sockets_are_served() {
     let home = Home::new();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
@@ -113,7 +113,7 @@ fn sockets_that_a_supervisor_has_opened_are_served() {
 }
 
 #[test]
-fn a_socket_that_was_opened_for_ftp_speaks_it() {
+fn a_passed_socket_named_ftp_speaks_ftp() {
     let home = Home::new();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
@@ -143,7 +143,7 @@ fn successor_with(of: &Server, options: &[&str]) -> Server {
 }
 
 #[test]
-fn nobody_is_refused_or_lost_while_one_server_takes_over_from_another() {
+fn a_handover_refuses_and_loses_no_client() {
     let home = Home::new();
     let content = pattern(LONG, 61);
     home.write("Movies/Long", &content);
@@ -217,7 +217,7 @@ fn visit_until(over: &AtomicBool, address: SocketAddr) -> usize {
 }
 
 #[test]
-fn ftp_is_taken_over_with_the_menu_and_its_sessions_go_on_with_their_data_connections() {
+fn a_handover_keeps_ftp_data_connections() {
     let home = Home::new();
     let content = pattern(LONG, 67);
     home.write("Movies/Long", &content);
@@ -247,8 +247,7 @@ fn ftp_is_taken_over_with_the_menu_and_its_sessions_go_on_with_their_data_connec
 }
 
 #[test]
-fn the_passive_ports_of_a_server_that_was_relieved_are_the_next_ones_as_soon_as_nobody_is_awaited()
-{
+fn passive_ports_move_to_the_successor_when_free() {
     let ports = free_ports();
     let range = format!("{}-{}", ports.0, ports.1);
     let first = Server::start(&[
@@ -282,7 +281,7 @@ fn the_passive_ports_of_a_server_that_was_relieved_are_the_next_ones_as_soon_as_
 }
 
 #[test]
-fn sessions_of_a_server_that_was_relieved_are_told_when_its_time_is_over() {
+fn a_relieved_server_closes_at_the_drain_timeout() {
     let mut first = Server::start(&["--drain-timeout", "1"]);
     let mut idle = first.login("user1");
     let _second = successor(&first);
@@ -292,7 +291,7 @@ fn sessions_of_a_server_that_was_relieved_are_told_when_its_time_is_over() {
 }
 
 #[test]
-fn a_server_that_fails_to_take_over_has_changed_nothing() {
+fn a_failed_handover_changes_nothing() {
     let mut first = Server::start(&[]);
     let mut idle = first.login("user1");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -311,7 +310,7 @@ fn a_server_that_fails_to_take_over_has_changed_nothing() {
 }
 
 #[test]
-fn there_has_to_be_a_server_to_take_over_from() {
+fn a_handover_needs_a_running_server() {
     let home = Home::new();
     let (status, said) = refused_start(&home.path(), &["--take-over"]);
     assert_eq!(status, 1);
@@ -324,7 +323,7 @@ fn there_has_to_be_a_server_to_take_over_from() {
 
 /// Not a test of its own: what the next one runs as another user. It asks for the listeners, and is not to get them.
 #[test]
-fn asks_for_the_listeners_when_told_to() {
+fn child_requests_the_listeners() {
     if let Some(path) = std::env::var_os("TIDEGATE_TEST_CONTROL").map(PathBuf::from) {
         let error = TakeOver::ask(&path).unwrap_err();
         assert_eq!(error.to_string(), "it does not give its listeners away");
@@ -333,7 +332,7 @@ fn asks_for_the_listeners_when_told_to() {
 }
 
 #[test]
-fn a_stranger_gets_no_listeners() {
+fn other_users_cannot_take_over() {
     let home = Home::new();
     let server = Server::over(home, &[]);
     let path = server.home.path().join(".tidegate.sock");
@@ -353,7 +352,7 @@ fn a_stranger_gets_no_listeners() {
     let output = Command::new(&binary)
         .args([
             "--exact",
-            "supervision::asks_for_the_listeners_when_told_to",
+            &test_path(module_path!(), "child_requests_the_listeners"),
             "--nocapture",
         ])
         .env("TIDEGATE_TEST_CONTROL", &path)

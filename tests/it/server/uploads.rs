@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use crate::support::{Client, Home, Server, eventually, pattern};
 
 #[test]
-fn an_upload_arrives_whole_and_its_directory_holds_nothing_else() {
+fn a_complete_upload_leaves_no_temporary_file() {
     let server = Server::start(&[]);
     let before = server.home.names("Uploads");
     let content = pattern(5_000_003, 21);
@@ -40,7 +40,7 @@ fn an_upload_arrives_whole_and_its_directory_holds_nothing_else() {
 /// Every stage of a `PUT FILE` and of an `UPLOAD FILE` over a file that is there, cut at many points, by an end and by a
 /// reset.
 #[test]
-fn a_client_killed_at_any_point_of_an_upload_leaves_nothing_behind() {
+fn a_reset_during_an_upload_leaves_no_file() {
     let server = Server::start(&[]);
     let before = server.home.names("Uploads");
     let old = fs::read(server.home.file("Uploads/Notes.old")).unwrap();
@@ -73,7 +73,7 @@ fn a_client_killed_at_any_point_of_an_upload_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_server_killed_in_mid_upload_leaves_nothing_behind() {
+fn a_kill_during_an_upload_leaves_no_file() {
     let server = Server::start(&[]);
     let before = server.home.names("Uploads");
     let mut clients: Vec<Client> = (0..5).map(|_| server.login("user3")).collect();
@@ -89,7 +89,7 @@ fn a_server_killed_in_mid_upload_leaves_nothing_behind() {
 }
 
 #[test]
-fn leftovers_of_a_crash_are_swept_and_nothing_else_is() {
+fn only_orphans_are_removed_at_start() {
     const LEFT: &str = ".tidegate-0123456789abcdef.part";
     const HELD: &str = ".tidegate-fedcba9876543210.part";
     const OTHER: &str = ".tidegate-notes.part";
@@ -111,7 +111,7 @@ fn leftovers_of_a_crash_are_swept_and_nothing_else_is() {
 }
 
 #[test]
-fn of_two_uploads_of_one_name_the_first_to_be_whole_wins() {
+fn the_first_complete_upload_of_a_name_wins() {
     let server = Server::start(&[]);
     let (one, other) = (pattern(300_000, 24), pattern(300_000, 25));
     let mut slow = server.login("user2");
@@ -131,7 +131,7 @@ fn of_two_uploads_of_one_name_the_first_to_be_whole_wins() {
 }
 
 #[test]
-fn a_change_replaces_whole_and_at_once_and_writes_through_no_link() {
+fn replacement_is_atomic_and_does_not_follow_links() {
     let home = Home::new();
     home.write("Uploads/Target", "the link's target");
     std::os::unix::fs::symlink("Target", home.file("Uploads/Link")).unwrap();
@@ -167,7 +167,7 @@ fn a_change_replaces_whole_and_at_once_and_writes_through_no_link() {
 }
 
 #[test]
-fn what_is_over_the_operators_limit_is_refused_before_it_comes() {
+fn uploads_over_the_size_limit_are_refused_early() {
     let server = Server::start(&["--max-upload", "10k"]);
     let mut client = server.login("user2");
     client.say("UPLOAD FILE Uploads/Fits\n10000");
@@ -190,7 +190,7 @@ fn what_is_over_the_operators_limit_is_refused_before_it_comes() {
 }
 
 #[test]
-fn an_upload_beyond_the_disk_is_refused_before_it_comes() {
+fn uploads_over_the_disk_space_are_refused_early() {
     let server = Server::start(&[]);
     let mut client = server.login("user2");
     client.say("UPLOAD FILE Uploads/Over\n4611686018427387904");
@@ -200,7 +200,7 @@ fn an_upload_beyond_the_disk_is_refused_before_it_comes() {
 }
 
 #[test]
-fn a_drop_box_takes_and_shows_nothing() {
+fn a_write_only_directory_accepts_and_lists_nothing() {
     let server = Server::start(&[]);
     let mut client = server.login("user4");
     assert_eq!(
@@ -223,7 +223,7 @@ fn a_drop_box_takes_and_shows_nothing() {
 }
 
 #[test]
-fn what_the_server_may_not_read_or_write_is_said_and_logged() {
+fn permission_errors_are_reported_and_logged() {
     let home = Home::new();
     home.append(
         "Directories",
@@ -277,7 +277,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn an_upload_that_goes_nowhere_for_too_long_is_let_go_of() {
+fn a_stalled_upload_is_discarded() {
     let server = Server::start(&["--idle-timeout", "1"]);
     let before = server.home.names("Uploads");
     let mut client = server.login("user2");

@@ -24,7 +24,7 @@ const SEEDS: u64 = 96;
 const STEPS_MAX: usize = 60_000;
 
 #[test]
-fn what_ftp_replies_promise_is_kept_whatever_becomes_of_the_data_connection() {
+fn ftp_replies_are_true_under_random_faults() {
     for_seeds(&[], SEEDS, |seed| World::new(seed).run());
 }
 

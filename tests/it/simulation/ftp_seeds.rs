@@ -14,7 +14,7 @@ const FAILED_ONCE: &[u64] = &[];
 const SECRET: &str = "s3cret";
 
 #[test]
-fn any_lines_and_answers_lead_to_one_whole_reply_each() {
+fn every_ftp_command_gets_one_final_reply() {
     for_seeds(FAILED_ONCE, 256, |seed| {
         let said = play(seed);
         assert_eq!(said, play(seed), "played once more");
@@ -23,7 +23,7 @@ fn any_lines_and_answers_lead_to_one_whole_reply_each() {
 
 /// The seeds are of use only as long as they come far.
 #[test]
-fn the_ftp_seeds_come_everywhere() {
+fn ftp_seeds_reach_every_refusal() {
     let said: String = (0..256).map(play).collect();
     for code in [
         "150", "200", "202", "211", "213", "214", "215", "220", "221", "225", "226", "227", "229",
@@ -37,7 +37,7 @@ fn the_ftp_seeds_come_everywhere() {
 
 /// EPRT cannot tell the scope of a link-local address: it was dialled without, and never reached.
 #[test]
-fn a_client_of_ipv6_is_dialled_with_the_scope_it_came_from() {
+fn active_mode_keeps_the_ipv6_scope() {
     let mut dialogue = Dialogue::begin(|| b'a');
     for line in ["USER user1", "PASS s3cret", "EPRT |2|::1|2000|", "NLST"] {
         dialogue.line(line.as_bytes());

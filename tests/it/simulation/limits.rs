@@ -174,7 +174,7 @@ fn run(stage: &mut Stage, readers: &mut [Reader]) -> (f64, Vec<usize>) {
 }
 
 #[test]
-fn all_sessions_of_a_user_share_his_rate_to_a_few_per_cent_and_evenly() {
+fn sessions_of_a_user_share_the_rate_evenly() {
     let mut stage = Stage::new("user1::rate=250k\n", Options::default());
     let mut readers: Vec<_> = (0..4).map(|_| stage.say(DOWNLOAD_1)).collect();
     let (seconds, at_first) = run(&mut stage, &mut readers);
@@ -192,7 +192,7 @@ fn all_sessions_of_a_user_share_his_rate_to_a_few_per_cent_and_evenly() {
 }
 
 #[test]
-fn uploads_and_downloads_of_all_share_the_rate_in_all() {
+fn all_transfers_share_the_total_rate() {
     let options = Options {
         max_rate: Some(1_000_000),
         ..Options::default()
@@ -221,7 +221,7 @@ fn uploads_and_downloads_of_all_share_the_rate_in_all() {
 }
 
 #[test]
-fn who_leaves_while_he_waits_for_his_rate_leaves_nothing_behind() {
+fn a_rate_limited_client_can_leave_cleanly() {
     let mut stage = Stage::new("user1::rate=1k\n", Options::default());
     let readers: Vec<_> = (0..5).map(|_| stage.say(DOWNLOAD_1)).collect();
     stage.wait(Duration::from_secs(5));
@@ -234,7 +234,7 @@ fn who_leaves_while_he_waits_for_his_rate_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_transfer_that_moves_less_than_the_floor_ends_without_a_word_and_others_go_on() {
+fn a_transfer_below_min_rate_is_closed_silently() {
     let options = Options {
         min_rate: 1000,
         ..Options::default()
@@ -278,7 +278,7 @@ fn a_transfer_that_moves_less_than_the_floor_ends_without_a_word_and_others_go_o
 }
 
 #[test]
-fn guesses_that_wait_already_stand_behind_everybody_once_one_of_them_has_failed() {
+fn queued_guesses_move_to_the_back_after_a_failure() {
     let mut stage = Stage::new("", Options::default());
     stage.wait(Duration::from_millis(10));
     let say = |from: u8, user: &str, password: &str| {
@@ -315,7 +315,7 @@ fn guesses_that_wait_already_stand_behind_everybody_once_one_of_them_has_failed(
 }
 
 #[test]
-fn a_login_that_needs_no_new_proof_forgives_the_slips_before_it_too() {
+fn a_cached_login_clears_earlier_failures() {
     let options = Options {
         max_failures: 3,
         ..Options::default()
@@ -340,7 +340,7 @@ fn a_login_that_needs_no_new_proof_forgives_the_slips_before_it_too() {
 }
 
 #[test]
-fn who_asks_for_one_listing_after_another_and_reads_none_keeps_no_other_user_waiting() {
+fn unread_listings_do_not_delay_other_users() {
     let mut stage = Stage::new("", Options::default());
     for n in 0..4500 {
         let path = format!("/srv/Movies/{n:0>250}");

@@ -32,7 +32,7 @@ const CONTENT: u8 = 0xfe;
 const SECRET: &str = "s3cret";
 
 #[test]
-fn any_input_leads_to_the_same_words_however_it_is_cut() {
+fn menu_output_is_independent_of_fragmentation() {
     for_seeds(FAILED_ONCE, 256, |seed| {
         let inputs = inputs(seed);
         let whole = play(seed, &inputs, |bytes| vec![bytes]);
@@ -57,7 +57,7 @@ fn any_input_leads_to_the_same_words_however_it_is_cut() {
 
 /// The seeds are of use only as long as they come far.
 #[test]
-fn the_seeds_come_everywhere() {
+fn menu_seeds_reach_every_message() {
     let mut said = String::new();
     for seed in 0..256 {
         said += &play(seed, &inputs(seed), |bytes| vec![bytes]).said;

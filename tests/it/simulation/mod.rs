@@ -51,7 +51,7 @@ const PATIENCE: Duration = FAILURE_DELAY_MAX.saturating_add(SWEEP_INTERVAL.satur
 const PATIENCE_STEPS_MAX: usize = 20_000;
 
 #[test]
-fn nothing_is_lost_whatever_the_kernel_does() {
+fn the_server_survives_random_kernel_faults() {
     let failed = include_str!("failed_seeds.txt").lines();
     let failed = failed.filter(|line| !line.starts_with('#'));
     let failed = failed.map(|line| line.parse().expect("a seed a line"));

@@ -141,7 +141,7 @@ impl Stage {
 }
 
 #[test]
-fn the_goodbye_of_a_stop_is_not_overtaken_by_the_reset_of_what_was_sent_ahead() {
+fn unread_input_does_not_reset_the_goodbye() {
     for seed in 0..32 {
         let mut stage = Stage::new(seed);
         assert_eq!(stage.receive(), format!("{}\n", text::FIRST_CHOICE));
@@ -157,7 +157,7 @@ fn the_goodbye_of_a_stop_is_not_overtaken_by_the_reset_of_what_was_sent_ahead() 
 }
 
 #[test]
-fn a_reload_that_is_asked_for_amid_another_begins_behind_it_so_that_the_last_files_count() {
+fn a_reload_during_a_reload_runs_after_it() {
     let mut stage = Stage::new(1);
     for _ in 0..3 {
         stage.sim.send_signal(Signal::Reload);
@@ -174,7 +174,7 @@ fn a_reload_that_is_asked_for_amid_another_begins_behind_it_so_that_the_last_fil
 }
 
 #[test]
-fn who_waits_for_a_late_worker_is_not_idle_however_long_it_takes() {
+fn waiting_for_a_worker_is_not_idleness() {
     let mut stage = Stage::new(1);
     stage.send("LOGIN\nuser1\n1234\n");
     assert!(stage.receive().contains(text::LOGIN_SUCCESSFUL));
@@ -194,7 +194,7 @@ fn who_waits_for_a_late_worker_is_not_idle_however_long_it_takes() {
 }
 
 #[test]
-fn all_who_ask_for_a_listing_that_is_being_made_are_told_of_it() {
+fn every_waiting_client_receives_a_shared_listing() {
     let mut stage = Stage::new(1);
     let film = SimEntry::File(b"film".to_vec());
     stage.sim.put("/srv/Movies/Joker", film);
@@ -218,7 +218,7 @@ fn all_who_ask_for_a_listing_that_is_being_made_are_told_of_it() {
 }
 
 #[test]
-fn who_is_inside_still_downloads_what_is_open_while_who_knocks_waits_for_a_descriptor() {
+fn cached_files_are_served_without_descriptors() {
     let mut stage = Stage::new(1);
     stage
         .sim
@@ -251,7 +251,7 @@ fn who_is_inside_still_downloads_what_is_open_while_who_knocks_waits_for_a_descr
 }
 
 #[test]
-fn a_small_file_that_is_cut_while_a_client_says_where_to_resume_is_sent_short_and_without_zeros() {
+fn a_file_truncated_before_a_resume_is_not_zero_padded() {
     for seed in 0..16 {
         let mut stage = Stage::new(seed);
         let film = "x".repeat(5000);
@@ -281,7 +281,7 @@ fn a_small_file_that_is_cut_while_a_client_says_where_to_resume_is_sent_short_an
 }
 
 #[test]
-fn the_last_session_of_a_user_that_ends_while_its_data_waits_in_a_queue_takes_nobody_along() {
+fn a_session_ending_in_the_run_queue_affects_no_other() {
     for seed in 0..8 {
         let options = Options {
             max_rate: Some(100_000),
@@ -307,7 +307,7 @@ fn the_last_session_of_a_user_that_ends_while_its_data_waits_in_a_queue_takes_no
 }
 
 #[test]
-fn an_upload_that_fills_the_disk_is_452_with_what_is_left_and_not_226() {
+fn an_upload_that_fills_the_disk_is_452() {
     for seed in 0..16 {
         let mut stage = Stage::new(seed);
         let old = SimEntry::File(vec![b'o'; 1000]);
@@ -364,7 +364,7 @@ fn an_upload_that_fills_the_disk_is_452_with_what_is_left_and_not_226() {
 }
 
 #[test]
-fn what_became_of_the_upload_of_a_killed_client_is_not_told_to_who_has_its_slot_by_then() {
+fn late_upload_results_do_not_reach_the_next_session() {
     let mut stage = Stage::new(1);
     stage.come_by_ftp();
     let data = stage.passive();
@@ -395,8 +395,7 @@ fn what_became_of_the_upload_of_a_killed_client_is_not_told_to_who_has_its_slot_
 }
 
 #[test]
-fn the_last_session_of_a_user_that_is_reset_while_his_upload_beyond_a_quota_is_given_up_takes_nobody_along()
- {
+fn a_reset_while_refusing_an_upload_affects_no_other() {
     let directories = "user1:Movies:read,change,quota=3:/srv/Movies\n";
     let mut stage = Stage::granting(1, Options::default(), directories);
     stage.come_by_ftp();
@@ -421,7 +420,7 @@ fn the_last_session_of_a_user_that_is_reset_while_his_upload_beyond_a_quota_is_g
 }
 
 #[test]
-fn a_tree_is_not_walked_for_who_may_not_rename_it_and_in_slices_for_who_may() {
+fn trees_are_walked_in_slices_and_only_with_change_right() {
     let directories = "user1:Movies:read,change:/srv/Movies\n\
                        user1:Mine:read,change:/srv/Mine\n\
                        user1:Read:read:/srv/Read\n\
@@ -479,7 +478,7 @@ fn a_tree_is_not_walked_for_who_may_not_rename_it_and_in_slices_for_who_may() {
 /// Who uploads and leaves before it is kept, again and again and faster than the disk: what he asks for next stands behind what he
 /// has left there.
 #[test]
-fn uploads_that_outlive_their_sessions_are_no_more_than_sessions_may_be() {
+fn uploads_outliving_their_sessions_are_bounded() {
     const SESSIONS: usize = 8;
     for seed in 0..2 {
         let options = Options {
@@ -547,7 +546,7 @@ fn port_of(said: &str) -> SocketAddr {
 }
 
 #[test]
-fn whoever_reads_all_that_comes_leaves_turns_of_the_queue_to_others() {
+fn a_fast_reader_leaves_run_queue_turns_to_others() {
     for seed in 0..16 {
         let (mut stage, clients) = Stage::with_a_queue(seed);
         let mut got = [0; 4];
@@ -566,7 +565,7 @@ fn whoever_reads_all_that_comes_leaves_turns_of_the_queue_to_others() {
 }
 
 #[test]
-fn a_data_connection_that_is_aborted_in_the_queue_leaves_no_place_in_it_behind() {
+fn an_aborted_data_connection_leaves_the_run_queue() {
     for seed in 0..16 {
         let (mut stage, clients) = Stage::with_a_queue(seed);
         for round in 0..40 {
@@ -584,7 +583,7 @@ fn a_data_connection_that_is_aborted_in_the_queue_leaves_no_place_in_it_behind()
 }
 
 #[test]
-fn who_streams_commands_that_the_engine_sees_to_has_not_all_of_a_turn_of_the_loop() {
+fn streamed_commands_do_not_fill_a_tick() {
     for (seed, line) in (0..24).flat_map(|seed| ["EPSV\r\n", "PASV\r\n"].map(|line| (seed, line))) {
         let mut stage = Stage::new(seed);
         stage.sim.set_slow();
@@ -671,7 +670,7 @@ fn film_after(seed: u64, and_then: impl Fn(&Stage, Peer)) -> String {
 }
 
 #[test]
-fn half_an_upload_of_a_killed_client_is_not_kept_however_many_wait_for_their_rate() {
+fn rate_limited_partial_uploads_are_discarded() {
     for seed in 0..16 {
         let film = film_after(seed, |stage, control| stage.sim.peer_close(control));
         assert_eq!(film, "old", "seed {seed}");
@@ -679,7 +678,7 @@ fn half_an_upload_of_a_killed_client_is_not_kept_however_many_wait_for_their_rat
 }
 
 #[test]
-fn an_abor_is_heard_however_many_wait_for_their_rate() {
+fn abor_is_executed_while_many_clients_are_rate_limited() {
     for seed in 0..16 {
         let film = film_after(seed, |stage, control| {
             let sent = stage.sim.peer_send(control, b"ABOR\r\n");
@@ -690,7 +689,7 @@ fn an_abor_is_heard_however_many_wait_for_their_rate() {
 }
 
 #[test]
-fn what_a_client_has_said_before_the_end_of_his_upload_counts_even_if_no_event_has_told_of_it() {
+fn commands_before_the_end_of_an_upload_are_honored() {
     type Said = fn(&Stage);
     let said: [Said; 3] = [
         |stage| stage.send("ABOR\r\n"),
@@ -725,7 +724,7 @@ fn what_a_client_has_said_before_the_end_of_his_upload_counts_even_if_no_event_h
 }
 
 #[test]
-fn many_who_wait_for_a_passive_port_cost_no_look_at_all_ports_for_each_of_them() {
+fn waiting_for_a_passive_port_costs_constant_work() {
     let mut stage = Stage::with(1, with_passive_ports(1500, 1519));
     for port in 1500..1520 {
         let taken = SocketAddr::new(CLIENT, port);
@@ -759,7 +758,7 @@ fn many_who_wait_for_a_passive_port_cost_no_look_at_all_ports_for_each_of_them()
 }
 
 #[test]
-fn strangers_at_all_passive_ports_are_not_accepted_all_at_once_and_keep_nobody_out() {
+fn connections_to_all_passive_ports_delay_no_client() {
     for seed in 0..8 {
         let mut stage = Stage::with(seed, with_passive_ports(1500, 1503));
         let joker = SimEntry::File(b"film".to_vec());
@@ -811,7 +810,7 @@ fn with_passive_ports(first: u16, last: u16) -> Options {
 }
 
 #[test]
-fn who_leaves_while_a_worker_is_to_wait_for_the_disk_takes_that_along_and_nobody_elses_listing() {
+fn a_session_end_cancels_its_own_job_only() {
     let mut cold = 0;
     for seed in 0..16 {
         let mut stage = Stage::new(seed);

@@ -18,7 +18,7 @@ use super::{Happens, Run};
 const SEEDS: [u64; 4] = [2, 18, 9, 15];
 
 #[test]
-fn whatever_call_fails_the_others_are_served() {
+fn a_failing_system_call_affects_at_most_one_client() {
     // In a normal run each seed takes its share of the calls.
     let stride = match std::env::var_os("TIDEGATE_SEEDS") {
         Some(_) => 1,

@@ -154,7 +154,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_socket_that_a_tried_server_left_in_the_example_home_fails_no_test() {
+fn copies_contain_the_listed_files_only() {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (folder.path().join("home"), folder.path().join("copy"));
     fs::create_dir(&from).unwrap();
@@ -580,6 +580,12 @@ impl Client {
         };
         setsockopt(self.socket(), sockopt::Linger, &at_once).expect("sockets have it");
     }
+}
+
+/// Returns the path by which this binary's `--exact` selects a test of a module.
+pub(crate) fn test_path(module: &str, test: &str) -> String {
+    let (_crate, module) = module.split_once("::").expect("a module of this binary");
+    format!("{module}::{test}")
 }
 
 /// Waits until it holds.

@@ -12,7 +12,7 @@ use super::in_process::{Control, Server, connect_from};
 const HERE: &str = "127.0.0.1";
 
 #[test]
-fn files_and_listings_go_over_data_connections_both_ways() {
+fn data_connections_carry_files_and_listings() {
     let server = Server::start(Options::default());
     let mut control = server.login("user3");
     control.expect("TYPE I", "200");
@@ -53,7 +53,7 @@ fn files_and_listings_go_over_data_connections_both_ways() {
 }
 
 #[test]
-fn the_server_comes_to_who_listens() {
+fn active_mode_connects_to_the_client() {
     let server = Server::start(Options::default());
     let mut control = server.login("user1");
     control.expect("TYPE I", "200");
@@ -80,7 +80,7 @@ fn the_server_comes_to_who_listens() {
 }
 
 #[test]
-fn a_stolen_data_connection_is_closed_and_the_rightful_one_served() {
+fn a_data_connection_from_another_address_is_closed() {
     for passive_ports in [None, Some(free_ports())] {
         let server = Server::start(Options {
             passive_ports,
@@ -105,7 +105,7 @@ fn a_stolen_data_connection_is_closed_and_the_rightful_one_served() {
 }
 
 #[test]
-fn nobody_is_bounced_to() {
+fn port_bounce_is_refused() {
     let server = Server::start(Options::default());
     let mut control = server.login("user1");
     let victim = TcpListener::bind(("127.0.0.3", 0)).unwrap();
@@ -119,7 +119,7 @@ fn nobody_is_bounced_to() {
 }
 
 #[test]
-fn a_restart_beyond_every_file_is_no_number() {
+fn rest_beyond_the_largest_offset_is_rejected() {
     let server = Server::start(Options::default());
     let mut control = server.login("user3");
     control.expect("TYPE I", "200");
@@ -141,7 +141,7 @@ fn a_restart_beyond_every_file_is_no_number() {
 }
 
 #[test]
-fn an_upload_is_whole_or_not_at_all() {
+fn incomplete_ftp_uploads_are_discarded() {
     let server = Server::start(Options::default());
     let path = server.home.file("Uploads/new");
     // Aborted, broken, and left with the control connection.
@@ -187,7 +187,7 @@ fn an_upload_is_whole_or_not_at_all() {
 }
 
 #[test]
-fn the_control_connection_is_read_in_mid_transfer() {
+fn commands_are_read_during_a_transfer() {
     let server = Server::start(Options::default());
     server.home.write_sparse("Movies/Sparse", 1 << 30);
     let mut control = server.login("user1");
@@ -221,7 +221,7 @@ fn the_control_connection_is_read_in_mid_transfer() {
 
 /// One that does not read has the transfer waiting; nobody else has.
 #[test]
-fn who_does_not_read_is_cut_off_and_holds_nobody_up() {
+fn a_stalled_ftp_reader_is_closed_and_delays_no_session() {
     let server = Server::start(Options {
         idle_timeout: Duration::from_secs(2),
         ..Options::default()
@@ -241,7 +241,7 @@ fn who_does_not_read_is_cut_off_and_holds_nobody_up() {
 }
 
 #[test]
-fn texts_change_their_line_ends_on_the_way() {
+fn ascii_transfers_convert_line_ends() {
     let server = Server::start(Options::default());
     let mut control = server.login("user3");
     control.expect("TYPE A", "200");
@@ -259,7 +259,7 @@ fn texts_change_their_line_ends_on_the_way() {
 
 /// Two ports, and many sessions of one address: each waits for its turn, and none goes without.
 #[test]
-fn a_small_range_of_ports_is_shared() {
+fn sessions_share_a_small_passive_port_range() {
     let ports = free_ports();
     let server = Server::start(Options {
         passive_ports: Some(ports),
@@ -306,7 +306,7 @@ fn a_small_range_of_ports_is_shared() {
 }
 
 #[test]
-fn which_passive_port_comes_next_cannot_be_told_from_those_before() {
+fn passive_ports_are_unpredictable() {
     let ports = free_ports();
     let server = Server::start(Options {
         passive_ports: Some(ports),
@@ -334,7 +334,7 @@ fn which_passive_port_comes_next_cannot_be_told_from_those_before() {
 }
 
 #[test]
-fn many_files_go_both_ways_at_once_and_come_whole() {
+fn concurrent_ftp_transfers_are_complete() {
     let server = Server::start(Options::default());
     let content: Vec<u8> = (0..300_000_u32)
         .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
@@ -359,7 +359,7 @@ fn many_files_go_both_ways_at_once_and_come_whole() {
 }
 
 #[test]
-fn an_early_connection_waits_and_a_late_one_finds_nobody() {
+fn early_data_connections_wait_and_late_ones_are_refused() {
     let server = Server::start(Options::default());
     let mut control = server.login("user3");
     control.expect("TYPE I", "200");

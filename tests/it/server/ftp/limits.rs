@@ -24,7 +24,7 @@ fn put(ftp: &mut Ftp, path: &str, bytes: usize) {
 }
 
 #[test]
-fn an_upload_beyond_a_quota_is_552_with_what_is_left_and_leaves_nothing() {
+fn an_upload_over_quota_is_552_with_the_remaining_bytes() {
     let server = serve_with(&["user3:Box:read,change,quota=10k"], &["Box"]);
     let mut ftp = Ftp::login(&server, "user3", "3456");
     put(&mut ftp, "Box/a", 4000);
@@ -48,7 +48,7 @@ fn an_upload_beyond_a_quota_is_552_with_what_is_left_and_leaves_nothing() {
 }
 
 #[test]
-fn what_is_renamed_counts_where_it_comes_and_no_longer_where_it_was() {
+fn renames_move_bytes_between_quotas() {
     let lines = [
         "user3:Box:read,change,quota=10k",
         "user3:Out:read,change,quota=20k",
@@ -99,7 +99,7 @@ fn what_is_renamed_counts_where_it_comes_and_no_longer_where_it_was() {
 }
 
 #[test]
-fn no_more_bytes_move_than_the_users_rate_allows() {
+fn ftp_transfers_obey_the_user_rate_limit() {
     const LENGTH: usize = 500_000;
     let server = serve_with(&["user3::rate=1M"], &[]);
     server.home.write("Uploads/Film", vec![b'x'; LENGTH]);
@@ -120,7 +120,7 @@ fn no_more_bytes_move_than_the_users_rate_allows() {
 }
 
 #[test]
-fn transfers_stand_in_the_log_of_transfers_with_how_they_ended() {
+fn ftp_transfers_are_logged_with_their_result() {
     let home = plain_home();
     home.write_sparse("Movies/Long", 64 << 20);
     let path = home.beside().join("xferlog");
@@ -152,7 +152,7 @@ fn transfers_stand_in_the_log_of_transfers_with_how_they_ended() {
 }
 
 #[test]
-fn who_has_failed_too_often_or_has_too_many_sessions_is_told_421_and_nobody_else() {
+fn blocked_clients_and_session_limits_are_421() {
     const FAILURES: &str = "421 Too many failed logins. Please try again later.";
     let home = plain_home();
     home.append("Directories", "user2::sessions=1");

@@ -153,7 +153,7 @@ fn all_of(data: &mut TcpStream) -> Vec<u8> {
 }
 
 #[test]
-fn with_ftp_alone_there_is_no_menu() {
+fn an_ftp_only_server_has_no_menu() {
     let server = serve_plain();
     assert_eq!(server.addresses.len(), 1);
     let mut ftp = Ftp::login(&server, "user1", "1234");
@@ -167,7 +167,7 @@ fn with_ftp_alone_there_is_no_menu() {
 }
 
 #[test]
-fn a_data_connection_is_not_stolen_from_another_loopback_address() {
+fn data_connections_from_other_addresses_are_rejected() {
     let server = serve_plain();
     let mut ftp = Ftp::login(&server, "user1", "1234");
     let address = ftp.passive();
@@ -180,7 +180,7 @@ fn a_data_connection_is_not_stolen_from_another_loopback_address() {
 }
 
 #[test]
-fn the_server_is_sent_to_nobody_but_its_client() {
+fn port_to_another_address_is_rejected() {
     let server = serve_plain();
     let mut ftp = Ftp::login(&server, "user1", "1234");
     for (bounce, code) in [
@@ -202,7 +202,7 @@ fn the_server_is_sent_to_nobody_but_its_client() {
 }
 
 #[test]
-fn a_refused_user_reads_like_a_wrong_password() {
+fn refused_users_and_wrong_passwords_get_equal_replies() {
     let server = serve_plain();
     let mut said = Vec::new();
     for (user, password) in [("nobody", "1234"), ("user1", "4321")] {
@@ -220,7 +220,7 @@ fn a_refused_user_reads_like_a_wrong_password() {
 
 /// Passwords of the example home are hashed, which takes much longer than anything else here.
 #[test]
-fn a_refused_user_takes_as_long_as_a_wrong_password() {
+fn refused_users_and_wrong_passwords_take_equal_time() {
     let server = serve(Home::new(), &["--max-failures", "0"]);
     let mut took = [Duration::ZERO; 2];
     for _ in 0..4 {
@@ -244,7 +244,7 @@ fn a_refused_user_takes_as_long_as_a_wrong_password() {
 }
 
 #[test]
-fn a_number_beyond_63_bits_is_501_and_never_0() {
+fn numbers_beyond_63_bits_are_501() {
     let server = serve_plain();
     let mut ftp = Ftp::login(&server, "user1", "1234");
     for number in [
@@ -266,7 +266,7 @@ fn a_number_beyond_63_bits_is_501_and_never_0() {
 }
 
 #[test]
-fn no_name_splits_a_reply_or_the_log() {
+fn names_cannot_split_replies_or_log_lines() {
     let server = serve_plain();
     let mut ftp = Ftp::login(&server, "user3", "3456");
     ftp.ask("CWD Uploads", "250");
@@ -287,7 +287,7 @@ fn no_name_splits_a_reply_or_the_log() {
 }
 
 #[test]
-fn names_that_would_split_a_listing_are_in_none() {
+fn names_with_line_ends_are_not_listed() {
     let server = serve_plain();
     for name in [
         "line\r\n226 x",
@@ -327,7 +327,7 @@ fn names_that_would_split_a_listing_are_in_none() {
 }
 
 #[test]
-fn the_granted_directories_do_not_say_that_they_could_be_removed_or_renamed() {
+fn granted_directories_offer_no_delete_or_rename() {
     let server = serve_plain();
     let mut ftp = Ftp::login(&server, "user3", "3456");
     ftp.ask("MKD Uploads/Box", "257");
@@ -357,7 +357,7 @@ fn the_granted_directories_do_not_say_that_they_could_be_removed_or_renamed() {
 
 /// How few steps a match takes is `glob`'s to show; here, that nobody else waits for them.
 #[test]
-fn beside_a_glob_bomb_another_session_is_heard() {
+fn a_costly_glob_does_not_delay_other_sessions() {
     let server = serve_plain();
     for number in 100..200 {
         let name = format!("Uploads/{}{number}", "a".repeat(250));
@@ -389,7 +389,7 @@ fn beside_a_glob_bomb_another_session_is_heard() {
 }
 
 #[test]
-fn a_line_of_4_mib_is_one_500_and_nothing_of_it_a_command() {
+fn a_4_mib_line_gets_one_500_and_runs_no_command() {
     let server = serve_plain();
     let mut ftp = Ftp::connect(&server);
     let line = [&b"QUIT ".repeat(1 << 19)[..], &b"NOOP ".repeat(1 << 18)[..]].concat();
@@ -400,7 +400,7 @@ fn a_line_of_4_mib_is_one_500_and_nothing_of_it_a_command() {
 }
 
 #[test]
-fn telnet_and_nul_stand_at_every_place() {
+fn telnet_and_nul_bytes_are_accepted_at_any_position() {
     let server = serve_plain();
     let mut ftp = Ftp::login(&server, "user1", "1234");
     let line = b"CWD Movies";
@@ -419,7 +419,7 @@ fn telnet_and_nul_stand_at_every_place() {
 }
 
 #[test]
-fn what_is_http_is_closed() {
+fn http_requests_are_closed() {
     let server = serve_plain();
     for line in [
         "GET / HTTP/1.1",
@@ -441,7 +441,7 @@ fn what_is_http_is_closed() {
 }
 
 #[test]
-fn nothing_that_was_not_kept_is_226() {
+fn unsaved_uploads_are_not_226() {
     let server = serve(plain_home(), &["--max-upload", "10k"]);
     let mut ftp = Ftp::login(&server, "user3", "3456");
     ftp.store("STOR Uploads/large", &[7; 20_000]);
@@ -457,7 +457,7 @@ fn nothing_that_was_not_kept_is_226() {
 }
 
 #[test]
-fn abor_noop_stat_quit_user_and_rein_are_heard_amid_a_transfer() {
+fn commands_allowed_during_a_transfer_are_answered() {
     let home = plain_home();
     home.write_sparse("Movies/Long", 64 << 20);
     let server = serve(home, &[]);
@@ -505,7 +505,7 @@ fn abor_noop_stat_quit_user_and_rein_are_heard_amid_a_transfer() {
 }
 
 #[test]
-fn who_quits_amid_an_upload_and_goes_has_it_kept_and_who_goes_without_a_word_has_not() {
+fn quit_during_an_upload_keeps_it_and_a_close_does_not() {
     let server = serve_plain();
     for (name, last_word) in [("kept", "QUIT"), ("lost", "NOOP")] {
         let mut ftp = Ftp::login(&server, "user3", "3456");
@@ -527,7 +527,7 @@ fn who_quits_amid_an_upload_and_goes_has_it_kept_and_who_goes_without_a_word_has
 }
 
 #[test]
-fn a_new_login_has_no_data_connection_of_the_one_before() {
+fn a_new_login_drops_the_previous_data_connection() {
     let server = serve_plain();
     let mut ftp = Ftp::login(&server, "user1", "1234");
     let mut data = ftp.data();
@@ -539,7 +539,7 @@ fn a_new_login_has_no_data_connection_of_the_one_before() {
 }
 
 #[test]
-fn an_upload_is_added_to_replaced_and_resumed_whole() {
+fn uploads_are_appended_replaced_and_resumed() {
     let server = serve_plain();
     let mut ftp = Ftp::login(&server, "user3", "3456");
     ftp.ask("CWD Uploads", "250");
@@ -586,12 +586,12 @@ fn an_upload_is_added_to_replaced_and_resumed_whole() {
 }
 
 #[test]
-fn anyone_comes_in_where_the_record_says_so() {
+fn anonymous_accounts_accept_any_password() {
     let home = plain_home();
     home.append("Credentials", "anonymous:anyone");
     home.append("Directories", "anonymous:Docs:read,upload");
     let server = serve(home, &[]);
-    server.log_line(&["takes any password", "anonymous"]);
+    server.log_line(&["accepts any password", "anonymous"]);
     let mut ftp = Ftp::login(&server, "anonymous", "me@example.org");
     ftp.ask("SIZE /Docs/Tides", "213");
     ftp.ask("SIZE /Movies/Joker", "550");
@@ -599,7 +599,7 @@ fn anyone_comes_in_where_the_record_says_so() {
 }
 
 #[test]
-fn who_is_turned_away_idle_or_stopped_is_told_421() {
+fn rejected_idle_and_stopped_sessions_get_421() {
     let server = serve(
         plain_home(),
         &["--max-sessions", "1", "--idle-timeout", "2"],
@@ -619,7 +619,7 @@ fn who_is_turned_away_idle_or_stopped_is_told_421() {
 }
 
 #[test]
-fn before_a_login_stat_tells_of_the_session_and_site_of_itself() {
+fn stat_and_site_are_answered_before_login() {
     let server = serve_plain();
     let mut ftp = Ftp::connect(&server);
     ftp.ask("STAT", "211");
@@ -632,7 +632,7 @@ fn before_a_login_stat_tells_of_the_session_and_site_of_itself() {
 }
 
 #[test]
-fn what_no_data_connection_would_help_is_told_before_425() {
+fn permanent_errors_precede_425() {
     let home = plain_home();
     home.write("Uploads/ten", b"0123456789");
     let server = serve(home, &[]);
@@ -654,7 +654,7 @@ fn what_no_data_connection_would_help_is_told_before_425() {
 }
 
 #[test]
-fn facts_that_are_no_list_and_times_of_directories_are_refused() {
+fn invalid_facts_and_directory_times_are_rejected() {
     let server = serve_plain();
     let mut ftp = Ftp::login(&server, "user3", "3456");
     ftp.ask("OPTS MLST type", "501");
@@ -666,7 +666,7 @@ fn facts_that_are_no_list_and_times_of_directories_are_refused() {
 }
 
 #[test]
-fn abor_is_heard_behind_a_synch_all_of_which_was_sent_as_urgent() {
+fn abor_after_an_urgent_telnet_synch_is_executed() {
     let server = serve_plain();
     let mut ftp = Ftp::login(&server, "user1", "1234");
     let socket = ftp.client.socket().as_raw_fd();

@@ -144,7 +144,7 @@ impl Client {
 }
 
 #[test]
-fn commands_sent_ahead_are_answered_in_order() {
+fn pipelined_commands_are_answered_in_order() {
     for_seeds(&[], 64, |seed| {
         let home = plain_home();
         let padded = b"Uploads/ padded ".to_vec();
@@ -270,7 +270,7 @@ fn command(
 }
 
 #[test]
-fn failed_logins_end_the_connection() {
+fn too_many_failed_logins_end_the_connection() {
     let home = plain_home();
     let mut client = Client::new(&home, 1);
     let mut heard = Vec::new();
@@ -293,7 +293,7 @@ fn failed_logins_end_the_connection() {
 }
 
 #[test]
-fn an_upload_that_cannot_be_thrown_away_ends_the_connection() {
+fn an_upload_too_large_to_discard_ends_the_connection() {
     let home = plain_home();
     let mut client = Client::new(&home, 1);
     client.log_in();
@@ -307,7 +307,7 @@ fn an_upload_that_cannot_be_thrown_away_ends_the_connection() {
 }
 
 #[test]
-fn what_cannot_be_said_is_not_sent() {
+fn invalid_names_are_not_sent() {
     let long = "x".repeat(LINE_BYTES_MAX);
     let fits = "x".repeat(LINE_BYTES_MAX - "DOWNLOAD FILE \n".len());
     let mut dialogue = ClientSession::new();
@@ -392,7 +392,7 @@ fn asking(ask: impl Fn(&mut ClientSession, &mut Vec<u8>)) -> ClientSession {
 }
 
 #[test]
-fn a_server_that_says_something_else_is_found_out() {
+fn protocol_violations_are_detected() {
     type Ask = fn(&mut ClientSession, &mut Vec<u8>);
     let nothing: Ask = |_, _| {};
     let download: Ask = |dialogue, out| dialogue.download("Movies/Joker", out).unwrap();
@@ -490,7 +490,7 @@ fn a_server_that_says_something_else_is_found_out() {
 }
 
 #[test]
-fn lines_are_bounded_and_names_are_not() {
+fn server_lines_are_bounded_except_name_lists() {
     let mut dialogue = asking(|dialogue, out| dialogue.download("Movies/Joker", out).unwrap());
     let long = vec![b'x'; SERVER_LINE_BYTES_MAX];
     assert_eq!(dialogue.receive(&long).unwrap().event, None);
@@ -527,7 +527,7 @@ fn lines_are_bounded_and_names_are_not() {
 }
 
 #[test]
-fn quotas_are_heard_as_they_were_said() {
+fn quotas_are_parsed_as_formatted() {
     let quotas = [None, Some("Free Films"), Some("of 1 bytes")].map(|directory| QuotaUsage {
         directory: directory.map(str::to_owned),
         used: 7,
@@ -570,7 +570,7 @@ fn quotas_are_heard_as_they_were_said() {
 }
 
 #[test]
-fn a_goodbye_may_come_at_any_time_and_nothing_behind_it() {
+fn a_goodbye_is_accepted_at_any_time_and_is_final() {
     let goodbyes = [text::IDLE, text::STOPPING, text::LOGIN_REVOKED];
     for goodbye in goodbyes
         .into_iter()
@@ -592,7 +592,7 @@ fn a_goodbye_may_come_at_any_time_and_nothing_behind_it() {
 proptest! {
     /// Whatever comes, it is taken or refused, and never taken twice.
     #[test]
-    fn no_server_makes_it_panic(
+    fn arbitrary_server_output_does_not_panic(
         lines in prop::collection::vec(prop_oneof![
             Just(format!("{}\n", text::MENU)),
             Just(format!("{}\n", text::FILES)),
