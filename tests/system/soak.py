@@ -29,7 +29,9 @@ CLIENTS = 12
 NAMES = 20  # upload targets; few, so that uploads compete for them
 FTP_SHARE = 0.25  # of the sessions
 LIFE_SECONDS = 60  # of a server before it is killed
-MEMORY_KIB_MAX = 24 * 1024  # freed memory that the allocator may keep
+# Freed memory that the allocator may keep, and the memory of argon2, which each worker keeps after
+# it has verified a password.
+MEMORY_KIB_MAX = 24 * 1024 + os.cpu_count() * 19 * 1024
 IDLE_CPU_MAX = 0.02  # of one core
 CACHE_SECONDS = 12  # until the server has closed cached files
 COUNTED = [
