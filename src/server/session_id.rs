@@ -1,8 +1,7 @@
-//! The identity of a session.
+//! The identities of sessions and of their users.
 
 use std::net::SocketAddr;
-
-use crate::server::policy::sessions::UserKey;
+use std::num::NonZeroU32;
 
 /// Identifies the session that made a request, so that the response reaches that session only.
 #[derive(Clone, Copy, Debug)]
@@ -25,3 +24,21 @@ impl PartialEq for SessionId {
 }
 
 impl Eq for SessionId {}
+
+/// Identifies a user with at least one session. Reused after the user's last session has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct UserKey(NonZeroU32);
+
+impl UserKey {
+    /// # Panics
+    /// If `index` is `u32::MAX` or more; there are fewer users than sockets.
+    pub(crate) fn new(index: usize) -> UserKey {
+        let number = u32::try_from(index + 1).ok().and_then(NonZeroU32::new);
+        UserKey(number.expect("there are fewer users than sockets"))
+    }
+
+    /// A small index, unique among the users with a session.
+    pub(crate) fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}

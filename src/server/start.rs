@@ -13,7 +13,7 @@ use crate::limits::{
 use crate::protocol::session::Dialect;
 use crate::server::event_loop::EventLoop;
 use crate::server::options::Options;
-use crate::server::workers::Workers;
+use crate::server::workers::lanes::Workers;
 
 /// Opens a listener with the token of its index ([`crate::server::listener_token`]). Separate from
 /// [`start`] because binding to a low port may take privileges that are dropped before [`start`].

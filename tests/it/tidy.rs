@@ -66,7 +66,7 @@ const WORDS: &[(&str, &[&str])] = &[
     (
         "thread::",
         &[
-            "server/workers/mod.rs",
+            "server/workers/lanes.rs",
             "server/log/writer.rs",
             "client",
             "cli",

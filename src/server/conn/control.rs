@@ -21,13 +21,15 @@ use crate::protocol::session::Session;
 use crate::protocol::step::Input;
 pub(crate) use crate::server::conn::control::drive::Outcome;
 use crate::server::conn::control::drive::{Stop, TimeSlice};
-use crate::server::conn::transfer::{Download, OpenHandle, Receiving};
+use crate::server::conn::transfer::{Download, Receiving};
 use crate::server::net::scratch::Scratch;
 use crate::server::net::stream::{Stream, StreamError};
 use crate::server::options::Options;
-use crate::server::policy::sessions::UserKey;
-use crate::server::service::{Completion, Services};
+use crate::server::service::Services;
+use crate::server::service::open_handle::OpenHandle;
+use crate::server::service::response::Completion;
 use crate::server::session_id::SessionId;
+use crate::server::session_id::UserKey;
 
 /// One TCP connection in its slot.
 pub(crate) struct Connection<K: Kernel> {
@@ -305,8 +307,8 @@ impl<K: Kernel> Connection<K> {
         self.moved_at = services.now();
         let mut turn = TimeSlice::begin(self, key, services, scratch);
         match reply {
-            Completion::Warm(Ok(())) => turn.connection.go_on_sending(),
-            Completion::Warm(Err(error)) => {
+            Completion::Prefetched(Ok(())) => turn.connection.go_on_sending(),
+            Completion::Prefetched(Err(error)) => {
                 let reason = turn.ending_of(&error);
                 return turn.finish(Outcome::Finished(reason));
             }
@@ -378,20 +380,20 @@ impl<K: Kernel> Connection<K> {
     pub(crate) fn close(self, key: usize, services: &mut Services<K>) {
         match self.work {
             // What the event_loop is to do with a data connection it has let go of.
-            Work::Response if !self.engaged => services.forget(self.session_id(key)),
-            Work::Warming(_) => services.forget_cold(self.session_id(key)),
+            Work::Response if !self.engaged => services.cancel(self.session_id(key)),
+            Work::Warming(_) => services.cancel_prefetch(self.session_id(key)),
             _ => {}
         }
         if let Some(user) = self.user {
-            services.leave(user);
+            services.end_session(user);
         }
         if let OpenHandle::Upload(upload) = self.held {
-            services.abandon(upload);
+            services.discard(upload);
         }
         if let Work::Receiving(receiving) = self.work
             && let Some(upload) = receiving.upload
         {
-            services.abandon(upload);
+            services.discard(upload);
         }
     }
 }

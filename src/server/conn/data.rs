@@ -18,9 +18,9 @@ use crate::server::log::transfer_log::TransferRecord;
 use crate::server::net::scratch::Scratch;
 use crate::server::net::stream::{Drained, Stream, StreamError};
 use crate::server::options::Options;
-use crate::server::policy::sessions::UserKey;
 use crate::server::service::Services;
 use crate::server::session_id::SessionId;
+use crate::server::session_id::UserKey;
 use crate::storage::StagedUpload;
 
 /// A data connection.
@@ -232,8 +232,8 @@ impl<K: Kernel> Data<K> {
     pub(crate) fn close(&mut self, services: &mut Services<K>) {
         self.stream = None;
         match std::mem::replace(&mut self.work, Work::Closed) {
-            Work::Receiving(receiving) => services.abandon(receiving.upload),
-            Work::Warming(_) => services.forget_cold(self.session_id),
+            Work::Receiving(receiving) => services.discard(receiving.upload),
+            Work::Warming(_) => services.cancel_prefetch(self.session_id),
             _ => {}
         }
     }
@@ -271,7 +271,9 @@ impl<K: Kernel> Data<K> {
         scratch: &mut Scratch<K>,
     ) -> Progress<K> {
         let user = self.bounded_by();
-        let mut budget = user.map_or(SLICE_BUDGET_BYTES, |user| services.allowance(user));
+        let mut budget = user.map_or(SLICE_BUDGET_BYTES, |user| {
+            services.rates_mut().allowance(user)
+        });
         loop {
             let moved = match &self.work {
                 Work::Dialling => return self.dialled(services),
@@ -285,7 +287,7 @@ impl<K: Kernel> Data<K> {
                 Ok(n) => {
                     budget = budget.saturating_sub(n);
                     if let Some(user) = user {
-                        services.spend(user, n);
+                        services.rates_mut().consume(user, n);
                     }
                 }
                 Err(Stop::Blocked) => return Progress::Waiting,
@@ -347,7 +349,7 @@ impl<K: Kernel> Data<K> {
             return Err(Stop::Blocked);
         }
         if let Some(cold) = sending.download.cold(kernel, budget) {
-            services.warm_up(self.session_id, cold);
+            services.prefetch(self.session_id, cold);
             self.work = match std::mem::replace(&mut self.work, Work::Closed) {
                 Work::Sending(sending) => Work::Warming(sending),
                 _ => unreachable!("it was sending just now"),
@@ -398,7 +400,7 @@ impl<K: Kernel> Data<K> {
             }
         };
         if let Err(refused) = receiving.upload.write(bytes) {
-            let refusal = services.log_refused(self.owner, refused);
+            let refusal = services.log_refusal(self.owner, refused);
             receiving.upload.reject(refusal);
             return Err(self.received());
         }
@@ -480,7 +482,7 @@ impl<K: Kernel> Data<K> {
             UnexpectedEof => ErrorCode::FileShrank,
             ConnectionReset | BrokenPipe | NotConnected | TimedOut => ErrorCode::DataConnectionLost,
             _ => {
-                services.log_broken(self.owner, error);
+                services.log_send_error(self.owner, error);
                 ErrorCode::FileUnreadable
             }
         }

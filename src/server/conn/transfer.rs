@@ -14,16 +14,9 @@ use crate::server::net::scratch::Scratch;
 use crate::server::net::stream::{Stream, StreamError};
 use crate::server::service::Services;
 use crate::server::session_id::SessionId;
+use crate::server::workers::job::UncachedRange;
 use crate::server::workers::listing::Listing;
 use crate::storage::{OpenFile, StagedUpload};
-
-/// What waits in a connection between the answer that opened it and the wish that moves it.
-pub(crate) enum OpenHandle<K: Kernel> {
-    Nothing,
-    File(Arc<OpenFile<K>>),
-    Text(Arc<Listing>),
-    Upload(Box<StagedUpload<K>>),
-}
 
 /// Where download bytes come from.
 pub(crate) enum Source<K: Kernel> {
@@ -40,13 +33,6 @@ pub(crate) struct Download<K: Kernel> {
     pub(crate) warm_until: u64,
     /// Of a file, where transfers are logged.
     pub(crate) record: Option<Box<TransferRecord>>,
-}
-
-/// A stretch of a file that a worker is to bring into memory before it is sent.
-pub(crate) struct UncachedRange<K: Kernel> {
-    pub(crate) file: Arc<OpenFile<K>>,
-    pub(crate) offset: u64,
-    pub(crate) count: usize,
 }
 
 impl<K: Kernel> Download<K> {
@@ -174,8 +160,8 @@ impl<K: Kernel> Receiving<K> {
             record.add_bytes(bytes.len());
         }
         if let Err(refused) = upload.write(bytes) {
-            self.failed = Some(services.log_refused(session_id, refused));
-            services.abandon(self.upload.take().expect("it was just written to"));
+            self.failed = Some(services.log_refusal(session_id, refused));
+            services.discard(self.upload.take().expect("it was just written to"));
         }
     }
 }

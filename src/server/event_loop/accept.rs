@@ -211,7 +211,7 @@ impl<K: Kernel> EventLoop<K> {
 
     /// What a new connection's session is told first: to begin, or that it may not.
     fn first_input(&mut self, origin: ClientPrefix) -> Input<'static> {
-        if self.services.turns_away(origin) {
+        if self.services.is_blocked(origin) {
             self.door.unwanted.failures += 1;
             return Input::LoginBlocked;
         }

@@ -9,14 +9,15 @@ use crate::kernel::Kernel;
 use crate::limits::RUN_QUEUE_BUDGET;
 use crate::protocol::step::{DataMode, Representation};
 use crate::server::conn::data::{Data, Progress};
-use crate::server::conn::transfer::{Download, OpenHandle};
+use crate::server::conn::transfer::Download;
 use crate::server::event_loop::data_sessions::DataCommand;
 use crate::server::event_loop::slot::Slot;
 use crate::server::event_loop::{EventLoop, holder};
 use crate::server::log::escape::Escaped;
 use crate::server::log::transfer_log::{Direction, TransferRecord};
 use crate::server::net::stream::Stream;
-use crate::server::service::Completion;
+use crate::server::service::open_handle::OpenHandle;
+use crate::server::service::response::Completion;
 use crate::server::session_id::SessionId;
 use crate::storage::StagedUpload;
 
@@ -37,7 +38,7 @@ impl<K: Kernel> EventLoop<K> {
     fn settle_one(&mut self) -> bool {
         if let Some((owner, wish)) = self.services.data_sessions.next_wish() {
             self.fulfil(owner, wish);
-        } else if let Some((session_id, reply)) = self.services.next_reply() {
+        } else if let Some((session_id, reply)) = self.services.next_completion() {
             self.deliver(session_id, reply);
         } else {
             return false;
@@ -48,7 +49,7 @@ impl<K: Kernel> EventLoop<K> {
     fn deliver(&mut self, session_id: SessionId, reply: Completion<K>) {
         let Some(key) = holder(&self.connections, session_id) else {
             if let Completion::Response(_, OpenHandle::Upload(upload)) = reply {
-                self.services.abandon(upload);
+                self.services.discard(upload);
             }
             return;
         };
@@ -61,7 +62,7 @@ impl<K: Kernel> EventLoop<K> {
                 self.after_turn(key, outcome);
             }
             Slot::Data(data) => {
-                let Completion::Warm(result) = reply else {
+                let Completion::Prefetched(result) = reply else {
                     unreachable!("a data connection asks for nothing else");
                 };
                 let progress = data.warmed_up(result, &mut self.services);
@@ -73,7 +74,7 @@ impl<K: Kernel> EventLoop<K> {
     fn fulfil(&mut self, owner: SessionId, wish: DataCommand<K>) {
         if !self.is_alive(owner) {
             match wish {
-                DataCommand::Receive(upload, _) => self.services.abandon(upload),
+                DataCommand::Receive(upload, _) => self.services.discard(upload),
                 DataCommand::Leave => self.release(owner),
                 _ => {}
             }
@@ -150,7 +151,7 @@ impl<K: Kernel> EventLoop<K> {
         let now = self.services.now();
         let channel = self.services.data_sessions.of(owner);
         match (channel.data, channel.awaited) {
-            (Some(_), _) => self.services.reply(owner, Completion::Connected(Ok(()))),
+            (Some(_), _) => self.services.complete(owner, Completion::Connected(Ok(()))),
             (None, Some(index)) => {
                 channel.connecting = true;
                 self.passive.pairs.extend(index, owner, now);
@@ -158,7 +159,8 @@ impl<K: Kernel> EventLoop<K> {
             (None, None) => {
                 self.release(owner);
                 let refused = Err(ErrorCode::NoDataConnection);
-                self.services.reply(owner, Completion::Connected(refused));
+                self.services
+                    .complete(owner, Completion::Connected(refused));
             }
         }
     }
@@ -180,7 +182,8 @@ impl<K: Kernel> EventLoop<K> {
             Some(_) => self.services.data_sessions.of(owner).connecting = true,
             None => {
                 let refused = Err(ErrorCode::NoDataConnection);
-                self.services.reply(owner, Completion::Connected(refused));
+                self.services
+                    .complete(owner, Completion::Connected(refused));
             }
         }
     }
@@ -204,7 +207,7 @@ impl<K: Kernel> EventLoop<K> {
         representation: Representation,
     ) {
         let now = self.services.now();
-        let record = (self.services).record(owner, upload.path(), Direction::Upload);
+        let record = (self.services).begin_record(owner, upload.path(), Direction::Upload);
         let (key, data) = self.data_of(owner);
         data.receive(upload, record, representation, now);
         self.take_turn(key);
@@ -226,7 +229,7 @@ impl<K: Kernel> EventLoop<K> {
             return; // too late: it is told what comes of that
         }
         let connecting = channel.is_some_and(|channel| channel.connecting);
-        match self.services.pending(owner) {
+        match self.services.undelivered(owner) {
             Some(Completion::Connected(result)) => *result = aborted,
             Some(_) => return, // too late, too
             None => {
@@ -234,7 +237,7 @@ impl<K: Kernel> EventLoop<K> {
                     true => Completion::Connected(aborted),
                     false => Completion::TransferDone(aborted),
                 };
-                self.services.reply(owner, reply);
+                self.services.complete(owner, reply);
             }
         }
         self.release(owner);
@@ -245,10 +248,13 @@ impl<K: Kernel> EventLoop<K> {
     fn distrust(&mut self, owner: SessionId) {
         let data = (self.services.data_sessions.get(owner)).and_then(|channel| channel.data);
         let data = data.and_then(|key| self.connections[key].data());
-        if data.is_some_and(|data| data.is_receiving()) && self.services.pending(owner).is_none() {
+        if data.is_some_and(|data| data.is_receiving())
+            && self.services.undelivered(owner).is_none()
+        {
             self.release(owner);
             let lost = Err(ErrorCode::DataConnectionLost);
-            self.services.reply(owner, Completion::TransferDone(lost));
+            self.services
+                .complete(owner, Completion::TransferDone(lost));
         }
     }
 
@@ -298,7 +304,7 @@ impl<K: Kernel> EventLoop<K> {
             }
             Progress::Received(upload, record) => return self.commit(owner, upload, record),
         };
-        self.services.reply(owner, reply);
+        self.services.complete(owner, reply);
     }
 
     /// All of an upload has come, unless its client has left the control connection too, or wants it no more. What it has said
@@ -316,17 +322,19 @@ impl<K: Kernel> EventLoop<K> {
             self.after_turn(owner.key, outcome);
         }
         if self.services.data_sessions.is_aborting(owner) {
-            return self.services.abandon(upload); // the wish is answered next
+            return self.services.discard(upload); // the wish is answered next
         }
         let control = self.connections[owner.key].control();
         if control.is_some_and(|control| control.has_vanished()) {
             self.services.data_sessions.take(owner);
-            self.services.abandon(upload);
+            self.services.discard(upload);
             let lost = Err(ErrorCode::DataConnectionLost);
-            return self.services.reply(owner, Completion::TransferDone(lost));
+            return self
+                .services
+                .complete(owner, Completion::TransferDone(lost));
         }
         self.services.data_sessions.of(owner).committing = true;
-        self.services.commit(owner, upload, record);
+        self.services.publish(owner, upload, record);
     }
 
     /// Asserts what must hold of data connections between two turns.

@@ -32,7 +32,11 @@ impl<K: Kernel> EventLoop<K> {
     /// waits for an answer, or stands in the queue, once.
     pub fn check(&self) {
         for (key, slot) in &self.connections {
-            let queued = self.queue.iter().copied().chain(self.services.parked());
+            let queued = self
+                .queue
+                .iter()
+                .copied()
+                .chain(self.services.rates().parked());
             let entries = queued.filter(|queued| *queued == key).count();
             assert_eq!(
                 entries,
@@ -44,7 +48,11 @@ impl<K: Kernel> EventLoop<K> {
                 "slot {key} is neither blocked nor queued"
             );
         }
-        let mut queued = self.queue.iter().copied().chain(self.services.parked());
+        let mut queued = self
+            .queue
+            .iter()
+            .copied()
+            .chain(self.services.rates().parked());
         assert!(
             queued.all(|key| self.connections.contains(key)),
             "an empty slot stands in the queue"
@@ -64,7 +72,7 @@ impl<K: Kernel> EventLoop<K> {
         let entered = self.controls().filter(|control| control.user().is_some());
         assert_eq!(
             entered.count(),
-            self.services.entered(),
+            self.services.sessions(),
             "sessions are counted by user"
         );
         self.check_data();

@@ -37,7 +37,7 @@ use crate::server::options::Options;
 use crate::server::policy::stall_detector::StallDetector;
 use crate::server::service::Services;
 use crate::server::session_id::SessionId;
-use crate::server::workers::Workers;
+use crate::server::workers::lanes::Workers;
 
 /// Tokens from here on are listeners; below are the slab's keys.
 const FIRST_LISTENER: usize = usize::MAX / 2;
@@ -140,7 +140,7 @@ impl<K: Kernel> EventLoop<K> {
 
     /// Removes, beside the service, what an earlier crash left of uploads.
     pub fn sweep_leftovers(&mut self) {
-        self.services.sweep_leftovers();
+        self.services.sweep_orphans();
     }
 
     /// Turns until a signal has stopped the loop.
@@ -160,7 +160,7 @@ impl<K: Kernel> EventLoop<K> {
     pub fn turn(&mut self) -> io::Result<()> {
         let mut ready = std::mem::take(&mut self.ready);
         self.kernel.poll(&mut ready, Some(self.patience()))?;
-        self.services.begin_turn(self.kernel.now());
+        self.services.begin_tick(self.kernel.now());
         while let Some(signal) = self.kernel.next_signal() {
             self.obey(signal);
         }
@@ -220,7 +220,7 @@ impl<K: Kernel> EventLoop<K> {
     fn park_or_enqueue(&mut self, key: usize) {
         if let Some(user) = self.connections[key].bounded_by()
             && !*self.connections[key].queued()
-            && self.services.park(user, key)
+            && self.services.rates_mut().park(user, key)
         {
             *self.connections[key].queued() = true;
             let next = self.services.now() + RATE_LIMIT_TICK;
@@ -299,7 +299,7 @@ impl<K: Kernel> EventLoop<K> {
         }
         self.next_release = None;
         let until = now + RUN_QUEUE_BUDGET;
-        while let Some(key) = self.services.release() {
+        while let Some(key) = self.services.rates_mut().unpark() {
             *self.connections[key].queued() = false;
             self.take_turn(key);
             if self.kernel.now() >= until {
@@ -307,8 +307,8 @@ impl<K: Kernel> EventLoop<K> {
                 break;
             }
         }
-        self.services.end_release();
-        if self.services.parked().next().is_some() {
+        self.services.rates_mut().end_unparking();
+        if self.services.rates().parked().next().is_some() {
             self.next_release.get_or_insert(now + RATE_LIMIT_TICK);
         }
     }
@@ -353,10 +353,10 @@ impl<K: Kernel> EventLoop<K> {
         if slot.is_finished() {
             return;
         }
-        let is_too_slow = self.paces.is_watching()
+        let is_too_slow = self.paces.is_enabled()
             && slot
                 .progress()
-                .is_some_and(|(generation, at)| self.paces.is_too_slow(generation, at, now));
+                .is_some_and(|(generation, at)| self.paces.is_stalled(generation, at, now));
         match slot {
             // It ends without a word, which would stand among the file's bytes.
             Slot::Control(_) if is_too_slow => self.finish(key, CloseReason::TooSlow),
@@ -387,7 +387,7 @@ impl<K: Kernel> EventLoop<K> {
                 if let Some(xferlog) = &self.options.xferlog {
                     xferlog.reopen();
                 }
-                self.services.reload();
+                self.services.request_reload();
             }
             Signal::Stop if self.drain_until.is_some() => {
                 info!("event=stop how=at-once sessions={}", self.connections.len());
@@ -464,7 +464,7 @@ impl<K: Kernel> EventLoop<K> {
         }
         self.queue.retain(|queued| *queued != key);
         if let Some(user) = slot.user() {
-            self.services.forget_parked(user, key);
+            self.services.rates_mut().cancel(user, key);
         }
     }
 

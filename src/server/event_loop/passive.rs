@@ -17,7 +17,7 @@ use crate::server::event_loop::EventLoop;
 use crate::server::event_loop::accept::is_out_of_descriptors;
 use crate::server::log::escape::Escaped;
 use crate::server::net::port_reservations::{PortReservations, Waiting};
-use crate::server::service::Completion;
+use crate::server::service::response::Completion;
 use crate::server::session_id::SessionId;
 
 /// Tokens from here on are passive listeners; below are the others.
@@ -163,7 +163,7 @@ impl<K: Kernel> EventLoop<K> {
             owner.generation
         );
         self.services
-            .reply(owner, Completion::Listening(Ok(address)));
+            .complete(owner, Completion::Listening(Ok(address)));
     }
 
     /// Who waits for a pair with this client's address at this one of ours is given the one that is free now.
@@ -220,7 +220,7 @@ impl<K: Kernel> EventLoop<K> {
                 }
                 Err(error) if is_out_of_descriptors(&error) => {
                     self.passive.paused = true;
-                    self.services.release_unused();
+                    self.services.close_unused_files();
                     warn!("event=accept-paused why={}", Escaped(&error.to_string()));
                 }
                 Err(_) => {}
@@ -242,7 +242,7 @@ impl<K: Kernel> EventLoop<K> {
         let channel = self.services.data_sessions.of(owner);
         if std::mem::take(&mut channel.connecting) {
             let result = added.ok_or(ErrorCode::NoDataConnection).map(drop);
-            self.services.reply(owner, Completion::Connected(result));
+            self.services.complete(owner, Completion::Connected(result));
         }
         self.serve_first_waiting(peer.ip(), at.ip());
     }
@@ -255,12 +255,13 @@ impl<K: Kernel> EventLoop<K> {
             let channel = self.services.data_sessions.take(owner);
             if channel.connecting {
                 let refused = Err(ErrorCode::NoDataConnection);
-                self.services.reply(owner, Completion::Connected(refused));
+                self.services
+                    .complete(owner, Completion::Connected(refused));
             }
         }
         for owner in late.without {
             self.services
-                .reply(owner, Completion::Listening(Err(ErrorCode::NoPassivePort)));
+                .complete(owner, Completion::Listening(Err(ErrorCode::NoPassivePort)));
         }
         self.serve_waiting();
     }

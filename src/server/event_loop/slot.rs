@@ -5,8 +5,8 @@
 use crate::kernel::{Kernel, Readiness};
 use crate::server::conn::control::Connection;
 use crate::server::conn::data::Data;
-use crate::server::policy::sessions::UserKey;
 use crate::server::session_id::SessionId;
+use crate::server::session_id::UserKey;
 
 /// One slot.
 #[allow(

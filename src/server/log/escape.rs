@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::domain::path::GrantedPath;
+
 /// A value from a client or a file, safe in a log line: quoted and escaped where it contains
 /// blanks, quotes, `=` or control characters, so that it cannot forge a line or a field.
 pub(crate) struct Escaped<'a>(pub(crate) &'a str);
@@ -15,6 +17,15 @@ impl fmt::Display for Escaped<'_> {
             false => write!(f, "{:?}", self.0),
         }
     }
+}
+
+/// Returns a path as the client sees it, escaped.
+pub(crate) fn escape_path(path: &GrantedPath) -> String {
+    let shown = match path.relative.as_str() {
+        "" => path.grant.name.clone(),
+        below => format!("{}/{below}", path.grant.name),
+    };
+    Escaped(&shown).to_string()
 }
 
 #[cfg(test)]

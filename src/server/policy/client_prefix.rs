@@ -1,11 +1,9 @@
-//! Where a connection comes from, as far as limits go: an IPv4 address, or the /64 of an IPv6 one, since whoever has one address
-//! of such a network has all of them (RFC 6177).
-//!
-//! Must not know: sockets, what is limited.
+//! The address prefix by which clients are limited.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// One party, by its address.
+/// The address prefix of a client: an IPv4 address, or the /64 network of an IPv6 address, because
+/// a host with one address of such a network can use all of them (RFC 6177).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ClientPrefix(IpAddr);
 
@@ -26,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_of_ipv6_is_one_party_and_so_is_an_ipv4_address() {
+    fn ipv6_clients_share_the_prefix_of_their_network() {
         let of = |address: &str| ClientPrefix::of(address.parse().unwrap());
         assert_eq!(of("10.0.0.1:1"), of("10.0.0.1:2"));
         assert_ne!(of("10.0.0.1:1"), of("10.0.0.2:1"));

@@ -1,10 +1,9 @@
-//! Failed logins: how many came lately from an address, for a user from an address, and for a user; how long the answer to one
-//! more is held back, and who is turned away.
+//! The login throttle: protection of authentication against brute force.
 //!
-//! An address is turned away, and a user at an address. A user is never: what strangers guess about him slows their own
-//! answers down, so that nobody can lock him out from elsewhere.
-//!
-//! Must not know: sockets, sentences, passwords.
+//! Failed logins are counted by client, by user and client, and by user. Responses to further
+//! failures are delayed, and a client, or a user at a client, is blocked for a time. A user as such
+//! is never blocked, so that guesses from elsewhere cannot lock anyone out; they only slow down the
+//! responses to failed logins.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -16,33 +15,35 @@ use crate::limits::{
 };
 use crate::server::policy::client_prefix::ClientPrefix;
 
-/// The failures that still count. What they were about is kept as a keyed hash, so that no name costs more than another.
+/// Counts of failed logins. Entries are keyed by a keyed hash, so that long usernames take no more
+/// memory than short ones.
 pub(crate) struct LoginThrottle {
-    /// LoginThrottle of a user from an address at which they are turned away; 0 turns off all of this.
-    most: u32,
-    /// How long a failure counts.
+    /// Failed logins of a user from a client that block the pair; 0 turns the throttle off.
+    failures_max: u32,
+    /// Time for which a failure counts.
     window: Duration,
     key: RandomState,
     counts: HashMap<u64, Count>,
-    /// Those of before [`LoginThrottle::make_room`] last began anew.
+    /// The entries from before the last [`LoginThrottle::make_room`].
     older: HashMap<u64, Count>,
 }
 
-/// Two halves of the window are enough: the first of a series counts for all of it, none for longer, and each for half of it at
-/// least.
+/// Failures in the two halves of a window. The first failure of a series counts for the whole
+/// window, and each further one for at least half of it and at most all of it.
 #[derive(Clone, Copy)]
 struct Count {
-    /// When the later half began: with the first failure, or half a window after the earlier one.
+    /// Start of the later half: the first failure, or half a window after the start of the earlier
+    /// half.
     since: Instant,
     later: u32,
     earlier: u32,
 }
 
-// With its hash, which is what the bound on their number promises.
+// The bound on memory in the documentation of THROTTLE_ENTRIES_MAX.
 const _: () = assert!(size_of::<(u64, Count)>() <= 32);
 
 impl Count {
-    /// What of it still counts.
+    /// Returns the part that still counts at `now`.
     fn at(self, now: Instant, window: Duration) -> Option<Count> {
         let (age, half) = (now.saturating_duration_since(self.since), window / 2);
         match self {
@@ -61,26 +62,26 @@ impl Count {
     }
 }
 
-/// What follows from one more failure.
+/// The consequences of a failed login.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Noted {
-    /// How long its answer is to be held back.
+pub(crate) struct Penalty {
+    /// Delay of the response.
     pub(crate) delay: Duration,
-    /// It was the one after which somebody is turned away.
-    pub(crate) was_last: bool,
+    /// Whether this failure is the one that blocks the user at the client, or the client.
+    pub(crate) blocks: bool,
 }
 
 #[derive(Hash)]
-enum About<'a> {
-    Address(ClientPrefix),
-    UserFrom(ClientPrefix, &'a str),
+enum Subject<'a> {
+    Client(ClientPrefix),
+    UserAtClient(ClientPrefix, &'a str),
     User(&'a str),
 }
 
 impl LoginThrottle {
-    pub(crate) fn new(most: u32, window: Duration) -> LoginThrottle {
+    pub(crate) fn new(failures_max: u32, window: Duration) -> LoginThrottle {
         LoginThrottle {
-            most,
+            failures_max,
             window,
             key: RandomState::new(),
             counts: HashMap::new(),
@@ -88,54 +89,62 @@ impl LoginThrottle {
         }
     }
 
-    /// Whether all from this address are turned away.
-    pub(crate) fn turns_away(&self, origin: ClientPrefix, now: Instant) -> bool {
-        self.most > 0
-            && self.count(About::Address(origin), now)
-                >= self.most.saturating_mul(FAILURES_PER_ADDRESS_FACTOR)
+    /// Returns whether all logins of this client are refused.
+    pub(crate) fn is_client_blocked(&self, client: ClientPrefix, now: Instant) -> bool {
+        let failures_max = self
+            .failures_max
+            .saturating_mul(FAILURES_PER_ADDRESS_FACTOR);
+        failures_max > 0 && self.failures(client, now) >= failures_max
     }
 
-    /// Whether this user is turned away at this address.
-    pub(crate) fn turns_user_away(&self, origin: ClientPrefix, user: &str, now: Instant) -> bool {
-        self.turns_away(origin, now)
-            || self.most > 0 && self.count(About::UserFrom(origin, user), now) >= self.most
+    /// Returns whether logins of this user from this client are refused.
+    pub(crate) fn is_blocked(&self, client: ClientPrefix, user: &str, now: Instant) -> bool {
+        let subject = Subject::UserAtClient(client, user);
+        self.is_client_blocked(client, now)
+            || self.failures_max > 0 && self.count(subject, now) >= self.failures_max
     }
 
-    /// How many logins have failed lately from this address.
-    pub(crate) fn of(&self, origin: ClientPrefix, now: Instant) -> u32 {
-        self.count(About::Address(origin), now)
+    /// Returns the number of failed logins from this client that still count.
+    pub(crate) fn failures(&self, client: ClientPrefix, now: Instant) -> u32 {
+        self.count(Subject::Client(client), now)
     }
 
     /// Counts a failed login.
-    pub(crate) fn note(&mut self, origin: ClientPrefix, user: &str, now: Instant) -> Noted {
-        if self.most == 0 {
-            return Noted {
+    pub(crate) fn record_failure(
+        &mut self,
+        client: ClientPrefix,
+        user: &str,
+        now: Instant,
+    ) -> Penalty {
+        if self.failures_max == 0 {
+            return Penalty {
                 delay: Duration::ZERO,
-                was_last: false,
+                blocks: false,
             };
         }
-        let before = self.turns_user_away(origin, user, now);
+        let was_blocked = self.is_blocked(client, user, now);
         let delays = [
-            (About::Address(origin), UNDELAYED_FAILURES),
-            (About::UserFrom(origin, user), UNDELAYED_FAILURES),
-            (About::User(user), UNDELAYED_USER_FAILURES),
+            (Subject::Client(client), UNDELAYED_FAILURES),
+            (Subject::UserAtClient(client, user), UNDELAYED_FAILURES),
+            (Subject::User(user), UNDELAYED_USER_FAILURES),
         ]
-        .map(|(about, free)| delay(self.add(about, now).saturating_sub(free)));
-        Noted {
+        .map(|(subject, undelayed)| delay(self.add(subject, now).saturating_sub(undelayed)));
+        Penalty {
             delay: delays.into_iter().max().unwrap_or_default(),
-            was_last: !before && self.turns_user_away(origin, user, now),
+            blocks: !was_blocked && self.is_blocked(client, user, now),
         }
     }
 
-    /// A login of this user has succeeded from this address: what failed before was a slip.
-    pub(crate) fn forgive(&mut self, origin: ClientPrefix, user: &str) {
-        let hash = self.key.hash_one(About::UserFrom(origin, user));
+    /// Forgets the failures of a user at a client after a successful login: they were typing
+    /// errors. The count of the client stays.
+    pub(crate) fn record_success(&mut self, client: ClientPrefix, user: &str) {
+        let hash = self.key.hash_one(Subject::UserAtClient(client, user));
         self.counts.remove(&hash);
         self.older.remove(&hash);
     }
 
-    fn count(&self, about: About<'_>, now: Instant) -> u32 {
-        let hash = self.key.hash_one(about);
+    fn count(&self, subject: Subject<'_>, now: Instant) -> u32 {
+        let hash = self.key.hash_one(subject);
         self.find(hash, now).map_or(0, Count::failures)
     }
 
@@ -144,8 +153,8 @@ impl LoginThrottle {
         count?.at(now, self.window)
     }
 
-    fn add(&mut self, about: About<'_>, now: Instant) -> u32 {
-        let hash = self.key.hash_one(about);
+    fn add(&mut self, subject: Subject<'_>, now: Instant) -> u32 {
+        let hash = self.key.hash_one(subject);
         let mut count = self.find(hash, now).unwrap_or(Count {
             since: now,
             later: 0,
@@ -157,7 +166,8 @@ impl LoginThrottle {
         count.failures()
     }
 
-    /// Where there are as many as may be, the half that was not counted for longest goes.
+    /// Drops the half of the entries that was not counted for longest, once there are
+    /// [`THROTTLE_ENTRIES_MAX`].
     fn make_room(&mut self) {
         if self.counts.len() >= THROTTLE_ENTRIES_MAX / 2 {
             self.older = std::mem::take(&mut self.counts);
@@ -165,7 +175,7 @@ impl LoginThrottle {
     }
 }
 
-/// How long the answer to the `n`th failure that is not free is held back.
+/// Returns the delay of the response to the `n`th failure beyond the undelayed ones.
 fn delay(n: u32) -> Duration {
     match n.checked_sub(1) {
         None => Duration::ZERO,
@@ -179,128 +189,134 @@ mod tests {
 
     const WINDOW: Duration = Duration::from_secs(300);
 
-    fn origin(number: u32) -> ClientPrefix {
+    fn client(number: u32) -> ClientPrefix {
         ClientPrefix::of((std::net::Ipv4Addr::from(number), 1).into())
     }
 
+    /// Records failures and returns the longest delay.
     fn fail(
-        failures: &mut LoginThrottle,
+        throttle: &mut LoginThrottle,
         from: u32,
         user: &str,
         times: u32,
         now: Instant,
     ) -> Duration {
-        let noted = (0..times).map(|_| failures.note(origin(from), user, now).delay);
-        noted.max().unwrap()
+        let delays = (0..times).map(|_| throttle.record_failure(client(from), user, now).delay);
+        delays.max().unwrap()
     }
 
     #[test]
-    fn who_fails_again_waits_longer_and_is_turned_away() {
+    fn repeated_failures_are_delayed_then_blocked() {
         let now = Instant::now();
-        let mut failures = LoginThrottle::new(10, WINDOW);
+        let mut throttle = LoginThrottle::new(10, WINDOW);
         assert_eq!(
-            fail(&mut failures, 1, "a", UNDELAYED_FAILURES, now),
+            fail(&mut throttle, 1, "a", UNDELAYED_FAILURES, now),
             Duration::ZERO
         );
-        assert_eq!(fail(&mut failures, 1, "a", 1, now), FAILURE_DELAY);
-        assert_eq!(fail(&mut failures, 1, "a", 1, now), 2 * FAILURE_DELAY);
+        assert_eq!(fail(&mut throttle, 1, "a", 1, now), FAILURE_DELAY);
+        assert_eq!(fail(&mut throttle, 1, "a", 1, now), 2 * FAILURE_DELAY);
         assert_eq!(
-            fail(&mut failures, 1, "a", 10 - UNDELAYED_FAILURES - 3, now),
+            fail(&mut throttle, 1, "a", 10 - UNDELAYED_FAILURES - 3, now),
             FAILURE_DELAY_MAX
         );
-        assert!(!failures.turns_user_away(origin(1), "a", now));
-        assert!(failures.note(origin(1), "a", now).was_last);
-        assert!(!failures.note(origin(1), "a", now).was_last, "only once");
-        assert!(failures.turns_user_away(origin(1), "a", now));
+        assert!(!throttle.is_blocked(client(1), "a", now));
+        assert!(throttle.record_failure(client(1), "a", now).blocks);
+        let further = throttle.record_failure(client(1), "a", now);
+        assert!(!further.blocks, "blocked already");
+        assert!(throttle.is_blocked(client(1), "a", now));
         assert!(
-            !failures.turns_user_away(origin(1), "b", now),
-            "others from there may still"
+            !throttle.is_blocked(client(1), "b", now),
+            "other users of the client are not blocked"
         );
-        fail(&mut failures, 1, "b", 9, now);
-        assert!(failures.turns_away(origin(1), now), "but not for ever");
-        assert!(failures.turns_user_away(origin(1), "c", now));
+        fail(&mut throttle, 1, "b", 9, now);
+        assert!(
+            throttle.is_client_blocked(client(1), now),
+            "twice as many block the client"
+        );
+        assert!(throttle.is_blocked(client(1), "c", now));
         let later = now + WINDOW;
-        assert!(
-            !failures.turns_user_away(origin(1), "a", later) && failures.of(origin(1), later) == 0
-        );
+        assert!(!throttle.is_blocked(client(1), "a", later));
+        assert_eq!(throttle.failures(client(1), later), 0);
     }
 
     #[test]
-    fn an_office_with_a_slip_every_four_minutes_is_never_turned_away() {
+    fn one_failure_every_four_minutes_never_blocks() {
         let mut now = Instant::now();
-        let mut failures = LoginThrottle::new(10, WINDOW);
+        let mut throttle = LoginThrottle::new(10, WINDOW);
         for _ in 0..1000 {
-            assert_eq!(fail(&mut failures, 1, "a", 1, now), Duration::ZERO);
+            assert_eq!(fail(&mut throttle, 1, "a", 1, now), Duration::ZERO);
             now += Duration::from_secs(240);
         }
-        assert!(!failures.turns_user_away(origin(1), "a", now));
+        assert!(!throttle.is_blocked(client(1), "a", now));
     }
 
     #[test]
-    fn no_failure_counts_for_longer_than_the_window_nor_for_less_than_half_of_it() {
+    fn a_failure_counts_for_half_a_window_to_a_window() {
         let begin = Instant::now();
         for seconds in 0..900 {
-            let mut failures = LoginThrottle::new(10, WINDOW);
-            fail(&mut failures, 1, "a", 3, begin);
+            let mut throttle = LoginThrottle::new(10, WINDOW);
+            fail(&mut throttle, 1, "a", 3, begin);
             let now = begin + Duration::from_secs(seconds);
-            fail(&mut failures, 1, "b", 1, now);
+            fail(&mut throttle, 1, "b", 1, now);
             let counted = if seconds < 300 { 4 } else { 1 };
-            assert_eq!(failures.of(origin(1), now), counted, "after {seconds} s");
-            assert!(failures.of(origin(1), now.max(begin + WINDOW)) <= 1);
-            assert!(failures.of(origin(1), now + WINDOW / 2 - Duration::from_secs(1)) >= 1);
-            assert_eq!(failures.of(origin(1), now + WINDOW), 0);
+            let failures = |at| throttle.failures(client(1), at);
+            assert_eq!(failures(now), counted, "after {seconds} s");
+            assert!(failures(now.max(begin + WINDOW)) <= 1);
+            assert!(failures(now + WINDOW / 2 - Duration::from_secs(1)) >= 1);
+            assert_eq!(failures(now + WINDOW), 0);
         }
     }
 
     #[test]
-    fn nobody_is_locked_out_by_what_others_guess_about_him() {
+    fn guesses_from_elsewhere_do_not_block_a_user() {
         let now = Instant::now();
-        let mut failures = LoginThrottle::new(10, WINDOW);
+        let mut throttle = LoginThrottle::new(10, WINDOW);
         for from in 2..10_000 {
-            fail(&mut failures, from, "a", 1, now);
+            fail(&mut throttle, from, "a", 1, now);
         }
-        assert!(!failures.turns_user_away(origin(1), "a", now));
-        assert_eq!(failures.of(origin(1), now), 0);
+        assert!(!throttle.is_blocked(client(1), "a", now));
+        assert_eq!(throttle.failures(client(1), now), 0);
         assert_eq!(
-            fail(&mut failures, 1, "a", 1, now),
+            fail(&mut throttle, 1, "a", 1, now),
             FAILURE_DELAY_MAX,
-            "a slip of his waits"
+            "only the response to a failure is delayed"
         );
     }
 
     #[test]
-    fn a_login_forgives_the_users_own_slips_alone() {
+    fn a_success_forgets_only_the_failures_of_the_user() {
         let now = Instant::now();
-        let mut failures = LoginThrottle::new(10, WINDOW);
+        let mut throttle = LoginThrottle::new(10, WINDOW);
         for _ in 0..2 {
-            fail(&mut failures, 1, "a", 9, now);
-            failures.forgive(origin(1), "a");
+            fail(&mut throttle, 1, "a", 9, now);
+            throttle.record_success(client(1), "a");
         }
-        assert!(!failures.turns_user_away(origin(1), "a", now));
-        fail(&mut failures, 1, "b", 2, now);
+        assert!(!throttle.is_blocked(client(1), "a", now));
+        fail(&mut throttle, 1, "b", 2, now);
         assert!(
-            failures.turns_away(origin(1), now),
-            "the address's count stands"
+            throttle.is_client_blocked(client(1), now),
+            "the client's count stays"
         );
     }
 
     #[test]
-    fn memory_is_bounded_and_the_latest_are_kept() {
+    fn entries_are_bounded_and_the_latest_are_kept() {
         let now = Instant::now();
-        let mut failures = LoginThrottle::new(1, WINDOW);
+        let mut throttle = LoginThrottle::new(1, WINDOW);
         for from in 0..2 * THROTTLE_ENTRIES_MAX as u32 {
-            fail(&mut failures, from, "a", 2, now);
-            assert!(failures.counts.len() + failures.older.len() <= THROTTLE_ENTRIES_MAX);
+            fail(&mut throttle, from, "a", 2, now);
+            assert!(throttle.counts.len() + throttle.older.len() <= THROTTLE_ENTRIES_MAX);
         }
-        assert!(failures.turns_away(origin(2 * THROTTLE_ENTRIES_MAX as u32 - 1), now));
+        let last = client(2 * THROTTLE_ENTRIES_MAX as u32 - 1);
+        assert!(throttle.is_client_blocked(last, now));
     }
 
     #[test]
-    fn none_are_counted_where_the_operator_wants_none() {
+    fn a_limit_of_zero_turns_the_throttle_off() {
         let now = Instant::now();
-        let mut failures = LoginThrottle::new(0, WINDOW);
-        assert_eq!(fail(&mut failures, 1, "a", 1000, now), Duration::ZERO);
-        assert!(!failures.turns_user_away(origin(1), "a", now));
-        assert!(failures.counts.is_empty());
+        let mut throttle = LoginThrottle::new(0, WINDOW);
+        assert_eq!(fail(&mut throttle, 1, "a", 1000, now), Duration::ZERO);
+        assert!(!throttle.is_blocked(client(1), "a", now));
+        assert!(throttle.counts.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Who may log in, how often and how fast.
+//! Limits on logins, sessions and transfer rates. Pure: time and addresses are arguments.
 
 pub(crate) mod client_prefix;
 pub(crate) mod login_queue;

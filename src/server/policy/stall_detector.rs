@@ -1,57 +1,61 @@
-//! Transfers that move too little: who holds a slot and hardly takes or sends anything is let go of.
-//!
-//! Looked at once a sweep, and only where the operator has set a floor.
-//!
-//! Must not know: sockets, files, what becomes of who is too slow.
+//! Detection of stalled transfers: slower than `--min-rate` over a whole window.
 
 use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::limits::STALL_WINDOW;
 
-/// Since when each transfer has been watched, and from which byte on.
+/// Watches the progress of all transfers that wait for their client, once per sweep.
 pub(crate) struct StallDetector {
-    /// Bytes that have to move within [`STALL_WINDOW`].
-    least: u64,
-    /// By a connection's generation.
-    since: HashMap<u64, (Instant, u64)>,
-    /// Those of the sweep that goes on.
-    next: HashMap<u64, (Instant, u64)>,
+    /// Bytes that a transfer must move within [`STALL_WINDOW`]; 0 turns the detector off.
+    bytes_min: u64,
+    /// The start of the current window of each transfer, by the generation of its connection.
+    windows: HashMap<u64, Window>,
+    /// The windows of the transfers seen in the sweep in progress.
+    seen: HashMap<u64, Window>,
+}
+
+#[derive(Clone, Copy)]
+struct Window {
+    began_at: Instant,
+    /// Bytes moved by the connection before the window.
+    bytes: u64,
 }
 
 impl StallDetector {
-    /// With a floor of `rate` bytes a second; 0 is none.
-    pub(crate) fn new(rate: u64) -> StallDetector {
+    /// Creates a detector for a minimum rate in bytes per second; 0 turns it off.
+    pub(crate) fn new(min_rate: u64) -> StallDetector {
         StallDetector {
-            least: rate.saturating_mul(STALL_WINDOW.as_secs()),
-            since: HashMap::new(),
-            next: HashMap::new(),
+            bytes_min: min_rate.saturating_mul(STALL_WINDOW.as_secs()),
+            windows: HashMap::new(),
+            seen: HashMap::new(),
         }
     }
 
-    /// Whether anybody is to be looked at.
-    pub(crate) fn is_watching(&self) -> bool {
-        self.least > 0
+    /// Returns whether there is a minimum rate.
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.bytes_min > 0
     }
 
-    /// Looks at a transfer that waits for its client, on a connection that has moved `at` bytes so far, and says whether it is too
-    /// slow.
-    pub(crate) fn is_too_slow(&mut self, generation: u64, at: u64, now: Instant) -> bool {
-        let (since, from) = self.since.get(&generation).copied().unwrap_or((now, at));
-        let is_over = now.saturating_duration_since(since) >= STALL_WINDOW;
-        let is_slow = is_over && at.wrapping_sub(from) < self.least;
-        let next = match is_over {
-            true => (now, at),
-            false => (since, from),
+    /// Records the progress of a transfer that waits for its client and returns whether it moved
+    /// too little in a window that ends now. `bytes` counts all bytes of the connection and may
+    /// wrap.
+    pub(crate) fn is_stalled(&mut self, generation: u64, bytes: u64, now: Instant) -> bool {
+        let start = Window {
+            began_at: now,
+            bytes,
         };
-        self.next.insert(generation, next);
-        is_slow
+        let window = self.windows.get(&generation).copied().unwrap_or(start);
+        let is_over = now.saturating_duration_since(window.began_at) >= STALL_WINDOW;
+        self.seen
+            .insert(generation, if is_over { start } else { window });
+        is_over && bytes.wrapping_sub(window.bytes) < self.bytes_min
     }
 
-    /// The sweep is over: who was not looked at in it begins anew.
+    /// Ends the sweep: transfers that were not recorded in it start a new window.
     pub(crate) fn end_sweep(&mut self) {
-        std::mem::swap(&mut self.since, &mut self.next);
-        self.next.clear();
+        std::mem::swap(&mut self.windows, &mut self.seen);
+        self.seen.clear();
     }
 }
 
@@ -61,24 +65,25 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn only_who_moves_too_little_over_a_whole_window_is_too_slow() {
+    fn only_slow_transfers_over_a_whole_window_stall() {
         let begin = Instant::now();
-        let mut paces = StallDetector::new(100);
-        let mut slow = Vec::new();
+        let mut detector = StallDetector::new(100);
+        let mut stalled = Vec::new();
         for second in 0..=130u64 {
             let now = begin + Duration::from_secs(second);
-            // One at half the floor, one at the floor, one that waits for us each half minute.
-            for (generation, at) in [(1, second * 50), (2, second * 100), (3, second)] {
+            // At half the minimum rate, at the minimum rate, and one that waits for the server
+            // every half minute.
+            for (generation, bytes) in [(1, second * 50), (2, second * 100), (3, second)] {
                 if generation == 3 && second % 30 == 0 {
                     continue;
                 }
-                if paces.is_too_slow(generation, at, now) {
-                    slow.push((generation, second));
+                if detector.is_stalled(generation, bytes, now) {
+                    stalled.push((generation, second));
                 }
             }
-            paces.end_sweep();
+            detector.end_sweep();
         }
-        assert_eq!(slow, [(1, 60), (1, 120)]);
-        assert!(!StallDetector::new(0).is_watching());
+        assert_eq!(stalled, [(1, 60), (1, 120)]);
+        assert!(!StallDetector::new(0).is_enabled());
     }
 }

@@ -1,236 +1,388 @@
-//! Who is let in: passwords proved, failures answered late, and who is turned away.
-//!
-//! Must not know: sockets, the dialects' words.
+//! Authentication: usernames and passwords, the login throttle, and the sessions of each user.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::auth::account::{Account, Secret};
+use crate::auth::verified_cache::{PasswordTag, VerifiedCache};
+use crate::config::Home;
 use crate::domain::access::Access;
 use crate::domain::error::ErrorCode;
 use crate::domain::request::Response;
 use crate::kernel::Kernel;
-use crate::limits::DELAYED_RESPONSES_MAX;
-use crate::server::conn::transfer::OpenHandle;
 use crate::server::log::escape::Escaped;
+use crate::server::options::Options;
 use crate::server::policy::client_prefix::ClientPrefix;
-use crate::server::policy::login_throttle::Noted;
-use crate::server::policy::sessions::UserKey;
-use crate::server::service::{Completion, Services};
-use crate::server::session_id::SessionId;
-use crate::server::workers::{Job, PasswordCheck};
+use crate::server::policy::login_throttle::{LoginThrottle, Penalty};
+use crate::server::policy::sessions::UserSessions;
+use crate::server::service::context::Context;
+use crate::server::service::delayed_responses::DelayedResponses;
+use crate::server::session_id::{SessionId, UserKey};
+use crate::server::workers::job::PasswordCheck;
 
-impl<K: Kernel> Services<K> {
-    /// Whether all from this address are turned away, since too many logins failed.
-    pub(crate) fn turns_away(&self, origin: ClientPrefix) -> bool {
-        self.failures.turns_away(origin, self.now)
+/// Authentication and what it has found out.
+pub(crate) struct Auth {
+    hide_usernames: bool,
+    throttle: LoginThrottle,
+    verified: VerifiedCache,
+    /// The sessions that wait for each password check. Equal logins are checked once.
+    waiting: HashMap<PasswordTag, Vec<SessionId>>,
+    responses: DelayedResponses,
+    users: UserSessions,
+    /// The access of users that logged in since the last reload, shared by their sessions.
+    access: HashMap<String, Arc<Access>>,
+}
+
+/// What a client sent to log in.
+pub(crate) struct Login {
+    pub(crate) user: String,
+    pub(crate) password: Zeroizing<Vec<u8>>,
+    /// Whether the time of the response must not show if the user exists.
+    pub(crate) conceal_user: bool,
+}
+
+impl Login {
+    pub(crate) fn new(user: String, password: Zeroizing<Vec<u8>>, conceal_user: bool) -> Login {
+        Login {
+            user,
+            password,
+            conceal_user,
+        }
     }
+}
 
-    pub(crate) fn account(&mut self, session_id: SessionId, user: &str) -> Option<Completion<K>> {
-        if let Some(refused) = self.turn_away(session_id, user) {
-            return Some(refused);
-        }
-        if self.options.hide_usernames || self.home.account(user).is_some() {
-            return Some(Completion::Response(
-                Response::UserLookedUp(true),
-                OpenHandle::Nothing,
-            ));
-        }
-        self.fail(&[session_id], user, Response::UserLookedUp(false));
-        None
-    }
-
-    pub(crate) fn verify(
-        &mut self,
-        session_id: SessionId,
-        user: String,
-        password: Zeroizing<Vec<u8>>,
-        conceal: bool,
-    ) -> Option<Completion<K>> {
-        if let Some(refused) = self.turn_away(session_id, &user) {
-            return Some(refused);
-        }
-        let (account, known) = match self.home.account(&user) {
-            Some(account) => (account.clone(), true),
-            None => {
-                let secret = Secret::Hash(String::new());
-                (Arc::new(Account { user, secret }), false)
-            }
-        };
-        // Whoever gives the name may come in, and no proof of anybody else is forgotten for him.
-        if known && account.secret == Secret::Anyone {
-            return Some(self.proved(session_id, &account));
-        }
-        let tag = self.proved.tag(&account, &password);
-        if known && self.proved.contains(&tag, self.now) {
-            return Some(self.proved(session_id, &account));
-        }
-        let waiting = self.logins.entry(tag).or_default();
-        waiting.push(session_id);
-        if waiting.len() == 1 {
-            let conceal = conceal || self.options.hide_usernames;
-            let hidden = conceal.then(|| self.home.typical_cost());
-            let origin = ClientPrefix::of(session_id.peer);
-            self.workers.submit(Job::Verify(PasswordCheck {
-                tag,
-                origin,
-                failures: self.failures.of(origin, self.now),
-                account,
-                known,
-                hidden,
-                password,
-            }));
-        }
-        None
-    }
-
-    pub(crate) fn verified(&mut self, proof: PasswordCheck, right: bool) {
-        let session_ids = self.logins.remove(&proof.tag).unwrap_or_default();
-        if proof.known && self.home.account(&proof.account.user) != Some(&proof.account) {
-            // A reload came between: what was proved is no longer what counts.
-            return self.verify_again(proof, session_ids);
-        }
-        let user = &proof.account.user;
-        // What was queued before the last that may fail is not judged behind it, be it right or wrong.
-        let (mut judged, mut refused) = (Vec::new(), Vec::new());
-        for session_id in session_ids {
-            match self.turn_away(session_id, user) {
-                None => judged.push(session_id),
-                Some(reply) => refused.push((session_id, reply)),
-            }
-        }
-        let session_ids = judged;
-        self.replies.extend(refused);
-        if !right {
-            if session_ids.is_empty() {
-                // Nobody waits for the answer, and the guess counts all the same.
-                self.note_failure(proof.origin, user);
-            }
-            return self.fail(&session_ids, user, Response::Authenticated(None));
-        }
-        self.proved.insert(proof.tag, self.now);
-        for session_id in session_ids {
-            let reply = self.proved(session_id, &proof.account);
-            self.replies.push_back((session_id, reply));
+impl Auth {
+    pub(crate) fn new(options: &Options) -> Auth {
+        Auth {
+            hide_usernames: options.hide_usernames,
+            throttle: LoginThrottle::new(options.max_failures, options.failure_window),
+            verified: VerifiedCache::new(),
+            waiting: HashMap::new(),
+            responses: DelayedResponses::default(),
+            users: UserSessions::default(),
+            access: HashMap::new(),
         }
     }
 
-    fn verify_again(&mut self, proof: PasswordCheck, session_ids: Vec<SessionId>) {
-        for session_id in session_ids {
-            let (user, password) = (proof.account.user.clone(), proof.password.clone());
-            if let Some(reply) = self.verify(session_id, user, password, proof.hidden.is_some()) {
-                self.replies.push_back((session_id, reply));
-            }
-        }
+    /// Returns whether all logins of a client are blocked.
+    pub(crate) fn is_client_blocked(&self, client: ClientPrefix, now: Instant) -> bool {
+        self.throttle.is_client_blocked(client, now)
     }
 
-    /// Answers a failed login, to all who tried the same at once: later, where too many have failed lately. From one address they
-    /// are one guess.
-    fn fail(&mut self, session_ids: &[SessionId], user: &str, answer: Response) {
-        let mut noted: HashMap<ClientPrefix, Duration> = HashMap::new();
-        for session_id in session_ids {
-            let (generation, peer, shown) = (session_id.generation, session_id.peer, Escaped(user));
-            warn!("session={generation} event=login-failed user={shown} from={peer}");
-            let origin = ClientPrefix::of(session_id.peer);
-            let delay = *noted.entry(origin).or_insert_with(|| {
-                let noted = self.note_failure(origin, user);
-                if noted.was_last {
-                    warn!("event=turn-away user={shown} from={}", peer.ip());
-                }
-                noted.delay
-            });
-            let reply = Completion::Response(answer.clone(), OpenHandle::Nothing);
-            if delay.is_zero() || self.held_back.len() >= DELAYED_RESPONSES_MAX {
-                self.replies.push_back((*session_id, reply));
-            } else {
-                let due = (self.now + delay, session_id.generation);
-                self.held_back.insert(due, (*session_id, reply));
-            }
-        }
-        for origin in noted.into_keys() {
-            if self.turns_away(origin) {
-                // What waits from there is not proved any more, nor is it for who asked the same from elsewhere.
-                for proof in self.workers.take_logins(origin) {
-                    let session_ids = self.logins.remove(&proof.tag).unwrap_or_default();
-                    self.verify_again(proof, session_ids);
-                }
-            }
-        }
-    }
-
-    /// Counts a failed login; what else waits from there waits behind who has failed less.
-    fn note_failure(&mut self, origin: ClientPrefix, user: &str) -> Noted {
-        let noted = self.failures.note(origin, user, self.now);
-        let failures = self.failures.of(origin, self.now);
-        self.workers.suspect(origin, failures);
-        noted
-    }
-
-    /// Refuses a login of a user from an address from where too many have failed.
-    fn turn_away(&mut self, session_id: SessionId, user: &str) -> Option<Completion<K>> {
-        let origin = ClientPrefix::of(session_id.peer);
-        if !self.failures.turns_user_away(origin, user, self.now) {
-            return None;
-        }
-        let (generation, peer, shown) = (session_id.generation, session_id.peer, Escaped(user));
-        warn!("session={generation} event=refused limit=failures user={shown} from={peer}");
-        let answer = Response::Refused(ErrorCode::LoginBlocked);
-        Some(Completion::Response(answer, OpenHandle::Nothing))
-    }
-
-    /// Answers a right login, just proved or lately: what failed before was a slip.
-    fn proved(&mut self, session_id: SessionId, account: &Account) -> Completion<K> {
-        self.failures
-            .forgive(ClientPrefix::of(session_id.peer), &account.user);
-        Completion::Response(
-            Response::Authenticated(self.access(&account.user)),
-            OpenHandle::Nothing,
-        )
-    }
-
-    /// Lets a session in whose login was proved, unless its user has as many as he may.
-    pub(crate) fn enter(
+    /// Looks up a username; `None` if the response follows by [`Auth::pop_response`].
+    pub(crate) fn look_up_user<K: Kernel>(
         &mut self,
         session_id: SessionId,
         user: &str,
-    ) -> Result<UserKey, ErrorCode> {
-        let limits = self.home.limits(user);
-        let (generation, peer, shown) = (session_id.generation, session_id.peer, Escaped(user));
-        match self.users.enter(user, limits, self.now) {
-            Some(key) => {
-                info!("session={generation} event=login user={shown} from={peer}");
-                Ok(key)
-            }
-            None => {
-                let most = limits.sessions.unwrap_or_default();
-                warn!(
-                    "session={generation} event=refused limit=sessions user={shown} from={peer} most={most}"
-                );
-                Err(ErrorCode::TooManySessions)
+        context: &Context<K>,
+    ) -> Option<Response> {
+        if let Some(refused) = self.refuse_blocked(session_id, user, context.now) {
+            return Some(refused);
+        }
+        if self.hide_usernames || context.home.account(user).is_some() {
+            return Some(Response::UserLookedUp(true));
+        }
+        self.fail(&[session_id], user, &Response::UserLookedUp(false), context);
+        None
+    }
+
+    /// Verifies a password; `None` if the response follows by [`Auth::pop_response`].
+    pub(crate) fn authenticate<K: Kernel>(
+        &mut self,
+        session_id: SessionId,
+        login: Login,
+        context: &Context<K>,
+    ) -> Option<Response> {
+        if let Some(refused) = self.refuse_blocked(session_id, &login.user, context.now) {
+            return Some(refused);
+        }
+        let (account, is_known) = match context.home.account(&login.user) {
+            Some(account) => (account.clone(), true),
+            None => (unknown_account(login.user), false),
+        };
+        // Needs no check and no place in the cache of verified passwords.
+        if is_known && account.secret == Secret::Anyone {
+            return Some(self.succeed(session_id, &account.user, &context.home));
+        }
+        let tag = self.verified.tag(&account, &login.password);
+        if is_known && self.verified.contains(&tag, context.now) {
+            return Some(self.succeed(session_id, &account.user, &context.home));
+        }
+        let waiting = self.waiting.entry(tag).or_default();
+        waiting.push(session_id);
+        if waiting.len() == 1 {
+            let conceals = login.conceal_user || self.hide_usernames;
+            let client = ClientPrefix::of(session_id.peer);
+            context.workers.submit_check(PasswordCheck {
+                tag,
+                client,
+                failures: self.throttle.failures(client, context.now),
+                account,
+                is_known,
+                hidden: conceals.then(|| context.home.typical_cost()),
+                password: login.password,
+            });
+        }
+        None
+    }
+
+    /// Takes the result of a password check.
+    pub(crate) fn finish_check<K: Kernel>(
+        &mut self,
+        check: PasswordCheck,
+        is_correct: bool,
+        context: &Context<K>,
+    ) {
+        let waiting = self.waiting.remove(&check.tag).unwrap_or_default();
+        let user = &check.account.user;
+        if check.is_known && context.home.account(user) != Some(&check.account) {
+            // A reload replaced the record that was checked.
+            return self.check_again(&check, waiting, context);
+        }
+        // Logins queued before the failure that blocked them are refused, whether correct or not.
+        let mut accepted = Vec::with_capacity(waiting.len());
+        for session_id in waiting {
+            match self.refuse_blocked(session_id, user, context.now) {
+                None => accepted.push(session_id),
+                Some(refused) => self.respond(session_id, refused, context.now),
             }
         }
+        if is_correct {
+            self.verified.insert(check.tag, context.now);
+            for session_id in accepted {
+                let response = self.succeed(session_id, user, &context.home);
+                self.respond(session_id, response, context.now);
+            }
+            return;
+        }
+        if accepted.is_empty() {
+            // The guess counts even if its sessions have ended.
+            self.record_failure(check.client, user, context);
+        }
+        self.fail(&accepted, user, &Response::Authenticated(None), context);
     }
 
-    /// A session that was let in has ended.
-    pub(crate) fn leave(&mut self, user: UserKey) {
-        self.users.leave(user);
+    /// Counts a session whose login was verified. Fails if its user has too many sessions.
+    pub(crate) fn begin_session(
+        &mut self,
+        session_id: SessionId,
+        user: &str,
+        sessions_max: Option<usize>,
+    ) -> Result<UserKey, ErrorCode> {
+        let (generation, peer, name) = (session_id.generation, session_id.peer, Escaped(user));
+        if let Some(key) = self.users.acquire(user, sessions_max) {
+            info!("session={generation} event=login user={name} from={peer}");
+            return Ok(key);
+        }
+        let most = sessions_max.unwrap_or_default();
+        warn!(
+            "session={generation} event=refused limit=sessions user={name} from={peer} most={most}"
+        );
+        Err(ErrorCode::TooManySessions)
     }
 
-    /// Sessions that were let in and have not ended.
-    pub(crate) fn entered(&self) -> usize {
+    /// Ends a session counted by [`Auth::begin_session`]; returns true if it was the user's last.
+    pub(crate) fn end_session(&mut self, user: UserKey) -> bool {
+        self.users.release(user)
+    }
+
+    /// Returns the number of logged-in sessions.
+    pub(crate) fn sessions(&self) -> usize {
         self.users.sessions()
     }
 
-    pub(crate) fn access(&mut self, user: &str) -> Option<Arc<Access>> {
-        if let Some(access) = self.accesses.get(user) {
+    /// Returns the users with a session.
+    pub(crate) fn users(&self) -> impl Iterator<Item = (UserKey, &str)> {
+        self.users.users()
+    }
+
+    /// Returns the name of a session's user, or an empty name before the login. Must not be called
+    /// after the end of the session, when its key may belong to another user.
+    pub(crate) fn user_name(&self, session_id: SessionId) -> &str {
+        session_id.user.map_or("", |key| self.users.name(key))
+    }
+
+    /// Returns what a user may access; `None` if there is no such user.
+    pub(crate) fn access(&mut self, user: &str, home: &Home) -> Option<Arc<Access>> {
+        if let Some(access) = self.access.get(user) {
             return Some(access.clone());
         }
-        let access = self.home.access(user)?;
-        self.accesses.insert(user.to_owned(), access.clone());
+        let access = home.access(user)?;
+        self.access.insert(user.to_owned(), access.clone());
         Some(access)
     }
+
+    /// Returns what a session with this access may access after a reload; `None` if the login was
+    /// revoked.
+    pub(crate) fn access_after_reload(
+        &mut self,
+        access: &Access,
+        revoked: &HashSet<String>,
+        home: &Home,
+    ) -> Option<Arc<Access>> {
+        match revoked.contains(&access.user) {
+            true => None,
+            false => self.access(&access.user, home),
+        }
+    }
+
+    /// Forgets what was derived from the home before a reload. Checks in progress notice the reload
+    /// by themselves.
+    pub(crate) fn reset(&mut self, revoked: &HashSet<String>, home: &Home) {
+        self.access.clear();
+        self.verified.clear();
+        // A login verified against the old record must not reach its session after the reload.
+        let mut responses = std::mem::take(&mut self.responses);
+        for response in responses.iter_mut() {
+            self.update_login(response, revoked, home);
+        }
+        self.responses = responses;
+    }
+
+    /// Updates a response that is not delivered yet after a reload.
+    pub(crate) fn update_login(
+        &mut self,
+        response: &mut Response,
+        revoked: &HashSet<String>,
+        home: &Home,
+    ) {
+        if let Response::Authenticated(login @ Some(_)) = response {
+            *login = login
+                .take()
+                .and_then(|access| self.access_after_reload(&access, revoked, home));
+        }
+    }
+
+    /// Cancels the request of a session that ended, and its password check if no other session waits
+    /// for it.
+    pub(crate) fn cancel<K: Kernel>(&mut self, session_id: SessionId, context: &Context<K>) {
+        let mut cancelled = Vec::new();
+        self.waiting.retain(|tag, waiting| {
+            waiting.retain(|other| *other != session_id);
+            if waiting.is_empty() {
+                cancelled.push(*tag);
+            }
+            !waiting.is_empty()
+        });
+        if !cancelled.is_empty() {
+            let is_cancelled = |check: &PasswordCheck| cancelled.contains(&check.tag);
+            context.workers.cancel_checks(is_cancelled);
+        }
+    }
+
+    /// Returns the time at which the next response is due.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.responses.next_due()
+    }
+
+    /// Removes the next response that is due.
+    pub(crate) fn pop_response(&mut self, now: Instant) -> Option<(SessionId, Response)> {
+        self.responses.pop_due(now)
+    }
+
+    fn respond(&mut self, session_id: SessionId, response: Response, now: Instant) {
+        self.responses
+            .push(session_id, response, now, Duration::ZERO);
+    }
+
+    /// Repeats a login of several sessions, for example after a reload.
+    fn check_again<K: Kernel>(
+        &mut self,
+        check: &PasswordCheck,
+        waiting: Vec<SessionId>,
+        context: &Context<K>,
+    ) {
+        for session_id in waiting {
+            let login = Login {
+                user: check.account.user.clone(),
+                password: check.password.clone(),
+                conceal_user: check.hidden.is_some(),
+            };
+            if let Some(response) = self.authenticate(session_id, login, context) {
+                self.respond(session_id, response, context.now);
+            }
+        }
+    }
+
+    /// Responds to a failed login of all sessions that tried the same, after the delay of the
+    /// throttle. Equal logins from one client count as one failure.
+    fn fail<K: Kernel>(
+        &mut self,
+        session_ids: &[SessionId],
+        user: &str,
+        response: &Response,
+        context: &Context<K>,
+    ) {
+        let mut delays: HashMap<ClientPrefix, Duration> = HashMap::new();
+        for session_id in session_ids {
+            let (generation, peer, name) = (session_id.generation, session_id.peer, Escaped(user));
+            warn!("session={generation} event=login-failed user={name} from={peer}");
+            let client = ClientPrefix::of(session_id.peer);
+            let delay = *delays.entry(client).or_insert_with(|| {
+                let penalty = self.record_failure(client, user, context);
+                if penalty.blocks {
+                    warn!("event=turn-away user={name} from={}", peer.ip());
+                }
+                penalty.delay
+            });
+            self.responses
+                .push(*session_id, response.clone(), context.now, delay);
+        }
+        for client in delays.into_keys() {
+            if self.is_client_blocked(client, context.now) {
+                // The queued checks of a blocked client are dropped. Other clients may wait for the
+                // same checks, and theirs are queued again.
+                for check in context.workers.remove_checks(client) {
+                    let waiting = self.waiting.remove(&check.tag).unwrap_or_default();
+                    self.check_again(&check, waiting, context);
+                }
+            }
+        }
+    }
+
+    /// Counts a failed login and moves the queued logins of its client back.
+    fn record_failure<K: Kernel>(
+        &mut self,
+        client: ClientPrefix,
+        user: &str,
+        context: &Context<K>,
+    ) -> Penalty {
+        let penalty = self.throttle.record_failure(client, user, context.now);
+        let failures = self.throttle.failures(client, context.now);
+        context.workers.set_failures(client, failures);
+        penalty
+    }
+
+    /// Refuses a login that is blocked.
+    fn refuse_blocked(
+        &mut self,
+        session_id: SessionId,
+        user: &str,
+        now: Instant,
+    ) -> Option<Response> {
+        let client = ClientPrefix::of(session_id.peer);
+        if !self.throttle.is_blocked(client, user, now) {
+            return None;
+        }
+        let (generation, peer, name) = (session_id.generation, session_id.peer, Escaped(user));
+        warn!("session={generation} event=refused limit=failures user={name} from={peer}");
+        Some(Response::Refused(ErrorCode::LoginBlocked))
+    }
+
+    fn succeed(&mut self, session_id: SessionId, user: &str, home: &Home) -> Response {
+        let client = ClientPrefix::of(session_id.peer);
+        self.throttle.record_success(client, user);
+        Response::Authenticated(self.access(user, home))
+    }
+}
+
+/// A record for a user that does not exist, so that the check of the password takes place all the
+/// same.
+fn unknown_account(user: String) -> Arc<Account> {
+    let secret = Secret::Hash(String::new());
+    Arc::new(Account { user, secret })
 }

@@ -1,105 +1,84 @@
-//! What each request of a session means: asks the home, the open_files and the workers, and logs what the operator should
-//! know.
+//! The services: what sessions may request, and the state behind it.
 //!
-//! Must not know: sockets, buffers, the dialects' words.
+//! [`Services`] routes each request to one part and delivers what comes of it. The parts ([`Auth`],
+//! [`Quotas`], [`Rates`], [`Listings`], [`OpenFiles`], [`Reload`], [`Uploads`]) own their state and do
+//! not know each other; what one needs of another is passed as an argument.
+//!
+//! A new operation touches at most five places:
+//!
+//! 1. a variant of [`Request`], and of [`Response`] where none fits (`domain/request.rs`);
+//! 2. an arm in [`Services::handle`], backed by one part;
+//! 3. if it may block, a variant of [`Work`] with its arm in `workers/job.rs`; jobs that only produce
+//!    a response share [`JobResult::Response`];
+//! 4. the command of each dialect that offers it;
+//! 5. the reply of each dialect.
 
 pub(crate) mod auth;
-pub(crate) mod completions;
+mod context;
+mod delayed_responses;
 pub(crate) mod listing_cache;
+pub(crate) mod open_files;
+pub(crate) mod open_handle;
 pub(crate) mod quotas;
 pub(crate) mod rates;
 pub(crate) mod reload;
+pub(crate) mod response;
+pub(crate) mod uploads;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::HashSet;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use log::{debug, error, warn};
+use log::{error, warn};
 
-use crate::auth::verified_cache::{PasswordTag, VerifiedCache};
 use crate::config::Home;
-use crate::domain::access::Access;
+use crate::config::reload::ReloadOutcome;
+use crate::domain::access::{Access, Grant};
 use crate::domain::error::ErrorCode;
-use crate::domain::listing::{ListingFormat, ListingTarget};
 use crate::domain::path::GrantedPath;
-use crate::domain::request::{Request, Response};
-use crate::kernel::Kernel;
-use crate::server::conn::transfer::{OpenHandle, UncachedRange};
+use crate::domain::request::{Algorithm, Request, Response};
+use crate::kernel::{Kernel, Milestone};
 use crate::server::event_loop::data_sessions::DataSessions;
 use crate::server::log::escape::Escaped;
-use crate::server::log::transfer_log::{Direction, TransferRecord};
+use crate::server::log::transfer_log::{Direction, TransferLog, TransferRecord};
 use crate::server::options::Options;
-use crate::server::policy::login_throttle::LoginThrottle;
-use crate::server::policy::rate_limit::TokenBucket;
-use crate::server::policy::sessions::UserSessions;
-use crate::server::service::listing_cache::Listings;
-use crate::server::session_id::SessionId;
-use crate::server::workers::checksum::{Checksum, Hasher};
-use crate::server::workers::listing::Listing;
-use crate::server::workers::{Done, Job, Workers};
+use crate::server::policy::client_prefix::ClientPrefix;
+use crate::server::service::auth::{Auth, Login};
+use crate::server::service::context::Context;
+use crate::server::service::listing_cache::{Listed, Listings};
+use crate::server::service::open_files::OpenFiles;
+use crate::server::service::open_handle::OpenHandle;
+use crate::server::service::quotas::{Quotas, UserQuota};
+use crate::server::service::rates::Rates;
+use crate::server::service::reload::Reload;
+use crate::server::service::response::{Completion, CompletionQueue, Handled};
+use crate::server::service::uploads::Uploads;
+use crate::server::session_id::{SessionId, UserKey};
+use crate::server::workers::job::{Job, JobResult, Lane, Success, UncachedRange, Work};
+use crate::server::workers::lanes::Workers;
 use crate::storage;
 use crate::storage::{
-    FileFault, Modification, OpenFileCache, OrphanSweep, PendingModification, QuotaLedger,
-    StagedUpload, StorageError,
+    FileFault, Modification, OrphanSweep, PendingModification, StagedUpload, StorageError,
 };
 
-/// What a connection gets back for a request, at once or later.
-pub(crate) enum Completion<K: Kernel> {
-    /// The answer, and what it opened.
-    Response(Response, OpenHandle<K>),
-    /// What came of the commit of an upload file, or of a transfer over a data connection.
-    TransferDone(Result<(), ErrorCode>),
-    /// Where the client is awaited for a data connection.
-    Listening(Result<SocketAddr, ErrorCode>),
-    /// What came of making a data connection.
-    Connected(Result<(), ErrorCode>),
-    /// The stretch that was cold is in memory.
-    Warm(io::Result<()>),
-}
-
-/// The services: everything that a session may ask for.
+/// The router of requests and results.
 pub(crate) struct Services<K: Kernel> {
-    kernel: Arc<K>,
-    options: Options,
-    home: Arc<Home>,
-    open_files: OpenFileCache<K>,
-    workers: Workers<K>,
-    /// Read once a turn.
-    now: Instant,
-    /// No new work is taken.
-    draining: bool,
-    accesses: HashMap<String, Arc<Access>>,
-    proved: VerifiedCache,
-    users: UserSessions,
-    /// What bounds the rate of all together.
-    rate: TokenBucket,
-    /// Those who have waited for their rate go on.
-    releasing: bool,
-    /// Who waits for each login that is being proved: equal ones are proved once.
-    logins: HashMap<PasswordTag, Vec<SessionId>>,
+    context: Context<K>,
+    is_draining: bool,
+    transfer_log: Option<Arc<TransferLog>>,
+    auth: Auth,
+    quotas: Quotas,
+    rates: Rates,
     listings: Listings,
-    failures: LoginThrottle,
-    /// Answers to failed logins, by when they are due; a session has one at most.
-    held_back: BTreeMap<(Instant, u64), (SessionId, Completion<K>)>,
+    open_files: OpenFiles<K>,
+    uploads: Uploads,
+    reload: Reload,
+    completions: CompletionQueue<K>,
+    /// Reused by every [`Services::collect`].
+    results: Vec<JobResult<K>>,
     pub(crate) data_sessions: DataSessions<K>,
-    /// Results on their way to their connections.
-    replies: VecDeque<(SessionId, Completion<K>)>,
-    /// What directories hold that somebody has a quota in.
-    ledger: Arc<QuotaLedger>,
-    /// When they were last counted.
-    counted_at: Instant,
-    /// Requests that wait for the first count.
-    uncounted: Vec<(SessionId, Request)>,
-    /// A worker is at a reload.
-    reloading: bool,
-    /// Another one was asked for meanwhile.
-    reload_again: bool,
-    /// Users whose logins a reload revoked; their sessions have not been updated yet.
-    revoked: Option<HashSet<String>>,
-    done: Vec<Done<K>>,
 }
 
 impl<K: Kernel> Services<K> {
@@ -111,440 +90,598 @@ impl<K: Kernel> Services<K> {
     ) -> Services<K> {
         let now = kernel.now();
         let mut services = Services {
-            open_files: OpenFileCache::new(kernel.clone()),
-            kernel,
-            home: Arc::new(home),
-            workers,
-            now,
-            draining: false,
-            accesses: HashMap::new(),
-            proved: VerifiedCache::new(),
-            users: UserSessions::default(),
-            rate: TokenBucket::new(options.max_rate, now),
-            releasing: false,
-            logins: HashMap::new(),
+            open_files: OpenFiles::new(kernel.clone()),
+            context: Context {
+                kernel,
+                home: Arc::new(home),
+                workers,
+                now,
+            },
+            is_draining: false,
+            auth: Auth::new(&options),
+            quotas: Quotas::new(now),
+            rates: Rates::new(options.max_rate, now),
             listings: Listings::default(),
-            failures: LoginThrottle::new(options.max_failures, options.failure_window),
-            held_back: BTreeMap::new(),
-            replies: VecDeque::new(),
-            ledger: Arc::default(),
-            counted_at: now,
-            uncounted: Vec::new(),
+            uploads: Uploads::new(&options),
+            reload: Reload::default(),
+            completions: CompletionQueue::new(),
+            results: Vec::new(),
             data_sessions: DataSessions::new(),
-            reloading: false,
-            reload_again: false,
-            revoked: None,
-            done: Vec::new(),
-            options,
+            transfer_log: options.xferlog,
         };
-        services.take_up_quotas();
+        services.quotas.reload(&services.context);
         services
     }
 
-    pub(crate) fn begin_turn(&mut self, now: Instant) {
-        self.now = now;
+    pub(crate) fn begin_tick(&mut self, now: Instant) {
+        self.context.now = now;
+        self.rates.begin_tick(now);
         self.open_files.begin_tick();
     }
 
+    /// The time of the tick.
     pub(crate) fn now(&self) -> Instant {
-        self.now
-    }
-
-    /// From now on who awaits a line is told that the server stops.
-    pub(crate) fn drain(&mut self) {
-        self.draining = true;
-    }
-
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining
+        self.context.now
     }
 
     pub(crate) fn kernel(&self) -> &K {
-        &self.kernel
+        &self.context.kernel
     }
 
     pub(crate) fn workers(&self) -> &Workers<K> {
-        &self.workers
+        &self.context.workers
     }
 
-    /// Answers now, or `None`: the reply comes by [`Services::next_reply`] under this session_id.
-    pub(crate) fn ask(&mut self, session_id: SessionId, request: Request) -> Option<Completion<K>> {
+    /// Begins the graceful shutdown: sessions that wait for a line end.
+    pub(crate) fn drain(&mut self) {
+        self.is_draining = true;
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
+    /// Handles a request of a session.
+    pub(crate) fn handle(&mut self, session_id: SessionId, request: Request) -> Handled<K> {
+        let user = self.user_quota(session_id, &request);
+        if !self.quotas.is_ready(&request, &user) {
+            self.quotas.defer(session_id, request);
+            return Handled::Later;
+        }
         match request {
-            Request::LookUpUser { user } => self.account(session_id, &user),
+            Request::LookUpUser { user } => {
+                let response = self.auth.look_up_user(session_id, &user, &self.context);
+                self.after_auth(response)
+            }
             Request::Authenticate {
                 user,
                 password,
                 conceal_user,
-            } => self.verify(session_id, user, password, conceal_user),
-            Request::List { target, format } => self.list(session_id, target, format),
-            Request::OpenRead { path: place } => {
-                Some(match self.open_files.open(&place, self.now) {
-                    Ok(file) => {
-                        let length = file.length();
-                        debug!(
-                            "session={} event=open path={} length={length}",
-                            session_id.generation,
-                            shown(&place)
-                        );
-                        Completion::Response(Response::Opened { length }, OpenHandle::File(file))
-                    }
-                    Err(refused) => self.refused(session_id, refused),
-                })
+            } => {
+                let login = Login::new(user, password, conceal_user);
+                let response = self.auth.authenticate(session_id, login, &self.context);
+                self.after_auth(response)
             }
-            Request::CheckUpload { path: place } => {
-                let judged = storage::check_upload(&*self.kernel, &place);
-                Some(self.plain(session_id, judged, Response::Allowed))
+            Request::List { target, format } => {
+                let listings = &mut self.listings;
+                match listings.list(session_id, target, format, &self.context) {
+                    Some(listing) => Handled::Now(Completion::listing(listing)),
+                    None => Handled::Later,
+                }
+            }
+            Request::OpenRead { path } => self.open_read(session_id, &path),
+            Request::CheckUpload { path } => {
+                let checked = storage::check_upload(self.kernel(), &path);
+                self.respond(session_id, checked.map(|()| Response::Allowed))
             }
             Request::CheckSpace { grant, length } => {
-                let room = self.room(session_id, grant.as_deref(), length);
-                Some(self.plain(session_id, room, Response::Allowed))
+                let checked = self.check_space(grant.as_deref(), length, &user);
+                self.respond(session_id, checked.map(|()| Response::Allowed))
             }
-            Request::Create {
-                path: place,
-                length,
-                base,
-            } => self.create(session_id, place, length, base),
-            Request::CreateUnique { directory } => self.create_unique(session_id, directory),
-            Request::Quota => self.quota(session_id),
-            Request::MakeDirectory { path: place } => {
-                self.later(Job::MakeDirectory { session_id, place })
+            Request::Create { path, length, base } => {
+                let bytes = length.unwrap_or(0);
+                let reserved = self.quotas.reserve(&path, &user, bytes, &self.context);
+                let content = (length, base);
+                let created =
+                    (self.uploads).create(session_id, path, content, reserved, &self.context);
+                self.later(session_id, created)
+            }
+            Request::CreateUnique { directory } => {
+                let reserved = self.quotas.reserve(&directory, &user, 0, &self.context);
+                let created =
+                    (self.uploads).create_unique(session_id, directory, reserved, &self.context);
+                self.later(session_id, created)
+            }
+            Request::MakeDirectory { path } => {
+                self.submit(session_id, Lane::Disk, Work::MakeDirectory(path))
             }
             Request::Checksum {
-                path: place,
+                path,
                 algorithm,
                 start,
                 end,
-            } => match self.open_files.open(&place, self.now) {
-                Ok(file) if start.max(end.unwrap_or(0)) > file.length() => {
-                    Some(self.refused(session_id, ErrorCode::OffsetBeyondEnd.into()))
-                }
-                Ok(file) => self.later(Job::Checksum(Checksum {
-                    session_id,
-                    file,
-                    path: place.grant.path.join(&place.relative),
-                    offset: start,
-                    end,
-                    hasher: Hasher::new(algorithm),
-                })),
-                Err(refused) => Some(self.refused(session_id, refused)),
-            },
-            Request::Status { path: place } => {
-                let found = storage::file_status(&*self.kernel, &place);
-                Some(self.told(session_id, found, Response::Status))
+            } => self.checksum(session_id, &path, algorithm, (start, end)),
+            Request::Status { path } => {
+                let status = storage::file_status(self.kernel(), &path);
+                self.respond(session_id, status.map(Response::Status))
             }
-            Request::Space { path: place } => {
-                let left = self.left(session_id, &place.grant);
-                let space = storage::free_space(&*self.kernel, &place).map(|space| space.min(left));
-                Some(self.told(session_id, space, Response::Space))
+            Request::Space { path } => {
+                let left = self.quotas.left(&path.grant, &user);
+                let space = storage::free_space(self.kernel(), &path);
+                self.respond(
+                    session_id,
+                    space.map(|space| Response::Space(space.min(left))),
+                )
             }
             Request::Rename { from, to } => {
-                self.change(session_id, Modification::Rename { from, to })
+                self.modify(session_id, Modification::Rename { from, to }, &user)
             }
-            Request::Remove { path: place } => self.change(session_id, Modification::Remove(place)),
-            Request::RemoveDirectory { path: place } => {
-                self.change(session_id, Modification::RemoveDirectory(place))
+            Request::Remove { path } => self.modify(session_id, Modification::Remove(path), &user),
+            Request::RemoveDirectory { path } => {
+                self.modify(session_id, Modification::RemoveDirectory(path), &user)
             }
-            Request::SetModified {
-                path: place,
-                modified,
-            } => self.change(session_id, Modification::SetModified(place, modified)),
+            Request::SetModified { path, modified } => {
+                let modification = Modification::SetModified(path, modified);
+                self.modify(session_id, modification, &user)
+            }
+            Request::Quota => {
+                self.quotas.refresh(&self.context);
+                let usage = self.quotas.usage(&user);
+                Handled::Now(Completion::plain(Response::Quota(usage)))
+            }
             Request::Progress => {
-                let moved = self
-                    .data_sessions
-                    .get(session_id)
-                    .map_or(0, |channel| channel.moved);
-                Some(Completion::Response(
-                    Response::Progress(moved),
-                    OpenHandle::Nothing,
-                ))
+                let data_session = self.data_sessions.get(session_id);
+                let moved = data_session.map_or(0, |data_session| data_session.moved);
+                Handled::Now(Completion::plain(Response::Progress(moved)))
             }
         }
     }
 
-    /// Makes an upload file durable and publishes it; the reply is [`Completion::TransferDone`].
-    pub(crate) fn commit(
+    /// Takes the results of jobs since the last call. Completions are then to be popped until there
+    /// is none. `is_waiting` tells whether a session still waits for the result of a job.
+    pub(crate) fn collect(&mut self, is_waiting: impl Fn(SessionId) -> bool) {
+        let mut results = std::mem::take(&mut self.results);
+        self.context.workers.collect(&mut results);
+        for result in results.drain(..) {
+            self.finish(result, &is_waiting);
+        }
+        self.results = results;
+        self.listings.start(&self.context);
+        self.deliver_auth_responses();
+    }
+
+    /// Cancels the request of a session that ended.
+    pub(crate) fn cancel(&mut self, session_id: SessionId) {
+        self.auth.cancel(session_id, &self.context);
+        self.listings.cancel(session_id);
+        self.quotas.cancel(session_id);
+        self.context.workers.cancel(session_id);
+    }
+
+    /// Drops what has expired; to be called once per second.
+    pub(crate) fn sweep(&mut self) {
+        let now = self.now();
+        self.open_files.sweep(now);
+        self.listings.sweep(now);
+        self.listings.start(&self.context);
+        while let Some(listed) = self.listings.pop_timed_out(now) {
+            self.deliver_listing(listed);
+        }
+    }
+
+    // Completions.
+
+    /// Queues a completion for a session.
+    pub(crate) fn complete(&mut self, session_id: SessionId, completion: Completion<K>) {
+        self.completions.push(session_id, completion);
+    }
+
+    /// Removes the next completion.
+    pub(crate) fn next_completion(&mut self) -> Option<(SessionId, Completion<K>)> {
+        self.completions.pop()
+    }
+
+    /// Returns the completion that a session has not received yet, if there is one.
+    pub(crate) fn undelivered(&mut self, session_id: SessionId) -> Option<&mut Completion<K>> {
+        self.completions.find(session_id)
+    }
+
+    /// Returns the time at which the next completion is due.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        match self.completions.is_empty() && !self.data_sessions.has_wishes() {
+            true => self.auth.next_due(),
+            false => Some(self.now()),
+        }
+    }
+
+    // Authentication and sessions.
+
+    /// Returns whether all logins of a client are blocked.
+    pub(crate) fn is_blocked(&self, client: ClientPrefix) -> bool {
+        self.auth.is_client_blocked(client, self.now())
+    }
+
+    /// Counts a session whose login was verified.
+    ///
+    /// # Errors
+    /// The user has too many sessions.
+    pub(crate) fn begin_session(
+        &mut self,
+        session_id: SessionId,
+        user: &str,
+    ) -> Result<UserKey, ErrorCode> {
+        let limits = self.context.home.limits(user);
+        let key = (self.auth).begin_session(session_id, user, limits.sessions)?;
+        self.rates.set_user_rate(key, limits.rate);
+        Ok(key)
+    }
+
+    /// Ends a session counted by [`Services::begin_session`].
+    pub(crate) fn end_session(&mut self, user: UserKey) {
+        if self.auth.end_session(user) {
+            self.rates.remove_user(user);
+        }
+    }
+
+    /// Returns the number of logged-in sessions.
+    pub(crate) fn sessions(&self) -> usize {
+        self.auth.sessions()
+    }
+
+    /// Returns the rate limits.
+    pub(crate) fn rates(&self) -> &Rates {
+        &self.rates
+    }
+
+    /// Returns the rate limits.
+    pub(crate) fn rates_mut(&mut self) -> &mut Rates {
+        &mut self.rates
+    }
+
+    // Reload.
+
+    /// Reads the configuration again, on a worker.
+    pub(crate) fn request_reload(&mut self) {
+        self.reload.request(&self.context);
+    }
+
+    /// Applies a configuration: later logins are verified against it, and the logins of `revoked`
+    /// become invalid, also those whose sessions have not received the response yet. The caller
+    /// updates the sessions, see [`Services::take_revoked`].
+    pub(crate) fn apply_home(&mut self, home: Home, revoked: HashSet<String>) {
+        self.context.home = Arc::new(home);
+        let home = &self.context.home;
+        for (key, user) in self.auth.users() {
+            self.rates.set_user_rate(key, home.limits(user).rate);
+        }
+        self.quotas.reload(&self.context);
+        self.listings.invalidate();
+        self.auth.reset(&revoked, &self.context.home);
+        for completion in self.completions.iter_mut() {
+            if let Completion::Response(response, _) = completion {
+                (self.auth).update_login(response, &revoked, &self.context.home);
+            }
+        }
+        self.reload.record_revoked(revoked);
+    }
+
+    /// Returns the users whose logins were revoked since the last call; `None` without a reload.
+    pub(crate) fn take_revoked(&mut self) -> Option<HashSet<String>> {
+        self.reload.take_revoked()
+    }
+
+    /// Returns what a session may access after a reload; `None` if its login was revoked.
+    pub(crate) fn access_after_reload(
+        &mut self,
+        access: &Access,
+        revoked: &HashSet<String>,
+    ) -> Option<Arc<Access>> {
+        (self.auth).access_after_reload(access, revoked, &self.context.home)
+    }
+
+    // Files.
+
+    /// Makes a complete upload durable and gives it its name, even if its session ends. Completes
+    /// with [`Completion::TransferDone`].
+    pub(crate) fn publish(
         &mut self,
         session_id: SessionId,
         upload: Box<StagedUpload<K>>,
         record: Option<Box<TransferRecord>>,
     ) {
-        self.workers.submit(Job::Commit {
+        let work = Work::Publish {
             session_id,
             upload,
             record,
-        });
+        };
+        self.submit_detached(Lane::Disk, work);
     }
 
-    /// A record of a transfer of this user's that begins, where transfers are logged.
-    pub(crate) fn record(
+    /// Drops an unfinished upload, on a worker.
+    pub(crate) fn discard(&mut self, upload: Box<StagedUpload<K>>) {
+        self.submit_detached(Lane::Disk, Work::Discard(upload));
+    }
+
+    /// Reads uncached pages of a file, on a worker. Completes with [`Completion::Prefetched`].
+    pub(crate) fn prefetch(&mut self, session_id: SessionId, range: UncachedRange<K>) {
+        self.submit(session_id, Lane::Disk, Work::Prefetch(range));
+    }
+
+    /// Cancels the prefetch of a connection that closes.
+    pub(crate) fn cancel_prefetch(&mut self, session_id: SessionId) {
+        self.context.workers.cancel(session_id);
+    }
+
+    /// Removes the temporary files that a crash left, on workers. All granted directories are
+    /// searched: uploads may have been allowed in other ones before.
+    pub(crate) fn sweep_orphans(&mut self) {
+        for root in self.context.home.granted_paths() {
+            self.submit_detached(Lane::Processor, Work::SweepOrphans(OrphanSweep::new(&root)));
+        }
+    }
+
+    /// Closes open files without a download, when the process runs out of descriptors.
+    pub(crate) fn close_unused_files(&mut self) {
+        self.open_files.close_unused();
+    }
+
+    /// Begins the record of a transfer, if there is a transfer log.
+    pub(crate) fn begin_record(
         &self,
         session_id: SessionId,
         path: &Path,
         direction: Direction,
     ) -> Option<Box<TransferRecord>> {
-        let log = self.options.xferlog.clone()?;
-        let user = session_id.user.map_or("", |user| self.users.name(user));
-        Some(TransferRecord::begin(
-            log,
-            session_id.peer.ip(),
-            user,
-            path,
-            direction,
-        ))
+        let log = self.transfer_log.clone()?;
+        let user = self.auth.user_name(session_id);
+        let peer = session_id.peer.ip();
+        Some(TransferRecord::begin(log, peer, user, path, direction))
     }
 
-    /// Lets a worker wait for the disk; the reply is [`Completion::Warm`].
-    pub(crate) fn warm_up(&mut self, session_id: SessionId, cold: UncachedRange<K>) {
-        self.workers.submit(Job::WarmUp { session_id, cold });
-    }
+    // Errors.
 
-    /// Lets go of an unfinished upload.
-    pub(crate) fn abandon(&mut self, upload: Box<StagedUpload<K>>) {
-        self.workers.submit(Job::Abandon(upload));
-    }
-
-    /// A connection has ended while it waited for the disk.
-    pub(crate) fn forget_cold(&mut self, session_id: SessionId) {
-        self.workers.cancel_warm_up(session_id);
-    }
-
-    /// A connection has ended with a request open: what nobody waits for any more is not done.
-    pub(crate) fn forget(&mut self, session_id: SessionId) {
-        let mut unwanted = Vec::new();
-        self.logins.retain(|tag, waiting| {
-            waiting.retain(|other| *other != session_id);
-            if waiting.is_empty() {
-                unwanted.push(*tag);
-            }
-            !waiting.is_empty()
-        });
-        self.listings.forget(session_id);
-        self.uncounted.retain(|(other, _)| *other != session_id);
-        if !unwanted.is_empty() {
-            self.workers
-                .cancel_logins(|proof| unwanted.contains(&proof.tag));
-        }
-        self.workers.cancel(|job| match job {
-            Job::Create {
-                session_id: owner, ..
-            }
-            | Job::CreateUnique {
-                session_id: owner, ..
-            }
-            | Job::MakeDirectory {
-                session_id: owner, ..
-            }
-            | Job::Change {
-                session_id: owner, ..
-            } => *owner == session_id,
-            Job::Checksum(checksum) => checksum.session_id == session_id,
-            // A listing is of use to the next who asks, an upload that came whole is published, and of one that is being
-            // filled the loop lets go when it comes back.
-            Job::List(_) | Job::Commit { .. } | Job::Fill { .. } | Job::Verify(_) => false,
-            // Who waits for the disk has no request open.
-            Job::WarmUp { .. } => false,
-            Job::Abandon(_) | Job::SweepLeftovers(_) | Job::Count(_) | Job::Reload(_) => false,
-        });
-    }
-
-    /// Looks after what the workers have done: the replies, and the users whose login a reload has kept.
-    pub(crate) fn collect(&mut self, is_waiting: impl Fn(SessionId) -> bool) {
-        let mut done = std::mem::take(&mut self.done);
-        self.workers.collect(&mut done);
-        for done in done.drain(..) {
-            self.finish(done, &is_waiting);
-        }
-        self.done = done;
-        self.start_listings();
-        while let Some(first) = self.held_back.first_entry()
-            && first.key().0 <= self.now
-        {
-            self.replies.push_back(first.remove());
-        }
-    }
-
-    /// When the next reply is due, or a wish to be seen to.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
-        match self.replies.is_empty() && !self.data_sessions.has_wishes() {
-            true => self.held_back.first_key_value().map(|((due, _), _)| *due),
-            false => Some(self.now),
-        }
-    }
-
-    /// The next reply that has come, for the connection that still holds its session_id.
-    pub(crate) fn next_reply(&mut self) -> Option<(SessionId, Completion<K>)> {
-        self.replies.pop_front()
-    }
-
-    /// The reply that is on its way to a connection, if one is.
-    pub(crate) fn pending(&mut self, session_id: SessionId) -> Option<&mut Completion<K>> {
-        let mut replies = self.replies.iter_mut();
-        let (_, reply) = replies.find(|(other, _)| *other == session_id)?;
-        Some(reply)
-    }
-
-    /// Lets a connection know something in its turn.
-    pub(crate) fn reply(&mut self, session_id: SessionId, reply: Completion<K>) {
-        self.replies.push_back((session_id, reply));
-    }
-
-    /// Removes, beside the service, what a crash left of uploads. Where nobody may upload now somebody may have been
-    /// allowed to then, so that every granted directory is looked through.
-    pub(crate) fn sweep_leftovers(&mut self) {
-        for root in self.home.granted_paths() {
-            self.workers
-                .submit(Job::SweepLeftovers(OrphanSweep::new(&root)));
-        }
-    }
-
-    /// Lets go of what has aged.
-    pub(crate) fn sweep(&mut self) {
-        self.open_files.evict_expired(self.now);
-        self.listings.sweep(self.now);
-        self.start_listings();
-        self.give_up_listings();
-    }
-
-    fn later(&mut self, job: Job<K>) -> Option<Completion<K>> {
-        self.workers.submit(job);
-        None
-    }
-
-    fn change(&mut self, session_id: SessionId, change: Modification) -> Option<Completion<K>> {
-        let claim = match self.claim_for(session_id, &change) {
-            Ok(claim) => claim,
-            Err(request) => {
-                self.uncounted.push((session_id, request));
-                return None;
-            }
-        };
-        let changing = Box::new(PendingModification::new(change, claim));
-        self.later(Job::Change {
-            session_id,
-            changing,
-        })
-    }
-
-    fn list(
-        &mut self,
-        session_id: SessionId,
-        what: ListingTarget,
-        form: ListingFormat,
-    ) -> Option<Completion<K>> {
-        let fresh = (self.listings).fresh(&*self.kernel, session_id, &what, form, self.now);
-        if let Some(listing) = fresh {
-            return Some(listed(listing));
-        }
-        if self.listings.wait(session_id, what, form, self.now) {
-            self.start_listings();
-        }
-        None
-    }
-
-    /// Starts the listings that there is room for.
-    fn start_listings(&mut self) {
-        while let Some(asked) = self.listings.next_to_start() {
-            self.workers.submit(Job::List(asked));
-        }
-    }
-
-    /// Lets go of open files that nobody downloads: for who has run out of descriptors.
-    pub(crate) fn release_unused(&mut self) {
-        self.open_files.evict_unused();
-    }
-
-    /// Refuses what is over the operator's limit.
-    fn within_size(&self, length: u64) -> Result<(), StorageError> {
-        match self.options.max_upload {
-            Some(max) if length > max => Err(StorageError::from(ErrorCode::TooLarge)),
-            _ => Ok(()),
-        }
-    }
-
-    fn plain(
-        &mut self,
-        session_id: SessionId,
-        result: Result<(), StorageError>,
-        answer: Response,
-    ) -> Completion<K> {
-        self.told(session_id, result, |()| answer)
-    }
-
-    fn told<T>(
-        &mut self,
-        session_id: SessionId,
-        result: Result<T, StorageError>,
-        answer: impl FnOnce(T) -> Response,
-    ) -> Completion<K> {
-        match result {
-            Ok(found) => Completion::Response(answer(found), OpenHandle::Nothing),
-            Err(refused) => self.refused(session_id, refused),
-        }
-    }
-
-    fn refused(&mut self, session_id: SessionId, refused: StorageError) -> Completion<K> {
-        let refusal = self.log_refused(session_id, refused);
-        Completion::Response(Response::Refused(refusal), OpenHandle::Nothing)
-    }
-
-    /// Logs why sending failed, where it is not the client that left.
-    pub(crate) fn log_broken(&self, session_id: SessionId, error: &io::Error) {
-        error!(
-            "session={} event=fault what={}",
-            session_id.generation,
-            Escaped(&error.to_string())
-        );
-    }
-
-    /// Logs that the services refused, where the operator should know. Only while the session is there: its user is looked up.
-    pub(crate) fn log_refused(
-        &mut self,
-        session_id: SessionId,
-        refused: StorageError,
-    ) -> ErrorCode {
-        if refused.code == ErrorCode::OverQuota {
-            let user = Escaped(session_id.user.map_or("", |user| self.users.name(user)));
+    /// Logs an error of the storage, and a refusal for lack of quota, and returns its code. The
+    /// session must not have ended.
+    pub(crate) fn log_refusal(&mut self, session_id: SessionId, error: StorageError) -> ErrorCode {
+        if error.code == ErrorCode::OverQuota {
+            let user = Escaped(self.auth.user_name(session_id));
             let (generation, peer) = (session_id.generation, session_id.peer);
             warn!("session={generation} event=refused limit=quota user={user} from={peer}");
         }
-        self.log_fault(session_id, refused)
+        self.log_error(session_id, error)
     }
 
-    /// Logs why the services refused, where it is at fault itself.
-    fn log_fault(&mut self, session_id: SessionId, refused: StorageError) -> ErrorCode {
-        if let Some(fault) = &refused.fault {
-            self.log(session_id, fault);
+    /// Logs why sending to a client failed, if the reason is not the client.
+    pub(crate) fn log_send_error(&self, session_id: SessionId, error: &io::Error) {
+        let (generation, error) = (session_id.generation, error.to_string());
+        error!("session={generation} event=fault what={}", Escaped(&error));
+    }
+
+    fn log_error(&mut self, session_id: SessionId, error: StorageError) -> ErrorCode {
+        if let Some(fault) = &error.fault {
+            self.log_fault(session_id, fault);
         }
-        refused.code
+        error.code
     }
 
-    /// Logs a fault. Where descriptors are what was missing, files that nobody downloads give theirs to who asks next.
-    fn log(&mut self, session_id: SessionId, fault: &FileFault) {
+    fn log_fault(&mut self, session_id: SessionId, fault: &FileFault) {
         if fault.is_out_of_descriptors() {
-            self.release_unused();
+            self.close_unused_files();
         }
-        let fault = fault.to_string();
-        error!(
-            "session={} event=fault what={}",
-            session_id.generation,
-            Escaped(&fault)
+        let (generation, fault) = (session_id.generation, fault.to_string());
+        error!("session={generation} event=fault what={}", Escaped(&fault));
+    }
+
+    fn refuse(&mut self, session_id: SessionId, error: StorageError) -> Completion<K> {
+        Completion::refused(self.log_refusal(session_id, error))
+    }
+
+    fn respond(
+        &mut self,
+        session_id: SessionId,
+        result: Result<Response, StorageError>,
+    ) -> Handled<K> {
+        Handled::Now(match result {
+            Ok(response) => Completion::plain(response),
+            Err(error) => self.refuse(session_id, error),
+        })
+    }
+
+    fn later(&mut self, session_id: SessionId, started: Result<(), StorageError>) -> Handled<K> {
+        match started {
+            Ok(()) => Handled::Later,
+            Err(error) => Handled::Now(self.refuse(session_id, error)),
+        }
+    }
+
+    fn submit(&mut self, session_id: SessionId, lane: Lane, work: Work<K>) -> Handled<K> {
+        let job = Job::owned(session_id, lane, work);
+        self.context.workers.submit(job);
+        Handled::Later
+    }
+
+    fn submit_detached(&mut self, lane: Lane, work: Work<K>) {
+        self.context.workers.submit(Job::detached(lane, work));
+    }
+
+    fn after_auth(&mut self, response: Option<Response>) -> Handled<K> {
+        self.deliver_auth_responses();
+        match response {
+            Some(response) => Handled::Now(Completion::plain(response)),
+            None => Handled::Later,
+        }
+    }
+
+    fn deliver_auth_responses(&mut self) {
+        while let Some((session_id, response)) = self.auth.pop_response(self.context.now) {
+            self.complete(session_id, Completion::plain(response));
+        }
+    }
+
+    fn open_read(&mut self, session_id: SessionId, path: &GrantedPath) -> Handled<K> {
+        let opened = self.open_files.open(session_id, path, self.context.now);
+        Handled::Now(match opened {
+            Ok(file) => {
+                let length = file.length();
+                Completion::Response(Response::Opened { length }, OpenHandle::File(file))
+            }
+            Err(error) => self.refuse(session_id, error),
+        })
+    }
+
+    fn checksum(
+        &mut self,
+        session_id: SessionId,
+        path: &GrantedPath,
+        algorithm: Algorithm,
+        (start, end): (u64, Option<u64>),
+    ) -> Handled<K> {
+        let now = self.now();
+        match self.open_files.checksum(path, algorithm, start, end, now) {
+            Ok(checksum) => self.submit(session_id, Lane::Processor, Work::Checksum(checksum)),
+            Err(error) => Handled::Now(self.refuse(session_id, error)),
+        }
+    }
+
+    fn modify(
+        &mut self,
+        session_id: SessionId,
+        modification: Modification,
+        user: &UserQuota,
+    ) -> Handled<K> {
+        let reservation = self.quotas.reserve_modification(&modification, user);
+        let pending = PendingModification::new(modification, reservation);
+        self.submit(session_id, Lane::Disk, Work::Modify(Box::new(pending)))
+    }
+
+    /// Checks that there is room for an upload, in a granted directory or in the home.
+    fn check_space(
+        &self,
+        grant: Option<&Grant>,
+        length: u64,
+        user: &UserQuota,
+    ) -> Result<(), StorageError> {
+        self.uploads.check_size(length)?;
+        if let Some(grant) = grant
+            && self.quotas.left(grant, user) < length
+        {
+            return Err(ErrorCode::OverQuota.into());
+        }
+        let granted = grant.map(|grant| &*grant.path).into_iter();
+        let directories = granted.chain([self.context.home.path()]);
+        self.uploads.check_space(self.kernel(), directories, length)
+    }
+
+    /// Returns the quota of a session's user if the request depends on it.
+    fn user_quota(&mut self, session_id: SessionId, request: &Request) -> UserQuota {
+        if session_id.user.is_none() || !Quotas::concern(request) {
+            return UserQuota::default();
+        }
+        let (user, home) = (
+            self.auth.user_name(session_id).to_owned(),
+            &self.context.home,
         );
+        UserQuota {
+            limit: home.limits(&user).quota,
+            access: self.auth.access(&user, home),
+        }
+    }
+
+    /// Takes the result of a job.
+    fn finish(&mut self, result: JobResult<K>, is_waiting: &impl Fn(SessionId) -> bool) {
+        match result {
+            JobResult::Response {
+                owner,
+                result,
+                modifies,
+            } => {
+                if modifies {
+                    self.listings.invalidate();
+                }
+                if let Some(owner) = owner {
+                    self.finish_request(owner, result, is_waiting(owner));
+                }
+            }
+            JobResult::PasswordChecked { check, is_correct } => {
+                self.auth.finish_check(check, is_correct, &self.context);
+                self.deliver_auth_responses();
+            }
+            JobResult::Listed { id, result } => {
+                let listed = self.listings.finish(id, result, self.context.now);
+                self.deliver_listing(listed);
+            }
+            JobResult::Published { session_id, result } => {
+                self.listings.invalidate();
+                // Exceeding a quota was logged when the bytes arrived.
+                let result = result.map_err(|error| self.log_error(session_id, error));
+                self.complete(session_id, Completion::TransferDone(result));
+            }
+            JobResult::Prefetched { owner, result } => {
+                if let Some(owner) = owner {
+                    self.complete(owner, Completion::Prefetched(result));
+                }
+            }
+            JobResult::Reloaded(reloaded) => self.finish_reload(*reloaded),
+            JobResult::Counted(fault) => {
+                for (session_id, request) in self.quotas.finish_count(fault) {
+                    if let Handled::Now(completion) = self.handle(session_id, request) {
+                        self.complete(session_id, completion);
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish_request(
+        &mut self,
+        owner: SessionId,
+        result: Result<Success<K>, StorageError>,
+        is_waiting: bool,
+    ) {
+        let completion = match result {
+            Ok(Success { response, upload }) => match upload {
+                Some(upload) if !is_waiting => return self.discard(upload),
+                Some(upload) => Completion::Response(response, OpenHandle::Upload(upload)),
+                None => Completion::plain(response),
+            },
+            Err(error) if is_waiting => self.refuse(owner, error),
+            // The key of the user may belong to another one already.
+            Err(error) => Completion::refused(self.log_error(owner, error)),
+        };
+        self.complete(owner, completion);
+    }
+
+    fn finish_reload(&mut self, reloaded: ReloadOutcome) {
+        // A supervisor waits for this even if the new configuration is invalid.
+        self.kernel().report(Milestone::Ready);
+        if let Some((home, revoked)) = self.reload.finish(reloaded) {
+            self.apply_home(home, revoked);
+        }
+        self.reload.request_next(&self.context);
+    }
+
+    fn deliver_listing(&mut self, listed: Listed) {
+        let Some(first) = listed.waiting.first().copied() else {
+            return;
+        };
+        let result = match listed.result {
+            Ok(listing) => {
+                if let Some(fault) = &listing.fault {
+                    self.log_fault(first, fault);
+                }
+                Ok(listing)
+            }
+            Err(error) => Err(self.log_error(first, error)),
+        };
+        for session_id in listed.waiting {
+            let completion = match &result {
+                Ok(listing) => Completion::listing(listing.clone()),
+                Err(code) => Completion::refused(*code),
+            };
+            self.complete(session_id, completion);
+        }
     }
 }
 
-fn listed<K: Kernel>(listing: Arc<Listing>) -> Completion<K> {
-    let answer = Response::Listing {
-        length: listing.text.len() as u64,
-        entries: listing.entries,
-    };
-    Completion::Response(answer, OpenHandle::Text(listing))
-}
-
-/// A place as the log shows it.
-fn shown(place: &GrantedPath) -> String {
-    let path = match place.relative.as_str() {
-        "" => place.grant.name.clone(),
-        below => format!("{}/{below}", place.grant.name),
-    };
-    Escaped(&path).to_string()
-}
+#[cfg(test)]
+mod tests;

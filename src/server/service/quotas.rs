@@ -1,291 +1,305 @@
-//! Quotas: what an upload may take, and what a user is told of his.
-//!
-//! Must not know: how bytes are counted, the dialects' words.
+//! Quotas: how many bytes users may add, and how many they use.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 
 use log::warn;
 
-use crate::domain::access::Grant;
+use crate::domain::access::{Access, Grant};
 use crate::domain::error::ErrorCode;
 use crate::domain::path::GrantedPath;
-use crate::domain::request::{QuotaUsage, Request, Response, UploadBase};
+use crate::domain::request::{QuotaUsage, Request};
 use crate::kernel::Kernel;
 use crate::limits::QUOTA_COUNT_AGE;
-use crate::server::conn::transfer::OpenHandle;
 use crate::server::log::escape::Escaped;
-use crate::server::service::{Completion, Services};
+use crate::server::service::context::Context;
 use crate::server::session_id::SessionId;
-use crate::server::workers::Job;
-use crate::storage;
+use crate::server::workers::job::{Job, Lane, Work};
 use crate::storage::{
-    FileFault, Modification, QuotaLimit, QuotaReservation, StorageError, UploadSpec, UsageScan,
+    FileFault, Modification, QuotaLedger, QuotaLimit, QuotaReservation, UsageScan,
 };
 
-impl<K: Kernel> Services<K> {
-    /// Makes ready to receive a file, within what its user may still have.
-    pub(crate) fn create(
-        &mut self,
-        session_id: SessionId,
-        place: GrantedPath,
-        length: Option<u64>,
-        base: UploadBase,
-    ) -> Option<Completion<K>> {
-        let claim = match self.claim(session_id, &place, length.unwrap_or(0)) {
-            Some(claim) => claim,
-            None => {
-                let request = Request::Create {
-                    path: place,
-                    length,
-                    base,
-                };
-                self.uncounted.push((session_id, request));
-                return None;
-            }
-        };
-        match claim {
-            Ok(claim) => self.later(Job::Create {
-                session_id,
-                place,
-                wanted: self.wanted(length, base),
-                claim,
-            }),
-            // What else speaks against the upload is said before its size.
-            Err(refusal) => {
-                let judged = storage::check_upload(&*self.kernel, &place);
-                let refused = judged.err().unwrap_or(StorageError::from(refusal));
-                Some(self.refused(session_id, refused))
+/// The usage of all directories with a quota, and the requests that wait until it is counted.
+pub(crate) struct Quotas {
+    ledger: Arc<QuotaLedger>,
+    /// Time of the last count.
+    counted_at: Instant,
+    deferred: Vec<(SessionId, Request)>,
+}
+
+/// The quota of a user over all directories to which the user may add files.
+#[derive(Default)]
+pub(crate) struct UserQuota {
+    /// The limit in bytes.
+    pub(crate) limit: Option<u64>,
+    /// The user's access, if the login is still valid.
+    pub(crate) access: Option<Arc<Access>>,
+}
+
+impl Quotas {
+    pub(crate) fn new(now: Instant) -> Quotas {
+        Quotas {
+            ledger: Arc::default(),
+            counted_at: now,
+            deferred: Vec::new(),
+        }
+    }
+
+    /// Counts the directories that have a quota in the current configuration.
+    pub(crate) fn reload<K: Kernel>(&mut self, context: &Context<K>) {
+        let paths = context.home.counted_paths();
+        self.ledger.track(paths.into_iter());
+        self.count(context);
+    }
+
+    /// Counts again if the last count is old: files may be changed by other programs.
+    pub(crate) fn refresh<K: Kernel>(&mut self, context: &Context<K>) {
+        if context.now.saturating_duration_since(self.counted_at) >= QUOTA_COUNT_AGE {
+            self.count(context);
+        }
+    }
+
+    fn count<K: Kernel>(&mut self, context: &Context<K>) {
+        self.counted_at = context.now;
+        for path in self.ledger.paths() {
+            if let Some(count) = UsageScan::begin(&self.ledger, &path) {
+                let job = Job::detached(Lane::Processor, Work::Count(count));
+                context.workers.submit(job);
             }
         }
     }
 
-    /// Makes ready to receive a file under a name that nobody has.
-    pub(crate) fn create_unique(
-        &mut self,
-        session_id: SessionId,
-        directory: GrantedPath,
-    ) -> Option<Completion<K>> {
-        match self.claim(session_id, &directory, 0) {
-            None => {
-                self.uncounted
-                    .push((session_id, Request::CreateUnique { directory }));
-                None
-            }
-            Some(Ok(claim)) => self.later(Job::CreateUnique {
-                session_id,
-                directory,
-                wanted: self.wanted(None, UploadBase::Empty),
-                claim,
-            }),
-            Some(Err(refusal)) => Some(self.refused(session_id, refusal.into())),
-        }
-    }
-
-    /// Tells a user of his quotas.
-    pub(crate) fn quota(&mut self, session_id: SessionId) -> Option<Completion<K>> {
-        let bounds = self.bounds_of(session_id);
-        let mut all = bounds.iter();
-        if !all.all(|(_, bound)| self.ledger.is_counted(&bound.paths)) {
-            self.uncounted.push((session_id, Request::Quota));
-            return None;
-        }
-        self.count_again();
-        let quotas = bounds
-            .into_iter()
-            .map(|(directory, bound)| QuotaUsage {
-                directory,
-                used: self.ledger.bytes(&bound.paths),
-                limit: bound.max_bytes,
-            })
-            .collect();
-        Some(Completion::Response(
-            Response::Quota(quotas),
-            OpenHandle::Nothing,
-        ))
-    }
-
-    /// What a change may take and gives back of quotas; the request again, while that is not known.
-    pub(crate) fn claim_for(
-        &mut self,
-        session_id: SessionId,
-        change: &Modification,
-    ) -> Result<QuotaReservation, Request> {
-        let path = |place: &GrantedPath| place.grant.path.join(&place.relative);
-        Ok(match change {
-            Modification::Rename { from, to } => {
-                let bounds = self.bounds_at(session_id, &to.grant);
-                if !self.are_counted(&bounds) {
-                    let (from, to) = (from.clone(), to.clone());
-                    return Err(Request::Rename { from, to });
-                }
-                self.ledger.reserve_move(&path(from), &path(to), bounds)
-            }
-            // Nothing comes from elsewhere.
-            Modification::Remove(place)
-            | Modification::RemoveDirectory(place)
-            | Modification::SetModified(place, _) => {
-                let path = path(place);
-                self.ledger.reserve_move(&path, &path, Vec::new())
-            }
-        })
-    }
-
-    /// Counts from now on what the home wants counted.
-    pub(crate) fn take_up_quotas(&mut self) {
-        self.ledger.track(self.home.counted_paths().into_iter());
-        self.count();
-    }
-
-    /// A count has come to its end, or as far as the fault let it.
-    pub(crate) fn counted(&mut self, fault: Option<FileFault>) {
+    /// Takes the end of a count; the requests that waited for it are to be handled again.
+    pub(crate) fn finish_count(&mut self, fault: Option<FileFault>) -> Vec<(SessionId, Request)> {
         if let Some(fault) = fault {
             warn!("event=fault what={}", Escaped(&fault.to_string()));
         }
-        for (session_id, request) in std::mem::take(&mut self.uncounted) {
-            if let Some(reply) = self.ask(session_id, request) {
-                self.replies.push_back((session_id, reply));
+        std::mem::take(&mut self.deferred)
+    }
+
+    /// Keeps a request until the next count is done.
+    pub(crate) fn defer(&mut self, session_id: SessionId, request: Request) {
+        self.deferred.push((session_id, request));
+    }
+
+    /// Drops the deferred request of a session that ended.
+    pub(crate) fn cancel(&mut self, session_id: SessionId) {
+        self.deferred.retain(|(other, _)| *other != session_id);
+    }
+
+    /// Returns whether a request depends on quotas.
+    pub(crate) fn concern(request: &Request) -> bool {
+        matches!(
+            request,
+            Request::Create { .. }
+                | Request::CreateUnique { .. }
+                | Request::Rename { .. }
+                | Request::CheckSpace { .. }
+                | Request::Space { .. }
+                | Request::Quota
+        )
+    }
+
+    /// Returns whether all usage that the request depends on is counted.
+    pub(crate) fn is_ready(&self, request: &Request, user: &UserQuota) -> bool {
+        let limits = match request {
+            Request::Create { path, .. } | Request::CreateUnique { directory: path } => {
+                limits(&path.grant, user)
             }
-        }
+            Request::Rename { to, .. } => limits(&to.grant, user),
+            Request::Quota => {
+                let limits = named_limits(user);
+                limits.map(|(_, limit)| limit).collect()
+            }
+            _ => return true,
+        };
+        let mut limits = limits.iter();
+        limits.all(|limit| self.ledger.is_counted(&limit.paths))
     }
 
-    fn wanted(&self, length: Option<u64>, base: UploadBase) -> UploadSpec {
-        UploadSpec {
-            length,
-            max_length: self.options.max_upload.unwrap_or(u64::MAX),
-            base,
-            keep_free: self.options.keep_free,
-        }
-    }
-
-    /// What a file to be may take; `None` while that is not known.
-    fn claim(
+    /// Reserves bytes for an upload.
+    ///
+    /// # Errors
+    /// [`ErrorCode::OverQuota`].
+    pub(crate) fn reserve<K: Kernel>(
         &mut self,
-        session_id: SessionId,
-        place: &GrantedPath,
+        path: &GrantedPath,
+        user: &UserQuota,
         bytes: u64,
-    ) -> Option<Result<QuotaReservation, ErrorCode>> {
-        let bounds = self.bounds_at(session_id, &place.grant);
-        if !self.are_counted(&bounds) {
-            return None;
+        context: &Context<K>,
+    ) -> Result<QuotaReservation, ErrorCode> {
+        let limits = limits(&path.grant, user);
+        if !limits.is_empty() {
+            self.refresh(context);
         }
-        if !bounds.is_empty() {
-            self.count_again();
-        }
-        let path = place.grant.path.join(&place.relative);
-        Some(self.ledger.reserve(&path, bounds, bytes))
+        self.ledger.reserve(&full_path(path), limits, bytes)
     }
 
-    fn are_counted(&self, bounds: &[QuotaLimit]) -> bool {
-        let mut bounds = bounds.iter();
-        bounds.all(|bound| self.ledger.is_counted(&bound.paths))
-    }
-
-    /// Bytes that somebody may still add in a granted directory, as far as quotas go.
-    pub(crate) fn left(&mut self, session_id: SessionId, grant: &Grant) -> u64 {
-        let bounds = self.bounds_at(session_id, grant);
-        self.ledger.left(&bounds)
-    }
-
-    /// What bounds the bytes that somebody adds in a granted directory.
-    fn bounds_at(&mut self, session_id: SessionId, grant: &Grant) -> Vec<QuotaLimit> {
-        let paths = vec![grant.path.clone()];
-        let most = grant.rights.quota;
-        let of_directory = most.map(|most| QuotaLimit {
-            paths,
-            max_bytes: most,
-        });
-        (of_directory.into_iter())
-            .chain(self.bound_of_user(session_id))
-            .collect()
-    }
-
-    /// The quotas of who asks: his own, and those of his directories by their names.
-    fn bounds_of(&mut self, session_id: SessionId) -> Vec<(Option<String>, QuotaLimit)> {
-        let own = self.bound_of_user(session_id).map(|bound| (None, bound));
-        let access = self.access_of(session_id);
-        let grants = access.iter().flat_map(|access| &access.grants);
-        let directories = grants.filter_map(|grant| {
-            let paths = vec![grant.path.clone()];
-            let bound = grant.rights.quota.map(|most| QuotaLimit {
-                paths,
-                max_bytes: most,
-            })?;
-            Some((Some(grant.name.clone()), bound))
-        });
-        own.into_iter().chain(directories).collect()
-    }
-
-    /// The quota of who asks, over all directories that he may add files to.
-    fn bound_of_user(&mut self, session_id: SessionId) -> Option<QuotaLimit> {
-        let user = self.users.name(session_id.user?);
-        let most = self.home.limits(user).quota?;
-        let access = self.access_of(session_id)?;
-        let grants = access.grants.iter().filter(|grant| grant.rights.may_add());
-        let mut all: Vec<PathBuf> = grants.map(|grant| grant.path.clone()).collect();
-        all.sort_unstable();
-        let mut paths: Vec<PathBuf> = Vec::new();
-        for path in all {
-            // What lies in another one counts there; the one around it sorts before it, though not right before.
-            if !paths.iter().any(|around| path.starts_with(around)) {
-                paths.push(path);
+    /// Returns the reservation of a modification. It covers no bytes until the modification is made,
+    /// when the size of what moves is known.
+    pub(crate) fn reserve_modification(
+        &self,
+        modification: &Modification,
+        user: &UserQuota,
+    ) -> QuotaReservation {
+        match modification {
+            Modification::Rename { from, to } => {
+                let limits = limits(&to.grant, user);
+                (self.ledger).reserve_move(&full_path(from), &full_path(to), limits)
+            }
+            Modification::Remove(path)
+            | Modification::RemoveDirectory(path)
+            | Modification::SetModified(path, _) => {
+                let path = full_path(path);
+                self.ledger.reserve_move(&path, &path, Vec::new())
             }
         }
-        Some(QuotaLimit {
-            paths,
-            max_bytes: most,
+    }
+
+    /// Returns the bytes that a user may still add to a granted directory; `u64::MAX` without quota.
+    pub(crate) fn left(&self, grant: &Grant, user: &UserQuota) -> u64 {
+        self.ledger.left(&limits(grant, user))
+    }
+
+    /// Returns the usage of a user's quotas: the user's own, then those of directories.
+    pub(crate) fn usage(&self, user: &UserQuota) -> Vec<QuotaUsage> {
+        let usage = |(directory, limit): (_, QuotaLimit)| QuotaUsage {
+            directory,
+            used: self.ledger.bytes(&limit.paths),
+            limit: limit.max_bytes,
+        };
+        named_limits(user).map(usage).collect()
+    }
+}
+
+/// Returns the limits on the bytes that a user adds to a granted directory.
+fn limits(grant: &Grant, user: &UserQuota) -> Vec<QuotaLimit> {
+    let own = directory_limit(grant).into_iter();
+    own.chain(user_limit(user)).collect()
+}
+
+/// Returns all limits of a user, those of directories with their names.
+fn named_limits(user: &UserQuota) -> impl Iterator<Item = (Option<String>, QuotaLimit)> {
+    let own = user_limit(user).map(|limit| (None, limit));
+    let grants = user.access.iter().flat_map(|access| &access.grants);
+    let directories =
+        grants.filter_map(|grant| Some((Some(grant.name.clone()), directory_limit(grant)?)));
+    own.into_iter().chain(directories)
+}
+
+fn directory_limit(grant: &Grant) -> Option<QuotaLimit> {
+    let max_bytes = grant.rights.quota?;
+    let paths = vec![grant.path.clone()];
+    Some(QuotaLimit { paths, max_bytes })
+}
+
+/// Returns the limit over all directories to which the user may add files. Nested directories are
+/// counted once.
+fn user_limit(user: &UserQuota) -> Option<QuotaLimit> {
+    let (max_bytes, access) = (user.limit?, user.access.as_ref()?);
+    let grants = access.grants.iter().filter(|grant| grant.rights.may_add());
+    let mut all: Vec<&Path> = grants.map(|grant| &*grant.path).collect();
+    // A directory sorts before those inside it, but not necessarily right before them.
+    all.sort_unstable();
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for path in all {
+        if !paths.iter().any(|outer| path.starts_with(outer)) {
+            paths.push(path.to_owned());
+        }
+    }
+    Some(QuotaLimit { paths, max_bytes })
+}
+
+fn full_path(path: &GrantedPath) -> PathBuf {
+    path.grant.path.join(&path.relative)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Home;
+    use crate::domain::access::Rights;
+    use crate::domain::request::UploadBase;
+
+    fn grant(name: &str, path: PathBuf, upload: bool, quota: Option<u64>) -> Arc<Grant> {
+        Arc::new(Grant {
+            name: name.to_owned(),
+            rights: Rights {
+                read: true,
+                upload,
+                change: false,
+                quota,
+            },
+            path,
         })
     }
 
-    fn access_of(
-        &mut self,
-        session_id: SessionId,
-    ) -> Option<std::sync::Arc<crate::domain::access::Access>> {
-        let user = self.users.name(session_id.user?).to_owned();
-        self.access(&user)
-    }
-
-    /// Counts once more where the last count is old: people change files beside the server.
-    fn count_again(&mut self) {
-        if self.now.saturating_duration_since(self.counted_at) >= QUOTA_COUNT_AGE {
-            self.count();
+    fn user(limit: Option<u64>, grants: Vec<Arc<Grant>>) -> UserQuota {
+        UserQuota {
+            limit,
+            access: Some(Arc::new(Access {
+                user: "ann".to_owned(),
+                grants,
+            })),
         }
     }
 
-    fn count(&mut self) {
-        self.counted_at = self.now;
-        for path in self.ledger.paths() {
-            if let Some(count) = UsageScan::begin(&self.ledger, &path) {
-                self.workers.submit(Job::Count(count));
-            }
-        }
+    #[test]
+    fn a_user_quota_counts_nested_directories_once() {
+        let grants = [
+            ("all", "/srv", true),
+            ("more", "/srv-2", true),
+            ("box", "/srv/box", true),
+            ("read-only", "/other", false),
+        ];
+        let grants = grants.map(|(name, path, upload)| grant(name, path.into(), upload, None));
+        let limit = user_limit(&user(Some(7), grants.into())).unwrap();
+        assert_eq!(limit.paths, [Path::new("/srv"), Path::new("/srv-2")]);
+        assert!(user_limit(&user(None, Vec::new())).is_none());
     }
 
-    /// Whether an upload of this length could be taken, as far as its grant tells, or else the home's file system.
-    pub(crate) fn room(
-        &mut self,
-        session_id: SessionId,
-        grant: Option<&Grant>,
-        length: u64,
-    ) -> Result<(), StorageError> {
-        self.within_size(length)?;
-        if let Some(grant) = grant
-            && self.left(session_id, grant) < length
-        {
-            return Err(ErrorCode::OverQuota.into());
+    #[test]
+    fn uploads_wait_for_the_first_count_then_reserve() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path();
+        std::fs::create_dir_all(home.join("files/Box")).unwrap();
+        std::fs::write(home.join("files/Box/file"), "12345").unwrap();
+        std::fs::write(home.join("Credentials"), "").unwrap();
+        std::fs::write(home.join("Directories"), "*:Box:upload,quota=10\n").unwrap();
+        let home = Home::load(home).unwrap().0;
+        let context = Context::for_tests(home);
+
+        let mut quotas = Quotas::new(context.now);
+        quotas.reload(&context);
+        let grant = grant("Box", context.home.path().join("files/Box"), true, Some(10));
+        let user = user(None, vec![grant.clone()]);
+        let path = GrantedPath {
+            grant: grant.clone(),
+            relative: "new".to_owned(),
+        };
+        let request = Request::Create {
+            path: path.clone(),
+            length: None,
+            base: UploadBase::Empty,
+        };
+        assert!(!quotas.is_ready(&request, &user));
+        while context.workers.queued() > 0 {
+            context.workers.run_nth(0);
         }
-        let paths = grant.map(|grant| &*grant.path).into_iter();
-        for path in paths.chain([self.home.path()]) {
-            match storage::check_free_space(
-                &*self.kernel,
-                path,
-                length.saturating_add(self.options.keep_free),
-            ) {
-                Ok(()) => return Ok(()),
-                Err(refused) if refused.code == ErrorCode::NoSpace => return Err(refused),
-                // A directory that cannot be opened tells nothing of room.
-                Err(_) => {}
-            }
-        }
-        Ok(())
+        assert!(quotas.is_ready(&request, &user));
+
+        let reservation = quotas.reserve(&path, &user, 4, &context).unwrap();
+        assert_eq!(quotas.left(&grant, &user), 1);
+        let refused = quotas.reserve(&path, &user, 2, &context);
+        assert_eq!(refused.err(), Some(ErrorCode::OverQuota));
+        let usage = QuotaUsage {
+            directory: Some("Box".to_owned()),
+            used: 9,
+            limit: 10,
+        };
+        assert_eq!(quotas.usage(&user), [usage]);
+        drop(reservation);
+        assert_eq!(quotas.left(&grant, &user), 5);
     }
 }

@@ -1,102 +1,131 @@
-//! Reloads: the home is read again by a worker, taken up where it has no fault, and held against who has logged in.
-//!
-//! Must not know: what stands in the home's files, sockets, the dialects' words.
+//! Reloads of the configuration.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use log::{error, info, warn};
 
 use crate::config::Home;
 use crate::config::reload::ReloadOutcome;
-use crate::domain::access::Access;
-use crate::domain::request::Response;
-use crate::kernel::{Kernel, Milestone};
+use crate::kernel::Kernel;
 use crate::server::log::escape::Escaped;
-use crate::server::service::{Completion, Services};
-use crate::server::workers::Job;
+use crate::server::service::context::Context;
+use crate::server::workers::job::{Job, Lane, Work};
 
-impl<K: Kernel> Services<K> {
-    /// Takes up the two files again, on a worker; behind the reload that is under way, so that the last one asked for is
-    /// the last one taken up.
-    pub(crate) fn reload(&mut self) {
-        match self.reloading {
-            true => self.reload_again = true,
-            false => self.workers.submit(Job::Reload(self.home.clone())),
-        }
-        self.reloading = true;
+/// The progress of a reload, and what the sessions have yet to learn of it.
+#[derive(Default)]
+pub(crate) struct Reload {
+    progress: Progress,
+    /// The users whose logins were revoked since the sessions were last updated; `None` if there was
+    /// no reload since.
+    revoked: Option<HashSet<String>>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Progress {
+    #[default]
+    Idle,
+    /// A worker reads the configuration.
+    Running,
+    /// The same, and another reload was requested meanwhile.
+    RunningAndRequested,
+}
+
+impl Reload {
+    /// Starts a reload, or schedules it after the one in progress, so that the last request sees the
+    /// latest files.
+    pub(crate) fn request<K: Kernel>(&mut self, context: &Context<K>) {
+        self.progress = match self.progress {
+            Progress::Idle => {
+                let work = Work::Reload(context.home.clone());
+                context.workers.submit(Job::detached(Lane::Processor, work));
+                Progress::Running
+            }
+            Progress::Running | Progress::RunningAndRequested => Progress::RunningAndRequested,
+        };
     }
 
-    /// The home was read again.
-    pub(crate) fn reloaded(&mut self, outcome: ReloadOutcome) {
-        let ReloadOutcome { result, revoked } = outcome;
-        // A supervisor that has asked for it waits, also where the old one is kept.
-        self.kernel.report(Milestone::Ready);
-        match result {
+    /// Takes the result of a reload; returns the new configuration if it is valid. Call
+    /// [`Reload::request_next`] once it is applied.
+    pub(crate) fn finish(&mut self, reloaded: ReloadOutcome) -> Option<(Home, HashSet<String>)> {
+        match reloaded.result {
             Ok((home, warnings)) => {
                 for warning in warnings {
                     warn!("event=reload warning={}", Escaped(&warning.to_string()));
                 }
                 info!("event=reload result=taken-up");
-                self.take_up(home, revoked);
+                Some((home, reloaded.revoked))
             }
             Err(faults) => {
                 for fault in faults {
-                    error!(
-                        "event=reload result=kept-the-old fault={}",
-                        Escaped(&fault.to_string())
-                    );
+                    let fault = fault.to_string();
+                    error!("event=reload result=kept-the-old fault={}", Escaped(&fault));
                 }
+                None
             }
-        }
-        self.reloading = false;
-        if std::mem::take(&mut self.reload_again) {
-            self.reload();
         }
     }
 
-    /// Applies a loaded home: later logins are verified against it. The logins of `revoked` become
-    /// invalid, also those that were verified but whose sessions have not received the response yet.
-    /// The caller updates the sessions, see [`Services::take_revoked`].
-    pub(crate) fn take_up(&mut self, home: Home, revoked: HashSet<String>) {
-        self.home = Arc::new(home);
-        self.users.take_up(|user| self.home.limits(user), self.now);
-        self.take_up_quotas();
-        self.accesses.clear();
-        self.proved.clear();
-        self.listings.changed();
-        self.update_pending_logins(&revoked);
+    /// Ends the reload and starts the next one if it was requested.
+    pub(crate) fn request_next<K: Kernel>(&mut self, context: &Context<K>) {
+        let is_requested = self.progress == Progress::RunningAndRequested;
+        self.progress = Progress::Idle;
+        if is_requested {
+            self.request(context);
+        }
+    }
+
+    /// Records revoked users for [`Reload::take_revoked`].
+    pub(crate) fn record_revoked(&mut self, revoked: HashSet<String>) {
         // Two reloads may complete before the sessions are updated.
         self.revoked.get_or_insert_default().extend(revoked);
     }
 
-    /// A login verified against the old record must not reach its session after the reload.
-    fn update_pending_logins(&mut self, revoked: &HashSet<String>) {
-        let mut replies = std::mem::take(&mut self.replies);
-        for (_, reply) in &mut replies {
-            if let Completion::Response(Response::Authenticated(login @ Some(_)), _) = reply {
-                *login = login
-                    .take()
-                    .and_then(|access| self.access_after_reload(&access, revoked));
-            }
-        }
-        self.replies = replies;
-    }
-
-    /// Returns the users whose sessions a reload revoked since the last call; `None` without a reload.
+    /// Returns the users whose logins were revoked since the last call; `None` without a reload.
     pub(crate) fn take_revoked(&mut self) -> Option<HashSet<String>> {
         self.revoked.take()
     }
+}
 
-    /// Returns what a session may access after a reload; `None` if its login was revoked.
-    pub(crate) fn access_after_reload(
-        &mut self,
-        access: &Access,
-        revoked: &HashSet<String>,
-    ) -> Option<Arc<Access>> {
-        match revoked.contains(&access.user) {
-            true => None,
-            false => self.access(&access.user),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::workers::job::JobResult;
+
+    #[test]
+    fn requests_during_a_reload_are_merged_into_one_more() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["Credentials", "Directories"] {
+            std::fs::write(folder.path().join(file), "").unwrap();
         }
+        let home = Home::load(folder.path()).unwrap().0;
+        let context = Context::for_tests(home);
+        let mut reload = Reload::default();
+        for _ in 0..3 {
+            reload.request(&context);
+        }
+        for expected in [1, 0] {
+            assert_eq!(context.workers.queued(), 1);
+            context.workers.run_nth(0);
+            let mut results = Vec::new();
+            context.workers.collect(&mut results);
+            let Some(JobResult::Reloaded(reloaded)) = results.pop() else {
+                panic!("no reload");
+            };
+            assert!(reload.finish(*reloaded).is_some());
+            reload.request_next(&context);
+            assert_eq!(context.workers.queued(), expected);
+        }
+    }
+
+    #[test]
+    fn revoked_users_accumulate_until_they_are_taken() {
+        let mut reload = Reload::default();
+        assert_eq!(reload.take_revoked(), None);
+        reload.record_revoked(HashSet::from(["a".to_owned()]));
+        reload.record_revoked(HashSet::from(["b".to_owned()]));
+        assert_eq!(reload.take_revoked().map(|revoked| revoked.len()), Some(2));
+        assert_eq!(reload.take_revoked(), None);
+        reload.record_revoked(HashSet::new());
+        assert_eq!(reload.take_revoked(), Some(HashSet::new()));
     }
 }

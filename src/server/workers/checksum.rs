@@ -1,6 +1,4 @@
-//! Checksums of files, in slices of a worker's time.
-//!
-//! Must not know: who asks, how a checksum is shown.
+//! Checksums of files, computed in slices.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,32 +9,30 @@ use sha2::digest::DynDigest;
 use sha2::{Sha256, Sha512};
 
 use crate::domain::error::ErrorCode;
-use crate::domain::request::Algorithm;
+use crate::domain::request::{Algorithm, Response};
+use crate::domain::step::Step;
 use crate::kernel::Kernel;
 use crate::limits::{CHECKSUM_SLICE_BYTES, TRANSFER_BUFFER_BYTES};
-use crate::server::session_id::SessionId;
-use crate::server::workers::Done;
 use crate::storage::{FileFault, OpenFile, StorageError};
 
-/// A checksum under way.
+/// A checksum in progress.
 pub(crate) struct Checksum<K: Kernel> {
-    pub(crate) session_id: SessionId,
-    pub(crate) file: Arc<OpenFile<K>>,
-    pub(crate) path: PathBuf,
-    pub(crate) offset: u64,
-    /// The byte behind the last one that counts; `None` is the file's end.
-    pub(crate) end: Option<u64>,
-    pub(crate) hasher: Hasher,
+    file: Arc<OpenFile<K>>,
+    /// For the log.
+    path: PathBuf,
+    offset: u64,
+    /// One past the last byte of the range; `None` is the end of the file.
+    end: Option<u64>,
+    hasher: Hasher,
 }
 
-/// What has been made of the bytes so far.
-pub(crate) enum Hasher {
+enum Hasher {
     Digest(Box<dyn DynDigest + Send>),
     Crc32(crc32fast::Hasher),
 }
 
 impl Hasher {
-    pub(crate) fn new(algorithm: Algorithm) -> Hasher {
+    fn new(algorithm: Algorithm) -> Hasher {
         Hasher::Digest(match algorithm {
             Algorithm::Sha512 => Box::new(Sha512::default()),
             Algorithm::Sha256 => Box::new(Sha256::default()),
@@ -53,25 +49,43 @@ impl Hasher {
         }
     }
 
-    fn finish(self) -> Box<[u8]> {
+    /// Returns the digest and starts over.
+    fn finish_reset(&mut self) -> Box<[u8]> {
         match self {
-            Hasher::Digest(digest) => digest.finalize(),
-            Hasher::Crc32(crc) => Box::new(crc.finalize().to_be_bytes()),
+            Hasher::Digest(digest) => digest.finalize_reset(),
+            Hasher::Crc32(crc) => Box::new(std::mem::take(crc).finalize().to_be_bytes()),
         }
     }
 }
 
 impl<K: Kernel> Checksum<K> {
-    /// Hashes on for one slice.
-    pub(crate) fn slice(mut self, kernel: &K) -> Done<K> {
+    /// Begins the checksum of the bytes from `start` to `end`, or to the end of the file.
+    pub(crate) fn new(
+        file: Arc<OpenFile<K>>,
+        path: PathBuf,
+        algorithm: Algorithm,
+        start: u64,
+        end: Option<u64>,
+    ) -> Checksum<K> {
+        Checksum {
+            file,
+            path,
+            offset: start,
+            end,
+            hasher: Hasher::new(algorithm),
+        }
+    }
+
+    /// Hashes the next [`CHECKSUM_SLICE_BYTES`].
+    pub(crate) fn step(&mut self, kernel: &K) -> Step<Result<Response, StorageError>> {
         let mut buffer = vec![0; TRANSFER_BUFFER_BYTES];
         let end = self.end.unwrap_or(u64::MAX);
-        let stop = end.min(self.offset + CHECKSUM_SLICE_BYTES as u64);
-        while self.offset < stop {
-            let most = buffer.len().min((stop - self.offset) as usize);
-            match kernel.read_at(self.file.file(), &mut buffer[..most], self.offset) {
-                Ok(0) if self.end.is_none() => return self.done(),
-                Ok(0) => return self.refused(ErrorCode::OffsetBeyondEnd, None),
+        let slice_end = end.min(self.offset + CHECKSUM_SLICE_BYTES as u64);
+        while self.offset < slice_end {
+            let count = buffer.len().min((slice_end - self.offset) as usize);
+            match kernel.read_at(self.file.file(), &mut buffer[..count], self.offset) {
+                Ok(0) if self.end.is_none() => return self.finish(),
+                Ok(0) => return Step::Done(Err(ErrorCode::OffsetBeyondEnd.into())),
                 Ok(n) => {
                     self.hasher.update(&buffer[..n]);
                     self.offset += n as u64;
@@ -82,31 +96,24 @@ impl<K: Kernel> Checksum<K> {
                         path: self.path.clone(),
                         source,
                     };
-                    return self.refused(ErrorCode::FileUnreadable, Some(fault));
+                    return Step::Done(Err(StorageError {
+                        code: ErrorCode::FileUnreadable,
+                        fault: Some(fault),
+                    }));
                 }
             }
         }
         match self.offset < end {
-            true => Done::Slice(self),
-            false => self.done(),
+            true => Step::More,
+            false => self.finish(),
         }
     }
 
-    fn done(self) -> Done<K> {
-        Done::Checksummed {
-            session_id: self.session_id,
-            result: Ok((self.hasher.finish(), self.offset)),
-        }
-    }
-
-    fn refused(self, refusal: ErrorCode, fault: Option<FileFault>) -> Done<K> {
-        Done::Checksummed {
-            session_id: self.session_id,
-            result: Err(StorageError {
-                code: refusal,
-                fault,
-            }),
-        }
+    fn finish(&mut self) -> Step<Result<Response, StorageError>> {
+        Step::Done(Ok(Response::Checksum {
+            digest: self.hasher.finish_reset(),
+            end: self.offset,
+        }))
     }
 }
 
@@ -114,13 +121,13 @@ impl<K: Kernel> Checksum<K> {
 mod tests {
     use super::*;
 
-    /// The checksums of "123456789", which the standards and their catalogues give.
+    /// Check values of "123456789" from the standards and the catalogue of CRC algorithms.
     #[test]
-    fn checksums_are_the_standards() {
+    fn digests_match_the_published_check_values() {
         let hex = |bytes: Box<[u8]>| -> String {
             bytes.iter().map(|byte| format!("{byte:02x}")).collect()
         };
-        for (algorithm, begins) in [
+        for (algorithm, prefix) in [
             (Algorithm::Crc32, "cbf43926"),
             (Algorithm::Md5, "25f9e794323b4538"),
             (Algorithm::Sha1, "f7c3bc1d808e0473"),
@@ -130,7 +137,10 @@ mod tests {
             let mut hasher = Hasher::new(algorithm);
             hasher.update(b"1234");
             hasher.update(b"56789");
-            assert!(hex(hasher.finish()).starts_with(begins), "{algorithm:?}");
+            assert!(
+                hex(hasher.finish_reset()).starts_with(prefix),
+                "{algorithm:?}"
+            );
         }
     }
 }

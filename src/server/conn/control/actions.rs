@@ -14,10 +14,11 @@ use crate::limits::SEND_QUEUE_HIGH_WATER_BYTES;
 use crate::protocol::step::{Action, Input};
 use crate::server::conn::control::Work;
 use crate::server::conn::control::drive::TimeSlice;
-use crate::server::conn::transfer::{Download, OpenHandle, Receiving, Source};
+use crate::server::conn::transfer::{Download, Receiving, Source};
 use crate::server::event_loop::data_sessions::DataCommand;
 use crate::server::log::transfer_log::{Direction, TransferRecord};
-use crate::server::service::Completion;
+use crate::server::service::open_handle::OpenHandle;
+use crate::server::service::response::{Completion, Handled};
 use crate::storage::StagedUpload;
 
 impl<K: Kernel> TimeSlice<'_, K> {
@@ -38,9 +39,9 @@ impl<K: Kernel> TimeSlice<'_, K> {
                     self.connection.work = Work::Lines;
                     return;
                 }
-                Action::Request(request) => match self.services.ask(self.session_id, request) {
-                    Some(reply) => self.unpack(reply),
-                    None => {
+                Action::Request(request) => match self.services.handle(self.session_id, request) {
+                    Handled::Now(completion) => self.unpack(completion),
+                    Handled::Later => {
                         self.connection.work = Work::Response;
                         return;
                     }
@@ -59,7 +60,7 @@ impl<K: Kernel> TimeSlice<'_, K> {
                 } => {
                     let source = match self.connection.take_held() {
                         OpenHandle::File(file) => Source::File(file),
-                        OpenHandle::Text(listing) => Source::Text(listing),
+                        OpenHandle::Listing(listing) => Source::Text(listing),
                         OpenHandle::Nothing | OpenHandle::Upload(_) => {
                             unreachable!("only what was opened is sent")
                         }
@@ -130,7 +131,7 @@ impl<K: Kernel> TimeSlice<'_, K> {
     /// What was opened and is not wanted is let go of.
     fn drop_held(&mut self) {
         if let OpenHandle::Upload(upload) = self.connection.take_held() {
-            self.services.abandon(upload);
+            self.services.discard(upload);
         }
     }
 
@@ -153,20 +154,20 @@ impl<K: Kernel> TimeSlice<'_, K> {
                 self.connection.engaged = false;
                 Input::DataConnected(result)
             }
-            Completion::Warm(_) => unreachable!("the session does not know of disks"),
+            Completion::Prefetched(_) => unreachable!("the session does not know of disks"),
         }
     }
 
     /// Lets the session in, unless its user has too many.
     fn enter(&mut self, access: Arc<Access>) -> Response {
         if let Some(earlier) = self.connection.user.take() {
-            self.services.leave(earlier);
+            self.services.end_session(earlier);
         }
-        match self.services.enter(self.session_id, &access.user) {
+        match self.services.begin_session(self.session_id, &access.user) {
             Ok(user) => {
                 self.connection.user = Some(user);
                 self.session_id.user = Some(user);
-                self.budget = self.budget.min(self.services.allowance(user));
+                self.budget = self.budget.min(self.services.rates_mut().allowance(user));
                 Response::Authenticated(Some(access))
             }
             Err(refusal) => Response::Refused(refusal),
@@ -197,7 +198,7 @@ impl<K: Kernel> TimeSlice<'_, K> {
                 }
                 Source::File(file)
             }
-            OpenHandle::Text(listing) => {
+            OpenHandle::Listing(listing) => {
                 if length <= SEND_QUEUE_HIGH_WATER_BYTES as u64 {
                     let text = &listing.text[from as usize..end as usize];
                     self.scratch.send_queue.bytes().extend_from_slice(text);
@@ -221,7 +222,7 @@ impl<K: Kernel> TimeSlice<'_, K> {
 
     /// A record of a transfer that begins, where they are logged.
     fn record(&self, path: &Path, direction: Direction) -> Option<Box<TransferRecord>> {
-        self.services.record(self.session_id, path, direction)
+        self.services.begin_record(self.session_id, path, direction)
     }
 
     /// The upload that the last response created.

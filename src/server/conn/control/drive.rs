@@ -49,7 +49,9 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         let session_id = connection.session_id(key);
         scratch.send_queue.clear();
         let bounded_by = connection.bounded_by();
-        let budget = bounded_by.map_or(SLICE_BUDGET_BYTES, |user| services.allowance(user));
+        let budget = bounded_by.map_or(SLICE_BUDGET_BYTES, |user| {
+            services.rates_mut().allowance(user)
+        });
         let mut end = 0;
         if let Some(rest) = connection.rest.take() {
             end = rest.input.len();
@@ -225,7 +227,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         }
         if let Some(cold) = download.cold(self.services.kernel(), self.budget) {
             self.connection.wait_for_disk();
-            self.services.warm_up(self.session_id, cold);
+            self.services.prefetch(self.session_id, cold);
             return Err(Stop::Blocked);
         }
         match download.advance(
@@ -293,7 +295,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         match receiving.upload {
             Some(upload) => self
                 .services
-                .commit(self.session_id, upload, receiving.record),
+                .publish(self.session_id, upload, receiving.record),
             None => {
                 self.connection.work = Work::Lines;
                 self.step(Input::TransferDone(receiving.failed.map_or(Ok(()), Err)));
@@ -367,7 +369,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         self.connection.moved_at = self.services.now();
         self.connection.moved = self.connection.moved.wrapping_add(n as u32);
         if let Some(user) = self.connection.user {
-            self.services.spend(user, n);
+            self.services.rates_mut().consume(user, n);
         }
         self.spend(n);
     }
@@ -385,7 +387,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
             | io::ErrorKind::NotConnected => CloseReason::Reset,
             _ if error.raw_os_error() == Some(nix::libc::EFAULT) => CloseReason::FileShrank,
             _ => {
-                self.services.log_broken(self.session_id, error);
+                self.services.log_send_error(self.session_id, error);
                 CloseReason::SendFailed
             }
         }

@@ -1,0 +1,93 @@
+//! The results that the services deliver to connections.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::domain::error::ErrorCode;
+use crate::domain::request::Response;
+use crate::kernel::Kernel;
+use crate::server::service::open_handle::OpenHandle;
+use crate::server::session_id::SessionId;
+use crate::server::workers::listing::Listing;
+
+/// A result for a connection.
+pub(crate) enum Completion<K: Kernel> {
+    /// The response to a request, and what the request opened.
+    Response(Response, OpenHandle<K>),
+    /// The result of publishing an upload, or of a transfer over a data connection.
+    TransferDone(Result<(), ErrorCode>),
+    /// The address at which the server waits for a data connection.
+    Listening(Result<SocketAddr, ErrorCode>),
+    /// The result of opening a data connection.
+    Connected(Result<(), ErrorCode>),
+    /// The result of a prefetch: the range is in the page cache.
+    Prefetched(io::Result<()>),
+}
+
+impl<K: Kernel> Completion<K> {
+    /// A response that opens nothing.
+    pub(crate) fn plain(response: Response) -> Completion<K> {
+        Completion::Response(response, OpenHandle::Nothing)
+    }
+
+    /// The response to a listing.
+    pub(crate) fn listing(listing: Arc<Listing>) -> Completion<K> {
+        let response = Response::Listing {
+            length: listing.text.len() as u64,
+            entries: listing.entries,
+        };
+        Completion::Response(response, OpenHandle::Listing(listing))
+    }
+
+    /// A refusal.
+    pub(crate) fn refused(code: ErrorCode) -> Completion<K> {
+        Completion::plain(Response::Refused(code))
+    }
+}
+
+/// How a request is handled.
+pub(crate) enum Handled<K: Kernel> {
+    /// Complete.
+    Now(Completion<K>),
+    /// In progress: the completion is delivered to the session later.
+    Later,
+}
+
+/// Completions on their way to their connections.
+pub(crate) struct CompletionQueue<K: Kernel> {
+    queue: VecDeque<(SessionId, Completion<K>)>,
+}
+
+impl<K: Kernel> CompletionQueue<K> {
+    pub(crate) fn new() -> CompletionQueue<K> {
+        CompletionQueue {
+            queue: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, session_id: SessionId, completion: Completion<K>) {
+        self.queue.push_back((session_id, completion));
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<(SessionId, Completion<K>)> {
+        self.queue.pop_front()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Returns the completion that a session has not received yet, if there is one.
+    pub(crate) fn find(&mut self, session_id: SessionId) -> Option<&mut Completion<K>> {
+        let mut queue = self.queue.iter_mut();
+        let (_, completion) = queue.find(|(other, _)| *other == session_id)?;
+        Some(completion)
+    }
+
+    /// Returns the completions that were not received yet.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Completion<K>> {
+        self.queue.iter_mut().map(|(_, completion)| completion)
+    }
+}

@@ -1,0 +1,147 @@
+//! The operator's limits on uploads.
+
+use std::path::Path;
+
+use crate::domain::error::ErrorCode;
+use crate::domain::path::GrantedPath;
+use crate::domain::request::UploadBase;
+use crate::kernel::Kernel;
+use crate::server::options::Options;
+use crate::server::service::context::Context;
+use crate::server::session_id::SessionId;
+use crate::server::workers::job::{Job, Lane, Work};
+use crate::storage;
+use crate::storage::{QuotaReservation, StorageError, UploadSpec};
+
+/// Maximum size and reserved free space of uploads.
+pub(crate) struct Uploads {
+    /// Maximum size of a file in bytes.
+    bytes_max: Option<u64>,
+    /// Bytes to leave free on a file system.
+    keep_free: u64,
+}
+
+impl Uploads {
+    pub(crate) fn new(options: &Options) -> Uploads {
+        Uploads {
+            bytes_max: options.max_upload,
+            keep_free: options.keep_free,
+        }
+    }
+
+    /// Starts a job that creates an upload. `reservation` is what the quotas permit; if they refuse,
+    /// an error about the name of the file goes first.
+    pub(crate) fn create<K: Kernel>(
+        &self,
+        session_id: SessionId,
+        path: GrantedPath,
+        (length, base): (Option<u64>, UploadBase),
+        reservation: Result<QuotaReservation, ErrorCode>,
+        context: &Context<K>,
+    ) -> Result<(), StorageError> {
+        let reservation = match reservation {
+            Ok(reservation) => reservation,
+            Err(code) => {
+                storage::check_upload(&*context.kernel, &path)?;
+                return Err(code.into());
+            }
+        };
+        let work = Work::Create {
+            path,
+            spec: self.spec(length, base),
+            reservation,
+        };
+        let job = Job::owned(session_id, Lane::Disk, work);
+        context.workers.submit(job);
+        Ok(())
+    }
+
+    /// Starts a job that creates an upload with a generated name.
+    pub(crate) fn create_unique<K: Kernel>(
+        &self,
+        session_id: SessionId,
+        directory: GrantedPath,
+        reservation: Result<QuotaReservation, ErrorCode>,
+        context: &Context<K>,
+    ) -> Result<(), StorageError> {
+        let work = Work::CreateUnique {
+            directory,
+            spec: self.spec(None, UploadBase::Empty),
+            reservation: reservation?,
+        };
+        let job = Job::owned(session_id, Lane::Disk, work);
+        context.workers.submit(job);
+        Ok(())
+    }
+
+    fn spec(&self, length: Option<u64>, base: UploadBase) -> UploadSpec {
+        UploadSpec {
+            length,
+            max_length: self.bytes_max.unwrap_or(u64::MAX),
+            base,
+            keep_free: self.keep_free,
+        }
+    }
+
+    /// Checks the announced length of an upload against the maximum.
+    pub(crate) fn check_size(&self, length: u64) -> Result<(), StorageError> {
+        match self.bytes_max {
+            Some(max) if length > max => Err(ErrorCode::TooLarge.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that the file system of the first of these directories that can be opened has room for
+    /// an upload. Passes if none can be opened.
+    pub(crate) fn check_space<'a, K: Kernel>(
+        &self,
+        kernel: &K,
+        directories: impl Iterator<Item = &'a Path>,
+        length: u64,
+    ) -> Result<(), StorageError> {
+        let bytes = length.saturating_add(self.keep_free);
+        for directory in directories {
+            match storage::check_free_space(kernel, directory, bytes) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.code == ErrorCode::NoSpace => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::linux::Linux;
+
+    #[test]
+    fn uploads_stay_within_size_and_free_space() {
+        let uploads = |max_upload, keep_free| {
+            Uploads::new(&Options {
+                max_upload,
+                keep_free,
+                ..Options::default()
+            })
+        };
+        let limited = uploads(Some(10), 0);
+        assert!(limited.check_size(10).is_ok());
+        assert_eq!(
+            limited.check_size(11).unwrap_err().code,
+            ErrorCode::TooLarge
+        );
+        assert!(uploads(None, 0).check_size(u64::MAX).is_ok());
+
+        let (kernel, folder) = (Linux::new().unwrap(), tempfile::tempdir().unwrap());
+        let missing = folder.path().join("missing");
+        let check = |keep_free, length| {
+            let directories = [&*missing, folder.path()].into_iter();
+            let checked = uploads(None, keep_free).check_space(&kernel, directories, length);
+            checked.map_err(|error| error.code)
+        };
+        assert_eq!(check(0, 1), Ok(()));
+        assert_eq!(check(u64::MAX / 2, 1), Err(ErrorCode::NoSpace));
+        assert_eq!(check(0, u64::MAX), Err(ErrorCode::NoSpace));
+    }
+}

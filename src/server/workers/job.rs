@@ -1,0 +1,372 @@
+//! Jobs: work that would block the event loop, as values that a worker runs.
+//!
+//! A job states its lane and its owner as data, so that the queues need not know what it does. Long
+//! jobs run in slices and return to the end of their queue between two slices.
+
+use std::io;
+use std::sync::Arc;
+
+use log::{debug, info, warn};
+use zeroize::Zeroizing;
+
+use crate::auth::account::Account;
+use crate::auth::phc::Cost;
+use crate::auth::verified_cache::PasswordTag;
+use crate::auth::verifier::Verifier;
+use crate::config::Home;
+use crate::config::reload::ReloadOutcome;
+use crate::domain::listing::{ListingFormat, ListingTarget};
+use crate::domain::path::GrantedPath;
+use crate::domain::request::Response;
+use crate::domain::step::Step;
+use crate::kernel::Kernel;
+use crate::server::log::escape::{Escaped, escape_path};
+use crate::server::log::transfer_log::TransferRecord;
+use crate::server::policy::client_prefix::ClientPrefix;
+use crate::server::session_id::SessionId;
+use crate::server::workers::checksum::Checksum;
+use crate::server::workers::listing;
+use crate::server::workers::listing::Listing;
+use crate::storage;
+use crate::storage::{
+    FileFault, Modification, OpenFile, OrphanSweep, PendingModification, QuotaReservation,
+    StagedUpload, StorageError, UploadSpec, UsageScan,
+};
+
+/// A unit of work for a worker thread.
+pub(crate) struct Job<K: Kernel> {
+    /// The queue that the job waits in.
+    pub(super) lane: Lane,
+    /// The session whose end cancels the job; `None` for work that is finished in any case.
+    pub(super) owner: Option<SessionId>,
+    work: Work<K>,
+}
+
+/// The resource that a job waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// A disk: jobs run in the order of submission.
+    Disk,
+    /// A processor: jobs run in slices, in turns with password checks.
+    Processor,
+}
+
+/// What a job does.
+pub(crate) enum Work<K: Kernel> {
+    List(ListingJob),
+    Create {
+        path: GrantedPath,
+        spec: UploadSpec,
+        reservation: QuotaReservation,
+    },
+    /// Creates a file with a generated name.
+    CreateUnique {
+        directory: GrantedPath,
+        spec: UploadSpec,
+        reservation: QuotaReservation,
+    },
+    /// Copies the existing file that an upload appends to or resumes, in slices.
+    Copy(Box<StagedUpload<K>>),
+    /// Makes an upload durable and gives it its name.
+    Publish {
+        session_id: SessionId,
+        upload: Box<StagedUpload<K>>,
+        record: Option<Box<TransferRecord>>,
+    },
+    /// Drops an unfinished upload: freeing its pages can take long.
+    Discard(Box<StagedUpload<K>>),
+    MakeDirectory(GrantedPath),
+    /// Renames, removes or touches a file, in slices where a tree has to be walked for a quota.
+    Modify(Box<PendingModification>),
+    Checksum(Checksum<K>),
+    /// Reads uncached pages, so that the event loop does not wait for the disk.
+    Prefetch(UncachedRange<K>),
+    /// Removes the temporary files that a crash left in one granted directory, in slices.
+    SweepOrphans(OrphanSweep),
+    /// Counts the bytes of one directory for a quota, in slices.
+    Count(UsageScan),
+    Reload(Arc<Home>),
+}
+
+/// A listing to be made. `id` identifies it among the listings in progress.
+pub(crate) struct ListingJob {
+    pub(crate) id: u64,
+    pub(crate) target: ListingTarget,
+    pub(crate) format: ListingFormat,
+}
+
+/// A range of a file that is not in the page cache.
+pub(crate) struct UncachedRange<K: Kernel> {
+    pub(crate) file: Arc<OpenFile<K>>,
+    pub(crate) offset: u64,
+    pub(crate) count: usize,
+}
+
+/// A login whose password is to be checked. Not a [`Job`]: it has a queue with an order of its own.
+pub(crate) struct PasswordCheck {
+    /// Identifies equal logins, which are checked once.
+    pub(crate) tag: PasswordTag,
+    /// The client that asked first.
+    pub(crate) client: ClientPrefix,
+    /// Recently failed logins of that client.
+    pub(crate) failures: u32,
+    pub(crate) account: Arc<Account>,
+    /// Whether the account exists; if not, `account` carries only the username.
+    pub(crate) is_known: bool,
+    /// Where usernames are hidden, the cost that every check is to have.
+    pub(crate) hidden: Option<Cost>,
+    pub(crate) password: Zeroizing<Vec<u8>>,
+}
+
+/// The result of a job, for the event loop.
+pub(crate) enum JobResult<K: Kernel> {
+    /// The response to a request of the owner: what all simple jobs return.
+    Response {
+        owner: Option<SessionId>,
+        result: Result<Success<K>, StorageError>,
+        /// Whether files or directories may have changed, so that cached listings are out of date.
+        modifies: bool,
+    },
+    PasswordChecked {
+        check: PasswordCheck,
+        is_correct: bool,
+    },
+    Listed {
+        id: u64,
+        result: Result<Listing, StorageError>,
+    },
+    Published {
+        session_id: SessionId,
+        result: Result<(), StorageError>,
+    },
+    Prefetched {
+        owner: Option<SessionId>,
+        result: io::Result<()>,
+    },
+    Reloaded(Box<ReloadOutcome>),
+    /// A directory is counted, except for what the fault prevented.
+    Counted(Option<FileFault>),
+}
+
+/// A response, with the upload that the request created, if any.
+pub(crate) struct Success<K: Kernel> {
+    pub(crate) response: Response,
+    pub(crate) upload: Option<Box<StagedUpload<K>>>,
+}
+
+impl<K: Kernel> From<Response> for Success<K> {
+    fn from(response: Response) -> Success<K> {
+        Success {
+            response,
+            upload: None,
+        }
+    }
+}
+
+/// What a slice of a job came to.
+pub(super) enum Ran<K: Kernel> {
+    /// More work is left: the job returns to the end of its queue.
+    Again(Job<K>),
+    /// The job is done; `None` if the event loop need not know.
+    Finished(Option<JobResult<K>>),
+}
+
+impl<K: Kernel> Job<K> {
+    /// A job that is cancelled when its session ends.
+    pub(crate) fn owned(owner: SessionId, lane: Lane, work: Work<K>) -> Job<K> {
+        Job {
+            lane,
+            owner: Some(owner),
+            work,
+        }
+    }
+
+    /// A job that is done whatever happens to the session that it is for.
+    pub(crate) fn detached(lane: Lane, work: Work<K>) -> Job<K> {
+        Job {
+            lane,
+            owner: None,
+            work,
+        }
+    }
+
+    /// Returns the job that has to take the place of this one when it is cancelled.
+    pub(super) fn cancelled(self) -> Option<Job<K>> {
+        match self.work {
+            Work::Copy(upload) => Some(Job::detached(self.lane, Work::Discard(upload))),
+            _ => None,
+        }
+    }
+
+    /// Runs the job, or one slice of it.
+    pub(super) fn run(self, kernel: &Arc<K>, verifier: &mut Verifier) -> Ran<K> {
+        let Job { lane, owner, work } = self;
+        let again = |work| Ran::Again(Job { lane, owner, work });
+        let respond = |result, modifies| {
+            Ran::Finished(Some(JobResult::Response {
+                owner,
+                result,
+                modifies,
+            }))
+        };
+        Ran::Finished(match work {
+            Work::List(ListingJob { id, target, format }) => {
+                let result = listing::list(&**kernel, &target, format);
+                Some(JobResult::Listed { id, result })
+            }
+            Work::Create {
+                path,
+                spec,
+                reservation,
+            } => {
+                return match storage::create_upload(kernel, &path, spec)
+                    .and_then(|new| new.with_reservation(reservation))
+                {
+                    Ok(upload) => again(Work::Copy(Box::new(upload))),
+                    Err(refused) => respond(Err(refused), false),
+                };
+            }
+            Work::CreateUnique {
+                directory,
+                spec,
+                reservation,
+            } => {
+                let created = storage::create_unique_upload(kernel, &directory, spec)
+                    .and_then(|new| new.with_reservation(reservation));
+                let result = created.map(|upload| Success {
+                    response: Response::CreatedUnique {
+                        name: upload.name().to_owned(),
+                    },
+                    upload: Some(Box::new(upload)),
+                });
+                return respond(result, false);
+            }
+            Work::Copy(mut upload) => {
+                let result = match upload.copy_base() {
+                    Ok(Step::More) => return again(Work::Copy(upload)),
+                    Ok(Step::Done(())) => Ok(()),
+                    Err(error) => Err(error),
+                };
+                let result = result.map(|()| Success {
+                    response: Response::Created,
+                    upload: Some(upload),
+                });
+                return respond(result, false);
+            }
+            Work::Publish {
+                session_id,
+                upload,
+                record,
+            } => {
+                let result = publish(session_id, *upload, record);
+                Some(JobResult::Published { session_id, result })
+            }
+            Work::Discard(upload) => {
+                drop(upload);
+                None
+            }
+            Work::MakeDirectory(path) => {
+                let result = storage::make_directory(&**kernel, &path);
+                return respond(result.map(|()| Response::DirectoryCreated.into()), true);
+            }
+            Work::Modify(mut pending) => {
+                let result = match pending.step(&**kernel) {
+                    Step::More => return again(Work::Modify(pending)),
+                    Step::Done(result) => result,
+                };
+                if let (Ok(()), Some(session_id)) = (&result, owner) {
+                    log_modification(session_id, &pending.into_modification());
+                }
+                return respond(result.map(|()| Response::Done.into()), true);
+            }
+            Work::Checksum(mut checksum) => {
+                return match checksum.step(&**kernel) {
+                    Step::More => again(Work::Checksum(checksum)),
+                    Step::Done(result) => respond(result.map(Success::from), false),
+                };
+            }
+            Work::Prefetch(range) => Some(JobResult::Prefetched {
+                owner,
+                result: range.file.prefetch(&**kernel, range.offset, range.count),
+            }),
+            Work::SweepOrphans(mut sweep) => {
+                if sweep.step(&**kernel) == Step::More {
+                    return again(Work::SweepOrphans(sweep));
+                }
+                log_sweep(&sweep);
+                None
+            }
+            Work::Count(mut count) => match count.step(&**kernel) {
+                Step::More => return again(Work::Count(count)),
+                Step::Done(()) => Some(JobResult::Counted(count.into_fault())),
+            },
+            Work::Reload(home) => Some(JobResult::Reloaded(Box::new(home.reload(verifier)))),
+        })
+    }
+}
+
+impl PasswordCheck {
+    /// Checks the password. Where usernames are hidden this takes as long for an unknown user as for
+    /// a known one.
+    pub(super) fn run<K: Kernel>(self, verifier: &mut Verifier) -> JobResult<K> {
+        let secret = self.is_known.then_some(&self.account.secret);
+        let is_correct = match (self.hidden, secret) {
+            (Some(cost), secret) => verifier.verify_hidden(secret, cost, &self.password),
+            (None, Some(secret)) => verifier.verify(secret, &self.password),
+            (None, None) => false,
+        };
+        JobResult::PasswordChecked {
+            check: self,
+            is_correct,
+        }
+    }
+}
+
+/// Makes an upload durable, gives it its name, and logs it.
+fn publish<K: Kernel>(
+    session_id: SessionId,
+    upload: StagedUpload<K>,
+    record: Option<Box<TransferRecord>>,
+) -> Result<(), StorageError> {
+    let (path, length) = (upload.path().to_owned(), upload.length());
+    upload.publish()?;
+    if let Some(mut record) = record {
+        record.complete();
+    }
+    let (generation, path) = (session_id.generation, path.to_string_lossy());
+    let path = Escaped(&path);
+    info!("session={generation} event=upload path={path} length={length}");
+    Ok(())
+}
+
+fn log_modification(session_id: SessionId, modification: &Modification) {
+    let generation = session_id.generation;
+    match modification {
+        Modification::Rename { from, to } => {
+            let (from, to) = (escape_path(from), escape_path(to));
+            info!("session={generation} event=rename from={from} to={to}");
+        }
+        Modification::Remove(path) => {
+            let path = escape_path(path);
+            info!("session={generation} event=remove path={path}");
+        }
+        Modification::RemoveDirectory(path) => {
+            let path = escape_path(path);
+            info!("session={generation} event=remove-directory path={path}");
+        }
+        Modification::SetModified(path, modified) => {
+            let path = escape_path(path);
+            debug!("session={generation} event=set-modified path={path} modified={modified}");
+        }
+    }
+}
+
+fn log_sweep(sweep: &OrphanSweep) {
+    let removed = sweep.removed();
+    if removed > 0 {
+        info!("event=sweep removed={removed}");
+    }
+    if let Some(fault) = sweep.fault() {
+        warn!("event=fault what={}", Escaped(&fault.to_string()));
+    }
+}
