@@ -7,11 +7,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
 use mio::net::TcpListener;
-use mio::unix::SourceFd;
-use mio::{Interest, Token};
 use nix::sys::socket::{getsockopt, sockopt};
 
-use crate::kernel::linux::{CONTROL, Linux, SUCCESSOR, set_options};
+use crate::kernel::linux::socket::set_options;
+use crate::kernel::linux::{CONTROL, Linux, SUCCESSOR};
 use crate::process::control_socket::{Control, Release};
 use crate::process::systemd::Supervisor;
 
@@ -34,8 +33,7 @@ impl Linux {
             .collect();
         let control = Control::new(socket, listeners, release)?;
         let fd = control.socket().as_raw_fd();
-        self.registry
-            .register(&mut SourceFd(&fd), CONTROL, Interest::READABLE)?;
+        self.poller.watch_reserved(fd, CONTROL)?;
         *self.control() = Some(control);
         Ok(())
     }
@@ -59,9 +57,7 @@ impl Linux {
         mut listener: TcpListener,
         token: usize,
     ) -> io::Result<Arc<TcpListener>> {
-        assert!(token < SUCCESSOR.0, "the last four tokens are ours");
-        self.registry
-            .register(&mut listener, Token(token), Interest::READABLE)?;
+        self.poller.watch_listener(&mut listener, token)?;
         Ok(Arc::new(listener))
     }
 
@@ -77,10 +73,7 @@ impl Linux {
             match control.answer() {
                 Ok(Some(stream)) => {
                     let fd = stream.as_raw_fd();
-                    let watched =
-                        self.registry
-                            .register(&mut SourceFd(&fd), SUCCESSOR, Interest::READABLE);
-                    if let Err(error) = watched {
+                    if let Err(error) = self.poller.watch_reserved(fd, SUCCESSOR) {
                         failed(&error);
                     }
                 }
@@ -98,13 +91,9 @@ impl Linux {
         if control.hear() {
             // The other process keeps them open, so that to close ours would not end their events here.
             for listener in control.listeners() {
-                let _ = self
-                    .registry
-                    .deregister(&mut SourceFd(&listener.as_raw_fd()));
+                self.poller.unwatch(listener.as_raw_fd());
             }
-            let _ = self
-                .registry
-                .deregister(&mut SourceFd(&control.socket().as_raw_fd()));
+            self.poller.unwatch(control.socket().as_raw_fd());
             self.relieved.store(true, Ordering::Relaxed);
         }
     }

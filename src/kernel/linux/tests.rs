@@ -1,23 +1,24 @@
-//! What the kernel is relied on for, asked of real sockets and folders.
-
-#![deny(unsafe_code)]
+//! What the server relies on, tested with real sockets and directories.
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream as Peer;
+use std::net::{IpAddr, TcpStream as Peer};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 
-use nix::sys::signal::raise;
-use nix::sys::socket::getsockopt;
+use nix::sys::signal::{Signal as SignalNumber, raise};
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tempfile::TempDir;
 
+use crate::kernel::linux::socket::canonical;
 use crate::kernel::linux::*;
 
 const SOON: Option<Duration> = Some(Duration::from_secs(20));
 
 #[test]
-fn sockets_tell_of_lines_and_of_the_end() {
+fn sockets_report_bytes_and_the_end() {
     let (linux, mut socket, mut peer) = connected();
     linux.register(&mut socket, 7).unwrap();
     let mut buffer = [0; 16];
@@ -25,12 +26,12 @@ fn sockets_tell_of_lines_and_of_the_end() {
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
 
     peer.write_all(b"hello").unwrap();
-    let told = poll_until(&linux, |told| told.readable);
-    assert_eq!((told.token, told.ended), (7, false));
+    let event = poll_until(&linux, |event| event.readable);
+    assert_eq!((event.token, event.ended), (7, false));
     assert_eq!(linux.receive(&socket, &mut buffer).unwrap(), 5);
 
     peer.shutdown(Shutdown::Write).unwrap();
-    assert!(poll_until(&linux, |told| told.ended).readable);
+    assert!(poll_until(&linux, |event| event.ended).readable);
     assert_eq!(linux.receive(&socket, &mut buffer).unwrap(), 0);
 
     linux.shutdown_write(&socket).unwrap();
@@ -38,7 +39,7 @@ fn sockets_tell_of_lines_and_of_the_end() {
 }
 
 #[test]
-fn what_the_peers_kernel_has_is_confirmed() {
+fn received_bytes_are_acknowledged() {
     let (linux, socket, mut peer) = connected();
     let block = [0; 64 * 1024];
     while linux.send(&socket, &[Piece::Bytes(&block)], false).is_ok() {}
@@ -47,13 +48,13 @@ fn what_the_peers_kernel_has_is_confirmed() {
     io::copy(&mut peer, &mut io::sink()).unwrap();
     let deadline = linux.now() + SOON.unwrap();
     while linux.unacknowledged(&socket).unwrap() > 0 {
-        assert!(linux.now() < deadline, "it is not confirmed");
+        assert!(linux.now() < deadline, "bytes stay unacknowledged");
         std::thread::yield_now();
     }
 }
 
 #[test]
-fn an_accepted_socket_sends_at_once_and_never_blocks() {
+fn an_accepted_socket_has_no_delay_and_never_blocks() {
     let (linux, socket, _peer) = connected();
     assert!(socket.nodelay().unwrap());
     let block = [0; 64 * 1024];
@@ -67,16 +68,16 @@ fn an_accepted_socket_sends_at_once_and_never_blocks() {
 }
 
 #[test]
-fn an_ipv4_client_of_a_socket_for_both_families_is_one_of_ipv4_and_a_scope_is_kept() {
-    let told = |address: &str| canonical(address.parse().unwrap()).to_string();
-    assert_eq!(told("[::ffff:10.0.0.1]:21"), "10.0.0.1:21");
+fn ipv4_mapped_addresses_become_ipv4() {
+    let event = |address: &str| canonical(address.parse().unwrap()).to_string();
+    assert_eq!(event("[::ffff:10.0.0.1]:21"), "10.0.0.1:21");
     for other in ["10.0.0.1:21", "[fe80::1%3]:21"] {
-        assert_eq!(told(other), other);
+        assert_eq!(event(other), other);
     }
 }
 
 #[test]
-fn who_is_dialled_answers_or_says_no() {
+fn an_outgoing_connection_succeeds_or_is_refused() {
     let linux = Linux::new().unwrap();
     let here: IpAddr = [127, 0, 0, 1].into();
     let listener = std::net::TcpListener::bind((here, 0)).unwrap();
@@ -84,12 +85,12 @@ fn who_is_dialled_answers_or_says_no() {
         .connect((here, 0).into(), listener.local_addr().unwrap())
         .unwrap();
     linux.register(&mut socket, 9).unwrap();
-    poll_until(&linux, |told| told.writable);
+    poll_until(&linux, |event| event.writable);
     linux.connect_result(&socket).unwrap();
     let (mut peer, from) = listener.accept().unwrap();
     assert_eq!(linux.local_address(&socket).unwrap(), from);
     peer.write_all(b"hello").unwrap();
-    poll_until(&linux, |told| told.readable);
+    poll_until(&linux, |event| event.readable);
     assert_eq!(linux.receive(&socket, &mut [0; 16]).unwrap(), 5);
 
     let closed = listener.local_addr().unwrap();
@@ -98,7 +99,7 @@ fn who_is_dialled_answers_or_says_no() {
         .connect((here, 0).into(), closed)
         .and_then(|mut socket| {
             linux.register(&mut socket, 10)?;
-            poll_until(&linux, |told| told.token == 10 && told.writable);
+            poll_until(&linux, |event| event.token == 10 && event.writable);
             linux.connect_result(&socket)
         });
     assert_eq!(
@@ -107,33 +108,33 @@ fn who_is_dialled_answers_or_says_no() {
     );
 }
 
-/// A read ends before an urgent byte: who took it for the last word would never hear of what stands behind.
+/// A read ends before an urgent byte, so a short read does not mean that no more bytes follow.
 #[test]
-fn an_urgent_byte_is_read_where_it_stands_and_announced() {
+fn an_urgent_byte_is_read_in_line() {
     use nix::sys::socket::{MsgFlags, send};
     let (linux, mut socket, mut peer) = connected();
     linux.register(&mut socket, 7).unwrap();
     peer.write_all(b"before").unwrap();
     send(peer.as_raw_fd(), b"\xff", MsgFlags::MSG_OOB).unwrap();
     peer.write_all(b"\xf2ABOR").unwrap();
-    poll_until(&linux, |told| told.readable && told.ended);
+    poll_until(&linux, |event| event.readable && event.ended);
     let mut read = Vec::new();
     let mut buffer = [0; 64];
     while read.len() < 12 {
         match linux.receive(&socket, &mut buffer) {
             Ok(n) => read.extend_from_slice(&buffer[..n]),
-            Err(_) => drop(poll_until(&linux, |told| told.readable)),
+            Err(_) => drop(poll_until(&linux, |event| event.readable)),
         }
     }
     assert_eq!(read, b"before\xff\xf2ABOR");
 }
 
 #[test]
-fn an_ipv6_listener_leaves_the_port_to_ipv4() {
+fn an_ipv6_listener_leaves_its_port_to_ipv4() {
     let linux = Linux::new().unwrap();
     match linux.listen("[::1]:0".parse().unwrap(), 1) {
         Ok(listener) => assert!(getsockopt(&listener, sockopt::Ipv6V6Only).unwrap()),
-        Err(error) => println!("skipped: no IPv6 here: {error}"),
+        Err(error) => println!("skipped: needs IPv6: {error}"),
     }
 }
 
@@ -147,15 +148,15 @@ fn a_wake_and_a_signal_end_the_poll() {
     });
     assert_eq!((ready.len(), linux.next_signal()), (0, None));
 
-    // `raise` sends to this thread alone, so that no other test hears it.
-    for (number, told) in [
-        (Number::SIGHUP, Signal::Reload),
-        (Number::SIGTERM, Signal::Stop),
-        (Number::SIGINT, Signal::Stop),
+    // `raise` sends to this thread, not to those of other tests.
+    for (number, event) in [
+        (SignalNumber::SIGHUP, Signal::Reload),
+        (SignalNumber::SIGTERM, Signal::Stop),
+        (SignalNumber::SIGINT, Signal::Stop),
     ] {
         raise(number).unwrap();
         linux.poll(&mut ready, SOON).unwrap();
-        assert_eq!(linux.next_signal(), Some(told));
+        assert_eq!(linux.next_signal(), Some(event));
         assert_eq!(linux.next_signal(), None);
     }
     linux.poll(&mut ready, Some(Duration::ZERO)).unwrap();
@@ -163,7 +164,7 @@ fn a_wake_and_a_signal_end_the_poll() {
 }
 
 #[test]
-fn pieces_leave_in_one_write_and_a_cut_map_is_an_error() {
+fn pieces_are_gathered_and_a_truncated_map_is_an_error() {
     let (linux, socket, mut peer) = connected();
     let (folder, root) = folder(&linux);
     let path = folder.path().join("small");
@@ -190,7 +191,7 @@ fn pieces_leave_in_one_write_and_a_cut_map_is_an_error() {
 }
 
 #[test]
-fn nothing_is_opened_outside_the_root() {
+fn no_path_leaves_the_root() {
     let linux = Linux::new().unwrap();
     let (folder, root) = folder(&linux);
     let at = |name| folder.path().join(name);
@@ -207,7 +208,7 @@ fn nothing_is_opened_outside_the_root() {
     assert_eq!(
         status,
         linux.status_by_path(&at("inner/file")).unwrap(),
-        "by path it is the same"
+        "the status by path is the same"
     );
     assert_eq!(linux.status_at(&root, "link").unwrap().kind, FileKind::Link);
     let itself = linux.open_beneath(&root, "", OpenMode::Directory).unwrap();
@@ -237,7 +238,7 @@ fn nothing_is_opened_outside_the_root() {
 }
 
 #[test]
-fn a_directory_tells_its_entries_to_each_who_asks() {
+fn a_directory_can_be_read_repeatedly() {
     let linux = Linux::new().unwrap();
     let (folder, root) = folder(&linux);
     let at = |name| folder.path().join(name);
@@ -273,7 +274,7 @@ fn a_directory_tells_its_entries_to_each_who_asks() {
 }
 
 #[test]
-fn new_files_get_names_that_must_be_new() {
+fn new_names_must_be_free() {
     let linux = Linux::new().unwrap();
     let (folder, root) = folder(&linux);
     let named = linux.create_named(&root, "first").unwrap();
@@ -287,7 +288,7 @@ fn new_files_get_names_that_must_be_new() {
             linux.link(&unnamed, &root, "second").unwrap();
         }
         Err(error) => {
-            println!("without unnamed files: {error}");
+            println!("no O_TMPFILE: {error}");
             fs::write(folder.path().join("second"), "content").unwrap();
         }
     }
@@ -312,7 +313,7 @@ fn new_files_get_names_that_must_be_new() {
 }
 
 #[test]
-fn names_move_between_directories_and_go_with_their_times() {
+fn renames_cross_directories_and_times_are_set() {
     let linux = Linux::new().unwrap();
     let (folder, root) = folder(&linux);
     let at = |name| folder.path().join(name);
@@ -341,7 +342,7 @@ fn names_move_between_directories_and_go_with_their_times() {
 }
 
 #[test]
-fn bytes_are_copied_from_file_to_file() {
+fn ranges_are_copied_between_files() {
     let linux = Linux::new().unwrap();
     let (folder, root) = folder(&linux);
     fs::write(folder.path().join("from"), "0123456789").unwrap();
@@ -354,7 +355,7 @@ fn bytes_are_copied_from_file_to_file() {
 }
 
 #[test]
-fn a_lock_holds_until_its_handle_is_dropped() {
+fn a_lock_lasts_as_long_as_its_handle() {
     let linux = Linux::new().unwrap();
     let (_folder, root) = folder(&linux);
     let file = linux.create_named(&root, "held").unwrap();
@@ -367,7 +368,7 @@ fn a_lock_holds_until_its_handle_is_dropped() {
 }
 
 #[test]
-fn room_is_reserved_without_a_change_of_size() {
+fn preallocation_keeps_the_size() {
     let linux = Linux::new().unwrap();
     let (_folder, root) = folder(&linux);
     assert!(linux.free_space(&root).unwrap() > 0);
@@ -384,7 +385,7 @@ fn room_is_reserved_without_a_change_of_size() {
 }
 
 #[test]
-fn what_was_just_written_is_cached() {
+fn written_bytes_are_cached() {
     let linux = Linux::new().unwrap();
     let (folder, root) = folder(&linux);
     fs::write(folder.path().join("file"), "12345").unwrap();
@@ -402,7 +403,7 @@ fn what_was_just_written_is_cached() {
 }
 
 #[test]
-fn the_process_is_fitted() {
+fn limits_are_raised_and_priority_is_lowered() {
     let hard = raise_descriptor_limit().unwrap();
     assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard));
     let niceness = |line: String| {
@@ -423,12 +424,12 @@ fn the_process_is_fitted() {
     .unwrap();
 }
 
-/// A kernel, a socket that it accepted, and the other end.
+/// A kernel, a socket that it has accepted, and the peer.
 fn connected() -> (Linux, TcpStream, Peer) {
     let linux = Linux::new().unwrap();
     let listener = linux.listen("127.0.0.1:0".parse().unwrap(), 3).unwrap();
     let peer = Peer::connect(linux.listener_address(&listener).unwrap()).unwrap();
-    assert_eq!(poll_until(&linux, |told| told.readable).token, 3);
+    assert_eq!(poll_until(&linux, |event| event.readable).token, 3);
     let (socket, from) = linux.accept(&listener).unwrap();
     assert_eq!(from, peer.local_addr().unwrap());
     let error = linux.accept(&listener).unwrap_err();
@@ -441,11 +442,11 @@ fn poll_until(linux: &Linux, wanted: impl Fn(&Readiness) -> bool) -> Readiness {
     let deadline = linux.now() + SOON.unwrap();
     while linux.now() < deadline {
         linux.poll(&mut ready, SOON).unwrap();
-        if let Some(told) = ready.iter().find(|told| wanted(told)) {
-            return *told;
+        if let Some(event) = ready.iter().find(|event| wanted(event)) {
+            return *event;
         }
     }
-    panic!("not told in time; last: {ready:?}");
+    panic!("no event in time; last: {ready:?}");
 }
 
 fn folder(linux: &Linux) -> (TempDir, File) {
