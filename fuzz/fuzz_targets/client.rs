@@ -1,8 +1,9 @@
-//! The client's side of the dialogue against a server that may say anything: it never panics, what it makes of the bytes
-//! does not depend on how the network cut them, and no name or message is dangerous to a folder or a terminal.
+//! The client's side of the menu dialogue, against a server that sends anything. The client never
+//! panics, its events do not depend on how the bytes are split into fragments, and no name or message
+//! is dangerous to a folder or a terminal.
 //!
-//! The first line of an input says, a letter a command, what is asked; the second byte of the rest cuts the server's
-//! bytes, which come behind it.
+//! The letters of the first line of an input are the client's commands. The second byte after them is
+//! the length of the fragments; the bytes of the server follow.
 
 #![no_main]
 
@@ -14,21 +15,21 @@ fuzz_target!(|input: &[u8]| {
     let end = input.iter().position(|&byte| byte == b'\n');
     let (commands, rest) = input.split_at(end.unwrap_or(0));
     let [_, cut, bytes @ ..] = rest else { return };
-    let whole = hear(commands, bytes, usize::MAX);
-    assert_eq!(hear(commands, bytes, 1 + usize::from(*cut)), whole);
+    let whole = run_client(commands, bytes, usize::MAX);
+    assert_eq!(run_client(commands, bytes, 1 + usize::from(*cut)), whole);
 });
 
-/// What a client is told, and how it ends.
-fn hear(commands: &[u8], bytes: &[u8], size: usize) -> (Vec<String>, Option<Violation>) {
+/// Returns the events of a client, and the violation that ends the session.
+fn run_client(commands: &[u8], bytes: &[u8], size: usize) -> (Vec<String>, Option<Violation>) {
     let mut dialogue = ClientSession::new();
     let mut commands = commands.iter();
     let mut is_logged_in = false;
-    let mut told: Vec<String> = Vec::new();
+    let mut events: Vec<String> = Vec::new();
     let mut names = String::new();
-    // Bytes of a file that are still to come.
+    // Bytes of a file that have not arrived yet.
     let mut left = 0;
     let mut buffer = Vec::new();
-    ask(&mut dialogue, &mut commands, is_logged_in);
+    send_commands(&mut dialogue, &mut commands, is_logged_in);
     for fragment in bytes.chunks(size.min(bytes.len()).max(1)) {
         buffer.extend_from_slice(fragment);
         loop {
@@ -38,8 +39,8 @@ fn hear(commands: &[u8], bytes: &[u8], size: usize) -> (Vec<String>, Option<Viol
             if left > 0 {
                 break;
             }
-            let heard = match dialogue.receive(&buffer) {
-                Ok(heard) => heard,
+            let received = match dialogue.receive(&buffer) {
+                Ok(received) => received,
                 Err(violation) => {
                     let shown = violation.to_string();
                     assert!(
@@ -48,18 +49,18 @@ fn hear(commands: &[u8], bytes: &[u8], size: usize) -> (Vec<String>, Option<Viol
                             .all(|byte| byte == b' ' || byte.is_ascii_graphic()),
                         "{shown:?}"
                     );
-                    return (told, Some(violation));
+                    return (events, Some(violation));
                 }
             };
-            assert!(heard.used <= buffer.len());
-            let used = heard.used;
-            let is_nothing = heard.event.is_none();
-            match heard.event {
+            assert!(received.used <= buffer.len());
+            let used = received.used;
+            let is_nothing = received.event.is_none();
+            match received.event {
                 None => {}
                 Some(ClientEvent::Names { piece, is_last }) => {
                     names += &piece.escape_ascii().to_string();
                     if is_last {
-                        told.push(std::mem::take(&mut names));
+                        events.push(std::mem::take(&mut names));
                     }
                 }
                 Some(ClientEvent::PasswordWanted) => {
@@ -68,8 +69,8 @@ fn hear(commands: &[u8], bytes: &[u8], size: usize) -> (Vec<String>, Option<Viol
                         .expect("a password");
                 }
                 Some(ClientEvent::Goodbye(goodbye)) => {
-                    told.push(goodbye.to_owned());
-                    return (told, None);
+                    events.push(goodbye.to_owned());
+                    return (events, None);
                 }
                 Some(event) => {
                     match &event {
@@ -85,7 +86,7 @@ fn hear(commands: &[u8], bytes: &[u8], size: usize) -> (Vec<String>, Option<Viol
                         }
                         _ => {}
                     }
-                    told.push(format!("{event:?}"));
+                    events.push(format!("{event:?}"));
                 }
             }
             buffer.drain(..used);
@@ -93,19 +94,19 @@ fn hear(commands: &[u8], bytes: &[u8], size: usize) -> (Vec<String>, Option<Viol
                 break;
             }
             if dialogue.unanswered() == 0 {
-                ask(&mut dialogue, &mut commands, is_logged_in);
+                send_commands(&mut dialogue, &mut commands, is_logged_in);
             }
         }
         assert!(
             left > 0 || buffer.len() <= SERVER_LINE_BYTES_MAX,
-            "it keeps what it has heard"
+            "the client keeps more than one line"
         );
     }
-    (told, None)
+    (events, None)
 }
 
-/// Asks for what comes next: a login by itself, and all else ahead of its answers.
-fn ask<'a>(
+/// Sends commands: a login only after all replies, the others without waiting.
+fn send_commands<'a>(
     dialogue: &mut ClientSession,
     commands: &mut (impl Iterator<Item = &'a u8> + Clone),
     is_logged_in: bool,

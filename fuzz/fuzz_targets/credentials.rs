@@ -1,5 +1,5 @@
-//! The file `Credentials`: whatever it holds is understood or told line by line, no fault repeats a password, and an edit
-//! changes its own line and no other.
+//! The file `Credentials`. Every text is either parsed or refused with errors that name lines; no error
+//! contains a password; an edit changes the line of its user only.
 
 #![no_main]
 
@@ -12,7 +12,7 @@ use tidegate::config::HomeError;
 use tidegate::config::credentials::Credentials;
 use zeroize::Zeroizing;
 
-/// A hash as small as the format allows.
+/// The cheapest hash that is valid.
 const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ";
 
 fuzz_target!(|text: &[u8]| {
@@ -50,10 +50,10 @@ fn parse(text: &[u8]) -> Result<Credentials, Vec<HomeError>> {
 }
 
 fn read_back(text: &[u8]) -> Credentials {
-    parse(text).expect("what was edited can be read")
+    parse(text).expect("an edited file is valid")
 }
 
-/// Users and what follows their names.
+/// Returns the secrets by user.
 fn accounts(credentials: &Credentials) -> BTreeMap<String, String> {
     let records = credentials.records().iter();
     let accounts = records.map(|(_, account)| {
@@ -84,11 +84,11 @@ fn check_faults(text: &[u8], faults: &[HomeError]) {
             ..
         } = fault
         else {
-            panic!("a fault of a line: {fault}");
+            panic!("an error without a line: {fault}");
         };
         assert!((1..=lines).contains(line));
         assert!(!fault.to_string().contains(char::is_control), "{fault:?}");
-        // A fault quotes nothing but a name before the first ':'.
+        // An error quotes no more of a line than the name before the first ':'.
         assert!(
             !found.contains("plain:") || expected.contains("plain:"),
             "{fault:?}"

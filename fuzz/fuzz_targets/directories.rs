@@ -1,5 +1,5 @@
-//! The file `Directories`: whatever it holds is understood or told line by line, an edit changes its own grants and no
-//! other, and nobody sees more than his grants.
+//! The file `Directories`. Every text is either parsed or refused with errors that name lines; an edit
+//! changes the grants of its user only; each user sees exactly the directories granted to them.
 
 #![no_main]
 
@@ -27,17 +27,17 @@ fuzz_target!(|text: &[u8]| {
         Err(faults) => return check_faults(text, &faults),
     };
     let before = grants(&directories);
-    check_sight(&directories, &before);
+    check_visibility(&directories, &before);
     let new = ("a new user".to_owned(), "A new directory".to_owned());
     for (user, name) in before.keys().take(3).chain([&new]) {
         for path in [None, Some("../else: where")] {
             let mut expected = before.clone();
             let text = directories.with(user, name, READ, path);
-            let lies = match path {
+            let location = match path {
                 Some(path) => format!("home/{path}"),
                 None => format!("home/files/{name}"),
             };
-            expected.insert((user.clone(), name.clone()), (READ.to_string(), lies));
+            expected.insert((user.clone(), name.clone()), (READ.to_string(), location));
             assert_eq!(grants(&read_back(&text)), expected);
         }
         let mut expected = before.clone();
@@ -55,7 +55,7 @@ fuzz_target!(|text: &[u8]| {
     }
 });
 
-type Seen = BTreeMap<(String, String), (String, String)>;
+type Visible = BTreeMap<(String, String), (String, String)>;
 
 fn parse(text: &[u8]) -> Result<Directories, Vec<HomeError>> {
     let text = Zeroizing::new(text.to_vec());
@@ -63,11 +63,11 @@ fn parse(text: &[u8]) -> Result<Directories, Vec<HomeError>> {
 }
 
 fn read_back(text: &[u8]) -> Directories {
-    parse(text).expect("what was edited can be read")
+    parse(text).expect("an edited file is valid")
 }
 
-/// Rights and path by user and name.
-fn grants(directories: &Directories) -> Seen {
+/// Returns rights and path by user and name.
+fn grants(directories: &Directories) -> Visible {
     let grants = directories.records().iter().map(|record| {
         let path = record.grant.path.to_str().expect("a line is UTF-8");
         let rights = record.grant.rights;
@@ -77,28 +77,28 @@ fn grants(directories: &Directories) -> Seen {
             (rights.to_string(), path.to_owned()),
         )
     });
-    let grants: Seen = grants.collect();
+    let grants: Visible = grants.collect();
     assert_eq!(grants.len(), directories.records().len(), "each grant once");
     grants
 }
 
-/// What each user sees is his own grant of a name, or else everybody's, each name once.
-fn check_sight(directories: &Directories, before: &Seen) {
+/// Checks that each user sees their own grant of a name, or else the one for all users.
+fn check_visibility(directories: &Directories, before: &Visible) {
     let all = Grants::new(directories.records());
     for (user, _) in before.keys().take(10).filter(|(user, _)| user != ALL_USERS) {
-        let seen = all.visible_to(user);
+        let visible = all.visible_to(user);
         let of = |user: &str, name: &str| before.get(&(user.to_owned(), name.to_owned()));
-        for grant in &seen {
+        for grant in &visible {
             let expected = of(user, &grant.name)
                 .or(of(ALL_USERS, &grant.name))
-                .expect("granted to him");
+                .expect("a grant for the user");
             assert_eq!(grant.rights.to_string(), expected.0);
             assert_eq!(grant.path.to_str(), Some(&*expected.1));
         }
-        let mut names: Vec<&str> = seen.iter().map(|grant| &*grant.name).collect();
+        let mut names: Vec<&str> = visible.iter().map(|grant| &*grant.name).collect();
         names.sort_unstable();
         let mut granted: Vec<&str> = (before.keys())
-            .filter(|(whom, _)| whom == user || whom == ALL_USERS)
+            .filter(|(owner, _)| owner == user || owner == ALL_USERS)
             .map(|(_, name)| &**name)
             .collect();
         granted.sort_unstable();
@@ -112,7 +112,7 @@ fn check_faults(text: &[u8], faults: &[HomeError]) {
     assert!(!faults.is_empty() && faults.len() <= lines);
     for fault in faults {
         assert!(fault.line().is_some_and(|line| (1..=lines).contains(&line)));
-        let told = fault.to_string();
-        assert!(!told.contains(char::is_control), "{told:?}");
+        let message = fault.to_string();
+        assert!(!message.contains(char::is_control), "{message:?}");
     }
 }

@@ -1,9 +1,11 @@
-//! FTP's session, by operations: a client's lines, a house that answers as it is told, and what befalls its data
-//! connections. It never panics, and what else has to hold is in the dialogue, which the seeds of tests/it play too.
+//! The FTP session, with the server's services and the data connections simulated. The session never
+//! panics and keeps the rules of tests/it's FTP dialogue, which is compiled into this target. Equal
+//! inputs give equal output.
 //!
-//! The first line of an input is the house's: a byte of it decides each answer, over and over. What follows is the
-//! client's. A line of one control character is none: 1 is an idle input, 2 the stop, 3 a reload that leaves other
-//! rights, 4 one that ends the login, 5 the end of what the data connection is doing.
+//! The bytes of the first line of an input decide the responses of the services, repeatedly. The rest
+//! is what the client sends. A line of one control character is an event: 1 is the idle timeout, 2 the
+//! shutdown, 3 a reload that changes the user's rights, 4 one that removes the user, 5 the end of the
+//! transfer on the data connection.
 
 #![no_main]
 
@@ -24,7 +26,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(again, transcript, "not a function of its inputs");
 });
 
-/// What the client hears.
+/// Returns everything that the session sends.
 fn play(decisions: &[u8], mut bytes: &[u8]) -> Vec<u8> {
     let mut decisions = decisions.iter().cycle();
     let decide = || decisions.next().copied().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! The whole client, `get` and `ls`, against a server that may say anything: it ends, writes nothing outside of the
-//! download folder, and lets no control character through to the terminal.
+//! The complete client, `get` and `ls`, against a server that sends anything. The client terminates,
+//! writes nothing outside its download folder, and prints no control characters.
 //!
-//! The first byte of an input says what is asked for; what follows is what the server sends on each connection, behind a
-//! login that goes well unless that byte says otherwise.
+//! The first byte of an input selects the command and its options. The rest is what the server sends on
+//! each connection, after a successful login unless the first byte says otherwise.
 
 #![no_main]
 
@@ -26,16 +26,16 @@ const LOGIN: &[u8] = b"Please choose 'LOGIN' or 'QUIT'\nPlease enter your userna
     Please choose: 'SHOW DIRECTORIES' or 'SHOW DIRECTORY' or 'DOWNLOAD FILE' or 'QUIT'\n";
 
 fuzz_target!(|input: &[u8]| {
-    let Some((&how, said)) = input.split_first() else {
+    let Some((&how, sent)) = input.split_first() else {
         return;
     };
     let greeting = if how & 128 > 0 { b"" } else { LOGIN };
-    let said = [greeting, said].concat();
-    let ending = AtomicBool::new(false);
+    let sent = [greeting, sent].concat();
+    let stopping = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| serve(&said, &ending));
-        ask(how);
-        ending.store(true, Ordering::Relaxed);
+        scope.spawn(|| serve(&sent, &stopping));
+        run_client(how);
+        stopping.store(true, Ordering::Relaxed);
         drop(TcpStream::connect(
             listener().local_addr().expect("an address"),
         ));
@@ -47,11 +47,11 @@ fn listener() -> &'static TcpListener {
     LISTENER.get_or_init(|| TcpListener::bind("127.0.0.1:0").expect("a port"))
 }
 
-/// Says the same to everybody, whatever they ask.
-fn serve(said: &[u8], ending: &AtomicBool) {
+/// Sends the same bytes on each connection and ignores the requests.
+fn serve(sent: &[u8], stopping: &AtomicBool) {
     loop {
         let (mut stream, _) = listener().accept().expect("a connection");
-        if ending.load(Ordering::Relaxed) {
+        if stopping.load(Ordering::Relaxed) {
             return;
         }
         stream
@@ -60,15 +60,15 @@ fn serve(said: &[u8], ending: &AtomicBool) {
         stream
             .set_read_timeout(Some(Duration::from_secs(1)))
             .expect("a timeout");
-        // The client may have left.
+        // The client may have closed the connection.
         let _ = stream
-            .write_all(said)
+            .write_all(sent)
             .and_then(|()| stream.shutdown(Shutdown::Write));
         while stream.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
     }
 }
 
-fn ask(how: u8) {
+fn run_client(how: u8) {
     let around = tempfile::tempdir().expect("a temporary folder");
     let into = around.path().join("into");
     fs::create_dir(&into).expect("a download folder");
@@ -85,8 +85,8 @@ fn ask(how: u8) {
     }
     if how & 8 > 0 {
         let mut out = Vec::new();
-        let told = |path: &str, why| check_lines(&format!("{}: {why}", Sanitized(path)));
-        let result = list(&login, Some(path), Look::Plain, &mut out, told);
+        let report = |path: &str, why| check_lines(&format!("{}: {why}", Sanitized(path)));
+        let result = list(&login, Some(path), Look::Plain, &mut out, report);
         let shown = String::from_utf8(out).expect("UTF-8");
         check_lines(&shown.replace('\t', " "));
         check_lines(
@@ -112,9 +112,9 @@ fn ask(how: u8) {
                 .unwrap_or_default(),
         );
     }
-    let mut beside = fs::read_dir(around.path()).expect("the folder");
+    let mut entries = fs::read_dir(around.path()).expect("the folder");
     assert_eq!(
-        beside
+        entries
             .next()
             .expect("the download folder")
             .expect("an entry")
@@ -122,8 +122,8 @@ fn ask(how: u8) {
         into
     );
     assert!(
-        beside.next().is_none(),
-        "something landed outside of the download folder"
+        entries.next().is_none(),
+        "a file was written outside the download folder"
     );
     check_tree(&into);
 }

@@ -1,6 +1,7 @@
-//! The line splitter: what the lines are does not depend on how the network cut the bytes, and nothing is lost.
+//! The line splitter. The lines do not depend on how the bytes are split into fragments, and no byte is
+//! lost.
 //!
-//! The first byte says where the bytes behind it are cut.
+//! The first byte of an input is the length of the fragments, the others are the bytes.
 
 #![no_main]
 
@@ -17,7 +18,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(lines(bytes.chunks(size)), whole);
 });
 
-/// The lines that come of fragments, and whether one was too long.
+/// Returns the lines of the fragments, and whether one was too long.
 fn lines<'a>(fragments: impl Iterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, bool) {
     let (mut buffer, mut lines) = (Vec::new(), Vec::new());
     for fragment in fragments {

@@ -1,10 +1,11 @@
-//! The menu's session, by operations: a client's bytes, a house that answers as it is told, and what befalls a
-//! connection. It never panics, says whole sentences that its own client understands, gives no control character out,
-//! and moves exactly what it has announced.
+//! The menu session, with the server's services simulated. The session never panics, sends complete
+//! messages that the client's parser accepts and no control characters, and transfers exactly as many
+//! bytes as it announces. Equal inputs give equal output.
 //!
-//! The first line of an input is the house's: a byte of it decides each answer, over and over. What follows is the
-//! client's, files included. A line of one control character is none: 1 is an idle input, 2 the stop, 3 a reload that
-//! leaves other rights, 4 one that ends the login.
+//! The bytes of the first line of an input decide the responses of the services, repeatedly. The rest
+//! is what the client sends, uploads included. A line of one control character is an event: 1 is the
+//! idle timeout, 2 the shutdown, 3 a reload that changes the user's rights, 4 one that removes the
+//! user.
 
 #![no_main]
 
@@ -36,23 +37,23 @@ fuzz_target!(|input: &[u8]| {
     check(&transcript);
 });
 
-/// Every line is a sentence, and only so many are of a failed login.
+/// Checks that every line is a known message, and that failed logins are limited.
 fn check(transcript: &[u8]) {
-    let text = std::str::from_utf8(transcript).expect("sentences are UTF-8");
+    let text = std::str::from_utf8(transcript).expect("messages are UTF-8");
     let mut failures = 0;
     for line in text.lines() {
         assert!(
             !line.contains(char::is_control),
             "a control character in {line:?}"
         );
-        let said = parse_message(line.as_bytes());
+        let message = parse_message(line.as_bytes());
         let is_help = || {
             let mut commands = MenuCommand::ALL.iter();
             line.contains(" - ") && commands.any(|command| line.starts_with(command.words()))
         };
-        let is_understood = said.is_some() || parse_quota(line.as_bytes()).is_some() || is_help();
-        assert!(is_understood, "nobody understands {line:?}");
-        failures += u8::from(said == Some(Message::LoginFailed));
+        let is_known = message.is_some() || parse_quota(line.as_bytes()).is_some() || is_help();
+        assert!(is_known, "unknown message {line:?}");
+        failures += u8::from(message == Some(Message::LoginFailed));
     }
     assert!(failures <= LOGIN_FAILURES_MAX);
 }
@@ -61,23 +62,23 @@ struct Dialogue<'a> {
     session: Session,
     decisions: Cycle<Iter<'a, u8>>,
     transcript: Vec<u8>,
-    /// Bytes of what was opened last.
+    /// Length of the last file or listing that was opened.
     opened: u64,
-    /// Bytes that the last `Create` was asked for.
+    /// Length in the last `Create` request.
     created: Option<u64>,
 }
 
-/// What a session waits for.
+/// Input that the session waits for.
 enum Wait {
     Line,
     Bytes(u64),
-    /// Bytes that go nowhere.
+    /// Bytes of a refused upload.
     Discard(u64),
     Nothing,
 }
 
 impl<'a> Dialogue<'a> {
-    /// What the client hears.
+    /// Returns everything that the session sends.
     fn play(decisions: &'a [u8], mut bytes: &[u8]) -> Vec<u8> {
         let mut dialogue = Dialogue {
             session: Session::Menu(MenuSession::new()),
@@ -143,13 +144,17 @@ impl<'a> Dialogue<'a> {
         loop {
             let action = self.session.step(input, &mut self.transcript);
             input = match action {
-                Action::Request(request) => Input::Response(self.answer(request)),
+                Action::Request(request) => Input::Response(self.respond(request)),
                 Action::Send {
                     offset: from,
                     length,
                 } => {
-                    assert_eq!(from + length, self.opened, "all that is left, and no more");
-                    // Names stand on a line that was begun; a file or details would on lines of their own.
+                    assert_eq!(
+                        from + length,
+                        self.opened,
+                        "the rest of the file or listing"
+                    );
+                    // A listing of names continues a line; files and details begin a new one.
                     if !self.transcript.ends_with(b"\n") {
                         self.transcript.extend_from_slice(b"names");
                     }
@@ -171,8 +176,8 @@ impl<'a> Dialogue<'a> {
         }
     }
 
-    /// The house's answer: one that fits the request.
-    fn answer(&mut self, request: Request) -> Response {
+    /// Returns a response that fits the request.
+    fn respond(&mut self, request: Request) -> Response {
         if matches!(request, Request::Authenticate { .. }) {
             return self.verify();
         }
@@ -214,7 +219,7 @@ impl<'a> Dialogue<'a> {
                 digest: Box::new([self.decide(); 32]),
                 end: 0,
             },
-            request => unreachable!("the menu does not ask for {request:?}"),
+            request => unreachable!("the menu does not send {request:?}"),
         }
     }
 
@@ -227,7 +232,7 @@ impl<'a> Dialogue<'a> {
         }
     }
 
-    /// Who is logged in and what he may do, a few grants.
+    /// Returns a user with up to three grants.
     fn access(&mut self) -> Arc<Access> {
         let grants = ["Movies", "Uploads", "Drop box"].map(|name| {
             let rights = self.decide();
@@ -249,7 +254,7 @@ impl<'a> Dialogue<'a> {
         })
     }
 
-    /// What a user is told of his quotas, a few of them.
+    /// Returns up to three quotas.
     fn quotas(&mut self) -> Vec<QuotaUsage> {
         let directories = [None, Some("Movies"), Some("Drop box")];
         let count = usize::from(self.decide()) % (directories.len() + 1);
@@ -261,7 +266,7 @@ impl<'a> Dialogue<'a> {
         directories.into_iter().take(count).map(quota).collect()
     }
 
-    /// The length of a file; none is longer than the system counts.
+    /// Returns the length of a file, at most the largest `off_t`.
     fn length(&mut self) -> u64 {
         u64::from(self.decide()).pow(8).min(i64::MAX as u64)
     }
@@ -270,7 +275,7 @@ impl<'a> Dialogue<'a> {
         self.decisions.next().copied().unwrap_or_default()
     }
 
-    /// A refusal, or none in most cases.
+    /// Returns an error for a few decisions and none for the others.
     fn decide_refusal(&mut self) -> Option<ErrorCode> {
         Some(match self.decide() {
             b'0' => ErrorCode::NoSuchDirectory,
