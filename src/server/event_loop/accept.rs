@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 
 use log::{info, warn};
 
+use crate::kernel::errors;
 use crate::kernel::{Kernel, Piece};
 use crate::limits::{ACCEPTS_PER_TICK_MAX, REJECTED_CONNECTIONS_MAX};
 use crate::protocol::session::Dialect;
@@ -149,7 +150,7 @@ impl<K: Kernel> EventLoop<K> {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         listener.ready = false
                     }
-                    Err(error) if is_out_of_descriptors(&error) => {
+                    Err(error) if errors::is_out_of_resources(&error) => {
                         // Files that are kept open stay so: who is inside goes before who knocks.
                         listener.paused = true;
                         warn!("event=accept-paused why={}", Escaped(&error.to_string()));
@@ -224,12 +225,4 @@ impl<K: Kernel> EventLoop<K> {
         }
         Input::Begin
     }
-}
-
-pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
-    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
-    matches!(
-        error.raw_os_error(),
-        Some(EMFILE | ENFILE | ENOBUFS | ENOMEM)
-    )
 }

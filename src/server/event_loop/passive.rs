@@ -12,9 +12,9 @@ use slab::Slab;
 
 use crate::domain::error::ErrorCode;
 use crate::kernel::Kernel;
+use crate::kernel::errors;
 use crate::limits::ACCEPTS_PER_TICK_MAX;
 use crate::server::event_loop::EventLoop;
-use crate::server::event_loop::accept::is_out_of_descriptors;
 use crate::server::log::escape::Escaped;
 use crate::server::net::port_reservations::{PortReservations, Waiting};
 use crate::server::service::response::Completion;
@@ -114,7 +114,7 @@ impl<K: Kernel> EventLoop<K> {
                 Some(_) => {}
                 None => match self.open_passive(at) {
                     Ok(index) => return Some(index),
-                    Err(error) if is_out_of_descriptors(&error) => return None,
+                    Err(error) if errors::is_out_of_resources(&error) => return None,
                     Err(_) => {} // somebody else has the port
                 },
             }
@@ -218,7 +218,7 @@ impl<K: Kernel> EventLoop<K> {
                     port.ready = false;
                     continue;
                 }
-                Err(error) if is_out_of_descriptors(&error) => {
+                Err(error) if errors::is_out_of_resources(&error) => {
                     self.passive.paused = true;
                     self.services.close_unused_files();
                     warn!("event=accept-paused why={}", Escaped(&error.to_string()));

@@ -12,6 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::domain::error::CloseReason;
 use crate::kernel::Kernel;
+use crate::kernel::errors;
 use crate::limits::{
     COMMAND_COST_BYTES, LINE_READ_BYTES, LINGER_BYTES_MAX, SEND_QUEUE_HIGH_WATER_BYTES,
     SLICE_BUDGET_BYTES,
@@ -385,7 +386,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::NotConnected => CloseReason::Reset,
-            _ if error.raw_os_error() == Some(nix::libc::EFAULT) => CloseReason::FileShrank,
+            _ if errors::is_file_truncated(error) => CloseReason::FileShrank,
             _ => {
                 self.services.log_send_error(self.session_id, error);
                 CloseReason::SendFailed
