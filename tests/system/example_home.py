@@ -1,13 +1,17 @@
-"""Generates the pictures and sounds of the example home, testdata/home.
+"""Generates the pictures and sounds of the example home, testdata/home, and its list of files.
 
-    scripts/make-home          writes the files
+    scripts/make-home          writes the pictures, the sounds, and testdata/home.sha256
     scripts/make-home --check  compares the existing files; the exit status is 1 if one differs
 
-The files depend on this program and on one tune in ABC notation only, and are identical on every
-machine and with every version of Python: sines are computed with integers, and the pictures are
-stored without compression, whose output depends on the version of the library.
+The tests copy the files listed in testdata/home.sha256, so that files created by a server running
+on testdata/home do not affect them.
+
+The pictures and sounds depend on this program and on one tune in ABC notation only, and are
+identical on every machine and with every version of Python: sines are computed with integers, and
+the pictures are stored without compression, whose output depends on the version of the library.
 """
 
+import hashlib
 import re
 import struct
 import sys
@@ -16,6 +20,7 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent.parent / "testdata/home"
 FILES = HOME / "files"
+MANIFEST = HOME.with_name("home.sha256")
 HOME_BYTES_MAX = 2 * 1024 * 1024
 RATE = 11025  # samples per second
 WAVE = 1 << 16  # steps of a full circle, and the amplitude of a sine
@@ -39,15 +44,27 @@ def main():
             faults.append("the length of Movies/Joker is not 4096 bytes")
         if sum(p.stat().st_size for p in HOME.rglob("*") if p.is_file()) > HOME_BYTES_MAX:
             faults.append(f"the home is larger than {HOME_BYTES_MAX} bytes")
+        if MANIFEST.read_text() != manifest():
+            faults.append(f"{MANIFEST.name} differs from the files; compare it with sha256sum -c")
     elif not sys.argv[1:]:
         for name, content in made.items():
             (FILES / name).write_bytes(content)
+        MANIFEST.write_text(manifest())
     else:
         print(__doc__.strip(), file=sys.stderr)
         sys.exit(2)
     for fault in faults:
         print(f"make-home: {fault}", file=sys.stderr)
     sys.exit(1 if faults else 0)
+
+
+def manifest():
+    """Returns the hash and path of each file, except the server's own, in sha256sum's format."""
+    files = [path for path in HOME.rglob("*") if path.is_file()]
+    paths = [path for path in files if not path.name.startswith(".tidegate")]
+    paths = {path.relative_to(HOME).as_posix(): path for path in paths}
+    hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
+    return "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
 
 
 # Integer sines, which are the same on every machine.
