@@ -21,7 +21,7 @@ use tidegate::config::Home;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate");
 
 /// How long anything here may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A home in a temporary folder.
 struct Services {

@@ -11,7 +11,7 @@ use tidegate::config::Home;
 use tidegate::process::pid_file;
 use tidegate::process::pid_file::PidFile;
 
-use super::{PATIENCE, Services, failed};
+use super::{Services, TIMEOUT, failed};
 use crate::support::{needs, test_path};
 
 /// Not a test of its own: what the next ones run as a server's stand-in. It holds the file until it is signalled.
@@ -21,7 +21,7 @@ fn child_holds_a_file_open() {
         let _held = PidFile::take(Path::new(&path))
             .unwrap()
             .expect("nobody holds it");
-        std::thread::sleep(PATIENCE);
+        std::thread::sleep(TIMEOUT);
     }
 }
 
@@ -47,7 +47,7 @@ fn stand_in(path: &Path) -> Child {
         .unwrap();
     let begin = Instant::now();
     while fs::read_to_string(path).unwrap_or_default() != format!("{}\n", child.id()) {
-        assert!(begin.elapsed() < PATIENCE);
+        assert!(begin.elapsed() < TIMEOUT);
         std::thread::sleep(Duration::from_millis(5));
     }
     child

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
-use super::{PATIENCE, PROGRAM, Services, failed};
+use super::{PROGRAM, Services, TIMEOUT, failed};
 use crate::support::needs;
 
 #[test]
@@ -88,7 +88,7 @@ impl Terminal {
     fn answer(&mut self, prompt: &str, keys: &str) {
         let begin = Instant::now();
         while !self.screen.ends_with(prompt) || self.echoes() {
-            assert!(begin.elapsed() < PATIENCE, "{:?}", self.screen);
+            assert!(begin.elapsed() < TIMEOUT, "{:?}", self.screen);
             if let Ok(piece) = self.shown.recv_timeout(Duration::from_millis(5)) {
                 self.screen.push_str(std::str::from_utf8(&piece).unwrap());
             }
@@ -103,13 +103,13 @@ impl Terminal {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            if begin.elapsed() > PATIENCE {
+            if begin.elapsed() > TIMEOUT {
                 let _ = self.child.kill();
             }
             std::thread::sleep(Duration::from_millis(5));
         };
         let echoes = self.echoes();
-        while let Ok(piece) = self.shown.recv_timeout(PATIENCE) {
+        while let Ok(piece) = self.shown.recv_timeout(TIMEOUT) {
             self.screen.push_str(std::str::from_utf8(&piece).unwrap());
         }
         (status, self.screen.replace("\r\n", "\n"), echoes)

@@ -17,7 +17,7 @@ fn a_thousand_silent_connections_do_not_block_another_address() {
     let mut refused = server.connect();
     refused.expect(FULL);
     let begun = Instant::now();
-    let mut other = Client::over(connect_from("127.0.0.2", server.address()));
+    let mut other = Client::from_stream(connect_from("127.0.0.2", server.address()));
     other.expect(FIRST_CHOICE);
     assert!(
         begun.elapsed() < Duration::from_secs(5),
@@ -41,7 +41,7 @@ fn an_upload_beyond_rlimit_fsize_is_reported_as_failed() {
         let mut client = server.login(user);
         client.send(format!("PUT FILE 200000 Uploads/{name}\n"));
         client.send(vec![b'x'; 200_000]);
-        let told = client.line();
+        let told = client.read_line();
         assert!(told.starts_with("Upload failed: "), "{told}");
         client.expect_menu();
         client.quit();

@@ -17,7 +17,7 @@ fn input_after_an_overlong_line_is_not_executed() {
         // The server may let go before all of it has come.
         let _ = std::io::Write::write_all(&mut client.socket(), &bytes);
         client.close_sending();
-        let told = String::from_utf8(client.rest()).unwrap();
+        let told = String::from_utf8(client.read_to_end()).unwrap();
         assert!(
             told == format!("{FIRST_CHOICE}\n{TOO_LONG}\n"),
             "{length}: {told}"
@@ -52,7 +52,7 @@ fn telnet_and_control_bytes_are_harmless_at_any_position() {
             bytes.extend_from_slice(b"\nQUIT\n");
             client.send(&bytes);
             client.close_sending();
-            let told = String::from_utf8(client.rest()).expect("all that it says is text");
+            let told = String::from_utf8(client.read_to_end()).expect("all that it says is text");
             assert!(
                 told.starts_with(FIRST_CHOICE) && told.contains("Connection is terminated"),
                 "{at}: {told}"

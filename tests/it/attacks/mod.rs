@@ -20,7 +20,7 @@ fn beside_a_canary(options: &[&str]) -> Server {
     for place in ["../canary", "canary", "files/canary"] {
         fs::write(home.path().join(place), CANARY).unwrap();
     }
-    Server::over(home, options)
+    Server::with_home(home, options)
 }
 
 /// The server serves as before, and holds nothing that it did not hold.

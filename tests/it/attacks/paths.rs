@@ -77,7 +77,7 @@ fn with_links(server: &Server) {
 /// What somebody wanted to write outside is not there.
 fn nothing_evil_lies_outside(server: &Server) {
     for outside in [
-        server.home.beside(),
+        server.home.parent(),
         &server.home.path(),
         &server.home.path().join("files"),
     ] {
@@ -104,7 +104,7 @@ fn no_spelling_of_a_path_escapes_the_grant() {
         .chain(["Uploads/linked".to_owned(), "linked".to_owned()].iter())
     {
         let mut client = server.login("user3");
-        client.ask("SHOW DIRECTORY Uploads");
+        client.command("SHOW DIRECTORY Uploads");
         for command in [
             "SHOW DIRECTORY",
             "DOWNLOAD FILE",
@@ -114,7 +114,7 @@ fn no_spelling_of_a_path_escapes_the_grant() {
             client.send(format!("{command}\n{spelling}\n"));
         }
         client.send(format!("RESUME DOWNLOAD\n{spelling}\n0\nSHOW DIRECTORIES\nPUT FILE 4 {spelling}\nevilSHOW DETAILS\nQUIT\n"));
-        let told = String::from_utf8_lossy(&client.rest()).into_owned();
+        let told = String::from_utf8_lossy(&client.read_to_end()).into_owned();
         assert!(!told.contains("nobody may get this"), "{spelling}: {told}");
         assert!(!told.contains("root:"), "{spelling}: {told}");
         assert!(
@@ -260,11 +260,11 @@ fn a_directory_swapped_for_a_link_does_not_escape_the_grant() {
 
 /// Downloads and uploads by the name that is swapped; whether the download found its file.
 fn try_once(client: &mut Client, number: usize) -> bool {
-    client.say("DOWNLOAD FILE Uploads/real/canary");
-    let line = client.line();
+    client.send_line("DOWNLOAD FILE Uploads/real/canary");
+    let line = client.read_line();
     let found = line == "LENGTH 8";
     match found {
-        true => assert_eq!(client.bytes(8), b"harmless"),
+        true => assert_eq!(client.read_bytes(8), b"harmless"),
         false => assert_eq!(line, "No such file"),
     }
     client.expect_menu();
@@ -272,7 +272,7 @@ fn try_once(client: &mut Client, number: usize) -> bool {
         "PUT FILE 4 Uploads/real/new\n{:04}",
         number % 10_000
     ));
-    let line = client.line();
+    let line = client.read_line();
     assert!(
         line == "Upload complete: new, 4 bytes" || line == "Upload failed: No such directory",
         "{line}"
@@ -328,12 +328,12 @@ fn names_with_control_characters_are_neither_sent_nor_stored() {
         server.home.write(&format!("Uploads/{name}"), CANARY);
     }
     let mut client = server.login("user3");
-    let listed = client.ask("SHOW DIRECTORY Uploads");
-    client.say("SHOW DETAILS");
+    let listed = client.command("SHOW DIRECTORY Uploads");
+    client.send_line("SHOW DETAILS");
     let mut told = vec![listed];
-    told.push(client.line());
+    told.push(client.read_line());
     while !told.last().unwrap().starts_with("Please choose") {
-        told.push(client.line());
+        told.push(client.read_line());
     }
     for name in bad.iter().filter(|name| !name.contains('\n')) {
         let mut client = server.login("user3");
@@ -347,7 +347,7 @@ fn names_with_control_characters_are_neither_sent_nor_stored() {
             client.send(format!("{command}\nUploads/{name}\n"));
         }
         client.send("QUIT\n");
-        told.push(String::from_utf8(client.rest()).unwrap());
+        told.push(String::from_utf8(client.read_to_end()).unwrap());
     }
     for text in &told {
         assert!(

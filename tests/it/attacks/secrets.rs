@@ -17,7 +17,7 @@ fn passwords_appear_in_no_log_argument_or_message() {
         "--ftp",
         "127.0.0.1:0",
     ];
-    let server = Server::over(home, &options);
+    let server = Server::with_home(home, &options);
     let mut told = String::new();
     // Right, wrong, unasked for, at the wrong prompt's command, and cut off.
     for dialogue in [
@@ -29,7 +29,7 @@ fn passwords_appear_in_no_log_argument_or_message() {
         let mut client = server.connect();
         client.send(dialogue);
         client.close_sending();
-        told.push_str(&String::from_utf8(client.rest()).unwrap());
+        told.push_str(&String::from_utf8(client.read_to_end()).unwrap());
     }
     // ConnectionKind FTP too, where nobody has asked for it, and in the wrong command.
     for dialogue in [
@@ -41,10 +41,10 @@ fn passwords_appear_in_no_log_argument_or_message() {
         let mut client = Client::connect(server.addresses[1]);
         client.send(dialogue);
         client.close_sending();
-        told.push_str(&String::from_utf8(client.rest()).unwrap());
+        told.push_str(&String::from_utf8(client.read_to_end()).unwrap());
     }
     server.log_line(&["session=8", "event=end"]);
-    let arguments = fs::read(server.proc("cmdline")).unwrap();
+    let arguments = fs::read(server.proc_file("cmdline")).unwrap();
     told.push_str(&String::from_utf8_lossy(&arguments));
     told.push_str(&server.log());
     assert!(told.contains("event=login-failed") && told.contains("Login Successfully"));
@@ -70,21 +70,21 @@ fn unknown_users_and_wrong_passwords_take_the_same_time() {
     )
     .unwrap();
     let options = ["--ftp", "127.0.0.1:0", "--max-failures", "0"];
-    let server = Server::over(home, &options);
+    let server = Server::with_home(home, &options);
     let users = ["hashed", "bare", "plain", "nobody"];
     let mut times = [const { Vec::new() }; 4];
     for round in 0..200 {
         // Four failures a connection are borne, and who comes first is somebody else each time.
         let mut client = server.connect();
-        client.line();
+        client.read_line();
         for turn in 0..users.len() {
             let at = (round + turn) % users.len();
             client.send(format!("USER {}\r\n", users[at]));
-            let asked = client.line();
+            let asked = client.read_line();
             assert!(asked.starts_with("331 "), "{asked}");
             let begun = Instant::now();
             client.send(format!("PASS wrong {round}\r\n"));
-            let told = client.line();
+            let told = client.read_line();
             times[at].push(begun.elapsed());
             assert!(told.starts_with("530 "), "{told}");
         }

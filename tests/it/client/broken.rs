@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use super::{PATIENCE, Server, finish, noise, wait};
-use crate::support::test_home::{Change, change};
+use super::{Server, TIMEOUT, finish, noise, wait};
+use crate::support::changes::{Change, change};
 
 /// What a relay does after so many bytes of the server's, on the first connection over it.
 #[derive(Clone, Copy)]
@@ -63,7 +63,7 @@ fn copy(mut from: TcpStream, mut to: TcpStream, after: After, passed: &AtomicU64
         };
         let left = (limit - passed.load(SeqCst)).min(piece.len() as u64) as usize;
         match (left, after) {
-            (0, After::Stall(_)) => std::thread::sleep(PATIENCE),
+            (0, After::Stall(_)) => std::thread::sleep(TIMEOUT),
             (0, _) => {
                 let _ = from.shutdown(Shutdown::Both);
                 let _ = to.shutdown(Shutdown::Both);
@@ -111,7 +111,7 @@ fn kill_half_way(server: &Server) -> u64 {
     let part = server.here("downloads/Large.part");
     let begin = Instant::now();
     while fs::metadata(&part).map_or(0, |status| status.len()) < half - TALK {
-        assert!(begin.elapsed() < PATIENCE);
+        assert!(begin.elapsed() < TIMEOUT);
         std::thread::sleep(Duration::from_millis(2));
     }
     child.kill().unwrap();
@@ -205,7 +205,7 @@ fn concurrent_downloads_do_not_share_a_part_file() {
     let mut child = command.spawn().unwrap();
     let begin = Instant::now();
     while fs::metadata(server.here("downloads/Large.part")).map_or(0, |status| status.len()) == 0 {
-        assert!(begin.elapsed() < PATIENCE);
+        assert!(begin.elapsed() < TIMEOUT);
         std::thread::sleep(Duration::from_millis(2));
     }
     for option in ["--force", "--continue"] {

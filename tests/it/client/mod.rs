@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::support::test_home::plain_home;
+use crate::support::changes::plain_home;
 use crate::support::{self, Home, TIDEGATE as PROGRAM, needs};
 
 /// How long anything here may take.
-const PATIENCE: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A server, and a folder in which its clients are run.
 struct Server {
@@ -47,7 +47,7 @@ impl Server {
         let home = plain_home();
         change(&home);
         Server {
-            server: support::Server::over(home, &["--drain-timeout", "0"]),
+            server: support::Server::with_home(home, &["--drain-timeout", "0"]),
             folder: tempfile::tempdir().unwrap(),
         }
     }
@@ -60,7 +60,7 @@ impl Server {
     fn stop(&mut self) {
         self.server.signal(Signal::SIGTERM);
         self.server.signal(Signal::SIGTERM);
-        self.server.status();
+        self.server.exit_status();
     }
 
     fn remote(&self, user: &str) -> String {
@@ -115,7 +115,7 @@ fn client(folder: &Path, port: u16, args: &[&str]) -> Command {
     command
 }
 
-/// Runs a command to its end, within [`PATIENCE`].
+/// Runs a command to its end, within [`TIMEOUT`].
 fn finish(mut command: Command) -> Ran {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = child.spawn().unwrap();
@@ -136,7 +136,7 @@ fn wait(child: &mut Child) -> Option<i32> {
         if let Some(status) = child.try_wait().unwrap() {
             return status.code();
         }
-        if begin.elapsed() > PATIENCE {
+        if begin.elapsed() > TIMEOUT {
             let _ = child.kill();
             panic!("the program does not end");
         }

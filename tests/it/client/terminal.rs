@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use nix::pty::Winsize;
 
 use super::broken::{After, Relay};
-use super::{PATIENCE, Server, client, noise, wait};
+use super::{Server, TIMEOUT, client, noise, wait};
+use crate::support::changes::{Change, change};
 use crate::support::needs;
-use crate::support::test_home::{Change, change};
 
 /// A client on a pseudo-terminal of its own.
 struct Terminal {
@@ -84,7 +84,7 @@ impl Terminal {
                 self.seen += at + text.len();
                 return;
             }
-            assert!(begin.elapsed() < PATIENCE, "{text:?} {screen:?}");
+            assert!(begin.elapsed() < TIMEOUT, "{text:?} {screen:?}");
             if let Ok(piece) = self.shown.recv_timeout(Duration::from_millis(20)) {
                 self.screen.extend(piece);
             }

@@ -5,8 +5,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use super::{PROGRAM, Ran, Server, client, finish, noise, tree};
+use crate::support::changes::{Change, change};
 use crate::support::needs;
-use crate::support::test_home::{Change, change};
 
 #[test]
 fn get_writes_to_the_download_folder() {

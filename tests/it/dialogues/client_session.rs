@@ -20,8 +20,8 @@ use tidegate::protocol::session::Session;
 use super::reference_connection::Connection;
 use super::reference_services::Services;
 use crate::support::Home;
-use crate::support::random::{cut, for_seeds};
-use crate::support::test_home::{Change, MODIFIED, change, path_in, plain_home};
+use crate::support::changes::{Change, MODIFIED, change, path_in, plain_home};
+use crate::support::seeds::{cut, for_seeds};
 
 /// An event whose bytes are its own; pieces of names joined, and the bytes of a file with it.
 #[derive(Clone, Debug, PartialEq, Eq)]

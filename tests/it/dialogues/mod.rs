@@ -21,8 +21,8 @@ use notation::{Dialogue, Event, Stage, all};
 use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::Dialect;
 
-use crate::support::random::cut;
-use crate::support::test_home::{change, make_readable, path_in, plain_home};
+use crate::support::changes::{change, make_readable, path_in, plain_home};
+use crate::support::seeds::cut;
 use crate::support::{Client, FIRST_CHOICE, Home, Server, eventually};
 use reference_connection::Connection;
 use reference_services::Services;
@@ -170,7 +170,7 @@ fn play_model(dialogue: &Dialogue, cuts: Cuts) -> Result<(), String> {
 fn play_server(dialogue: &Dialogue, home: Home, cuts: Cuts) -> Result<(), String> {
     prepare(&home, dialogue);
     if dialogue.needs_no_root {
-        home.give_to_nobody();
+        home.chown_to_nobody();
     }
     let options: Vec<String> = dialogue
         .options
@@ -181,7 +181,7 @@ fn play_server(dialogue: &Dialogue, home: Home, cuts: Cuts) -> Result<(), String
     if dialogue.is_ftp {
         options.extend(["--ftp", "127.0.0.1:0"]);
     }
-    let server = Server::over(home, &options);
+    let server = Server::with_home(home, &options);
     let mut crowd: Vec<Client> = (0..dialogue.crowd).map(|_| server.connect()).collect();
     for client in &mut crowd {
         client.expect(FIRST_CHOICE);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::test_home::Change;
+use crate::support::changes::Change;
 
 /// A dialogue, parsed.
 pub(super) struct Dialogue {

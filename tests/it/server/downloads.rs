@@ -23,7 +23,7 @@ fn five_hundred_concurrent_downloads_are_complete() {
     let home = Home::new();
     let content = pattern(300_007, 1);
     home.write("Movies/Long", &content);
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     let wanted = Sha256::digest(&content);
     let joker = fs::read(server.home.file("Movies/Joker")).unwrap();
 
@@ -42,14 +42,14 @@ fn five_hundred_concurrent_downloads_are_complete() {
             scope.spawn(|| {
                 for client in group {
                     for _ in 0..5 {
-                        client.line();
+                        client.read_line();
                     }
-                    assert_eq!(client.length(), content.len() as u64);
-                    let copy = client.bytes(content.len());
+                    assert_eq!(client.read_length(), content.len() as u64);
+                    let copy = client.read_bytes(content.len());
                     assert_eq!(Sha256::digest(&copy), wanted);
                     client.expect_menu();
-                    assert_eq!(client.length(), joker.len() as u64);
-                    assert_eq!(client.bytes(joker.len()), joker);
+                    assert_eq!(client.read_length(), joker.len() as u64);
+                    assert_eq!(client.read_bytes(joker.len()), joker);
                     client.expect_menu();
                 }
             });
@@ -61,11 +61,11 @@ fn five_hundred_concurrent_downloads_are_complete() {
 fn concurrent_downloads_share_one_open_file() {
     let home = Home::new();
     home.write("Movies/Long", pattern(LONG, 2));
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     let mut clients: Vec<Client> = (0..20).map(|_| server.login("user1")).collect();
     let before = server.descriptors();
     for client in &mut clients {
-        assert_eq!(client.begin_download("Movies/Long"), LONG as u64);
+        assert_eq!(client.start_download("Movies/Long"), LONG as u64);
     }
     let opened = server.descriptors().saturating_sub(before);
     assert!(opened <= 1, "{opened} files for 20 downloads");
@@ -80,14 +80,14 @@ fn downloads_and_resumes_cross_2_gib() {
     for mark in marks {
         file.write_all_at(b"tidegate", mark).unwrap();
     }
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
 
     let mut client = server.login("user1");
-    assert_eq!(client.begin_download("Movies/Huge"), LENGTH);
+    assert_eq!(client.start_download("Movies/Huge"), LENGTH);
     let nothing = vec![0; MIB];
     let mut at = 0;
     while at < LENGTH {
-        let chunk = client.bytes(MIB.min((LENGTH - at) as usize));
+        let chunk = client.read_bytes(MIB.min((LENGTH - at) as usize));
         let end = at + chunk.len() as u64;
         // The bytes around 2 GiB are looked at below; there is no mark that lies on another edge.
         let is_marked = marks.iter().any(|mark| *mark < end && mark + 8 > at);
@@ -110,16 +110,16 @@ fn downloads_and_resumes_cross_2_gib() {
         LENGTH - 1,
         LENGTH,
     ] {
-        client.say(format_args!("RESUME DOWNLOAD Movies/Huge\n{from}"));
+        client.send_line(format_args!("RESUME DOWNLOAD Movies/Huge\n{from}"));
         client.expect("Please enter the number of bytes you already have");
-        assert_eq!(client.length(), LENGTH - from);
-        let tail = client.bytes((LENGTH - from) as usize);
+        assert_eq!(client.read_length(), LENGTH - from);
+        let tail = client.read_bytes((LENGTH - from) as usize);
         client.expect_menu();
         let mut wanted = vec![0; tail.len()];
         file.read_exact_at(&mut wanted, from).unwrap();
         assert!(tail == wanted, "the tail from byte {from} on");
     }
-    client.say(format_args!("RESUME DOWNLOAD Movies/Huge\n{}", LENGTH + 1));
+    client.send_line(format_args!("RESUME DOWNLOAD Movies/Huge\n{}", LENGTH + 1));
     client.expect("Please enter the number of bytes you already have");
     client.expect("That is not a valid number of bytes");
 }
@@ -129,18 +129,18 @@ fn a_truncated_file_ends_its_own_download_only() {
     let home = Home::new();
     let content = pattern(LONG, 3);
     home.write("Movies/Long", &content);
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     let mut client = server.login("user1");
     let mut other = server.login("user1");
-    assert_eq!(client.begin_download("Movies/Long"), LONG as u64);
-    assert_eq!(client.bytes(MIB), content[..MIB]);
+    assert_eq!(client.start_download("Movies/Long"), LONG as u64);
+    assert_eq!(client.read_bytes(MIB), content[..MIB]);
 
     let file = fs::File::options()
         .write(true)
         .open(server.home.file("Movies/Long"))
         .unwrap();
     file.set_len(2 * MIB as u64).unwrap();
-    let rest = client.rest();
+    let rest = client.read_to_end();
     assert!(
         MIB + rest.len() < LONG,
         "the end comes before the announced length"
@@ -159,7 +159,7 @@ fn a_truncated_file_ends_its_own_download_only() {
 fn a_truncated_small_file_is_not_padded_with_zeros() {
     let home = Home::new();
     home.write("Movies/Small", "a standing map of this file is kept");
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     let mut client = server.login("user1");
     for length in (1..35).rev() {
         client.download("Movies/Small");
@@ -181,11 +181,11 @@ fn a_replaced_file_is_sent_in_its_old_version_to_the_end() {
     let home = Home::new();
     let (old, new) = (pattern(LONG, 4), pattern(MIB, 5));
     home.write("Movies/Long", &old);
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     let mut client = server.login("user1");
     let mut other = server.login("user1");
-    assert_eq!(client.begin_download("Movies/Long"), LONG as u64);
-    assert!(client.bytes(MIB) == old[..MIB]);
+    assert_eq!(client.start_download("Movies/Long"), LONG as u64);
+    assert!(client.read_bytes(MIB) == old[..MIB]);
 
     server.home.write("Movies/New", &new);
     fs::rename(
@@ -198,7 +198,7 @@ fn a_replaced_file_is_sent_in_its_old_version_to_the_end() {
         "who asks now gets the new one"
     );
     assert!(
-        client.bytes(LONG - MIB) == old[MIB..],
+        client.read_bytes(LONG - MIB) == old[MIB..],
         "who has begun gets the old one whole"
     );
     client.expect_menu();
@@ -210,10 +210,10 @@ fn a_growing_file_is_sent_with_its_announced_length() {
     let home = Home::new();
     let content = pattern(LONG, 6);
     home.write("Movies/Long", &content);
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     let mut client = server.login("user1");
-    assert_eq!(client.begin_download("Movies/Long"), LONG as u64);
-    assert!(client.bytes(MIB) == content[..MIB]);
+    assert_eq!(client.start_download("Movies/Long"), LONG as u64);
+    assert!(client.read_bytes(MIB) == content[..MIB]);
 
     let mut file = fs::File::options()
         .write(true)
@@ -221,24 +221,24 @@ fn a_growing_file_is_sent_with_its_announced_length() {
         .unwrap();
     file.seek(SeekFrom::End(0)).unwrap();
     file.write_all(b"and more").unwrap();
-    assert!(client.bytes(LONG - MIB) == content[MIB..]);
+    assert!(client.read_bytes(LONG - MIB) == content[MIB..]);
     client.expect_menu();
-    assert_eq!(client.begin_download("Movies/Long"), LONG as u64 + 8);
+    assert_eq!(client.start_download("Movies/Long"), LONG as u64 + 8);
 }
 
 #[test]
 fn writes_during_a_transfer_do_not_change_its_length() {
     let home = Home::new();
     home.write("Movies/Long", pattern(LONG, 7));
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     let mut client = server.login("user1");
-    let length = client.begin_download("Movies/Long");
+    let length = client.start_download("Movies/Long");
     let file = fs::File::options()
         .write(true)
         .open(server.home.file("Movies/Long"))
         .unwrap();
     file.write_all_at(&pattern(LONG, 8), 0).unwrap();
-    client.bytes(length as usize);
+    client.read_bytes(length as usize);
     client.expect_menu();
 }
 
@@ -249,7 +249,7 @@ fn downloads_start_at_any_remaining_time_slice() {
     home.write("Movies/Long", &content);
     home.append("Directories", "user3:Kept:read,change");
     fs::create_dir(home.file("Kept")).unwrap();
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     // A turn's budget is spent after some two hundred commands: the download meets every place around that.
     for before in (150..320).step_by(3) {
         let mut client = server.login("user3");
@@ -260,9 +260,9 @@ fn downloads_start_at_any_remaining_time_slice() {
             client.expect("The available directories are: Docs, Uploads, Movies, Kept");
             client.expect_menu();
         }
-        assert_eq!(client.length(), content.len() as u64);
+        assert_eq!(client.read_length(), content.len() as u64);
         assert!(
-            client.bytes(content.len()) == content,
+            client.read_bytes(content.len()) == content,
             "after {before} commands"
         );
         client.expect_menu();
@@ -299,20 +299,23 @@ fn a_listing_longer_than_the_send_queue_is_complete() {
     for n in 0..ENTRIES {
         fs::File::create(home.file(&format!("Crowd/entry {n:06}"))).unwrap();
     }
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     let wanted: Vec<String> = (0..ENTRIES).map(|n| format!("entry {n:06}")).collect();
     let wanted = format!("The available files are: {}", wanted.join(", "));
 
     thread::scope(|scope| {
         let crowd = scope.spawn(|| {
             let mut client = server.login("user1");
-            assert!(client.ask("SHOW DIRECTORY Crowd") == wanted, "the names");
+            assert!(
+                client.command("SHOW DIRECTORY Crowd") == wanted,
+                "the names"
+            );
             let begun = Instant::now();
-            client.say("SHOW DETAILS");
+            client.send_line("SHOW DETAILS");
             client.expect(&format!("ENTRIES {ENTRIES}"));
             let took = begun.elapsed();
             for n in 0..ENTRIES {
-                let line = client.line();
+                let line = client.read_line();
                 assert!(
                     line.starts_with("file 0 ") && line.ends_with(&format!("Z entry {n:06}")),
                     "{line}"
@@ -350,10 +353,10 @@ fn special_files_are_neither_listed_nor_opened() {
     fs::write(home.file("Movies/.hidden"), "").unwrap();
     fs::write(home.file("Movies/bell\u{7}"), "").unwrap();
     home.append("Directories", "user1:Devices:read:/dev");
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     let mut client = server.login("user1");
 
-    let listing = client.ask("SHOW DIRECTORY Movies");
+    let listing = client.command("SHOW DIRECTORY Movies");
     assert_eq!(
         listing,
         "The available files are: Free Fire, Inside, Joker, WAR"
@@ -371,12 +374,12 @@ fn special_files_are_neither_listed_nor_opened() {
         "..",
     ] {
         assert_eq!(
-            client.ask(&format!("DOWNLOAD FILE {name}")),
+            client.command(&format!("DOWNLOAD FILE {name}")),
             "No such file",
             "{name}"
         );
         assert_eq!(
-            client.ask(&format!("CHECKSUM FILE {name}")),
+            client.command(&format!("CHECKSUM FILE {name}")),
             "No such file",
             "{name}"
         );
@@ -384,7 +387,7 @@ fn special_files_are_neither_listed_nor_opened() {
     for name in ["null", "zero", "tty", "ptmx"] {
         let path = format!("Devices/{name}");
         assert_eq!(
-            client.ask(&format!("DOWNLOAD FILE {path}")),
+            client.command(&format!("DOWNLOAD FILE {path}")),
             "No such file",
             "{path}"
         );
@@ -399,10 +402,10 @@ fn special_files_are_neither_listed_nor_opened() {
 fn checksums_of_large_files_do_not_delay_logins() {
     let home = Home::new();
     home.write_sparse("Movies/Huge", 128 * MIB as u64);
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     let mut slow: Vec<Client> = (0..3).map(|_| server.login("user1")).collect();
     for client in &mut slow {
-        client.say("CHECKSUM FILE Movies/Huge");
+        client.send_line("CHECKSUM FILE Movies/Huge");
     }
     // Each of these is proved by argon2, since each is another user's.
     for user in ["user2", "user3", "user4"] {

@@ -24,14 +24,14 @@ fn shutdown_notifies_idle_sessions_and_finishes_downloads() {
     let home = Home::new();
     let content = pattern(LONG, 31);
     home.write("Movies/Long", &content);
-    let mut server = Server::over(home, &[]);
+    let mut server = Server::with_home(home, &[]);
     let mut stranger = server.connect();
     stranger.expect(FIRST_CHOICE);
     let mut prompted = server.login("user1");
-    prompted.say("SHOW DIRECTORY");
+    prompted.send_line("SHOW DIRECTORY");
     prompted.expect("Please enter the desired directory");
     let mut busy = server.login("user1");
-    assert_eq!(busy.begin_download("Movies/Long"), LONG as u64);
+    assert_eq!(busy.start_download("Movies/Long"), LONG as u64);
 
     server.signal(Signal::SIGTERM);
     for idle in [&mut stranger, &mut prompted] {
@@ -42,11 +42,11 @@ fn shutdown_notifies_idle_sessions_and_finishes_downloads() {
         TcpStream::connect(server.address()).is_err()
     });
     assert!(server.is_running(), "a download is on its way");
-    assert!(busy.bytes(LONG) == content);
+    assert!(busy.read_bytes(LONG) == content);
     busy.expect_menu();
     busy.expect(STOPPING);
     busy.expect_end();
-    assert_eq!(server.status(), 0);
+    assert_eq!(server.exit_status(), 0);
     server.log_line(&["event=drain", "sessions=3"]);
 }
 
@@ -65,7 +65,7 @@ fn shutdown_finishes_uploads() {
     client.expect_menu();
     client.expect(STOPPING);
     client.expect_end();
-    assert_eq!(server.status(), 0);
+    assert_eq!(server.exit_status(), 0);
     assert_eq!(
         fs::read(server.home.file("Uploads/Late")).unwrap(),
         b"abcdef"
@@ -77,13 +77,13 @@ fn a_second_stop_signal_ends_at_once() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let home = Home::new();
         home.write_sparse("Movies/Long", LONG as u64);
-        let mut server = Server::over(home, &[]);
+        let mut server = Server::with_home(home, &[]);
         let mut busy = server.login("user1");
-        busy.begin_download("Movies/Long");
+        busy.start_download("Movies/Long");
         server.signal(Signal::SIGTERM);
         server.log_line(&["event=drain"]);
         server.signal(signal);
-        assert_eq!(server.status(), 1);
+        assert_eq!(server.exit_status(), 1);
         server.log_line(&["event=stop", "how=at-once", "sessions=1"]);
     }
 }
@@ -92,15 +92,15 @@ fn a_second_stop_signal_ends_at_once() {
 fn the_drain_timeout_closes_and_logs_sessions() {
     let home = Home::new();
     home.write_sparse("Movies/Long", LONG as u64);
-    let mut server = Server::over(home, &["--drain-timeout", "1"]);
+    let mut server = Server::with_home(home, &["--drain-timeout", "1"]);
     let mut busy = server.login("user1");
-    busy.begin_download("Movies/Long");
+    busy.start_download("Movies/Long");
     let begun = Instant::now();
     server.signal(Signal::SIGTERM);
-    assert_eq!(server.status(), 0);
+    assert_eq!(server.exit_status(), 0);
     assert!(begun.elapsed() >= Duration::from_secs(1));
     server.log_line(&["session=1", "event=end", "reason=cut-off"]);
-    assert!(busy.rest().len() < LONG);
+    assert!(busy.read_to_end().len() < LONG);
 }
 
 #[test]
@@ -127,18 +127,18 @@ fn reload_adds_users_and_revokes_removed_ones() {
     reload(&server);
 
     for client in [&mut removed, &mut changed] {
-        client.say("SHOW DIRECTORIES");
+        client.send_line("SHOW DIRECTORIES");
         client.expect(REVOKED);
         client.expect_end();
     }
     assert_eq!(
-        kept.ask("SHOW DIRECTORIES"),
+        kept.command("SHOW DIRECTORIES"),
         "The available directories are: Docs, Uploads, Movies, Music"
     );
     let mut new = server.connect();
     new.login_with("user5", "5678");
     assert_eq!(
-        new.ask("SHOW DIRECTORIES"),
+        new.command("SHOW DIRECTORIES"),
         "There are no directories for you"
     );
     let mut again = server.connect();
@@ -159,13 +159,13 @@ fn hashing_the_same_password_keeps_sessions() {
         })
         .collect();
     fs::write(&credentials, plain).unwrap();
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     server.log_line(&["event=warning", "user1"]);
     let mut client = server.login("user1");
     fs::write(&credentials, hashed).unwrap();
     reload(&server);
     assert_eq!(
-        client.ask("SHOW DIRECTORIES"),
+        client.command("SHOW DIRECTORIES"),
         "The available directories are: Movies, Music, Docs"
     );
     server.login("user1").quit();
@@ -195,7 +195,7 @@ fn an_invalid_reload_keeps_the_old_settings() {
 fn reload_clears_a_revoked_current_directory() {
     let server = Server::start(&[]);
     let mut client = server.login("user1");
-    client.ask("SHOW DIRECTORY Movies");
+    client.command("SHOW DIRECTORY Movies");
     let path = server.home.path().join("Directories");
     let text = fs::read_to_string(&path)
         .unwrap()
@@ -203,11 +203,11 @@ fn reload_clears_a_revoked_current_directory() {
     fs::write(&path, text).unwrap();
     reload(&server);
     assert_eq!(
-        client.ask("DOWNLOAD FILE Joker"),
+        client.command("DOWNLOAD FILE Joker"),
         "Please choose a directory first with 'SHOW DIRECTORY'"
     );
-    assert_eq!(client.ask("DOWNLOAD FILE Movies/Joker"), "No such file");
-    assert_eq!(client.ask("SHOW DIRECTORY Movies"), "No such directory");
+    assert_eq!(client.command("DOWNLOAD FILE Movies/Joker"), "No such file");
+    assert_eq!(client.command("SHOW DIRECTORY Movies"), "No such directory");
 }
 
 fn reload(server: &Server) {
@@ -238,11 +238,11 @@ fn a_stalled_download_is_closed_silently() {
     let home = Home::new();
     let content = pattern(LONG, 32);
     home.write("Movies/Long", &content);
-    let server = Server::over(home, &["--idle-timeout", "1"]);
+    let server = Server::with_home(home, &["--idle-timeout", "1"]);
     let mut client = server.login("user1");
-    client.begin_download("Movies/Long");
+    client.start_download("Movies/Long");
     server.log_line(&["event=end", "reason=idle"]);
-    let rest = client.rest();
+    let rest = client.read_to_end();
     assert!(
         rest.len() < LONG && rest == content[..rest.len()],
         "the file's bytes and nothing else"
@@ -257,8 +257,8 @@ fn the_login_timeout_closes_active_clients_too() {
     talker.expect(FIRST_CHOICE);
     let begun = Instant::now();
     loop {
-        talker.say("");
-        match talker.line().as_str() {
+        talker.send_line("");
+        match talker.read_line().as_str() {
             FIRST_CHOICE => assert!(begun.elapsed() < Duration::from_secs(8)),
             other => break assert_eq!(other, IDLE),
         }
@@ -319,7 +319,7 @@ fn hidden_usernames_cost_a_password_verification() {
         client.expect("Please enter your username");
         client.expect("Username OK, Please enter your password");
         let begun = Instant::now();
-        client.say(format_args!("wrong {wrong}"));
+        client.send_line(format_args!("wrong {wrong}"));
         client.expect("Login Failed");
         begun.elapsed()
     };
@@ -359,7 +359,7 @@ fn usernames_are_escaped_in_the_log() {
     let mut client = server.connect();
     client.send("LOGIN\n\u{1b}[2Jx\rsession=9 event=login user=\"root\"\u{9b}31m\n");
     for _ in 0..4 {
-        client.line();
+        client.read_line();
     }
     let line = server.log_line(&["event=login-failed"]);
     assert!(
@@ -386,7 +386,7 @@ fn every_close_reason_is_logged() {
     server.log_line(&["session=4 event=end reason=line-too-long"]);
     let mut guesser = server.connect();
     guesser.send("LOGIN\nx\n".repeat(5));
-    let told = String::from_utf8(guesser.rest()).unwrap();
+    let told = String::from_utf8(guesser.read_to_end()).unwrap();
     assert!(told.ends_with("Login Failed\nToo many failed logins. Connection is terminated.\n"));
     drop(guesser);
     server.log_line(&["session=5 event=end reason=login-failures"]);
@@ -395,13 +395,13 @@ fn every_close_reason_is_logged() {
 #[test]
 fn an_unread_log_pipe_does_not_block() {
     let options = ["--log-level", "debug"];
-    let mut server = Server::launch(Home::new(), &[TIDEGATE], &options, Log::Starved);
+    let mut server = Server::launch(Home::new(), &[TIDEGATE], &options, Log::Unread);
     let mut client = server.login("user1");
     // The pipe takes a thousand lines or so, and the buffer before it 4,096.
     for _ in 0..12_000 {
         client.send("DOWNLOAD FILE Movies/Joker\n");
-        client.length();
-        client.bytes(4096);
+        client.read_length();
+        client.read_bytes(4096);
         client.expect_menu();
     }
     for _ in 0..200 {
@@ -409,7 +409,7 @@ fn an_unread_log_pipe_does_not_block() {
     }
     client.quit();
     server.signal(Signal::SIGTERM);
-    assert_eq!(server.status(), 0);
+    assert_eq!(server.exit_status(), 0);
 }
 
 #[test]
@@ -420,7 +420,7 @@ fn log_levels_are_cumulative() {
         client.download("Movies/Joker");
         client.quit();
         server.signal(Signal::SIGTERM);
-        server.status();
+        server.exit_status();
         server.log().lines().count()
     };
     let [error, warn, info, debug] = ["error", "warn", "info", "debug"].map(lines);
@@ -459,7 +459,7 @@ fn an_invalid_home_is_reported_by_file_and_line() {
         let place = format!("{}:{line}:", path.display());
         assert!(said.contains(&place), "{place} is not in {said}");
     }
-    let (status, said) = refused_start(&home.beside().join("nowhere"), &[]);
+    let (status, said) = refused_start(&home.parent().join("nowhere"), &[]);
     assert_eq!(status, 2);
     assert!(said.contains("nowhere/Credentials:"), "{said}");
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::support::test_home::plain_home;
+use crate::support::changes::plain_home;
 use crate::support::{Client, FIRST_CHOICE, FULL, Home, Server, connect_from, eventually};
 
 const TOO_MANY_FAILURES: &str = "Too many failed logins. Please try again later.";
@@ -13,7 +13,7 @@ const TOO_MANY_SESSIONS: &str = "You have too many sessions. Please try again la
 
 /// A server over the example home with more lines in `Directories`.
 fn start(lines: &[&str], options: &[&str]) -> Server {
-    Server::over(home(lines), options)
+    Server::with_home(home(lines), options)
 }
 
 fn home(lines: &[&str]) -> Home {
@@ -29,7 +29,7 @@ fn begin_login(server: &Server, user: &str, password: &str) -> Client {
     let mut client = server.connect();
     client.send(format!("LOGIN\n{user}\n{password}\n"));
     for _ in 0..3 {
-        client.line();
+        client.read_line();
     }
     client
 }
@@ -48,10 +48,10 @@ fn the_session_limit_per_user_is_enforced() {
     let mut third = server.login("user2");
     begin_login(&server, "user2", "2345").expect(TOO_MANY_SESSIONS);
 
-    second.say("QUIT");
-    second.rest();
+    second.send_line("QUIT");
+    second.read_to_end();
     eventually("a session of his is free again", || {
-        begin_login(&server, "user1", "1234").line() == "Login Successfully"
+        begin_login(&server, "user1", "1234").read_line() == "Login Successfully"
     });
 
     // A limit that a reload brings or takes away holds for the next login; who is there stays.
@@ -73,8 +73,8 @@ fn the_session_limit_per_user_is_enforced() {
     let many: Vec<Client> = (0..5).map(|_| server.login("user1")).collect();
     begin_login(&server, "user2", "2345").expect(TOO_MANY_SESSIONS);
     for client in [&mut first, &mut third] {
-        client.say("SHOW DIRECTORIES");
-        client.line();
+        client.send_line("SHOW DIRECTORIES");
+        client.read_line();
         client.expect_menu();
     }
     drop(many);
@@ -93,9 +93,9 @@ fn sessions_per_user_are_exact_under_a_thousand_clients() {
                 }
                 clients.retain_mut(|client| {
                     for _ in 0..3 {
-                        client.line();
+                        client.read_line();
                     }
-                    match client.line().as_str() {
+                    match client.read_line().as_str() {
                         "Login Successfully" => true,
                         TOO_MANY_SESSIONS => false,
                         other => panic!("neither let in nor told: {other}"),
@@ -130,14 +130,14 @@ fn brute_force_blocks_the_guessing_client_only() {
     guessing.expect(FIRST_CHOICE);
     for guess in 1..=3 {
         guessing.send(format!("LOGIN\nuser1\n{guess}\n"));
-        guessing.line();
-        guessing.line();
+        guessing.read_line();
+        guessing.read_line();
         guessing.expect("Login Failed");
         guessing.expect(FIRST_CHOICE);
     }
     server.log_line(&["event=turn-away user=user1 from=127.0.0.1"]);
     guessing.send("LOGIN\nuser1\n1234\n");
-    guessing.line();
+    guessing.read_line();
     guessing.expect(TOO_MANY_FAILURES);
     guessing.expect_end();
     server.log_line(&["event=refused limit=failures user=user1"]);
@@ -153,15 +153,15 @@ fn brute_force_blocks_the_guessing_client_only() {
         let mut client = server.connect();
         client.send(format!("LOGIN\n{user}\n"));
         client.expect(FIRST_CHOICE);
-        client.line();
+        client.read_line();
         client.expect("Login Failed");
     }
     let mut turned_away = server.connect();
     turned_away.expect(TOO_MANY_FAILURES);
     turned_away.expect_end();
     server.log_line(&["event=turned-away full=0 failures=1"]);
-    before.say("SHOW DIRECTORIES");
-    before.line();
+    before.send_line("SHOW DIRECTORIES");
+    before.read_line();
     before.expect_menu();
     Client::connect(server.addresses[1]).login("user1");
 }
@@ -176,10 +176,10 @@ fn blocks_expire() {
         client.expect(FIRST_CHOICE);
     }
     eventually("all from there are turned away", || {
-        server.connect().line() == TOO_MANY_FAILURES
+        server.connect().read_line() == TOO_MANY_FAILURES
     });
     eventually("and then no longer", || {
-        server.connect().line() == FIRST_CHOICE
+        server.connect().read_line() == FIRST_CHOICE
     });
     server.login("user1");
 }
@@ -192,8 +192,8 @@ fn failed_logins_are_delayed_and_successful_ones_are_not() {
     client.send("LOGIN\nuser1\nx\n".repeat(4));
     client.expect(FIRST_CHOICE);
     for _ in 0..4 {
-        client.line();
-        client.line();
+        client.read_line();
+        client.read_line();
         client.expect("Login Failed");
         client.expect(FIRST_CHOICE);
     }
@@ -203,11 +203,11 @@ fn failed_logins_are_delayed_and_successful_ones_are_not() {
     slow.send("LOGIN\nuser1\nx\n");
     let begin = Instant::now();
     client.send("LOGIN\nuser1\n1234\n");
-    client.line();
-    client.line();
+    client.read_line();
+    client.read_line();
     client.expect("Login Successfully");
     for _ in 0..3 {
-        slow.line();
+        slow.read_line();
     }
     slow.expect("Login Failed");
     assert!(
@@ -221,18 +221,18 @@ fn menu_transfers_obey_the_user_rate_limit() {
     const LENGTH: usize = 500_000;
     let home = home(&["user1::rate=1M"]);
     home.write("Movies/Film", vec![b'x'; LENGTH]);
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     let mut clients: Vec<Client> = (0..4).map(|_| server.login("user1")).collect();
     let begin = Instant::now();
     for client in &mut clients {
-        client.say("DOWNLOAD FILE Movies/Film");
+        client.send_line("DOWNLOAD FILE Movies/Film");
     }
     // Another user is not bounded by it.
     let mut other = server.login("user2");
-    assert_eq!(other.begin_download("Movies/Joker"), 4096);
+    assert_eq!(other.start_download("Movies/Joker"), 4096);
     for client in &mut clients {
-        assert_eq!(client.length(), LENGTH as u64);
-        assert!(client.bytes(LENGTH).iter().all(|&byte| byte == b'x'));
+        assert_eq!(client.read_length(), LENGTH as u64);
+        assert!(client.read_bytes(LENGTH).iter().all(|&byte| byte == b'x'));
         client.expect_menu();
     }
     // A tenth of a second's worth may come at once.
@@ -257,7 +257,7 @@ fn quotas_are_exact_under_a_thousand_uploading_clients() {
     let home = home(&["user2:Box:upload,quota=100k", "user3:Box:read,change"]);
     std::fs::create_dir(home.file("Box")).expect("our own directory");
     home.write("Box/Old", vec![b'o'; 5_500]);
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     let address = server.address();
     // Half of them announce what they never send.
     let clients: Vec<_> = (0..8usize)
@@ -272,8 +272,8 @@ fn quotas_are_exact_under_a_thousand_uploading_clients() {
                 }
                 let mut taken = 0;
                 for (at, client) in clients.iter_mut().enumerate() {
-                    (0..6).for_each(|_| drop(client.line()));
-                    match client.line().as_str() {
+                    (0..6).for_each(|_| drop(client.read_line()));
+                    match client.read_line().as_str() {
                         "There is not enough room for that file" => {}
                         "Ready to receive 1000 bytes" if at % 2 == 0 => {
                             client.send(vec![b'x'; 1000]);
@@ -306,9 +306,9 @@ fn quotas_are_exact_under_a_thousand_uploading_clients() {
     assert_eq!(bytes, 5_500 + 1000 * (files as u64 - 1));
     let expected = format!("directory {bytes} of 100000 bytes Box");
     eventually("the rest is free again", || {
-        client.say("SHOW QUOTA");
+        client.send_line("SHOW QUOTA");
         client.expect("QUOTA 1");
-        let line = client.line();
+        let line = client.read_line();
         client.expect_menu();
         line == expected
     });
@@ -317,7 +317,7 @@ fn quotas_are_exact_under_a_thousand_uploading_clients() {
     client.send(vec![b'x'; rest as usize]);
     client.expect(&format!("Upload complete: Rest, {rest} bytes"));
     client.expect_menu();
-    client.say("PUT FILE 1 Box/One more");
+    client.send_line("PUT FILE 1 Box/One more");
     client.expect("There is not enough room for that file");
     // Whom no quota bounds there may go on.
     let mut other = server.login("user3");
@@ -336,11 +336,11 @@ fn a_user_quota_spans_directories_and_survives_reloads() {
     for directory in ["Inbox", "Outbox"] {
         std::fs::create_dir(home.file(directory)).expect("our own directory");
     }
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     let put = |client: &mut Client, bytes: usize, path: &str| {
         client.send(format!("PUT FILE {bytes} {path}\n"));
         client.send(vec![b'x'; bytes]);
-        client.line()
+        client.read_line()
     };
     let (_, there) = sizes(&server, "Uploads");
     let mut client = server.login("user2");
@@ -348,7 +348,7 @@ fn a_user_quota_spans_directories_and_survives_reloads() {
     client.expect_menu();
     put(&mut client, 4000, "Outbox/a");
     client.expect_menu();
-    client.say("SHOW QUOTA");
+    client.send_line("SHOW QUOTA");
     client.expect("QUOTA 1");
     client.expect(&format!("user {} of 10000 bytes", 8000 + there));
     client.expect_menu();
@@ -362,9 +362,9 @@ fn a_user_quota_spans_directories_and_survives_reloads() {
     server.log_line(&["event=reload result=taken-up"]);
     eventually("the reload has counted", || {
         let mut client = server.login("user2");
-        client.say("SHOW QUOTA");
+        client.send_line("SHOW QUOTA");
         client.expect("QUOTA 1");
-        client.line() == format!("user {} of 10000 bytes", 4000 + there)
+        client.read_line() == format!("user {} of 10000 bytes", 4000 + there)
     });
     let mut client = server.login("user2");
     let said = put(&mut client, 2000, "Inbox/b");
@@ -376,7 +376,7 @@ fn uploads_keep_the_minimum_free_space() {
     let server = start(&[], &["--keep-free", "1000T"]);
     let mut client = server.login("user2");
     client.send("UPLOAD FILE Uploads/New\n1\n");
-    client.line();
+    client.read_line();
     client.expect("There is not enough room for that file");
     client.expect_menu();
     client.send("PUT FILE 1 Movies/New\n");
@@ -402,7 +402,7 @@ fn a_thousand<T: Send>(
                 scope.spawn(move || {
                     let numbers = 125 * part..125 * (part + 1);
                     let from = |number| addresses[number % addresses.len()];
-                    let connect = |number| Client::over(connect_from(from(number), to));
+                    let connect = |number| Client::from_stream(connect_from(from(number), to));
                     let clients: Vec<_> = numbers.clone().map(connect).collect();
                     let visits = numbers.zip(clients);
                     visits
@@ -420,7 +420,7 @@ fn a_thousand<T: Send>(
 
 /// A client who was let in, to be kept; `None` where he was told that there is no place.
 fn is_let_in(mut client: Client) -> Option<Client> {
-    match client.line().as_str() {
+    match client.read_line().as_str() {
         FIRST_CHOICE => Some(client),
         FULL => None,
         other => panic!("neither let in nor told: {other}"),
@@ -480,7 +480,7 @@ fn failed_logins_are_exact_under_a_thousand_clients() {
         .iter_mut()
         .map(|(address, user, client)| {
             let has_failed = loop {
-                match client.line().as_str() {
+                match client.read_line().as_str() {
                     "Login Failed" => break true,
                     TOO_MANY_FAILURES => break false,
                     _ => {}
@@ -499,6 +499,6 @@ fn failed_logins_are_exact_under_a_thousand_clients() {
         assert_eq!(failed.iter().sum::<usize>(), 14, "{failed:?}");
     }
     // And nobody from elsewhere is turned away for it.
-    let mut other = Client::over(connect_from("127.0.0.3", server.address()));
+    let mut other = Client::from_stream(connect_from("127.0.0.3", server.address()));
     other.login("user1");
 }

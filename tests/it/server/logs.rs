@@ -19,7 +19,7 @@ fn fail_logins(server: &Server) {
     for name in FORGERS {
         let mut client = server.connect();
         client.send(format!("LOGIN\n{name}\nQUIT\n"));
-        client.rest();
+        client.read_to_end();
     }
 }
 
@@ -64,15 +64,15 @@ fn names_cannot_break_json_log_lines() {
 fn the_transfer_log_has_results_and_is_reopened() {
     let home = Home::new();
     home.write_sparse("Movies/Long Film", 64 << 20);
-    let path = home.beside().join("xferlog");
-    let server = Server::over(home, &["--xferlog", path.to_str().expect("UTF-8")]);
+    let path = home.parent().join("xferlog");
+    let server = Server::with_home(home, &["--xferlog", path.to_str().expect("UTF-8")]);
     let lines = || fs::read_to_string(&path).unwrap_or_default();
     let has = |end: &str| eventually(end, || lines().lines().any(|line| line.ends_with(end)));
 
     let mut client = server.login("user2");
-    client.say("DOWNLOAD FILE Movies/Joker");
-    client.length();
-    client.bytes(4096);
+    client.send_line("DOWNLOAD FILE Movies/Joker");
+    client.read_length();
+    client.read_bytes(4096);
     client.expect_menu();
     has("files/Movies/Joker b _ o r user2 tidegate 0 * c");
 
@@ -82,7 +82,7 @@ fn the_transfer_log_has_results_and_is_reopened() {
     has("files/Uploads/New_File b _ i r user2 tidegate 0 * c");
 
     // Whoever leaves in the middle.
-    client.begin_download("Movies/Long Film");
+    client.start_download("Movies/Long Film");
     drop(client);
     has("files/Movies/Long_Film b _ o r user2 tidegate 0 * i");
     let mut client = server.login("user2");
@@ -95,8 +95,8 @@ fn the_transfer_log_has_results_and_is_reopened() {
     server.signal(Signal::SIGHUP);
     server.log_line(&["event=reload"]);
     let mut client = server.login("user2");
-    client.begin_download("Movies/Joker");
-    client.bytes(4096);
+    client.start_download("Movies/Joker");
+    client.read_bytes(4096);
     has("files/Movies/Joker b _ o r user2 tidegate 0 * c");
     assert_eq!(
         fs::read_to_string(&old).expect("it stays").lines().count(),

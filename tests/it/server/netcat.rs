@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::support::needs;
-use crate::support::{PATIENCE, Server, eventually};
+use crate::support::{Server, TIMEOUT, eventually};
 
 #[test]
 fn nc_with_n_receives_header_content_and_goodbye() {
@@ -155,7 +155,7 @@ impl Netcat {
 
     /// All that it printed, once it has ended.
     fn output(&mut self) -> Vec<u8> {
-        eventually(&format!("nc ends, within {PATIENCE:?}"), || {
+        eventually(&format!("nc ends, within {TIMEOUT:?}"), || {
             self.child
                 .try_wait()
                 .expect("our own child can be waited for")

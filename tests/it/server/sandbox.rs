@@ -178,8 +178,8 @@ fn the_sandbox_denies_open_exec_connect_and_ptrace() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     for network in ["none", "listen", "both"] {
         let home = Home::new();
-        fs::create_dir(home.beside().join("log")).unwrap();
-        fs::write(home.beside().join("outside"), "").unwrap();
+        fs::create_dir(home.parent().join("log")).unwrap();
+        fs::write(home.parent().join("outside"), "").unwrap();
         let output = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
@@ -206,13 +206,13 @@ fn the_sandbox_denies_open_exec_connect_and_ptrace() {
 /// A home, and the folder that it lies in, that another user owns where the tests are root's.
 fn anothers_home() -> Home {
     let home = Home::new();
-    home.give_to_nobody();
+    home.chown_to_nobody();
     home
 }
 
 /// A field of the status of each thread of the server.
 fn status(server: &Server, field: &str) -> Vec<String> {
-    let threads = fs::read_dir(server.proc("task")).unwrap();
+    let threads = fs::read_dir(server.proc_file("task")).unwrap();
     let status = |task: PathBuf| fs::read_to_string(task.join("status")).unwrap();
     let found = threads.map(|thread| {
         let status = status(thread.unwrap().path());
@@ -224,7 +224,7 @@ fn status(server: &Server, field: &str) -> Vec<String> {
 
 #[test]
 fn a_sandboxed_server_has_no_privileges_and_serves() {
-    let mut server = Server::over(anothers_home(), &["--sandbox", "require"]);
+    let mut server = Server::with_home(anothers_home(), &["--sandbox", "require"]);
     server.log_line(&[
         "event=sandbox",
         "root=no",
@@ -253,7 +253,7 @@ fn a_sandboxed_server_has_no_privileges_and_serves() {
             "{field} {threads:?}"
         );
     }
-    let limits = fs::read_to_string(server.proc("limits")).unwrap();
+    let limits = fs::read_to_string(server.proc_file("limits")).unwrap();
     let core = limits
         .lines()
         .find(|line| line.starts_with("Max core file size"))
@@ -279,7 +279,7 @@ fn a_sandboxed_server_has_no_privileges_and_serves() {
     );
     client.quit();
     server.signal(Signal::SIGTERM);
-    assert_eq!(server.status(), 0);
+    assert_eq!(server.exit_status(), 0);
     let pid = server.home.path().join(".tidegate.pid");
     assert_eq!(
         fs::read_to_string(pid).unwrap_or_default(),
@@ -355,8 +355,8 @@ fn unreadable_credentials_prevent_the_start() {
 #[test]
 fn a_reload_beyond_the_sandbox_scope_is_refused() {
     let home = Home::new();
-    fs::create_dir(home.beside().join("beside")).unwrap();
-    let server = Server::over(home, &["--sandbox", "try"]);
+    fs::create_dir(home.parent().join("beside")).unwrap();
+    let server = Server::with_home(home, &["--sandbox", "try"]);
     let line = server.log_line(&["event=sandbox"]);
     assert!(
         !line.contains("landlock=no"),
@@ -383,7 +383,7 @@ fn a_reload_beyond_the_sandbox_scope_is_refused() {
             &told,
         ]);
         assert_eq!(
-            client.ask("SHOW DIRECTORIES"),
+            client.command("SHOW DIRECTORIES"),
             "The available directories are: Movies, Music, Docs"
         );
     }
@@ -395,7 +395,7 @@ fn a_reload_beyond_the_sandbox_scope_is_refused() {
     server.signal(Signal::SIGHUP);
     server.log_line(&["event=reload", "result=taken-up"]);
     assert_eq!(
-        client.ask("SHOW DIRECTORIES"),
+        client.command("SHOW DIRECTORIES"),
         "The available directories are: Movies, Music, Docs, More, Extra"
     );
 }
@@ -405,23 +405,23 @@ fn verified_passwords_are_erased_from_memory() {
     // Closed in, the server could be looked into by nobody but root.
     let options = ["--sandbox", if geteuid().is_root() { "try" } else { "off" }];
     let home = Home::new();
-    let server = Server::over(home, &options);
+    let server = Server::with_home(home, &options);
     let (right, wrong) = ("1234", "not-the-PASSWORD-of-anybody");
     let mut client = server.connect();
     // In pieces, so that a part of it waits from one turn to the next.
     client.send(format!("LOGIN\nuser1\n{}", &wrong[..9]));
     for _ in 0..3 {
-        client.line();
+        client.read_line();
     }
     client.send(format!(
         "{}\nLOGIN\nuser1\n{wrong}\nLOGIN\nuser1\n{right}\n",
         &wrong[9..]
     ));
-    while client.line() != "Login Successfully" {}
+    while client.read_line() != "Login Successfully" {}
     let mut left = server.connect();
     left.send(format!("LOGIN\nuser1\n{wrong}"));
     for _ in 0..3 {
-        left.line();
+        left.read_line();
     }
     drop(left);
     server.log_line(&["session=2", "event=end"]);
@@ -438,15 +438,15 @@ fn verified_passwords_are_erased_from_memory() {
 #[test]
 fn unsolicited_passwords_are_erased_from_memory() {
     let sandbox = if geteuid().is_root() { "try" } else { "off" };
-    let server = Server::over(Home::new(), &["--sandbox", sandbox, "--ftp", "127.0.0.1:0"]);
+    let server = Server::with_home(Home::new(), &["--sandbox", sandbox, "--ftp", "127.0.0.1:0"]);
     let secret = "not-the-PASSWORD-of-anybody";
     let mut client = server.connect();
     let told_at = |client: &mut Client, line: String, code: &str| {
         client.send(line + "\r\n");
-        let told = client.line();
+        let told = client.read_line();
         assert!(told.starts_with(code), "{told}");
     };
-    client.line();
+    client.read_line();
     told_at(&mut client, format!("PASS {secret}"), "503 ");
     told_at(&mut client, "USER user1".into(), "331 ");
     told_at(&mut client, "PASS 1234".into(), "230 ");
@@ -465,8 +465,8 @@ fn unsolicited_passwords_are_erased_from_memory() {
 
 /// How often some bytes stand in the memory of a server.
 fn memory_with(server: &Server, wanted: &[u8]) -> usize {
-    let mut memory = File::open(server.proc("mem")).expect("its memory can be read");
-    let maps = fs::read_to_string(server.proc("maps")).unwrap();
+    let mut memory = File::open(server.proc_file("mem")).expect("its memory can be read");
+    let maps = fs::read_to_string(server.proc_file("maps")).unwrap();
     let mut found = 0;
     for line in maps.lines() {
         let (range, rest) = line.split_once(' ').unwrap();

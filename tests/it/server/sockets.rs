@@ -27,7 +27,7 @@ fn clients_beyond_the_descriptor_limit_get_a_message() {
         .map(|_| {
             thread::spawn(move || {
                 let mut client = Client::connect(address);
-                match client.line().as_str() {
+                match client.read_line().as_str() {
                     FIRST_CHOICE => Some(client),
                     FULL => {
                         client.expect_end();
@@ -46,18 +46,18 @@ fn clients_beyond_the_descriptor_limit_get_a_message() {
 
     for client in &mut served {
         client.send("LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\nQUIT\n");
-        let all = String::from_utf8_lossy(&client.rest()).into_owned();
+        let all = String::from_utf8_lossy(&client.read_to_end()).into_owned();
         assert!(all.contains("LENGTH 4096\n"), "{all}");
         assert!(all.ends_with("You are logged out.\n"), "{all}");
     }
     drop(served);
     eventually("a later one is let in", || {
-        server.connect().line() == FIRST_CHOICE
+        server.connect().read_line() == FIRST_CHOICE
     });
     assert!(
-        server.cpu() < Duration::from_secs(2),
+        server.cpu_time() < Duration::from_secs(2),
         "no spin: {:?}",
-        server.cpu()
+        server.cpu_time()
     );
 }
 
@@ -72,7 +72,7 @@ fn rejected_connections_do_not_use_up_descriptors() {
     for (n, client) in served.iter_mut().enumerate() {
         assert_eq!(client.download("Movies/Joker").len(), 4096);
         assert_eq!(
-            client.ask("SHOW DIRECTORY Movies"),
+            client.command("SHOW DIRECTORY Movies"),
             "The available files are: Free Fire, Joker, WAR"
         );
         client.send(format!("PUT FILE 3 Uploads/{n}\nabc"));
@@ -95,7 +95,7 @@ fn cached_open_files_do_not_prevent_connections() {
         assert_eq!(one.download(&format!("Many/{n}")), b"few bytes");
     }
     assert!(
-        one.ask("SHOW DIRECTORY Many")
+        one.command("SHOW DIRECTORY Many")
             .starts_with("The available files are: 0, 1, 10")
     );
     one.send("PUT FILE 3 Uploads/Three\nabc");
@@ -137,21 +137,21 @@ fn a_stalled_reader_does_not_delay_a_fast_one() {
     let home = Home::new();
     let content = pattern(LONG, 11);
     home.write("Movies/Long", &content);
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     let mut stalled: Vec<Client> = (0..20).map(|_| server.login("user1")).collect();
     for client in &mut stalled {
-        client.begin_download("Movies/Long");
+        client.start_download("Movies/Long");
     }
-    let cpu = server.cpu();
+    let cpu = server.cpu_time();
     let mut fast = server.login("user1");
     assert!(fast.download("Movies/Long") == content);
     assert!(
-        server.cpu() - cpu < Duration::from_secs(2),
+        server.cpu_time() - cpu < Duration::from_secs(2),
         "nobody polls the stalled"
     );
     // They are stalled, not lost.
     let mut last = stalled.pop().unwrap();
-    assert!(last.bytes(LONG) == content);
+    assert!(last.read_bytes(LONG) == content);
     last.expect_menu();
 }
 
@@ -225,12 +225,12 @@ fn clients_that_never_read_are_bounded_in_memory() {
     }
     let grown = server.memory_kib().saturating_sub(before);
     assert!(grown < 40 * 128, "{grown} KiB for 40 peers");
-    let cpu = server.cpu();
+    let cpu = server.cpu_time();
     for _ in 0..100 {
         assert_eq!(other.download("Movies/Joker").len(), 4096);
     }
     assert!(
-        server.cpu() - cpu < Duration::from_secs(1),
+        server.cpu_time() - cpu < Duration::from_secs(1),
         "nobody polls the silent"
     );
 }
@@ -248,7 +248,7 @@ fn a_half_closed_client_receives_all_responses() {
         let mut client = server.connect();
         client.send(sent);
         client.close_sending();
-        client.rest()
+        client.read_to_end()
     };
     let all = answers(DIALOGUE);
     assert!(String::from_utf8_lossy(&all).ends_with("You are logged out.\n"));
@@ -317,7 +317,7 @@ fn the_goodbye_arrives_while_the_client_keeps_sending() {
         let mut client = server.connect();
         client.send("LOGIN\nuser1\n1234\nQUIT\n");
         client.send("HELP\n".repeat(50_000));
-        let all = String::from_utf8(client.rest()).unwrap();
+        let all = String::from_utf8(client.read_to_end()).unwrap();
         assert!(
             all.ends_with("Connection is terminated. You are logged out.\n"),
             "{all}"
@@ -329,9 +329,9 @@ fn the_goodbye_arrives_while_the_client_keeps_sending() {
 fn verified_passwords_are_cached_until_a_reload() {
     let server = Server::start(&[]);
     let cpu_of = |logins: &dyn Fn()| {
-        let before = server.cpu();
+        let before = server.cpu_time();
         logins();
-        server.cpu() - before
+        server.cpu_time() - before
     };
     // The shortest of a few, since any of them may have met something else: argon2 is in each.
     let one = ["user1", "user2", "user3"]
@@ -346,7 +346,7 @@ fn verified_passwords_are_cached_until_a_reload() {
     let mut client = server.connect();
     client.send("LOGIN\nuser1\n12345\n");
     for _ in 0..3 {
-        client.line();
+        client.read_line();
     }
     client.expect("Login Failed");
 
@@ -362,9 +362,9 @@ fn verified_passwords_are_cached_until_a_reload() {
 #[test]
 fn concurrent_equal_logins_share_one_verification() {
     let server = Server::start(&[]);
-    let before = server.cpu();
+    let before = server.cpu_time();
     server.login("user2").quit();
-    let one = server.cpu() - before;
+    let one = server.cpu_time() - before;
 
     let mut clients: Vec<Client> = (0..50).map(|_| server.connect()).collect();
     for client in &mut clients {
@@ -373,15 +373,15 @@ fn concurrent_equal_logins_share_one_verification() {
         client.expect("Please enter your username");
         client.expect("Username OK, Please enter your password");
     }
-    let before = server.cpu();
+    let before = server.cpu_time();
     for client in &mut clients {
-        client.say("1234");
+        client.send_line("1234");
     }
     for client in &mut clients {
         client.expect("Login Successfully");
         client.expect_menu();
     }
-    let many = server.cpu() - before;
+    let many = server.cpu_time() - before;
     assert!(
         many < one * 10,
         "50 at once took {many:?}, one took {one:?}"

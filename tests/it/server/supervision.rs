@@ -20,8 +20,8 @@ use crate::server::ftp::Ftp;
 use crate::server::ftp::data::free_ports;
 use crate::support::needs;
 use crate::support::{
-    Client, FIRST_CHOICE, Home, Log, PATIENCE, Server, TIDEGATE, eventually, pattern,
-    refused_start, sandbox, test_path,
+    Client, FIRST_CHOICE, Home, Log, Server, TIDEGATE, TIMEOUT, eventually, pattern, refused_start,
+    sandbox_option, test_path,
 };
 
 /// Longer than what both sockets' buffers can hold.
@@ -30,9 +30,9 @@ const LONG: usize = 24 * 1024 * 1024;
 #[test]
 fn systemd_is_notified_of_every_state_change() {
     let home = Home::new();
-    let path = home.beside().join("notify");
+    let path = home.parent().join("notify");
     let supervisor = UnixDatagram::bind(&path).unwrap();
-    supervisor.set_read_timeout(Some(PATIENCE)).unwrap();
+    supervisor.set_read_timeout(Some(TIMEOUT)).unwrap();
     let next = || {
         let mut message = [0; 512];
         let length = supervisor
@@ -70,7 +70,7 @@ fn systemd_is_notified_of_every_state_change() {
     }
     server.signal(Signal::SIGTERM);
     assert_eq!(next_but_watchdog(), "STOPPING=1\n");
-    assert_eq!(server.status(), 0);
+    assert_eq!(server.exit_status(), 0);
 }
 
 /// A server with a socket that a supervisor has opened; it comes as descriptor 3.
@@ -80,7 +80,7 @@ fn activated(home: &Home, socket: OwnedFd, name: &str) -> Command {
     command
         .args(["-c", script, "sh", TIDEGATE, "serve"])
         .arg(home.path())
-        .args(sandbox(&[]));
+        .args(sandbox_option(&[]));
     command
         .env("LISTEN_FDS", "1")
         .env("LISTEN_FDNAMES", name)
@@ -96,7 +96,7 @@ fn passed_sockets_are_served() {
     // Who comes before the server waits for it.
     let mut early = Client::connect(address);
     let command = activated(&home, socket.into(), "menu");
-    let server = Server::watch(home.clone(), command, 1, Log::Read);
+    let server = Server::spawn(home.clone(), command, 1, Log::Read);
     assert_eq!(server.addresses, [address]);
     early.login("user1");
     assert_eq!(early.download("Movies/Joker").len(), 4096);
@@ -119,7 +119,7 @@ fn a_passed_socket_named_ftp_speaks_ftp() {
     let address = socket.local_addr().unwrap();
     let early = Client::connect(address);
     let command = activated(&home, socket.into(), "ftp");
-    let server = Server::watch(home, command, 1, Log::Read);
+    let server = Server::spawn(home, command, 1, Log::Read);
     assert_eq!(server.addresses, [address]);
     let mut ftp = Ftp::login_over(early, "user1", "1234");
     assert_eq!(ftp.retrieve("Movies/Joker").len(), 4096);
@@ -137,9 +137,9 @@ fn successor_with(of: &Server, options: &[&str]) -> Server {
         .arg(of.home.path())
         .arg("--take-over")
         .args(options)
-        .args(sandbox(options))
+        .args(sandbox_option(options))
         .stdin(Stdio::null());
-    Server::watch(of.home.clone(), command, of.addresses.len(), Log::Read)
+    Server::spawn(of.home.clone(), command, of.addresses.len(), Log::Read)
 }
 
 #[test]
@@ -147,11 +147,11 @@ fn a_handover_refuses_and_loses_no_client() {
     let home = Home::new();
     let content = pattern(LONG, 61);
     home.write("Movies/Long", &content);
-    let mut first = Server::over(home, &["--listen", "127.0.0.1:0", "--listen", "[::1]:0"]);
+    let mut first = Server::with_home(home, &["--listen", "127.0.0.1:0", "--listen", "[::1]:0"]);
     let addresses = first.addresses.clone();
     let mut idle = first.login("user1");
     let mut busy = first.login("user1");
-    assert_eq!(busy.begin_download("Movies/Long"), LONG as u64);
+    assert_eq!(busy.start_download("Movies/Long"), LONG as u64);
 
     let over = AtomicBool::new(false);
     let (mut second, mut third, sessions) = thread::scope(|scope| {
@@ -174,20 +174,20 @@ fn a_handover_refuses_and_loses_no_client() {
     assert!(sessions > 20, "only {sessions} came meanwhile");
     assert_eq!(second.addresses, addresses);
     assert_eq!(third.addresses, addresses);
-    assert_eq!(second.status(), 0, "all that it took in have left");
+    assert_eq!(second.exit_status(), 0, "all that it took in have left");
 
     // Those of the first go on as if nothing had happened, and then it ends.
     first.log_line(&["event=relieved"]);
     assert_eq!(
-        idle.ask("SHOW DIRECTORIES"),
+        idle.command("SHOW DIRECTORIES"),
         "The available directories are: Movies, Music, Docs"
     );
     assert!(first.is_running());
-    assert!(busy.bytes(LONG) == content);
+    assert!(busy.read_bytes(LONG) == content);
     busy.expect_menu();
     busy.quit();
     idle.quit();
-    assert_eq!(first.status(), 0);
+    assert_eq!(first.exit_status(), 0);
 
     // The lock of the home has gone along: the last one is told of a change.
     let pid = fs::read_to_string(third.home.path().join(".tidegate.pid")).unwrap();
@@ -201,7 +201,7 @@ fn a_handover_refuses_and_loses_no_client() {
     third.log_line(&["event=reload", "result=taken-up"]);
     assert!(!first.log().contains("event=reload") && !second.log().contains("event=reload"));
     third.signal(Signal::SIGTERM);
-    assert_eq!(third.status(), 0);
+    assert_eq!(third.exit_status(), 0);
 }
 
 /// Comes, logs in and leaves, again and again; how often.
@@ -221,7 +221,7 @@ fn a_handover_keeps_ftp_data_connections() {
     let home = Home::new();
     let content = pattern(LONG, 67);
     home.write("Movies/Long", &content);
-    let mut first = Server::over(home, &["--listen", "127.0.0.1:0", "--ftp", "127.0.0.1:0"]);
+    let mut first = Server::with_home(home, &["--listen", "127.0.0.1:0", "--ftp", "127.0.0.1:0"]);
     let login =
         |server: &Server| Ftp::login_over(Client::connect(server.addresses[1]), "user1", "1234");
     let (mut idle, mut busy) = (login(&first), login(&first));
@@ -242,7 +242,7 @@ fn a_handover_keeps_ftp_data_connections() {
     for mut ftp in [busy, idle] {
         ftp.ask("QUIT", "221");
     }
-    assert_eq!(first.status(), 0);
+    assert_eq!(first.exit_status(), 0);
     second.connect().expect(FIRST_CHOICE);
 }
 
@@ -287,7 +287,7 @@ fn a_relieved_server_closes_at_the_drain_timeout() {
     let _second = successor(&first);
     idle.expect("The server is shutting down. Connection is terminated.");
     idle.expect_end();
-    assert_eq!(first.status(), 0);
+    assert_eq!(first.exit_status(), 0);
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn a_failed_handover_changes_nothing() {
     assert_eq!(pid, format!("{}\n", first.pid()));
     let _second = successor(&first);
     idle.quit();
-    assert_eq!(first.status(), 0);
+    assert_eq!(first.exit_status(), 0);
 }
 
 #[test]
@@ -334,7 +334,7 @@ fn child_requests_the_listeners() {
 #[test]
 fn other_users_cannot_take_over() {
     let home = Home::new();
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     let path = server.home.path().join(".tidegate.sock");
     let mode = fs::metadata(&path).unwrap();
     assert!(mode.file_type().is_socket());
@@ -343,10 +343,10 @@ fn other_users_cannot_take_over() {
         return;
     }
     // Even if the doors were open.
-    for path in [server.home.beside(), &server.home.path(), &path] {
+    for path in [server.home.parent(), &server.home.path(), &path] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }
-    let binary = server.home.beside().join("it");
+    let binary = server.home.parent().join("it");
     fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
     chown(&binary, Some(65_534), None).unwrap();
     let output = Command::new(&binary)

@@ -15,9 +15,9 @@ fn a_complete_upload_leaves_no_temporary_file() {
     let before = server.home.names("Uploads");
     let content = pattern(5_000_003, 21);
     let mut client = server.login("user2");
-    client.say("UPLOAD FILE Uploads/Long");
+    client.send_line("UPLOAD FILE Uploads/Long");
     client.expect("Please enter the length of the file in bytes");
-    client.say(content.len());
+    client.send_line(content.len());
     client.expect("Ready to receive 5000003 bytes");
     client.send(&content[..1_000_000]);
     assert_eq!(
@@ -83,7 +83,7 @@ fn a_kill_during_an_upload_leaves_no_file() {
     }
     server.signal(Signal::SIGKILL);
     for client in &mut clients {
-        client.rest();
+        client.read_to_end();
     }
     assert_eq!(server.home.names("Uploads"), before);
 }
@@ -102,7 +102,7 @@ fn only_orphans_are_removed_at_start() {
     home.write(&format!("Movies/{LEFT}"), "half");
     let held = fs::File::open(home.file(&format!("Uploads/Deep/{HELD}"))).unwrap();
     held.lock().unwrap();
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     let left = server.home.file(&format!("Movies/{LEFT}"));
     eventually("the sweep of Movies", || !left.exists());
     eventually("the sweep of Uploads", || {
@@ -117,7 +117,7 @@ fn the_first_complete_upload_of_a_name_wins() {
     let mut slow = server.login("user2");
     let mut fast = server.login("user2");
     for client in [&mut slow, &mut fast] {
-        client.say("UPLOAD FILE Uploads/Same\n300000");
+        client.send_line("UPLOAD FILE Uploads/Same\n300000");
         client.expect("Please enter the length of the file in bytes");
         client.expect("Ready to receive 300000 bytes");
     }
@@ -135,7 +135,7 @@ fn replacement_is_atomic_and_does_not_follow_links() {
     let home = Home::new();
     home.write("Uploads/Target", "the link's target");
     std::os::unix::fs::symlink("Target", home.file("Uploads/Link")).unwrap();
-    let server = Server::over(home, &[]);
+    let server = Server::with_home(home, &[]);
     let contents = [pattern(200_000, 26), pattern(200_000, 27)];
     let mut writer = server.login("user3");
     let mut put = |content: &[u8], name: &str| {
@@ -170,18 +170,18 @@ fn replacement_is_atomic_and_does_not_follow_links() {
 fn uploads_over_the_size_limit_are_refused_early() {
     let server = Server::start(&["--max-upload", "10k"]);
     let mut client = server.login("user2");
-    client.say("UPLOAD FILE Uploads/Fits\n10000");
+    client.send_line("UPLOAD FILE Uploads/Fits\n10000");
     client.expect("Please enter the length of the file in bytes");
     client.expect("Ready to receive 10000 bytes");
     client.send([0; 10_000]);
     client.expect("Upload complete: Fits, 10000 bytes");
     client.expect_menu();
-    client.say("UPLOAD FILE Uploads/Over\n10001");
+    client.send_line("UPLOAD FILE Uploads/Over\n10001");
     client.expect("Please enter the length of the file in bytes");
     client.expect("There is not enough room for that file");
     client.expect_menu();
     // What follows a PUT FILE could not be told from commands.
-    client.say("PUT FILE 10001 Uploads/Over");
+    client.send_line("PUT FILE 10001 Uploads/Over");
     client.expect("There is not enough room for that file");
     client.close_sending();
     client.expect_end();
@@ -193,7 +193,7 @@ fn uploads_over_the_size_limit_are_refused_early() {
 fn uploads_over_the_disk_space_are_refused_early() {
     let server = Server::start(&[]);
     let mut client = server.login("user2");
-    client.say("UPLOAD FILE Uploads/Over\n4611686018427387904");
+    client.send_line("UPLOAD FILE Uploads/Over\n4611686018427387904");
     client.expect("Please enter the length of the file in bytes");
     client.expect("There is not enough room for that file");
     client.expect_menu();
@@ -204,15 +204,15 @@ fn a_write_only_directory_accepts_and_lists_nothing() {
     let server = Server::start(&[]);
     let mut client = server.login("user4");
     assert_eq!(
-        client.ask("SHOW DIRECTORY Dropbox"),
+        client.command("SHOW DIRECTORY Dropbox"),
         "There are no files in this directory"
     );
-    assert_eq!(client.ask("DOWNLOAD FILE Manifest"), "No such file");
-    assert_eq!(client.ask("CHECKSUM FILE Manifest"), "No such file");
+    assert_eq!(client.command("DOWNLOAD FILE Manifest"), "No such file");
+    assert_eq!(client.command("CHECKSUM FILE Manifest"), "No such file");
     client.send("PUT FILE 3 Letter\nabc");
     client.expect("Upload complete: Letter, 3 bytes");
     client.expect_menu();
-    assert_eq!(client.ask("DOWNLOAD FILE Letter"), "No such file");
+    assert_eq!(client.command("DOWNLOAD FILE Letter"), "No such file");
     client.send("PUT FILE 3 Letter\ndef");
     client.expect("Upload failed: The file already exists");
     client.expect_menu();
@@ -235,20 +235,20 @@ fn permission_errors_are_reported_and_logged() {
         set_mode(&home.file(&format!("{directory}/Letter")), 0o000);
         set_mode(&home.file(directory), mode);
     }
-    home.give_to_nobody();
-    let server = Server::over(home, &[]);
+    home.chown_to_nobody();
+    let server = Server::with_home(home, &[]);
     let mut client = server.login("user2");
     assert_eq!(
-        client.ask("SHOW DIRECTORY Closed"),
+        client.command("SHOW DIRECTORY Closed"),
         "The directory cannot be read"
     );
     server.log_line(&["event=fault", "files/Closed", "Permission denied"]);
     assert_eq!(
-        client.ask("SHOW DIRECTORY Sealed"),
+        client.command("SHOW DIRECTORY Sealed"),
         "The available files are: Letter"
     );
     assert_eq!(
-        client.ask("DOWNLOAD FILE Letter"),
+        client.command("DOWNLOAD FILE Letter"),
         "The file cannot be read"
     );
     server.log_line(&["event=fault", "files/Sealed/Letter", "Permission denied"]);
@@ -257,7 +257,7 @@ fn permission_errors_are_reported_and_logged() {
     client.expect_menu();
     server.log_line(&["event=fault", "files/Sealed/New", "Permission denied"]);
     assert_eq!(
-        client.ask("MAKE DIRECTORY New"),
+        client.command("MAKE DIRECTORY New"),
         "The file cannot be written"
     );
     assert_eq!(

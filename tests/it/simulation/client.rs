@@ -18,7 +18,7 @@ use tidegate::server::Options;
 use super::model::{Revoked, World};
 use super::replies::{Memory, Part, Reply, Then, replies};
 use super::script::{Item, Said};
-use crate::support::random::one_of;
+use crate::support::seeds::one_of;
 
 /// One client.
 pub(super) struct Client {

@@ -15,7 +15,7 @@ use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::Dialect;
 use tidegate::server::{EventLoop, Options};
 
-use crate::support::random::{for_seeds, once_in, one_of};
+use crate::support::seeds::{for_seeds, once_in, one_of};
 
 /// Seeds of a normal run.
 const SEEDS: u64 = 96;

@@ -5,7 +5,7 @@ use fastrand::Rng;
 use tidegate::protocol::ftp::command::VERBS;
 
 use super::ftp_dialogue::{Dialogue, REFUSALS};
-use crate::support::random::{for_seeds, once_in, one_of};
+use crate::support::seeds::{for_seeds, once_in, one_of};
 
 /// Every seed that ever failed.
 const FAILED_ONCE: &[u64] = &[];

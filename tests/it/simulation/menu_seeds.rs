@@ -20,7 +20,7 @@ use tidegate::protocol::session::Session;
 use tidegate::protocol::step::Input;
 
 use crate::dialogues::reference_connection::{Answers, Connection};
-use crate::support::random::{cut, for_seeds, once_in, one_of};
+use crate::support::seeds::{cut, for_seeds, once_in, one_of};
 
 /// Every seed that ever failed.
 const FAILED_ONCE: &[u64] = &[];

@@ -34,7 +34,7 @@ use tidegate::protocol::session::Dialect;
 use tidegate::server;
 use tidegate::server::{EventLoop, Options};
 
-use crate::support::random::{for_seeds, once_in};
+use crate::support::seeds::{for_seeds, once_in};
 use client::Client;
 use model::World;
 
@@ -47,7 +47,7 @@ const ROUGH_STEPS: usize = 2000;
 /// Steps within which everybody who is not stalled must have moved a byte once nothing fails any more; as far as they
 /// take no time, so many more that a sweep comes between, and the answer to a failed login.
 const PATIENCE_STEPS: usize = 300;
-const PATIENCE: Duration = FAILURE_DELAY_MAX.saturating_add(SWEEP_INTERVAL.saturating_mul(2));
+const TIMEOUT: Duration = FAILURE_DELAY_MAX.saturating_add(SWEEP_INTERVAL.saturating_mul(2));
 const PATIENCE_STEPS_MAX: usize = 20_000;
 
 #[test]
@@ -296,7 +296,7 @@ impl Run {
                 }
                 let steps = step - *since;
                 let is_starved =
-                    steps >= PATIENCE_STEPS && now - *at >= PATIENCE || steps >= PATIENCE_STEPS_MAX;
+                    steps >= PATIENCE_STEPS && now - *at >= TIMEOUT || steps >= PATIENCE_STEPS_MAX;
                 assert!(!is_starved, "starved: {}", client.waits_for());
             }
             if all_gone {

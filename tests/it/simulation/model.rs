@@ -13,7 +13,7 @@ use tidegate::kernel::sim::{Sim, SimEntry};
 use tidegate::limits::{LINE_BYTES_MAX, MAPPED_FILE_BYTES_MAX, NAME_BYTES_MAX, SLICE_BUDGET_BYTES};
 use tidegate::protocol::menu::text::{ENTRIES, FILES, NO_FILES, SEPARATOR, append_details};
 
-use crate::support::random::{once_in, one_of};
+use crate::support::seeds::{once_in, one_of};
 
 /// Where the granted directories lie.
 pub(super) const ROOT: &str = "/srv";

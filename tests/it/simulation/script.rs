@@ -7,7 +7,7 @@ use tidegate::limits::LOGIN_FAILURES_MAX;
 use tidegate::protocol::menu::command::MenuCommand;
 
 use super::model::{User, World};
-use crate::support::random::{once_in, one_of};
+use crate::support::seeds::{once_in, one_of};
 
 /// One thing that a client says, all of it at once.
 #[derive(Clone, Debug)]

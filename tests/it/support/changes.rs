@@ -1,4 +1,4 @@
-//! A home whose every byte and time is known, and the changes that a dialogue asks for.
+//! A home whose content and times are fixed, and the changes that dialogues make to it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -8,52 +8,52 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::support::Home;
+use super::Home;
 
-/// When every file was last changed: 2026-11-22T18:00:00Z, in seconds since 1970.
+/// The modification time of every file: 2026-11-22T18:00:00Z, in seconds since 1970.
 pub(crate) const MODIFIED: i64 = 1_795_370_400;
 
-/// A change of a home. Paths are relative to its `files/`.
+/// A change to a home. Paths are relative to its folder `files`.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// A file of these bytes.
+    /// Creates a file with this content.
     File(Vec<u8>, Vec<u8>),
     Directory(Vec<u8>),
-    /// A symbolic link and where it leads.
+    /// Creates a symbolic link with this target.
     Link(Vec<u8>, Vec<u8>),
     Fifo(Vec<u8>),
-    /// A file or directory that its owner cannot read either.
+    /// Removes all permissions of a file or directory.
     Unreadable(Vec<u8>),
-    /// What is there goes, whatever it is.
+    /// Removes a file, link or directory with its content.
     Remove(Vec<u8>),
-    /// A line behind the last one of one of the home's two files.
+    /// Appends a line to `Credentials` or `Directories`.
     AddLine(String, String),
-    /// The lines of one of the home's two files that begin so go.
+    /// Removes the lines of `Credentials` or `Directories` that start with this text.
     DropLines(String, String),
 }
 
-/// A copy of the example home, its passwords in plain so that no hash is computed.
+/// Returns a copy of the example home with plain passwords, which need no hashing.
 pub(crate) fn plain_home() -> Home {
     let home = Home::new();
-    touch_all(&home.path().join("files")).expect("the times of our own files");
+    touch_all(&home.path().join("files")).expect("times can be set");
     let credentials: String = (1..=4)
         .map(|user| format!("user{user}:plain:{}\n", password(user)))
         .collect();
-    fs::write(home.path().join("Credentials"), credentials).expect("our own file");
+    fs::write(home.path().join("Credentials"), credentials).expect("the credentials are replaced");
     home
 }
 
-/// Where a path relative to the home's `files/` lies.
+/// Returns the path of a served file.
 pub(crate) fn path_in(home: &Home, path: &[u8]) -> PathBuf {
     home.path().join("files").join(OsStr::from_bytes(path))
 }
 
-/// Makes a change; what is made, and the directory that it is made in, were last changed when all the others were.
+/// Makes a change. The modification times of what it creates and of the directory become [`MODIFIED`].
 pub(crate) fn change(home: &Home, change: &Change) {
     make(home, change).unwrap_or_else(|error| panic!("{change:?}: {error}"));
 }
 
-/// Gives back what keeps a home from being removed.
+/// Restores the permissions that removing a folder requires.
 pub(crate) fn make_readable(path: &Path) {
     let Ok(status) = fs::symlink_metadata(path) else {
         return;
@@ -117,7 +117,7 @@ fn make(home: &Home, change: &Change) -> io::Result<()> {
     }
 }
 
-/// The password of the example home's user of this number: `1234`, `2345` and so on.
+/// Returns the password of a numbered user of the example home: `1234`, `2345` and so on.
 fn password(user: u32) -> String {
     (user..user + 4).map(|digit| digit.to_string()).collect()
 }
@@ -132,7 +132,7 @@ fn touch_all(path: &Path) -> io::Result<()> {
 }
 
 fn touch_parent(path: &Path) -> io::Result<()> {
-    touch(path.parent().expect("a path in files/"))
+    touch(path.parent().expect("a served path has a parent"))
 }
 
 fn touch(path: &Path) -> io::Result<()> {

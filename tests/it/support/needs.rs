@@ -33,16 +33,16 @@ pub(crate) fn has(tool: &str) -> bool {
 pub(crate) fn is_usable(tool: &str) -> bool {
     match tool {
         "root" => geteuid().is_root(),
-        // Other programs of that name close the connection at different times.
+        // Other programs of this name close the connection at different times.
         "nc" => {
             let help = output("nc", &["-h"]);
             help.is_some_and(|help| {
                 help.contains("OpenBSD netcat") || help.starts_with("usage: nc [-46")
             })
         }
-        // busybox has a setsid without this option.
+        // The setsid of busybox lacks this option.
         "setsid" => output("setsid", &["--wait", "true"]).is_some_and(|said| said.is_empty()),
-        // Of GNU coreutils; other programs of that name do not have the option.
+        // Only the env of GNU coreutils has this option.
         "env" => {
             output("env", &["--default-signal=HUP", "true"]).is_some_and(|said| said.is_empty())
         }

@@ -1,13 +1,14 @@
-//! What the tests that go by a seed share.
+//! Tests that depend on a seed.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use fastrand::Rng;
 
-/// Runs a test for each seed below `count`, those that ever failed first; for one seed where the variable TIDEGATE_SEED
-/// names it, for as many as TIDEGATE_SEEDS says where that is set, or for those of its range `FROM..TO`. Says which seed
-/// failed.
+/// Runs a test once per seed, on all processors, and prints the seed that failed.
+///
+/// The seeds are `failed_once` and then those below `count`. `TIDEGATE_SEED` selects a single seed;
+/// `TIDEGATE_SEEDS` replaces `count` by another number, or all seeds by a range `FROM..TO`.
 pub(crate) fn for_seeds(failed_once: &[u64], count: u64, run: impl Fn(u64) + Sync) {
     let set = |name| std::env::var(name).ok();
     let number = |text: &str| text.parse::<u64>().expect("a number");
@@ -17,18 +18,21 @@ pub(crate) fn for_seeds(failed_once: &[u64], count: u64, run: impl Fn(u64) + Syn
             let (from, to) = range.split_once("..").expect("it contains them");
             (number(from)..number(to)).collect()
         }
-        (None, many) => {
-            let count = many.map_or(count, |many| number(&many));
+        (None, seeds) => {
+            let count = seeds.map_or(count, |seeds| number(&seeds));
             failed_once.iter().copied().chain(0..count).collect()
         }
     };
     let seeds = Mutex::new(VecDeque::from(seeds));
-    let next = || seeds.lock().expect("no run holds it").pop_front();
+    let next = || seeds.lock().expect("no test holds the lock").pop_front();
     let run_all = || {
         while let Some(seed) = next() {
-            let told = Told(seed, &seeds);
+            let guard = FailureGuard {
+                seed,
+                remaining: &seeds,
+            };
             run(seed);
-            drop(told);
+            drop(guard);
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
@@ -39,30 +43,33 @@ pub(crate) fn for_seeds(failed_once: &[u64], count: u64, run: impl Fn(u64) + Syn
     });
 }
 
-/// Says which seed failed, and that no other is to be begun.
-struct Told<'a>(u64, &'a Mutex<VecDeque<u64>>);
+/// Prints the seed if the test panics, and removes the remaining seeds.
+struct FailureGuard<'a> {
+    seed: u64,
+    remaining: &'a Mutex<VecDeque<u64>>,
+}
 
-impl Drop for Told<'_> {
+impl Drop for FailureGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let Told(seed, seeds) = self;
-            eprintln!("failed with TIDEGATE_SEED={seed}");
-            seeds.lock().expect("no run holds it").clear();
+            eprintln!("failed with TIDEGATE_SEED={}", self.seed);
+            let remaining = self.remaining.lock();
+            remaining.expect("no test holds the lock").clear();
         }
     }
 }
 
-/// One of several, which are not none.
-pub(crate) fn one_of<T: Copy>(rng: &mut Rng, several: &[T]) -> T {
-    *rng.choice(several).expect("several")
+/// Returns a random element.
+pub(crate) fn one_of<T: Copy>(rng: &mut Rng, elements: &[T]) -> T {
+    *rng.choice(elements).expect("at least one element")
 }
 
-/// True once in so many times.
+/// Returns true with the probability `1 / times`.
 pub(crate) fn once_in(rng: &mut Rng, times: usize) -> bool {
     rng.usize(..times) == 0
 }
 
-/// Cuts bytes into fragments, most of them short.
+/// Cuts bytes into random fragments, most of them short.
 pub(crate) fn cut<'a>(rng: &mut Rng, mut bytes: &'a [u8]) -> Vec<&'a [u8]> {
     let mut fragments = Vec::new();
     while !bytes.is_empty() {

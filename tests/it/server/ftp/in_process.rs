@@ -16,7 +16,7 @@ use tidegate::server;
 use tidegate::server::Options;
 
 pub(crate) use crate::support::connect_from;
-use crate::support::{Home, PATIENCE};
+use crate::support::{Home, TIMEOUT};
 
 /// A server on a thread, over a copy of the example home; it stops with its drop.
 pub(crate) struct Server {
@@ -28,7 +28,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(options: Options) -> Server {
-        let home = crate::support::test_home::plain_home();
+        let home = crate::support::changes::plain_home();
         let path = home.path();
         let stop = Arc::new(AtomicBool::new(false));
         let (told, heard) = channel();
@@ -51,7 +51,7 @@ impl Server {
         });
         Server {
             home,
-            address: heard.recv_timeout(PATIENCE).expect("the server starts"),
+            address: heard.recv_timeout(TIMEOUT).expect("the server starts"),
             stop,
             thread: Some(thread),
         }

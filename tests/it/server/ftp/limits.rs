@@ -123,7 +123,7 @@ fn ftp_transfers_obey_the_user_rate_limit() {
 fn ftp_transfers_are_logged_with_their_result() {
     let home = plain_home();
     home.write_sparse("Movies/Long", 64 << 20);
-    let path = home.beside().join("xferlog");
+    let path = home.parent().join("xferlog");
     let server = serve(home, &["--xferlog", path.to_str().expect("UTF-8")]);
     let has = |end: &str| {
         eventually(end, || {
@@ -175,7 +175,7 @@ fn blocked_clients_and_session_limits_are_421() {
         told.starts_with("421 You have too many sessions."),
         "{told}"
     );
-    let elsewhere = || Client::over(connect_from("127.0.0.2", server.address()));
+    let elsewhere = || Client::from_stream(connect_from("127.0.0.2", server.address()));
     Ftp::login_over(elsewhere(), "user1", "1234").ask("QUIT", "221");
     // As many failures of others turn all from there away; who is in stays.
     let mut ftp = Ftp::connect(&server);
@@ -183,7 +183,7 @@ fn blocked_clients_and_session_limits_are_421() {
         guess(&mut ftp, user, "x", "530");
     }
     let mut turned_away = server.connect();
-    assert_eq!(turned_away.line().trim_end(), FAILURES);
+    assert_eq!(turned_away.read_line().trim_end(), FAILURES);
     turned_away.expect_end();
     second.ask("NOOP", "200");
     Ftp::login_over(elsewhere(), "user1", "1234");

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, send};
 
-use crate::support::test_home::plain_home;
-use crate::support::{Client, Home, PATIENCE, Server, connect_from, eventually};
+use crate::support::changes::plain_home;
+use crate::support::{Client, Home, Server, TIMEOUT, connect_from, eventually};
 
 /// A control connection, greeted.
 pub(crate) struct Ftp {
@@ -21,7 +21,7 @@ pub(crate) struct Ftp {
 }
 
 fn serve(home: Home, options: &[&str]) -> Server {
-    Server::over(home, &[&["--ftp", "127.0.0.1:0"], options].concat())
+    Server::with_home(home, &[&["--ftp", "127.0.0.1:0"], options].concat())
 }
 
 fn serve_plain() -> Server {
@@ -53,10 +53,10 @@ impl Ftp {
 
     /// The next reply, all its lines.
     pub(crate) fn reply(&mut self) -> Vec<String> {
-        let mut lines = vec![self.client.line()];
+        let mut lines = vec![self.client.read_line()];
         let end = format!("{} ", &lines[0][..3]);
         while !lines.last().is_some_and(|line| line.starts_with(&end)) {
-            lines.push(self.client.line());
+            lines.push(self.client.read_line());
         }
         lines
     }
@@ -139,8 +139,8 @@ impl Ftp {
 
 fn patient(stream: TcpStream) -> TcpStream {
     stream
-        .set_read_timeout(Some(PATIENCE))
-        .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
+        .set_read_timeout(Some(TIMEOUT))
+        .and_then(|()| stream.set_write_timeout(Some(TIMEOUT)))
         .expect("sockets have such options");
     stream
 }
@@ -276,7 +276,7 @@ fn names_cannot_split_replies_or_log_lines() {
     );
     for name in ["a\rb", "a\u{1b}[2Jb", "a\u{85}b", "a\0b", "a\r\0b"] {
         ftp.client.send(format!("MKD {name}\r\n"));
-        let reply = ftp.client.line();
+        let reply = ftp.client.read_line();
         assert!(["501", "550"].contains(&&reply[..3]), "{reply}");
     }
     // Made beside the server, and not to be had through it.
@@ -376,7 +376,7 @@ fn a_costly_glob_does_not_delay_other_sessions() {
         other.ask("NOOP", "200");
         // On its own it takes no millisecond; a busy machine may need more.
         assert!(asked.elapsed() < Duration::from_secs(1), "{bomb}");
-        let reply = bomber.client.line();
+        let reply = bomber.client.read_line();
         match &reply[..3] {
             "150" => {
                 all_of(&mut data);
@@ -413,7 +413,7 @@ fn telnet_and_nul_bytes_are_accepted_at_any_position() {
         }
         ftp.client
             .send([&line[..at], b"\0", &line[at..], b"\r\n"].concat());
-        let reply = ftp.client.line();
+        let reply = ftp.client.read_line();
         assert!(reply.starts_with('5'), "{reply}");
     }
 }
@@ -606,7 +606,7 @@ fn rejected_idle_and_stopped_sessions_get_421() {
     );
     let mut ftp = Ftp::login(&server, "user1", "1234");
     let mut second = server.connect();
-    assert!(second.line().starts_with("421 The server is full."));
+    assert!(second.read_line().starts_with("421 The server is full."));
     second.expect_end();
     assert!(ftp.expect("421").contains("Idle"));
     ftp.client.expect_end();
