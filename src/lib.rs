@@ -1,14 +1,19 @@
-//! tidegate: a file server for many users at once.
+//! tidegate: a file server for many users.
 //!
-//! The rooms, and who may touch what:
+//! The modules, from the top down. Each imports only from those below it; `docs/architecture.md` has the
+//! whole picture.
 //!
-//! - [`protocol`] thinks: bytes and facts in, bytes and one wish out. No descriptor, no clock, no thread.
-//! - [`home`] knows what people edit: who may come in, and what each may see.
-//! - [`vault`] knows what people fetch: names become files beneath a root, and nothing else does.
-//! - [`kernel`] acts: the one seam to Linux, and the only `unsafe`.
-//! - [`server`] joins them: the loop, the connections, the workers.
-//! - `client` is the other end of the wire: blocking sockets, and files that land (feature `client`).
-//! - [`cli`] speaks with the person at the prompt.
+//! - [`cli`]: commands, options, messages and exit statuses.
+//! - `client`: `get`, `put`, `ls` and `connect` over blocking sockets (feature `client`).
+//! - [`server`]: the event loop, connections, services, workers and logs.
+//! - [`process`]: user, sandbox, pid file, handover and the service manager.
+//! - [`protocol`]: the dialogues as values, without I/O.
+//! - [`storage`]: names of granted directories become files.
+//! - [`config`]: the two files of a home.
+//! - [`auth`]: password hashes and their verification.
+//! - [`kernel`]: the only access to Linux, or a simulation of it.
+//! - [`domain`]: the vocabulary of all layers.
+//! - [`limits`]: every constant, with its reason.
 
 pub mod auth;
 pub mod cli;

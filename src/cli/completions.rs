@@ -1,16 +1,17 @@
-//! `tidegate completions`: what a shell completes, out of the options' own definitions.
+//! `tidegate completions`: shell completions, generated from the definitions of the options.
 
 use std::process::ExitCode;
 
-use argh::{ArgsInfo, FromArgs};
+use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
 use argh_complete::Generator;
 
-use crate::cli::{Failure, Tidegate, say};
+use crate::cli::failure::Failure;
+use crate::cli::output::print;
 
-/// write a shell's completions to standard output
+/// print completions for a shell
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "completions", help_triggers("-h", "--help"))]
-pub(crate) struct Completions {
+pub(crate) struct CompletionsArgs {
     /// the shell: bash, zsh, fish or nushell
     #[argh(positional, from_str_fn(shell))]
     shell: Shell,
@@ -24,16 +25,15 @@ enum Shell {
     Nushell,
 }
 
-impl Completions {
-    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let program = Tidegate::get_args_info();
+impl CompletionsArgs {
+    pub(crate) fn run(self, program: &CommandInfoWithArgs) -> Result<ExitCode, Failure> {
         let generate = match self.shell {
             Shell::Bash => argh_complete::bash::Bash::generate,
             Shell::Zsh => argh_complete::zsh::Zsh::generate,
             Shell::Fish => argh_complete::fish::Fish::generate,
             Shell::Nushell => argh_complete::nushell::Nushell::generate,
         };
-        say(&generate("tidegate", &program))
+        print(&generate("tidegate", program))
     }
 }
 

@@ -1,4 +1,4 @@
-//! `tidegate connect`: the dialogue for a person.
+//! `tidegate connect`: an interactive session.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,28 +7,29 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
+use crate::cli::failure::{Failure, print_error};
 use crate::cli::login::login;
-use crate::cli::{Failure, tell, values};
+use crate::cli::values;
 use crate::client::connect::{Options, connect};
 use crate::client::remote::Remote;
 
-/// talk with a server, with history and completion
+/// open an interactive session with history and completion
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "connect", help_triggers("-h", "--help"))]
-pub(crate) struct Connect {
-    /// the server, as USER@HOST or USER@HOST:PORT; the port is 2100 if not given
+pub(crate) struct ConnectArgs {
+    /// the server: USER@HOST or USER@HOST:PORT (default port 2100)
     #[argh(positional)]
     remote: Remote,
 
-    /// the folder to download into; downloads if not given
+    /// the local directory for downloads (default: downloads)
     #[argh(option, arg_name = "dir", default = "PathBuf::from(\"downloads\")")]
     into: PathBuf,
 
-    /// replace files that are there
+    /// replace existing files
     #[argh(switch)]
     force: bool,
 
-    /// seconds without a byte moving that are a failure; 60 if not given
+    /// seconds without traffic after which the command fails (default: 60)
     #[argh(
         option,
         arg_name = "seconds",
@@ -37,12 +38,13 @@ pub(crate) struct Connect {
     )]
     timeout: Duration,
 
-    /// a file whose first line is the password, which else is in TIDEGATE_PASSWORD or asked for
+    /// a file with the password in its first line (default: the variable TIDEGATE_PASSWORD, else a
+    /// prompt)
     #[argh(option, arg_name = "file")]
     password_file: Option<PathBuf>,
 }
 
-impl Connect {
+impl ConnectArgs {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let remote = self.remote.to_string();
         let login = login(self.remote, self.password_file.as_deref(), self.timeout)?;
@@ -50,7 +52,7 @@ impl Connect {
             into: self.into,
             force: self.force,
         };
-        connect(Rc::new(login), options, tell)
+        connect(Rc::new(login), options, print_error)
             .map_err(|error| Failure::new(format!("{remote}: {error}")))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -1,4 +1,4 @@
-//! `tidegate get`: downloads.
+//! `tidegate get`: downloads files.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,51 +6,50 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
+use crate::cli::failure::{Failure, print_error};
 use crate::cli::login::login;
-use crate::cli::{Failure, say, tell, values};
-use crate::client::error::Error;
+use crate::cli::transfers::finish;
+use crate::cli::values;
 use crate::client::get::{Options, get};
-use crate::client::login::Login;
-use crate::client::progress::Progress;
 use crate::client::remote::Remote;
 
-/// download files into a folder, each under its own name
+/// download files
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "get", help_triggers("-h", "--help"))]
-pub(crate) struct Get {
-    /// the server, as USER@HOST or USER@HOST:PORT; the port is 2100 if not given
+pub(crate) struct GetArgs {
+    /// the server: USER@HOST or USER@HOST:PORT (default port 2100)
     #[argh(positional)]
     remote: Remote,
 
-    /// what to download, as DIRECTORY/FILE; may hold * and ?
+    /// what to download: DIRECTORY/FILE, with * and ? as wildcards
     #[argh(positional, arg_name = "path")]
     paths: Vec<String>,
 
-    /// the folder to download into; downloads if not given
+    /// the local directory for downloads (default: downloads)
     #[argh(option, arg_name = "dir", default = "PathBuf::from(\"downloads\")")]
     into: PathBuf,
 
-    /// replace files that are there
+    /// replace existing files
     #[argh(switch)]
     force: bool,
 
-    /// resume what an earlier transfer left, and prove the whole
+    /// resume interrupted downloads and verify the complete files by checksum
     #[argh(switch, long = "continue")]
     resume: bool,
 
-    /// take directories along
+    /// download directories with their content
     #[argh(switch)]
     recursive: bool,
 
-    /// files at once, over as many connections, up to 256; 1 if not given
+    /// concurrent transfers, each over its own connection, at most 256 (default: 1)
     #[argh(option, arg_name = "n", default = "1", from_str_fn(values::jobs))]
     jobs: usize,
 
-    /// show failures alone
+    /// show failures only
     #[argh(switch)]
     quiet: bool,
 
-    /// seconds without a byte moving that are a failure; 60 if not given
+    /// seconds without traffic after which the command fails (default: 60)
     #[argh(
         option,
         arg_name = "seconds",
@@ -59,15 +58,16 @@ pub(crate) struct Get {
     )]
     timeout: Duration,
 
-    /// a file whose first line is the password, which else is in TIDEGATE_PASSWORD or asked for
+    /// a file with the password in its first line (default: the variable TIDEGATE_PASSWORD, else a
+    /// prompt)
     #[argh(option, arg_name = "file")]
     password_file: Option<PathBuf>,
 }
 
-impl Get {
+impl GetArgs {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         if self.paths.is_empty() {
-            return Err(Failure::wrong("a path is missing".into(), "tidegate get"));
+            return Err(Failure::usage("missing path", "tidegate get"));
         }
         let login = login(self.remote, self.password_file.as_deref(), self.timeout)?;
         let options = Options {
@@ -78,22 +78,10 @@ impl Get {
             jobs: self.jobs,
             quiet: self.quiet,
         };
-        finish(&login, get(&login, &self.paths, &options, tell), self.quiet)
-    }
-}
-
-/// Ends a run of transfers: with their sum, unless that is not wanted.
-pub(super) fn finish(
-    login: &Login,
-    done: Result<Progress, Error>,
-    is_quiet: bool,
-) -> Result<ExitCode, Failure> {
-    let progress = done.map_err(|error| Failure::new(format!("{}: {error}", login.remote)))?;
-    if !is_quiet {
-        say(&format!("{}\n", progress.summary()))?;
-    }
-    match progress.is_whole() {
-        true => Ok(ExitCode::SUCCESS),
-        false => Ok(ExitCode::FAILURE),
+        finish(
+            &login,
+            get(&login, &self.paths, &options, print_error),
+            self.quiet,
+        )
     }
 }

@@ -1,49 +1,53 @@
-//! `tidegate grant`: a directory for a user.
+//! `tidegate grant`: grants a directory to a user.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
+use crate::cli::failure::Failure;
+use crate::cli::output::warn;
 use crate::cli::reload::Reload;
-use crate::cli::{Failure, values, warn};
+use crate::cli::values;
 use crate::config::edit;
 use crate::domain::access::Rights;
 
-/// grant a directory to a user, in place of an earlier grant of the two
+/// grant a directory to a user
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "grant", help_triggers("-h", "--help"))]
-pub(crate) struct Grant {
+pub(crate) struct GrantArgs {
     /// the home
     #[argh(positional, from_str_fn(values::home))]
     home: PathBuf,
 
-    /// whom: a user's name, or * for everybody
-    #[argh(positional, from_str_fn(values::user_or_everybody))]
+    /// a user name, or * for every user; an earlier grant of the directory to this user is replaced
+    #[argh(positional, from_str_fn(values::user_or_all))]
     user: String,
 
-    /// the name that the user sees
+    /// the name of the directory as users see it
     #[argh(positional, from_str_fn(values::directory))]
     directory: String,
 
-    /// one or more of read (list and download), upload (add new files) and change (add, replace, rename, delete), parted by commas; quota=BYTES among them bounds what the directory may hold
+    /// a comma-separated list of read (list and download), upload (add new files), change (add,
+    /// replace, rename, delete) and quota=BYTES (maximum size of the directory)
     #[argh(positional)]
     rights: Rights,
 
-    /// where it lies, absolute or relative to the home; files/DIRECTORY, which is made, if not given
+    /// the path of the directory, absolute or relative to the home (default: files/DIRECTORY, which
+    /// is created)
     #[argh(positional, from_str_fn(values::path))]
     path: Option<String>,
 
-    /// tell the home's server to take the change up
+    /// make the running server of the home reload it
     #[argh(switch)]
     reload: bool,
 
-    /// where that server keeps its process id, if not in the home
+    /// the pid file of that server (default: the one in the home)
     #[argh(option, arg_name = "file")]
     pid_file: Option<PathBuf>,
 }
 
-impl Grant {
+impl GrantArgs {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let reload = Reload::new(&self.home, self.reload, self.pid_file, "tidegate grant")?;
         let path = self.path.as_deref();

@@ -1,4 +1,4 @@
-//! Who logs in where: the password from a file, the environment or the person.
+//! The login of the client commands: the password from a file, the environment or the terminal.
 
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::cli::{Failure, prompt};
+use crate::cli::failure::Failure;
+use crate::cli::prompt::read_password;
 use crate::client::login::Login;
 use crate::client::remote::Remote;
 use crate::client::sanitized::Sanitized;
 use crate::limits::LINE_BYTES_MAX;
 
-/// The variable of the environment that may hold the password.
+/// The environment variable with the password.
 const VARIABLE: &str = "TIDEGATE_PASSWORD";
 
-/// The login of `remote`: the password is the first line of `password_file`, else all of TIDEGATE_PASSWORD, else asked for.
+/// Returns the login for `remote`. The password is the first line of `password_file`, else the value of
+/// TIDEGATE_PASSWORD, else it is read from the terminal.
 pub(crate) fn login(
     remote: Remote,
     password_file: Option<&Path>,
@@ -24,7 +26,7 @@ pub(crate) fn login(
     let password = match (password_file, std::env::var_os(VARIABLE)) {
         (Some(file), _) => first_line(file)?,
         (None, Some(password)) => Zeroizing::new(password.into_encoded_bytes()),
-        (None, None) => prompt::ask(
+        (None, None) => read_password(
             &format!("Password for {remote}: "),
             "--password-file or TIDEGATE_PASSWORD",
         )?,
@@ -45,7 +47,7 @@ fn first_line(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut line = Zeroizing::new(Vec::with_capacity(LINE_BYTES_MAX));
     let read = opened.take(LINE_BYTES_MAX as u64).read_to_end(&mut line);
     read.map_err(|error| match error.kind() {
-        ErrorKind::IsADirectory => failed(&"a folder holds no password"),
+        ErrorKind::IsADirectory => failed(&"it is a directory; expected a file with a password"),
         _ => failed(&error),
     })?;
     if let Some(end) = line.iter().position(|&byte| byte == b'\n') {
@@ -55,7 +57,7 @@ fn first_line(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
         line.pop();
     }
     match line.is_empty() {
-        true => Err(failed(&"its first line is empty")),
+        true => Err(failed(&"the first line is empty; expected a password")),
         false => Ok(line),
     }
 }

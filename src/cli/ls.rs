@@ -1,4 +1,4 @@
-//! `tidegate ls`: listings.
+//! `tidegate ls`: lists directories.
 
 use std::io;
 use std::io::{BufWriter, IsTerminal};
@@ -8,30 +8,31 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
+use crate::cli::failure::{Failure, print_error};
 use crate::cli::login::login;
-use crate::cli::{Failure, tell, values};
+use crate::cli::values;
 use crate::client::error::Error;
 use crate::client::list::{Look, list};
 use crate::client::remote::Remote;
 use crate::client::sanitized::Sanitized;
 
-/// list a directory, or the directories that there are
+/// list a directory, or the granted directories
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "ls", help_triggers("-h", "--help"))]
-pub(crate) struct Ls {
-    /// the server, as USER@HOST or USER@HOST:PORT; the port is 2100 if not given
+pub(crate) struct LsArgs {
+    /// the server: USER@HOST or USER@HOST:PORT (default port 2100)
     #[argh(positional)]
     remote: Remote,
 
-    /// what to list; may hold * and ?
+    /// what to list, with * and ? as wildcards
     #[argh(positional)]
     path: Option<String>,
 
-    /// show sizes in bytes
+    /// show exact sizes in bytes
     #[argh(switch)]
     bytes: bool,
 
-    /// seconds without a byte moving that are a failure; 60 if not given
+    /// seconds without traffic after which the command fails (default: 60)
     #[argh(
         option,
         arg_name = "seconds",
@@ -40,12 +41,13 @@ pub(crate) struct Ls {
     )]
     timeout: Duration,
 
-    /// a file whose first line is the password, which else is in TIDEGATE_PASSWORD or asked for
+    /// a file with the password in its first line (default: the variable TIDEGATE_PASSWORD, else a
+    /// prompt)
     #[argh(option, arg_name = "file")]
     password_file: Option<PathBuf>,
 }
 
-impl Ls {
+impl LsArgs {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let login = login(self.remote, self.password_file.as_deref(), self.timeout)?;
         let out = io::stdout();
@@ -57,7 +59,7 @@ impl Ls {
         let mut status = ExitCode::SUCCESS;
         let mut out = BufWriter::new(out.lock());
         let listed = list(&login, path, look, &mut out, |path, why| {
-            tell(&format!("{}: {why}", Sanitized(path)));
+            print_error(&format!("{}: {why}", Sanitized(path)));
             status = ExitCode::FAILURE;
         });
         listed.map_err(|error| match (&error, path) {

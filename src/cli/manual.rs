@@ -1,70 +1,71 @@
-//! `tidegate manual`: the manual page, out of the options' own definitions. man(7) tells its language.
+//! `tidegate manual`: the manual page (man(7)), generated from the definitions of the options.
 
 use std::fmt::Write;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfoKind, FromArgs, Optionality};
 
-use crate::cli::{Failure, Tidegate, say};
+use crate::cli::failure::Failure;
+use crate::cli::output::print;
 
-/// write the manual page to standard output, for man -l -
+/// print the manual page; view it with man -l -
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "manual", help_triggers("-h", "--help"))]
-pub(crate) struct Manual {}
+pub(crate) struct ManualArgs {}
 
-impl Manual {
-    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        say(&page(&Tidegate::get_args_info()))
+impl ManualArgs {
+    pub(crate) fn run(self, program: &CommandInfoWithArgs) -> Result<ExitCode, Failure> {
+        print(&page(program))
     }
 }
 
-/// What the definitions do not tell.
-const REST: &str = r#".SH EXIT STATUS
+/// The sections that are not generated.
+const SECTIONS: &str = r#".SH EXIT STATUS
 .TP
 .B 0
-All of it was done.
+Success.
 .TP
 .B 1
-Something failed: a line on standard error for each failure.
+Something failed, with one line on standard error for each failure.
 .TP
 .B 2
-The command line is wrong, or there is a fault in a home.
+The command line is wrong, or the home has a fault.
 .SH ENVIRONMENT
 .TP
 .B TIDEGATE_PASSWORD
-The password of
-.BR get ", " put ", " ls " and " connect ,
-where no
-.B \-\-password\-file
-is given. Without either it is asked for.
+The password for
+.BR get ", " put ", " ls " and " connect
+without
+.BR \-\-password\-file .
+Without either, the password is read from the terminal.
 .SH FILES
 .TP
 .I HOME/Credentials
-Who may come in.
+The users and their password hashes.
 .TP
 .I HOME/Directories
-What each of them may see.
+The grants and limits of the users.
 .TP
 .I HOME/files
-The directories.
+The granted directories without a path of their own.
 .TP
 .IR NAME .part
-A download that is not whole yet.
+An incomplete download.
 "#;
 
 fn page(program: &CommandInfoWithArgs) -> String {
     let mut page = format!(
         ".TH TIDEGATE 1 \"\" \"tidegate {}\"\n.SH NAME\ntidegate \\- {}\n.SH SYNOPSIS\n",
         env!("CARGO_PKG_VERSION"),
-        plain(program.description)
+        escape(program.description)
     );
     page.push_str(".B tidegate\n[\\-\\-version] [\\-\\-help]\n.I command\n[\\fIoption\\fR ...] [\\fIargument\\fR ...]\n");
     page.push_str(".SH OPTIONS\n");
-    page.push_str(".TP\n\\fB\\-h\\fR, \\fB\\-\\-help\\fR\nShow what a command takes.\n");
+    page.push_str(".TP\n\\fB\\-h\\fR, \\fB\\-\\-help\\fR\nPrint help for a command.\n");
     append_arguments(&mut page, program);
     page.push_str(".SH COMMANDS\n");
     append_commands(&mut page, "tidegate", program);
-    page.push_str(REST);
+    page.push_str(SECTIONS);
     page
 }
 
@@ -72,10 +73,10 @@ fn append_commands(page: &mut String, words: &str, command: &CommandInfoWithArgs
     for sub in &command.commands {
         let words = format!("{words} {}", sub.name);
         if sub.command.commands.is_empty() {
-            append(page, format_args!(".SS {}\n", plain(&words)));
+            append(page, format_args!(".SS {}\n", escape(&words)));
             append(
                 page,
-                format_args!("{}.\n.P\n", plain(&sentence(sub.command.description))),
+                format_args!("{}.\n.P\n", escape(&sentence(sub.command.description))),
             );
             append_synopsis(page, &words, &sub.command);
             append_arguments(page, &sub.command);
@@ -85,18 +86,18 @@ fn append_commands(page: &mut String, words: &str, command: &CommandInfoWithArgs
 }
 
 fn append_synopsis(page: &mut String, words: &str, command: &CommandInfoWithArgs) {
-    append(page, format_args!(".B {}\n", plain(words)));
+    append(page, format_args!(".B {}\n", escape(words)));
     if !command.flags.is_empty() {
         page.push_str("[\\fIoption\\fR ...]\n");
     }
     for positional in command.positionals {
-        let name = plain(positional.name);
-        let (before, behind) = match positional.optionality {
+        let name = escape(positional.name);
+        let (before, after) = match positional.optionality {
             Optionality::Required => ("", ""),
             Optionality::Optional => ("[", "]"),
             Optionality::Repeating | Optionality::Greedy => ("", " ..."),
         };
-        append(page, format_args!("{before}\\fI{name}\\fR{behind}\n"));
+        append(page, format_args!("{before}\\fI{name}\\fR{after}\n"));
     }
 }
 
@@ -106,8 +107,8 @@ fn append_arguments(page: &mut String, command: &CommandInfoWithArgs) {
             page,
             format_args!(
                 ".TP\n.I {}\n{}.\n",
-                plain(positional.name),
-                plain(&sentence(positional.description))
+                escape(positional.name),
+                escape(&sentence(positional.description))
             ),
         );
     }
@@ -117,15 +118,15 @@ fn append_arguments(page: &mut String, command: &CommandInfoWithArgs) {
         .filter(|flag| !flag.hidden && flag.long != "--help")
     {
         let value = match flag.kind {
-            FlagInfoKind::Option { arg_name } => format!(" \\fI{}\\fR", plain(arg_name)),
+            FlagInfoKind::Option { arg_name } => format!(" \\fI{}\\fR", escape(arg_name)),
             FlagInfoKind::Switch => String::new(),
         };
         append(
             page,
             format_args!(
                 ".TP\n\\fB{}\\fR{value}\n{}.\n",
-                plain(flag.long),
-                plain(&sentence(flag.description))
+                escape(flag.long),
+                escape(&sentence(flag.description))
             ),
         );
     }
@@ -133,18 +134,18 @@ fn append_arguments(page: &mut String, command: &CommandInfoWithArgs) {
 
 fn append(page: &mut String, text: std::fmt::Arguments<'_>) {
     page.write_fmt(text)
-        .expect("a String takes every character");
+        .expect("writing to a string never fails");
 }
 
-/// A description with the capital letter that a sentence has.
+/// A description as a sentence, without the full stop.
 fn sentence(description: &str) -> String {
     let mut rest = description.trim_end_matches('.').chars();
     let first = rest.next().map(char::to_uppercase);
     first.into_iter().flatten().chain(rest).collect()
 }
 
-/// Text that the page's language takes as it stands.
-fn plain(text: &str) -> String {
+/// Escapes text for man(7).
+fn escape(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     match text.starts_with(['.', '\'']) {
         true => format!("\\&{text}"),

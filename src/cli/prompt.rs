@@ -1,4 +1,4 @@
-//! Passwords from a person: asked for on the terminal without echo, or read from standard input.
+//! Passwords from the terminal, without echo, or from standard input.
 
 use std::fs::File;
 use std::io;
@@ -8,75 +8,84 @@ use std::os::fd::AsFd;
 use zeroize::Zeroizing;
 
 use crate::auth::phc::check_new_password;
-use crate::cli::Failure;
-use crate::limits;
+use crate::cli::failure::Failure;
+use crate::limits::LINE_BYTES_MAX;
 
-/// A new password for `user`, asked for twice, or once read from standard input, and fit to be one.
+/// Reads a valid new password for `user`: twice from the terminal, or once from standard input.
 pub(crate) fn new_password(user: &str, from_stdin: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let new = if from_stdin {
         first_line()?
     } else {
-        const OTHERWISE: &str = "--password-stdin";
-        let new = ask(&format!("New password for '{user}': "), OTHERWISE)?;
-        check(&new)?;
-        if *ask("The same again: ", OTHERWISE)? != *new {
-            return Err(Failure::new("the two passwords differ"));
+        const ALTERNATIVE: &str = "--password-stdin";
+        let new = read_password(&format!("New password for '{user}': "), ALTERNATIVE)?;
+        check_new_password(&new).map_err(Failure::new)?;
+        if *read_password("Repeat the password: ", ALTERNATIVE)? != *new {
+            return Err(Failure::new("the passwords do not match"));
         }
         new
     };
-    check(&new)?;
+    check_new_password(&new).map_err(Failure::new)?;
     Ok(new)
 }
 
-fn check(password: &[u8]) -> Result<(), Failure> {
-    check_new_password(password).map_err(Failure::new)
+/// Reads a password from the controlling terminal, whatever the standard streams are. `alternative` is
+/// the option to suggest if there is no terminal.
+#[cfg(feature = "client")]
+pub(crate) fn read_password(
+    prompt: &str,
+    alternative: &str,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+
+    // rpassword raises SIGINT for Ctrl-C. The signal is blocked until the terminal echoes again; then it
+    // ends the process as usual.
+    let interrupt = SigSet::from(Signal::SIGINT);
+    let failed = |error: nix::Error| Failure::new(format!("cannot block SIGINT: {error}"));
+    let mask = interrupt.thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    let mask = mask.map_err(failed)?;
+    let password = rpassword::prompt_password(prompt);
+    mask.thread_set_mask().map_err(failed)?;
+    password
+        .map(|password| Zeroizing::new(password.into_bytes()))
+        .map_err(|error| prompt_failure(&error, alternative))
 }
 
-/// A password from the terminal, asked for with `prompt`, whatever the standard streams are. `otherwise` is the option to
-/// use where there is none.
 #[cfg(feature = "client")]
-pub(crate) fn ask(prompt: &str, otherwise: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+fn prompt_failure(error: &io::Error, alternative: &str) -> Failure {
     use nix::libc;
-    use nix::sys::signal::{SigSet, Signal};
 
-    // The prompt takes Ctrl-C as a key and raises SIGINT for it. That waits until the terminal has its echo again, and then
-    // ends the program as ever.
-    let interrupt = SigSet::from(Signal::SIGINT);
-    let unheld = |error: nix::Error| Failure::new(format!("holding SIGINT back: {error}"));
-    let held = interrupt.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK);
-    let held = held.map_err(unheld)?;
-    let answer = rpassword::prompt_password(prompt);
-    held.thread_set_mask().map_err(unheld)?;
-    match answer {
-        Ok(answer) => Ok(Zeroizing::new(answer.into_bytes())),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            Err(Failure::new("no password was given"))
-        }
-        // There is no /dev/tty, or it belongs to no terminal of this session.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENOENT)) => {
-            Err(Failure::new(format!(
-                "there is no terminal to ask for a password on: use {otherwise}"
-            )))
-        }
-        Err(error) => Err(Failure::new(format!("asking for a password: {error}"))),
+    // There is no /dev/tty, or it is not the terminal of this session.
+    const NO_TERMINAL: [i32; 2] = [libc::ENXIO, libc::ENOENT];
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return Failure::new("no password was entered");
+    }
+    match error.raw_os_error() {
+        Some(number) if NO_TERMINAL.contains(&number) => Failure::new(format!(
+            "there is no terminal to read a password from; use {alternative}"
+        )),
+        _ => Failure::new(format!("cannot read a password from the terminal: {error}")),
     }
 }
 
 #[cfg(not(feature = "client"))]
-pub(crate) fn ask(_prompt: &str, otherwise: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(crate) fn read_password(
+    _prompt: &str,
+    alternative: &str,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
     Err(Failure::new(format!(
-        "this build cannot ask for a password: use {otherwise}"
+        "this build cannot read a password from the terminal; use {alternative}"
     )))
 }
 
-/// The first line of standard input without its end (`\n` or `\r\n`), and not a byte more: what follows is for who reads next.
+/// Reads the first line of standard input, without its end (`\n` or `\r\n`). Reads no byte after it, so
+/// that the next process can go on there.
 fn first_line() -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let failed = |error: io::Error| Failure::new(format!("standard input: {error}"));
+    let failed = |error: io::Error| Failure::new(format!("cannot read standard input: {error}"));
     let input = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
     let mut input = File::from(input);
-    let mut line = Zeroizing::new(Vec::with_capacity(limits::LINE_BYTES_MAX));
+    let mut line = Zeroizing::new(Vec::with_capacity(LINE_BYTES_MAX));
     let mut byte = Zeroizing::new([0]);
-    while line.len() < limits::LINE_BYTES_MAX {
+    while line.len() < LINE_BYTES_MAX {
         match input.read(&mut byte[..]) {
             Ok(0) => break,
             Ok(_) if byte[0] == b'\n' => {

@@ -1,4 +1,4 @@
-//! `tidegate put`: uploads.
+//! `tidegate put`: uploads files.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,45 +6,46 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use crate::cli::get::finish;
+use crate::cli::failure::{Failure, print_error};
 use crate::cli::login::login;
-use crate::cli::{Failure, tell, values};
+use crate::cli::transfers::finish;
+use crate::cli::values;
 use crate::client::put::{Options, put};
 use crate::client::remote::Remote;
 
-/// upload files into a directory, each under its own name
+/// upload files
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "put", help_triggers("-h", "--help"))]
-pub(crate) struct Put {
-    /// the server, as USER@HOST or USER@HOST:PORT; the port is 2100 if not given
+pub(crate) struct PutArgs {
+    /// the server: USER@HOST or USER@HOST:PORT (default port 2100)
     #[argh(positional)]
     remote: Remote,
 
-    /// the server's directory to upload into
+    /// the directory on the server
     #[argh(positional)]
     directory: String,
 
-    /// what to upload
+    /// the local files
     #[argh(positional, arg_name = "file")]
     files: Vec<PathBuf>,
 
-    /// replace files that are there
+    /// replace existing files
     #[argh(switch)]
     force: bool,
 
-    /// take folders along, and make directories that are missing
+    /// upload directories with their content, and create missing directories
     #[argh(switch)]
     recursive: bool,
 
-    /// files at once, over as many connections, up to 256; 1 if not given
+    /// concurrent transfers, each over its own connection, at most 256 (default: 1)
     #[argh(option, arg_name = "n", default = "1", from_str_fn(values::jobs))]
     jobs: usize,
 
-    /// show failures alone
+    /// show failures only
     #[argh(switch)]
     quiet: bool,
 
-    /// seconds without a byte moving that are a failure; 60 if not given
+    /// seconds without traffic after which the command fails (default: 60)
     #[argh(
         option,
         arg_name = "seconds",
@@ -53,15 +54,16 @@ pub(crate) struct Put {
     )]
     timeout: Duration,
 
-    /// a file whose first line is the password, which else is in TIDEGATE_PASSWORD or asked for
+    /// a file with the password in its first line (default: the variable TIDEGATE_PASSWORD, else a
+    /// prompt)
     #[argh(option, arg_name = "file")]
     password_file: Option<PathBuf>,
 }
 
-impl Put {
+impl PutArgs {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         if self.files.is_empty() {
-            return Err(Failure::wrong("a file is missing".into(), "tidegate put"));
+            return Err(Failure::usage("missing file", "tidegate put"));
         }
         let login = login(self.remote, self.password_file.as_deref(), self.timeout)?;
         let options = Options {
@@ -70,7 +72,7 @@ impl Put {
             jobs: self.jobs,
             quiet: self.quiet,
         };
-        let done = put(&login, &self.directory, &self.files, &options, tell);
-        finish(&login, done, self.quiet)
+        let result = put(&login, &self.directory, &self.files, &options, print_error);
+        finish(&login, result, self.quiet)
     }
 }

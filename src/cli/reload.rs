@@ -1,16 +1,16 @@
-//! `--reload` and `--pid-file`, which every command that changes a home knows.
+//! The options `--reload` and `--pid-file` of the commands that edit a home.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::cli::Failure;
+use crate::cli::failure::Failure;
 use crate::process::pid_file;
 
-/// Which server is told of a change, if any.
+/// The pid file of the server to reload, if any.
 pub(crate) struct Reload(Option<PathBuf>);
 
 impl Reload {
-    /// What the two options of `command` ask for; before anything is changed.
+    /// Checks the two options of `command`. Called before anything is changed.
     pub(crate) fn new(
         home: &Path,
         reload: bool,
@@ -22,14 +22,11 @@ impl Reload {
                 file.unwrap_or_else(|| pid_file::of_home(home)),
             ))),
             (false, None) => Ok(Reload(None)),
-            (false, Some(_)) => Err(Failure::wrong(
-                "--pid-file says nothing without --reload".into(),
-                command,
-            )),
+            (false, Some(_)) => Err(Failure::usage("--pid-file requires --reload", command)),
         }
     }
 
-    /// Tells the server, after the change.
+    /// Signals the server. Called after the change.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let Some(file) = self.0 else {
             return Ok(ExitCode::SUCCESS);
@@ -37,7 +34,7 @@ impl Reload {
         match pid_file::signal_reload(&file) {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(error) => Err(Failure::new(format!(
-                "the change is made, but not taken up: {error}"
+                "the home is changed but no server has reloaded it: {error}"
             ))),
         }
     }

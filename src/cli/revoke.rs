@@ -1,40 +1,41 @@
-//! `tidegate revoke`: a grant taken back.
+//! `tidegate revoke`: removes a grant.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{ArgsInfo, FromArgs};
 
+use crate::cli::failure::Failure;
 use crate::cli::reload::Reload;
-use crate::cli::{Failure, values};
+use crate::cli::values;
 use crate::config::edit;
 
-/// take a grant back
+/// remove a grant
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "revoke", help_triggers("-h", "--help"))]
-pub(crate) struct Revoke {
+pub(crate) struct RevokeArgs {
     /// the home
     #[argh(positional, from_str_fn(values::home))]
     home: PathBuf,
 
-    /// whose: a user's name, or * for everybody's
-    #[argh(positional, from_str_fn(values::user_or_everybody))]
+    /// the user name of the grant, or * for the grant to every user
+    #[argh(positional, from_str_fn(values::user_or_all))]
     user: String,
 
-    /// the name that the user sees
+    /// the name of the directory as users see it
     #[argh(positional, from_str_fn(values::directory))]
     directory: String,
 
-    /// tell the home's server to take the change up
+    /// make the running server of the home reload it
     #[argh(switch)]
     reload: bool,
 
-    /// where that server keeps its process id, if not in the home
+    /// the pid file of that server (default: the one in the home)
     #[argh(option, arg_name = "file")]
     pid_file: Option<PathBuf>,
 }
 
-impl Revoke {
+impl RevokeArgs {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let reload = Reload::new(&self.home, self.reload, self.pid_file, "tidegate revoke")?;
         edit::revoke(&self.home, &self.user, &self.directory)?;

@@ -1,4 +1,4 @@
-//! `tidegate user`: accounts added, changed, removed, listed and hashed.
+//! `tidegate user`: manages the users of a home.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -7,14 +7,17 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 
 use crate::auth::phc::hash_password;
+use crate::cli::failure::Failure;
+use crate::cli::output::{print, warn};
+use crate::cli::prompt::new_password;
 use crate::cli::reload::Reload;
-use crate::cli::{Failure, prompt, say, values, warn};
+use crate::cli::values;
 use crate::config::Home;
 use crate::config::edit;
 use crate::config::error::EditError;
 use crate::domain::user_limits::UserLimits;
 
-/// add, change, remove and list the users of a home
+/// manage the users of a home
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(
     subcommand,
@@ -22,42 +25,42 @@ use crate::domain::user_limits::UserLimits;
     help_triggers("-h", "--help"),
     usage = "<command> [<args>]"
 )]
-pub(crate) struct User {
+pub(crate) struct UserArgs {
     #[argh(subcommand)]
-    command: Command,
+    command: UserCommand,
 }
 
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand)]
-enum Command {
-    Add(Add),
-    Passwd(Passwd),
-    Remove(Remove),
-    List(List),
-    Hash(Hash),
+enum UserCommand {
+    Add(AddArgs),
+    Passwd(PasswdArgs),
+    Remove(RemoveArgs),
+    List(ListArgs),
+    Hash(HashArgs),
 }
 
-impl User {
+impl UserArgs {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         match self.command {
-            Command::Add(command) => command.run(),
-            Command::Passwd(command) => command.run(),
-            Command::Remove(command) => command.run(),
-            Command::List(command) => command.run(),
-            Command::Hash(command) => command.run(),
+            UserCommand::Add(args) => args.run(),
+            UserCommand::Passwd(args) => args.run(),
+            UserCommand::Remove(args) => args.run(),
+            UserCommand::List(args) => args.run(),
+            UserCommand::Hash(args) => args.run(),
         }
     }
 }
 
-/// add a user; his password is asked for on the terminal, twice
+/// add a user; reads the password from the terminal, twice
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "add", help_triggers("-h", "--help"))]
-struct Add {
+struct AddArgs {
     /// the home
     #[argh(positional, from_str_fn(values::home))]
     home: PathBuf,
 
-    /// his name
+    /// the name of the user
     #[argh(positional, from_str_fn(values::user))]
     user: String,
 
@@ -65,38 +68,38 @@ struct Add {
     #[argh(switch)]
     password_stdin: bool,
 
-    /// tell the home's server to take the change up
+    /// make the running server of the home reload it
     #[argh(switch)]
     reload: bool,
 
-    /// where that server keeps its process id, if not in the home
+    /// the pid file of that server (default: the one in the home)
     #[argh(option, arg_name = "file")]
     pid_file: Option<PathBuf>,
 }
 
-impl Add {
+impl AddArgs {
     fn run(self) -> Result<ExitCode, Failure> {
         let reload = Reload::new(&self.home, self.reload, self.pid_file, "tidegate user add")?;
-        // Nobody types a password twice to learn that it was in vain; the edit asks again, under its lock.
+        // Checked before the password is read, and again by the edit.
         let (home, _) = Home::load(&self.home)?;
         if home.account(&self.user).is_some() {
             return Err(EditError::UserExists(self.user).into());
         }
-        let new = prompt::new_password(&self.user, self.password_stdin)?;
+        let new = new_password(&self.user, self.password_stdin)?;
         edit::add_user(&self.home, &self.user, &hash_password(&new))?;
         reload.run()
     }
 }
 
-/// give a user another password, which is asked for on the terminal, twice
+/// change the password of a user; reads it from the terminal, twice
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "passwd", help_triggers("-h", "--help"))]
-struct Passwd {
+struct PasswdArgs {
     /// the home
     #[argh(positional, from_str_fn(values::home))]
     home: PathBuf,
 
-    /// his name
+    /// the name of the user
     #[argh(positional, from_str_fn(values::user))]
     user: String,
 
@@ -104,16 +107,16 @@ struct Passwd {
     #[argh(switch)]
     password_stdin: bool,
 
-    /// tell the home's server to take the change up
+    /// make the running server of the home reload it
     #[argh(switch)]
     reload: bool,
 
-    /// where that server keeps its process id, if not in the home
+    /// the pid file of that server (default: the one in the home)
     #[argh(option, arg_name = "file")]
     pid_file: Option<PathBuf>,
 }
 
-impl Passwd {
+impl PasswdArgs {
     fn run(self) -> Result<ExitCode, Failure> {
         let reload = Reload::new(
             &self.home,
@@ -125,34 +128,34 @@ impl Passwd {
         if home.account(&self.user).is_none() {
             return Err(EditError::NoSuchUser(self.user).into());
         }
-        let new = prompt::new_password(&self.user, self.password_stdin)?;
+        let new = new_password(&self.user, self.password_stdin)?;
         edit::set_hash(&self.home, &self.user, &hash_password(&new))?;
         reload.run()
     }
 }
 
-/// remove a user together with his grants
+/// remove a user with the user's grants and limits
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "remove", help_triggers("-h", "--help"))]
-struct Remove {
+struct RemoveArgs {
     /// the home
     #[argh(positional, from_str_fn(values::home))]
     home: PathBuf,
 
-    /// his name
+    /// the name of the user
     #[argh(positional, from_str_fn(values::user))]
     user: String,
 
-    /// tell the home's server to take the change up
+    /// make the running server of the home reload it
     #[argh(switch)]
     reload: bool,
 
-    /// where that server keeps its process id, if not in the home
+    /// the pid file of that server (default: the one in the home)
     #[argh(option, arg_name = "file")]
     pid_file: Option<PathBuf>,
 }
 
-impl Remove {
+impl RemoveArgs {
     fn run(self) -> Result<ExitCode, Failure> {
         let reload = Reload::new(
             &self.home,
@@ -165,67 +168,67 @@ impl Remove {
     }
 }
 
-/// list the users with their directories, rights and limits, a user a line
+/// list the users with their directories, rights and limits, one per line
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "list", help_triggers("-h", "--help"))]
-struct List {
+struct ListArgs {
     /// the home
     #[argh(positional, from_str_fn(values::home))]
     home: PathBuf,
 }
 
-impl List {
+impl ListArgs {
     fn run(self) -> Result<ExitCode, Failure> {
         let (home, warnings) = Home::load(&self.home)?;
         let mut text = String::new();
-        for access in home
-            .accounts()
-            .filter_map(|account| home.access(&account.user))
-        {
-            let grants: Vec<String> = access
-                .grants
-                .iter()
-                .map(|grant| format!("{} ({})", grant.name, grant.rights))
-                .collect();
-            let grants = match &grants[..] {
-                [] => "no directories".to_owned(),
-                grants => grants.join(", "),
-            };
-            let user = &access.user;
-            let limits = match home.limits(user) {
-                limits if limits == UserLimits::default() => String::new(),
-                limits => format!("; {limits}"),
-            };
-            let _ = writeln!(text, "{user}: {grants}{limits}");
+        for account in home.accounts() {
+            let _ = writeln!(text, "{}", describe(&home, &account.user));
         }
-        let done = say(&text);
+        let result = print(&text);
         warnings.iter().for_each(|warning| warn(warning));
-        done
+        result
     }
 }
 
-/// turn the passwords that stand in plain into hashes
+/// Formats a user with directories, rights and limits.
+fn describe(home: &Home, user: &str) -> String {
+    let access = home.access(user);
+    let grants = access.iter().flat_map(|access| &access.grants);
+    let grants: Vec<String> = grants
+        .map(|grant| format!("{} ({})", grant.name, grant.rights))
+        .collect();
+    let grants = match &grants[..] {
+        [] => "no directories".to_owned(),
+        grants => grants.join(", "),
+    };
+    match home.limits(user) {
+        limits if limits == UserLimits::default() => format!("{user}: {grants}"),
+        limits => format!("{user}: {grants}; {limits}"),
+    }
+}
+
+/// replace plain passwords by hashes
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(subcommand, name = "hash", help_triggers("-h", "--help"))]
-struct Hash {
+struct HashArgs {
     /// the home
     #[argh(positional, from_str_fn(values::home))]
     home: PathBuf,
 
-    /// tell the home's server to take the change up
+    /// make the running server of the home reload it
     #[argh(switch)]
     reload: bool,
 
-    /// where that server keeps its process id, if not in the home
+    /// the pid file of that server (default: the one in the home)
     #[argh(option, arg_name = "file")]
     pid_file: Option<PathBuf>,
 }
 
-impl Hash {
+impl HashArgs {
     fn run(self) -> Result<ExitCode, Failure> {
         let reload = Reload::new(&self.home, self.reload, self.pid_file, "tidegate user hash")?;
         let count = edit::hash_plain(&self.home, hash_password)?;
-        say(&format!("passwords hashed: {count}\n"))?;
+        print(&format!("passwords hashed: {count}\n"))?;
         reload.run()
     }
 }

@@ -1,6 +1,6 @@
-//! The values that options take: sizes, durations, names; for `argh`'s `from_str_fn`.
+//! Parsers for the values of options and arguments, for argh's `from_str_fn`.
 //!
-//! Each answers with what is wrong, to be told behind the option and the value.
+//! argh prints the error after the option and its value.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::domain::name::{ALL_USERS, check_directory_name, check_grant_path, che
 #[cfg(feature = "client")]
 use crate::limits::JOBS_MAX;
 
-/// Bytes, as a home's files have them too: `10M` is 10,000,000 and `10MiB` 10,485,760.
+/// Parses a size in bytes: `10M` is 10,000,000 and `10MiB` is 10,485,760.
 pub(crate) fn bytes(value: &str) -> Result<u64, String> {
     Ok(value.parse::<ByteSize>()?.0)
 }
 
-/// As [`bytes`], but at least one.
+/// Parses a size of at least one byte.
 pub(crate) fn bytes_from_one(value: &str) -> Result<u64, String> {
     match bytes(value)? {
         0 => Err("expected at least one byte".into()),
@@ -23,7 +23,7 @@ pub(crate) fn bytes_from_one(value: &str) -> Result<u64, String> {
     }
 }
 
-/// Whole seconds from 0 to about 136 years.
+/// Parses whole seconds, at most 2^32 - 1.
 pub(crate) fn seconds(value: &str) -> Result<Duration, String> {
     if !value.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("expected whole seconds".into());
@@ -34,7 +34,7 @@ pub(crate) fn seconds(value: &str) -> Result<Duration, String> {
     }
 }
 
-/// As [`seconds`], but at least one.
+/// Parses at least one second.
 pub(crate) fn seconds_from_one(value: &str) -> Result<Duration, String> {
     match seconds(value)? {
         Duration::ZERO => Err("expected at least one second".into()),
@@ -42,24 +42,24 @@ pub(crate) fn seconds_from_one(value: &str) -> Result<Duration, String> {
     }
 }
 
-/// A number of at least one.
+/// Parses a number of at least 1.
 pub(crate) fn from_one(value: &str) -> Result<usize, String> {
     match value.parse() {
-        Ok(0) | Err(_) => Err("expected a number from 1".into()),
+        Ok(0) | Err(_) => Err("expected a number of at least 1".into()),
         Ok(number) => Ok(number),
     }
 }
 
-/// Two ports, `LOW-HIGH`, both from 1 on; one alone is both.
+/// Parses a range of ports, `LOW-HIGH`, or a single port. Port 0 is refused.
 pub(crate) fn ports(value: &str) -> Result<(u16, u16), String> {
     let (low, high) = value.split_once('-').unwrap_or((value, value));
     match (low.parse(), high.parse()) {
         (Ok(low @ 1..), Ok(high)) if low <= high => Ok((low, high)),
-        _ => Err("expected two ports, such as 50000-50009".into()),
+        _ => Err("expected a range of ports, such as 50000-50009".into()),
     }
 }
 
-/// The path of a home.
+/// Parses the path of a home.
 pub(crate) fn home(value: &str) -> Result<PathBuf, String> {
     if value.is_empty() {
         return Err("the path is empty".into());
@@ -67,7 +67,7 @@ pub(crate) fn home(value: &str) -> Result<PathBuf, String> {
     Ok(value.into())
 }
 
-/// Connections at once.
+/// Parses a number of concurrent transfers.
 #[cfg(feature = "client")]
 pub(crate) fn jobs(value: &str) -> Result<usize, String> {
     match from_one(value) {
@@ -76,27 +76,27 @@ pub(crate) fn jobs(value: &str) -> Result<usize, String> {
     }
 }
 
-/// A name that a user can have.
+/// Parses a user name.
 pub(crate) fn user(value: &str) -> Result<String, String> {
     check_user_name(value)?;
     Ok(value.to_owned())
 }
 
-/// A name that a user can have, or `*`.
-pub(crate) fn user_or_everybody(value: &str) -> Result<String, String> {
+/// Parses a user name or `*`.
+pub(crate) fn user_or_all(value: &str) -> Result<String, String> {
     if value == ALL_USERS {
         return Ok(value.to_owned());
     }
     user(value)
 }
 
-/// A name that a granted directory can have.
+/// Parses the name of a granted directory.
 pub(crate) fn directory(value: &str) -> Result<String, String> {
     check_directory_name(value)?;
     Ok(value.to_owned())
 }
 
-/// A path that can stand in the file `Directories`.
+/// Parses the path of a granted directory.
 pub(crate) fn path(value: &str) -> Result<String, String> {
     check_grant_path(value)?;
     Ok(value.to_owned())
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_two_in_order() {
+    fn port_ranges_are_ordered() {
         assert_eq!(ports("50000-50009"), Ok((50_000, 50_009)));
         assert_eq!(ports("50000"), Ok((50_000, 50_000)));
         for wrong in ["", "-", "0-9", "9-8", "1-65536", "50000:50009", "-5"] {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_are_whole() {
+    fn seconds_are_whole_numbers() {
         assert_eq!(seconds("0"), Ok(Duration::ZERO));
         assert_eq!(seconds_from_one("60"), Ok(Duration::from_secs(60)));
         for text in ["", "-1", "+1", "1.5", "1s", "4294967296"] {
@@ -126,10 +126,10 @@ mod tests {
     }
 
     #[test]
-    fn names_are_checked_before_a_home_is_touched() {
+    fn names_follow_the_rules_of_a_home() {
         assert_eq!(user("a b").as_deref(), Ok("a b"));
         assert!(user("*").is_err() && user("a:b").is_err());
-        assert_eq!(user_or_everybody("*").as_deref(), Ok("*"));
+        assert_eq!(user_or_all("*").as_deref(), Ok("*"));
         assert!(directory("..").is_err() && path("a\nb").is_err());
     }
 }

@@ -1,7 +1,9 @@
-//! The server process: sandbox, user, pid file, handover, supervisor.
+//! The server process: its user, sandbox and pid file, the handover to the next process, and the service
+//! manager.
 
 pub mod control_socket;
+pub mod handover;
 pub mod pid_file;
 pub mod sandbox;
 pub mod systemd;
-mod user;
+pub mod user;

@@ -1,15 +1,14 @@
-//! The file that tells which process serves a home: kept locked while it does, so that a number left by a crash is never
-//! taken for a server.
+//! The pid file: names the process that serves a home, which keeps it locked.
 //!
-//! The lock is a record lock (fcntl_locking(2)), since the kernel itself names the process that holds one: whoever can write the file cannot
-//! have another process signalled than his own. Such a lock ends with the first handle of the file that its process closes, so the server
-//! opens it once.
+//! The lock is a record lock (fcntl_locking(2)), because the kernel reports the process that holds one. A
+//! process id left by a crash is therefore never signalled, nor one that another user has written into
+//! the file. Closing any descriptor of the file releases such a lock, so the server opens it once.
 
-use std::fmt;
 use std::fs;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::io::Write;
+use std::mem;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -18,25 +17,26 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use thiserror::Error;
 
-/// Where a home has its own.
+/// Returns the path of the pid file in a home.
 pub fn of_home(home: &Path) -> PathBuf {
     home.join(".tidegate.pid")
 }
 
-/// The file, open, and not locked yet: for one whose holder is about to let go.
+/// A pid file that is open but not locked yet, because the previous server still holds the lock.
 #[derive(Debug)]
-pub struct Opened {
+pub struct UnlockedPidFile {
     path: PathBuf,
     file: File,
 }
 
-impl Opened {
-    /// Opens or makes it.
+impl UnlockedPidFile {
+    /// Opens or creates the file.
     ///
     /// # Errors
-    /// Of the file system; also where `path` is something else than a regular file.
-    pub fn open(path: &Path) -> io::Result<Opened> {
+    /// Also if `path` is not a regular file.
+    pub fn open(path: &Path) -> io::Result<UnlockedPidFile> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -49,18 +49,18 @@ impl Opened {
             return Err(io::Error::other("not a regular file"));
         }
         let path = path.to_path_buf();
-        Ok(Opened { path, file })
+        Ok(UnlockedPidFile { path, file })
     }
 
-    /// Locks it and writes this process's number; `None` where another process holds it.
-    pub fn take(self) -> io::Result<Option<PidFile>> {
-        match self.lock()? {
-            true => self.write().map(Some),
+    /// Locks the file and writes the id of this process. Returns `None` if another process holds the lock.
+    pub fn lock(self) -> io::Result<Option<PidFile>> {
+        match self.try_lock()? {
+            true => self.write_pid().map(Some),
             false => Ok(None),
         }
     }
 
-    fn lock(&self) -> io::Result<bool> {
+    fn try_lock(&self) -> io::Result<bool> {
         match fcntl(&self.file, FcntlArg::F_SETLK(&whole_file())) {
             Ok(_) => Ok(true),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
@@ -68,94 +68,84 @@ impl Opened {
         }
     }
 
-    /// Whether this is still the file of its name: the last holder may have removed it between our opening and our locking, and then
-    /// nobody would find this one.
-    fn is_named(&self) -> io::Result<bool> {
-        let status = self.file.metadata()?;
+    /// Whether the path still leads to this file. The previous holder may have removed it between the
+    /// open and the lock.
+    fn is_current(&self) -> io::Result<bool> {
+        let opened = self.file.metadata()?;
         match fs::symlink_metadata(&self.path) {
-            Ok(named) => Ok((named.dev(), named.ino()) == (status.dev(), status.ino())),
+            Ok(current) => Ok((current.dev(), current.ino()) == (opened.dev(), opened.ino())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    fn write(mut self) -> io::Result<PidFile> {
+    fn write_pid(mut self) -> io::Result<PidFile> {
         self.file.set_len(0)?;
         writeln!(self.file, "{}", std::process::id())?;
         Ok(PidFile(self))
     }
 }
 
-/// The file, locked and with this process's number in it. Dropped, it is removed, or emptied where the process may not do that any more.
+/// A locked pid file with the id of this process. Dropping it removes the file, or empties it if the
+/// sandbox forbids that.
 #[derive(Debug)]
-pub struct PidFile(Opened);
+pub struct PidFile(UnlockedPidFile);
 
 impl PidFile {
-    /// Makes it, or takes over one that nobody holds; `None` where another process holds it. At most once for a `path` in a process.
+    /// Creates and locks the file, or locks an existing one. Returns `None` if another process holds the
+    /// lock. A process must not lock the same path twice.
     ///
     /// # Errors
-    /// As for [`Opened::open`].
-    pub fn take(path: &Path) -> io::Result<Option<PidFile>> {
+    /// As for [`UnlockedPidFile::open`].
+    pub fn lock(path: &Path) -> io::Result<Option<PidFile>> {
         loop {
-            let opened = Opened::open(path)?;
-            if !opened.lock()? {
+            let opened = UnlockedPidFile::open(path)?;
+            if !opened.try_lock()? {
                 return Ok(None);
             }
-            if opened.is_named()? {
-                return opened.write().map(Some);
+            if opened.is_current()? {
+                return opened.write_pid().map(Some);
             }
         }
     }
 
-    /// Lets go of the lock and leaves the file to another process, which has it open already.
-    pub fn leave(self) -> io::Result<()> {
+    /// Unlocks the file and leaves it to the next server, which has it open.
+    pub fn unlock(self) -> io::Result<()> {
         let mut lock = whole_file();
         lock.l_type = libc::F_UNLCK as libc::c_short;
         fcntl(&self.0.file, FcntlArg::F_SETLK(&lock))?;
-        std::mem::forget(self); // with a descriptor; the process ends soon
+        mem::forget(self); // neither removes nor empties the file; the process exits soon
         Ok(())
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Still locked: nobody else's. Where it cannot even be emptied it stays, unlocked, and means nothing.
+        // The lock is still held, so the file is ours. If it cannot be emptied either, it stays without
+        // a lock, which means that no server is running.
         if fs::remove_file(&self.0.path).is_err() {
             let _ = self.0.file.set_len(0);
         }
     }
 }
 
-/// Why a server was not told.
-#[derive(Debug)]
+/// Why a server could not be signalled.
+#[derive(Debug, Error)]
 pub enum SignalError {
-    /// No process that can be seen from here holds the file.
+    /// No process visible from here holds the lock.
+    #[error("no server is running: {} is not locked", .0.display())]
     NoServer(PathBuf),
     /// The file could not be read.
+    #[error("{}: {}", .0.display(), .1)]
     File(PathBuf, io::Error),
     /// The process could not be signalled.
+    #[error("cannot signal process {}: {}", .0, .1.desc())]
     Process(Pid, Errno),
 }
 
-impl fmt::Display for SignalError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SignalError::NoServer(path) => {
-                write!(f, "no server runs: {} is not locked", path.display())
-            }
-            SignalError::File(path, error) => write!(f, "{}: {error}", path.display()),
-            SignalError::Process(pid, error) => {
-                write!(f, "process {pid} cannot be signalled: {}", error.desc())
-            }
-        }
-    }
-}
-
-impl std::error::Error for SignalError {}
-
-/// Tells the server that holds the file at `path` to take up its home's two files again (SIGHUP).
+/// Asks the server that holds the lock of the file to reload its home (SIGHUP).
 pub fn signal_reload(path: &Path) -> Result<(), SignalError> {
-    match holder(path) {
+    match lock_holder(path) {
         Ok(Some(pid)) => {
             kill(pid, Signal::SIGHUP).map_err(|error| SignalError::Process(pid, error))
         }
@@ -167,20 +157,20 @@ pub fn signal_reload(path: &Path) -> Result<(), SignalError> {
     }
 }
 
-/// The process that holds the file, as the kernel tells it; `None` where none does, or one on another machine or
-/// in another PID namespace.
-fn holder(path: &Path) -> io::Result<Option<Pid>> {
+/// Returns the process that holds the lock, as the kernel reports it. `None` if there is none, or one on
+/// another machine or in another PID namespace.
+fn lock_holder(path: &Path) -> io::Result<Option<Pid>> {
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(path)?;
     let mut lock = whole_file();
     fcntl(&file, FcntlArg::F_GETLK(&mut lock))?;
-    let held = lock.l_type == libc::F_WRLCK as libc::c_short && lock.l_pid > 0;
-    Ok(held.then(|| Pid::from_raw(lock.l_pid)))
+    let is_held = lock.l_type == libc::F_WRLCK as libc::c_short && lock.l_pid > 0;
+    Ok(is_held.then(|| Pid::from_raw(lock.l_pid)))
 }
 
-/// A write lock on all of a file.
+/// A write lock on the whole of a file.
 fn whole_file() -> libc::flock {
     libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
@@ -197,19 +187,19 @@ mod tests {
     use std::process::{Command, Stdio};
     use std::time::{Duration, Instant};
 
-    /// Not a test of its own: what the next one runs as another process. It holds the file until it is signalled.
+    /// The other process of the next test: locks the file until it is signalled.
     #[test]
-    fn holds_the_file_when_told_to() {
+    fn helper_process_locks_the_file() {
         let Some(path) = std::env::var_os("TIDEGATE_TEST_PID_FILE") else {
             return;
         };
-        let held = PidFile::take(Path::new(&path)).unwrap();
+        let held = PidFile::lock(Path::new(&path)).unwrap();
         println!("held: {}", held.is_some());
         std::thread::sleep(Duration::from_secs(60));
     }
 
     #[test]
-    fn only_a_process_that_holds_the_file_is_signalled() {
+    fn only_the_holder_of_the_lock_is_signalled() {
         let folder = tempfile::tempdir().unwrap();
         let path = of_home(folder.path());
         assert!(matches!(
@@ -232,26 +222,26 @@ mod tests {
         let mut server = command
             .args([
                 "--exact",
-                "process::pid_file::tests::holds_the_file_when_told_to",
+                "process::pid_file::tests::helper_process_locks_the_file",
             ])
             .env("TIDEGATE_TEST_PID_FILE", &path)
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         let begin = Instant::now();
-        while holder(&path).ok().flatten().is_none() {
+        while lock_holder(&path).ok().flatten().is_none() {
             assert!(begin.elapsed() < Duration::from_secs(30));
             std::thread::sleep(Duration::from_millis(5));
         }
         assert!(
-            PidFile::take(&path).unwrap().is_none(),
-            "a second one leaves it alone"
+            PidFile::lock(&path).unwrap().is_none(),
+            "a second process cannot lock it"
         );
         let begin = Instant::now();
         while fs::read_to_string(&path).unwrap() != format!("{}\n", server.id()) {
             assert!(begin.elapsed() < Duration::from_secs(30));
         }
-        // What the file says does not count, only who holds it.
+        // The lock counts, not the content.
         fs::write(&path, "1\n").unwrap();
         signal_reload(&path).unwrap();
         let status = server.wait().unwrap();
@@ -262,28 +252,29 @@ mod tests {
 
         assert!(
             matches!(signal_reload(&path), Err(SignalError::NoServer(_))),
-            "its file is left, unlocked"
+            "the file is unlocked"
         );
-        let ours = PidFile::take(&path).unwrap().unwrap();
+        let ours = PidFile::lock(&path).unwrap().unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text, format!("{}\n", std::process::id()));
-        ours.leave().unwrap();
-        let next = Opened::open(&path).unwrap().take().unwrap().unwrap();
+        ours.unlock().unwrap();
+        let next = UnlockedPidFile::open(&path).unwrap();
+        let next = next.lock().unwrap().unwrap();
         drop(next);
         assert!(!path.exists());
     }
 
     #[test]
-    fn a_link_or_a_fifo_is_not_taken() {
+    fn symbolic_links_and_fifos_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = of_home(folder.path());
         let other = folder.path().join("other");
         fs::write(&other, "precious").unwrap();
         std::os::unix::fs::symlink(&other, &path).unwrap();
-        assert!(PidFile::take(&path).is_err());
+        assert!(PidFile::lock(&path).is_err());
         assert_eq!(fs::read(&other).unwrap(), b"precious");
         fs::remove_file(&path).unwrap();
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(PidFile::take(&path).is_err());
+        assert!(PidFile::lock(&path).is_err());
     }
 }

@@ -1,8 +1,8 @@
-//! What a supervisor is told of the server's life, in systemd's words (sd_notify(3)), and the sockets that it has opened.
-//!
-//! The socket is connected before the server closes itself in, and never again.
+//! The service manager: notifications (sd_notify(3)) and socket activation (sd_listen_fds(3)).
 
+use std::env;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -10,22 +10,26 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use sd_notify::NotifyState;
 
 use crate::kernel::Milestone;
+use crate::kernel::linux::own_inherited;
 
-/// The end of the wire to a supervisor, if there is one.
+/// Sends notifications to the service manager, if there is one.
+///
+/// Has its own socket, connected before the sandbox is entered; `sd_notify::notify` opens one for every
+/// message.
 #[derive(Debug, Default)]
-pub struct Supervisor {
+pub struct Notifier {
     socket: Option<UnixDatagram>,
     watchdog: bool,
 }
 
-impl Supervisor {
-    /// The one that the environment names, in NOTIFY_SOCKET, and whether it awaits a sign of life, in WATCHDOG_USEC.
+impl Notifier {
+    /// Connects to the socket in `NOTIFY_SOCKET`. `WATCHDOG_USEC` enables the watchdog.
     ///
     /// # Errors
-    /// Where there should be one, and it cannot be connected to.
-    pub fn of_environment() -> io::Result<Supervisor> {
-        let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
-            return Ok(Supervisor::default());
+    /// If the variable is set and the socket cannot be connected to.
+    pub fn from_env() -> io::Result<Notifier> {
+        let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
+            return Ok(Notifier::default());
         };
         let address = match name.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
@@ -34,19 +38,19 @@ impl Supervisor {
         let socket = UnixDatagram::unbound()?;
         socket.connect_addr(&address)?;
         socket.set_nonblocking(true)?;
-        Ok(Supervisor {
+        Ok(Notifier {
             socket: Some(socket),
             watchdog: sd_notify::watchdog_enabled().is_some(),
         })
     }
 
-    /// Tells it. One that does not listen is not waited for.
-    pub fn tell(&self, milestone: Milestone) {
+    /// Sends the notification for a milestone. Never blocks; a full socket drops it.
+    pub fn notify(&self, milestone: Milestone) {
         let Some(socket) = &self.socket else {
             return;
         };
         let states = match milestone {
-            // The number too: a server that has taken over was not started by the supervisor.
+            // With the process id: a server that has taken over was not started by the service manager.
             Milestone::Ready => vec![NotifyState::Ready, NotifyState::MainPid(std::process::id())],
             Milestone::Reloading => {
                 let since = NotifyState::monotonic_usec_now();
@@ -59,4 +63,15 @@ impl Supervisor {
         let text: String = states.iter().map(|state| format!("{state}\n")).collect();
         let _ = socket.send(text.as_bytes());
     }
+}
+
+/// Takes the sockets that the service manager has opened for this process, with their names. Works once.
+///
+/// # Errors
+/// If `LISTEN_FDS` announces descriptors that are not open.
+pub fn activation_sockets() -> io::Result<Vec<(OwnedFd, String)>> {
+    let sockets = sd_notify::listen_fds_with_names()?;
+    sockets
+        .map(|(fd, name)| Ok((own_inherited(fd)?, name)))
+        .collect()
 }

@@ -1,4 +1,4 @@
-//! From root to the user that serves.
+//! Changing from root to the user of the server.
 
 use std::ffi::CString;
 use std::fmt;
@@ -10,33 +10,33 @@ use std::path::Path;
 use nix::unistd;
 use nix::unistd::{Gid, Uid, getegid, geteuid, initgroups, setgroups, setresgid, setresuid};
 
-/// The user that a process is.
+/// The user of this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
+pub struct ProcessUser {
     uid: Uid,
     name: Option<String>,
     changed: bool,
 }
 
-impl User {
-    /// Whether it is root.
+impl ProcessUser {
+    /// Whether the user is root.
     pub fn is_root(&self) -> bool {
         self.uid.is_root()
     }
 
-    /// Whether the process was root's before.
+    /// Whether the process changed from root to this user.
     pub fn has_changed(&self) -> bool {
         self.changed
     }
 
-    /// The user's number.
+    /// The user id.
     pub fn uid(&self) -> u32 {
         self.uid.as_raw()
     }
 }
 
-/// The name, where the system knows one, and the number.
-impl fmt::Display for User {
+/// Formats the name, if the system knows one, and the user id.
+impl fmt::Display for ProcessUser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
             Some(name) => write!(f, "{name} (uid {})", self.uid),
@@ -45,17 +45,18 @@ impl fmt::Display for User {
     }
 }
 
-/// Where the process is root's, makes it that of the user with this name, or, without one, of the owner of `home`, for
-/// good. Where it is not, it stays what it is. Before any thread is started.
+/// Changes the process irreversibly to the user `name`, or to the owner of `home` if the process is root
+/// and no name is given. Without a name, a process that is not root stays as it is. No other thread may
+/// run.
 ///
 /// # Errors
-/// Where there is no such user, or the process may not become him.
-pub fn become_user(name: Option<&str>, home: &Path) -> io::Result<User> {
-    let now = geteuid();
-    let asked = name.map(find).transpose()?;
-    let (uid, gid, name) = match asked {
+/// If there is no such user, or the process may not change to it.
+pub fn become_user(name: Option<&str>, home: &Path) -> io::Result<ProcessUser> {
+    let current = geteuid();
+    let requested = name.map(find_user).transpose()?;
+    let (uid, gid, name) = match requested {
         Some(user) => (user.uid, user.gid, Some(user.name)),
-        None if now.is_root() => {
+        None if current.is_root() => {
             let owner = fs::metadata(home)?;
             let uid = Uid::from_raw(owner.uid());
             match unistd::User::from_uid(uid)? {
@@ -64,28 +65,27 @@ pub fn become_user(name: Option<&str>, home: &Path) -> io::Result<User> {
             }
         }
         None => {
-            let name = unistd::User::from_uid(now)?.map(|user| user.name);
-            (now, getegid(), name)
+            let name = unistd::User::from_uid(current)?.map(|user| user.name);
+            (current, getegid(), name)
         }
     };
-    let changed = uid != now;
-    let user = User { uid, name, changed };
-    if !changed {
-        return Ok(user);
+    let changed = uid != current;
+    let user = ProcessUser { uid, name, changed };
+    if changed {
+        set_ids(&user, gid).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot change to {user}: {error}"))
+        })?;
     }
-    let cannot =
-        |error: io::Error| io::Error::new(error.kind(), format!("cannot become {user}: {error}"));
-    change(&user, gid).map_err(cannot)?;
     Ok(user)
 }
 
-fn find(name: &str) -> io::Result<unistd::User> {
+fn find_user(name: &str) -> io::Result<unistd::User> {
     unistd::User::from_name(name)?
         .ok_or_else(|| io::Error::other(format!("there is no user '{name}' on this system")))
 }
 
-/// Groups first: afterwards there is no power left to change them.
-fn change(user: &User, gid: Gid) -> io::Result<()> {
+/// Groups first: afterwards the process may not change them any more.
+fn set_ids(user: &ProcessUser, gid: Gid) -> io::Result<()> {
     match &user.name {
         Some(name) => initgroups(&CString::new(name.as_str())?, gid)?,
         None => setgroups(&[])?,

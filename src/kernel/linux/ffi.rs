@@ -51,23 +51,21 @@ pub(super) fn ignore_signal(number: Signal) -> io::Result<()> {
     Ok(())
 }
 
-/// The sockets that the service manager has opened for this process, with their names
-/// (sd_listen_fds(3)). Call it once, at the start.
+/// Takes ownership of a descriptor that this process inherited from the one that started it. Call it
+/// once for each.
 ///
 /// # Errors
-/// Where the environment announces descriptors that are not open.
-pub fn passed_sockets() -> io::Result<Vec<(OwnedFd, String)>> {
-    let passed = sd_notify::listen_fds_with_names()?;
-    // SAFETY: LISTEN_PID proves that the descriptors were opened for this process. They are open,
-    // since their flags were just set, and no other code of this process uses them.
-    Ok(passed
-        .map(|(fd, name)| (unsafe { OwnedFd::from_raw_fd(fd) }, name))
-        .collect())
+/// If the descriptor is not open.
+pub fn own_inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers, and fails if the descriptor is not open.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: the descriptor is open. It was inherited, so no other code of this process uses it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The descriptors that arrive with the next bytes of a stream (SCM_RIGHTS, unix(7)), one byte for
 /// each.
-pub(crate) fn receive_descriptors(stream: &UnixStream) -> io::Result<Vec<(OwnedFd, u8)>> {
+pub fn receive_descriptors(stream: &UnixStream) -> io::Result<Vec<(OwnedFd, u8)>> {
     let mut tags = [0; limits::HANDOVER_DESCRIPTORS_MAX];
     let mut space = nix::cmsg_space!([RawFd; limits::HANDOVER_DESCRIPTORS_MAX]);
     let mut received = Vec::new();

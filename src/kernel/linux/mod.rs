@@ -2,9 +2,9 @@
 //!
 //! Calls are passed on unchanged, except that one which a signal interrupts is repeated.
 
+pub mod external;
 mod ffi;
 mod file;
-mod handed_over;
 mod poll;
 mod socket;
 #[cfg(test)]
@@ -14,27 +14,20 @@ use std::io;
 use std::io::Read;
 use std::net::{Shutdown, SocketAddr};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use mio::Token;
 use mio::net::{TcpListener, TcpStream};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::kernel::interface::Kernel;
+use crate::kernel::linux::external::{MilestoneHandler, ReadableHandler};
 use crate::kernel::linux::ffi::retry;
-use crate::kernel::linux::poll::{Poller, RESERVED_TOKENS};
+use crate::kernel::linux::poll::Poller;
 use crate::kernel::types::{FileKind, Milestone, OpenMode, Piece, Readiness, Signal, Status};
-use crate::process::control_socket::Control;
-use crate::process::systemd::Supervisor;
 
-pub(crate) use crate::kernel::linux::ffi::receive_descriptors;
-pub use crate::kernel::linux::ffi::{Map, passed_sockets};
+pub use crate::kernel::linux::ffi::{Map, own_inherited, receive_descriptors};
 pub use crate::kernel::linux::file::File;
-
-const CONTROL: Token = Token(RESERVED_TOKENS + 1);
-const SUCCESSOR: Token = Token(RESERVED_TOKENS);
 
 /// Nice value of the workers.
 const WORKER_NICE: i32 = 5;
@@ -46,10 +39,8 @@ const WORKER_SLICE: Duration = Duration::from_millis(20);
 /// The kernel of this process, shared by the event loop and the workers.
 pub struct Linux {
     poller: Poller,
-    supervisor: Supervisor,
-    /// Where the next server asks for the listeners.
-    control: Mutex<Option<Control>>,
-    relieved: AtomicBool,
+    on_readable: Mutex<Option<ReadableHandler>>,
+    on_milestone: Option<MilestoneHandler>,
 }
 
 impl Linux {
@@ -57,9 +48,8 @@ impl Linux {
     pub fn new() -> io::Result<Linux> {
         Ok(Linux {
             poller: Poller::new()?,
-            supervisor: Supervisor::default(),
-            control: Mutex::new(None),
-            relieved: AtomicBool::new(false),
+            on_readable: Mutex::default(),
+            on_milestone: None,
         })
     }
 }
@@ -84,10 +74,7 @@ impl Kernel for Linux {
     }
 
     fn poll(&self, ready: &mut Vec<Readiness>, timeout: Option<Duration>) -> io::Result<()> {
-        self.poller.poll(ready, timeout, |token| match token {
-            CONTROL => self.answer(),
-            _ => self.hear(),
-        })
+        self.poller.poll(ready, timeout, || self.handle_readable())
     }
 
     fn wake(&self) {
@@ -95,14 +82,13 @@ impl Kernel for Linux {
     }
 
     fn next_signal(&self) -> Option<Signal> {
-        match self.relieved.swap(false, Ordering::Relaxed) {
-            true => Some(Signal::Relieved),
-            false => self.poller.next_signal(),
-        }
+        self.poller.next_signal()
     }
 
     fn report(&self, milestone: Milestone) {
-        self.supervisor.tell(milestone);
+        if let Some(handler) = &self.on_milestone {
+            handler(milestone);
+        }
     }
 
     fn lower_priority(&self) {
@@ -119,7 +105,7 @@ impl Kernel for Linux {
     }
 
     fn listen(&self, address: SocketAddr, token: usize) -> io::Result<Arc<TcpListener>> {
-        self.watch(socket::listen_at(address)?, token)
+        self.register_listener(socket::listen_at(address)?, token)
     }
 
     fn listener_address(&self, listener: &Arc<TcpListener>) -> io::Result<SocketAddr> {

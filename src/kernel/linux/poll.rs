@@ -1,9 +1,10 @@
 //! The poll (epoll(7) through mio), its waker, and signals as events (signalfd(2)).
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use mio::event::{Event, Source};
@@ -19,8 +20,10 @@ use crate::limits;
 const WAKER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
 
-/// Tokens from here on are reserved for handles of the kernel layer.
-pub(super) const RESERVED_TOKENS: usize = usize::MAX - 3;
+const EXTERNAL: Token = Token(usize::MAX - 2);
+
+/// Tokens from here on are reserved.
+const RESERVED_TOKENS: usize = EXTERNAL.0;
 
 /// Both directions, and urgent data.
 const SOCKET_EVENTS: Interest = Interest::READABLE
@@ -33,7 +36,9 @@ pub(super) struct Poller {
     registry: Registry,
     waker: Waker,
     signals: SignalFd,
-    /// Whether `signals` may be readable, so that a tick without a signal costs no call.
+    /// Signals raised inside the process.
+    raised: Mutex<VecDeque<Signal>>,
+    /// Whether there may be a signal, so that a tick without one costs no call.
     has_signals: AtomicBool,
 }
 
@@ -71,19 +76,20 @@ impl Poller {
             registry,
             waker,
             signals,
+            raised: Mutex::default(),
             has_signals: AtomicBool::new(false),
         };
         poller.watch_reserved(poller.signals.as_raw_fd(), SIGNALS)?;
         Ok(poller)
     }
 
-    /// Waits for events, and replaces `ready` by them. Events of other reserved tokens go to
-    /// `reserved`.
+    /// Waits for events, and replaces `ready` by them. Calls `external` for events of external
+    /// descriptors, once for all of them.
     pub(super) fn poll(
         &self,
         ready: &mut Vec<Readiness>,
         timeout: Option<Duration>,
-        reserved: impl Fn(Token),
+        external: impl Fn(),
     ) -> io::Result<()> {
         ready.clear();
         let mut state = self.poll.lock().expect("a poll does not panic");
@@ -92,13 +98,18 @@ impl Poller {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
+        let mut is_external_ready = false;
         for event in events.iter() {
             match event.token() {
                 WAKER => {}
                 SIGNALS => self.has_signals.store(true, Ordering::Relaxed),
-                token if token.0 >= RESERVED_TOKENS => reserved(token),
+                EXTERNAL => is_external_ready = true,
                 token => ready.push(readiness(token, event)),
             }
+        }
+        drop(state);
+        if is_external_ready {
+            external();
         }
         Ok(())
     }
@@ -111,6 +122,9 @@ impl Poller {
         if !self.has_signals.load(Ordering::Relaxed) {
             return None;
         }
+        if let Some(signal) = self.raised().pop_front() {
+            return Some(signal);
+        }
         match retry(|| self.signals.read_signal()) {
             Ok(Some(info)) if info.ssi_signo == SignalNumber::SIGHUP as u32 => Some(Signal::Reload),
             Ok(Some(_)) => Some(Signal::Stop),
@@ -119,6 +133,16 @@ impl Poller {
                 None
             }
         }
+    }
+
+    /// Adds a signal from inside the process.
+    pub(super) fn raise(&self, signal: Signal) {
+        self.raised().push_back(signal);
+        self.has_signals.store(true, Ordering::Relaxed);
+    }
+
+    fn raised(&self) -> MutexGuard<'_, VecDeque<Signal>> {
+        self.raised.lock().expect("no holder panics")
     }
 
     /// Registers a listener.
@@ -138,10 +162,15 @@ impl Poller {
         self.registry.register(socket, Token(token), SOCKET_EVENTS)
     }
 
-    /// Registers a descriptor of the kernel layer itself.
-    pub(super) fn watch_reserved(&self, fd: RawFd, token: Token) -> io::Result<()> {
+    /// Registers a descriptor for reading, with a reserved token.
+    fn watch_reserved(&self, fd: RawFd, token: Token) -> io::Result<()> {
         self.registry
             .register(&mut SourceFd(&fd), token, Interest::READABLE)
+    }
+
+    /// Registers an external descriptor for reading.
+    pub(super) fn watch_external(&self, fd: RawFd) -> io::Result<()> {
+        self.watch_reserved(fd, EXTERNAL)
     }
 
     /// Deregisters a descriptor that stays open in another process, and would cause events here

@@ -169,7 +169,7 @@ fn init_refuses_an_existing_home() {
     assert_eq!(
         ran,
         said(
-            "a new home: HOME\n\
+            "created HOME\n\
              next: 'tidegate user add HOME USER', 'tidegate grant HOME USER DIRECTORY read'\n"
         )
     );

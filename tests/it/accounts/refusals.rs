@@ -11,115 +11,107 @@ fn usage_errors_are_reported_and_change_nothing() {
     let house = Services::with(&format!("a:{HASH}\n"), "");
     let before = house.texts();
     for (args, line, command) in [
-        (&[][..], "a command is missing: one of ", "tidegate"),
-        (
-            &["frobnicate"],
-            "there is no command 'frobnicate'\n",
-            "tidegate",
-        ),
+        (&[][..], "missing command; expected one of ", "tidegate"),
+        (&["frobnicate"], "unknown command 'frobnicate'", "tidegate"),
         (
             &["--frobnicate"],
-            "unknown option '--frobnicate'\n",
+            "unknown option '--frobnicate'",
             "tidegate",
         ),
         (
             &["user"],
-            "a command is missing: one of add, passwd, remove, list, hash\n",
+            "missing command; expected one of add, passwd, remove, list, hash",
             "tidegate user",
         ),
-        (
-            &["user", "help"],
-            "there is no command 'help'\n",
-            "tidegate user",
-        ),
+        (&["user", "help"], "unknown command 'help'", "tidegate user"),
         (
             &["init"],
-            "Required positional arguments not provided: home\n",
+            "Required positional arguments not provided: home",
             "tidegate init",
         ),
         (
             &["init", ""],
-            "Error parsing positional argument 'home' with value '': the path is empty\n",
+            "Error parsing positional argument 'home' with value '': the path is empty",
             "tidegate init",
         ),
         (
             &["user", "add", "HOME"],
-            "Required positional arguments not provided: user\n",
+            "Required positional arguments not provided: user",
             "tidegate user add",
         ),
         (
             &["user", "add", "HOME", "x:y"],
-            "Error parsing positional argument 'user' with value 'x:y': the name contains a ':'\n",
+            "Error parsing positional argument 'user' with value 'x:y': the name contains a ':'",
             "tidegate user add",
         ),
         (
             &["user", "add", "HOME", "*"],
-            "Error parsing positional argument 'user' with value '*': the name '*' means every user\n",
+            "Error parsing positional argument 'user' with value '*': the name '*' means every user",
             "tidegate user add",
         ),
         (
             &["user", "add", "HOME", "#x"],
-            "Error parsing positional argument 'user' with value '#x': the name begins with '#', as a comment does\n",
+            "Error parsing positional argument 'user' with value '#x': the name begins with '#', as a comment does",
             "tidegate user add",
         ),
         (
             &["user", "add", "HOME", ""],
-            "Error parsing positional argument 'user' with value '': the name is empty\n",
+            "Error parsing positional argument 'user' with value '': the name is empty",
             "tidegate user add",
         ),
         (
             &["user", "add", "HOME", "b", "pass"],
-            "Unrecognized argument: pass\n",
+            "Unrecognized argument: pass",
             "tidegate user add",
         ),
         (
             &["user", "add", "HOME", "b", "--password-stdin=x"],
-            "--password-stdin takes no value\n",
+            "--password-stdin takes no value",
             "tidegate user add",
         ),
         (
             &["user", "remove", "HOME", "a", "--pid-file=x"],
-            "--pid-file says nothing without --reload\n",
+            "--pid-file requires --reload",
             "tidegate user remove",
         ),
         (
             &["user", "remove", "HOME", "a", "--pid-file"],
-            "No value provided for option '--pid-file'.\n",
+            "No value provided for option '--pid-file'",
             "tidegate user remove",
         ),
         (
             &["user", "list", "HOME", "--reload"],
-            "unknown option '--reload'\n",
+            "unknown option '--reload'",
             "tidegate user list",
         ),
         (
             &["grant", "HOME", "a"],
-            "Required positional arguments not provided: directory rights\n",
+            "Required positional arguments not provided: directory rights",
             "tidegate grant",
         ),
         (
             &["grant", "HOME", "a", ".D", "read"],
-            "Error parsing positional argument 'directory' with value '.D': the name begins with a dot\n",
+            "Error parsing positional argument 'directory' with value '.D': the name begins with a dot",
             "tidegate grant",
         ),
         (
             &["grant", "HOME", "a", "D/E", "read"],
-            "Error parsing positional argument 'directory' with value 'D/E': the name contains a '/'\n",
+            "Error parsing positional argument 'directory' with value 'D/E': the name contains a '/'",
             "tidegate grant",
         ),
         (
             &["grant", "HOME", "a", "D", "write"],
-            "Error parsing positional argument 'rights' with value 'write': unknown right 'write'\n",
+            "Error parsing positional argument 'rights' with value 'write': unknown right 'write'",
             "tidegate grant",
         ),
         (
             &["grant", "HOME", "a", "D", "read", ""],
-            "Error parsing positional argument 'path' with value '': the path is empty\n",
+            "Error parsing positional argument 'path' with value '': the path is empty",
             "tidegate grant",
         ),
         (
             &["revoke", "HOME", "a"],
-            "Required positional arguments not provided: directory\n",
+            "Required positional arguments not provided: directory",
             "tidegate revoke",
         ),
     ] {
@@ -130,7 +122,7 @@ fn usage_errors_are_reported_and_change_nothing() {
             "{args:?}: {}",
             ran.err
         );
-        let more = format!("tidegate: '{command} --help' tells more\n");
+        let more = format!("; see '{command} --help'\n");
         assert!(ran.err.ends_with(&more), "{args:?}: {}", ran.err);
     }
     let mut command = house.command(&["user", "remove", "HOME"]);
@@ -139,7 +131,7 @@ fn usage_errors_are_reported_and_change_nothing() {
         house.finish(&mut command, ""),
         failed(
             2,
-            "tidegate: an argument is not UTF-8\ntidegate: 'tidegate --help' tells more\n"
+            "tidegate: an argument is not valid UTF-8; see 'tidegate --help'\n"
         )
     );
     assert_eq!(house.texts(), before);

@@ -18,7 +18,7 @@ use crate::support::{needs, test_path};
 #[test]
 fn child_holds_a_file_open() {
     if let Some(path) = std::env::var_os("TIDEGATE_TEST_PID_FILE") {
-        let _held = PidFile::take(Path::new(&path))
+        let _held = PidFile::lock(Path::new(&path))
             .unwrap()
             .expect("nobody holds it");
         std::thread::sleep(TIMEOUT);
@@ -115,7 +115,7 @@ fn only_the_process_holding_the_pid_file_is_signalled() {
     let mut bystander = Command::new("sleep").arg("60").spawn().unwrap();
     let file = pid_file::of_home(&house.path());
     fs::write(&file, format!("{}\n", bystander.id())).unwrap();
-    let told = "tidegate: the change is made, but not taken up: no server runs: HOME/.tidegate.pid is not locked\n";
+    let told = "tidegate: the home is changed but no server has reloaded it: no server is running: HOME/.tidegate.pid is not locked\n";
     assert_eq!(
         house.run(&["grant", "HOME", "*", "A", "read", "--reload"]),
         failed(1, told)

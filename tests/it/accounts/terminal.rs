@@ -28,7 +28,7 @@ fn no_prompt_without_a_terminal() {
         house.finish(&mut command, "secret\nsecret\n"),
         failed(
             1,
-            "tidegate: there is no terminal to ask for a password on: use --password-stdin\n"
+            "tidegate: there is no terminal to read a password from; use --password-stdin\n"
         )
     );
 }
@@ -124,20 +124,23 @@ fn a_new_password_is_prompted_twice_without_echo() {
     let house = Services::new();
     let mut terminal = Terminal::run(&house, &["user", "add", "HOME", "a"]);
     terminal.answer("New password for 'a': ", "pass wörd\n");
-    terminal.answer("The same again: ", "pass wörd\n");
+    terminal.answer("Repeat the password: ", "pass wörd\n");
     let (status, screen, echoes) = terminal.end();
     assert_eq!(status.code(), Some(0), "{screen}");
-    assert_eq!(screen.trim_end(), "New password for 'a': \nThe same again:");
+    assert_eq!(
+        screen.trim_end(),
+        "New password for 'a': \nRepeat the password:"
+    );
     assert!(echoes);
     assert!(house.lets_in("a", "pass wörd"));
 
     let mut terminal = Terminal::run(&house, &["user", "passwd", "HOME", "a"]);
     terminal.answer("New password for 'a': ", "erst\n");
-    terminal.answer("The same again: ", "dann\n");
+    terminal.answer("Repeat the password: ", "dann\n");
     let (status, screen, echoes) = terminal.end();
     assert_eq!(status.code(), Some(1));
     assert!(
-        screen.ends_with("tidegate: the two passwords differ\n"),
+        screen.ends_with("tidegate: the passwords do not match\n"),
         "{screen}"
     );
     assert!(!screen.contains("erst") && !screen.contains("dann") && echoes);
@@ -182,7 +185,7 @@ fn an_interrupted_prompt_restores_the_terminal() {
     let (status, screen, echoes) = terminal.end();
     assert_eq!(status.code(), Some(1));
     assert!(
-        screen.ends_with("tidegate: no password was given\n"),
+        screen.ends_with("tidegate: no password was entered\n"),
         "{screen}"
     );
     assert!(echoes);

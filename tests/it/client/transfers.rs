@@ -421,7 +421,10 @@ fn password_sources_are_tried_in_order() {
         1,
         &format!("tidegate: {remote}: the protocol cannot say this password\n"),
     );
-    ls(None, Some("empty")).failed(1, "tidegate: empty: its first line is empty\n");
+    ls(None, Some("empty")).failed(
+        1,
+        "tidegate: empty: the first line is empty; expected a password\n",
+    );
     ls(None, Some("nowhere")).failed(
         1,
         "tidegate: nowhere: No such file or directory (os error 2)\n",
@@ -429,7 +432,7 @@ fn password_sources_are_tried_in_order() {
     if needs::has("setsid") {
         ls(None, None).failed(
             1,
-            "tidegate: there is no terminal to ask for a password on: use --password-file or TIDEGATE_PASSWORD\n",
+            "tidegate: there is no terminal to read a password from; use --password-file or TIDEGATE_PASSWORD\n",
         );
     }
     let unknown = format!("nobody@127.0.0.1:{}", server.port());
@@ -446,12 +449,12 @@ fn usage_errors_precede_any_connection() {
             &["get"][..],
             "Required positional arguments not provided: remote",
         ),
-        (&["get", "USER1"], "a path is missing"),
+        (&["get", "USER1"], "missing path"),
         (
             &["put", "USER1"],
             "Required positional arguments not provided: directory",
         ),
-        (&["put", "USER1", "Uploads"], "a file is missing"),
+        (&["put", "USER1", "Uploads"], "missing file"),
         (
             &["ls", "user1"],
             "Error parsing positional argument 'remote' with value 'user1': expected USER@HOST or USER@HOST:PORT",
@@ -484,10 +487,7 @@ fn usage_errors_precede_any_connection() {
         let ran = finish(client(folder.path(), 1, args));
         ran.failed(
             2,
-            &format!(
-                "tidegate: {what}\ntidegate: 'tidegate {} --help' tells more\n",
-                args[0]
-            ),
+            &format!("tidegate: {what}; see 'tidegate {} --help'\n", args[0]),
         );
     }
     let ran = finish(client(folder.path(), 1, &["get", "USER1", "x/y"]));

@@ -16,7 +16,9 @@ use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::unistd::{Uid, execv, geteuid, getppid};
-use tidegate::process::sandbox::{Demand, Reach, Sandbox, become_user};
+use tidegate::process::sandbox::Sandbox;
+use tidegate::process::sandbox::rules::{SandboxMode, SandboxRules};
+use tidegate::process::user::become_user;
 
 use crate::support::{Client, Home, NOBODY, Server, refused_start, test_path};
 
@@ -33,7 +35,7 @@ fn child_in_a_sandbox() {
         .unwrap();
     let network = std::env::var("TIDEGATE_TEST_NETWORK").unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let reach = Reach {
+    let reach = SandboxRules {
         read: vec![home.clone()],
         write: vec![home.join("files/Uploads")],
         log: vec![home.join("../log")],
@@ -42,18 +44,18 @@ fn child_in_a_sandbox() {
     };
     let user = become_user(None, &home).unwrap();
     let demand = if user.is_root() {
-        Demand::Try
+        SandboxMode::Try
     } else {
-        Demand::Require
+        SandboxMode::Require
     };
     let mut sandbox = Sandbox::new(demand, reach, user).unwrap();
     assert_eq!(
-        sandbox.close_files().unwrap(),
+        sandbox.restrict_files().unwrap(),
         [""; 0],
         "this kernel has Landlock"
     );
-    assert!(sandbox.holds_files());
-    assert_eq!(sandbox.close_calls().unwrap(), [""; 0], "and seccomp");
+    assert!(sandbox.restricts_files());
+    assert_eq!(sandbox.restrict_calls().unwrap(), [""; 0], "and seccomp");
 
     // What the server does.
     assert!(fs::read(home.join("files/Movies/Joker")).is_ok());
@@ -311,7 +313,7 @@ fn serving_as_root_warns_and_sandbox_require_refuses() {
             refused_start(&home.path(), &["--listen", "127.0.0.1:0", "--user", "root"]);
         assert_eq!(status, 1);
         assert!(
-            said.contains("tidegate: cannot start: cannot become root (uid 0): "),
+            said.contains("tidegate: cannot start: cannot change to root (uid 0): "),
             "{said}"
         );
     }

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tidegate::process::control_socket::TakeOver;
+use tidegate::process::control_socket::Predecessor;
 
 use crate::server::ftp::Ftp;
 use crate::server::ftp::data::free_ports;
@@ -107,7 +107,7 @@ fn passed_sockets_are_served() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.contains("a socket that was passed does not listen"),
+        said.contains("an inherited socket is not a listener"),
         "{said}"
     );
 }
@@ -315,7 +315,7 @@ fn a_handover_needs_a_running_server() {
     let (status, said) = refused_start(&home.path(), &["--take-over"]);
     assert_eq!(status, 1);
     let told = format!(
-        "tidegate: there is no server to take over from: {}/.tidegate.sock: ",
+        "tidegate: cannot take over from a running server: {}/.tidegate.sock: ",
         home.path().display()
     );
     assert!(said.starts_with(&told), "{said}");
@@ -325,8 +325,8 @@ fn a_handover_needs_a_running_server() {
 #[test]
 fn child_requests_the_listeners() {
     if let Some(path) = std::env::var_os("TIDEGATE_TEST_CONTROL").map(PathBuf::from) {
-        let error = TakeOver::ask(&path).unwrap_err();
-        assert_eq!(error.to_string(), "it does not give its listeners away");
+        let error = Predecessor::connect(&path).unwrap_err();
+        assert_eq!(error.to_string(), "the running server refused the handover");
         println!("refused");
     }
 }

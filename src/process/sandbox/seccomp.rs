@@ -1,7 +1,8 @@
-//! The filter of calls: what the server asks of Linux once it runs, and nothing else.
+//! The system call part of the sandbox: a seccomp filter (seccomp(2)) of the calls that a running server
+//! makes.
 //!
-//! A call that is not listed fails with EPERM. It does not kill: one that was forgotten here costs a request and a line
-//! of the log, not everybody's session, and one that an intruder tries does not happen either way.
+//! Every other call fails with EPERM. The filter does not kill the process: a call that is missing here by
+//! mistake then fails one request instead of all sessions, and a call of an attacker fails either way.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,21 +13,21 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch,
 };
 
-use crate::process::sandbox::Reach;
+use crate::process::sandbox::rules::SandboxRules;
 
 #[cfg(target_arch = "x86_64")]
-const HERE: TargetArch = TargetArch::x86_64;
+const ARCHITECTURE: TargetArch = TargetArch::x86_64;
 #[cfg(target_arch = "aarch64")]
-const HERE: TargetArch = TargetArch::aarch64;
+const ARCHITECTURE: TargetArch = TargetArch::aarch64;
 
-/// Calls that are allowed whatever their arguments are.
+/// Calls allowed with any arguments.
 const ALLOWED: &[libc::c_long] = &[
-    // Memory. Mapping and protecting stand below: not to be executed.
+    // Memory. `program` allows mmap and mprotect without PROT_EXEC.
     libc::SYS_brk,
     libc::SYS_madvise,
     libc::SYS_mremap,
     libc::SYS_munmap,
-    // Threads that run already, and their end.
+    // Running threads and their exit.
     libc::SYS_exit,
     libc::SYS_exit_group,
     libc::SYS_futex,
@@ -42,7 +43,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_sched_yield,
     libc::SYS_set_robust_list,
     libc::SYS_sigaltstack,
-    // Time and chance.
+    // Time and random numbers.
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
     libc::SYS_getrandom,
@@ -52,7 +53,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait,
     libc::SYS_ppoll,
-    // Sockets that are there, and those that are accepted.
+    // Open sockets, and accepted ones.
     libc::SYS_accept4,
     libc::SYS_getpeername,
     libc::SYS_getsockname,
@@ -65,7 +66,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
     libc::SYS_splice,
-    // Files: which ones is for Landlock to say.
+    // Files; Landlock restricts which.
     libc::SYS_close,
     libc::SYS_copy_file_range,
     libc::SYS_faccessat,
@@ -104,7 +105,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_writev,
 ];
 
-/// The older forms of some of them, which only this architecture has.
+/// Older forms of these calls, on this architecture only.
 #[cfg(target_arch = "x86_64")]
 const OLDER: &[libc::c_long] = &[
     libc::SYS_epoll_wait,
@@ -119,27 +120,27 @@ const OLDER: &[libc::c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[libc::c_long] = &[];
 
-/// Lets all threads of the process make no other calls from now on.
-pub(crate) fn restrict(reach: &Reach) -> io::Result<()> {
-    let program = program(reach).map_err(io::Error::other)?;
+/// Restricts all threads of the process to these calls.
+pub(super) fn restrict_calls(rules: &SandboxRules) -> io::Result<()> {
+    let program = program(rules).map_err(io::Error::other)?;
     seccompiler::apply_filter_all_threads(&program).map_err(io::Error::other)
 }
 
-fn program(reach: &Reach) -> Result<BpfProgram, BackendError> {
+fn program(sandbox: &SandboxRules) -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED
         .iter()
         .chain(OLDER)
         .map(|&call| (call, Vec::new()))
         .collect();
-    // Nothing that was written can be run.
+    // No memory becomes executable.
     let not_executed = [bits(2, libc::PROT_EXEC as u64, 0)?];
     rules.insert(libc::SYS_mmap, vec![all(&not_executed)?]);
     rules.insert(libc::SYS_mprotect, vec![all(&not_executed)?]);
-    // A panic ends the process by a signal to itself, and to nobody else.
+    // A panic aborts by a signal to this process; signals to others are forbidden.
     let itself = [equal(0, u64::from(std::process::id()))?];
     rules.insert(libc::SYS_kill, vec![all(&itself)?]);
     rules.insert(libc::SYS_tgkill, vec![all(&itself)?]);
-    // A thread names itself; a socket is made non-blocking, and asked what it has not sent. The rest of these two calls is a kernel of its own.
+    // The only uses: thread names, non-blocking sockets, and the size of a socket's send queue.
     rules.insert(
         libc::SYS_prctl,
         vec![all(&[equal(0, libc::PR_SET_NAME as u64)?])?],
@@ -149,7 +150,7 @@ fn program(reach: &Reach) -> Result<BpfProgram, BackendError> {
         all(&[equal(1, libc::TIOCOUTQ)?])?,
     ];
     rules.insert(libc::SYS_ioctl, ioctls.into());
-    if reach.listen || reach.connect {
+    if sandbox.listen || sandbox.connect {
         let streams = |family: libc::c_int| {
             all(&[
                 equal(0, family as u64)?,
@@ -162,22 +163,22 @@ fn program(reach: &Reach) -> Result<BpfProgram, BackendError> {
         );
         rules.insert(libc::SYS_bind, Vec::new());
     }
-    if reach.listen {
+    if sandbox.listen {
         rules.insert(libc::SYS_listen, Vec::new());
     }
-    if reach.connect {
+    if sandbox.connect {
         rules.insert(libc::SYS_connect, Vec::new());
     }
     let denied = SeccompAction::Errno(libc::EPERM as u32);
-    SeccompFilter::new(rules, denied, SeccompAction::Allow, HERE)?.try_into()
+    SeccompFilter::new(rules, denied, SeccompAction::Allow, ARCHITECTURE)?.try_into()
 }
 
-/// The argument, counted from 0, is this number.
+/// Requires an argument, counted from 0, to be this number.
 fn equal(argument: u8, value: u64) -> Result<SeccompCondition, BackendError> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
 }
 
-/// Of these bits of the argument, just those of `value` are set.
+/// Requires the bits of `mask` in an argument to be those of `value`.
 fn bits(argument: u8, mask: u64, value: u64) -> Result<SeccompCondition, BackendError> {
     SeccompCondition::new(
         argument,
@@ -196,8 +197,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_unit_allows_each_call_that_the_server_makes_of_those_it_takes_away() {
-        // What systemd 252 has in @resources, but for `nice`, which not every architecture has.
+    fn the_systemd_unit_allows_the_calls_of_the_filter() {
+        // @resources of systemd 252 without `nice`, which some architectures do not have.
         let resources = [
             ("ioprio_set", libc::SYS_ioprio_set),
             ("mbind", libc::SYS_mbind),
@@ -211,14 +212,14 @@ mod tests {
             ("setpriority", libc::SYS_setpriority),
         ];
         let unit = include_str!("../../../packaging/tidegate.service");
-        let given_back: Vec<&str> = (unit.lines())
+        let allowed: Vec<&str> = (unit.lines())
             .filter_map(|line| line.strip_prefix("SystemCallFilter="))
             .flat_map(str::split_whitespace)
             .collect();
-        assert!(given_back.contains(&"~@resources"));
+        assert!(allowed.contains(&"~@resources"));
         for (name, call) in resources {
-            let (asked, given) = (ALLOWED.contains(&call), given_back.contains(&name));
-            assert_eq!(asked, given, "{name}: asked for, and given");
+            let is_needed = ALLOWED.contains(&call);
+            assert_eq!(is_needed, allowed.contains(&name), "{name}");
         }
     }
 }
