@@ -27,9 +27,9 @@ pub trait Kernel: Send + Sync + Sized + 'static {
 
     /// The monotonic clock.
     fn now(&self) -> Instant;
-    /// Waits until a registered handle may be ready, [`Kernel::wake`] is called, a signal arrives or
-    /// `timeout` expires (`None`: never), and replaces `ready` by the result. Only the event loop
-    /// calls it. An interrupted wait returns no readiness.
+    /// Waits until a registered handle may be ready, [`Kernel::wake`] is called, a signal arrives
+    /// or `timeout` expires (`None`: never), and replaces `ready` by the result. Only the event
+    /// loop calls it. An interrupted wait returns no readiness.
     fn poll(&self, ready: &mut Vec<Readiness>, timeout: Option<Duration>) -> io::Result<()>;
     /// Ends the current or the next [`Kernel::poll`]. Any thread may call it.
     fn wake(&self);
@@ -85,7 +85,7 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     /// Bytes sent that the peer's kernel has not acknowledged, a FIN counted as one (SIOCOUTQ,
     /// tcp(7)).
     fn unacknowledged(&self, socket: &Self::Socket) -> io::Result<usize>;
-    /// Closes the sending half (shutdown(2), SHUT_WR): what was written still arrives, then the
+    /// Closes the sending half (shutdown(2), SHUT_WR): bytes already written still arrive, then the
     /// peer reads the end.
     fn shutdown_write(&self, socket: &Self::Socket) -> io::Result<()>;
 
@@ -120,7 +120,7 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     /// Maps the first `length` bytes, at least one (mmap(2)).
     fn map(&self, file: &Self::File, length: usize) -> io::Result<Self::Map>;
     /// Whether the page at `offset` is in the page cache (preadv2(2) with RWF_NOWAIT). Always true
-    /// on a file system in memory; `Unsupported` where the file system cannot tell.
+    /// on a file system in memory; `Unsupported` where the file system does not support it.
     fn is_cached(&self, file: &Self::File, offset: u64) -> io::Result<bool>;
     /// Begins to read `count` bytes from `offset` on into the page cache (readahead(2)). May wait
     /// for the disk.

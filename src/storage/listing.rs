@@ -1,8 +1,8 @@
 //! The entries of a listing, in the order of their names' bytes.
 //!
-//! Only what can be downloaded or entered is listed: regular files, directories, and links that lead
-//! to either within the granted directory. Hidden names, names that are not UTF-8 and names with
-//! control characters are left out.
+//! Only what can be downloaded or entered is listed: regular files, directories, and links that
+//! lead to either within the granted directory. Hidden names, names that are not UTF-8 and names
+//! with control characters are left out.
 
 use std::io;
 use std::path::PathBuf;
@@ -179,7 +179,7 @@ impl<'a, K: Kernel> EntryReader<'a, K> {
         })
     }
 
-    /// Bytes of all names together: what the shortest text of the listing needs at least.
+    /// Bytes of all names together, a lower bound for the text of the listing.
     pub fn name_bytes(&self) -> usize {
         match &self.source {
             EntrySource::Directory(directory) => directory.names.text.len(),
@@ -311,7 +311,7 @@ impl<K: Kernel> OpenDirectory<'_, K> {
         }
     }
 
-    /// The status of what a name leads to, if that is a file or a directory.
+    /// The status of a name, links followed, if it is a file or a directory.
     fn servable_status(
         &self,
         kernel: &K,

@@ -70,7 +70,7 @@ pub struct PendingModification {
 }
 
 impl PendingModification {
-    /// Prepares a modification; `reservation` covers what it adds to quotas.
+    /// Prepares a modification; `reservation` covers the bytes that it adds to quotas.
     pub fn new(modification: Modification, reservation: QuotaReservation) -> PendingModification {
         PendingModification {
             modification,

@@ -1,8 +1,8 @@
 //! Quotas: how many bytes granted directories hold, and reservations for bytes that are to come.
 //!
-//! A directory is counted once by a walk. From then on its usage follows what the server publishes,
-//! moves and removes. An upload reserves its bytes before it writes them, so that the uploads of all
-//! sessions together stay within the limits.
+//! A directory is counted once by a walk. From then on its usage is updated whenever the server
+//! publishes, moves or removes a file. An upload reserves its bytes before it writes them, so that
+//! the uploads of all sessions together stay within the limits.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,8 +19,8 @@ use crate::storage::walk::SizeWalk;
 #[derive(Debug, Default)]
 pub struct QuotaLedger {
     usages: Mutex<BTreeMap<PathBuf, DirectoryUsage>>,
-    /// Held while a worker checks what has a name and then gives, replaces, moves or removes it: no
-    /// file is given back twice, and no file is replaced that the worker has not seen.
+    /// Held while a worker checks a name and then creates, replaces, moves or removes it. So no
+    /// file's bytes are subtracted twice, and no file is replaced that the worker has not seen.
     changing: Mutex<()>,
 }
 
@@ -161,7 +161,8 @@ fn total(usages: &BTreeMap<PathBuf, DirectoryUsage>, paths: &[PathBuf]) -> u64 {
         .fold(0, u64::saturating_add)
 }
 
-/// Bytes reserved for one file or one move. Dropping it releases what was not published.
+/// Bytes reserved for one file or one move. Dropping it releases the bytes that were not
+/// published.
 #[derive(Debug)]
 pub struct QuotaReservation {
     ledger: Arc<QuotaLedger>,
@@ -178,7 +179,7 @@ pub struct QuotaReservation {
 pub struct UsageChange {
     /// Bytes published or moved.
     pub added: u64,
-    /// Bytes of what was replaced or removed.
+    /// Bytes of the file that was replaced or removed.
     pub removed: u64,
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The kernel resolves each path in one openat2(2) call with RESOLVE_BENEATH, which fails where a
 //! component or a symbolic link leaves the granted directory. Nothing is checked first and opened
-//! later. The granted directory itself is opened anew for each request, so that one which was
-//! replaced takes effect at once.
+//! later. The granted directory itself is opened again for each request, so that a replacement
+//! takes effect at once.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! Staged uploads: a file that is invisible until it is complete and durable, and that leaves
-//! nothing behind where it does not become so.
+//! Staged uploads: a file is invisible until it is complete and durable. An upload that fails or is
+//! aborted leaves nothing.
 //!
 //! The bytes go to a file without a name (O_TMPFILE, open(2)), which the kernel discards with its
 //! last handle. Where the file system does not support that, they go to a locked file with a
@@ -334,7 +334,8 @@ impl<K: Kernel> StagedUpload<K> {
         }
     }
 
-    /// Whether what has the name now may be replaced, and the bytes that this frees.
+    /// Checks that the current holder of the name may be replaced. Returns the bytes that this
+    /// frees.
     fn check_replaced(&self) -> Result<u64, StorageError> {
         match self.kernel.status_at(&self.directory, &self.name) {
             Ok(found) if !is_replaceable(found.kind) => Err(ErrorCode::FileExists.into()),

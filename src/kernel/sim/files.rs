@@ -1,6 +1,6 @@
 //! The simulated file system as seen through open handles: space, locks, maps, the page cache.
 //!
-//! Must not know: sockets, what the names mean.
+//! Must not know: sockets, the meaning of names.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

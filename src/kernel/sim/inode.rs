@@ -1,4 +1,4 @@
-//! Inodes of the simulated file system, and what of one a power cut leaves.
+//! Inodes of the simulated file system, and the effect of a power cut on one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 use crate::kernel::types::FileKind;
 
-/// Bytes of a page: the unit of the page cache, of maps, and of what a power cut tears.
+/// Bytes of a page: the unit of the page cache, of maps, and of torn writes.
 pub(super) const PAGE_BYTES: usize = 4096;
 
 /// Seconds since 1970 and nanoseconds.
@@ -115,8 +115,8 @@ impl Inode {
         uncached > 0
     }
 
-    /// Leaves what a power cut leaves: everything that was synced, and of the rest each part kept,
-    /// torn or lost.
+    /// Applies a power cut: synced content and names survive, everything else is kept, torn or lost
+    /// at random.
     pub(super) fn crash(&mut self, rng: &mut Rng) {
         (self.users, self.links, self.lock) = (0, 0, None);
         match &mut self.node {

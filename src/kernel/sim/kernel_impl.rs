@@ -1,5 +1,5 @@
-//! [`Kernel`] for a [`Sim`]: each call finds its part of the state, fails if the plan says so, and is
-//! carried out.
+//! [`Kernel`] for a [`Sim`]: each call finds its part of the state, fails if the plan says so, and
+//! is carried out.
 //!
 //! Must not know: how the parts work.
 

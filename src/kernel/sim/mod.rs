@@ -1,10 +1,10 @@
 //! A simulated kernel: sockets, files and a clock in memory, with the faults of the real ones.
 //!
-//! A seed determines the whole run, call for call, as long as one thread makes the calls. The server
-//! uses [`Sim`] as its [`Kernel`](crate::kernel::Kernel). The methods of `Sim` itself are for the
-//! test harness: peers, changes of files from outside, power cuts.
+//! A seed determines the whole run, call for call, as long as one thread makes the calls. The
+//! server uses [`Sim`] as its [`Kernel`](crate::kernel::Kernel). The methods of `Sim` itself are
+//! for the test harness: peers, changes of files from outside, power cuts.
 //!
-//! Must not know: sessions, protocols, what the clients do.
+//! Must not know: sessions, protocols, the behaviour of clients.
 
 mod connection;
 pub mod fault_plan;

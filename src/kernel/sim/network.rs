@@ -2,7 +2,7 @@
 //!
 //! Every arrival is an edge. Free space is an edge only after a write has blocked.
 //!
-//! Must not know: files, clocks, what the clients do.
+//! Must not know: files, clocks, the behaviour of clients.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! The state of a simulated kernel, and what the test harness does with it.
+//! The state of a simulated kernel, and the operations of the test harness.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;

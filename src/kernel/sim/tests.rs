@@ -1,4 +1,4 @@
-//! The simulated kernel behaves like Linux where a server can tell.
+//! The simulated kernel behaves like Linux as far as a server can observe it.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,9 +1,9 @@
-//! The tree of the simulated file system, and what of it a power cut leaves.
+//! The tree of the simulated file system, and the effect of a power cut on it.
 //!
 //! Content and names are durable once they are synced. A power cut keeps or loses each operation on
 //! names that was not.
 //!
-//! Must not know: open handles, faults, what the names mean.
+//! Must not know: open handles, faults, the meaning of names.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

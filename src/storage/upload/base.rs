@@ -22,7 +22,7 @@ pub(super) struct BaseFile<K: Kernel> {
 }
 
 impl<K: Kernel> BaseFile<K> {
-    /// Opens what a download of that name would send, where `base` asks for any of it.
+    /// Opens the file that a download of that name would send, unless `base` is empty.
     pub(super) fn open(
         kernel: &K,
         directory: &K::File,

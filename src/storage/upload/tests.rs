@@ -317,17 +317,17 @@ fn one_of_two_concurrent_appends_is_published() {
             barrier.wait();
             code_of(upload.publish())
         };
-        let told = std::thread::scope(|scope| {
+        let results = std::thread::scope(|scope| {
             let first = scope.spawn(|| commit(first));
             let second = commit(second);
             (first.join().unwrap(), second)
         });
-        let there = match told {
+        let content = match results {
             (Ok(()), Err(ErrorCode::FileExists)) => "old1",
             (Err(ErrorCode::FileExists), Ok(())) => "old2",
             both => panic!("round {round}: {both:?}"),
         };
-        assert_eq!(directory.files(), [file("file", there)]);
+        assert_eq!(directory.files(), [file("file", content)]);
     }
 }
 
