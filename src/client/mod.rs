@@ -1,7 +1,7 @@
 //! The person's end of the wire: get, put, ls and connect over blocking sockets; files that land here and leave from here.
 //!
 //! The server is not trusted: what it says passes `protocol::menu_client`, a name that it gives becomes a path only where it is
-//! one part of one, what it makes us keep is bounded, and [`shown::Sanitized`] stands between its words and the terminal.
+//! one part of one, what it makes us keep is bounded, and `Sanitized` stands between its words and the terminal.
 //!
 //! Must not know: how the command line is read, though its advice names the flag that helps; exit statuses; how anything is said
 //! on the wire.

@@ -1,7 +1,7 @@
 //! Creating a home and editing its two files.
 //!
 //! An edit holds the lock `HOME/.tidegate.lock` from reading the files to replacing them, so that
-//! concurrent edits are not lost. Each file is replaced atomically, see [`crate::config::replace`]. An
+//! concurrent edits are not lost. Each file is replaced atomically, see `config::replace`. An
 //! edit of both files revokes before it grants.
 
 use std::fs;

@@ -25,7 +25,7 @@ use crate::server::log::writer::spawn_writer;
 /// Maximum wait for the last lines to be written, and interval between checks for a reopen.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The open transfer log. Its drop waits up to [`WRITE_TIMEOUT`] for the last lines.
+/// The open transfer log. Its drop waits up to `WRITE_TIMEOUT` for the last lines.
 #[derive(Debug)]
 pub struct TransferLog {
     /// Set to `None` by the drop, which ends the writer thread.
