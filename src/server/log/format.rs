@@ -76,8 +76,8 @@ fn fields(event: &str) -> Option<Vec<(&str, String)>> {
     }
 }
 
-/// Returns the text up to the closing quote, with the escapes of Rust's `Debug` undone, and the text
-/// after the quote.
+/// Returns the text up to the closing quote, with the escapes of Rust's `Debug` undone, and the
+/// text after the quote.
 fn unquote(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut chars = text.char_indices();

@@ -1,8 +1,8 @@
 //! The transfer log in the format of wu-ftpd that tools for FTP servers read (xferlog(5)): one line
 //! of 18 blank-separated fields per transfer.
 //!
-//! Logging never blocks: lines go to a writer thread, and lines that find its queue full are dropped
-//! and counted.
+//! Logging never blocks: lines go to a writer thread, and lines that find its queue full are
+//! dropped and counted.
 
 use std::fmt::Write as _;
 use std::fs::File;

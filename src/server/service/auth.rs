@@ -21,6 +21,7 @@ use crate::server::policy::login_throttle::{LoginThrottle, Penalty};
 use crate::server::policy::sessions::UserSessions;
 use crate::server::service::context::Context;
 use crate::server::service::delayed_responses::DelayedResponses;
+use crate::server::service::response::Handled;
 use crate::server::session_id::{SessionId, UserKey};
 use crate::server::workers::job::PasswordCheck;
 
@@ -73,25 +74,38 @@ impl Auth {
         self.throttle.is_client_blocked(client, now)
     }
 
-    /// Looks up a username; `None` if the response follows by [`Auth::pop_response`].
+    /// Looks up a username. A later response follows by [`Auth::pop_response`].
     pub(crate) fn look_up_user<K: Kernel>(
         &mut self,
         session_id: SessionId,
         user: &str,
         context: &Context<K>,
-    ) -> Option<Response> {
+    ) -> Handled<K> {
         if let Some(refused) = self.refuse_blocked(session_id, user, context.now) {
-            return Some(refused);
+            return Handled::now(refused);
         }
         if self.hide_usernames || context.home.account(user).is_some() {
-            return Some(Response::UserLookedUp(true));
+            return Handled::now(Response::UserLookedUp(true));
         }
         self.fail(&[session_id], user, &Response::UserLookedUp(false), context);
-        None
+        Handled::Later
     }
 
-    /// Verifies a password; `None` if the response follows by [`Auth::pop_response`].
+    /// Verifies a password. A later response follows by [`Auth::pop_response`].
     pub(crate) fn authenticate<K: Kernel>(
+        &mut self,
+        session_id: SessionId,
+        login: Login,
+        context: &Context<K>,
+    ) -> Handled<K> {
+        match self.begin_check(session_id, login, context) {
+            Some(response) => Handled::now(response),
+            None => Handled::Later,
+        }
+    }
+
+    /// Responds to a login, or begins the check of its password.
+    fn begin_check<K: Kernel>(
         &mut self,
         session_id: SessionId,
         login: Login,
@@ -257,8 +271,8 @@ impl Auth {
         }
     }
 
-    /// Cancels the request of a session that ended, and its password check if no other session waits
-    /// for it.
+    /// Cancels the request of a session that ended, and its password check if no other session
+    /// waits for it.
     pub(crate) fn cancel<K: Kernel>(&mut self, session_id: SessionId, context: &Context<K>) {
         let mut cancelled = Vec::new();
         self.waiting.retain(|tag, waiting| {
@@ -302,7 +316,7 @@ impl Auth {
                 password: check.password.clone(),
                 conceal_user: check.hidden.is_some(),
             };
-            if let Some(response) = self.authenticate(session_id, login, context) {
+            if let Some(response) = self.begin_check(session_id, login, context) {
                 self.respond(session_id, response, context.now);
             }
         }

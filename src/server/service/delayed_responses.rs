@@ -14,8 +14,8 @@ pub(super) struct DelayedResponses {
 }
 
 impl DelayedResponses {
-    /// Adds a response that is due after `delay`. With [`DELAYED_RESPONSES_MAX`] responses waiting it
-    /// is due at once: a client with that many connections is not slowed down by delays.
+    /// Adds a response that is due after `delay`. With [`DELAYED_RESPONSES_MAX`] responses waiting
+    /// it is due at once: a client with that many connections is not slowed down by delays.
     pub(super) fn push(
         &mut self,
         session_id: SessionId,

@@ -20,6 +20,7 @@ use crate::limits::{
     LISTINGS_RESERVE_BYTES,
 };
 use crate::server::service::context::Context;
+use crate::server::service::response::{Completion, Handled};
 use crate::server::session_id::{SessionId, UserKey};
 use crate::server::workers::job::{Job, Lane, ListingJob, Work};
 use crate::server::workers::listing::Listing;
@@ -94,14 +95,14 @@ impl Listings {
         target: ListingTarget,
         format: ListingFormat,
         context: &Context<K>,
-    ) -> Option<Arc<Listing>> {
+    ) -> Handled<K> {
         let key = Key::new(&target, format, session_id, self.changes);
-        let cached = self.find_cached(&key, context);
-        if cached.is_none() {
-            self.request(session_id, target, key, context.now);
-            self.start(context);
+        if let Some(listing) = self.find_cached(&key, context) {
+            return Handled::Now(Completion::listing(listing));
         }
-        cached
+        self.request(session_id, target, key, context.now);
+        self.start(context);
+        Handled::Later
     }
 
     /// Starts the listings that fit into memory.
@@ -164,8 +165,8 @@ impl Listings {
         Some(job)
     }
 
-    /// Returns the index of a queued listing that fits into memory even at its maximum size, and the
-    /// user to whom it is charged.
+    /// Returns the index of a queued listing that fits into memory even at its maximum size, and
+    /// the user to whom it is charged.
     fn find_fitting(&self) -> Option<(usize, Option<UserKey>)> {
         let alive = (self.alive.iter()).filter_map(|alive| alive.listing.upgrade());
         let alive: usize = alive.map(|listing| listing.text.len()).sum();
@@ -188,7 +189,8 @@ impl Listings {
         })
     }
 
-    /// Takes the result of a job. Caches a listing that depends on nothing but an unchanged directory.
+    /// Takes the result of a job. Caches a listing that depends on nothing but an unchanged
+    /// directory.
     pub(crate) fn finish(
         &mut self,
         id: u64,
@@ -242,7 +244,8 @@ impl Listings {
         })
     }
 
-    /// Cancels the request of a session that ended. A listing in progress is completed for the cache.
+    /// Cancels the request of a session that ended. A listing in progress is completed for the
+    /// cache.
     pub(crate) fn cancel(&mut self, session_id: SessionId) {
         let Listings { waiting, queue, .. } = self;
         for waiting in waiting.values_mut() {

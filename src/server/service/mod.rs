@@ -1,22 +1,24 @@
 //! The services: what sessions may request, and the state behind it.
 //!
 //! [`Services`] routes each request to one part and delivers what comes of it. The parts ([`Auth`],
-//! [`Quotas`], [`Rates`], [`Listings`], [`OpenFiles`], [`Reload`], [`Uploads`]) own their state and do
-//! not know each other; what one needs of another is passed as an argument.
+//! [`Quotas`], [`Rates`], [`Listings`], [`OpenFiles`], [`Reload`], [`Uploads`]) own their state and
+//! do not know each other; what one needs of another is passed as an argument.
 //!
 //! A new operation touches at most five places:
 //!
 //! 1. a variant of [`Request`], and of [`Response`] where none fits (`domain/request.rs`);
-//! 2. an arm in [`Services::handle`], backed by one part;
-//! 3. if it may block, a variant of [`Work`] with its arm in `workers/job.rs`; jobs that only produce
-//!    a response share [`JobResult::Response`];
+//! 2. an arm in the router of [`Services::handle`], backed by one part;
+//! 3. if it may block, a variant of [`Work`] with its arm in `workers/job.rs`; jobs that only
+//!    produce a response share [`JobResult::Response`];
 //! 4. the command of each dialect that offers it;
 //! 5. the reply of each dialect.
 
 pub(crate) mod auth;
 mod context;
 mod delayed_responses;
+mod error_log;
 pub(crate) mod listing_cache;
+mod modifications;
 pub(crate) mod open_files;
 pub(crate) mod open_handle;
 pub(crate) mod quotas;
@@ -31,17 +33,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use log::{error, warn};
-
 use crate::config::Home;
 use crate::config::reload::ReloadOutcome;
-use crate::domain::access::{Access, Grant};
+use crate::domain::access::Access;
 use crate::domain::error::ErrorCode;
-use crate::domain::path::GrantedPath;
-use crate::domain::request::{Algorithm, Request, Response};
+use crate::domain::request::{Request, Response};
 use crate::kernel::{Kernel, Milestone};
 use crate::server::event_loop::data_sessions::DataSessions;
-use crate::server::log::escape::Escaped;
 use crate::server::log::transfer_log::{Direction, TransferLog, TransferRecord};
 use crate::server::options::Options;
 use crate::server::policy::client_prefix::ClientPrefix;
@@ -58,10 +56,7 @@ use crate::server::service::uploads::Uploads;
 use crate::server::session_id::{SessionId, UserKey};
 use crate::server::workers::job::{Job, JobResult, Lane, Success, UncachedRange, Work};
 use crate::server::workers::lanes::Workers;
-use crate::storage;
-use crate::storage::{
-    FileFault, Modification, OrphanSweep, PendingModification, StagedUpload, StorageError,
-};
+use crate::storage::{FileFault, Modification, OrphanSweep, StagedUpload, StorageError};
 
 /// The router of requests and results.
 pub(crate) struct Services<K: Kernel> {
@@ -148,93 +143,93 @@ impl<K: Kernel> Services<K> {
             self.quotas.defer(session_id, request);
             return Handled::Later;
         }
-        match request {
-            Request::LookUpUser { user } => {
-                let response = self.auth.look_up_user(session_id, &user, &self.context);
-                self.after_auth(response)
-            }
+        let result = self.route(session_id, request, &user);
+        self.deliver_auth_responses();
+        result.unwrap_or_else(|error| Handled::Now(self.refuse(session_id, error)))
+    }
+
+    fn route(
+        &mut self,
+        session_id: SessionId,
+        request: Request,
+        user: &UserQuota,
+    ) -> Result<Handled<K>, StorageError> {
+        let context = &self.context;
+        Ok(match request {
+            Request::LookUpUser { user } => self.auth.look_up_user(session_id, &user, context),
             Request::Authenticate {
                 user,
                 password,
                 conceal_user,
             } => {
                 let login = Login::new(user, password, conceal_user);
-                let response = self.auth.authenticate(session_id, login, &self.context);
-                self.after_auth(response)
+                self.auth.authenticate(session_id, login, context)
             }
             Request::List { target, format } => {
-                let listings = &mut self.listings;
-                match listings.list(session_id, target, format, &self.context) {
-                    Some(listing) => Handled::Now(Completion::listing(listing)),
-                    None => Handled::Later,
-                }
+                self.listings.list(session_id, target, format, context)
             }
-            Request::OpenRead { path } => self.open_read(session_id, &path),
-            Request::CheckUpload { path } => {
-                let checked = storage::check_upload(self.kernel(), &path);
-                self.respond(session_id, checked.map(|()| Response::Allowed))
-            }
-            Request::CheckSpace { grant, length } => {
-                let checked = self.check_space(grant.as_deref(), length, &user);
-                self.respond(session_id, checked.map(|()| Response::Allowed))
-            }
-            Request::Create { path, length, base } => {
-                let bytes = length.unwrap_or(0);
-                let reserved = self.quotas.reserve(&path, &user, bytes, &self.context);
-                let content = (length, base);
-                let created =
-                    (self.uploads).create(session_id, path, content, reserved, &self.context);
-                self.later(session_id, created)
-            }
-            Request::CreateUnique { directory } => {
-                let reserved = self.quotas.reserve(&directory, &user, 0, &self.context);
-                let created =
-                    (self.uploads).create_unique(session_id, directory, reserved, &self.context);
-                self.later(session_id, created)
-            }
-            Request::MakeDirectory { path } => {
-                self.submit(session_id, Lane::Disk, Work::MakeDirectory(path))
-            }
+            Request::OpenRead { path } => self.open_files.open(session_id, &path, context.now)?,
             Request::Checksum {
                 path,
                 algorithm,
                 start,
                 end,
-            } => self.checksum(session_id, &path, algorithm, (start, end)),
-            Request::Status { path } => {
-                let status = storage::file_status(self.kernel(), &path);
-                self.respond(session_id, status.map(Response::Status))
+            } => {
+                let range = (start, end);
+                (self.open_files).checksum(session_id, &path, algorithm, range, context)?
             }
-            Request::Space { path } => {
-                let left = self.quotas.left(&path.grant, &user);
-                let space = storage::free_space(self.kernel(), &path);
-                self.respond(
-                    session_id,
-                    space.map(|space| Response::Space(space.min(left))),
-                )
+            Request::CheckUpload { path } => self.uploads.check(&path, context)?,
+            Request::CheckSpace { grant, length } => {
+                let grant = grant.as_deref();
+                let left = grant.map_or(u64::MAX, |grant| self.quotas.left(grant, user));
+                self.uploads.check_space(grant, length, left, context)?
+            }
+            Request::Create { path, length, base } => {
+                let bytes = length.unwrap_or(0);
+                let reserved = self.quotas.reserve(&path, user, bytes, context);
+                (self.uploads).create(session_id, path, (length, base), reserved, context)?
+            }
+            Request::CreateUnique { directory } => {
+                let reserved = self.quotas.reserve(&directory, user, 0, context);
+                (self.uploads).create_unique(session_id, directory, reserved, context)?
+            }
+            Request::MakeDirectory { path } => {
+                modifications::make_directory(session_id, path, context)
             }
             Request::Rename { from, to } => {
-                self.modify(session_id, Modification::Rename { from, to }, &user)
+                self.modify(session_id, Modification::Rename { from, to }, user)
             }
-            Request::Remove { path } => self.modify(session_id, Modification::Remove(path), &user),
+            Request::Remove { path } => self.modify(session_id, Modification::Remove(path), user),
             Request::RemoveDirectory { path } => {
-                self.modify(session_id, Modification::RemoveDirectory(path), &user)
+                self.modify(session_id, Modification::RemoveDirectory(path), user)
             }
             Request::SetModified { path, modified } => {
-                let modification = Modification::SetModified(path, modified);
-                self.modify(session_id, modification, &user)
+                self.modify(session_id, Modification::SetModified(path, modified), user)
             }
-            Request::Quota => {
-                self.quotas.refresh(&self.context);
-                let usage = self.quotas.usage(&user);
-                Handled::Now(Completion::plain(Response::Quota(usage)))
+            Request::Status { path } => modifications::status(&path, context)?,
+            Request::Space { path } => {
+                let left = self.quotas.left(&path.grant, user);
+                modifications::space(&path, left, context)?
             }
-            Request::Progress => {
-                let data_session = self.data_sessions.get(session_id);
-                let moved = data_session.map_or(0, |data_session| data_session.moved);
-                Handled::Now(Completion::plain(Response::Progress(moved)))
-            }
-        }
+            Request::Quota => self.quotas.report(user, context),
+            Request::Progress => self.progress(session_id),
+        })
+    }
+
+    fn modify(
+        &self,
+        session_id: SessionId,
+        modification: Modification,
+        user: &UserQuota,
+    ) -> Handled<K> {
+        let reservation = self.quotas.reserve_modification(&modification, user);
+        modifications::modify(session_id, modification, reservation, &self.context)
+    }
+
+    fn progress(&self, session_id: SessionId) -> Handled<K> {
+        let data_session = self.data_sessions.get(session_id);
+        let moved = data_session.map_or(0, |data_session| data_session.moved);
+        Handled::now(Response::Progress(moved))
     }
 
     /// Takes the results of jobs since the last call. Completions are then to be popped until there
@@ -389,22 +384,19 @@ impl<K: Kernel> Services<K> {
         upload: Box<StagedUpload<K>>,
         record: Option<Box<TransferRecord>>,
     ) {
-        let work = Work::Publish {
-            session_id,
-            upload,
-            record,
-        };
-        self.submit_detached(Lane::Disk, work);
+        let job = Job::publish(session_id, upload, record);
+        self.context.workers.submit(job);
     }
 
     /// Drops an unfinished upload, on a worker.
     pub(crate) fn discard(&mut self, upload: Box<StagedUpload<K>>) {
-        self.submit_detached(Lane::Disk, Work::Discard(upload));
+        self.context.workers.submit(Job::discard(upload));
     }
 
     /// Reads uncached pages of a file, on a worker. Completes with [`Completion::Prefetched`].
     pub(crate) fn prefetch(&mut self, session_id: SessionId, range: UncachedRange<K>) {
-        self.submit(session_id, Lane::Disk, Work::Prefetch(range));
+        let job = Job::prefetch(session_id, range);
+        self.context.workers.submit(job);
     }
 
     /// Cancels the prefetch of a connection that closes.
@@ -416,7 +408,9 @@ impl<K: Kernel> Services<K> {
     /// searched: uploads may have been allowed in other ones before.
     pub(crate) fn sweep_orphans(&mut self) {
         for root in self.context.home.granted_paths() {
-            self.submit_detached(Lane::Processor, Work::SweepOrphans(OrphanSweep::new(&root)));
+            let work = Work::SweepOrphans(OrphanSweep::new(&root));
+            let job = Job::detached(Lane::Processor, work);
+            self.context.workers.submit(job);
         }
     }
 
@@ -444,132 +438,32 @@ impl<K: Kernel> Services<K> {
     /// session must not have ended.
     pub(crate) fn log_refusal(&mut self, session_id: SessionId, error: StorageError) -> ErrorCode {
         if error.code == ErrorCode::OverQuota {
-            let user = Escaped(self.auth.user_name(session_id));
-            let (generation, peer) = (session_id.generation, session_id.peer);
-            warn!("session={generation} event=refused limit=quota user={user} from={peer}");
+            error_log::log_over_quota(session_id, self.auth.user_name(session_id));
         }
-        self.log_error(session_id, error)
+        self.log_error(session_id, &error)
     }
 
     /// Logs why sending to a client failed, if the reason is not the client.
     pub(crate) fn log_send_error(&self, session_id: SessionId, error: &io::Error) {
-        let (generation, error) = (session_id.generation, error.to_string());
-        error!("session={generation} event=fault what={}", Escaped(&error));
+        error_log::log_fault(session_id, error);
     }
 
-    fn log_error(&mut self, session_id: SessionId, error: StorageError) -> ErrorCode {
-        if let Some(fault) = &error.fault {
-            self.log_fault(session_id, fault);
-        }
-        error.code
-    }
-
-    fn log_fault(&mut self, session_id: SessionId, fault: &FileFault) {
-        if fault.is_out_of_descriptors() {
+    fn log_error(&mut self, session_id: SessionId, error: &StorageError) -> ErrorCode {
+        let fault = error.fault.as_ref();
+        if fault.is_some_and(FileFault::is_out_of_descriptors) {
             self.close_unused_files();
         }
-        let (generation, fault) = (session_id.generation, fault.to_string());
-        error!("session={generation} event=fault what={}", Escaped(&fault));
+        error_log::log_error(session_id, error)
     }
 
     fn refuse(&mut self, session_id: SessionId, error: StorageError) -> Completion<K> {
         Completion::refused(self.log_refusal(session_id, error))
     }
 
-    fn respond(
-        &mut self,
-        session_id: SessionId,
-        result: Result<Response, StorageError>,
-    ) -> Handled<K> {
-        Handled::Now(match result {
-            Ok(response) => Completion::plain(response),
-            Err(error) => self.refuse(session_id, error),
-        })
-    }
-
-    fn later(&mut self, session_id: SessionId, started: Result<(), StorageError>) -> Handled<K> {
-        match started {
-            Ok(()) => Handled::Later,
-            Err(error) => Handled::Now(self.refuse(session_id, error)),
-        }
-    }
-
-    fn submit(&mut self, session_id: SessionId, lane: Lane, work: Work<K>) -> Handled<K> {
-        let job = Job::owned(session_id, lane, work);
-        self.context.workers.submit(job);
-        Handled::Later
-    }
-
-    fn submit_detached(&mut self, lane: Lane, work: Work<K>) {
-        self.context.workers.submit(Job::detached(lane, work));
-    }
-
-    fn after_auth(&mut self, response: Option<Response>) -> Handled<K> {
-        self.deliver_auth_responses();
-        match response {
-            Some(response) => Handled::Now(Completion::plain(response)),
-            None => Handled::Later,
-        }
-    }
-
     fn deliver_auth_responses(&mut self) {
         while let Some((session_id, response)) = self.auth.pop_response(self.context.now) {
             self.complete(session_id, Completion::plain(response));
         }
-    }
-
-    fn open_read(&mut self, session_id: SessionId, path: &GrantedPath) -> Handled<K> {
-        let opened = self.open_files.open(session_id, path, self.context.now);
-        Handled::Now(match opened {
-            Ok(file) => {
-                let length = file.length();
-                Completion::Response(Response::Opened { length }, OpenHandle::File(file))
-            }
-            Err(error) => self.refuse(session_id, error),
-        })
-    }
-
-    fn checksum(
-        &mut self,
-        session_id: SessionId,
-        path: &GrantedPath,
-        algorithm: Algorithm,
-        (start, end): (u64, Option<u64>),
-    ) -> Handled<K> {
-        let now = self.now();
-        match self.open_files.checksum(path, algorithm, start, end, now) {
-            Ok(checksum) => self.submit(session_id, Lane::Processor, Work::Checksum(checksum)),
-            Err(error) => Handled::Now(self.refuse(session_id, error)),
-        }
-    }
-
-    fn modify(
-        &mut self,
-        session_id: SessionId,
-        modification: Modification,
-        user: &UserQuota,
-    ) -> Handled<K> {
-        let reservation = self.quotas.reserve_modification(&modification, user);
-        let pending = PendingModification::new(modification, reservation);
-        self.submit(session_id, Lane::Disk, Work::Modify(Box::new(pending)))
-    }
-
-    /// Checks that there is room for an upload, in a granted directory or in the home.
-    fn check_space(
-        &self,
-        grant: Option<&Grant>,
-        length: u64,
-        user: &UserQuota,
-    ) -> Result<(), StorageError> {
-        self.uploads.check_size(length)?;
-        if let Some(grant) = grant
-            && self.quotas.left(grant, user) < length
-        {
-            return Err(ErrorCode::OverQuota.into());
-        }
-        let granted = grant.map(|grant| &*grant.path).into_iter();
-        let directories = granted.chain([self.context.home.path()]);
-        self.uploads.check_space(self.kernel(), directories, length)
     }
 
     /// Returns the quota of a session's user if the request depends on it.
@@ -613,7 +507,7 @@ impl<K: Kernel> Services<K> {
             JobResult::Published { session_id, result } => {
                 self.listings.invalidate();
                 // Exceeding a quota was logged when the bytes arrived.
-                let result = result.map_err(|error| self.log_error(session_id, error));
+                let result = result.map_err(|error| self.log_error(session_id, &error));
                 self.complete(session_id, Completion::TransferDone(result));
             }
             JobResult::Prefetched { owner, result } => {
@@ -646,7 +540,7 @@ impl<K: Kernel> Services<K> {
             },
             Err(error) if is_waiting => self.refuse(owner, error),
             // The key of the user may belong to another one already.
-            Err(error) => Completion::refused(self.log_error(owner, error)),
+            Err(error) => Completion::refused(self.log_error(owner, &error)),
         };
         self.complete(owner, completion);
     }
@@ -667,11 +561,11 @@ impl<K: Kernel> Services<K> {
         let result = match listed.result {
             Ok(listing) => {
                 if let Some(fault) = &listing.fault {
-                    self.log_fault(first, fault);
+                    error_log::log_fault(first, fault);
                 }
                 Ok(listing)
             }
-            Err(error) => Err(self.log_error(first, error)),
+            Err(error) => Err(self.log_error(first, &error)),
         };
         for session_id in listed.waiting {
             let completion = match &result {

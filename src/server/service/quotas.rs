@@ -9,11 +9,12 @@ use log::warn;
 use crate::domain::access::{Access, Grant};
 use crate::domain::error::ErrorCode;
 use crate::domain::path::GrantedPath;
-use crate::domain::request::{QuotaUsage, Request};
+use crate::domain::request::{QuotaUsage, Request, Response};
 use crate::kernel::Kernel;
 use crate::limits::QUOTA_COUNT_AGE;
 use crate::server::log::escape::Escaped;
 use crate::server::service::context::Context;
+use crate::server::service::response::Handled;
 use crate::server::session_id::SessionId;
 use crate::server::workers::job::{Job, Lane, Work};
 use crate::storage::{
@@ -54,7 +55,7 @@ impl Quotas {
     }
 
     /// Counts again if the last count is old: files may be changed by other programs.
-    pub(crate) fn refresh<K: Kernel>(&mut self, context: &Context<K>) {
+    fn refresh<K: Kernel>(&mut self, context: &Context<K>) {
         if context.now.saturating_duration_since(self.counted_at) >= QUOTA_COUNT_AGE {
             self.count(context);
         }
@@ -136,8 +137,8 @@ impl Quotas {
         self.ledger.reserve(&full_path(path), limits, bytes)
     }
 
-    /// Returns the reservation of a modification. It covers no bytes until the modification is made,
-    /// when the size of what moves is known.
+    /// Returns the reservation of a modification. It covers no bytes until the modification is
+    /// made, when the size of what moves is known.
     pub(crate) fn reserve_modification(
         &self,
         modification: &Modification,
@@ -157,13 +158,24 @@ impl Quotas {
         }
     }
 
-    /// Returns the bytes that a user may still add to a granted directory; `u64::MAX` without quota.
+    /// Returns the bytes that a user may still add to a granted directory; `u64::MAX` without
+    /// quota.
     pub(crate) fn left(&self, grant: &Grant, user: &UserQuota) -> u64 {
         self.ledger.left(&limits(grant, user))
     }
 
+    /// Responds with the usage of a user's quotas.
+    pub(crate) fn report<K: Kernel>(
+        &mut self,
+        user: &UserQuota,
+        context: &Context<K>,
+    ) -> Handled<K> {
+        self.refresh(context);
+        Handled::now(Response::Quota(self.usage(user)))
+    }
+
     /// Returns the usage of a user's quotas: the user's own, then those of directories.
-    pub(crate) fn usage(&self, user: &UserQuota) -> Vec<QuotaUsage> {
+    fn usage(&self, user: &UserQuota) -> Vec<QuotaUsage> {
         let usage = |(directory, limit): (_, QuotaLimit)| QuotaUsage {
             directory,
             used: self.ledger.bytes(&limit.paths),

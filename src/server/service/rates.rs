@@ -98,8 +98,8 @@ impl Rates {
         true
     }
 
-    /// Removes the next parked connection that can continue. Call until it returns `None`, or end by
-    /// [`Rates::end_unparking`].
+    /// Removes the next parked connection that can continue. Call until it returns `None`, or end
+    /// by [`Rates::end_unparking`].
     pub(crate) fn unpark(&mut self) -> Option<usize> {
         let connection = self.all.unpark(self.now).or_else(|| self.unpark_by_user());
         self.is_unparking = connection.is_some();

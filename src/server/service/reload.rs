@@ -15,8 +15,8 @@ use crate::server::workers::job::{Job, Lane, Work};
 #[derive(Default)]
 pub(crate) struct Reload {
     progress: Progress,
-    /// The users whose logins were revoked since the sessions were last updated; `None` if there was
-    /// no reload since.
+    /// The users whose logins were revoked since the sessions were last updated; `None` if there
+    /// was no reload since.
     revoked: Option<HashSet<String>>,
 }
 
@@ -31,8 +31,8 @@ enum Progress {
 }
 
 impl Reload {
-    /// Starts a reload, or schedules it after the one in progress, so that the last request sees the
-    /// latest files.
+    /// Starts a reload, or schedules it after the one in progress, so that the last request sees
+    /// the latest files.
     pub(crate) fn request<K: Kernel>(&mut self, context: &Context<K>) {
         self.progress = match self.progress {
             Progress::Idle => {

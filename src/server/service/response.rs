@@ -55,6 +55,13 @@ pub(crate) enum Handled<K: Kernel> {
     Later,
 }
 
+impl<K: Kernel> Handled<K> {
+    /// Complete, with a response that opens nothing.
+    pub(crate) fn now(response: Response) -> Handled<K> {
+        Handled::Now(Completion::plain(response))
+    }
+}
+
 /// Completions on their way to their connections.
 pub(crate) struct CompletionQueue<K: Kernel> {
     queue: VecDeque<(SessionId, Completion<K>)>,

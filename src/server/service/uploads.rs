@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
+use crate::domain::access::Grant;
 use crate::domain::error::ErrorCode;
 use crate::domain::path::GrantedPath;
-use crate::domain::request::UploadBase;
+use crate::domain::request::{Response, UploadBase};
 use crate::kernel::Kernel;
 use crate::server::options::Options;
 use crate::server::service::context::Context;
+use crate::server::service::response::Handled;
 use crate::server::session_id::SessionId;
-use crate::server::workers::job::{Job, Lane, Work};
+use crate::server::workers::job::{Creation, Job, Lane, Work};
 use crate::storage;
 use crate::storage::{QuotaReservation, StorageError, UploadSpec};
 
@@ -29,8 +31,37 @@ impl Uploads {
         }
     }
 
-    /// Starts a job that creates an upload. `reservation` is what the quotas permit; if they refuse,
-    /// an error about the name of the file goes first.
+    /// Checks that an upload to this path would be accepted.
+    pub(crate) fn check<K: Kernel>(
+        &self,
+        path: &GrantedPath,
+        context: &Context<K>,
+    ) -> Result<Handled<K>, StorageError> {
+        storage::check_upload(&*context.kernel, path)?;
+        Ok(Handled::now(Response::Allowed))
+    }
+
+    /// Checks that there is room for an upload in a granted directory, or else in the home. Quotas
+    /// permit `left` bytes.
+    pub(crate) fn check_space<K: Kernel>(
+        &self,
+        grant: Option<&Grant>,
+        length: u64,
+        left: u64,
+        context: &Context<K>,
+    ) -> Result<Handled<K>, StorageError> {
+        self.check_size(length)?;
+        if left < length {
+            return Err(ErrorCode::OverQuota.into());
+        }
+        let granted = grant.map(|grant| &*grant.path).into_iter();
+        let directories = granted.chain([context.home.path()]);
+        self.check_free_space(&*context.kernel, directories, length)?;
+        Ok(Handled::now(Response::Allowed))
+    }
+
+    /// Starts a job that creates an upload. `reservation` is what the quotas permit; if they
+    /// refuse, an error about the name of the file goes first.
     pub(crate) fn create<K: Kernel>(
         &self,
         session_id: SessionId,
@@ -38,22 +69,18 @@ impl Uploads {
         (length, base): (Option<u64>, UploadBase),
         reservation: Result<QuotaReservation, ErrorCode>,
         context: &Context<K>,
-    ) -> Result<(), StorageError> {
-        let reservation = match reservation {
-            Ok(reservation) => reservation,
-            Err(code) => {
-                storage::check_upload(&*context.kernel, &path)?;
-                return Err(code.into());
-            }
-        };
-        let work = Work::Create {
+    ) -> Result<Handled<K>, StorageError> {
+        if reservation.is_err() {
+            storage::check_upload(&*context.kernel, &path)?;
+        }
+        let creation = Creation {
             path,
             spec: self.spec(length, base),
-            reservation,
+            reservation: reservation?,
         };
-        let job = Job::owned(session_id, Lane::Disk, work);
+        let job = Job::owned(session_id, Lane::Disk, Work::Create(creation));
         context.workers.submit(job);
-        Ok(())
+        Ok(Handled::Later)
     }
 
     /// Starts a job that creates an upload with a generated name.
@@ -63,15 +90,15 @@ impl Uploads {
         directory: GrantedPath,
         reservation: Result<QuotaReservation, ErrorCode>,
         context: &Context<K>,
-    ) -> Result<(), StorageError> {
-        let work = Work::CreateUnique {
-            directory,
+    ) -> Result<Handled<K>, StorageError> {
+        let creation = Creation {
+            path: directory,
             spec: self.spec(None, UploadBase::Empty),
             reservation: reservation?,
         };
-        let job = Job::owned(session_id, Lane::Disk, work);
+        let job = Job::owned(session_id, Lane::Disk, Work::CreateUnique(creation));
         context.workers.submit(job);
-        Ok(())
+        Ok(Handled::Later)
     }
 
     fn spec(&self, length: Option<u64>, base: UploadBase) -> UploadSpec {
@@ -84,16 +111,16 @@ impl Uploads {
     }
 
     /// Checks the announced length of an upload against the maximum.
-    pub(crate) fn check_size(&self, length: u64) -> Result<(), StorageError> {
+    fn check_size(&self, length: u64) -> Result<(), StorageError> {
         match self.bytes_max {
             Some(max) if length > max => Err(ErrorCode::TooLarge.into()),
             _ => Ok(()),
         }
     }
 
-    /// Checks that the file system of the first of these directories that can be opened has room for
-    /// an upload. Passes if none can be opened.
-    pub(crate) fn check_space<'a, K: Kernel>(
+    /// Checks that the file system of the first of these directories that can be opened has room
+    /// for an upload. Passes if none can be opened.
+    fn check_free_space<'a, K: Kernel>(
         &self,
         kernel: &K,
         directories: impl Iterator<Item = &'a Path>,
@@ -137,7 +164,7 @@ mod tests {
         let missing = folder.path().join("missing");
         let check = |keep_free, length| {
             let directories = [&*missing, folder.path()].into_iter();
-            let checked = uploads(None, keep_free).check_space(&kernel, directories, length);
+            let checked = uploads(None, keep_free).check_free_space(&kernel, directories, length);
             checked.map_err(|error| error.code)
         };
         assert_eq!(check(0, 1), Ok(()));

@@ -54,25 +54,13 @@ pub(crate) enum Lane {
 /// What a job does.
 pub(crate) enum Work<K: Kernel> {
     List(ListingJob),
-    Create {
-        path: GrantedPath,
-        spec: UploadSpec,
-        reservation: QuotaReservation,
-    },
-    /// Creates a file with a generated name.
-    CreateUnique {
-        directory: GrantedPath,
-        spec: UploadSpec,
-        reservation: QuotaReservation,
-    },
+    Create(Creation),
+    /// Creates an upload with a generated name in the directory at the path.
+    CreateUnique(Creation),
     /// Copies the existing file that an upload appends to or resumes, in slices.
     Copy(Box<StagedUpload<K>>),
     /// Makes an upload durable and gives it its name.
-    Publish {
-        session_id: SessionId,
-        upload: Box<StagedUpload<K>>,
-        record: Option<Box<TransferRecord>>,
-    },
+    Publish(Publication<K>),
     /// Drops an unfinished upload: freeing its pages can take long.
     Discard(Box<StagedUpload<K>>),
     MakeDirectory(GrantedPath),
@@ -86,6 +74,20 @@ pub(crate) enum Work<K: Kernel> {
     /// Counts the bytes of one directory for a quota, in slices.
     Count(UsageScan),
     Reload(Arc<Home>),
+}
+
+/// An upload to be created, within the quotas of its user.
+pub(crate) struct Creation {
+    pub(crate) path: GrantedPath,
+    pub(crate) spec: UploadSpec,
+    pub(crate) reservation: QuotaReservation,
+}
+
+/// A complete upload, and the session that waits for it to be published.
+pub(crate) struct Publication<K: Kernel> {
+    session_id: SessionId,
+    upload: Box<StagedUpload<K>>,
+    record: Option<Box<TransferRecord>>,
 }
 
 /// A listing to be made. `id` identifies it among the listings in progress.
@@ -154,6 +156,15 @@ pub(crate) struct Success<K: Kernel> {
     pub(crate) upload: Option<Box<StagedUpload<K>>>,
 }
 
+impl<K: Kernel> Success<K> {
+    fn created(upload: Box<StagedUpload<K>>) -> Success<K> {
+        Success {
+            response: Response::Created,
+            upload: Some(upload),
+        }
+    }
+}
+
 impl<K: Kernel> From<Response> for Success<K> {
     fn from(response: Response) -> Success<K> {
         Success {
@@ -190,10 +201,34 @@ impl<K: Kernel> Job<K> {
         }
     }
 
+    /// A job that makes a complete upload durable and gives it its name, even if its session ends.
+    pub(crate) fn publish(
+        session_id: SessionId,
+        upload: Box<StagedUpload<K>>,
+        record: Option<Box<TransferRecord>>,
+    ) -> Job<K> {
+        let publication = Publication {
+            session_id,
+            upload,
+            record,
+        };
+        Job::detached(Lane::Disk, Work::Publish(publication))
+    }
+
+    /// A job that drops an unfinished upload.
+    pub(crate) fn discard(upload: Box<StagedUpload<K>>) -> Job<K> {
+        Job::detached(Lane::Disk, Work::Discard(upload))
+    }
+
+    /// A job that reads uncached pages.
+    pub(crate) fn prefetch(session_id: SessionId, range: UncachedRange<K>) -> Job<K> {
+        Job::owned(session_id, Lane::Disk, Work::Prefetch(range))
+    }
+
     /// Returns the job that has to take the place of this one when it is cancelled.
     pub(super) fn cancelled(self) -> Option<Job<K>> {
         match self.work {
-            Work::Copy(upload) => Some(Job::detached(self.lane, Work::Discard(upload))),
+            Work::Copy(upload) => Some(Job::discard(upload)),
             _ => None,
         }
     }
@@ -209,105 +244,104 @@ impl<K: Kernel> Job<K> {
                 modifies,
             }))
         };
-        Ran::Finished(match work {
+        let finished = |result| Ran::Finished(Some(result));
+        match work {
             Work::List(ListingJob { id, target, format }) => {
                 let result = listing::list(&**kernel, &target, format);
-                Some(JobResult::Listed { id, result })
+                finished(JobResult::Listed { id, result })
             }
-            Work::Create {
-                path,
-                spec,
-                reservation,
-            } => {
-                return match storage::create_upload(kernel, &path, spec)
-                    .and_then(|new| new.with_reservation(reservation))
-                {
-                    Ok(upload) => again(Work::Copy(Box::new(upload))),
-                    Err(refused) => respond(Err(refused), false),
-                };
-            }
-            Work::CreateUnique {
-                directory,
-                spec,
-                reservation,
-            } => {
-                let created = storage::create_unique_upload(kernel, &directory, spec)
-                    .and_then(|new| new.with_reservation(reservation));
-                let result = created.map(|upload| Success {
-                    response: Response::CreatedUnique {
-                        name: upload.name().to_owned(),
-                    },
-                    upload: Some(Box::new(upload)),
-                });
-                return respond(result, false);
-            }
-            Work::Copy(mut upload) => {
-                let result = match upload.copy_base() {
-                    Ok(Step::More) => return again(Work::Copy(upload)),
-                    Ok(Step::Done(())) => Ok(()),
-                    Err(error) => Err(error),
-                };
-                let result = result.map(|()| Success {
-                    response: Response::Created,
-                    upload: Some(upload),
-                });
-                return respond(result, false);
-            }
-            Work::Publish {
-                session_id,
-                upload,
-                record,
-            } => {
-                let result = publish(session_id, *upload, record);
-                Some(JobResult::Published { session_id, result })
-            }
+            Work::Create(creation) => match creation.run(kernel) {
+                Ok(upload) => again(Work::Copy(upload)),
+                Err(error) => respond(Err(error), false),
+            },
+            Work::CreateUnique(creation) => respond(creation.run_unique(kernel), false),
+            Work::Copy(mut upload) => match upload.copy_base() {
+                Ok(Step::More) => again(Work::Copy(upload)),
+                Ok(Step::Done(())) => respond(Ok(Success::created(upload)), false),
+                Err(error) => respond(Err(error), false),
+            },
+            Work::Publish(publication) => finished(JobResult::Published {
+                session_id: publication.session_id,
+                result: publication.run(),
+            }),
             Work::Discard(upload) => {
                 drop(upload);
-                None
+                Ran::Finished(None)
             }
             Work::MakeDirectory(path) => {
                 let result = storage::make_directory(&**kernel, &path);
-                return respond(result.map(|()| Response::DirectoryCreated.into()), true);
+                respond(result.map(|()| Response::DirectoryCreated.into()), true)
             }
-            Work::Modify(mut pending) => {
-                let result = match pending.step(&**kernel) {
-                    Step::More => return again(Work::Modify(pending)),
-                    Step::Done(result) => result,
-                };
-                if let (Ok(()), Some(session_id)) = (&result, owner) {
-                    log_modification(session_id, &pending.into_modification());
+            Work::Modify(mut pending) => match pending.step(&**kernel) {
+                Step::More => again(Work::Modify(pending)),
+                Step::Done(result) => {
+                    if let (Ok(()), Some(session_id)) = (&result, owner) {
+                        log_modification(session_id, &pending.into_modification());
+                    }
+                    respond(result.map(|()| Response::Done.into()), true)
                 }
-                return respond(result.map(|()| Response::Done.into()), true);
-            }
-            Work::Checksum(mut checksum) => {
-                return match checksum.step(&**kernel) {
-                    Step::More => again(Work::Checksum(checksum)),
-                    Step::Done(result) => respond(result.map(Success::from), false),
-                };
-            }
-            Work::Prefetch(range) => Some(JobResult::Prefetched {
-                owner,
-                result: range.file.prefetch(&**kernel, range.offset, range.count),
-            }),
-            Work::SweepOrphans(mut sweep) => {
-                if sweep.step(&**kernel) == Step::More {
-                    return again(Work::SweepOrphans(sweep));
-                }
-                log_sweep(&sweep);
-                None
-            }
-            Work::Count(mut count) => match count.step(&**kernel) {
-                Step::More => return again(Work::Count(count)),
-                Step::Done(()) => Some(JobResult::Counted(count.into_fault())),
             },
-            Work::Reload(home) => Some(JobResult::Reloaded(Box::new(home.reload(verifier)))),
+            Work::Checksum(mut checksum) => match checksum.step(&**kernel) {
+                Step::More => again(Work::Checksum(checksum)),
+                Step::Done(result) => respond(result.map(Success::from), false),
+            },
+            Work::Prefetch(range) => {
+                let result = range.file.prefetch(&**kernel, range.offset, range.count);
+                finished(JobResult::Prefetched { owner, result })
+            }
+            Work::SweepOrphans(mut sweep) => match sweep.step(&**kernel) {
+                Step::More => again(Work::SweepOrphans(sweep)),
+                Step::Done(()) => {
+                    log_sweep(&sweep);
+                    Ran::Finished(None)
+                }
+            },
+            Work::Count(mut count) => match count.step(&**kernel) {
+                Step::More => again(Work::Count(count)),
+                Step::Done(()) => finished(JobResult::Counted(count.into_fault())),
+            },
+            Work::Reload(home) => finished(JobResult::Reloaded(Box::new(home.reload(verifier)))),
+        }
+    }
+}
+
+impl Creation {
+    fn run<K: Kernel>(self, kernel: &Arc<K>) -> Result<Box<StagedUpload<K>>, StorageError> {
+        let upload = storage::create_upload(kernel, &self.path, self.spec)?;
+        upload.with_reservation(self.reservation).map(Box::new)
+    }
+
+    /// Creates an upload with a generated name in the directory at the path.
+    fn run_unique<K: Kernel>(self, kernel: &Arc<K>) -> Result<Success<K>, StorageError> {
+        let upload = storage::create_unique_upload(kernel, &self.path, self.spec)?;
+        let upload = upload.with_reservation(self.reservation)?;
+        Ok(Success {
+            response: Response::CreatedUnique {
+                name: upload.name().to_owned(),
+            },
+            upload: Some(Box::new(upload)),
         })
     }
 }
 
+impl<K: Kernel> Publication<K> {
+    /// Makes the upload durable, gives it its name, and logs it.
+    fn run(self) -> Result<(), StorageError> {
+        let (path, length) = (self.upload.path().to_owned(), self.upload.length());
+        self.upload.publish()?;
+        if let Some(mut record) = self.record {
+            record.complete();
+        }
+        let (generation, path) = (self.session_id.generation, path.to_string_lossy());
+        let path = Escaped(&path);
+        info!("session={generation} event=upload path={path} length={length}");
+        Ok(())
+    }
+}
+
 impl PasswordCheck {
-    /// Checks the password. Where usernames are hidden this takes as long for an unknown user as for
-    /// a known one.
+    /// Checks the password. Where usernames are hidden this takes as long for an unknown user as
+    /// for a known one.
     pub(super) fn run<K: Kernel>(self, verifier: &mut Verifier) -> JobResult<K> {
         let secret = self.is_known.then_some(&self.account.secret);
         let is_correct = match (self.hidden, secret) {
@@ -320,23 +354,6 @@ impl PasswordCheck {
             is_correct,
         }
     }
-}
-
-/// Makes an upload durable, gives it its name, and logs it.
-fn publish<K: Kernel>(
-    session_id: SessionId,
-    upload: StagedUpload<K>,
-    record: Option<Box<TransferRecord>>,
-) -> Result<(), StorageError> {
-    let (path, length) = (upload.path().to_owned(), upload.length());
-    upload.publish()?;
-    if let Some(mut record) = record {
-        record.complete();
-    }
-    let (generation, path) = (session_id.generation, path.to_string_lossy());
-    let path = Escaped(&path);
-    info!("session={generation} event=upload path={path} length={length}");
-    Ok(())
 }
 
 fn log_modification(session_id: SessionId, modification: &Modification) {

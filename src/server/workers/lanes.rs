@@ -1,13 +1,13 @@
 //! The worker threads and their queues.
 //!
-//! There are two lanes, one for jobs that wait for a disk and one for jobs that take a processor, and
-//! a queue of password checks. All threads run at a lower priority than the event loop. Slices and
-//! password checks take turns on the processor threads, except for one thread that only checks
+//! There are two lanes, one for jobs that wait for a disk and one for jobs that take a processor,
+//! and a queue of password checks. All threads run at a lower priority than the event loop. Slices
+//! and password checks take turns on the processor threads, except for one thread that only checks
 //! passwords of clients without failed logins: neither long checksums nor brute force delay those.
 //!
-//! The queues are bounded by the sessions: each has at most one job, which its end cancels. Only the
-//! publishing and discarding of uploads outlives the session, and as the disk lane runs in order of
-//! submission, these jobs are done before any that a later session submits.
+//! The queues are bounded by the sessions: each has at most one job, which its end cancels. Only
+//! the publishing and discarding of uploads outlives the session, and as the disk lane runs in
+//! order of submission, these jobs are done before any that a later session submits.
 
 use std::collections::VecDeque;
 use std::io;
@@ -89,8 +89,8 @@ impl<K: Kernel> Workers<K> {
         }
     }
 
-    /// Starts `disk_threads` threads for the disk lane, and one per processor, at least two, for the
-    /// rest.
+    /// Starts `disk_threads` threads for the disk lane, and one per processor, at least two, for
+    /// the rest.
     ///
     /// # Errors
     /// A thread cannot be started.
