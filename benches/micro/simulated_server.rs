@@ -71,7 +71,7 @@ impl SimulatedServer {
             {
                 request = &request[sent..];
             }
-            self.event_loop.turn().expect("the poll succeeds");
+            self.event_loop.tick().expect("the poll succeeds");
             while self.event_loop.jobs() > 0 {
                 self.event_loop.run_job(0);
             }

@@ -1,10 +1,5 @@
-//! One client's socket, in its slot: what it is at, what it holds, when it is overdue. What it does in a turn stands in
-//! [`turn`].
-//!
-//! Must not know: other connections, what a line or a sentence means.
-
-pub(crate) mod actions;
-pub(crate) mod drive;
+//! A control connection: its state, its limits in memory, and its deadlines. What it does in a time
+//! slice is in [`time_slice`](crate::server::conn::time_slice).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,122 +10,94 @@ use zeroize::Zeroizing;
 use crate::domain::access::Access;
 use crate::domain::error::CloseReason;
 use crate::kernel::{Kernel, Readiness};
-use crate::limits::{LINE_BYTES_MAX, LINE_READ_BYTES, LINGER_TIMEOUT};
-use crate::limits::{MAPPED_FILE_BYTES_MAX, SEND_QUEUE_HIGH_WATER_BYTES};
+use crate::limits::{
+    LINE_BYTES_MAX, LINE_READ_BYTES, LINGER_TIMEOUT, MAPPED_FILE_BYTES_MAX,
+    SEND_QUEUE_HIGH_WATER_BYTES,
+};
 use crate::protocol::session::Session;
-use crate::protocol::step::Input;
-pub(crate) use crate::server::conn::control::drive::Outcome;
-use crate::server::conn::control::drive::{Stop, TimeSlice};
-use crate::server::conn::transfer::{Download, Receiving};
-use crate::server::net::scratch::Scratch;
-use crate::server::net::stream::{Stream, StreamError};
+use crate::server::conn::work::Work;
+use crate::server::net::stream::Stream;
 use crate::server::options::Options;
 use crate::server::service::Services;
 use crate::server::service::open_handle::OpenHandle;
-use crate::server::service::response::Completion;
-use crate::server::session_id::SessionId;
-use crate::server::session_id::UserKey;
+use crate::server::session_id::{SessionId, UserKey};
 
-/// One TCP connection in its slot.
-pub(crate) struct Connection<K: Kernel> {
-    pub(crate) stream: Stream<K>,
+/// The control connection of one session.
+pub(crate) struct ControlConnection<K: Kernel> {
+    pub(super) stream: Stream<K>,
     peer: SocketAddr,
-    /// Tells the tenants of a slot apart; the session number of the log.
+    /// Tells apart successive connections in one slot; the session number of the log.
     generation: u64,
-    session: Session,
-    /// Whose session it is, once he has logged in.
-    user: Option<UserKey>,
-    work: Work<K>,
-    held: OpenHandle<K>,
-    /// What the last turn left over; most connections wait without.
-    rest: Option<Box<Rest>>,
-    /// A data connection is made, or bytes move over it, while lines are read.
-    engaged: bool,
-    /// The rest of a line that was too long is thrown away.
-    skipping: bool,
-    /// It stands in the run queue, or is parked for its rate.
-    pub(crate) queued: bool,
-    /// It is to be removed when the batch of events is through.
-    pub(crate) finished: bool,
-    /// There was no room for its session: it is only told so.
-    turned_away: bool,
-    /// When it was opened, or since it leaves, when its goodbye began.
+    pub(super) session: Session,
+    /// The user, from login on.
+    pub(super) user: Option<UserKey>,
+    pub(super) work: Work<K>,
+    /// What the last response opened.
+    pub(super) handle: OpenHandle<K>,
+    /// What the last time slice left over. Most connections wait without.
+    pub(super) rest: Option<Box<Rest>>,
+    /// The rest of a line that was too long is being discarded.
+    pub(super) skipping_line: bool,
+    admission: Admission,
+    /// When the connection was opened or, once it is closing, when that began.
     began_at: Instant,
-    /// When a byte was last moved either way.
-    moved_at: Instant,
-    /// Bytes that were moved either way, from 0 again behind the largest.
-    moved: u32,
+    /// When a byte was last read or written.
+    pub(super) active_at: Instant,
+    /// Bytes read and written, modulo 2^32.
+    pub(super) transferred: u32,
 }
 
-// Thousands of connections wait at once, and each is allowed 256 bytes in all. Without optimisation mio's socket is larger.
+// An idle session may take 256 bytes in all. Without optimization mio's socket is larger.
 #[cfg(not(debug_assertions))]
-const _: () = assert!(size_of::<Connection<crate::kernel::linux::Linux>>() <= 216);
+const _: () = assert!(size_of::<ControlConnection<crate::kernel::linux::Linux>>() <= 216);
 
-/// What one turn leaves to the next.
-#[derive(Default)]
-struct Rest {
-    /// Input that was read and not yet taken. It may be a part of a password.
-    input: Zeroizing<Box<[u8]>>,
-    /// Output that was due and not yet written.
-    output: Box<[u8]>,
+/// Whether a connection counts as a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Admitted,
+    /// A limit is exceeded: the connection only lives until its client has read that.
+    Rejected,
 }
 
-/// What the connection is at.
-enum Work<K: Kernel> {
-    /// A line is awaited.
-    Lines,
-    /// The services is to answer.
-    Response,
-    /// Boxed, as the next two: a transfer that lasts is worth it, and those who wait are many.
-    Sending(Box<Download<K>>),
-    /// A worker waits for the disk.
-    Warming(Box<Download<K>>),
-    Receiving(Box<Receiving<K>>),
-    /// What is owed is flushed, then the sending half is shut.
-    Goodbye {
-        reason: CloseReason,
-    },
-    /// After our last byte: reading and dropping until the client closes.
-    Linger {
-        reason: CloseReason,
-        left: u64,
-    },
+/// What one time slice leaves to the next.
+pub(super) struct Rest {
+    /// Input that was read and not used. It may be part of a password.
+    pub(super) input: Zeroizing<Box<[u8]>>,
+    /// Output that the socket did not take.
+    pub(super) output: Box<[u8]>,
 }
 
-/// What a deadline asks for.
-pub(crate) enum Overdue {
-    /// The session is to be told that it was idle.
+/// An expired deadline.
+pub(crate) enum Expired {
+    /// The session decides what to send to the idle client.
     Idle,
-    /// The connection ends without a word.
-    End(CloseReason),
+    /// The connection is closed without a message.
+    Close(CloseReason),
 }
 
-impl<K: Kernel> Connection<K> {
+impl<K: Kernel> ControlConnection<K> {
     pub(crate) fn new(
         stream: Stream<K>,
         peer: SocketAddr,
         generation: u64,
-        turned_away: bool,
+        admission: Admission,
         session: Session,
         now: Instant,
-    ) -> Connection<K> {
-        Connection {
+    ) -> ControlConnection<K> {
+        ControlConnection {
             stream,
             peer,
             generation,
             session,
             user: None,
             work: Work::Lines,
-            held: OpenHandle::Nothing,
+            handle: OpenHandle::Nothing,
             rest: None,
-            engaged: false,
-            skipping: false,
-            queued: false,
-            finished: false,
-            turned_away,
+            skipping_line: false,
+            admission,
             began_at: now,
-            moved_at: now,
-            moved: 0,
+            active_at: now,
+            transferred: 0,
         }
     }
 
@@ -142,6 +109,15 @@ impl<K: Kernel> Connection<K> {
         self.peer
     }
 
+    pub(crate) fn user(&self) -> Option<UserKey> {
+        self.user
+    }
+
+    pub(crate) fn admission(&self) -> Admission {
+        self.admission
+    }
+
+    /// Returns the session's identity; `key` is the connection's slot.
     pub(crate) fn session_id(&self, key: usize) -> SessionId {
         SessionId {
             key,
@@ -151,44 +127,58 @@ impl<K: Kernel> Connection<K> {
         }
     }
 
-    /// What the kernel told; a hint.
-    pub(crate) fn notice(&mut self, ready: Readiness) {
-        self.stream.set_ready(ready);
+    /// Sets the readiness that an event reports.
+    pub(crate) fn set_ready(&mut self, event: Readiness) {
+        self.stream.set_ready(event);
     }
 
     pub(crate) fn is_transferring(&self) -> bool {
-        matches!(self.work, Work::Sending(_) | Work::Receiving(_))
+        self.work.is_transferring()
     }
 
-    pub(crate) fn awaits_answer(&self) -> bool {
-        self.engaged || matches!(self.work, Work::Response | Work::Warming(_))
-    }
-
-    /// Whether the client has closed its sending half without a word, or all of it is over.
-    pub(crate) fn has_vanished(&self) -> bool {
-        self.finished || (self.stream.has_ended() && !self.session.is_quitting())
-    }
-
-    pub(crate) fn is_turned_away(&self) -> bool {
-        self.turned_away
-    }
-
-    /// Whether there is nothing to do before an event, an answer or a deadline.
-    pub(crate) fn is_blocked(&self) -> bool {
+    /// Whether the session waits for a completion of a request, a prefetch or a data connection.
+    pub(crate) fn awaits_completion(&self) -> bool {
         match self.work {
-            _ if self.owes_output() => !self.stream.is_writable(),
-            Work::Response | Work::Warming(_) => true,
-            Work::Sending(_) => !self.stream.is_writable(),
-            Work::Lines if self.engaged && self.stream.has_ended() => true,
-            Work::Lines | Work::Receiving(_) | Work::Linger { .. } => !self.stream.is_readable(),
-            Work::Goodbye { .. } => false,
+            Work::Request | Work::DataCommand | Work::LinesDuringTransfer { .. } => true,
+            _ => self.work.is_prefetching(),
         }
     }
 
-    /// Asserts what must hold of it between two turns: what it keeps in memory is bounded, so that an send_queue at its mark
-    /// has taken no further line, and a transfer and an open question never exist together.
-    pub(crate) fn check(&self) {
-        let most = SEND_QUEUE_HIGH_WATER_BYTES
+    /// Whether a data connection is being made or in use while lines are read.
+    pub(crate) fn reads_lines_during_transfer(&self) -> bool {
+        matches!(self.work, Work::LinesDuringTransfer { .. })
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.work.is_closing()
+    }
+
+    /// Whether the client has closed its sending half without saying QUIT first. It may have been
+    /// killed, and what it was uploading may be incomplete.
+    pub(crate) fn has_left(&self) -> bool {
+        self.stream.has_ended() && !self.session.is_quitting()
+    }
+
+    /// Whether only an event, a completion or a deadline can give the connection work.
+    pub(crate) fn is_blocked(&self) -> bool {
+        match self.work {
+            _ if self.has_output() => !self.stream.is_writable(),
+            Work::Request | Work::DataCommand => true,
+            Work::Sending(_) if self.work.is_prefetching() => true,
+            Work::Sending(_) => !self.stream.is_writable(),
+            Work::LinesDuringTransfer { .. } if self.stream.has_ended() => true,
+            Work::Lines
+            | Work::LinesDuringTransfer { .. }
+            | Work::Receiving(_)
+            | Work::Lingering { .. } => !self.stream.is_readable(),
+            Work::Closing { .. } => false,
+        }
+    }
+
+    /// Asserts what holds of every connection between two ticks.
+    pub(crate) fn assert_invariants(&self) {
+        // A send queue at its mark takes no further line, so one file and one response exceed it.
+        let output_max = SEND_QUEUE_HIGH_WATER_BYTES
             + MAPPED_FILE_BYTES_MAX as usize
             + SEND_QUEUE_HIGH_WATER_BYTES;
         if let Some(rest) = &self.rest {
@@ -197,203 +187,110 @@ impl<K: Kernel> Connection<K> {
                 input < LINE_BYTES_MAX + LINE_READ_BYTES,
                 "{input} bytes of input are kept"
             );
-            assert!(output <= most, "{output} bytes of output are kept");
+            assert!(output <= output_max, "{output} bytes of output are kept");
         }
-        let transfers = self.is_transferring() || matches!(self.work, Work::Warming(_));
+        let has_transfer = matches!(self.work, Work::Sending(_) | Work::Receiving(_));
         assert!(
-            !transfers || matches!(self.held, OpenHandle::Nothing),
-            "something else is open beside a transfer"
+            !has_transfer || matches!(self.handle, OpenHandle::Nothing),
+            "a transfer is in progress while another file is open"
         );
     }
 
-    fn owes_output(&self) -> bool {
-        self.rest
-            .as_ref()
-            .is_some_and(|rest| !rest.output.is_empty())
+    fn has_output(&self) -> bool {
+        let rest = self.rest.as_ref();
+        rest.is_some_and(|rest| !rest.output.is_empty())
     }
 
-    /// Whose session it is, once he has logged in.
-    pub(crate) fn user(&self) -> Option<UserKey> {
-        self.user
+    /// Returns the user whose rate limit applies to the time slices. None applies while the
+    /// connection is closing, nor to commands during a data transfer: ABOR and the end of the
+    /// connection must not wait.
+    pub(crate) fn rate_limited_by(&self) -> Option<UserKey> {
+        let is_exempt = self.is_closing() || self.reads_lines_during_transfer();
+        self.user.filter(|_| !is_exempt)
     }
 
-    /// Whose rate its turns wait for. A goodbye waits for none, nor do lines beside a data connection: an ABOR is heard at
-    /// once, and so is that the client has left.
-    pub(crate) fn bounded_by(&self) -> Option<UserKey> {
-        let leaves = matches!(self.work, Work::Goodbye { .. } | Work::Linger { .. });
-        self.user.filter(|_| !leaves && !self.engaged)
+    /// Returns the bytes moved so far if a transfer waits for the client.
+    pub(crate) fn transfer_progress(&self) -> Option<u64> {
+        let transferred = u64::from(self.transferred);
+        self.is_transferring().then_some(transferred)
     }
 
-    /// Bytes that it has moved, where a transfer waits for its client.
-    pub(crate) fn progress(&self) -> Option<u64> {
-        (!self.queued && self.is_transferring()).then_some(u64::from(self.moved))
+    /// Notes how many bytes of the file the session's data connection has moved.
+    pub(crate) fn set_data_transferred(&mut self, bytes: u64) {
+        if let Work::LinesDuringTransfer { transferred } = &mut self.work {
+            *transferred = bytes;
+        }
     }
 
+    /// Returns what the session may access; `None` without a valid login.
     pub(crate) fn access(&self) -> Option<&Arc<Access>> {
         self.session.access()
     }
 
-    pub(crate) fn reloaded(&mut self, access: Option<Arc<Access>>) {
+    /// Gives the session its access after a reload; `None` if its login was revoked.
+    pub(crate) fn set_access(&mut self, access: Option<Arc<Access>>) {
         self.session.reloaded(access);
     }
 
-    /// What the deadlines ask for now, if anything: an input for the session where a line is awaited, else the end.
-    pub(crate) fn overdue(&self, now: Instant, options: &Options) -> Option<Overdue> {
-        // Who stands in a queue waits for us.
-        let silent =
-            !self.queued && now.saturating_duration_since(self.moved_at) >= options.idle_timeout;
+    /// Returns the deadline that has expired, if any. `is_queued`: the connection waits for the
+    /// event loop, not for its client.
+    pub(crate) fn expired(
+        &self,
+        now: Instant,
+        is_queued: bool,
+        options: &Options,
+    ) -> Option<Expired> {
+        let since = |then| now.saturating_duration_since(then);
+        let is_idle = !is_queued && since(self.active_at) >= options.idle_timeout;
         match &self.work {
-            // The services's own work is what is waited for.
-            Work::Response | Work::Warming(_) => None,
+            // The session waits for the server.
+            Work::Request | Work::DataCommand => None,
+            Work::Sending(_) if self.work.is_prefetching() => None,
             // The data connection has deadlines of its own.
-            Work::Lines if self.engaged => None,
+            Work::LinesDuringTransfer { .. } => None,
             Work::Lines => {
-                let login_time = now.saturating_duration_since(self.began_at);
-                let late = !self.session.is_logged_in() && login_time >= options.login_timeout;
-                (silent || late).then_some(Overdue::Idle)
+                let is_late = since(self.began_at) >= options.login_timeout;
+                let no_login = is_late && !self.session.is_logged_in();
+                (is_idle || no_login).then_some(Expired::Idle)
             }
             Work::Sending(_) | Work::Receiving(_) => {
-                silent.then_some(Overdue::End(CloseReason::Idle))
+                is_idle.then_some(Expired::Close(CloseReason::Idle))
             }
-            Work::Goodbye { reason } | Work::Linger { reason, .. } => {
-                let over = now.saturating_duration_since(self.began_at) >= LINGER_TIMEOUT;
-                over.then_some(Overdue::End(*reason))
-            }
-        }
-    }
-
-    /// Gives the session its first input, then takes a turn. What the client has said already is answered in the same
-    /// write.
-    pub(crate) fn begin(
-        &mut self,
-        key: usize,
-        services: &mut Services<K>,
-        scratch: &mut Scratch<K>,
-    ) -> Outcome {
-        let mut turn = TimeSlice::begin(self, key, services, scratch);
-        turn.step(Input::Begin);
-        match turn.receive_lines() {
-            Ok(()) | Err(Stop::Blocked) => turn.run(),
-            Err(Stop::Finished(reason)) => turn.finish(Outcome::Finished(reason)),
-        }
-    }
-
-    /// Gives the session one input that no line brought (an idle one, the stop, that there is no room), then takes a turn.
-    pub(crate) fn tell(
-        &mut self,
-        key: usize,
-        input: Input<'_>,
-        services: &mut Services<K>,
-        scratch: &mut Scratch<K>,
-    ) -> Outcome {
-        assert!(
-            matches!(self.work, Work::Lines) && !self.engaged,
-            "only who awaits a line is told"
-        );
-        let mut turn = TimeSlice::begin(self, key, services, scratch);
-        turn.step(input);
-        turn.run()
-    }
-
-    /// Gives the session what it asked for, then takes a turn.
-    pub(crate) fn reply(
-        &mut self,
-        key: usize,
-        reply: Completion<K>,
-        services: &mut Services<K>,
-        scratch: &mut Scratch<K>,
-    ) -> Outcome {
-        assert!(self.awaits_answer(), "a reply without a question");
-        self.moved_at = services.now();
-        let mut turn = TimeSlice::begin(self, key, services, scratch);
-        match reply {
-            Completion::Prefetched(Ok(())) => turn.connection.go_on_sending(),
-            Completion::Prefetched(Err(error)) => {
-                let reason = turn.ending_of(&error);
-                return turn.finish(Outcome::Finished(reason));
-            }
-            reply => {
-                let input = turn.unpack(reply);
-                turn.step(input);
+            Work::Closing { reason } | Work::Lingering { reason, .. } => {
+                let is_over = since(self.began_at) >= LINGER_TIMEOUT;
+                is_over.then_some(Expired::Close(*reason))
             }
         }
-        turn.run()
     }
 
-    /// Goes on with what there is.
-    pub(crate) fn turn(
-        &mut self,
-        key: usize,
-        services: &mut Services<K>,
-        scratch: &mut Scratch<K>,
-    ) -> Outcome {
-        TimeSlice::begin(self, key, services, scratch).run()
-    }
-
-    /// Goes on as in a turn, and reads up to the end even if no event has told of it yet.
-    pub(crate) fn look_for_end(
-        &mut self,
-        key: usize,
-        services: &mut Services<K>,
-        scratch: &mut Scratch<K>,
-    ) -> Outcome {
-        let announced = self.stream.expect_end();
-        let outcome = self.turn(key, services, scratch);
-        self.stream.restore_end(announced);
-        outcome
-    }
-
-    fn wait_for_disk(&mut self) {
-        self.work = match std::mem::replace(&mut self.work, Work::Lines) {
-            Work::Sending(download) => Work::Warming(download),
-            _ => unreachable!("only who sends a file waits for it"),
-        };
-    }
-
-    /// The stretch that was cold is in memory.
-    fn go_on_sending(&mut self) {
-        self.work = match std::mem::replace(&mut self.work, Work::Lines) {
-            Work::Warming(download) => Work::Sending(download),
-            _ => unreachable!("only who warms a file up waits for that"),
-        };
-    }
-
-    fn take_held(&mut self) -> OpenHandle<K> {
-        std::mem::replace(&mut self.held, OpenHandle::Nothing)
-    }
-
-    fn leave(&mut self, reason: CloseReason, now: Instant) {
-        self.work = Work::Goodbye { reason };
+    /// Begins the close: pending output is written first.
+    pub(super) fn begin_close(&mut self, reason: CloseReason, now: Instant) {
+        self.work = Work::Closing { reason };
         self.began_at = now;
     }
 
-    fn receive(&mut self, kernel: &K, buffer: &mut [u8]) -> Result<usize, Stop> {
-        self.stream
-            .read(kernel, buffer)
-            .map_err(|error| match error {
-                StreamError::Blocked => Stop::Blocked,
-                StreamError::Failed(_) => Stop::Finished(CloseReason::Reset),
-            })
+    pub(super) fn take_handle(&mut self) -> OpenHandle<K> {
+        std::mem::replace(&mut self.handle, OpenHandle::Nothing)
     }
 
-    /// Lets go of what a half-done transfer holds, when the connection ends.
+    /// Releases what the connection holds and cancels its pending work; the socket is closed.
     pub(crate) fn close(self, key: usize, services: &mut Services<K>) {
-        match self.work {
-            // What the event_loop is to do with a data connection it has let go of.
-            Work::Response if !self.engaged => services.cancel(self.session_id(key)),
-            Work::Warming(_) => services.cancel_prefetch(self.session_id(key)),
-            _ => {}
+        if self.work.is_prefetching() {
+            services.cancel_prefetch(self.session_id(key));
+        }
+        if let Work::Request = self.work {
+            services.cancel(self.session_id(key));
         }
         if let Some(user) = self.user {
             services.end_session(user);
         }
-        if let OpenHandle::Upload(upload) = self.held {
-            services.discard(upload);
+        if let OpenHandle::Upload(staged) = self.handle {
+            services.discard(staged);
         }
-        if let Work::Receiving(receiving) = self.work
-            && let Some(upload) = receiving.upload
+        if let Work::Receiving(upload) = self.work
+            && let Some(staged) = upload.staged
         {
-            services.discard(upload);
+            services.discard(staged);
         }
     }
 }

@@ -1,9 +1,7 @@
-//! One data connection in its slot: dialled or accepted, then one file or listing over it, then its end.
+//! A data connection: dialed or accepted, then one file or listing, then its end.
 //!
-//! It is closed before its session is told what has become of the transfer. What has gone out counts as gone when the
-//! client's kernel has all of it; what comes in ends with the client's sending half.
-//!
-//! Must not know: which session it belongs to but by its session_id, what is said on the control connection.
+//! Bytes count as sent when the client's kernel has acknowledged them. What is received ends with
+//! the client's sending half. The connection is closed before its session learns the result.
 
 use std::io;
 use std::time::Instant;
@@ -13,275 +11,270 @@ use crate::kernel::{Kernel, Readiness};
 use crate::limits::{DATA_CONNECTION_TIMEOUT, LINGER_BYTES_MAX, SLICE_BUDGET_BYTES};
 use crate::protocol::step::Representation;
 use crate::server::conn::ascii::{AsciiDecoder, AsciiEncoder};
-use crate::server::conn::transfer::{Download, Source};
+use crate::server::conn::transfer::{Download, Sent};
 use crate::server::log::transfer_log::TransferRecord;
 use crate::server::net::scratch::Scratch;
 use crate::server::net::stream::{Drained, Stream, StreamError};
 use crate::server::options::Options;
 use crate::server::service::Services;
-use crate::server::session_id::SessionId;
-use crate::server::session_id::UserKey;
+use crate::server::session_id::{SessionId, UserKey};
 use crate::storage::StagedUpload;
 
-/// A data connection.
-pub(crate) struct Data<K: Kernel> {
-    /// `None` once it is closed; the slot stands until the batch of events is through.
-    stream: Option<Stream<K>>,
-    /// Its own session_id, for the worker that warms a file up.
-    session_id: SessionId,
+/// A data connection (RFC 959, 3.2).
+pub(crate) struct DataConnection<K: Kernel> {
+    stream: Stream<K>,
+    /// Identifies this connection to the worker that prefetches for it.
+    id: SessionId,
     /// The session that it belongs to.
     owner: SessionId,
-    work: Work<K>,
-    /// Bytes that have moved, of the file.
-    moved: u64,
-    /// It stands in the run queue.
-    pub(crate) queued: bool,
+    work: DataWork<K>,
+    /// Bytes of the file that have moved.
+    transferred: u64,
     began_at: Instant,
-    /// When a byte was last moved either way.
-    moved_at: Instant,
+    /// When a byte last moved.
+    active_at: Instant,
 }
 
-/// What it is at.
-enum Work<K: Kernel> {
-    /// The client's side has not answered yet.
-    Dialling,
-    /// It stands, and the session has not said yet what moves.
-    Standing,
-    Sending(Sending<K>),
-    /// A worker waits for the disk.
-    Warming(Sending<K>),
-    Receiving(Receiving<K>),
-    /// All is written and the sending half shut: reading and dropping until the client has everything.
-    Linger {
-        /// Bytes that may still be dropped.
+/// What a data connection is doing.
+enum DataWork<K: Kernel> {
+    /// The server has dialed and the client has not answered.
+    Dialing,
+    /// Connected. The session has not said what to transfer.
+    Ready,
+    Sending(DataDownload<K>),
+    Receiving(DataUpload<K>),
+    /// Everything is written and the sending half is shut: discards input until the client's kernel
+    /// has acknowledged every byte.
+    Lingering {
+        /// Bytes of input that may still be discarded.
         left: u64,
-        /// Bytes that the client's kernel has not confirmed, when that was last asked.
-        unconfirmed: usize,
+        /// Unacknowledged bytes at the last look.
+        unsent: usize,
     },
-    Closed,
 }
 
-/// Bytes on their way out.
-struct Sending<K: Kernel> {
+struct DataDownload<K: Kernel> {
     download: Box<Download<K>>,
-    /// How line ends are converted, where they are.
-    ascii: Option<AsciiEncoder>,
+    encoder: Option<AsciiEncoder>,
 }
 
-/// Bytes on their way in.
-struct Receiving<K: Kernel> {
-    upload: Box<StagedUpload<K>>,
-    /// Where transfers are logged.
-    record: Option<Box<TransferRecord>>,
-    ascii: Option<AsciiDecoder>,
+/// An upload over a data connection.
+pub(crate) struct DataUpload<K: Kernel> {
+    pub(crate) staged: Box<StagedUpload<K>>,
+    pub(crate) record: Option<Box<TransferRecord>>,
+    decoder: Option<AsciiDecoder>,
 }
 
-/// What a turn, or a deadline, has come to.
-pub(crate) enum Progress<K: Kernel> {
-    /// An event, a worker or a deadline brings the next turn.
-    Waiting,
-    /// The budget is spent: to the back of the queue.
+/// How a time slice or a deadline of a data connection ended.
+pub(crate) enum DataOutcome {
+    /// The connection waits for an event, a prefetch, a deadline or a command.
+    Idle,
+    /// The budget is spent: the connection belongs at the end of the run queue.
     Again,
-    /// The client's side has answered; where it refused, it is closed.
-    Connected(Result<(), ErrorCode>),
-    /// The transfer is over, and it is closed.
-    TransferDone(Result<(), ErrorCode>),
-    /// All has come, or all that the file can take, and it is closed: a worker commits it, or gives back its room before the
-    /// session hears of that.
-    Received(Box<StagedUpload<K>>, Option<Box<TransferRecord>>),
+    /// The client has answered.
+    Connected,
+    /// The client has refused, or has not answered in time. The connection is to be closed.
+    ConnectFailed,
+    /// The transfer has ended. The connection is to be closed.
+    Done(Result<(), ErrorCode>),
+    /// The client has sent everything, or writing the file failed. The connection is to be closed
+    /// and the upload published or rejected.
+    Received,
 }
 
-impl<K: Kernel> Data<K> {
-    /// One that was accepted, or is being `dialled`, and is registered by the session_id's key.
+/// Why a transfer cannot go on.
+enum DataStop {
+    Blocked,
+    Ended(DataOutcome),
+}
+
+impl<K: Kernel> DataConnection<K> {
+    /// Takes a stream that is registered under the key of `id`.
     pub(crate) fn new(
         stream: Stream<K>,
-        session_id: SessionId,
+        id: SessionId,
         owner: SessionId,
-        dialled: bool,
+        is_dialed: bool,
         now: Instant,
-    ) -> Data<K> {
-        Data {
-            stream: Some(stream),
-            session_id,
+    ) -> DataConnection<K> {
+        DataConnection {
+            stream,
+            id,
             owner,
-            work: match dialled {
-                true => Work::Dialling,
-                false => Work::Standing,
+            work: match is_dialed {
+                true => DataWork::Dialing,
+                false => DataWork::Ready,
             },
-            moved: 0,
-            queued: false,
+            transferred: 0,
             began_at: now,
-            moved_at: now,
+            active_at: now,
         }
     }
 
-    pub(crate) fn session_id(&self) -> SessionId {
-        self.session_id
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
     }
 
     pub(crate) fn owner(&self) -> SessionId {
         self.owner
     }
 
-    /// Bytes that have moved, of the file.
-    pub(crate) fn moved(&self) -> u64 {
-        self.moved
+    /// Returns the bytes of the file that have moved.
+    pub(crate) fn transferred(&self) -> u64 {
+        self.transferred
     }
 
-    /// Bytes that have moved, where the client is what is waited for.
-    pub(crate) fn progress(&self) -> Option<u64> {
-        (!self.queued && self.is_transferring()).then_some(self.moved)
-    }
-
-    /// Ends a transfer that moves too little.
-    pub(crate) fn give_up(&mut self, services: &mut Services<K>) -> Progress<K> {
-        self.finish(Err(ErrorCode::DataConnectionIdle), services)
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.stream.is_none()
+    /// Returns the bytes moved so far if the transfer waits for the client.
+    pub(crate) fn transfer_progress(&self) -> Option<u64> {
+        self.is_transferring().then_some(self.transferred)
     }
 
     pub(crate) fn is_receiving(&self) -> bool {
-        matches!(self.work, Work::Receiving(_))
+        matches!(self.work, DataWork::Receiving(_))
     }
 
     pub(crate) fn is_transferring(&self) -> bool {
-        matches!(self.work, Work::Sending(_) | Work::Receiving(_))
+        match &self.work {
+            DataWork::Sending(sending) => !sending.download.is_prefetching(),
+            DataWork::Receiving(_) => true,
+            _ => false,
+        }
     }
 
-    /// Whose rate its turns wait for.
-    pub(crate) fn bounded_by(&self) -> Option<UserKey> {
+    /// Whether a worker prefetches what is sent next.
+    pub(crate) fn is_prefetching(&self) -> bool {
+        matches!(&self.work, DataWork::Sending(sending) if sending.download.is_prefetching())
+    }
+
+    /// Returns the user whose rate limit applies to the time slices.
+    pub(crate) fn rate_limited_by(&self) -> Option<UserKey> {
         self.owner.user.filter(|_| self.is_transferring())
     }
 
-    pub(crate) fn awaits_worker(&self) -> bool {
-        matches!(self.work, Work::Warming(_))
-    }
-
-    /// Whether there is nothing to do before an event, a worker, a deadline or the session's wish.
+    /// Whether only an event, a prefetch, a deadline or a command can give the connection work.
     pub(crate) fn is_blocked(&self) -> bool {
-        match self.work {
-            Work::Dialling | Work::Standing | Work::Warming(_) | Work::Closed => true,
-            Work::Sending(_) => !self.stream().is_writable(),
-            Work::Receiving(_) => !self.stream().is_readable(),
-            Work::Linger { .. } => !self.stream().is_readable() || self.stream().has_ended(),
+        match &self.work {
+            DataWork::Dialing | DataWork::Ready => true,
+            DataWork::Sending(_) => self.is_prefetching() || !self.stream.is_writable(),
+            DataWork::Receiving(_) => !self.stream.is_readable(),
+            DataWork::Lingering { .. } => !self.stream.is_readable() || self.stream.has_ended(),
         }
     }
 
-    /// What the kernel told; a hint.
-    pub(crate) fn notice(&mut self, ready: Readiness) {
-        if let Some(stream) = &mut self.stream {
-            stream.set_ready(ready);
-        }
+    /// Sets the readiness that an event reports.
+    pub(crate) fn set_ready(&mut self, event: Readiness) {
+        self.stream.set_ready(event);
     }
 
-    /// Begins to send; what is to be sent waits in `download`.
+    /// Begins to send. A listing is stored with the line ends of the wire and is not converted.
     pub(crate) fn send(
         &mut self,
         download: Box<Download<K>>,
         representation: Representation,
         now: Instant,
     ) {
-        // A listing is written as it goes over the wire.
-        let converts =
-            representation == Representation::Ascii && matches!(download.source, Source::File(_));
-        let ascii = converts.then(AsciiEncoder::default);
-        self.work = Work::Sending(Sending { download, ascii });
-        self.moved_at = now;
+        let is_converted = representation == Representation::Ascii && download.is_file();
+        let encoder = is_converted.then(AsciiEncoder::default);
+        self.work = DataWork::Sending(DataDownload { download, encoder });
+        self.active_at = now;
     }
 
     /// Begins to receive.
     pub(crate) fn receive(
         &mut self,
-        upload: Box<StagedUpload<K>>,
+        staged: Box<StagedUpload<K>>,
         record: Option<Box<TransferRecord>>,
         representation: Representation,
         now: Instant,
     ) {
-        let ascii = (representation == Representation::Ascii).then(AsciiDecoder::default);
-        self.work = Work::Receiving(Receiving {
-            upload,
+        let decoder = (representation == Representation::Ascii).then(AsciiDecoder::default);
+        self.work = DataWork::Receiving(DataUpload {
+            staged,
             record,
-            ascii,
+            decoder,
         });
-        self.moved_at = now;
+        self.active_at = now;
     }
 
-    /// The stretch that was cold is in memory, or could not be read.
-    pub(crate) fn warmed_up(
+    /// Resumes a download after a prefetch.
+    pub(crate) fn end_prefetch(
         &mut self,
         result: io::Result<()>,
-        services: &mut Services<K>,
-    ) -> Progress<K> {
-        self.moved_at = services.now();
-        self.work = match std::mem::replace(&mut self.work, Work::Closed) {
-            Work::Warming(sending) => Work::Sending(sending),
-            _ => unreachable!("only who warms a file up waits for that"),
-        };
+        services: &Services<K>,
+    ) -> DataOutcome {
+        self.active_at = services.now();
+        if let DataWork::Sending(sending) = &mut self.work {
+            sending.download.end_prefetch();
+        }
         match result {
-            Ok(()) => Progress::Again,
-            Err(error) => {
-                let refusal = self.refusal_of(&error, services);
-                self.finish(Err(refusal), services)
-            }
+            Ok(()) => DataOutcome::Again,
+            Err(error) => DataOutcome::Done(Err(send_error(&error, self.owner, services))),
         }
     }
 
-    /// Closes it at once, whatever it is at.
-    pub(crate) fn close(&mut self, services: &mut Services<K>) {
-        self.stream = None;
-        match std::mem::replace(&mut self.work, Work::Closed) {
-            Work::Receiving(receiving) => services.discard(receiving.upload),
-            Work::Warming(_) => services.cancel_prefetch(self.session_id),
-            _ => {}
+    /// Closes the connection and cancels its transfer.
+    pub(crate) fn close(self, services: &mut Services<K>) {
+        if self.is_prefetching() {
+            services.cancel_prefetch(self.id);
+        }
+        if let DataWork::Receiving(upload) = self.work {
+            services.discard(upload.staged);
         }
     }
 
-    /// What the deadlines ask for now.
-    pub(crate) fn sweep(
+    /// Closes the connection and returns the upload that it has received.
+    pub(crate) fn into_upload(self) -> Option<DataUpload<K>> {
+        match self.work {
+            DataWork::Receiving(upload) => Some(upload),
+            _ => None,
+        }
+    }
+
+    /// Checks the deadlines. A lingering connection also looks for acknowledgements, which no event
+    /// reports.
+    pub(crate) fn check_deadlines(
         &mut self,
         options: &Options,
         services: &mut Services<K>,
         scratch: &mut Scratch<K>,
-    ) -> Progress<K> {
+    ) -> DataOutcome {
         let since = |then| services.now().saturating_duration_since(then);
-        let late = since(self.began_at) >= DATA_CONNECTION_TIMEOUT;
-        let silent = since(self.moved_at) >= options.idle_timeout;
+        let is_late = since(self.began_at) >= DATA_CONNECTION_TIMEOUT;
+        let is_idle = since(self.active_at) >= options.idle_timeout;
+        let idle = DataOutcome::Done(Err(ErrorCode::DataConnectionIdle));
         match self.work {
-            Work::Dialling if late => self.refuse(services),
-            // The client may have all by now, and says nothing of that.
-            Work::Linger { .. } => match self.turn(services, scratch) {
-                Progress::Waiting if silent => {
-                    self.finish(Err(ErrorCode::DataConnectionIdle), services)
-                }
-                progress => progress,
+            DataWork::Dialing if is_late => DataOutcome::ConnectFailed,
+            DataWork::Lingering { .. } => match self.run_slice(services, scratch) {
+                DataOutcome::Idle if is_idle => idle,
+                outcome => outcome,
             },
-            Work::Sending(_) | Work::Receiving(_) if silent => {
-                self.finish(Err(ErrorCode::DataConnectionIdle), services)
-            }
-            _ => Progress::Waiting,
+            _ if is_idle && self.is_transferring() => idle,
+            _ => DataOutcome::Idle,
         }
     }
 
-    /// Goes on with what there is.
-    pub(crate) fn turn(
+    /// Runs one time slice.
+    pub(crate) fn run_slice(
         &mut self,
         services: &mut Services<K>,
         scratch: &mut Scratch<K>,
-    ) -> Progress<K> {
-        let user = self.bounded_by();
+    ) -> DataOutcome {
+        let user = self.rate_limited_by();
         let mut budget = user.map_or(SLICE_BUDGET_BYTES, |user| {
             services.rates_mut().allowance(user)
         });
         loop {
             let moved = match &self.work {
-                Work::Dialling => return self.dialled(services),
-                Work::Standing | Work::Warming(_) | Work::Closed => return Progress::Waiting,
-                _ if budget == 0 => return Progress::Again,
-                Work::Sending(_) => self.send_on(budget, services, scratch),
-                Work::Receiving(_) => self.receive_on(budget, services, scratch),
-                Work::Linger { .. } => self.linger_on(budget, services, scratch),
+                DataWork::Dialing => return self.check_connect(services),
+                DataWork::Ready => return DataOutcome::Idle,
+                DataWork::Sending(_) if self.is_prefetching() => return DataOutcome::Idle,
+                _ if budget == 0 => return DataOutcome::Again,
+                DataWork::Sending(sending) if sending.download.left() == 0 => {
+                    self.shutdown(services)
+                }
+                DataWork::Sending(_) => self.send_some(budget, services, scratch),
+                DataWork::Receiving(_) => self.receive_some(budget, services, scratch),
+                DataWork::Lingering { .. } => self.linger(budget, services, scratch),
             };
             match moved {
                 Ok(n) => {
@@ -290,208 +283,164 @@ impl<K: Kernel> Data<K> {
                         services.rates_mut().consume(user, n);
                     }
                 }
-                Err(Stop::Blocked) => return Progress::Waiting,
-                Err(Stop::Ended(result)) => return self.finish(result, services),
-                Err(Stop::Received(upload, record)) => {
-                    self.close(services);
-                    return Progress::Received(upload, record);
-                }
+                Err(DataStop::Blocked) => return DataOutcome::Idle,
+                Err(DataStop::Ended(outcome)) => return outcome,
             }
         }
     }
 
-    /// What the client's side has answered.
-    fn dialled(&mut self, services: &mut Services<K>) -> Progress<K> {
-        match self.stream().connect_result(services.kernel()) {
+    fn check_connect(&mut self, services: &Services<K>) -> DataOutcome {
+        match self.stream.connect_result(services.kernel()) {
             Ok(()) => {
-                self.work = Work::Standing;
-                Progress::Connected(Ok(()))
+                self.work = DataWork::Ready;
+                DataOutcome::Connected
             }
-            Err(StreamError::Blocked) => Progress::Waiting,
-            Err(StreamError::Failed(_)) => self.refuse(services),
+            Err(StreamError::Blocked) => DataOutcome::Idle,
+            Err(StreamError::Failed(_)) => DataOutcome::ConnectFailed,
         }
     }
 
-    fn refuse(&mut self, services: &mut Services<K>) -> Progress<K> {
-        self.close(services);
-        Progress::Connected(Err(ErrorCode::NoDataConnection))
-    }
-
-    fn finish(&mut self, result: Result<(), ErrorCode>, services: &mut Services<K>) -> Progress<K> {
-        self.close(services);
-        Progress::TransferDone(result)
-    }
-
-    /// Moves a part of what goes out.
-    fn send_on(
+    /// Sends a part of the download. Returns the bytes written.
+    fn send_some(
         &mut self,
         budget: usize,
         services: &mut Services<K>,
         scratch: &mut Scratch<K>,
-    ) -> Result<usize, Stop<K>> {
-        let Work::Sending(sending) = &mut self.work else {
-            unreachable!("called for who sends");
+    ) -> Result<usize, DataStop> {
+        let DataWork::Sending(sending) = &mut self.work else {
+            return Ok(0);
         };
-        let stream = self.stream.as_mut().expect("it is open");
-        let kernel = services.kernel();
-        if sending.download.left() == 0 {
-            let shut = stream.shutdown(kernel);
-            self.work = Work::Linger {
-                left: LINGER_BYTES_MAX,
-                unconfirmed: usize::MAX,
-            };
-            return match shut {
-                Ok(()) => Ok(0),
-                Err(_) => Err(Stop::Ended(Err(ErrorCode::DataConnectionLost))),
-            };
-        }
-        if !stream.is_writable() {
-            return Err(Stop::Blocked);
-        }
-        if let Some(cold) = sending.download.cold(kernel, budget) {
-            services.prefetch(self.session_id, cold);
-            self.work = match std::mem::replace(&mut self.work, Work::Closed) {
-                Work::Sending(sending) => Work::Warming(sending),
-                _ => unreachable!("it was sending just now"),
-            };
-            return Err(Stop::Blocked);
-        }
-        let before = sending.download.offset;
-        let sent = match &mut sending.ascii {
-            None => sending.download.advance(kernel, stream, budget),
-            Some(ascii) => sending
-                .download
-                .advance_text(kernel, stream, ascii, scratch),
+        let (kernel, stream) = (services.kernel(), &mut self.stream);
+        let download = &mut sending.download;
+        let before = download.offset();
+        let sent = match &mut sending.encoder {
+            None => download.send(kernel, stream, budget),
+            Some(encoder) => download.send_ascii(kernel, stream, budget, encoder, scratch),
         };
         match sent {
-            Ok(n) => {
-                self.moved += sending.download.offset - before;
-                self.moved_at = services.now();
+            Ok(Sent::Bytes(n)) => {
+                self.transferred += download.offset() - before;
+                self.active_at = services.now();
                 Ok(n)
             }
-            Err(StreamError::Blocked) => Err(Stop::Blocked),
+            Ok(Sent::Uncached(range)) => {
+                services.prefetch(self.id, range);
+                Err(DataStop::Blocked)
+            }
+            Err(StreamError::Blocked) => Err(DataStop::Blocked),
             Err(StreamError::Failed(error)) => {
-                Err(Stop::Ended(Err(self.refusal_of(&error, services))))
+                let code = send_error(&error, self.owner, services);
+                Err(DataStop::Ended(DataOutcome::Done(Err(code))))
             }
         }
     }
 
-    /// Moves a part of what comes in.
-    fn receive_on(
+    /// Everything is written: shuts the sending half and begins a lingering close.
+    fn shutdown(&mut self, services: &Services<K>) -> Result<usize, DataStop> {
+        if self.stream.shutdown(services.kernel()).is_err() {
+            return Err(lost());
+        }
+        self.work = DataWork::Lingering {
+            left: LINGER_BYTES_MAX,
+            unsent: usize::MAX,
+        };
+        Ok(0)
+    }
+
+    /// Receives a part of the upload. Returns the bytes read.
+    fn receive_some(
         &mut self,
         budget: usize,
         services: &mut Services<K>,
         scratch: &mut Scratch<K>,
-    ) -> Result<usize, Stop<K>> {
-        let most = budget.min(scratch.transfer.len());
-        let n = self.read(&mut scratch.transfer[..most], services)?;
-        let Work::Receiving(receiving) = &mut self.work else {
-            unreachable!("called for who receives");
+    ) -> Result<usize, DataStop> {
+        let DataWork::Receiving(upload) = &mut self.work else {
+            return Ok(0);
         };
-        let bytes = match &mut receiving.ascii {
+        let most = budget.min(scratch.transfer.len());
+        let buffer = &mut scratch.transfer[..most];
+        let n = match self.stream.read(services.kernel(), buffer) {
+            Ok(n) => n,
+            Err(StreamError::Blocked) => return Err(DataStop::Blocked),
+            Err(StreamError::Failed(_)) => return Err(lost()),
+        };
+        self.active_at = services.now();
+        let bytes = match &mut upload.decoder {
             None => &scratch.transfer[..n],
-            Some(ascii) => {
+            Some(decoder) => {
                 scratch.text.clear();
                 match n {
-                    0 => ascii.end(&mut scratch.text),
-                    _ => ascii.convert(&scratch.transfer[..n], &mut scratch.text),
+                    0 => decoder.end(&mut scratch.text),
+                    _ => decoder.convert(&scratch.transfer[..n], &mut scratch.text),
                 }
                 &scratch.text[..]
             }
         };
-        if let Err(refused) = receiving.upload.write(bytes) {
-            let refusal = services.log_refusal(self.owner, refused);
-            receiving.upload.reject(refusal);
-            return Err(self.received());
+        if let Err(refused) = upload.staged.write(bytes) {
+            let code = services.log_refusal(self.owner, refused);
+            upload.staged.reject(code);
+            return Err(DataStop::Ended(DataOutcome::Received));
         }
-        self.moved += bytes.len() as u64;
-        if let Some(record) = &mut receiving.record {
+        self.transferred += bytes.len() as u64;
+        if let Some(record) = &mut upload.record {
             record.add_bytes(bytes.len());
         }
         match n {
-            0 => Err(self.received()),
+            0 => Err(DataStop::Ended(DataOutcome::Received)),
             n => Ok(n),
         }
     }
 
-    fn received(&mut self) -> Stop<K> {
-        match std::mem::replace(&mut self.work, Work::Closed) {
-            Work::Receiving(Receiving { upload, record, .. }) => Stop::Received(upload, record),
-            _ => unreachable!("it was receiving just now"),
-        }
-    }
-
-    /// Reads and drops until the client's kernel has confirmed every byte and the end behind them. To close before that
-    /// could let a reset overtake them, should the client send anything.
-    fn linger_on(
+    /// Discards input until the client's kernel has acknowledged every byte and the end. Closing
+    /// earlier with unread input would send a reset, which could overtake them.
+    fn linger(
         &mut self,
         budget: usize,
-        services: &mut Services<K>,
+        services: &Services<K>,
         scratch: &mut Scratch<K>,
-    ) -> Result<usize, Stop<K>> {
-        let most = budget.min(scratch.transfer.len());
-        let Work::Linger { left, unconfirmed } = &mut self.work else {
-            unreachable!("called for who lingers");
+    ) -> Result<usize, DataStop> {
+        let DataWork::Lingering { left, unsent } = &mut self.work else {
+            return Ok(0);
         };
-        let stream = self.stream.as_mut().expect("it is open");
-        let lost = Err(Stop::Ended(Err(ErrorCode::DataConnectionLost)));
-        match stream.drain(services.kernel(), &mut scratch.transfer[..most], left) {
+        let (kernel, stream) = (services.kernel(), &mut self.stream);
+        let most = budget.min(scratch.transfer.len());
+        match stream.drain(kernel, &mut scratch.transfer[..most], left) {
             Ok(Drained::Some(n)) => {
-                self.moved_at = services.now();
-                Ok(n)
+                self.active_at = services.now();
+                return Ok(n);
             }
-            Ok(Drained::TooMuch) | Err(StreamError::Failed(_)) => lost,
-            Ok(Drained::End) | Err(StreamError::Blocked) => {
-                match stream.unsent(services.kernel()) {
-                    Ok(0) => Err(Stop::Ended(Ok(()))),
-                    Ok(now) => {
-                        if now < *unconfirmed {
-                            *unconfirmed = now;
-                            self.moved_at = services.now();
-                        }
-                        Err(Stop::Blocked)
-                    }
-                    // Where that may not be asked, the client's own end has to do.
-                    Err(_) if stream.has_ended() => Err(Stop::Ended(Ok(()))),
-                    Err(_) => Err(Stop::Blocked),
+            Ok(Drained::TooMuch) | Err(StreamError::Failed(_)) => return Err(lost()),
+            Ok(Drained::End) | Err(StreamError::Blocked) => {}
+        }
+        match stream.unsent(kernel) {
+            Ok(0) => Err(DataStop::Ended(DataOutcome::Done(Ok(())))),
+            Ok(now) => {
+                if now < *unsent {
+                    *unsent = now;
+                    self.active_at = services.now();
                 }
+                Err(DataStop::Blocked)
             }
-        }
-    }
-
-    fn stream(&self) -> &Stream<K> {
-        self.stream.as_ref().expect("it is open")
-    }
-
-    fn read(&mut self, buffer: &mut [u8], services: &Services<K>) -> Result<usize, Stop<K>> {
-        let stream = self.stream.as_mut().expect("it is open");
-        match stream.read(services.kernel(), buffer) {
-            Ok(n) => {
-                self.moved_at = services.now();
-                Ok(n)
-            }
-            Err(StreamError::Blocked) => Err(Stop::Blocked),
-            Err(StreamError::Failed(_)) => Err(Stop::Ended(Err(ErrorCode::DataConnectionLost))),
-        }
-    }
-
-    /// What a failed write tells the session; a file's own fault goes to the log.
-    fn refusal_of(&self, error: &io::Error, services: &Services<K>) -> ErrorCode {
-        use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, TimedOut, UnexpectedEof};
-        match error.kind() {
-            UnexpectedEof => ErrorCode::FileShrank,
-            ConnectionReset | BrokenPipe | NotConnected | TimedOut => ErrorCode::DataConnectionLost,
-            _ => {
-                services.log_send_error(self.owner, error);
-                ErrorCode::FileUnreadable
-            }
+            // Where the kernel does not say, the client's end has to do.
+            Err(_) if stream.has_ended() => Err(DataStop::Ended(DataOutcome::Done(Ok(())))),
+            Err(_) => Err(DataStop::Blocked),
         }
     }
 }
 
-/// Why a turn goes no further.
-enum Stop<K: Kernel> {
-    Blocked,
-    Ended(Result<(), ErrorCode>),
-    Received(Box<StagedUpload<K>>, Option<Box<TransferRecord>>),
+fn lost() -> DataStop {
+    DataStop::Ended(DataOutcome::Done(Err(ErrorCode::DataConnectionLost)))
+}
+
+/// Returns what a failed write means to the session. A fault of the file is logged.
+fn send_error<K: Kernel>(error: &io::Error, owner: SessionId, services: &Services<K>) -> ErrorCode {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, TimedOut, UnexpectedEof};
+    match error.kind() {
+        UnexpectedEof => ErrorCode::FileShrank,
+        ConnectionReset | BrokenPipe | NotConnected | TimedOut => ErrorCode::DataConnectionLost,
+        _ => {
+            services.log_send_error(owner, error);
+            ErrorCode::FileUnreadable
+        }
+    }
 }

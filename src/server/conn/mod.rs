@@ -1,6 +1,11 @@
-//! Connections: control, data, and the transfers on them.
+//! Connections: the time slices of control connections, data connections, and the transfers on both.
 
-pub(crate) mod ascii;
+mod actions;
+mod ascii;
 pub(crate) mod control;
 pub(crate) mod data;
+pub(crate) mod data_command;
+pub(crate) mod outcome;
+pub(crate) mod time_slice;
 pub(crate) mod transfer;
+mod work;

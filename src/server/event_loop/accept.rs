@@ -1,66 +1,78 @@
-//! The door: who knocks, and who is let in.
+//! Accepts connections and decides which become sessions.
 //!
-//! Listeners are edge-triggered too: one that has not blocked is asked again in the next turn. Who is over a limit is told
-//! so, for which a few get a slot.
-//!
-//! Must not know: what becomes of a connection once it has its slot.
+//! Listeners are edge-triggered too: one that has not blocked is asked again in the next tick. A
+//! client over a limit gets a message instead of a session.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 
-use log::{info, warn};
+use log::warn;
 
+use crate::kernel::Kernel;
 use crate::kernel::errors;
-use crate::kernel::{Kernel, Piece};
-use crate::limits::{ACCEPTS_PER_TICK_MAX, REJECTED_CONNECTIONS_MAX};
+use crate::limits::ACCEPTS_PER_TICK_MAX;
 use crate::protocol::session::Dialect;
 use crate::protocol::step::Input;
-use crate::server::conn::control::Connection;
-use crate::server::event_loop::EventLoop;
-use crate::server::event_loop::slot::Slot;
+use crate::server::conn::control::Admission;
 use crate::server::log::escape::Escaped;
-use crate::server::net::stream::Stream;
+use crate::server::options::Options;
 use crate::server::policy::client_prefix::ClientPrefix;
 
-/// The listeners, and what is counted of those who came by them.
-pub(crate) struct Acceptor<K: Kernel> {
+/// The listeners, and the counts that the limits need.
+pub(super) struct Acceptor<K: Kernel> {
     listeners: Vec<Listener<K>>,
-    per_address: HashMap<ClientPrefix, usize>,
-    /// Connections beyond a limit that are still being told so.
-    turned_away: usize,
-    /// How many were turned away since the last sweep.
-    unwanted: Unwanted,
+    sessions: usize,
+    sessions_by_address: HashMap<ClientPrefix, usize>,
+    /// Rejected connections that are in a slot until the client has read why.
+    rejected: usize,
+    /// Rejections since the last sweep.
+    unlogged: Rejections,
 }
 
 struct Listener<K: Kernel> {
     handle: K::Listener,
-    /// What begins on its connections.
+    /// The dialect of its connections.
     dialect: Dialect,
-    /// It has not blocked since its last edge.
+    /// It has not blocked since its last event.
     ready: bool,
     /// Out of descriptors: no accept before the next sweep, or before a slot is freed.
     paused: bool,
 }
 
-/// Connections that were not let in, for the log: a line for each would be a flood.
+/// Rejected connections, counted for the log: a line for each would be a flood.
 #[derive(Default)]
-struct Unwanted {
+struct Rejections {
     full: usize,
-    failures: usize,
+    blocked: usize,
+}
+
+/// A connection that was accepted.
+pub(super) struct Accepted<K: Kernel> {
+    pub(super) socket: K::Socket,
+    pub(super) peer: SocketAddr,
+    pub(super) dialect: Dialect,
+}
+
+/// Where an accept round is: every listener gets the same number of accepts in a tick.
+#[derive(Default)]
+pub(super) struct AcceptRound {
+    listener: usize,
+    accepts: usize,
 }
 
 impl<K: Kernel> Acceptor<K> {
-    pub(crate) fn new() -> Acceptor<K> {
+    pub(super) fn new() -> Acceptor<K> {
         Acceptor {
             listeners: Vec::new(),
-            per_address: HashMap::new(),
-            turned_away: 0,
-            unwanted: Unwanted::default(),
+            sessions: 0,
+            sessions_by_address: HashMap::new(),
+            rejected: 0,
+            unlogged: Rejections::default(),
         }
     }
 
-    pub(crate) fn open(&mut self, handle: K::Listener, dialect: Dialect) {
+    pub(super) fn add_listener(&mut self, handle: K::Listener, dialect: Dialect) {
         self.listeners.push(Listener {
             handle,
             dialect,
@@ -69,160 +81,143 @@ impl<K: Kernel> Acceptor<K> {
         });
     }
 
-    /// Nobody comes in any more.
-    pub(crate) fn close(&mut self) {
+    /// Closes the listeners.
+    pub(super) fn close_listeners(&mut self) {
         self.listeners.clear();
     }
 
-    /// How many listeners are open.
-    pub(crate) fn listeners(&self) -> usize {
+    /// Returns the number of open listeners.
+    pub(super) fn listeners(&self) -> usize {
         self.listeners.len()
     }
 
-    /// A listener has something to accept.
-    pub(crate) fn notice(&mut self, index: usize) {
+    /// Notes that a listener has a connection to accept.
+    pub(super) fn set_ready(&mut self, index: usize) {
         if let Some(listener) = self.listeners.get_mut(index) {
             listener.ready = true;
         }
     }
 
-    /// Whether somebody can be accepted at once.
-    pub(crate) fn is_ready(&self) -> bool {
+    /// Whether a connection can be accepted at once.
+    pub(super) fn is_ready(&self) -> bool {
         let mut listeners = self.listeners.iter();
         listeners.any(|listener| listener.ready && !listener.paused)
     }
 
-    /// There may be descriptors again.
-    pub(crate) fn resume(&mut self) {
+    /// Resumes after a shortage of descriptors.
+    pub(super) fn resume(&mut self) {
         for listener in &mut self.listeners {
             listener.paused = false;
         }
     }
 
-    /// Connections that are being told that they may not come in.
-    pub(crate) fn turned_away(&self) -> usize {
-        self.turned_away
-    }
-
-    /// Sessions, counted by their addresses.
-    pub(crate) fn sessions(&self) -> usize {
-        self.per_address.values().sum()
-    }
-
-    /// A connection is gone.
-    pub(crate) fn left(&mut self, peer: SocketAddr, turned_away: bool) {
-        if turned_away {
-            self.turned_away -= 1;
-            return;
-        }
-        let origin = ClientPrefix::of(peer);
-        if let Some(count) = self.per_address.get_mut(&origin) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_address.remove(&origin);
+    /// Accepts the next connection of a round. Returns `None` when the round is over.
+    pub(super) fn accept_next(
+        &mut self,
+        kernel: &K,
+        round: &mut AcceptRound,
+    ) -> Option<Accepted<K>> {
+        while let Some(listener) = self.listeners.get_mut(round.listener) {
+            let is_ready = listener.ready && !listener.paused;
+            if !is_ready || round.accepts == ACCEPTS_PER_TICK_MAX {
+                round.listener += 1;
+                round.accepts = 0;
+                continue;
             }
-        }
-    }
-
-    /// Tells the log of those who were turned away since the last time.
-    pub(crate) fn log_unwanted(&mut self) {
-        let Unwanted { full, failures } = std::mem::take(&mut self.unwanted);
-        if full + failures > 0 {
-            warn!("event=turned-away full={full} failures={failures}");
-        }
-    }
-}
-
-impl<K: Kernel> EventLoop<K> {
-    /// Takes what knocks, up to the turn's bound for each listener.
-    pub(crate) fn accept(&mut self) {
-        for index in 0..self.door.listeners() {
-            for _ in 0..ACCEPTS_PER_TICK_MAX {
-                let listener = &mut self.door.listeners[index];
-                if !listener.ready || listener.paused {
-                    break;
+            round.accepts += 1;
+            match kernel.accept(&listener.handle) {
+                Ok((socket, peer)) => {
+                    let dialect = listener.dialect;
+                    return Some(Accepted {
+                        socket,
+                        peer,
+                        dialect,
+                    });
                 }
-                match self.kernel.accept(&listener.handle) {
-                    Ok((socket, peer)) => {
-                        let dialect = listener.dialect;
-                        self.admit(socket, peer, dialect);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        listener.ready = false
-                    }
-                    Err(error) if errors::is_out_of_resources(&error) => {
-                        // Files that are kept open stay so: who is inside goes before who knocks.
-                        listener.paused = true;
-                        warn!("event=accept-paused why={}", Escaped(&error.to_string()));
-                    }
-                    // The one that knocked has left, or its network failed: the next may be fine.
-                    Err(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => listener.ready = false,
+                Err(error) if errors::is_out_of_resources(&error) => {
+                    // Cached files stay open: sessions go before new clients.
+                    listener.paused = true;
+                    warn!("event=accept-paused why={}", Escaped(&error.to_string()));
                 }
+                // This client has left, or its network failed. The next may be fine.
+                Err(_) => {}
             }
         }
+        None
     }
 
-    /// Gives a new connection a slot, or tells it why it gets none.
-    fn admit(&mut self, socket: K::Socket, peer: SocketAddr, dialect: Dialect) {
-        // A client that sends lines at once may have sent them already.
-        let mut stream = Stream::new(socket, true);
-        let mut session = dialect.session(peer);
-        let first = self.first_input(ClientPrefix::of(peer));
-        let turned_away = !matches!(first, Input::Begin);
-        if turned_away && self.door.turned_away >= REJECTED_CONNECTIONS_MAX {
-            // Told without a slot, by one write that a fresh socket has room for.
-            let mut text = Vec::new();
-            session.step(first, &mut text);
-            let _ = stream.send(&*self.kernel, &[Piece::Bytes(&text)], false);
-            return;
-        }
-        let generation = self.next_serial;
-        self.next_serial += 1;
-        let entry = self.connections.vacant_entry();
-        let key = entry.key();
-        if let Err(error) = stream.register(&*self.kernel, key) {
-            warn!(
-                "session={generation} event=register-failed why={}",
-                Escaped(&error.to_string())
-            );
-            return;
-        }
-        let now = self.services.now();
-        let connection = Connection::new(stream, peer, generation, turned_away, session, now);
-        let Slot::Control(connection) = entry.insert(Slot::Control(connection)) else {
-            unreachable!("it was just put there");
-        };
-        info!("session={generation} event=connect from={peer}");
-        let outcome = match turned_away {
-            true => {
-                self.door.turned_away += 1;
-                connection.tell(key, first, &mut self.services, &mut self.scratch)
-            }
-            false => {
-                *self
-                    .door
-                    .per_address
-                    .entry(ClientPrefix::of(peer))
-                    .or_default() += 1;
-                connection.begin(key, &mut self.services, &mut self.scratch)
-            }
-        };
-        self.after_turn(key, outcome);
-    }
-
-    /// What a new connection's session is told first: to begin, or that it may not.
-    fn first_input(&mut self, origin: ClientPrefix) -> Input<'static> {
-        if self.services.is_blocked(origin) {
-            self.door.unwanted.failures += 1;
+    /// Returns the first input of a new session: to begin, or the limit that rejects it. `blocked`:
+    /// too many logins failed from the client's address.
+    pub(super) fn first_input(
+        &mut self,
+        peer: SocketAddr,
+        blocked: bool,
+        options: &Options,
+    ) -> Input<'static> {
+        if blocked {
+            self.unlogged.blocked += 1;
             return Input::LoginBlocked;
         }
-        let sessions = self.connections.len() - self.door.turned_away - self.data_connections;
-        let from_there = self.door.per_address.get(&origin).copied().unwrap_or(0);
-        let most = self.options.max_per_address;
-        if sessions >= self.options.max_sessions || (most > 0 && from_there >= most) {
-            self.door.unwanted.full += 1;
+        let prefix = ClientPrefix::of(peer);
+        let from_address = self.sessions_by_address.get(&prefix).copied().unwrap_or(0);
+        let most = options.max_per_address;
+        let is_full = self.sessions >= options.max_sessions;
+        if is_full || (most > 0 && from_address >= most) {
+            self.unlogged.full += 1;
             return Input::ServerFull;
         }
         Input::Begin
+    }
+
+    /// Counts a connection that got a slot.
+    pub(super) fn add(&mut self, peer: SocketAddr, admission: Admission) {
+        match admission {
+            Admission::Rejected => self.rejected += 1,
+            Admission::Admitted => {
+                self.sessions += 1;
+                let prefix = ClientPrefix::of(peer);
+                *self.sessions_by_address.entry(prefix).or_default() += 1;
+            }
+        }
+    }
+
+    /// Counts a connection that has ended.
+    pub(super) fn remove(&mut self, peer: SocketAddr, admission: Admission) {
+        if admission == Admission::Rejected {
+            self.rejected -= 1;
+            return;
+        }
+        self.sessions -= 1;
+        let prefix = ClientPrefix::of(peer);
+        if let Some(count) = self.sessions_by_address.get_mut(&prefix) {
+            *count -= 1;
+            if *count == 0 {
+                self.sessions_by_address.remove(&prefix);
+            }
+        }
+    }
+
+    /// Returns the number of rejected connections in slots.
+    pub(super) fn rejected(&self) -> usize {
+        self.rejected
+    }
+
+    /// Returns the number of sessions.
+    pub(super) fn sessions(&self) -> usize {
+        self.sessions
+    }
+
+    /// Returns the number of sessions, counted by address.
+    pub(super) fn sessions_of_all_addresses(&self) -> usize {
+        self.sessions_by_address.values().sum()
+    }
+
+    /// Logs the rejections since the last call.
+    pub(super) fn log_rejections(&mut self) {
+        let Rejections { full, blocked } = std::mem::take(&mut self.unlogged);
+        if full + blocked > 0 {
+            warn!("event=turned-away full={full} failures={blocked}");
+        }
     }
 }

@@ -1,109 +1,127 @@
-//! What sessions want of their data connections, and what each has of one.
-//!
-//! A session's turn notes a wish; the event_loop, which alone knows the slots, sees to it behind the turn and answers by a
-//! reply. Most sessions have nothing here.
-//!
-//! Must not know: sockets, what is said on the control connection.
+//! What each session has of a data connection. Most sessions have nothing here.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
-use crate::kernel::Kernel;
-use crate::protocol::step::{DataMode, Representation};
-use crate::server::conn::transfer::Download;
+use crate::domain::error::ErrorCode;
+use crate::protocol::step::Input;
 use crate::server::session_id::SessionId;
-use crate::storage::StagedUpload;
 
-/// What a session wants of its data connection.
-pub(crate) enum DataCommand<K: Kernel> {
-    /// An address at which its client is awaited; `local` is the session's own end of its control connection.
-    Listen {
-        local: SocketAddr,
-    },
-    /// The connection, made this way.
-    Connect {
-        via: DataMode,
-        local: SocketAddr,
-    },
-    Send(Box<Download<K>>, Representation),
-    Receive(Box<StagedUpload<K>>, Representation),
-    /// To let go of everything, and to be told so.
-    Abort,
-    /// To let go of everything, and to be told nothing.
-    Leave,
-    /// Not to take for whole what its client may have left amid of.
-    Distrust,
+/// The state of a session's data connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum DataState {
+    #[default]
+    Nothing,
+    /// A passive port is reserved and was announced to the client.
+    Reserved { port: usize },
+    /// The session waits for its client to connect to that port.
+    Accepting { port: usize },
+    /// The session waits for its client to answer a connection that the server dialed.
+    Dialing { slot: usize },
+    /// Connected.
+    Open { slot: usize },
+    /// The upload was received and a worker publishes it.
+    Publishing,
 }
 
-/// What one session has of a data connection.
-#[derive(Debug, Default)]
-pub(crate) struct DataSession {
-    /// The passive listener at which its client is awaited.
-    pub(crate) awaited: Option<usize>,
-    /// The slot of the data connection.
-    pub(crate) data: Option<usize>,
-    /// The session waits to be told that it stands.
-    pub(crate) connecting: bool,
-    /// What has come is whole, and a worker makes it durable.
-    pub(crate) committing: bool,
-    /// Bytes of the file that have moved.
-    pub(crate) moved: u64,
+/// What a data command came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DataResult {
+    Listening(Result<SocketAddr, ErrorCode>),
+    Connected(Result<(), ErrorCode>),
+    TransferDone(Result<(), ErrorCode>),
 }
 
-/// The data_sessions, by the serials of their sessions, and the wishes that nobody has seen to yet.
-pub(crate) struct DataSessions<K: Kernel> {
-    data_sessions: HashMap<u64, DataSession>,
-    wishes: VecDeque<(SessionId, DataCommand<K>)>,
-}
-
-impl<K: Kernel> DataSessions<K> {
-    pub(crate) fn new() -> DataSessions<K> {
-        DataSessions {
-            data_sessions: HashMap::new(),
-            wishes: VecDeque::new(),
+impl DataResult {
+    /// Returns the session's input.
+    pub(super) fn input(self) -> Input<'static> {
+        match self {
+            DataResult::Listening(result) => Input::Listening(result),
+            DataResult::Connected(result) => Input::DataConnected(result),
+            DataResult::TransferDone(result) => Input::TransferDone(result),
         }
     }
+}
 
-    /// Notes a wish.
-    pub(crate) fn wish(&mut self, owner: SessionId, wish: DataCommand<K>) {
-        self.wishes.push_back((owner, wish));
+/// The sessions that have a data connection, a reserved port or an undelivered result, by
+/// generation.
+#[derive(Default)]
+pub(super) struct DataSessions {
+    sessions: HashMap<u64, DataSession>,
+    /// Sessions with a result, in the order of the results. Those that ended are skipped.
+    ready: VecDeque<SessionId>,
+}
+
+#[derive(Default)]
+struct DataSession {
+    state: DataState,
+    /// Not delivered yet.
+    result: Option<DataResult>,
+}
+
+impl DataSessions {
+    pub(super) fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
     }
 
-    /// The next wish to see to.
-    pub(crate) fn next_wish(&mut self) -> Option<(SessionId, DataCommand<K>)> {
-        self.wishes.pop_front()
+    pub(super) fn state(&self, owner: SessionId) -> DataState {
+        let session = self.sessions.get(&owner.generation);
+        session.map_or(DataState::Nothing, |session| session.state)
     }
 
-    /// Whether a session has asked to let go of everything.
-    pub(crate) fn is_aborting(&self, owner: SessionId) -> bool {
-        let mut wishes = self.wishes.iter();
-        wishes.any(|(other, wish)| *other == owner && matches!(wish, DataCommand::Abort))
+    pub(super) fn set_state(&mut self, owner: SessionId, state: DataState) {
+        self.sessions.entry(owner.generation).or_default().state = state;
     }
 
-    /// Whether there are some to see to.
-    pub(crate) fn has_wishes(&self) -> bool {
-        !self.wishes.is_empty()
+    /// Clears the state and returns it. An undelivered result stays.
+    pub(super) fn take_state(&mut self, owner: SessionId) -> DataState {
+        let Some(session) = self.sessions.get_mut(&owner.generation) else {
+            return DataState::Nothing;
+        };
+        let state = std::mem::take(&mut session.state);
+        if session.result.is_none() {
+            self.sessions.remove(&owner.generation);
+        }
+        state
     }
 
-    /// What a session has, if it has anything.
-    pub(crate) fn get(&self, owner: SessionId) -> Option<&DataSession> {
-        self.data_sessions.get(&owner.generation)
+    /// Forgets a session that has ended.
+    pub(super) fn remove(&mut self, owner: SessionId) {
+        self.sessions.remove(&owner.generation);
     }
 
-    /// What a session has, with nothing in it at first.
-    pub(crate) fn of(&mut self, owner: SessionId) -> &mut DataSession {
-        self.data_sessions.entry(owner.generation).or_default()
+    /// Queues a result for delivery.
+    pub(super) fn report(&mut self, owner: SessionId, result: DataResult) {
+        let session = self.sessions.entry(owner.generation).or_default();
+        let earlier = session.result.replace(result);
+        assert_eq!(earlier, None, "one result at a time");
+        self.ready.push_back(owner);
     }
 
-    /// Takes away what a session has.
-    pub(crate) fn take(&mut self, owner: SessionId) -> DataSession {
-        self.data_sessions
-            .remove(&owner.generation)
-            .unwrap_or_default()
+    /// Returns the undelivered result of a session.
+    pub(super) fn pending(&mut self, owner: SessionId) -> Option<&mut DataResult> {
+        self.sessions.get_mut(&owner.generation)?.result.as_mut()
     }
 
-    /// How many sessions have something.
-    pub(crate) fn len(&self) -> usize {
-        self.data_sessions.len()
+    /// Whether a session may have a result.
+    pub(super) fn has_results(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Returns the next result to deliver.
+    pub(super) fn next_result(&mut self) -> Option<(SessionId, DataResult)> {
+        while let Some(owner) = self.ready.pop_front() {
+            let Some(session) = self.sessions.get_mut(&owner.generation) else {
+                continue;
+            };
+            let result = session.result.take();
+            if session.state == DataState::Nothing {
+                self.sessions.remove(&owner.generation);
+            }
+            if let Some(result) = result {
+                return Some((owner, result));
+            }
+        }
+        None
     }
 }

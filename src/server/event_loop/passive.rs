@@ -1,268 +1,324 @@
-//! Where clients come for their data connections: passive listeners are opened, and who comes there is led to his session.
+//! Passive ports: listeners for FTP's data connections and the clients that are expected at them.
 //!
-//! A client is known by its address alone: it must be that of the session's own connection, so that nobody takes another's data.
-//! Who is awaited where stands in [`PortReservations`].
+//! A client is recognized by its address alone, which must be that of the session's control
+//! connection, so that no client receives the data of another. [`PortReservations`] records which
+//! session expects its client at which port.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Instant;
 
-use log::{debug, warn};
+use log::warn;
 use slab::Slab;
 
-use crate::domain::error::ErrorCode;
 use crate::kernel::Kernel;
 use crate::kernel::errors;
-use crate::limits::ACCEPTS_PER_TICK_MAX;
-use crate::server::event_loop::EventLoop;
 use crate::server::log::escape::Escaped;
-use crate::server::net::port_reservations::{PortReservations, Waiting};
-use crate::server::service::response::Completion;
+use crate::server::net::port_reservations::{PortReservations, PortWaiter, Unmet};
+use crate::server::options::Options;
 use crate::server::session_id::SessionId;
 
-/// Tokens from here on are passive listeners; below are the others.
-pub(crate) const FIRST_PASSIVE: usize = usize::MAX / 4 * 3;
+/// Tokens from here on are passive ports.
+pub(super) const FIRST_PASSIVE: usize = usize::MAX / 4 * 3;
 
-/// The passive listeners that are open, and who is awaited at them.
-pub(crate) struct PassivePorts<K: Kernel> {
+/// The open passive ports and their reservations.
+pub(super) struct PassivePorts<K: Kernel> {
     ports: Slab<Port<K>>,
     by_address: HashMap<SocketAddr, usize>,
-    /// Those that have not blocked since their last edge, as far as they are still open.
+    /// Ports that have not blocked since their last event. Some may be closed by now.
     ready: VecDeque<usize>,
     /// Out of descriptors: no accept before the next sweep, or before a slot is freed.
     paused: bool,
-    pub(crate) pairs: PortReservations,
+    reservations: PortReservations,
+    /// The ports to use; `None` opens one per session.
+    range: Option<(u16, u16)>,
+    /// Announced instead of the local address.
+    announced: Option<Ipv4Addr>,
+    /// Ports of the range stay open for the next session.
+    keeps_open: bool,
 }
 
 struct Port<K: Kernel> {
-    handle: K::Listener,
+    listener: K::Listener,
     address: SocketAddr,
-    /// It stands among the ready ones.
+    /// It is in the queue of ready ports.
     ready: bool,
 }
 
+/// A port that was reserved for a session.
+pub(super) struct ReservedPort {
+    pub(super) port: usize,
+    /// The address to announce.
+    pub(super) address: SocketAddr,
+}
+
+/// A connection to a passive port from a client that was expected there.
+pub(super) struct PassiveAccept<K: Kernel> {
+    pub(super) socket: K::Socket,
+    pub(super) owner: SessionId,
+    /// The port is free for this client and server address again.
+    pub(super) freed: (IpAddr, IpAddr),
+}
+
 impl<K: Kernel> PassivePorts<K> {
-    pub(crate) fn new() -> PassivePorts<K> {
+    pub(super) fn new(options: &Options) -> PassivePorts<K> {
         PassivePorts {
             ports: Slab::new(),
             by_address: HashMap::new(),
             ready: VecDeque::new(),
             paused: false,
-            pairs: PortReservations::default(),
+            reservations: PortReservations::default(),
+            range: options.passive_ports,
+            announced: options.passive_address,
+            keeps_open: options.passive_ports.is_some(),
         }
     }
 
-    /// A listener has something to accept.
-    pub(crate) fn notice(&mut self, index: usize) {
-        if let Some(port) = self.ports.get_mut(index)
-            && !std::mem::replace(&mut port.ready, true)
+    /// Notes that a port has a connection to accept.
+    pub(super) fn set_ready(&mut self, port: usize) {
+        if let Some(entry) = self.ports.get_mut(port)
+            && !std::mem::replace(&mut entry.ready, true)
         {
-            self.ready.push_back(index);
+            self.ready.push_back(port);
         }
     }
 
-    /// Whether one can be accepted from at once.
-    pub(crate) fn is_ready(&self) -> bool {
+    /// Whether a connection can be accepted at once.
+    pub(super) fn is_ready(&self) -> bool {
         !self.ready.is_empty() && !self.paused
     }
 
-    /// There may be descriptors again.
-    pub(crate) fn resume(&mut self) {
+    /// Resumes after a shortage of descriptors.
+    pub(super) fn resume(&mut self) {
         self.paused = false;
     }
 
-    pub(crate) fn close(&mut self, index: usize) {
-        let port = self.ports.remove(index);
-        self.by_address.remove(&port.address);
-        self.pairs.forget(index);
-    }
-}
-
-impl<K: Kernel> EventLoop<K> {
-    /// A listener at which this session's client, and nobody else from its address, is awaited from now on; `None` where
-    /// all are taken.
-    pub(crate) fn await_client(&mut self, owner: SessionId, local: SocketAddr) -> Option<usize> {
-        let index = match self.options.passive_ports {
+    /// Reserves a port for one client of `owner`. Returns `None` if all are reserved.
+    pub(super) fn reserve(
+        &mut self,
+        kernel: &K,
+        owner: SessionId,
+        local: SocketAddr,
+        now: Instant,
+    ) -> Option<ReservedPort> {
+        let port = match self.range {
             None => {
                 let mut any = local;
                 any.set_port(0);
-                self.open_passive(any).ok()?
+                self.open(kernel, any).ok()?
             }
-            Some((first, last)) => self.find_passive(owner.peer.ip(), local, first, last)?,
+            Some(range) => self.find_free(kernel, owner.peer.ip(), local, range)?,
         };
-        self.passive.pairs.take(index, owner, self.services.now());
-        self.services.data_sessions.of(owner).awaited = Some(index);
-        Some(index)
+        self.reservations.reserve(port, owner, now);
+        let mut address = self.ports[port].address;
+        if let (Some(announced), true) = (self.announced, address.is_ipv4()) {
+            address.set_ip(announced.into());
+        }
+        Some(ReservedPort { port, address })
     }
 
-    /// A listener of the range that is free for a client, beginning anywhere in it, so that nobody guesses which.
-    fn find_passive(
+    /// Finds a port of the range that is free for a client. The search begins at a random port, so
+    /// that nobody can predict the result.
+    fn find_free(
         &mut self,
+        kernel: &K,
         client: IpAddr,
         local: SocketAddr,
-        first: u16,
-        last: u16,
+        (first, last): (u16, u16),
     ) -> Option<usize> {
         let count = u64::from(last - first) + 1;
-        let start = self.kernel.random().ok()? % count;
+        let start = kernel.random().ok()? % count;
         for step in 0..count {
-            let port = first + ((start + step) % count) as u16;
-            let mut at = local;
-            at.set_port(port);
-            match self.passive.by_address.get(&at) {
-                Some(&index) if self.passive.pairs.is_free(index, client) => return Some(index),
+            let number = first + ((start + step) % count) as u16;
+            let mut address = local;
+            address.set_port(number);
+            match self.by_address.get(&address) {
+                Some(&port) if self.reservations.is_free(port, client) => return Some(port),
                 Some(_) => {}
-                None => match self.open_passive(at) {
-                    Ok(index) => return Some(index),
+                None => match self.open(kernel, address) {
+                    Ok(port) => return Some(port),
                     Err(error) if errors::is_out_of_resources(&error) => return None,
-                    Err(_) => {} // somebody else has the port
+                    Err(_) => {} // another process has the port
                 },
             }
         }
         None
     }
 
-    fn open_passive(&mut self, at: SocketAddr) -> io::Result<usize> {
-        let entry = self.passive.ports.vacant_entry();
-        let index = entry.key();
-        let handle = self.kernel.listen(at, FIRST_PASSIVE + index)?;
-        let address = self.kernel.listener_address(&handle)?;
+    fn open(&mut self, kernel: &K, address: SocketAddr) -> io::Result<usize> {
+        let entry = self.ports.vacant_entry();
+        let port = entry.key();
+        let listener = kernel.listen(address, FIRST_PASSIVE + port)?;
+        let address = kernel.listener_address(&listener)?;
         entry.insert(Port {
-            handle,
+            listener,
             address,
             ready: false,
         });
-        self.passive.by_address.insert(address, index);
-        Ok(index)
+        self.by_address.insert(address, port);
+        Ok(port)
     }
 
-    /// Closes a listener at which nobody is awaited any more, unless it stays open for the next.
-    pub(crate) fn close_unneeded(&mut self, index: usize) {
-        let stays = self.options.passive_ports.is_some() && self.relieved_until.is_none();
-        let is_open = self.passive.ports.contains(index);
-        if is_open && !stays && !self.passive.pairs.is_awaited(index) {
-            self.passive.close(index);
+    /// Queues a session until a port is free for its client.
+    pub(super) fn wait(&mut self, owner: SessionId, local: SocketAddr, now: Instant) {
+        self.reservations.wait(owner, local, now);
+    }
+
+    /// Takes a session out of that queue.
+    pub(super) fn cancel_wait(&mut self, owner: SessionId) {
+        self.reservations.cancel_wait(owner);
+    }
+
+    /// Restarts the time for which a client is expected.
+    pub(super) fn extend(&mut self, port: usize, owner: SessionId, now: Instant) {
+        self.reservations.extend(port, owner, now);
+    }
+
+    /// Releases a reservation whose client has not connected.
+    pub(super) fn release(&mut self, port: usize, client: IpAddr, now: Instant) {
+        self.reservations.release(port, client, now);
+        self.close_unused(port);
+    }
+
+    /// Closes the ports, those with reservations as soon as these end: a handover needs them for
+    /// the next server process.
+    pub(super) fn retire(&mut self) {
+        self.keeps_open = false;
+        let ports: Vec<usize> = self.ports.iter().map(|(port, _)| port).collect();
+        for port in ports {
+            self.close_unused(port);
         }
     }
 
-    /// Lets go of the ports that another server needs from now on: of the others as soon as nobody is awaited there.
-    pub(crate) fn relieve_passive(&mut self) {
-        let open: Vec<usize> = self.passive.ports.iter().map(|(index, _)| index).collect();
-        for index in open {
-            self.close_unneeded(index);
+    fn close_unused(&mut self, port: usize) {
+        let is_used = self.keeps_open || self.reservations.is_reserved(port);
+        if !is_used && let Some(entry) = self.ports.try_remove(port) {
+            self.by_address.remove(&entry.address);
+            self.reservations.forget(port);
         }
     }
 
-    pub(crate) fn tell_listening(&mut self, owner: SessionId, index: usize) {
-        let mut address = self.passive.ports[index].address;
-        if let (Some(announced), true) = (self.options.passive_address, address.is_ipv4()) {
-            address.set_ip(announced.into());
-        }
-        debug!(
-            "session={} event=listen address={address}",
-            owner.generation
-        );
-        self.services
-            .complete(owner, Completion::Listening(Ok(address)));
-    }
-
-    /// Who waits for a pair with this client's address at this one of ours is given the one that is free now.
-    fn serve_first_waiting(&mut self, client: IpAddr, local: IpAddr) {
-        let mut waiting = self.passive.pairs.waiting().iter().copied();
-        let first = waiting.find(|waiting| waiting.ends() == (client, local));
-        if let Some(first) = first {
-            self.serve(first);
-        }
-    }
-
-    /// Who waits is given what has become free. Where there is nothing for the first of those with the same addresses,
-    /// there is nothing for the others: to look through all ports for each would take a turn as long as they are many.
-    fn serve_waiting(&mut self) {
-        let mut in_vain = HashSet::new();
-        let mut skipped = 0;
-        while let Some(waiting) = self.passive.pairs.waiting().get(skipped).copied() {
-            let ends = waiting.ends();
-            if in_vain.contains(&ends) || !self.serve(waiting) {
-                in_vain.insert(ends);
-                skipped += 1;
-            }
-        }
-    }
-
-    /// Gives one that waits a pair, if there is a free one.
-    fn serve(&mut self, waiting: Waiting) -> bool {
-        let Some(index) = self.await_client(waiting.owner, waiting.local) else {
-            return false;
-        };
-        self.passive.pairs.leave(waiting.owner);
-        self.tell_listening(waiting.owner, index);
-        true
-    }
-
-    /// Takes who comes to the passive listeners, one from each in turn, up to the turn's bound for all of them.
-    pub(crate) fn accept_data(&mut self) {
-        for _ in 0..ACCEPTS_PER_TICK_MAX {
-            if self.passive.paused {
-                return;
-            }
-            let Some(index) = self.passive.ready.pop_front() else {
-                return;
-            };
-            // One that served a single session was closed as soon as its client had come.
-            let Some(port) = self.passive.ports.get_mut(index) else {
+    /// Accepts one connection, from the ready ports in turn. `budget` counts the accepts that are
+    /// left in this tick, for all ports together. Connections of other clients are closed.
+    pub(super) fn accept_next(
+        &mut self,
+        kernel: &K,
+        budget: &mut usize,
+    ) -> Result<Option<PassiveAccept<K>>, OutOfDescriptors> {
+        while !self.paused
+            && *budget > 0
+            && let Some(port) = self.ready.pop_front()
+        {
+            *budget -= 1;
+            // The port of a single session is closed as soon as its client has connected.
+            let Some(entry) = self.ports.get_mut(port) else {
                 continue;
             };
-            match self.kernel.accept(&port.handle) {
-                Ok((socket, peer)) => self.admit_data(index, socket, peer),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    port.ready = false;
-                    continue;
+            match kernel.accept(&entry.listener) {
+                Ok((socket, peer)) => {
+                    self.ready.push_back(port);
+                    if let Some(accepted) = self.admit(port, socket, peer) {
+                        return Ok(Some(accepted));
+                    }
                 }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => entry.ready = false,
                 Err(error) if errors::is_out_of_resources(&error) => {
-                    self.passive.paused = true;
-                    self.services.close_unused_files();
+                    self.ready.push_back(port);
+                    self.paused = true;
                     warn!("event=accept-paused why={}", Escaped(&error.to_string()));
+                    return Err(OutOfDescriptors);
                 }
-                Err(_) => {}
+                Err(_) => self.ready.push_back(port),
             }
-            self.passive.ready.push_back(index);
         }
+        Ok(None)
     }
 
-    /// Gives a client that is awaited a slot; anybody else's connection is closed, and who is awaited is so still.
-    fn admit_data(&mut self, index: usize, socket: K::Socket, peer: SocketAddr) {
-        let at = self.passive.ports[index].address;
-        let Some(owner) = self.passive.pairs.arrived(index, peer.ip()) else {
+    fn admit(
+        &mut self,
+        port: usize,
+        socket: K::Socket,
+        peer: SocketAddr,
+    ) -> Option<PassiveAccept<K>> {
+        let at = self.ports[port].address;
+        let Some(owner) = self.reservations.redeem(port, peer.ip()) else {
             warn!("event=stranger from={peer} at={at}");
-            return;
+            return None;
         };
-        self.close_unneeded(index);
-        self.services.data_sessions.of(owner).awaited = None;
-        let added = self.add_data(owner, socket, false);
-        let channel = self.services.data_sessions.of(owner);
-        if std::mem::take(&mut channel.connecting) {
-            let result = added.ok_or(ErrorCode::NoDataConnection).map(drop);
-            self.services.complete(owner, Completion::Connected(result));
-        }
-        self.serve_first_waiting(peer.ip(), at.ip());
+        self.close_unused(port);
+        Some(PassiveAccept {
+            socket,
+            owner,
+            freed: (peer.ip(), at.ip()),
+        })
     }
 
-    /// Looks after the deadlines of who is awaited and who waits.
-    pub(crate) fn sweep_passive(&mut self) {
-        let late = self.passive.pairs.sweep(self.services.now());
-        for (index, owner) in late.unmet {
-            self.close_unneeded(index);
-            let channel = self.services.data_sessions.take(owner);
-            if channel.connecting {
-                let refused = Err(ErrorCode::NoDataConnection);
-                self.services
-                    .complete(owner, Completion::Connected(refused));
+    /// Ends the reservations and the waits that took too long.
+    pub(super) fn sweep(&mut self, now: Instant) -> Unmet {
+        let unmet = self.reservations.sweep(now);
+        for (port, _) in &unmet.reservations {
+            self.close_unused(*port);
+        }
+        unmet
+    }
+
+    /// Reserves a port that has become free for the first session that waits between these
+    /// addresses.
+    pub(super) fn serve_first_waiter(
+        &mut self,
+        kernel: &K,
+        (client, local): (IpAddr, IpAddr),
+        now: Instant,
+    ) -> Option<(SessionId, ReservedPort)> {
+        let mut waiters = self.reservations.waiters().iter().copied();
+        let first = waiters.find(|waiter| waiter.addresses() == (client, local))?;
+        self.serve(kernel, first, now)
+    }
+
+    /// Reserves free ports for the sessions that wait. If there is none for the first session
+    /// between two addresses, there is none for the others: searching all ports for each would take
+    /// too long.
+    pub(super) fn serve_waiters(
+        &mut self,
+        kernel: &K,
+        now: Instant,
+    ) -> Vec<(SessionId, ReservedPort)> {
+        let (mut served, mut skipped) = (Vec::new(), 0);
+        let mut exhausted = HashSet::new();
+        while let Some(waiter) = self.reservations.waiters().get(skipped).copied() {
+            let addresses = waiter.addresses();
+            let found = match exhausted.contains(&addresses) {
+                true => None,
+                false => self.serve(kernel, waiter, now),
+            };
+            match found {
+                Some(found) => served.push(found),
+                None => {
+                    exhausted.insert(addresses);
+                    skipped += 1;
+                }
             }
         }
-        for owner in late.without {
-            self.services
-                .complete(owner, Completion::Listening(Err(ErrorCode::NoPassivePort)));
-        }
-        self.serve_waiting();
+        served
+    }
+
+    fn serve(
+        &mut self,
+        kernel: &K,
+        waiter: PortWaiter,
+        now: Instant,
+    ) -> Option<(SessionId, ReservedPort)> {
+        let reserved = self.reserve(kernel, waiter.owner, waiter.local, now)?;
+        self.reservations.cancel_wait(waiter.owner);
+        Some((waiter.owner, reserved))
+    }
+
+    /// Returns the reservations: port and session.
+    pub(super) fn reserved(&self) -> impl Iterator<Item = (usize, SessionId)> {
+        self.reservations.reserved()
     }
 }
+
+/// An accept failed for want of descriptors.
+pub(super) struct OutOfDescriptors;

@@ -1,116 +1,100 @@
-//! What stands in a slot of the loop's slab: a control connection with its session, or a data connection.
-//!
-//! Must not know: what either does.
+//! A slot of the slab: a connection and its place in the schedule.
 
-use crate::kernel::{Kernel, Readiness};
-use crate::server::conn::control::Connection;
-use crate::server::conn::data::Data;
-use crate::server::session_id::SessionId;
-use crate::server::session_id::UserKey;
+use crate::kernel::Kernel;
+use crate::server::conn::control::ControlConnection;
+use crate::server::conn::data::DataConnection;
+use crate::server::session_id::{SessionId, UserKey};
 
 /// One slot.
+pub(super) struct Slot<K: Kernel> {
+    pub(super) occupant: Occupant<K>,
+    pub(super) schedule: Schedule,
+}
+
+// An idle plain session fits into 256 bytes.
+#[cfg(not(debug_assertions))]
+const _: () = assert!(size_of::<Slot<crate::kernel::linux::Linux>>() <= 232);
+
+/// What a slot holds.
 #[allow(
     clippy::large_enum_variant,
-    reason = "nearly every slot is a control connection, and a box of its own would cost each of them more"
+    reason = "nearly every slot is a control connection, which a box of its own would make larger"
 )]
-pub(crate) enum Slot<K: Kernel> {
-    /// Where commands come, or the menu's everything.
-    Control(Connection<K>),
-    /// Boxed, since those who wait for a command are many.
-    Data(Box<Data<K>>),
+pub(super) enum Occupant<K: Kernel> {
+    Control(ControlConnection<K>),
+    /// Boxed, since most slots hold a session that waits for a line.
+    Data(Box<DataConnection<K>>),
+    /// A data connection that was closed in this tick.
+    Closed,
+}
+
+/// What a slot waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Schedule {
+    /// An event, a completion or a deadline.
+    Waiting,
+    /// Its next time slice: it is in the run queue, or waits for its rate limit.
+    Queued,
+    /// Its removal at the end of the tick.
+    Closed,
 }
 
 impl<K: Kernel> Slot<K> {
-    pub(crate) fn notice(&mut self, event: Readiness) {
-        match self {
-            Slot::Control(connection) => connection.notice(event),
-            Slot::Data(data) => data.notice(event),
+    pub(super) fn new(occupant: Occupant<K>) -> Slot<K> {
+        Slot {
+            occupant,
+            schedule: Schedule::Waiting,
         }
     }
 
-    pub(crate) fn is_transferring(&self) -> bool {
-        match self {
-            Slot::Control(connection) => connection.is_transferring(),
-            Slot::Data(data) => data.is_transferring(),
+    /// Whether only an event, a completion or a deadline can give the slot work.
+    pub(super) fn is_blocked(&self) -> bool {
+        match &self.occupant {
+            Occupant::Control(control) => control.is_blocked(),
+            Occupant::Data(data) => data.is_blocked(),
+            Occupant::Closed => true,
         }
     }
 
-    /// It is to be removed when the batch of events is through.
-    pub(crate) fn is_finished(&self) -> bool {
-        match self {
-            Slot::Control(connection) => connection.finished,
-            Slot::Data(data) => data.is_closed(),
+    /// Returns the user that the connection belongs to, from login on.
+    pub(super) fn user(&self) -> Option<UserKey> {
+        match &self.occupant {
+            Occupant::Control(control) => control.user(),
+            Occupant::Data(data) => data.owner().user,
+            Occupant::Closed => None,
         }
     }
 
-    /// Whether there is nothing to do before an event, an answer, a wish or a deadline.
-    pub(crate) fn is_blocked(&self) -> bool {
-        match self {
-            Slot::Control(connection) => connection.is_blocked(),
-            Slot::Data(data) => data.is_blocked(),
+    /// Returns the user whose rate limit applies to the next time slice.
+    pub(super) fn rate_limited_by(&self) -> Option<UserKey> {
+        match &self.occupant {
+            Occupant::Control(control) => control.rate_limited_by(),
+            Occupant::Data(data) => data.rate_limited_by(),
+            Occupant::Closed => None,
         }
     }
 
-    /// Whether it stands in the run queue.
-    pub(crate) fn queued(&mut self) -> &mut bool {
-        match self {
-            Slot::Control(connection) => &mut connection.queued,
-            Slot::Data(data) => &mut data.queued,
-        }
-    }
-
-    /// Whose it is, once he has logged in.
-    pub(crate) fn user(&self) -> Option<UserKey> {
-        match self {
-            Slot::Control(connection) => connection.user(),
-            Slot::Data(data) => data.owner().user,
-        }
-    }
-
-    /// Whose rate its turns wait for.
-    pub(crate) fn bounded_by(&self) -> Option<UserKey> {
-        match self {
-            Slot::Control(connection) => connection.bounded_by(),
-            Slot::Data(data) => data.bounded_by(),
-        }
-    }
-
-    /// The generation, and bytes that have moved, of a transfer that waits for its client.
-    pub(crate) fn progress(&self) -> Option<(u64, u64)> {
-        match self {
-            Slot::Control(connection) => Some((connection.generation(), connection.progress()?)),
-            Slot::Data(data) => Some((data.session_id().generation, data.progress()?)),
-        }
-    }
-
-    pub(crate) fn is_queued(&self) -> bool {
-        match self {
-            Slot::Control(connection) => connection.queued,
-            Slot::Data(data) => data.queued,
-        }
-    }
-
-    /// Whether it still holds this session_id, and waits for a reply.
-    pub(crate) fn awaits(&self, session_id: SessionId) -> bool {
-        match self {
-            Slot::Control(connection) => {
-                connection.generation() == session_id.generation && connection.awaits_answer()
+    /// Returns the generation and the bytes moved so far of a transfer that waits for its client.
+    pub(super) fn transfer_progress(&self) -> Option<(u64, u64)> {
+        match &self.occupant {
+            _ if self.schedule != Schedule::Waiting => None,
+            Occupant::Control(control) => {
+                Some((control.generation(), control.transfer_progress()?))
             }
-            Slot::Data(data) => data.session_id() == session_id && data.awaits_worker(),
+            Occupant::Data(data) => Some((data.id().generation, data.transfer_progress()?)),
+            Occupant::Closed => None,
         }
     }
 
-    pub(crate) fn control(&mut self) -> Option<&mut Connection<K>> {
-        match self {
-            Slot::Control(connection) => Some(connection),
-            Slot::Data(_) => None,
-        }
-    }
-
-    pub(crate) fn data(&mut self) -> Option<&mut Data<K>> {
-        match self {
-            Slot::Control(_) => None,
-            Slot::Data(data) => Some(data),
+    /// Whether a completion for `id` is for the current occupant, and awaited.
+    pub(super) fn awaits(&self, id: SessionId) -> bool {
+        match &self.occupant {
+            _ if self.schedule == Schedule::Closed => false,
+            Occupant::Control(control) => {
+                control.generation() == id.generation && control.awaits_completion()
+            }
+            Occupant::Data(data) => data.id() == id && data.is_prefetching(),
+            Occupant::Closed => false,
         }
     }
 }

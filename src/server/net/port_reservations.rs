@@ -1,10 +1,8 @@
-//! Where clients are awaited for their data connections: who has which port, for whom, and until when.
+//! Reservations of passive ports: which session expects its client at which port, and until when.
 //!
-//! A listener is shared by many sessions. What belongs to one session at a time is the pair of a listener and a client's
-//! address, so that a few ports serve as many clients as there are addresses. A pair that nobody came to rests for a
-//! while, since who is late would else meet the next session.
-//!
-//! Pure bookkeeping. Must not know: sockets, sessions, what a port's number is.
+//! Many sessions share a port. A reservation is for the pair of a port and a client address, so a
+//! few ports serve as many clients as there are addresses. After a missed connection the pair has a
+//! cool-down, so that a late client cannot reach another session.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -13,155 +11,158 @@ use std::time::Instant;
 use crate::limits::{DATA_CONNECTION_TIMEOUT, PASSIVE_PORT_TIMEOUT, RESERVATION_COOL_DOWN};
 use crate::server::session_id::SessionId;
 
-/// The pairs of listeners and client addresses that are not free, and who waits for one.
+/// All reservations, and the sessions that wait for one.
 #[derive(Default)]
 pub(crate) struct PortReservations {
-    /// By listener, then by the client's address.
-    pairs: HashMap<usize, HashMap<IpAddr, Pair>>,
-    waiting: VecDeque<Waiting>,
+    /// By port, then by client address.
+    pairs: HashMap<usize, HashMap<IpAddr, Reservation>>,
+    waiters: VecDeque<PortWaiter>,
 }
 
-enum Pair {
-    /// Its owner awaits the client until then.
-    Taken { owner: SessionId, until: Instant },
-    /// Nobody came, and nobody may have it before then.
-    Resting { until: Instant },
+/// The state of a port for one client address. Without an entry the pair is free.
+enum Reservation {
+    /// The session expects its client until this time.
+    Reserved { owner: SessionId, until: Instant },
+    /// A client has missed its connection.
+    CoolDown { until: Instant },
 }
 
-/// A session that asked for a pair when none was free.
+/// A session that asked for a port while none was free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Waiting {
+pub(crate) struct PortWaiter {
     pub(crate) owner: SessionId,
-    /// The session's own end of its control connection.
+    /// The server's address of the control connection.
     pub(crate) local: SocketAddr,
     until: Instant,
 }
 
-impl Waiting {
-    /// The client's address, and the one of ours that it has come to: who has the same waits for the same pairs.
-    pub(crate) fn ends(&self) -> (IpAddr, IpAddr) {
+impl PortWaiter {
+    /// Returns the client's and the server's address. Sessions with the same two wait for the same
+    /// ports.
+    pub(crate) fn addresses(&self) -> (IpAddr, IpAddr) {
         (self.owner.peer.ip(), self.local.ip())
     }
 }
 
+/// What a sweep found to be overdue.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unmet {
+    /// Ports and sessions whose clients have not connected.
+    pub(crate) reservations: Vec<(usize, SessionId)>,
+    /// Sessions that got no port.
+    pub(crate) waiters: Vec<SessionId>,
+}
+
 impl PortReservations {
-    /// Whether nobody has a pair, and it does not rest either.
-    pub(crate) fn is_free(&self, listener: usize, client: IpAddr) -> bool {
-        let there = self.pairs.get(&listener);
-        there.is_none_or(|there| !there.contains_key(&client))
+    /// Whether a port is neither reserved for a client address nor in its cool-down.
+    pub(crate) fn is_free(&self, port: usize, client: IpAddr) -> bool {
+        let pairs = self.pairs.get(&port);
+        pairs.is_none_or(|pairs| !pairs.contains_key(&client))
     }
 
-    /// Whether anybody is awaited at a listener.
-    pub(crate) fn is_awaited(&self, listener: usize) -> bool {
-        let there = self.pairs.get(&listener);
-        let mut there = there.into_iter().flat_map(HashMap::values);
-        there.any(|pair| matches!(pair, Pair::Taken { .. }))
+    /// Whether any session expects its client at a port.
+    pub(crate) fn is_reserved(&self, port: usize) -> bool {
+        let pairs = self.pairs.get(&port);
+        let mut reservations = pairs.into_iter().flat_map(HashMap::values);
+        reservations.any(|reservation| matches!(reservation, Reservation::Reserved { .. }))
     }
 
-    /// Gives a free pair to a session.
-    pub(crate) fn take(&mut self, listener: usize, owner: SessionId, now: Instant) {
+    /// Reserves a free port for the client of a session.
+    pub(crate) fn reserve(&mut self, port: usize, owner: SessionId, now: Instant) {
         let until = now + DATA_CONNECTION_TIMEOUT;
-        let taken = Pair::Taken { owner, until };
-        let there = self.pairs.entry(listener).or_default();
-        let before = there.insert(owner.peer.ip(), taken);
-        assert!(before.is_none(), "the pair was free");
+        let reserved = Reservation::Reserved { owner, until };
+        let pairs = self.pairs.entry(port).or_default();
+        let before = pairs.insert(owner.peer.ip(), reserved);
+        assert!(before.is_none(), "the port was free for the client");
     }
 
-    /// The client is awaited for as long from now on: its session waits for it.
-    pub(crate) fn extend(&mut self, listener: usize, owner: SessionId, now: Instant) {
-        let there = self.pairs.get_mut(&listener);
-        let pair = there.and_then(|there| there.get_mut(&owner.peer.ip()));
-        if let Some(Pair::Taken { until, .. }) = pair {
+    /// Restarts the time of a reservation: the session is waiting for it.
+    pub(crate) fn extend(&mut self, port: usize, owner: SessionId, now: Instant) {
+        let pairs = self.pairs.get_mut(&port);
+        let reservation = pairs.and_then(|pairs| pairs.get_mut(&owner.peer.ip()));
+        if let Some(Reservation::Reserved { until, .. }) = reservation {
             *until = now + DATA_CONNECTION_TIMEOUT;
         }
     }
 
-    /// Somebody has come to a listener: who awaits him. The pair is free again.
-    pub(crate) fn arrived(&mut self, listener: usize, client: IpAddr) -> Option<SessionId> {
-        let there = self.pairs.get_mut(&listener)?;
-        let Some(Pair::Taken { owner, .. }) = there.get(&client) else {
+    /// Ends the reservation of a client that has connected and returns its session, if there is
+    /// one.
+    pub(crate) fn redeem(&mut self, port: usize, client: IpAddr) -> Option<SessionId> {
+        let pairs = self.pairs.get_mut(&port)?;
+        let Some(Reservation::Reserved { owner, .. }) = pairs.get(&client) else {
             return None;
         };
         let owner = *owner;
-        there.remove(&client);
+        pairs.remove(&client);
         Some(owner)
     }
 
-    /// Gives back a pair that nobody came to.
-    pub(crate) fn give_back(&mut self, listener: usize, client: IpAddr, now: Instant) {
+    /// Ends the reservation of a client that has not connected.
+    pub(crate) fn release(&mut self, port: usize, client: IpAddr, now: Instant) {
         let until = now + RESERVATION_COOL_DOWN;
-        let resting = Pair::Resting { until };
-        let there = self.pairs.entry(listener).or_default();
-        let before = there.insert(client, resting);
-        assert!(before.is_some(), "the pair was taken");
+        let pairs = self.pairs.entry(port).or_default();
+        let before = pairs.insert(client, Reservation::CoolDown { until });
+        assert!(before.is_some(), "the port was reserved");
     }
 
-    /// Forgets a listener that is no more.
-    pub(crate) fn forget(&mut self, listener: usize) {
-        self.pairs.remove(&listener);
+    /// Forgets a port that is closed.
+    pub(crate) fn forget(&mut self, port: usize) {
+        self.pairs.remove(&port);
     }
 
-    /// Lets a session wait until a pair is free.
+    /// Queues a session until a port is free.
     pub(crate) fn wait(&mut self, owner: SessionId, local: SocketAddr, now: Instant) {
         let until = now + PASSIVE_PORT_TIMEOUT;
-        self.waiting.push_back(Waiting {
+        self.waiters.push_back(PortWaiter {
             owner,
             local,
             until,
         });
     }
 
-    /// A session waits no longer.
-    pub(crate) fn leave(&mut self, owner: SessionId) {
-        self.waiting.retain(|waiting| waiting.owner != owner);
+    /// Takes a session out of the queue.
+    pub(crate) fn cancel_wait(&mut self, owner: SessionId) {
+        self.waiters.retain(|waiter| waiter.owner != owner);
     }
 
-    /// Who waits, in the order in which they came.
-    pub(crate) fn waiting(&self) -> &VecDeque<Waiting> {
-        &self.waiting
+    /// Returns the sessions that wait for a port, the first one first.
+    pub(crate) fn waiters(&self) -> &VecDeque<PortWaiter> {
+        &self.waiters
     }
 
-    /// What the time has brought: pairs that have rested are free, and these are who has awaited a client, or a pair, for
-    /// long enough. A pair that was awaited in vain rests from now on.
-    pub(crate) fn sweep(&mut self, now: Instant) -> Late {
-        let mut late = Late::default();
-        for (&listener, there) in &mut self.pairs {
-            there.retain(|_, pair| match pair {
-                Pair::Resting { until } => *until > now,
-                Pair::Taken { owner, until } if *until <= now => {
-                    late.unmet.push((listener, *owner));
+    /// Ends cool-downs, overdue reservations and overdue waits, and returns the latter two. An
+    /// overdue reservation becomes a cool-down.
+    pub(crate) fn sweep(&mut self, now: Instant) -> Unmet {
+        let mut unmet = Unmet::default();
+        for (&port, pairs) in &mut self.pairs {
+            pairs.retain(|_, reservation| match reservation {
+                Reservation::CoolDown { until } => *until > now,
+                Reservation::Reserved { owner, until } if *until <= now => {
+                    unmet.reservations.push((port, *owner));
                     let until = now + RESERVATION_COOL_DOWN;
-                    *pair = Pair::Resting { until };
+                    *reservation = Reservation::CoolDown { until };
                     true
                 }
-                Pair::Taken { .. } => true,
+                Reservation::Reserved { .. } => true,
             });
         }
-        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.until <= now) {
-            late.without.push(waiting.owner);
+        while let Some(waiter) = self.waiters.pop_front_if(|waiter| waiter.until <= now) {
+            unmet.waiters.push(waiter.owner);
         }
-        late
+        unmet
     }
 
-    /// PortReservations that are taken, without those that rest.
-    pub(crate) fn taken(&self) -> impl Iterator<Item = (usize, SessionId)> {
-        let pairs = self.pairs.iter();
-        let pairs =
-            pairs.flat_map(|(&listener, there)| there.values().map(move |pair| (listener, pair)));
-        pairs.filter_map(|(listener, pair)| match pair {
-            Pair::Taken { owner, .. } => Some((listener, *owner)),
-            Pair::Resting { .. } => None,
+    /// Returns the reservations, without cool-downs.
+    pub(crate) fn reserved(&self) -> impl Iterator<Item = (usize, SessionId)> {
+        let pairs = self.pairs.iter().flat_map(|(&port, pairs)| {
+            let reservations = pairs.values();
+            reservations.map(move |reservation| (port, reservation))
+        });
+        pairs.filter_map(|(port, reservation)| match reservation {
+            Reservation::Reserved { owner, .. } => Some((port, *owner)),
+            Reservation::CoolDown { .. } => None,
         })
     }
-}
-
-/// Who has waited in vain.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Late {
-    /// Those whose client has not come, and the listeners.
-    pub(crate) unmet: Vec<(usize, SessionId)>,
-    /// Those who have got no pair.
-    pub(crate) without: Vec<SessionId>,
 }
 
 #[cfg(test)]
@@ -172,6 +173,7 @@ mod tests {
 
     const ONE: [u8; 4] = [127, 0, 0, 1];
     const OTHER: [u8; 4] = [127, 0, 0, 2];
+    const THIRD: [u8; 4] = [127, 0, 0, 3];
 
     fn session(generation: u64, client: [u8; 4]) -> SessionId {
         SessionId {
@@ -183,77 +185,71 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_serves_each_client_address_for_one_session_at_a_time() {
-        let (mut pairs, now) = (PortReservations::default(), Instant::now());
-        let (first, second, stranger) = (session(1, ONE), session(2, OTHER), [127, 0, 0, 3]);
-        pairs.take(7, first, now);
-        assert!(!pairs.is_free(7, ONE.into()) && pairs.is_free(7, OTHER.into()));
-        assert!(pairs.is_free(8, ONE.into()));
-        assert!(pairs.is_awaited(7) && !pairs.is_awaited(8));
-        pairs.take(7, second, now);
-        assert_eq!(pairs.arrived(7, stranger.into()), None);
-        assert_eq!(pairs.arrived(8, ONE.into()), None);
-        assert_eq!(pairs.arrived(7, OTHER.into()), Some(second));
-        assert_eq!(pairs.arrived(7, OTHER.into()), None);
-        assert_eq!(pairs.taken().collect::<Vec<_>>(), [(7, first)]);
+    fn port_serves_one_session_per_client_address() {
+        let (mut ports, now) = (PortReservations::default(), Instant::now());
+        let (first, second) = (session(1, ONE), session(2, OTHER));
+        ports.reserve(7, first, now);
+        assert!(!ports.is_free(7, ONE.into()) && ports.is_free(7, OTHER.into()));
+        assert!(ports.is_free(8, ONE.into()));
+        assert!(ports.is_reserved(7) && !ports.is_reserved(8));
+        ports.reserve(7, second, now);
+        assert_eq!(ports.redeem(7, THIRD.into()), None);
+        assert_eq!(ports.redeem(8, ONE.into()), None);
+        assert_eq!(ports.redeem(7, OTHER.into()), Some(second));
+        assert_eq!(ports.redeem(7, OTHER.into()), None);
+        assert_eq!(ports.reserved().collect::<Vec<_>>(), [(7, first)]);
         assert!(
-            pairs.is_free(7, OTHER.into()),
-            "a pair that was met is free at once"
+            ports.is_free(7, OTHER.into()),
+            "a redeemed reservation leaves no cool-down"
         );
     }
 
     #[test]
-    fn a_pair_that_nobody_came_to_rests() {
-        let (mut pairs, now) = (PortReservations::default(), Instant::now());
-        pairs.take(7, session(1, ONE), now);
-        pairs.give_back(7, ONE.into(), now);
-        assert!(!pairs.is_awaited(7));
-        // Who is late meets nobody.
-        assert_eq!(pairs.arrived(7, ONE.into()), None);
+    fn missed_connection_starts_a_cool_down() {
+        let (mut ports, now) = (PortReservations::default(), Instant::now());
+        ports.reserve(7, session(1, ONE), now);
+        ports.release(7, ONE.into(), now);
+        assert!(!ports.is_reserved(7));
+        assert_eq!(ports.redeem(7, ONE.into()), None, "the client is late");
         let almost = now + RESERVATION_COOL_DOWN - Duration::from_millis(1);
-        assert_eq!(pairs.sweep(almost), Late::default());
-        assert!(!pairs.is_free(7, ONE.into()));
-        assert_eq!(pairs.sweep(now + RESERVATION_COOL_DOWN), Late::default());
-        assert!(pairs.is_free(7, ONE.into()));
-        pairs.take(7, session(2, ONE), now + RESERVATION_COOL_DOWN);
-        pairs.forget(7);
-        assert!(pairs.is_free(7, ONE.into()));
+        assert_eq!(ports.sweep(almost), Unmet::default());
+        assert!(!ports.is_free(7, ONE.into()));
+        assert_eq!(ports.sweep(now + RESERVATION_COOL_DOWN), Unmet::default());
+        assert!(ports.is_free(7, ONE.into()));
+        ports.reserve(7, session(2, ONE), now + RESERVATION_COOL_DOWN);
+        ports.forget(7);
+        assert!(ports.is_free(7, ONE.into()));
     }
 
     #[test]
-    fn nobody_is_awaited_for_ever() {
-        let (mut pairs, now) = (PortReservations::default(), Instant::now());
-        pairs.take(7, session(1, ONE), now);
-        let wished = now + Duration::from_secs(20);
-        pairs.extend(7, session(1, ONE), wished);
-        assert_eq!(pairs.sweep(now + DATA_CONNECTION_TIMEOUT), Late::default());
-        let then = wished + DATA_CONNECTION_TIMEOUT;
-        assert_eq!(pairs.sweep(then).unmet, [(7, session(1, ONE))]);
-        assert!(!pairs.is_free(7, ONE.into()), "it rests first");
-        assert_eq!(pairs.sweep(then + RESERVATION_COOL_DOWN), Late::default());
-        assert!(pairs.is_free(7, ONE.into()));
+    fn reservation_expires() {
+        let (mut ports, now) = (PortReservations::default(), Instant::now());
+        ports.reserve(7, session(1, ONE), now);
+        let extended = now + Duration::from_secs(20);
+        ports.extend(7, session(1, ONE), extended);
+        assert_eq!(ports.sweep(now + DATA_CONNECTION_TIMEOUT), Unmet::default());
+        let then = extended + DATA_CONNECTION_TIMEOUT;
+        assert_eq!(ports.sweep(then).reservations, [(7, session(1, ONE))]);
+        assert!(!ports.is_free(7, ONE.into()), "the cool-down comes first");
+        assert_eq!(ports.sweep(then + RESERVATION_COOL_DOWN), Unmet::default());
+        assert!(ports.is_free(7, ONE.into()));
     }
 
     #[test]
-    fn who_waits_for_a_pair_waits_in_order_and_not_for_ever() {
-        let (mut pairs, now) = (PortReservations::default(), Instant::now());
+    fn waiters_are_served_in_order_and_expire() {
+        let (mut ports, now) = (PortReservations::default(), Instant::now());
         let local = (ONE, 21).into();
         let second = Duration::from_secs(1);
         for generation in 1..4 {
-            pairs.wait(
-                session(generation, ONE),
-                local,
-                now + second * generation as u32,
-            );
+            let then = now + second * generation as u32;
+            ports.wait(session(generation, ONE), local, then);
         }
-        pairs.leave(session(2, ONE));
-        let waiting = pairs
-            .waiting()
-            .iter()
-            .map(|waiting| waiting.owner.generation);
-        assert_eq!(waiting.collect::<Vec<_>>(), [1, 3]);
-        let late = pairs.sweep(now + second + PASSIVE_PORT_TIMEOUT);
-        assert_eq!(late.without, [session(1, ONE)]);
-        assert_eq!(pairs.waiting().len(), 1);
+        ports.cancel_wait(session(2, ONE));
+        let waiters = ports.waiters().iter();
+        let generations: Vec<u64> = waiters.map(|waiter| waiter.owner.generation).collect();
+        assert_eq!(generations, [1, 3]);
+        let unmet = ports.sweep(now + second + PASSIVE_PORT_TIMEOUT);
+        assert_eq!(unmet.waiters, [session(1, ONE)]);
+        assert_eq!(ports.waiters().len(), 1);
     }
 }

@@ -39,7 +39,6 @@ use crate::domain::access::Access;
 use crate::domain::error::ErrorCode;
 use crate::domain::request::{Request, Response};
 use crate::kernel::{Kernel, Milestone};
-use crate::server::event_loop::data_sessions::DataSessions;
 use crate::server::log::transfer_log::{Direction, TransferLog, TransferRecord};
 use crate::server::options::Options;
 use crate::server::policy::client_prefix::ClientPrefix;
@@ -73,7 +72,6 @@ pub(crate) struct Services<K: Kernel> {
     completions: CompletionQueue<K>,
     /// Reused by every [`Services::collect`].
     results: Vec<JobResult<K>>,
-    pub(crate) data_sessions: DataSessions<K>,
 }
 
 impl<K: Kernel> Services<K> {
@@ -101,7 +99,6 @@ impl<K: Kernel> Services<K> {
             reload: Reload::default(),
             completions: CompletionQueue::new(),
             results: Vec::new(),
-            data_sessions: DataSessions::new(),
             transfer_log: options.xferlog,
         };
         services.quotas.reload(&services.context);
@@ -212,7 +209,8 @@ impl<K: Kernel> Services<K> {
                 modifications::space(&path, left, context)?
             }
             Request::Quota => self.quotas.report(user, context),
-            Request::Progress => self.progress(session_id),
+            // The connection answers it.
+            Request::Progress => Handled::now(Response::Progress(0)),
         })
     }
 
@@ -224,12 +222,6 @@ impl<K: Kernel> Services<K> {
     ) -> Handled<K> {
         let reservation = self.quotas.reserve_modification(&modification, user);
         modifications::modify(session_id, modification, reservation, &self.context)
-    }
-
-    fn progress(&self, session_id: SessionId) -> Handled<K> {
-        let data_session = self.data_sessions.get(session_id);
-        let moved = data_session.map_or(0, |data_session| data_session.moved);
-        Handled::now(Response::Progress(moved))
     }
 
     /// Takes the results of jobs since the last call. Completions are then to be popped until there
@@ -276,14 +268,9 @@ impl<K: Kernel> Services<K> {
         self.completions.pop()
     }
 
-    /// Returns the completion that a session has not received yet, if there is one.
-    pub(crate) fn undelivered(&mut self, session_id: SessionId) -> Option<&mut Completion<K>> {
-        self.completions.find(session_id)
-    }
-
     /// Returns the time at which the next completion is due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        match self.completions.is_empty() && !self.data_sessions.has_wishes() {
+        match self.completions.is_empty() {
             true => self.auth.next_due(),
             false => Some(self.now()),
         }

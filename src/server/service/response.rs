@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::domain::error::ErrorCode;
@@ -16,12 +15,8 @@ use crate::server::workers::listing::Listing;
 pub(crate) enum Completion<K: Kernel> {
     /// The response to a request, and what the request opened.
     Response(Response, OpenHandle<K>),
-    /// The result of publishing an upload, or of a transfer over a data connection.
+    /// The result of publishing an upload.
     TransferDone(Result<(), ErrorCode>),
-    /// The address at which the server waits for a data connection.
-    Listening(Result<SocketAddr, ErrorCode>),
-    /// The result of opening a data connection.
-    Connected(Result<(), ErrorCode>),
     /// The result of a prefetch: the range is in the page cache.
     Prefetched(io::Result<()>),
 }
@@ -84,13 +79,6 @@ impl<K: Kernel> CompletionQueue<K> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
-    }
-
-    /// Returns the completion that a session has not received yet, if there is one.
-    pub(crate) fn find(&mut self, session_id: SessionId) -> Option<&mut Completion<K>> {
-        let mut queue = self.queue.iter_mut();
-        let (_, completion) = queue.find(|(other, _)| *other == session_id)?;
-        Some(completion)
     }
 
     /// Returns the completions that were not received yet.

@@ -145,8 +145,8 @@ impl World {
     }
 
     fn turn(&mut self) {
-        self.event_loop.turn().expect("polling does not fail");
-        self.event_loop.check();
+        self.event_loop.tick().expect("polling does not fail");
+        self.event_loop.assert_invariants();
         while self.event_loop.jobs() > 0 && !once_in(&mut self.rng, 4) {
             let job = self.rng.usize(..self.event_loop.jobs());
             self.sim.as_worker(|| self.event_loop.run_job(job));

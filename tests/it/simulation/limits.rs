@@ -87,17 +87,17 @@ impl Stage {
     }
 
     fn turn(&mut self) {
-        self.event_loop.turn().expect("polling does not fail");
+        self.event_loop.tick().expect("polling does not fail");
         while self.event_loop.jobs() > 0 {
             self.sim.as_worker(|| self.event_loop.run_job(0));
         }
-        self.event_loop.check();
+        self.event_loop.assert_invariants();
     }
 
     /// Some turns in which the workers are busy elsewhere.
     fn turn_without_jobs(&mut self) {
         for _ in 0..100 {
-            self.event_loop.turn().expect("polling does not fail");
+            self.event_loop.tick().expect("polling does not fail");
         }
     }
 
@@ -130,7 +130,7 @@ impl Reader {
         while stage.sim.elapsed() < until {
             self.take(&stage.sim, usize::MAX);
             let said = String::from_utf8_lossy(&self.received);
-            if said.contains(what) {
+            if said.contains(what) && said.ends_with('\n') {
                 return said.into_owned();
             }
             stage.turn();

@@ -255,8 +255,8 @@ impl Run {
             let polled = self.sim.poll(&mut Vec::new(), Some(Duration::ZERO));
             return polled.expect("polling does not fail");
         }
-        self.event_loop.turn().expect("polling does not fail");
-        self.event_loop.check();
+        self.event_loop.tick().expect("polling does not fail");
+        self.event_loop.assert_invariants();
         let slots = self.event_loop.connections();
         assert_eq!(self.sim.held_handles().sockets, slots, "a socket a slot");
         if self.happens.few_faults {

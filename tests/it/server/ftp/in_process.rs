@@ -45,8 +45,8 @@ impl Server {
                     .expect("threads can be started");
             told.send(listening[0]).expect("the test waits for it");
             while !stopping.load(Ordering::Relaxed) {
-                event_loop.turn().expect("polling does not fail");
-                event_loop.check();
+                event_loop.tick().expect("polling does not fail");
+                event_loop.assert_invariants();
             }
         });
         Server {

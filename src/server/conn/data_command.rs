@@ -1,0 +1,23 @@
+//! Commands of a session that concern its data connection.
+
+use std::net::SocketAddr;
+
+use crate::kernel::Kernel;
+use crate::protocol::step::{DataMode, Representation};
+use crate::server::conn::transfer::Download;
+use crate::storage::StagedUpload;
+
+/// What a session asks of its data connection. Only the event loop can execute it, since the data
+/// connection has a slot of its own.
+pub(crate) enum DataCommand<K: Kernel> {
+    /// Reserve a passive port at `local`, the server's address of the control connection.
+    Listen { local: SocketAddr },
+    /// Make the data connection.
+    Connect { mode: DataMode, local: SocketAddr },
+    /// Send a file or listing.
+    Send(Box<Download<K>>, Representation),
+    /// Receive an upload up to the end of the data connection.
+    Receive(Box<StagedUpload<K>>, Representation),
+    /// Cancel whatever is in progress and report that it ended.
+    Abort,
+}

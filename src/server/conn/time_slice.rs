@@ -1,0 +1,485 @@
+//! The time slice of a control connection: lines, then output, then the transfer, else a read.
+//!
+//! A slice runs until the socket blocks, the budget is spent, the session waits for a completion, or
+//! the connection ends. Responses to lines at hand are gathered into one write. Backpressure: nothing
+//! is read while a request is pending or output is stuck, so what the client sends ahead stays in the
+//! kernel's buffers and memory per session is bounded.
+
+use std::io;
+
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::domain::error::{CloseReason, ErrorCode};
+use crate::kernel::Kernel;
+use crate::kernel::errors;
+use crate::limits::{
+    COMMAND_COST_BYTES, LINE_READ_BYTES, LINGER_BYTES_MAX, SEND_QUEUE_HIGH_WATER_BYTES,
+    SLICE_BUDGET_BYTES,
+};
+use crate::protocol::line;
+use crate::protocol::line::LineSplit;
+use crate::protocol::step::Input;
+use crate::server::conn::actions::Dialogue;
+use crate::server::conn::control::{ControlConnection, Rest};
+use crate::server::conn::data_command::DataCommand;
+use crate::server::conn::outcome::Outcome;
+use crate::server::conn::transfer::Sent;
+use crate::server::conn::work::Work;
+use crate::server::net::scratch::Scratch;
+use crate::server::net::stream::{Drained, Stream, StreamError};
+use crate::server::service::Services;
+use crate::server::service::response::Completion;
+
+/// One time slice: a control connection with the event loop's buffers.
+pub(crate) struct TimeSlice<'a, K: Kernel> {
+    dialogue: Dialogue<'a, K>,
+    /// The input at hand is `input[start..end]`.
+    input: &'a mut [u8],
+    start: usize,
+    end: usize,
+    /// For bytes of uploads and discarded bytes.
+    transfer: &'a mut [u8],
+}
+
+/// Why a time slice cannot go on.
+enum Stop {
+    Blocked,
+    Close(CloseReason),
+}
+
+impl<'a, K: Kernel> TimeSlice<'a, K> {
+    /// Begins a time slice of the connection in slot `key` with what the last one left over.
+    pub(crate) fn begin(
+        connection: &'a mut ControlConnection<K>,
+        key: usize,
+        services: &'a mut Services<K>,
+        scratch: &'a mut Scratch<K>,
+    ) -> Self {
+        let user = connection.rate_limited_by();
+        let budget = user.map_or(SLICE_BUDGET_BYTES, |user| {
+            services.rates_mut().allowance(user)
+        });
+        let Scratch {
+            input,
+            transfer,
+            send_queue,
+            ..
+        } = scratch;
+        send_queue.clear();
+        let mut end = 0;
+        if let Some(rest) = connection.rest.take() {
+            end = rest.input.len();
+            input[..end].copy_from_slice(&rest.input);
+            send_queue.bytes().extend_from_slice(&rest.output);
+        }
+        TimeSlice {
+            dialogue: Dialogue {
+                session_id: connection.session_id(key),
+                connection,
+                services,
+                send_queue,
+                budget,
+                command: None,
+            },
+            input,
+            start: 0,
+            end,
+            transfer,
+        }
+    }
+
+    /// Goes on with what is ready.
+    pub(crate) fn run(mut self) -> Outcome<K> {
+        let outcome = self.advance();
+        self.finish(outcome)
+    }
+
+    /// Begins the dialogue. Reads once before the first write, so that the greeting and the
+    /// responses to lines that the client sent at once travel together.
+    pub(crate) fn run_first(mut self) -> Outcome<K> {
+        self.dialogue.step(Input::Begin);
+        match self.read_lines() {
+            Ok(()) | Err(Stop::Blocked) => self.run(),
+            Err(Stop::Close(reason)) => self.finish(Outcome::Close(reason)),
+        }
+    }
+
+    /// Goes on and reads up to the client's end even if no event has announced it yet.
+    pub(crate) fn run_to_end(mut self) -> Outcome<K> {
+        let announced = self.dialogue.connection.stream.expect_end();
+        let outcome = self.advance();
+        self.dialogue.connection.stream.restore_end(announced);
+        self.finish(outcome)
+    }
+
+    /// Gives the session an input of the server's own (a timeout, a rejection), then goes on.
+    pub(crate) fn notify(mut self, input: Input<'static>) -> Outcome<K> {
+        assert!(
+            matches!(self.dialogue.connection.work, Work::Lines),
+            "the session waits for a line and nothing else"
+        );
+        self.dialogue.step(input);
+        self.run()
+    }
+
+    /// Gives the session the result of its data command, then goes on.
+    pub(crate) fn deliver_data_result(mut self, input: Input<'static>) -> Outcome<K> {
+        self.begin_delivery();
+        self.dialogue.connection.work = Work::Lines;
+        self.dialogue.step(input);
+        self.run()
+    }
+
+    /// Gives the session the completion that it waits for, then goes on.
+    pub(crate) fn deliver(mut self, completion: Completion<K>) -> Outcome<K> {
+        self.begin_delivery();
+        match completion {
+            Completion::Prefetched(Ok(())) => {
+                if let Work::Sending(download) = &mut self.dialogue.connection.work {
+                    download.end_prefetch();
+                }
+            }
+            Completion::Prefetched(Err(error)) => {
+                let reason = self.close_reason(&error);
+                return self.finish(Outcome::Close(reason));
+            }
+            completion => {
+                if let Some(input) = self.dialogue.input_of(completion) {
+                    self.dialogue.step(input);
+                }
+            }
+        }
+        self.run()
+    }
+
+    fn begin_delivery(&mut self) {
+        let connection = &mut self.dialogue.connection;
+        assert!(
+            connection.awaits_completion(),
+            "a completion without a request"
+        );
+        connection.active_at = self.dialogue.services.now();
+    }
+
+    /// Ends the slice: keeps what could not be used or written for the next one.
+    fn finish(mut self, outcome: Outcome<K>) -> Outcome<K> {
+        let command = self.dialogue.command.take();
+        if let Outcome::Close(_) = outcome {
+            self.discard_input();
+            self.dialogue.send_queue.clear();
+            if let Some(DataCommand::Receive(staged, _)) = command {
+                self.dialogue.services.discard(staged);
+            }
+            return outcome;
+        }
+        let outcome = command.map_or(outcome, Outcome::Data);
+        if self.start == self.end && self.dialogue.send_queue.is_empty() {
+            return outcome;
+        }
+        let input: Zeroizing<Box<[u8]>> = Zeroizing::new(self.input[self.start..self.end].into());
+        self.discard_input();
+        let kernel = self.dialogue.services.kernel();
+        match self.dialogue.send_queue.take_rest(kernel) {
+            Ok(output) => {
+                self.dialogue.connection.rest = Some(Box::new(Rest { input, output }));
+                outcome
+            }
+            Err(error) => Outcome::Close(self.close_reason(&error)),
+        }
+    }
+
+    /// Discards the input at hand and wipes it: it may be part of a password, and the buffer serves
+    /// all connections.
+    fn discard_input(&mut self) {
+        self.input[self.start..self.end].zeroize();
+        (self.start, self.end) = (0, 0);
+    }
+
+    fn advance(&mut self) -> Outcome<K> {
+        loop {
+            if self.dialogue.command.is_some() {
+                return self.flush_then(Outcome::Idle);
+            }
+            if self.takes_lines() {
+                if self.dialogue.budget < COMMAND_COST_BYTES {
+                    return self.flush_then(Outcome::Again);
+                }
+                if self.take_line() {
+                    continue;
+                }
+            }
+            if !self.dialogue.send_queue.is_empty() {
+                match self.flush() {
+                    Ok(true) => continue,
+                    Ok(false) => return Outcome::Idle,
+                    Err(error) => return Outcome::Close(self.close_reason(&error)),
+                }
+            }
+            let is_prefetching = self.dialogue.connection.work.is_prefetching();
+            let moved = match self.dialogue.connection.work {
+                Work::Request | Work::DataCommand => return Outcome::Idle,
+                Work::Sending(_) if is_prefetching => return Outcome::Idle,
+                // A call for no bytes would look like the end of the file or of the input.
+                _ if self.dialogue.budget == 0 => return Outcome::Again,
+                Work::Lines | Work::LinesDuringTransfer { .. } => self.read_lines(),
+                Work::Sending(_) => self.send(),
+                Work::Receiving(_) => self.receive(),
+                Work::Closing { reason } => self.shutdown(reason),
+                Work::Lingering { reason, left } => self.linger(reason, left),
+            };
+            match moved {
+                Ok(()) => {}
+                Err(Stop::Blocked) => return Outcome::Idle,
+                Err(Stop::Close(reason)) => return Outcome::Close(reason),
+            }
+        }
+    }
+
+    fn takes_lines(&self) -> bool {
+        self.dialogue.connection.work.reads_lines()
+            && self.dialogue.send_queue.len() < SEND_QUEUE_HIGH_WATER_BYTES
+    }
+
+    /// Steps the session by one line at hand. Returns false if there is none.
+    fn take_line(&mut self) -> bool {
+        let connection = &mut self.dialogue.connection;
+        if self.dialogue.services.is_draining() && matches!(connection.work, Work::Lines) {
+            self.dialogue.step(Input::Stopping);
+            return true;
+        }
+        if connection.skipping_line && !self.skip_line() {
+            return false;
+        }
+        let begin = self.start;
+        let at_hand = &self.input[self.start..self.end];
+        let (line, used) = match line::split(at_hand) {
+            LineSplit::Line { line, used } => (Input::Line(line), used),
+            LineSplit::TooLong => {
+                self.dialogue.connection.skipping_line = true;
+                (Input::LineTooLong, 0)
+            }
+            LineSplit::Incomplete if self.dialogue.connection.stream.has_ended() => {
+                match line::last(at_hand) {
+                    Some(line) => (Input::Line(line), at_hand.len()),
+                    None => return false,
+                }
+            }
+            LineSplit::Incomplete => return false,
+        };
+        self.dialogue.spend(COMMAND_COST_BYTES);
+        self.dialogue.step(line);
+        self.start += used;
+        // Any line may be a password, asked for or not.
+        self.input[begin..self.start].zeroize();
+        true
+    }
+
+    /// Discards what is at hand of a line that was too long. Returns true if its end was found.
+    fn skip_line(&mut self) -> bool {
+        let at_hand = &self.input[self.start..self.end];
+        let end = at_hand.iter().position(|byte| *byte == b'\n');
+        let begin = self.start;
+        self.start = end.map_or(self.end, |end| begin + end + 1);
+        self.input[begin..self.start].zeroize();
+        self.dialogue.connection.skipping_line = end.is_none();
+        end.is_some()
+    }
+
+    fn flush_then(&mut self, outcome: Outcome<K>) -> Outcome<K> {
+        match self.flush() {
+            Ok(_) => outcome,
+            Err(error) => Outcome::Close(self.close_reason(&error)),
+        }
+    }
+
+    /// Writes the send queue. Returns false if the stream blocked first.
+    fn flush(&mut self) -> io::Result<bool> {
+        let work = &self.dialogue.connection.work;
+        // The file follows, or the end of the stream, which then travels with the last bytes.
+        let more = matches!(work, Work::Sending(_) | Work::Closing { .. });
+        while !self.dialogue.send_queue.is_empty() {
+            let kernel = self.dialogue.services.kernel();
+            let stream = &mut self.dialogue.connection.stream;
+            match self.dialogue.send_queue.write(kernel, stream, more) {
+                Ok(n) => self.moved(n),
+                Err(StreamError::Blocked) => return Ok(false),
+                Err(StreamError::Failed(error)) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sends a part of the download.
+    fn send(&mut self) -> Result<(), Stop> {
+        let Dialogue {
+            connection,
+            services,
+            session_id,
+            budget,
+            ..
+        } = &mut self.dialogue;
+        let Work::Sending(download) = &mut connection.work else {
+            return Ok(());
+        };
+        match download.send(services.kernel(), &mut connection.stream, *budget) {
+            Ok(Sent::Bytes(n)) => {
+                let is_done = download.left() == 0;
+                self.moved(n);
+                if is_done {
+                    self.end_transfer(Ok(()));
+                }
+                Ok(())
+            }
+            Ok(Sent::Uncached(range)) => {
+                services.prefetch(*session_id, range);
+                Err(Stop::Blocked)
+            }
+            Err(StreamError::Blocked) => Err(Stop::Blocked),
+            Err(StreamError::Failed(error)) => Err(Stop::Close(self.close_reason(&error))),
+        }
+    }
+
+    /// Receives a part of the upload: first what was read along with the lines before it.
+    fn receive(&mut self) -> Result<(), Stop> {
+        let Dialogue {
+            connection,
+            services,
+            session_id,
+            budget,
+            ..
+        } = &mut self.dialogue;
+        let Work::Receiving(upload) = &mut connection.work else {
+            return Ok(());
+        };
+        if upload.left == 0 {
+            self.end_receiving();
+            return Ok(());
+        }
+        let most = upload.left.min(*budget as u64) as usize;
+        let at_hand = most.min(self.end - self.start);
+        let bytes = if at_hand > 0 {
+            let begin = self.start;
+            self.start += at_hand;
+            &self.input[begin..self.start]
+        } else {
+            let buffer = &mut self.transfer[..most];
+            match read(&mut connection.stream, services.kernel(), buffer)? {
+                0 => return Err(Stop::Close(CloseReason::ClientLeft)),
+                n => &self.transfer[..n],
+            }
+        };
+        upload.write(bytes, services, *session_id);
+        let n = bytes.len();
+        self.moved(n);
+        Ok(())
+    }
+
+    /// All announced bytes were received: a worker publishes the file.
+    fn end_receiving(&mut self) {
+        let work = std::mem::replace(&mut self.dialogue.connection.work, Work::Request);
+        let Work::Receiving(upload) = work else {
+            return;
+        };
+        match upload.staged {
+            Some(staged) => {
+                let session_id = self.dialogue.session_id;
+                self.dialogue
+                    .services
+                    .publish(session_id, staged, upload.record);
+            }
+            None => self.end_transfer(upload.failed.map_or(Ok(()), Err)),
+        }
+    }
+
+    fn end_transfer(&mut self, result: Result<(), ErrorCode>) {
+        self.dialogue.connection.work = Work::Lines;
+        self.dialogue.step(Input::TransferDone(result));
+    }
+
+    /// Reads what may be lines, after the incomplete one at hand.
+    fn read_lines(&mut self) -> Result<(), Stop> {
+        let connection = &mut self.dialogue.connection;
+        if connection.stream.has_ended() {
+            return Err(match connection.reads_lines_during_transfer() {
+                true => Stop::Blocked,
+                false => Stop::Close(CloseReason::ClientLeft),
+            });
+        }
+        let at_hand = self.end - self.start;
+        self.input.copy_within(self.start..self.end, 0);
+        self.input[at_hand.max(self.start)..self.end].zeroize();
+        (self.start, self.end) = (0, at_hand);
+        let room = &mut self.input[at_hand..at_hand + LINE_READ_BYTES];
+        let kernel = self.dialogue.services.kernel();
+        let n = read(&mut connection.stream, kernel, room)?;
+        self.end += n;
+        self.moved(n);
+        Ok(())
+    }
+
+    /// Everything is written: shuts the sending half and begins a lingering close.
+    fn shutdown(&mut self, reason: CloseReason) -> Result<(), Stop> {
+        let connection = &mut self.dialogue.connection;
+        let shutdown = connection.stream.shutdown(self.dialogue.services.kernel());
+        if connection.stream.has_ended() || shutdown.is_err() {
+            return Err(Stop::Close(reason));
+        }
+        let left = LINGER_BYTES_MAX;
+        connection.work = Work::Lingering { reason, left };
+        Ok(())
+    }
+
+    /// Discards input until the client closes.
+    fn linger(&mut self, reason: CloseReason, mut left: u64) -> Result<(), Stop> {
+        self.discard_input();
+        let most = self.dialogue.budget.min(self.transfer.len());
+        let buffer = &mut self.transfer[..most];
+        let kernel = self.dialogue.services.kernel();
+        let connection = &mut self.dialogue.connection;
+        match connection.stream.drain(kernel, buffer, &mut left) {
+            Ok(Drained::Some(_)) => {
+                connection.work = Work::Lingering { reason, left };
+                self.dialogue.spend(most);
+                Ok(())
+            }
+            Err(StreamError::Blocked) => Err(Stop::Blocked),
+            Ok(Drained::End | Drained::TooMuch) | Err(StreamError::Failed(_)) => {
+                Err(Stop::Close(reason))
+            }
+        }
+    }
+
+    /// Counts bytes that were read or written.
+    fn moved(&mut self, n: usize) {
+        let connection = &mut self.dialogue.connection;
+        connection.active_at = self.dialogue.services.now();
+        connection.transferred = connection.transferred.wrapping_add(n as u32);
+        if let Some(user) = connection.user {
+            self.dialogue.services.rates_mut().consume(user, n);
+        }
+        self.dialogue.spend(n);
+    }
+
+    /// Returns why a failed write closes the connection. A fault of the file is logged.
+    fn close_reason(&self, error: &io::Error) -> CloseReason {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => CloseReason::FileShrank,
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected => CloseReason::Reset,
+            _ if errors::is_file_truncated(error) => CloseReason::FileShrank,
+            _ => {
+                let session_id = self.dialogue.session_id;
+                self.dialogue.services.log_send_error(session_id, error);
+                CloseReason::SendFailed
+            }
+        }
+    }
+}
+
+fn read<K: Kernel>(stream: &mut Stream<K>, kernel: &K, buffer: &mut [u8]) -> Result<usize, Stop> {
+    stream.read(kernel, buffer).map_err(|error| match error {
+        StreamError::Blocked => Stop::Blocked,
+        StreamError::Failed(_) => Stop::Close(CloseReason::Reset),
+    })
+}

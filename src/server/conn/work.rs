@@ -1,0 +1,55 @@
+//! The state of a control connection.
+
+use crate::domain::error::CloseReason;
+use crate::kernel::Kernel;
+use crate::server::conn::transfer::{Download, Upload};
+
+/// What a control connection is doing. Transfers are boxed, since most connections wait for a line.
+pub(crate) enum Work<K: Kernel> {
+    /// Waits for a line.
+    Lines,
+    /// Waits for a line while a data connection is being made or in use.
+    LinesDuringTransfer {
+        /// Bytes of the file that the data connection has moved.
+        transferred: u64,
+    },
+    /// Waits for the response to a request.
+    Request,
+    /// Waits for the event loop to answer a command that concerns the data connection.
+    DataCommand,
+    /// Sends a file or listing, or waits for a worker to prefetch a part of it.
+    Sending(Box<Download<K>>),
+    /// Receives announced bytes.
+    Receiving(Box<Upload<K>>),
+    /// Writes the pending output, then shuts the sending half.
+    Closing { reason: CloseReason },
+    /// Lingering close: discards input until the client closes, at most `left` bytes.
+    Lingering { reason: CloseReason, left: u64 },
+}
+
+impl<K: Kernel> Work<K> {
+    /// Whether lines are read. Backpressure: otherwise what the client sends stays in the kernel's
+    /// buffers, and TCP slows the client down.
+    pub(super) fn reads_lines(&self) -> bool {
+        matches!(self, Work::Lines | Work::LinesDuringTransfer { .. })
+    }
+
+    /// Whether bytes of a file are moving, as opposed to waiting for a prefetch.
+    pub(super) fn is_transferring(&self) -> bool {
+        match self {
+            Work::Sending(download) => !download.is_prefetching(),
+            Work::Receiving(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether a worker prefetches what is sent next.
+    pub(super) fn is_prefetching(&self) -> bool {
+        matches!(self, Work::Sending(download) if download.is_prefetching())
+    }
+
+    /// Whether the connection is being closed.
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self, Work::Closing { .. } | Work::Lingering { .. })
+    }
+}

@@ -1,0 +1,381 @@
+//! Runs time slices and acts on their outcomes.
+//!
+//! A slot is either blocked, waiting for a completion, or in the run queue, which gives every
+//! connection with work the same budget per round.
+
+use std::time::Instant;
+
+use crate::domain::error::ErrorCode;
+use crate::kernel::{Kernel, Readiness};
+use crate::limits::{RATE_LIMIT_TICK, RUN_QUEUE_BUDGET};
+use crate::protocol::step::Input;
+use crate::server::conn::data::{DataConnection, DataOutcome, DataUpload};
+use crate::server::conn::data_command::DataCommand;
+use crate::server::conn::outcome::Outcome;
+use crate::server::conn::time_slice::TimeSlice;
+use crate::server::event_loop::connections::Connections;
+use crate::server::event_loop::data::DataConnections;
+use crate::server::event_loop::data_sessions::{DataResult, DataState};
+use crate::server::event_loop::slot::{Occupant, Schedule};
+use crate::server::net::scratch::Scratch;
+use crate::server::options::Options;
+use crate::server::service::Services;
+use crate::server::service::open_handle::OpenHandle;
+use crate::server::service::response::Completion;
+use crate::server::session_id::SessionId;
+
+/// The connections with everything that a time slice needs.
+pub(super) struct Scheduler<K: Kernel> {
+    pub(super) connections: Connections<K>,
+    pub(super) data: DataConnections<K>,
+    pub(super) services: Services<K>,
+    scratch: Scratch<K>,
+    /// When parked connections are looked at next; `None` while there are none.
+    next_release: Option<Instant>,
+}
+
+impl<K: Kernel> Scheduler<K> {
+    pub(super) fn new(services: Services<K>, options: &Options) -> Scheduler<K> {
+        Scheduler {
+            connections: Connections::new(),
+            data: DataConnections::new(options),
+            services,
+            scratch: Scratch::new(),
+            next_release: None,
+        }
+    }
+
+    /// Whether a slot has its time slice coming.
+    pub(super) fn has_queued(&self) -> bool {
+        self.connections.has_queued()
+    }
+
+    /// Returns when the scheduler has work without an event, if it knows.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        if self.data.sessions.has_results() {
+            return Some(self.services.now());
+        }
+        let times = [self.services.next_due(), self.next_release];
+        times.into_iter().flatten().min()
+    }
+
+    /// Sets the flags of a slot. A connection without a transfer runs at once, one with a transfer
+    /// joins the run queue.
+    pub(super) fn handle_event(&mut self, event: Readiness) {
+        // An event for a freed slot means nothing; a new occupant takes it for a hint.
+        let Some(slot) = self.connections.get_mut(event.token) else {
+            return;
+        };
+        let is_transferring = match &mut slot.occupant {
+            Occupant::Control(control) => {
+                control.set_ready(event);
+                control.is_transferring()
+            }
+            Occupant::Data(data) => {
+                data.set_ready(event);
+                data.is_transferring()
+            }
+            Occupant::Closed => return,
+        };
+        match is_transferring {
+            true => self.connections.enqueue(event.token),
+            false => self.run(event.token),
+        }
+    }
+
+    /// Runs one time slice, unless the slot is closed or queued for one anyway.
+    fn run(&mut self, key: usize) {
+        let Some(slot) = self.connections.get_mut(key) else {
+            return;
+        };
+        if slot.schedule != Schedule::Waiting {
+            return;
+        }
+        match &mut slot.occupant {
+            Occupant::Control(control) => {
+                let slice = TimeSlice::begin(control, key, &mut self.services, &mut self.scratch);
+                let outcome = slice.run();
+                self.handle_outcome(key, outcome);
+            }
+            Occupant::Data(data) => {
+                let outcome = data.run_slice(&mut self.services, &mut self.scratch);
+                self.handle_data_outcome(key, outcome);
+            }
+            Occupant::Closed => {}
+        }
+    }
+
+    /// Begins a time slice of an open control connection, for something other than an event.
+    pub(super) fn slice(&mut self, key: usize) -> Option<TimeSlice<'_, K>> {
+        let control = self.connections.control(key)?;
+        let (services, scratch) = (&mut self.services, &mut self.scratch);
+        Some(TimeSlice::begin(control, key, services, scratch))
+    }
+
+    /// Acts on the outcome of a control connection's time slice.
+    pub(super) fn handle_outcome(&mut self, key: usize, outcome: Outcome<K>) {
+        match outcome {
+            Outcome::Idle => {}
+            Outcome::Again => self.park_or_enqueue(key),
+            Outcome::Data(command) => self.execute(key, command),
+            Outcome::Close(reason) => {
+                let services = &mut self.services;
+                return self.connections.close_control(key, reason, services);
+            }
+        }
+        if !self.data.sessions.is_empty() {
+            self.end_data_of_closing(key);
+        }
+    }
+
+    fn park_or_enqueue(&mut self, key: usize) {
+        if self.connections.park_or_enqueue(key, &mut self.services) {
+            let next = self.services.now() + RATE_LIMIT_TICK;
+            self.next_release.get_or_insert(next);
+        }
+    }
+
+    /// Executes a data command. Lines that came after it are for the run queue.
+    fn execute(&mut self, key: usize, command: DataCommand<K>) {
+        let Some(control) = self.connections.control(key) else {
+            return;
+        };
+        let owner = control.session_id(key);
+        let reads_on = control.reads_lines_during_transfer();
+        let (connections, services) = (&mut self.connections, &mut self.services);
+        let started = self.data.execute(owner, command, connections, services);
+        if let Some(slot) = started {
+            self.run(slot);
+        }
+        if reads_on {
+            self.connections.enqueue(key);
+        }
+    }
+
+    /// A data connection does not outlive the dialogue, and does not trust a client that has left
+    /// in the middle of an upload.
+    fn end_data_of_closing(&mut self, key: usize) {
+        let Some(control) = self.connections.control(key) else {
+            return;
+        };
+        let (is_closing, has_left) = (control.is_closing(), control.has_left());
+        let owner = control.session_id(key);
+        let (connections, services) = (&mut self.connections, &mut self.services);
+        if is_closing {
+            self.data.release(owner, connections, services);
+        } else if has_left && !connections.is_queued(key) {
+            self.data.client_left(owner, connections, services);
+        }
+    }
+
+    /// Acts on the outcome of a data connection's time slice.
+    pub(super) fn handle_data_outcome(&mut self, key: usize, outcome: DataOutcome) {
+        let Some(data) = self.connections.data(key) else {
+            return;
+        };
+        let (owner, transferred) = (data.owner(), data.transferred());
+        if let Some(control) = self.connections.control(owner.key) {
+            control.set_data_transferred(transferred);
+        }
+        let sessions = &mut self.data.sessions;
+        match outcome {
+            DataOutcome::Idle => {}
+            DataOutcome::Again => self.park_or_enqueue(key),
+            DataOutcome::Connected => {
+                sessions.set_state(owner, DataState::Open { slot: key });
+                sessions.report(owner, DataResult::Connected(Ok(())));
+            }
+            DataOutcome::ConnectFailed => {
+                sessions.take_state(owner);
+                let failed = Err(ErrorCode::NoDataConnection);
+                sessions.report(owner, DataResult::Connected(failed));
+                self.close_data(key);
+            }
+            DataOutcome::Done(result) => {
+                sessions.take_state(owner);
+                sessions.report(owner, DataResult::TransferDone(result));
+                self.close_data(key);
+            }
+            DataOutcome::Received => {
+                sessions.take_state(owner);
+                let data = self.connections.take_data(key, &mut self.services);
+                if let Some(data) = data {
+                    self.publish(owner, *data);
+                }
+            }
+        }
+    }
+
+    fn close_data(&mut self, key: usize) {
+        if let Some(data) = self.connections.take_data(key, &mut self.services) {
+            data.close(&mut self.services);
+        }
+    }
+
+    /// Publishes a received upload, unless its client has left or aborted it. Whether it has may be
+    /// unread on the control connection, which is therefore read to its end first.
+    fn publish(&mut self, owner: SessionId, data: DataConnection<K>) {
+        let Some(DataUpload { staged, record, .. }) = data.into_upload() else {
+            return;
+        };
+        if let Some(slice) = self.slice(owner.key) {
+            let outcome = slice.run_to_end();
+            let is_aborted = matches!(outcome, Outcome::Data(DataCommand::Abort));
+            self.handle_outcome(owner.key, outcome);
+            if is_aborted {
+                return self.services.discard(staged);
+            }
+        }
+        let control = self.connections.control(owner.key);
+        if control.is_none_or(|control| control.has_left()) {
+            self.services.discard(staged);
+            let lost = Err(ErrorCode::DataConnectionLost);
+            let lost = DataResult::TransferDone(lost);
+            return self.data.sessions.report(owner, lost);
+        }
+        let sessions = &mut self.data.sessions;
+        sessions.set_state(owner, DataState::Publishing);
+        self.services.publish(owner, staged, record);
+    }
+
+    /// Accepts connections to the passive ports.
+    pub(super) fn accept_data(&mut self) {
+        self.data.accept(&mut self.connections, &mut self.services);
+    }
+
+    /// Checks the deadlines of port reservations.
+    pub(super) fn sweep_data(&mut self) {
+        self.data.sweep(&self.services);
+    }
+
+    /// Collects what the workers have completed since the last tick.
+    pub(super) fn collect_completions(&mut self) {
+        let connections = &self.connections;
+        self.services.collect(|id| connections.awaits(id));
+    }
+
+    /// Gives sessions their new access after a reload.
+    pub(super) fn apply_reload(&mut self) {
+        let Some(revoked) = self.services.take_revoked() else {
+            return;
+        };
+        for (_, control) in self.connections.controls() {
+            if let Some(access) = control.access().cloned() {
+                control.set_access(self.services.access_after_reload(&access, &revoked));
+            }
+        }
+    }
+
+    /// Delivers completions and the results of data commands, in turn and each in order, until there
+    /// are none or the time is up. A session that receives one reads its next line, which may bring
+    /// the next result, without an end.
+    pub(super) fn deliver_completions(&mut self) {
+        let mut until = None;
+        loop {
+            let has_result = self.deliver_data_result();
+            if !self.deliver_completion() && !has_result {
+                return;
+            }
+            let now = self.services.kernel().now();
+            if now >= *until.get_or_insert(now + RUN_QUEUE_BUDGET) {
+                return;
+            }
+        }
+    }
+
+    fn deliver_data_result(&mut self) -> bool {
+        let Some((owner, result)) = self.data.sessions.next_result() else {
+            return false;
+        };
+        if self.connections.awaits(owner)
+            && let Some(slice) = self.slice(owner.key)
+        {
+            let outcome = slice.deliver_data_result(result.input());
+            self.handle_outcome(owner.key, outcome);
+        }
+        true
+    }
+
+    fn deliver_completion(&mut self) -> bool {
+        let Some((id, completion)) = self.services.next_completion() else {
+            return false;
+        };
+        if !self.connections.awaits(id) {
+            if let Completion::Response(_, OpenHandle::Upload(staged)) = completion {
+                self.services.discard(staged);
+            }
+            return true;
+        }
+        if let Completion::TransferDone(_) = completion {
+            // An upload over a data connection was published.
+            self.data.sessions.take_state(id);
+        }
+        match self.connections.data(id.key) {
+            Some(data) => {
+                if let Completion::Prefetched(result) = completion {
+                    let outcome = data.end_prefetch(result, &self.services);
+                    self.handle_data_outcome(id.key, outcome);
+                }
+            }
+            None => {
+                if let Some(slice) = self.slice(id.key) {
+                    let outcome = slice.deliver(completion);
+                    self.handle_outcome(id.key, outcome);
+                }
+            }
+        }
+        true
+    }
+
+    /// Runs the connections whose rate limit has tokens again, for a bounded time.
+    pub(super) fn run_released(&mut self) {
+        let now = self.services.now();
+        if self.next_release.is_none_or(|next| next > now) {
+            return;
+        }
+        self.next_release = None;
+        let until = now + RUN_QUEUE_BUDGET;
+        while let Some(key) = self.services.rates_mut().unpark() {
+            self.connections.begin_slice(key);
+            self.run(key);
+            if self.services.kernel().now() >= until {
+                self.next_release = Some(now);
+                break;
+            }
+        }
+        self.services.rates_mut().end_unparking();
+        if self.services.rates().parked().next().is_some() {
+            self.next_release.get_or_insert(now + RATE_LIMIT_TICK);
+        }
+    }
+
+    /// Runs the run queue, for a bounded time: then the sockets are polled again, so that a small
+    /// request does not wait for a round of everyone's budget.
+    pub(super) fn run_queued(&mut self) {
+        let until = self.services.now() + RUN_QUEUE_BUDGET;
+        while let Some(key) = self.connections.next_queued() {
+            self.connections.begin_slice(key);
+            self.run(key);
+            if self.services.kernel().now() >= until {
+                break;
+            }
+        }
+    }
+
+    /// Gives a session an input of the server's own.
+    pub(super) fn notify(&mut self, key: usize, input: Input<'static>) {
+        if let Some(slice) = self.slice(key) {
+            let outcome = slice.notify(input);
+            self.handle_outcome(key, outcome);
+        }
+    }
+
+    /// Lets a data connection check its deadlines.
+    pub(super) fn check_data(&mut self, key: usize, options: &Options) {
+        if let Some(data) = self.connections.data(key) {
+            let (services, scratch) = (&mut self.services, &mut self.scratch);
+            let outcome = data.check_deadlines(options, services, scratch);
+            self.handle_data_outcome(key, outcome);
+        }
+    }
+}
