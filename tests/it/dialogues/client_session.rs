@@ -1,5 +1,5 @@
-//! The client's side of the menu against the model's: commands sent ahead, answers taken in order, both directions cut
-//! anywhere; and against servers that do not keep to the protocol.
+//! The client's side of the menu, against the reference server with pipelined commands in random
+//! fragments, and against servers that violate the protocol.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -23,9 +23,9 @@ use crate::support::Home;
 use crate::support::changes::{Change, MODIFIED, change, path_in, plain_home};
 use crate::support::seeds::{cut, for_seeds};
 
-/// An event whose bytes are its own; pieces of names joined, and the bytes of a file with it.
+/// An owned [`ClientEvent`]. The pieces of a list of names are joined, and a file has its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Heard {
+enum OwnedEvent {
     PasswordWanted,
     LoggedIn,
     LoginFailed,
@@ -42,7 +42,7 @@ enum Heard {
     Goodbye(&'static str),
 }
 
-/// A client on a model server: what it has received is cut anywhere.
+/// A client of the reference server. Both directions are cut into random fragments.
 struct Client {
     dialogue: ClientSession,
     server: Connection<Services>,
@@ -71,17 +71,17 @@ impl Client {
         }
     }
 
-    /// Everything that the server has said by now.
-    fn hear(&mut self) -> Result<Vec<Heard>, Violation> {
+    /// Parses all output of the server.
+    fn receive(&mut self) -> Result<Vec<OwnedEvent>, Violation> {
         let sent = self.server.take_sent();
-        let mut arriving: VecDeque<&[u8]> = cut(&mut self.random, &sent).into();
-        let mut heard = Vec::new();
+        let mut fragments: VecDeque<&[u8]> = cut(&mut self.random, &sent).into();
+        let mut events = Vec::new();
         loop {
-            let came = self.dialogue.receive(&self.received)?;
-            let used = came.used;
+            let parsed = self.dialogue.receive(&self.received)?;
+            let used = parsed.used;
             let mut file = None;
-            match came.event {
-                None => match arriving.pop_front() {
+            match parsed.event {
+                None => match fragments.pop_front() {
                     Some(fragment) => {
                         self.received.drain(..used);
                         self.received.extend_from_slice(fragment);
@@ -89,44 +89,44 @@ impl Client {
                     }
                     None => {
                         self.received.drain(..used);
-                        return Ok(heard);
+                        return Ok(events);
                     }
                 },
-                Some(ClientEvent::PasswordWanted) => heard.push(Heard::PasswordWanted),
-                Some(ClientEvent::LoggedIn) => heard.push(Heard::LoggedIn),
-                Some(ClientEvent::LoginFailed) => heard.push(Heard::LoginFailed),
+                Some(ClientEvent::PasswordWanted) => events.push(OwnedEvent::PasswordWanted),
+                Some(ClientEvent::LoggedIn) => events.push(OwnedEvent::LoggedIn),
+                Some(ClientEvent::LoginFailed) => events.push(OwnedEvent::LoginFailed),
                 Some(ClientEvent::Names { piece, is_last }) => {
                     self.names.extend_from_slice(piece);
                     if is_last {
                         let names = String::from_utf8(std::mem::take(&mut self.names));
-                        heard.push(Heard::Names(names.expect("UTF-8")));
+                        events.push(OwnedEvent::Names(names.expect("UTF-8")));
                     }
                 }
-                Some(ClientEvent::Entries(count)) => heard.push(Heard::Entries(count)),
+                Some(ClientEvent::Entries(count)) => events.push(OwnedEvent::Entries(count)),
                 Some(ClientEvent::Entry(DetailsEntry {
                     name,
                     size,
                     modified,
                 })) => {
                     assert_eq!(modified, MODIFIED);
-                    heard.push(Heard::Entry(name.to_owned(), size));
+                    events.push(OwnedEvent::Entry(name.to_owned(), size));
                 }
-                Some(ClientEvent::Quotas(count)) => heard.push(Heard::Quotas(count)),
-                Some(ClientEvent::Quota(quota)) => heard.push(Heard::Quota(quota)),
+                Some(ClientEvent::Quotas(count)) => events.push(OwnedEvent::Quotas(count)),
+                Some(ClientEvent::Quota(quota)) => events.push(OwnedEvent::Quota(quota)),
                 Some(ClientEvent::File { length }) => file = Some(length as usize),
-                Some(ClientEvent::Checksum(hash)) => heard.push(Heard::Checksum(hash)),
-                Some(ClientEvent::Uploaded) => heard.push(Heard::Uploaded),
-                Some(ClientEvent::DirectoryMade) => heard.push(Heard::DirectoryMade),
-                Some(ClientEvent::Refused(refused)) => heard.push(Heard::Refused(refused)),
-                Some(ClientEvent::Goodbye(goodbye)) => heard.push(Heard::Goodbye(goodbye)),
+                Some(ClientEvent::Checksum(hash)) => events.push(OwnedEvent::Checksum(hash)),
+                Some(ClientEvent::Uploaded) => events.push(OwnedEvent::Uploaded),
+                Some(ClientEvent::DirectoryMade) => events.push(OwnedEvent::DirectoryMade),
+                Some(ClientEvent::Refused(refused)) => events.push(OwnedEvent::Refused(refused)),
+                Some(ClientEvent::Goodbye(goodbye)) => events.push(OwnedEvent::Goodbye(goodbye)),
             }
             self.received.drain(..used);
             if let Some(length) = file {
                 while self.received.len() < length {
                     self.received
-                        .extend_from_slice(arriving.pop_front().expect("the file's bytes"));
+                        .extend_from_slice(fragments.pop_front().expect("the file is complete"));
                 }
-                heard.push(Heard::File(self.received.drain(..length).collect()));
+                events.push(OwnedEvent::File(self.received.drain(..length).collect()));
             }
         }
     }
@@ -135,11 +135,11 @@ impl Client {
         let mut out = Vec::new();
         self.dialogue.login("user2", &mut out).unwrap();
         self.send(&out);
-        assert_eq!(self.hear().unwrap(), [Heard::PasswordWanted]);
+        assert_eq!(self.receive().unwrap(), [OwnedEvent::PasswordWanted]);
         out.clear();
         self.dialogue.password(b"2345", &mut out).unwrap();
         self.send(&out);
-        assert_eq!(self.hear().unwrap(), [Heard::LoggedIn]);
+        assert_eq!(self.receive().unwrap(), [OwnedEvent::LoggedIn]);
     }
 }
 
@@ -154,7 +154,7 @@ fn pipelined_commands_are_answered_in_order() {
         let (mut out, mut expected) = (Vec::new(), Vec::new());
         for number in 0..20 {
             let choice = client.random.usize(..20);
-            command(
+            send_command(
                 choice,
                 number,
                 &mut client.dialogue,
@@ -164,80 +164,52 @@ fn pipelined_commands_are_answered_in_order() {
             );
         }
         client.dialogue.quit(&mut out);
-        expected.push(Heard::Goodbye(text::GOODBYE_LOGGED_OUT));
+        expected.push(OwnedEvent::Goodbye(text::GOODBYE_LOGGED_OUT));
         client.send(&out);
-        assert_eq!(client.hear().unwrap(), expected);
+        assert_eq!(client.receive().unwrap(), expected);
         assert_eq!(
             client.dialogue.unanswered(),
             1,
-            "a goodbye is said and not answered"
+            "the goodbye is sent before the last reply"
         );
     });
 }
 
-/// Asks for one of several things, and says what is to be heard.
-fn command(
+/// Sends one of several commands, and adds the expected events.
+fn send_command(
     choice: usize,
     number: usize,
     dialogue: &mut ClientSession,
     home: &Home,
     out: &mut Vec<u8>,
-    expected: &mut Vec<Heard>,
+    expected: &mut Vec<OwnedEvent>,
 ) {
     let joker = || fs::read(path_in(home, b"Movies/Joker")).unwrap();
-    let no_file = Heard::Refused(refusal(ErrorCode::NoSuchFile));
+    let no_file = OwnedEvent::Refused(refusal(ErrorCode::NoSuchFile));
     match choice {
-        0 | 1 => {
-            dialogue.download("Movies/Joker", out).unwrap();
-            expected.push(Heard::File(joker()));
-        }
-        2 => {
-            dialogue.download("Movies/Nothing", out).unwrap();
-            expected.push(no_file);
-        }
-        3 => {
-            dialogue.download("Uploads/ padded ", out).unwrap();
-            expected.push(Heard::File(b"blanks".to_vec()));
-        }
-        4 | 5 => {
-            let from = number * 200;
-            dialogue.resume("Movies/Joker", from as u64, out).unwrap();
-            expected.push(Heard::File(joker()[from..].to_vec()));
-        }
-        6 | 7 => {
-            dialogue.resume("Movies/Nothing", 5, out).unwrap();
-            expected.push(no_file);
-        }
-        8 => {
-            dialogue.resume("Movies/Joker", 4097, out).unwrap();
-            expected.push(Heard::Refused(text::BAD_NUMBER));
-        }
-        9 => {
-            dialogue.resume("Uploads/ padded ", 3, out).unwrap();
-            expected.push(Heard::File(b"nks".to_vec()));
-        }
+        0..=9 => send_download(choice, number, dialogue, joker(), out, expected),
         10 => {
             dialogue.show_directories(out);
-            expected.push(Heard::Names("Movies, Music, Uploads".to_owned()));
+            expected.push(OwnedEvent::Names("Movies, Music, Uploads".to_owned()));
         }
         11 | 12 => {
             dialogue.show_directory("Movies/", out).unwrap();
-            expected.push(Heard::Names("Free Fire, Joker, WAR".to_owned()));
+            expected.push(OwnedEvent::Names("Free Fire, Joker, WAR".to_owned()));
             dialogue.show_details(out);
-            expected.push(Heard::Entries(3));
+            expected.push(OwnedEvent::Entries(3));
             for (name, size) in [("Free Fire", 1279), ("Joker", 4096), ("WAR", 1362)] {
-                expected.push(Heard::Entry(name.to_owned(), Some(size)));
+                expected.push(OwnedEvent::Entry(name.to_owned(), Some(size)));
             }
         }
         13 => {
             dialogue.show_directory("Nothing", out).unwrap();
-            expected.push(Heard::Refused(refusal(ErrorCode::NoSuchDirectory)));
+            expected.push(OwnedEvent::Refused(refusal(ErrorCode::NoSuchDirectory)));
         }
         14 => {
             dialogue.checksum("Movies/Joker", out).unwrap();
-            expected.push(Heard::Checksum(Sha256::digest(joker()).into()));
+            expected.push(OwnedEvent::Checksum(Sha256::digest(joker()).into()));
             dialogue.checksum("Uploads/ padded ", out).unwrap();
-            expected.push(Heard::Checksum(Sha256::digest(b"blanks").into()));
+            expected.push(OwnedEvent::Checksum(Sha256::digest(b"blanks").into()));
             dialogue.checksum("Movies/Nothing", out).unwrap();
             expected.push(no_file);
         }
@@ -246,25 +218,68 @@ fn command(
                 .put(&format!("Uploads/New, {number}, 4 bytes"), 5, out)
                 .unwrap();
             out.extend(b"QUIT\n");
-            expected.push(Heard::Uploaded);
+            expected.push(OwnedEvent::Uploaded);
         }
         17 => {
             dialogue.put("Uploads/Welcome", 5, out).unwrap();
             out.extend(b"QUIT\n");
-            expected.push(Heard::Refused(refusal(ErrorCode::FileExists)));
+            expected.push(OwnedEvent::Refused(refusal(ErrorCode::FileExists)));
         }
         18 => {
             let path = format!("Uploads/Box {number} ");
             dialogue.make_directory(&path, out).unwrap();
-            expected.push(Heard::DirectoryMade);
+            expected.push(OwnedEvent::DirectoryMade);
             dialogue.show_directory(&path, out).unwrap();
-            expected.push(Heard::Names(String::new()));
+            expected.push(OwnedEvent::Names(String::new()));
             dialogue.show_details(out);
-            expected.push(Heard::Entries(0));
+            expected.push(OwnedEvent::Entries(0));
         }
         _ => {
             dialogue.make_directory("Uploads/Welcome", out).unwrap();
-            expected.push(Heard::Refused(refusal(ErrorCode::FileExists)));
+            expected.push(OwnedEvent::Refused(refusal(ErrorCode::FileExists)));
+        }
+    }
+}
+
+/// Sends a download or the rest of one, and adds the expected event.
+fn send_download(
+    choice: usize,
+    number: usize,
+    dialogue: &mut ClientSession,
+    joker: Vec<u8>,
+    out: &mut Vec<u8>,
+    expected: &mut Vec<OwnedEvent>,
+) {
+    let no_file = OwnedEvent::Refused(refusal(ErrorCode::NoSuchFile));
+    match choice {
+        0 | 1 => {
+            dialogue.download("Movies/Joker", out).unwrap();
+            expected.push(OwnedEvent::File(joker));
+        }
+        2 => {
+            dialogue.download("Movies/Nothing", out).unwrap();
+            expected.push(no_file);
+        }
+        3 => {
+            dialogue.download("Uploads/ padded ", out).unwrap();
+            expected.push(OwnedEvent::File(b"blanks".to_vec()));
+        }
+        4 | 5 => {
+            let from = number * 200;
+            dialogue.resume("Movies/Joker", from as u64, out).unwrap();
+            expected.push(OwnedEvent::File(joker[from..].to_vec()));
+        }
+        6 | 7 => {
+            dialogue.resume("Movies/Nothing", 5, out).unwrap();
+            expected.push(no_file);
+        }
+        8 => {
+            dialogue.resume("Movies/Joker", 4097, out).unwrap();
+            expected.push(OwnedEvent::Refused(text::BAD_NUMBER));
+        }
+        _ => {
+            dialogue.resume("Uploads/ padded ", 3, out).unwrap();
+            expected.push(OwnedEvent::File(b"nks".to_vec()));
         }
     }
 }
@@ -273,23 +288,23 @@ fn command(
 fn too_many_failed_logins_end_the_connection() {
     let home = plain_home();
     let mut client = Client::new(&home, 1);
-    let mut heard = Vec::new();
+    let mut events = Vec::new();
     for user in ["nobody", "user1", "", "user1", "nobody"] {
         let mut out = Vec::new();
         client.dialogue.login(user, &mut out).unwrap();
         client.send(&out);
-        let mut came = client.hear().unwrap();
-        if came == [Heard::PasswordWanted] {
+        let mut received = client.receive().unwrap();
+        if received == [OwnedEvent::PasswordWanted] {
             out.clear();
             client.dialogue.password(b"QUIT", &mut out).unwrap();
             client.send(&out);
-            came = client.hear().unwrap();
+            received = client.receive().unwrap();
         }
-        heard.extend(came);
+        events.extend(received);
     }
-    let mut expected = vec![Heard::LoginFailed; 5];
-    expected.push(Heard::Goodbye(text::TOO_MANY_FAILURES));
-    assert_eq!(heard, expected);
+    let mut expected = vec![OwnedEvent::LoginFailed; 5];
+    expected.push(OwnedEvent::Goodbye(text::TOO_MANY_FAILURES));
+    assert_eq!(events, expected);
 }
 
 #[test]
@@ -301,8 +316,8 @@ fn an_upload_too_large_to_discard_ends_the_connection() {
     client.dialogue.put("Uploads/New", 1001, &mut out).unwrap();
     client.send(&out);
     assert_eq!(
-        client.hear().unwrap(),
-        [Heard::Goodbye(refusal(ErrorCode::NoSpace))]
+        client.receive().unwrap(),
+        [OwnedEvent::Goodbye(refusal(ErrorCode::NoSpace))]
     );
 }
 
@@ -359,8 +374,8 @@ fn invalid_names_are_not_sent() {
     assert_eq!(out.len(), LINE_BYTES_MAX);
 }
 
-/// A dialogue that has come to the menu and asked for something.
-fn asking(ask: impl Fn(&mut ClientSession, &mut Vec<u8>)) -> ClientSession {
+/// Returns a client session that has logged in and sent a command.
+fn after_command(send: impl Fn(&mut ClientSession, &mut Vec<u8>)) -> ClientSession {
     let mut dialogue = ClientSession::new();
     let mut out = Vec::new();
     dialogue.login("user1", &mut out).unwrap();
@@ -371,37 +386,37 @@ fn asking(ask: impl Fn(&mut ClientSession, &mut Vec<u8>)) -> ClientSession {
         "",
     ]
     .join("\n");
-    let heard = dialogue.receive(greeting.as_bytes()).unwrap();
+    let parsed = dialogue.receive(greeting.as_bytes()).unwrap();
     assert_eq!(
-        (heard.used, heard.event),
+        (parsed.used, parsed.event),
         (greeting.len(), Some(ClientEvent::PasswordWanted))
     );
     dialogue.password(b"1234", &mut out).unwrap();
     let welcome = [text::LOGIN_SUCCESSFUL, text::MENU, ""].join("\n");
-    let heard = dialogue.receive(welcome.as_bytes()).unwrap();
-    assert_eq!(heard.event, Some(ClientEvent::LoggedIn));
+    let parsed = dialogue.receive(welcome.as_bytes()).unwrap();
+    assert_eq!(parsed.event, Some(ClientEvent::LoggedIn));
     assert_eq!(
         dialogue
-            .receive(&welcome.as_bytes()[heard.used..])
+            .receive(&welcome.as_bytes()[parsed.used..])
             .unwrap()
             .event,
         None
     );
-    ask(&mut dialogue, &mut out);
+    send(&mut dialogue, &mut out);
     dialogue
 }
 
 #[test]
 fn protocol_violations_are_detected() {
-    type Ask = fn(&mut ClientSession, &mut Vec<u8>);
-    let nothing: Ask = |_, _| {};
-    let download: Ask = |dialogue, out| dialogue.download("Movies/Joker", out).unwrap();
-    let checksum: Ask = |dialogue, out| dialogue.checksum("Movies/Joker", out).unwrap();
-    let details: Ask = |dialogue, out| dialogue.show_details(out);
-    let put: Ask = |dialogue, out| dialogue.put("Uploads/x", 3, out).unwrap();
-    let make: Ask = |dialogue, out| dialogue.make_directory("Uploads/x", out).unwrap();
+    type Command = fn(&mut ClientSession, &mut Vec<u8>);
+    let nothing: Command = |_, _| {};
+    let download: Command = |dialogue, out| dialogue.download("Movies/Joker", out).unwrap();
+    let checksum: Command = |dialogue, out| dialogue.checksum("Movies/Joker", out).unwrap();
+    let details: Command = |dialogue, out| dialogue.show_details(out);
+    let put: Command = |dialogue, out| dialogue.put("Uploads/x", 3, out).unwrap();
+    let make: Command = |dialogue, out| dialogue.make_directory("Uploads/x", out).unwrap();
     let hash = "0".repeat(64);
-    let cases: Vec<(Ask, String)> = vec![
+    let cases: Vec<(Command, String)> = vec![
         (nothing, "LENGTH 5".into()),
         (nothing, text::MENU.into()),
         (download, "LENGTH -1".into()),
@@ -472,16 +487,16 @@ fn protocol_violations_are_detected() {
             ),
         ),
     ];
-    for (ask, said) in cases {
-        let mut dialogue = asking(ask);
-        let said = said + "\n";
-        let mut rest = said.as_bytes();
+    for (command, output) in cases {
+        let mut dialogue = after_command(command);
+        let output = output + "\n";
+        let mut rest = output.as_bytes();
         let violation = loop {
             match dialogue.receive(rest) {
                 Err(violation) => break violation,
-                Ok(heard) => {
-                    assert!(heard.event.is_some(), "taken: {said}");
-                    rest = &rest[heard.used..];
+                Ok(parsed) => {
+                    assert!(parsed.event.is_some(), "accepted: {output}");
+                    rest = &rest[parsed.used..];
                 }
             }
         };
@@ -491,7 +506,8 @@ fn protocol_violations_are_detected() {
 
 #[test]
 fn server_lines_are_bounded_except_name_lists() {
-    let mut dialogue = asking(|dialogue, out| dialogue.download("Movies/Joker", out).unwrap());
+    let mut dialogue =
+        after_command(|dialogue, out| dialogue.download("Movies/Joker", out).unwrap());
     let long = vec![b'x'; SERVER_LINE_BYTES_MAX];
     assert_eq!(dialogue.receive(&long).unwrap().event, None);
     assert_eq!(
@@ -499,19 +515,20 @@ fn server_lines_are_bounded_except_name_lists() {
         Err(Violation::LineTooLong)
     );
 
-    let mut dialogue = asking(|dialogue, out| dialogue.show_directory("Movies", out).unwrap());
-    let heard = dialogue.receive(text::FILES.as_bytes()).unwrap();
-    assert_eq!((heard.used, heard.event), (text::FILES.len(), None));
+    let mut dialogue =
+        after_command(|dialogue, out| dialogue.show_directory("Movies", out).unwrap());
+    let parsed = dialogue.receive(text::FILES.as_bytes()).unwrap();
+    assert_eq!((parsed.used, parsed.event), (text::FILES.len(), None));
     for _ in 0..3 {
-        let heard = dialogue.receive(&long).unwrap();
+        let parsed = dialogue.receive(&long).unwrap();
         assert_eq!(
-            heard.event,
+            parsed.event,
             Some(ClientEvent::Names {
                 piece: &long,
                 is_last: false
             })
         );
-        assert_eq!(heard.used, long.len());
+        assert_eq!(parsed.used, long.len());
     }
     let end = dialogue.receive(b"y\nPlease").unwrap();
     assert_eq!(
@@ -533,37 +550,37 @@ fn quotas_are_parsed_as_formatted() {
         used: 7,
         limit: 5_000_000_000,
     });
-    let mut said = b"QUOTA 3\n".to_vec();
+    let mut output = b"QUOTA 3\n".to_vec();
     for quota in &quotas {
-        text::append_quota(&mut said, quota);
+        text::append_quota(&mut output, quota);
     }
-    text::append_line(&mut said, text::MENU);
-    let mut dialogue = asking(|dialogue, out| dialogue.show_quota(out));
-    let mut rest = &said[..];
+    text::append_line(&mut output, text::MENU);
+    let mut dialogue = after_command(|dialogue, out| dialogue.show_quota(out));
+    let mut rest = &output[..];
     let mut events = Vec::new();
     while !rest.is_empty() {
-        let heard = dialogue.receive(rest).unwrap();
-        rest = &rest[heard.used..];
-        match heard.event {
-            Some(ClientEvent::Quotas(count)) => events.push(Heard::Quotas(count)),
-            Some(ClientEvent::Quota(quota)) => events.push(Heard::Quota(quota)),
+        let parsed = dialogue.receive(rest).unwrap();
+        rest = &rest[parsed.used..];
+        match parsed.event {
+            Some(ClientEvent::Quotas(count)) => events.push(OwnedEvent::Quotas(count)),
+            Some(ClientEvent::Quota(quota)) => events.push(OwnedEvent::Quota(quota)),
             other => assert_eq!(other, None),
         }
     }
-    let expected = [Heard::Quotas(3)]
+    let expected = [OwnedEvent::Quotas(3)]
         .into_iter()
-        .chain(quotas.map(Heard::Quota));
+        .chain(quotas.map(OwnedEvent::Quota));
     assert_eq!(events, expected.collect::<Vec<_>>());
 
-    let mut none = asking(|dialogue, out| dialogue.show_quota(out));
-    let heard = none.receive(b"There is no quota for you\n").unwrap();
-    assert_eq!(heard.event, Some(ClientEvent::Quotas(0)));
+    let mut none = after_command(|dialogue, out| dialogue.show_quota(out));
+    let parsed = none.receive(b"There is no quota for you\n").unwrap();
+    assert_eq!(parsed.event, Some(ClientEvent::Quotas(0)));
     for wrong in [
         "user 1 of 2\n",
         "user 1 of x bytes\n",
         "directory 1 of 2 bytes ../x\n",
     ] {
-        let mut dialogue = asking(|dialogue, out| dialogue.show_quota(out));
+        let mut dialogue = after_command(|dialogue, out| dialogue.show_quota(out));
         dialogue.receive(b"QUOTA 1\n").unwrap();
         assert!(dialogue.receive(wrong.as_bytes()).is_err(), "{wrong}");
     }
@@ -576,7 +593,8 @@ fn a_goodbye_is_accepted_at_any_time_and_is_final() {
         .into_iter()
         .chain([text::TOO_MANY_SESSIONS, text::LOGIN_BLOCKED])
     {
-        let mut dialogue = asking(|dialogue, out| dialogue.download("Movies/Joker", out).unwrap());
+        let mut dialogue =
+            after_command(|dialogue, out| dialogue.download("Movies/Joker", out).unwrap());
         let line = format!("{goodbye}\n");
         assert_eq!(
             dialogue.receive(line.as_bytes()).unwrap().event,
@@ -585,12 +603,12 @@ fn a_goodbye_is_accepted_at_any_time_and_is_final() {
         assert!(dialogue.receive(line.as_bytes()).is_err());
     }
     let full = format!("{}\n", text::SERVER_FULL);
-    let heard = ClientSession::new().receive(full.as_bytes()).unwrap().event;
-    assert_eq!(heard, Some(ClientEvent::Goodbye(text::SERVER_FULL)));
+    let event = ClientSession::new().receive(full.as_bytes()).unwrap().event;
+    assert_eq!(event, Some(ClientEvent::Goodbye(text::SERVER_FULL)));
 }
 
 proptest! {
-    /// Whatever comes, it is taken or refused, and never taken twice.
+    /// Output is either parsed or rejected, and never parsed twice.
     #[test]
     fn arbitrary_server_output_does_not_panic(
         lines in prop::collection::vec(prop_oneof![
@@ -606,7 +624,7 @@ proptest! {
             "[A-Z]{3,7} [0-9]{0,20}\n",
         ], 0..20),
     ) {
-        let mut dialogue = asking(|dialogue, out| {
+        let mut dialogue = after_command(|dialogue, out| {
             dialogue.resume("Movies/Joker", 3, out).unwrap();
             dialogue.show_directory(" Movies", out).unwrap();
             dialogue.show_details(out);
@@ -615,12 +633,12 @@ proptest! {
         });
         let bytes = lines.concat().into_bytes();
         let mut rest = &bytes[..];
-        while let Ok(heard) = dialogue.receive(rest) {
-            rest = &rest[heard.used..];
-            if heard.event.is_none() {
+        while let Ok(parsed) = dialogue.receive(rest) {
+            rest = &rest[parsed.used..];
+            if parsed.event.is_none() {
                 break;
             }
-            prop_assert!(heard.used > 0);
+            prop_assert!(parsed.used > 0);
         }
     }
 }

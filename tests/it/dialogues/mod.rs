@@ -1,8 +1,7 @@
-//! The dialogues of `testdata/dialogues`: each is a file, played against the pure session over a model of the house and
-//! against the running server, whole, byte by byte and in cuts from a seed. What the server sends has to be what the
-//! file says, to the byte.
+//! Plays the dialogues of `testdata/dialogues`, whose README defines the notation.
 //!
-//! `testdata/dialogues/README` tells the notation.
+//! Each file is played against the session alone, with reference services, and against a server
+//! process: unsplit, byte by byte, and in random fragments. The output must match to the byte.
 
 mod client_session;
 mod notation;
@@ -27,45 +26,46 @@ use crate::support::{Client, FIRST_CHOICE, Home, Server, eventually};
 use reference_connection::Connection;
 use reference_services::Services;
 
-/// How what the client sends is cut.
+/// How the client's input is fragmented.
 #[derive(Clone, Copy)]
-enum Cuts {
+enum Fragments {
     Whole,
-    Bytes,
+    SingleBytes,
+
     Seed(u64),
 }
 
 #[test]
 fn sessions_pass_every_dialogue_unsplit() {
-    play_all(|dialogue| play_model(dialogue, Cuts::Whole));
+    play_all(|dialogue| play_session(dialogue, Fragments::Whole));
 }
 
 #[test]
 fn sessions_pass_every_dialogue_byte_by_byte() {
-    play_all(|dialogue| play_model(dialogue, Cuts::Bytes));
+    play_all(|dialogue| play_session(dialogue, Fragments::SingleBytes));
 }
 
 #[test]
 fn sessions_pass_every_dialogue_in_fragments() {
     play_all(|dialogue| {
-        play_model(dialogue, Cuts::Seed(1))?;
-        play_model(dialogue, Cuts::Seed(2))
+        play_session(dialogue, Fragments::Seed(1))?;
+        play_session(dialogue, Fragments::Seed(2))
     });
 }
 
 #[test]
 fn servers_pass_every_dialogue_unsplit() {
-    play_all(|dialogue| play_server(dialogue, plain_home(), Cuts::Whole));
+    play_all(|dialogue| play_server(dialogue, plain_home(), Fragments::Whole));
 }
 
 #[test]
 fn servers_pass_every_dialogue_byte_by_byte() {
-    play_all(|dialogue| play_server(dialogue, plain_home(), Cuts::Bytes));
+    play_all(|dialogue| play_server(dialogue, plain_home(), Fragments::SingleBytes));
 }
 
 #[test]
 fn servers_pass_every_dialogue_in_fragments() {
-    play_all(|dialogue| play_server(dialogue, plain_home(), Cuts::Seed(3)));
+    play_all(|dialogue| play_server(dialogue, plain_home(), Fragments::Seed(3)));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn the_reference_dialogue_passes_on_the_example_home() {
     let dialogues = all();
     let of_the_reference = |dialogue: &&Dialogue| dialogue.name.starts_with("reference");
     for dialogue in dialogues.iter().filter(of_the_reference) {
-        play_server(dialogue, Home::new(), Cuts::Whole).expect("the reference dialogue");
+        play_server(dialogue, Home::new(), Fragments::Whole).expect("the reference dialogue");
     }
 }
 
@@ -83,8 +83,8 @@ fn dialogue_files_are_found() {
     assert!(menu.len() >= 60 && ftp.len() >= 25);
 }
 
-/// Plays every dialogue, four at a time, and reports all failures. TIDEGATE_DIALOGUE selects one by
-/// its file name without `.txt`.
+/// Plays every dialogue, four at a time, and reports all failures. `TIDEGATE_DIALOGUE` selects one
+/// by its file name without `.txt`.
 fn play_all(play: impl Fn(&Dialogue) -> Result<(), String> + Sync) {
     let mut dialogues = all();
     if let Ok(name) = std::env::var("TIDEGATE_DIALOGUE") {
@@ -105,14 +105,14 @@ fn play_all(play: impl Fn(&Dialogue) -> Result<(), String> + Sync) {
         let players: Vec<_> = (0..4).map(|_| scope.spawn(play_some)).collect();
         let failures = players
             .into_iter()
-            .map(|player| player.join().expect("a player"));
+            .map(|player| player.join().expect("the thread does not panic"));
         failures.collect::<Vec<_>>().concat()
     });
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
-/// Plays a dialogue against the pure session, its input cut into fragments.
-fn play_model(dialogue: &Dialogue, cuts: Cuts) -> Result<(), String> {
+/// Plays a dialogue against the session alone.
+fn play_session(dialogue: &Dialogue, fragments: Fragments) -> Result<(), String> {
     if dialogue.needs_server {
         return Ok(());
     }
@@ -124,20 +124,20 @@ fn play_model(dialogue: &Dialogue, cuts: Cuts) -> Result<(), String> {
         match &**option {
             "hide-usernames" => hide_usernames = true,
             "max-upload" => max_upload = value.as_ref().map(|value| value.parse().expect("bytes")),
-            "idle-timeout" | "login-timeout" => {} // the model has no clock
-            other => panic!("{}: the model has no option {other}", dialogue.name),
+            "idle-timeout" | "login-timeout" => {} // the reference has no clock
+            other => panic!("{}: the reference has no option {other}", dialogue.name),
         }
     }
-    let house = Services::new(home.path(), hide_usernames, max_upload);
+    let services = Services::new(home.path(), hide_usernames, max_upload);
     let dialect = match dialogue.is_ftp {
         true => Dialect::Ftp(FtpSettings { active: true }),
         false => Dialect::Menu,
     };
     let peer = "127.0.0.1:40000".parse().expect("an address");
-    let mut connection = Connection::new(dialect.session(peer), house);
+    let mut connection = Connection::new(dialect.session(peer), services);
     let mut ends = false;
     for stage in &dialogue.stages {
-        for fragment in cuts.of(&stage.client) {
+        for fragment in fragments.of(&stage.client) {
             connection.receive(fragment);
         }
         if stage.client_ends {
@@ -155,7 +155,7 @@ fn play_model(dialogue: &Dialogue, cuts: Cuts) -> Result<(), String> {
         }
         match &stage.then {
             None => {}
-            Some(Event::Change(wanted)) => change(&home, wanted),
+            Some(Event::Change(requested)) => change(&home, requested),
             Some(Event::Reload) => reload(&mut connection),
             Some(Event::Idle) => connection.idle(),
             Some(Event::Stop) => connection.stop(),
@@ -166,8 +166,8 @@ fn play_model(dialogue: &Dialogue, cuts: Cuts) -> Result<(), String> {
     Ok(())
 }
 
-/// Plays a dialogue against a server of its own, what the client sends cut into fragments.
-fn play_server(dialogue: &Dialogue, home: Home, cuts: Cuts) -> Result<(), String> {
+/// Plays a dialogue against a new server process.
+fn play_server(dialogue: &Dialogue, home: Home, fragments: Fragments) -> Result<(), String> {
     prepare(&home, dialogue);
     if dialogue.needs_no_root {
         home.chown_to_nobody();
@@ -190,13 +190,13 @@ fn play_server(dialogue: &Dialogue, home: Home, cuts: Cuts) -> Result<(), String
     let connection = client.socket();
     for stage in &dialogue.stages {
         let sent = thread::scope(|scope| {
-            scope.spawn(|| send(connection, &cuts.of(&stage.client), stage.client_ends));
+            scope.spawn(|| send(connection, &fragments.of(&stage.client), stage.client_ends));
             receive(connection, stage)
         });
         compare(stage, &sent)?;
         match &stage.then {
-            None | Some(Event::Idle) => {} // the server's own clock sees to it
-            Some(Event::Change(wanted)) => change(&server.home, wanted),
+            None | Some(Event::Idle) => {} // the server has a clock
+            Some(Event::Change(requested)) => change(&server.home, requested),
             Some(Event::Reload) => {
                 let reloads = || server.log().matches("event=reload result=").count();
                 let before = reloads();
@@ -211,8 +211,8 @@ fn play_server(dialogue: &Dialogue, home: Home, cuts: Cuts) -> Result<(), String
     Ok(())
 }
 
-/// Sends fragments, each in a packet of its own as far as that can be had. Where the server has closed meanwhile, what
-/// it has sent tells.
+/// Sends fragments, if possible in one packet each. Stops if the server closes the connection; the
+/// comparison with the expected output reports that.
 fn send(mut connection: &TcpStream, fragments: &[&[u8]], then_end: bool) {
     for fragment in fragments {
         if connection.write_all(fragment).is_err() {
@@ -224,7 +224,8 @@ fn send(mut connection: &TcpStream, fragments: &[&[u8]], then_end: bool) {
     }
 }
 
-/// Receives as many bytes as the stage has, and where the server is to close whatever comes up to the end.
+/// Receives the bytes of a stage. If the server closes the connection in it, receives up to the end
+/// to detect additional bytes.
 fn receive(connection: &TcpStream, stage: &Stage) -> Vec<u8> {
     let mut sent = Vec::new();
     let expected = stage.server.len() as u64;
@@ -239,18 +240,18 @@ fn receive(connection: &TcpStream, stage: &Stage) -> Vec<u8> {
     sent
 }
 
-/// Tells the model's session what a reload of the home makes of its user.
+/// Reloads the reference services and updates the rights of the session.
 fn reload(connection: &mut Connection<Services>) {
-    connection.house().load();
+    connection.services().load();
     if let Some(access) = connection.session().access().cloned() {
-        let access = connection.house().access_after_reload(&access);
+        let access = connection.services().access_after_reload(&access);
         connection.session().reloaded(access);
     }
 }
 
 fn prepare(home: &Home, dialogue: &Dialogue) {
-    for wanted in &dialogue.before {
-        change(home, wanted);
+    for requested in &dialogue.before {
+        change(home, requested);
     }
 }
 
@@ -294,12 +295,12 @@ fn check(home: &Home, path: &[u8], expected: Option<&[u8]>) -> Result<(), String
     ))
 }
 
-impl Cuts {
+impl Fragments {
     fn of(self, bytes: &[u8]) -> Vec<&[u8]> {
         match self {
-            Cuts::Whole => vec![bytes],
-            Cuts::Bytes => bytes.chunks(1).collect(),
-            Cuts::Seed(seed) => cut(&mut Rng::with_seed(seed), bytes),
+            Fragments::Whole => vec![bytes],
+            Fragments::SingleBytes => bytes.chunks(1).collect(),
+            Fragments::Seed(seed) => cut(&mut Rng::with_seed(seed), bytes),
         }
     }
 }

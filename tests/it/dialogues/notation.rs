@@ -1,40 +1,40 @@
-//! The notation of `testdata/dialogues`, as its README tells it. What lies in its folder `ftp` is FTP, the rest the menu's.
+//! Parses the notation of `testdata/dialogues`, which is defined in its README.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::changes::Change;
 
-/// A dialogue, parsed.
+/// A parsed dialogue.
 pub(super) struct Dialogue {
     pub(super) name: String,
-    /// Whether it is FTP's, whose lines end with CR LF.
+    /// Whether it is an FTP dialogue, whose lines end with CR LF.
     pub(super) is_ftp: bool,
-    /// What the server is started with: option and value.
+    /// The server's options with their values.
     pub(super) options: Vec<(String, Option<String>)>,
-    /// Whether the event_loop's own doing is its matter, so that the pure session alone cannot play it.
+    /// Whether the session alone cannot play it.
     pub(super) needs_server: bool,
-    /// Whether it is about modes of files, which mean nothing to a server that runs as root.
+    /// Whether it depends on file modes, which do not restrict a server that runs as root.
     pub(super) needs_no_root: bool,
-    /// Connections that stand before this one.
+    /// The number of other connections opened first.
     pub(super) crowd: usize,
-    /// What the home is before the server starts.
+    /// Changes to the home before the server starts.
     pub(super) before: Vec<Change>,
     pub(super) stages: Vec<Stage>,
 }
 
-/// A stretch in which the client may send everything ahead, and what happens behind it.
+/// A part of a dialogue that the client can send at once, and the event after it.
 #[derive(Debug, Default)]
 pub(super) struct Stage {
-    /// The line of the file where it begins.
+    /// The number of its first line in the file.
     pub(super) at: usize,
     pub(super) client: Vec<u8>,
-    /// Whether the client closes its sending half then.
+    /// Whether the client half-closes the connection at its end.
     pub(super) client_ends: bool,
     pub(super) server: Vec<u8>,
-    /// Whether the server closes then.
+    /// Whether the server closes the connection at its end.
     pub(super) server_ends: bool,
-    /// What happens when all of that is done.
+    /// The event after its end.
     pub(super) then: Option<Event>,
 }
 
@@ -42,14 +42,14 @@ pub(super) struct Stage {
 pub(super) enum Event {
     Change(Change),
     Reload,
-    /// So long a silence that the server has enough of it.
+    /// The idle timeout expires.
     Idle,
     Stop,
-    /// A path relative to the home's `files/`, and what has to be there: these bytes, or nothing.
+    /// Checks the content of a served file, or its absence.
     Check(Vec<u8>, Option<Vec<u8>>),
 }
 
-/// Every dialogue, in the order of the names.
+/// Returns all dialogues, sorted by name.
 pub(super) fn all() -> Vec<Dialogue> {
     let mut dialogues = in_folder("dialogues", false);
     dialogues.extend(in_folder("dialogues/ftp", true));
@@ -59,14 +59,14 @@ pub(super) fn all() -> Vec<Dialogue> {
 
 fn in_folder(folder: &str, is_ftp: bool) -> Vec<Dialogue> {
     fs::read_dir(testdata(folder))
-        .expect("a folder of dialogues")
-        .map(|entry| entry.expect("an entry").path())
+        .expect("the folder is readable")
+        .map(|entry| entry.expect("its entries are readable").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
         .map(|path| {
             let stem = path.file_stem().expect("a name").to_string_lossy();
             let name = format!("{}{stem}", if is_ftp { "ftp/" } else { "" });
-            let text = fs::read_to_string(&path).expect("a dialogue");
-            parse(name.clone(), is_ftp, &text).unwrap_or_else(|wrong| panic!("{name}.txt, {wrong}"))
+            let text = fs::read_to_string(&path).expect("dialogues are UTF-8");
+            parse(name.clone(), is_ftp, &text).unwrap_or_else(|error| panic!("{name}.txt, {error}"))
         })
         .collect()
 }
@@ -87,8 +87,7 @@ fn parse(name: String, is_ftp: bool, text: &str) -> Result<Dialogue, String> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        parse_line(line, at, &mut dialogue)
-            .ok_or_else(|| format!("line {at}: not understood: {line}"))?;
+        parse_line(line, at, &mut dialogue).ok_or_else(|| format!("line {at}: invalid: {line}"))?;
     }
     match dialogue.stages.iter().any(|stage| stage.server_ends) {
         true => Ok(dialogue),
@@ -96,7 +95,7 @@ fn parse(name: String, is_ftp: bool, text: &str) -> Result<Dialogue, String> {
     }
 }
 
-/// Takes up one line; `None` where it is not in the notation.
+/// Parses one line. Returns `None` if it is invalid.
 fn parse_line(line: &str, at: usize, dialogue: &mut Dialogue) -> Option<()> {
     let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
     let has_begun = dialogue.stages[0].at > 0;
@@ -120,8 +119,8 @@ fn parse_line(line: &str, at: usize, dialogue: &mut Dialogue) -> Option<()> {
             Some((option, value)) => (option.to_owned(), Some(value.to_owned())),
             None => (rest.to_owned(), None),
         }),
-        ("world", _) if !has_begun => dialogue.before.push(parse_change(rest)?),
-        ("world", _) => event = Some(Event::Change(parse_change(rest)?)),
+        ("home", _) if !has_begun => dialogue.before.push(parse_change(rest)?),
+        ("home", _) => event = Some(Event::Change(parse_change(rest)?)),
         ("now", "reload") => event = Some(Event::Reload),
         ("now", "idle") => event = Some(Event::Idle),
         ("now", "stop") => event = Some(Event::Stop),
@@ -161,7 +160,8 @@ fn parse_change(text: &str) -> Option<Change> {
     })
 }
 
-/// Raw bytes: `text TEXT`, `repeat COUNT TEXT`, `file PATH` (of the example home, whole) or `file PATH from OFFSET`.
+/// Returns the bytes of `text TEXT`, `repeat COUNT TEXT`, `file PATH` or `file PATH from OFFSET`. A
+/// path names a file of the example home.
 fn data(text: &str) -> Option<Vec<u8>> {
     let (kind, rest) = text.split_once(' ').unwrap_or((text, ""));
     match kind {
@@ -179,33 +179,33 @@ fn data(text: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// Text with `\n`, `\r`, `\t`, `\\` and `\xHH` in it as bytes; `\v` is the server's version.
+/// Resolves the escapes `\n`, `\r`, `\t`, `\\`, `\xHH`, and `\v` for the server's version.
 fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
-    while let [first, behind @ ..] = rest {
-        let (byte, behind) = match (first, behind) {
-            (b'\\', [b'n', behind @ ..]) => (b'\n', behind),
-            (b'\\', [b'r', behind @ ..]) => (b'\r', behind),
-            (b'\\', [b'v', behind @ ..]) => {
+    while let [first, tail @ ..] = rest {
+        let (byte, tail) = match (first, tail) {
+            (b'\\', [b'n', tail @ ..]) => (b'\n', tail),
+            (b'\\', [b'r', tail @ ..]) => (b'\r', tail),
+            (b'\\', [b'v', tail @ ..]) => {
                 bytes.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
-                rest = behind;
+                rest = tail;
                 continue;
             }
-            (b'\\', [b't', behind @ ..]) => (b'\t', behind),
-            (b'\\', [b'\\', behind @ ..]) => (b'\\', behind),
-            (b'\\', [b'x', high, low, behind @ ..]) => {
+            (b'\\', [b't', tail @ ..]) => (b'\t', tail),
+            (b'\\', [b'\\', tail @ ..]) => (b'\\', tail),
+            (b'\\', [b'x', high, low, tail @ ..]) => {
                 let digits = [*high, *low];
                 (
                     u8::from_str_radix(str::from_utf8(&digits).ok()?, 16).ok()?,
-                    behind,
+                    tail,
                 )
             }
             (b'\\', _) => return None,
-            (byte, behind) => (*byte, behind),
+            (byte, tail) => (*byte, tail),
         };
         bytes.push(byte);
-        rest = behind;
+        rest = tail;
     }
     Some(bytes)
 }

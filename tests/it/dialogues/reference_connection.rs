@@ -1,5 +1,7 @@
-//! A connection as the protocol tells of it, in the plainest way: the pure session, its input as it comes, and a house
-//! that answers at once. It shares nothing with the event_loop: where the two disagree, one of them is wrong.
+//! A simple reference implementation of a connection: a session, its input, and services that
+//! respond at once.
+//!
+//! It shares only the session with the server. If the two disagree, one of them is wrong.
 
 use tidegate::domain::error::ErrorCode;
 use tidegate::domain::path::GrantedPath;
@@ -9,115 +11,115 @@ use tidegate::protocol::line::LineSplit;
 use tidegate::protocol::session::Session;
 use tidegate::protocol::step::{Action, Input};
 
-/// What answers a session's requests at once.
-pub(crate) trait Answers {
-    /// Answers; what it opens, it puts into `opened`.
-    fn answer(&mut self, request: Request, opened: &mut Vec<u8>) -> Response;
+/// Services that respond at once.
+pub(crate) trait Respond {
+    /// Handles a request. Writes the content of an opened file or listing to `opened`.
+    fn respond(&mut self, request: Request, opened: &mut Vec<u8>) -> Response;
     /// Takes a complete upload.
     fn publish(&mut self, place: &GrantedPath, bytes: &[u8]) -> Result<(), ErrorCode>;
 }
 
-/// One connection to a model server.
-pub(crate) struct Connection<H> {
+/// A connection to a reference server.
+pub(crate) struct Connection<S> {
     session: Session,
-    house: H,
-    /// What the client sent and nobody took yet.
+    services: S,
+    /// Input that was not processed yet.
     buffer: Vec<u8>,
-    /// Whether the client has closed its sending half.
-    ended: bool,
-    waits: Waits,
-    /// What was opened last, and may be sent.
+    /// Whether the client has half-closed the connection.
+    has_ended: bool,
+    waits_for: WaitsFor,
+    /// The content of the file or listing that was opened last.
     opened: Option<Vec<u8>>,
-    /// Where the upload at work will lie.
-    incoming: Option<GrantedPath>,
-    /// What the session alone has said.
-    said: Vec<u8>,
-    /// What the server has sent, until it is taken.
+    /// The target of the current upload.
+    upload: Option<GrantedPath>,
+    /// Output without the content of files and listings.
+    messages: Vec<u8>,
+    /// All output.
     sent: Vec<u8>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Waits {
+enum WaitsFor {
     Line,
-    /// For so many bytes of an upload.
+    /// The bytes of an upload.
     Upload(u64),
-    /// For so many bytes to throw away.
+    /// The bytes of a refused upload.
     Discard(u64),
     Closed,
 }
 
-impl<H: Answers> Connection<H> {
-    pub(crate) fn new(session: Session, house: H) -> Connection<H> {
+impl<S: Respond> Connection<S> {
+    pub(crate) fn new(session: Session, services: S) -> Connection<S> {
         let mut connection = Connection {
             session,
-            house,
+            services,
             buffer: Vec::new(),
-            ended: false,
-            waits: Waits::Line,
+            has_ended: false,
+            waits_for: WaitsFor::Line,
             opened: None,
-            incoming: None,
-            said: Vec::new(),
+            upload: None,
+            messages: Vec::new(),
             sent: Vec::new(),
         };
         connection.step(Input::Begin);
         connection
     }
 
-    /// What the server has sent since this was last asked for.
+    /// Returns the output since the last call.
     pub(crate) fn take_sent(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.sent)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.waits == Waits::Closed
+        self.waits_for == WaitsFor::Closed
     }
 
-    /// The client sends bytes.
+    /// Processes bytes from the client.
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
         self.run();
     }
 
-    /// The client closes its sending half.
+    /// Processes the half-close of the client.
     pub(crate) fn end(&mut self) {
-        self.ended = true;
+        self.has_ended = true;
         self.run();
     }
 
-    /// The session, which is told of what only an event_loop can tell it.
+    /// Returns the session, for inputs that only an event loop can give.
     pub(crate) fn session(&mut self) -> &mut Session {
         &mut self.session
     }
 
-    pub(crate) fn house(&mut self) -> &mut H {
-        &mut self.house
+    pub(crate) fn services(&mut self) -> &mut S {
+        &mut self.services
     }
 
-    /// Whether the session awaits a line, so that it may be told of idleness and of the server's stop.
+    /// Returns whether the session can handle idleness and a graceful shutdown.
     pub(crate) fn awaits_line(&self) -> bool {
-        self.waits == Waits::Line
+        self.waits_for == WaitsFor::Line
     }
 
-    /// What the session has said since this was last asked for, without the bytes of files and listings.
-    pub(crate) fn take_said(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.said)
+    /// Returns the output since the last call, without the content of files and listings.
+    pub(crate) fn take_messages(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.messages)
     }
 
     pub(crate) fn idle(&mut self) {
-        assert_eq!(self.waits, Waits::Line);
+        assert_eq!(self.waits_for, WaitsFor::Line);
         self.step(Input::Idle);
     }
 
     pub(crate) fn stop(&mut self) {
-        assert_eq!(self.waits, Waits::Line);
+        assert_eq!(self.waits_for, WaitsFor::Line);
         self.step(Input::Stopping);
     }
 
-    /// Acts on what has come, as far as it goes.
+    /// Processes the buffered input.
     fn run(&mut self) {
-        while self.waits != Waits::Closed {
+        while self.waits_for != WaitsFor::Closed {
             let buffer = std::mem::take(&mut self.buffer);
-            let used = self.take(&buffer);
+            let used = self.process(&buffer);
             self.buffer = buffer[used.unwrap_or(0)..].to_vec();
             if used.is_none() {
                 return;
@@ -125,76 +127,70 @@ impl<H: Answers> Connection<H> {
         }
     }
 
-    /// Takes what is waited for off the buffer's front; `None` where it has not come yet.
-    fn take(&mut self, buffer: &[u8]) -> Option<usize> {
-        match self.waits {
-            Waits::Line => match line::split(buffer) {
+    /// Processes one line or one upload and returns its length, or `None` if it is incomplete.
+    fn process(&mut self, buffer: &[u8]) -> Option<usize> {
+        match self.waits_for {
+            WaitsFor::Line => match line::split(buffer) {
                 LineSplit::Line { line, used } => {
                     self.step(Input::Line(line));
                     return Some(used);
                 }
                 LineSplit::TooLong => self.step(Input::LineTooLong),
-                LineSplit::Incomplete if self.ended => match line::last(buffer) {
+                LineSplit::Incomplete if self.has_ended => match line::last(buffer) {
                     Some(line) => self.step(Input::Line(line)),
-                    None => self.waits = Waits::Closed,
+                    None => self.waits_for = WaitsFor::Closed,
                 },
                 LineSplit::Incomplete => return None,
             },
-            Waits::Upload(length) | Waits::Discard(length) => {
+            WaitsFor::Upload(length) | WaitsFor::Discard(length) => {
                 if let Some(bytes) = usize::try_from(length)
                     .ok()
                     .and_then(|length| buffer.get(..length))
                 {
-                    let moved = match self.incoming.take() {
-                        Some(place) => self.house.publish(&place, bytes),
+                    let moved = match self.upload.take() {
+                        Some(path) => self.services.publish(&path, bytes),
                         None => Ok(()),
                     };
                     self.step(Input::TransferDone(moved));
                     return Some(bytes.len());
                 }
-                if !self.ended {
+                if !self.has_ended {
                     return None;
                 }
-                self.waits = Waits::Closed;
+                self.waits_for = WaitsFor::Closed;
             }
-            Waits::Closed => {}
+            WaitsFor::Closed => {}
         }
         Some(buffer.len())
     }
 
-    /// Steps the session until it waits for the client.
+    /// Steps the session until it needs input from the client.
     fn step(&mut self, input: Input<'_>) {
-        let mut action = self.say(input);
+        let mut action = self.step_once(input);
         loop {
             let input = match action {
                 Action::ReadLine => {
-                    self.waits = Waits::Line;
+                    self.waits_for = WaitsFor::Line;
                     return;
                 }
                 Action::SendData { .. } | Action::ReceiveData { .. } => {
                     panic!("the menu has no data connection")
                 }
                 Action::Receive { length } => {
-                    assert!(
-                        self.incoming.is_some(),
-                        "bytes of an upload that was not created"
-                    );
-                    self.waits = Waits::Upload(length);
+                    assert!(self.upload.is_some(), "the upload was not created");
+                    self.waits_for = WaitsFor::Upload(length);
                     return;
                 }
                 Action::Discard { length } => {
-                    assert!(
-                        self.incoming.is_none(),
-                        "an upload that was created and is thrown away"
-                    );
-                    self.waits = Waits::Discard(length);
+                    assert!(self.upload.is_none(), "a created upload is discarded");
+                    self.waits_for = WaitsFor::Discard(length);
                     return;
                 }
                 Action::Close(_) => {
-                    self.waits = Waits::Closed;
+                    self.waits_for = WaitsFor::Closed;
                     return;
                 }
-                Action::Request(request) => Input::Response(self.ask(request)),
+                Action::Request(request) => Input::Response(self.respond(request)),
                 Action::Listen | Action::Connect(_) | Action::Abort => {
                     unreachable!("the menu has no data connection")
                 }
@@ -202,34 +198,34 @@ impl<H: Answers> Connection<H> {
                     offset: from,
                     length,
                 } => {
-                    let opened = self.opened.take().expect("something that was opened");
+                    let opened = self.opened.take().expect("a file or listing is open");
                     let (from, length) = (from as usize, length as usize);
                     self.sent.extend_from_slice(&opened[from..from + length]);
                     Input::TransferDone(Ok(()))
                 }
             };
-            action = self.say(input);
+            action = self.step_once(input);
         }
     }
 
-    fn say(&mut self, input: Input<'_>) -> Action {
+    fn step_once(&mut self, input: Input<'_>) -> Action {
         let before = self.sent.len();
         let action = self.session.step(input, &mut self.sent);
-        self.said.extend_from_slice(&self.sent[before..]);
+        self.messages.extend_from_slice(&self.sent[before..]);
         action
     }
 
-    /// Asks the house; what the last request opened is let go.
-    fn ask(&mut self, request: Request) -> Response {
-        let place = match &request {
-            Request::Create { path: place, .. } => Some(place.clone()),
+    /// Handles a request. Replaces the content that the previous request opened.
+    fn respond(&mut self, request: Request) -> Response {
+        let path = match &request {
+            Request::Create { path, .. } => Some(path.clone()),
             _ => None,
         };
         let mut opened = Vec::new();
-        let answer = self.house.answer(request, &mut opened);
-        let is_open = matches!(answer, Response::Opened { .. } | Response::Listing { .. });
+        let response = self.services.respond(request, &mut opened);
+        let is_open = matches!(response, Response::Opened { .. } | Response::Listing { .. });
         self.opened = is_open.then_some(opened);
-        self.incoming = place.filter(|_| matches!(answer, Response::Created));
-        answer
+        self.upload = path.filter(|_| matches!(response, Response::Created));
+        response
     }
 }

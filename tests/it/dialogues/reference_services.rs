@@ -1,5 +1,6 @@
-//! The house as the protocol tells of it, in the plainest way, over a copy of the example home. It shares nothing with the
-//! vault and the accounts: where they disagree, one of them is wrong.
+//! A simple reference implementation of the services on a copy of the example home.
+//!
+//! It shares no code with storage and authentication. If they disagree, one of them is wrong.
 
 use std::collections::HashSet;
 use std::fs;
@@ -20,22 +21,22 @@ use tidegate::limits::NAME_BYTES_MAX;
 use tidegate::protocol::menu::text::{append_details, append_name};
 use zeroize::Zeroizing;
 
-use super::reference_connection::Answers;
+use super::reference_connection::Respond;
 
-/// Who may come in, what he may see, and what is there.
+/// The accounts, the grants and the files of a home.
 pub(crate) struct Services {
     home: PathBuf,
     hide_usernames: bool,
     max_upload: u64,
     accounts: Vec<Account>,
-    /// Users whose account the last [`Services::load`] removed or changed.
+    /// Users whose accounts the last [`Services::load`] removed or changed.
     revoked: HashSet<String>,
     grants: Vec<(String, Arc<Grant>)>,
 }
 
 impl Services {
     pub(crate) fn new(home: PathBuf, hide_usernames: bool, max_upload: Option<u64>) -> Services {
-        let mut house = Services {
+        let mut services = Services {
             home,
             hide_usernames,
             max_upload: max_upload.unwrap_or(1 << 50),
@@ -43,17 +44,18 @@ impl Services {
             revoked: HashSet::new(),
             grants: Vec::new(),
         };
-        house.load();
-        house
+        services.load();
+        services
     }
 
-    /// Reads the home's two files; accounts of a model have plain passwords, and grants no PATH.
+    /// Reads the home's two files. Passwords must be plain, and grants must not have a path.
     pub(crate) fn load(&mut self) {
-        let read = |name| fs::read_to_string(self.home.join(name)).expect("a file of the home");
+        let read =
+            |name| fs::read_to_string(self.home.join(name)).expect("the home's files are readable");
         let (credentials, directories) = (read("Credentials"), read("Directories"));
         let accounts: Vec<Account> = lines(&credentials)
             .map(|line| {
-                let (user, password) = line.split_once(":plain:").expect("a plain password");
+                let (user, password) = line.split_once(":plain:").expect("the password is plain");
                 let secret = Secret::Plain(Zeroizing::new(password.to_owned()));
                 Account {
                     user: user.to_owned(),
@@ -61,8 +63,8 @@ impl Services {
                 }
             })
             .collect();
-        let earlier = std::mem::replace(&mut self.accounts, accounts);
-        let revoked = earlier
+        let previous = std::mem::replace(&mut self.accounts, accounts);
+        let revoked = previous
             .into_iter()
             .filter(|old| !self.accounts.contains(old));
         self.revoked = revoked.map(|account| account.user).collect();
@@ -91,7 +93,7 @@ impl Services {
             .collect();
     }
 
-    /// What a session with this access may do after the files were read again.
+    /// Returns the access of a session after a reload, or `None` if its login was revoked.
     pub(crate) fn access_after_reload(&self, access: &Access) -> Option<Arc<Access>> {
         let is_revoked = self.revoked.contains(&access.user);
         (!is_revoked).then(|| self.access(&access.user))
@@ -102,69 +104,70 @@ impl Services {
     }
 
     fn access(&self, user: &str) -> Arc<Access> {
-        let own = |name: &str| {
+        let has_own = |name: &str| {
             self.grants
                 .iter()
                 .any(|(owner, grant)| owner == user && grant.name == name)
         };
-        let seen = self
+        let visible = self
             .grants
             .iter()
-            .filter(|(owner, grant)| owner == user || (owner == "*" && !own(&grant.name)));
-        let grants = seen.map(|(_, grant)| grant.clone()).collect();
+            .filter(|(owner, grant)| owner == user || (owner == "*" && !has_own(&grant.name)));
+        let grants = visible.map(|(_, grant)| grant.clone()).collect();
         let user = user.to_owned();
         Arc::new(Access { user, grants })
     }
 
-    fn try_answer(&self, request: Request, opened: &mut Vec<u8>) -> Result<Response, ErrorCode> {
+    fn try_respond(&self, request: Request, opened: &mut Vec<u8>) -> Result<Response, ErrorCode> {
         match request {
             Request::LookUpUser { user } => Ok(Response::UserLookedUp(
                 self.hide_usernames || self.account(&user).is_some(),
             )),
             Request::Authenticate { user, password, .. } => {
-                let proved = self.account(&user).filter(|account| match &account.secret {
+                let verified = self.account(&user).filter(|account| match &account.secret {
                     Secret::Plain(secret) => secret.as_bytes() == &password[..],
                     Secret::Anyone => true,
-                    Secret::Hash(_) => unreachable!("a model's passwords are plain"),
+                    Secret::Hash(_) => unreachable!("the passwords are plain"),
                 });
-                Ok(Response::Authenticated(proved.map(|_| self.access(&user))))
+                Ok(Response::Authenticated(
+                    verified.map(|_| self.access(&user)),
+                ))
             }
             Request::List {
-                target: ListingTarget::Directory(place),
+                target: ListingTarget::Directory(path),
                 format,
             } => {
-                let entries = list(&place, format, opened)?;
+                let entries = list(&path, format, opened)?;
                 Ok(Response::Listing {
                     length: opened.len() as u64,
                     entries,
                 })
             }
-            Request::OpenRead { path: place } => {
-                *opened = read(&place)?;
+            Request::OpenRead { path } => {
+                *opened = read(&path)?;
                 Ok(Response::Opened {
                     length: opened.len() as u64,
                 })
             }
-            Request::Checksum { path: place, .. } => {
-                let bytes = read(&place)?;
+            Request::Checksum { path, .. } => {
+                let bytes = read(&path)?;
                 Ok(Response::Checksum {
                     digest: Box::from(&Sha256::digest(&bytes)[..]),
                     end: bytes.len() as u64,
                 })
             }
-            Request::CheckUpload { path: place } => judge(&place).map(|_| Response::Allowed),
-            Request::CheckSpace { length, .. } => self.room(length).map(|()| Response::Allowed),
-            Request::Quota => Ok(Response::Quota(Vec::new())),
-            Request::Create {
-                path: place,
-                length,
-                ..
-            } => {
-                judge(&place)?;
-                self.room(length.unwrap_or(0)).map(|()| Response::Created)
+            Request::CheckUpload { path } => check_upload(&path).map(|_| Response::Allowed),
+            Request::CheckSpace { length, .. } => {
+                self.check_space(length).map(|()| Response::Allowed)
             }
-            Request::MakeDirectory { path: place } => {
-                let (directory, name) = enter(&place)?;
+            Request::Quota => Ok(Response::Quota(Vec::new())),
+            Request::Create { path, length, .. } => {
+                check_upload(&path)?;
+                self.check_space(length.unwrap_or(0))
+                    .map(|()| Response::Created)
+            }
+            Request::MakeDirectory { path } => {
+                let (directory, name) = resolve_new(&path)?;
                 let path = directory.join(name);
                 if path.is_dir() {
                     return Err(ErrorCode::DirectoryExists);
@@ -172,11 +175,11 @@ impl Services {
                 fs::create_dir(path).map_err(|_| ErrorCode::FileExists)?;
                 Ok(Response::DirectoryCreated)
             }
-            request => unreachable!("the menu does not ask for {request:?}"),
+            request => unreachable!("the menu does not request {request:?}"),
         }
     }
 
-    fn room(&self, length: u64) -> Result<(), ErrorCode> {
+    fn check_space(&self, length: u64) -> Result<(), ErrorCode> {
         if length > self.max_upload {
             Err(ErrorCode::NoSpace)
         } else {
@@ -185,26 +188,28 @@ impl Services {
     }
 }
 
-impl Answers for Services {
-    fn answer(&mut self, request: Request, opened: &mut Vec<u8>) -> Response {
-        self.try_answer(request, opened)
+impl Respond for Services {
+    fn respond(&mut self, request: Request, opened: &mut Vec<u8>) -> Response {
+        self.try_respond(request, opened)
             .unwrap_or_else(Response::Refused)
     }
 
-    fn publish(&mut self, place: &GrantedPath, bytes: &[u8]) -> Result<(), ErrorCode> {
-        let path = judge(place)?;
-        let _ = fs::remove_file(&path); // a link is replaced, not followed
+    fn publish(&mut self, path: &GrantedPath, bytes: &[u8]) -> Result<(), ErrorCode> {
+        let path = check_upload(path)?;
+        let _ = fs::remove_file(&path); // replaces a link instead of following it
         fs::write(path, bytes).map_err(|_| ErrorCode::FileUnwritable)
     }
 }
 
-/// The records of one of the home's files.
+/// Returns the records of one of the home's files.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// Where a path below a granted directory leads, links followed step by step; `None` where it leads outside or nowhere.
+/// Resolves a path below a granted directory, following links step by step.
+///
+/// Returns `None` if it leads outside or does not exist.
 fn resolve(root: &Path, below: &Path) -> Option<PathBuf> {
     let mut rest: Vec<PathBuf> = vec![below.to_owned()];
     let mut inside: Vec<PathBuf> = Vec::new();
@@ -240,30 +245,30 @@ fn is_name(part: &str) -> bool {
         && part.len() <= NAME_BYTES_MAX
 }
 
-/// Where a path of names leads.
-fn find(place: &GrantedPath) -> Option<PathBuf> {
-    let are_names = place.relative.is_empty() || place.relative.split('/').all(is_name);
-    are_names.then(|| resolve(&place.grant.path, Path::new(&place.relative)))?
+/// Resolves a path from a client.
+fn find(path: &GrantedPath) -> Option<PathBuf> {
+    let are_names = path.relative.is_empty() || path.relative.split('/').all(is_name);
+    are_names.then(|| resolve(&path.grant.path, Path::new(&path.relative)))?
 }
 
-fn list(place: &GrantedPath, form: ListingFormat, out: &mut Vec<u8>) -> Result<usize, ErrorCode> {
+fn list(path: &GrantedPath, format: ListingFormat, out: &mut Vec<u8>) -> Result<usize, ErrorCode> {
     out.clear();
-    let directory = find(place)
+    let directory = find(path)
         .filter(|path| path.is_dir())
         .ok_or(ErrorCode::NoSuchDirectory)?;
-    if !place.grant.rights.read {
-        return if place.relative.is_empty() {
+    if !path.grant.rights.read {
+        return if path.relative.is_empty() {
             Ok(0)
         } else {
             Err(ErrorCode::NoSuchDirectory)
         };
     }
     let mut names = Vec::new();
-    if !may_read(&directory) {
+    if !is_readable(&directory) {
         return Err(ErrorCode::DirectoryUnreadable);
     }
-    for entry in fs::read_dir(directory).expect("a directory that can be read") {
-        let entry = entry.expect("an entry");
+    for entry in fs::read_dir(directory).expect("the directory is readable") {
+        let entry = entry.expect("its entries are readable");
         names.extend(
             entry
                 .file_name()
@@ -275,70 +280,71 @@ fn list(place: &GrantedPath, form: ListingFormat, out: &mut Vec<u8>) -> Result<u
     names.sort_unstable();
     let mut entries = 0;
     for name in names {
-        let below = Path::new(&place.relative).join(&name);
-        let Some(path) = resolve(&place.grant.path, &below) else {
+        let below = Path::new(&path.relative).join(&name);
+        let Some(path) = resolve(&path.grant.path, &below) else {
             continue;
         };
-        let status = fs::metadata(path).expect("what a resolved path leads to");
+        let status = fs::metadata(path).expect("a resolved path exists");
         if !status.is_file() && !status.is_dir() {
             continue;
         }
         entries += 1;
-        match form {
+        match format {
             ListingFormat::Names => append_name(out, &name, status.is_dir()),
             ListingFormat::Details => {
                 let modified = status
                     .modified()
-                    .expect("a time")
+                    .expect("files have a time")
                     .duration_since(UNIX_EPOCH);
-                let seconds = modified.expect("a time after 1970").as_secs() as i64;
+                let seconds = modified.expect("the time is after 1970").as_secs() as i64;
                 append_details(out, &name, status.is_dir(), status.len(), seconds);
             }
-            form => unreachable!("the menu does not list in {form:?}"),
+            format => unreachable!("the menu does not list in {format:?}"),
         }
     }
     Ok(entries)
 }
 
-fn read(place: &GrantedPath) -> Result<Vec<u8>, ErrorCode> {
-    let path = find(place).filter(|path| path.is_file() && place.grant.rights.read);
+fn read(granted: &GrantedPath) -> Result<Vec<u8>, ErrorCode> {
+    let path = find(granted).filter(|path| path.is_file() && granted.grant.rights.read);
     let path = path.ok_or(ErrorCode::NoSuchFile)?;
-    if !may_read(&path) {
+    if !is_readable(&path) {
         return Err(ErrorCode::FileUnreadable);
     }
-    Ok(fs::read(path).expect("a file that can be read"))
+    Ok(fs::read(path).expect("the file is readable"))
 }
 
-/// Whether its owner may read it; asked of the mode, since to root every file is open.
-fn may_read(path: &Path) -> bool {
+/// Returns whether the mode lets the owner read a file. Root can read every file.
+fn is_readable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|status| status.permissions().mode() & 0o400 != 0)
 }
 
-/// The directory in which something new is to be made, and its name there.
-fn enter(place: &GrantedPath) -> Result<(PathBuf, &str), ErrorCode> {
+/// Returns the directory and the name of a new file.
+fn resolve_new(path: &GrantedPath) -> Result<(PathBuf, &str), ErrorCode> {
     let mut directory = PathBuf::new();
-    let mut parts = place.relative.split('/').peekable();
+    let mut parts = path.relative.split('/').peekable();
     let name = loop {
         match parts.next() {
             Some(part) if is_name(part) && parts.peek().is_some() => directory.push(part),
             Some(part) => break Some(part).filter(|part| is_name(part)),
-            None => unreachable!("a last part"),
+            None => unreachable!("split returns a part"),
         }
     };
-    let directory = resolve(&place.grant.path, &directory).filter(|path| path.is_dir());
+    let directory = resolve(&path.grant.path, &directory).filter(|path| path.is_dir());
     let directory = directory.ok_or(ErrorCode::NoSuchDirectory)?;
-    if !place.grant.rights.may_add() {
+    if !path.grant.rights.may_add() {
         return Err(ErrorCode::UploadDenied);
     }
     Ok((directory, name.ok_or(ErrorCode::InvalidName)?))
 }
 
-fn judge(place: &GrantedPath) -> Result<PathBuf, ErrorCode> {
-    let (directory, name) = enter(place)?;
+/// Returns the path of an upload, or why it is refused.
+fn check_upload(granted: &GrantedPath) -> Result<PathBuf, ErrorCode> {
+    let (directory, name) = resolve_new(granted)?;
     let path = directory.join(name);
     match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path),
-        Ok(status) if place.grant.rights.change && (status.is_file() || status.is_symlink()) => {
+        Ok(status) if granted.grant.rights.change && (status.is_file() || status.is_symlink()) => {
             Ok(path)
         }
         _ => Err(ErrorCode::FileExists),

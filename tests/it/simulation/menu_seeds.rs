@@ -1,8 +1,8 @@
-//! The simulation's first ring: the menu alone, its input and the house's answers from a seed.
+//! Menu sessions alone, with random input and random responses of the services.
 //!
-//! What is checked of every seed: it never panics; the model's connection finds each action in its place; the session
-//! says nothing but sentences that the client's side understands, and no password; and what comes out does not depend
-//! on how the input was cut.
+//! For every seed, the session must not panic, must only take actions that are possible in its
+//! state, must only send messages that the client can parse and no password, and its output must
+//! not depend on the fragmentation of the input.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use tidegate::protocol::menu::session::MenuSession;
 use tidegate::protocol::session::Session;
 use tidegate::protocol::step::Input;
 
-use crate::dialogues::reference_connection::{Answers, Connection};
+use crate::dialogues::reference_connection::{Connection, Respond};
 use crate::support::seeds::{cut, for_seeds, once_in, one_of};
 
-/// Every seed that ever failed.
+/// Seeds that have failed.
 const FAILED_ONCE: &[u64] = &[];
 
-/// The bytes of files and listings: one that no sentence has.
+/// The byte that files and listings consist of. No message contains it.
 const CONTENT: u8 = 0xfe;
 
-/// What every password is made of, to be found where it must not be.
+/// A part of every password.
 const SECRET: &str = "s3cret";
 
 #[test]
@@ -36,11 +36,7 @@ fn menu_output_is_independent_of_fragmentation() {
     for_seeds(FAILED_ONCE, 256, |seed| {
         let inputs = inputs(seed);
         let whole = play(seed, &inputs, |bytes| vec![bytes]);
-        assert_eq!(
-            whole,
-            play(seed, &inputs, |bytes| vec![bytes]),
-            "played once more"
-        );
+        assert_eq!(whole, play(seed, &inputs, |bytes| vec![bytes]), "repeated");
         assert_eq!(
             whole,
             play(seed, &inputs, |bytes| bytes.chunks(1).collect()),
@@ -50,19 +46,18 @@ fn menu_output_is_independent_of_fragmentation() {
         assert_eq!(
             whole,
             play(seed, &inputs, |bytes| cut(&mut random, bytes)),
-            "in cuts"
+            "in fragments"
         );
     });
 }
 
-/// The seeds are of use only as long as they come far.
 #[test]
 fn menu_seeds_reach_every_message() {
-    let mut said = String::new();
+    let mut messages = String::new();
     for seed in 0..256 {
-        said += &play(seed, &inputs(seed), |bytes| vec![bytes]).said;
+        messages += &play(seed, &inputs(seed), |bytes| vec![bytes]).messages;
     }
-    let everywhere = [
+    let expected = [
         "Login Successfully",
         "Login Failed",
         "LENGTH ",
@@ -92,8 +87,8 @@ fn menu_seeds_reach_every_message() {
         "Please enter the number of bytes you already have",
         "Connection is terminated. You are logged out.",
     ];
-    for words in everywhere {
-        assert!(said.contains(words), "no seed leads to: {words}");
+    for words in expected {
+        assert!(messages.contains(words), "no seed leads to: {words}");
     }
 }
 
@@ -122,8 +117,8 @@ fn mismatched_response_panics() {
     }
 }
 
-/// What happens to a connection.
-enum Happening {
+/// An input of a connection.
+enum Event {
     Bytes(Vec<u8>),
     End,
     Idle,
@@ -131,24 +126,24 @@ enum Happening {
     Reloaded(Option<Arc<Access>>),
 }
 
-/// All that came of it.
+/// The output of a connection.
 #[derive(Debug, PartialEq, Eq)]
 struct Transcript {
     sent: Vec<u8>,
-    said: String,
+    messages: String,
     requests: Vec<String>,
     is_closed: bool,
 }
 
 fn play<'a>(
     seed: u64,
-    inputs: &'a [Happening],
+    inputs: &'a [Event],
     mut cut: impl FnMut(&'a [u8]) -> Vec<&'a [u8]>,
 ) -> Transcript {
     let random = Rng::with_seed(seed.wrapping_add(1_000_000));
     let mut connection = Connection::new(
         Session::Menu(MenuSession::new()),
-        Fate {
+        RandomServices {
             random,
             refuses_logins: seed.is_multiple_of(8),
             requests: Vec::new(),
@@ -156,36 +151,36 @@ fn play<'a>(
     );
     for input in inputs {
         match input {
-            Happening::Bytes(bytes) => {
+            Event::Bytes(bytes) => {
                 for fragment in cut(bytes) {
                     connection.receive(fragment);
                 }
             }
-            Happening::End => connection.end(),
-            Happening::Idle if connection.awaits_line() => connection.idle(),
-            Happening::Stopping if connection.awaits_line() => connection.stop(),
-            Happening::Reloaded(access)
+            Event::End => connection.end(),
+            Event::Idle if connection.awaits_line() => connection.idle(),
+            Event::Stopping if connection.awaits_line() => connection.stop(),
+            Event::Reloaded(access)
                 if connection.session().access().is_some() && !connection.is_closed() =>
             {
                 connection.session().reloaded(access.clone());
             }
-            Happening::Idle | Happening::Stopping | Happening::Reloaded(_) => {}
+            Event::Idle | Event::Stopping | Event::Reloaded(_) => {}
         }
     }
-    let said = String::from_utf8(connection.take_said()).expect("UTF-8");
-    check_said(&said);
+    let messages = String::from_utf8(connection.take_messages()).expect("UTF-8");
+    check_messages(&messages);
     Transcript {
         sent: connection.take_sent(),
-        said,
+        messages,
         is_closed: connection.is_closed(),
-        requests: std::mem::take(&mut connection.house().requests),
+        requests: std::mem::take(&mut connection.services().requests),
     }
 }
 
-fn check_said(said: &str) {
-    assert!(!said.contains(SECRET), "a password was said");
-    assert!(said.ends_with('\n') || said.is_empty());
-    for line in said.lines() {
+fn check_messages(messages: &str) {
+    assert!(!messages.contains(SECRET), "a password was sent");
+    assert!(messages.ends_with('\n') || messages.is_empty());
+    for line in messages.lines() {
         assert!(!line.contains(char::is_control), "{line:?}");
         let is_help = MenuCommand::ALL
             .iter()
@@ -193,12 +188,12 @@ fn check_said(said: &str) {
         let is_quota = line.starts_with("user ") || line.starts_with("directory ");
         assert!(
             is_help || is_quota || parse_message(line.as_bytes()).is_some(),
-            "not understood: {line}"
+            "invalid: {line}"
         );
     }
 }
 
-fn some_quotas(random: &mut Rng) -> Vec<QuotaUsage> {
+fn random_quotas(random: &mut Rng) -> Vec<QuotaUsage> {
     let directories = [None, Some("Movies".to_owned()), Some("Docs".to_owned())];
     let count = random.usize(..=directories.len());
     let quota = |directory| QuotaUsage {
@@ -209,25 +204,25 @@ fn some_quotas(random: &mut Rng) -> Vec<QuotaUsage> {
     directories.into_iter().take(count).map(quota).collect()
 }
 
-/// A house that answers as it likes, within what it may answer.
-struct Fate {
+/// Services that give random responses, as far as they are possible.
+struct RandomServices {
     random: Rng,
     refuses_logins: bool,
     requests: Vec<String>,
 }
 
-impl Answers for Fate {
-    fn answer(&mut self, request: Request, opened: &mut Vec<u8>) -> Response {
+impl Respond for RandomServices {
+    fn respond(&mut self, request: Request, opened: &mut Vec<u8>) -> Response {
         self.requests
             .push(format!("{request:?}").replace(SECRET, ""));
         let random = &mut self.random;
         let refusals = match &request {
             Request::LookUpUser { .. } => return Response::UserLookedUp(!once_in(random, 8)),
             Request::Authenticate { .. } => {
-                let is_proved = !self.refuses_logins && !once_in(random, 4);
-                return Response::Authenticated(is_proved.then(|| some_access(random)));
+                let is_verified = !self.refuses_logins && !once_in(random, 4);
+                return Response::Authenticated(is_verified.then(|| random_access(random)));
             }
-            Request::Quota => return Response::Quota(some_quotas(random)),
+            Request::Quota => return Response::Quota(random_quotas(random)),
             Request::CheckSpace { .. } => &[ErrorCode::NoSpace][..],
             Request::List { .. } => &[ErrorCode::NoSuchDirectory, ErrorCode::DirectoryUnreadable],
             Request::OpenRead { .. } | Request::Checksum { .. } => &[
@@ -246,24 +241,24 @@ impl Answers for Fate {
                 ErrorCode::NoSpace,
                 ErrorCode::FileUnwritable,
             ],
-            request => unreachable!("the menu does not ask for {request:?}"),
+            request => unreachable!("the menu does not request {request:?}"),
         };
-        // A house lets no impossible name pass, so that what a session says of a file shows no control character.
-        let is_impossible = match &request {
-            Request::OpenRead { path: place }
-            | Request::Checksum { path: place, .. }
-            | Request::CheckUpload { path: place }
-            | Request::Create { path: place, .. }
-            | Request::MakeDirectory { path: place } => place.relative.contains(char::is_control),
+        // The services refuse control characters, which messages must not contain.
+        let is_invalid = match &request {
+            Request::OpenRead { path }
+            | Request::Checksum { path, .. }
+            | Request::CheckUpload { path }
+            | Request::Create { path, .. }
+            | Request::MakeDirectory { path } => path.relative.contains(char::is_control),
             _ => false,
         };
-        if is_impossible || once_in(random, 4) {
+        if is_invalid || once_in(random, 4) {
             return Response::Refused(one_of(random, refusals));
         }
         let length = one_of(random, &[0, 1, 10, 4096, 5000]);
         match request {
             Request::LookUpUser { .. } | Request::Authenticate { .. } | Request::Quota => {
-                unreachable!("answered above")
+                unreachable!("handled above")
             }
             Request::List { .. } => {
                 opened.resize(length, CONTENT);
@@ -286,12 +281,12 @@ impl Answers for Fate {
                 digest: Box::new([random.u8(..); 32]),
                 end: length as u64,
             },
-            request => unreachable!("the menu does not ask for {request:?}"),
+            request => unreachable!("the menu does not request {request:?}"),
         }
     }
 
-    fn publish(&mut self, place: &GrantedPath, bytes: &[u8]) -> Result<(), ErrorCode> {
-        self.requests.push(format!("publish {place:?} {bytes:?}"));
+    fn publish(&mut self, path: &GrantedPath, bytes: &[u8]) -> Result<(), ErrorCode> {
+        self.requests.push(format!("publish {path:?} {bytes:?}"));
         match once_in(&mut self.random, 4) {
             true => Err(one_of(
                 &mut self.random,
@@ -302,8 +297,8 @@ impl Answers for Fate {
     }
 }
 
-/// An access of some of three directories, each with some rights.
-fn some_access(random: &mut Rng) -> Arc<Access> {
+/// Returns random rights on some of three directories.
+fn random_access(random: &mut Rng) -> Arc<Access> {
     let mut grants = Vec::new();
     for name in ["Movies", "Docs", "Uploads"] {
         let [read, upload, change] = [once_in(random, 2), once_in(random, 3), once_in(random, 4)];
@@ -325,7 +320,7 @@ fn some_access(random: &mut Rng) -> Arc<Access> {
     Arc::new(Access { user, grants })
 }
 
-fn inputs(seed: u64) -> Vec<Happening> {
+fn inputs(seed: u64) -> Vec<Event> {
     let mut random = Rng::with_seed(seed);
     let mut inputs = Vec::new();
     for _ in 0..1 + random.usize(..8) {
@@ -333,20 +328,20 @@ fn inputs(seed: u64) -> Vec<Happening> {
         for _ in 0..random.usize(..20) {
             add_input(&mut random, &mut bytes);
         }
-        inputs.push(Happening::Bytes(bytes));
+        inputs.push(Event::Bytes(bytes));
         inputs.extend(match random.usize(..10) {
-            0 => Some(Happening::Reloaded(None)),
-            1..=3 => Some(Happening::Reloaded(Some(some_access(&mut random)))),
-            4 if once_in(&mut random, 4) => Some(Happening::Idle),
-            5 if once_in(&mut random, 4) => Some(Happening::Stopping),
+            0 => Some(Event::Reloaded(None)),
+            1..=3 => Some(Event::Reloaded(Some(random_access(&mut random)))),
+            4 if once_in(&mut random, 4) => Some(Event::Idle),
+            5 if once_in(&mut random, 4) => Some(Event::Stopping),
             _ => None,
         });
     }
-    inputs.push(Happening::End);
+    inputs.push(Event::End);
     inputs
 }
 
-/// Appends something that a client may send.
+/// Appends random input of a client.
 fn add_input(random: &mut Rng, out: &mut Vec<u8>) {
     match random.usize(..41) {
         0..=9 => {
