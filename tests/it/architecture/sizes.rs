@@ -1,6 +1,6 @@
 //! Sizes of files, functions and lines.
 
-use super::sources::{Source, sources};
+use super::sources::{Source, sources, unit_tests};
 
 /// Lines of code of one file; comments, blank lines and unit tests do not count.
 const FILE_LINES_MAX: usize = 450;
@@ -44,10 +44,7 @@ fn files_are_short() {
 fn long_unit_tests_have_a_file_of_their_own() {
     let mut violations = Vec::new();
     for source in sources("src") {
-        let lines = source.text.lines().count();
-        let tests = (source.text.lines())
-            .position(|line| line == "#[cfg(test)]")
-            .map_or(0, |at| lines - at);
+        let tests = source.text[unit_tests(&source.text)..].lines().count();
         if tests > INLINE_TEST_LINES_MAX {
             violations.push(format!("{}: {tests} lines of unit tests", source.path));
         }

@@ -37,7 +37,7 @@ pub(super) fn root() -> &'static Path {
 pub(super) fn sources(folder: &str) -> Vec<Source> {
     let mut sources: Vec<Source> = files(&root().join(folder), "rs")
         .into_iter()
-        .filter(|path| !path.ends_with("tests.rs"))
+        .filter(|path| !path.ends_with("tests.rs") && !path.ends_with("testing.rs"))
         .map(|path| {
             let text = fs::read_to_string(&path).expect("sources are UTF-8");
             let path = path.strip_prefix(root()).expect("it lies below the root");
@@ -72,12 +72,18 @@ pub(super) fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
+/// The offset of the unit tests inside a file, or its length if it has none.
+pub(super) fn unit_tests(text: &str) -> usize {
+    text.find("\n#[cfg(test)]\nmod tests {")
+        .map_or(text.len(), |at| at + 1)
+}
+
 type Lines = Vec<(usize, String)>;
 
 fn split(text: &str) -> (Lines, Lines) {
     let (mut code, mut comments) = (Lines::new(), Lines::new());
-    let lines = text.lines().take_while(|line| *line != "#[cfg(test)]");
-    for (number, line) in (1..).zip(lines) {
+    let lines = &text[..unit_tests(text)];
+    for (number, line) in (1..).zip(lines.lines()) {
         let trimmed = line.trim_start();
         if let Some(comment) = trimmed.strip_prefix("//") {
             let comment = comment.trim_start_matches(['/', '!']);

@@ -10,9 +10,12 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("memmap2::", &["kernel/linux"]),
     (
         "nix::",
-        &["kernel/linux", "process", "client", "cli/prompt.rs"],
+        &["kernel", "process", "config", "client", "cli/prompt.rs"],
     ),
-    ("libc::", &["kernel/linux"]),
+    (
+        "libc::",
+        &["kernel/linux", "process", "config", "client/pipe.rs"],
+    ),
     ("raw_os_error", &["kernel"]),
     ("Errno", &["kernel", "process", "client"]),
     ("landlock::", &["process/sandbox"]),
@@ -37,7 +40,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     // Time is an argument: the loop reads the clock once per tick, through the kernel.
     (
         "Instant::now",
-        &["kernel", "client", "process", "config/edit.rs"],
+        &["kernel", "client", "process", "config/replace.rs"],
     ),
     ("SystemTime", &["kernel/linux", "client"]),
     ("Timestamp::now", &["server/log", "client"]),
@@ -48,7 +51,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "server/log",
             "client",
             "cli",
-            "config/edit.rs",
+            "config/replace.rs",
         ],
     ),
     ("println!", &["cli", "client"]),
