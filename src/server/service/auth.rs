@@ -400,3 +400,6 @@ fn unknown_account(user: String) -> Arc<Account> {
     let secret = Secret::Hash(String::new());
     Arc::new(Account { user, secret })
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,3 +86,59 @@ impl<K: Kernel> OpenFiles<K> {
         self.cache.evict_unused();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Home;
+    use crate::domain::access::{Grant, Rights};
+
+    #[test]
+    fn downloads_and_checksums_check_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["Credentials", "Directories"] {
+            std::fs::write(folder.path().join(file), "").unwrap();
+        }
+        std::fs::write(folder.path().join("file"), "12345").unwrap();
+        let context = Context::for_tests(Home::load(folder.path()).unwrap().0);
+        let mut files = OpenFiles::new(context.kernel.clone());
+        let path = |relative: &str| GrantedPath {
+            grant: Arc::new(Grant {
+                name: "Files".to_owned(),
+                rights: Rights {
+                    read: true,
+                    ..Rights::default()
+                },
+                path: folder.path().to_owned(),
+            }),
+            relative: relative.to_owned(),
+        };
+        let session_id = SessionId {
+            key: 0,
+            generation: 1,
+            peer: ([127, 0, 0, 1], 1).into(),
+            user: None,
+        };
+        let opened = files.open(session_id, &path("file"), context.now);
+        let Ok(Handled::Now(Completion::Response(Response::Opened { length }, _))) = opened else {
+            panic!("not opened");
+        };
+        assert_eq!(length, 5);
+        let missing = files.open(session_id, &path("missing"), context.now);
+        assert_eq!(
+            missing.err().map(|error| error.code),
+            Some(ErrorCode::NoSuchFile)
+        );
+        for (range, expected) in [
+            ((0, None), None),
+            ((5, Some(5)), None),
+            ((6, None), Some(ErrorCode::OffsetBeyondEnd)),
+            ((0, Some(6)), Some(ErrorCode::OffsetBeyondEnd)),
+        ] {
+            let algorithm = Algorithm::Sha256;
+            let begun = files.checksum(session_id, &path("file"), algorithm, range, &context);
+            assert_eq!(begun.err().map(|error| error.code), expected, "{range:?}");
+        }
+        assert_eq!(context.workers.queued(), 2);
+    }
+}
