@@ -1,9 +1,9 @@
 //! The client's side of the menu dialogue, against a server that sends anything. The client never
-//! panics, its events do not depend on how the bytes are split into fragments, and no name or message
-//! is dangerous to a folder or a terminal.
+//! panics, its events do not depend on how the bytes are split into fragments, and no name or
+//! message is dangerous to a folder or a terminal.
 //!
-//! The letters of the first line of an input are the client's commands. The second byte after them is
-//! the length of the fragments; the bytes of the server follow.
+//! The letters of the first line of an input are the client's commands. The second byte after them
+//! is the length of the fragments; the bytes of the server follow.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! The file `Credentials`. Every text is either parsed or refused with errors that name lines; no error
-//! contains a password; an edit changes the line of its user only.
+//! The file `Credentials`. Every text is either parsed or refused with errors that name lines; no
+//! error contains a password; an edit changes the line of its user only.
 
 #![no_main]
 

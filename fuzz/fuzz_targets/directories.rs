@@ -1,5 +1,6 @@
-//! The file `Directories`. Every text is either parsed or refused with errors that name lines; an edit
-//! changes the grants of its user only; each user sees exactly the directories granted to them.
+//! The file `Directories`. Every text is either parsed or refused with errors that name lines; an
+//! edit changes the grants of its user only; each user sees exactly the directories granted to
+//! them.
 
 #![no_main]
 

@@ -1,11 +1,11 @@
-//! The FTP session, with the server's services and the data connections simulated. The session never
-//! panics and keeps the rules of tests/it's FTP dialogue, which is compiled into this target. Equal
-//! inputs give equal output.
+//! The FTP session, with the server's services and the data connections simulated. The session
+//! never panics and keeps the rules of tests/it's FTP dialogue, which is compiled into this target.
+//! Equal inputs give equal output.
 //!
-//! The bytes of the first line of an input decide the responses of the services, repeatedly. The rest
-//! is what the client sends. A line of one control character is an event: 1 is the idle timeout, 2 the
-//! shutdown, 3 a reload that changes the user's rights, 4 one that removes the user, 5 the end of the
-//! transfer on the data connection.
+//! The bytes of the first line of an input decide the responses of the services, repeatedly. The
+//! rest is what the client sends. A line of one control character is an event: 1 is the idle
+//! timeout, 2 the shutdown, 3 a reload that changes the user's rights, 4 one that removes the user,
+//! 5 the end of the transfer on the data connection.
 
 #![no_main]
 

@@ -1,8 +1,8 @@
-//! The complete client, `get` and `ls`, against a server that sends anything. The client terminates,
-//! writes nothing outside its download folder, and prints no control characters.
+//! The complete client, `get` and `ls`, against a server that sends anything. The client
+//! terminates, writes nothing outside its download folder, and prints no control characters.
 //!
-//! The first byte of an input selects the command and its options. The rest is what the server sends on
-//! each connection, after a successful login unless the first byte says otherwise.
+//! The first byte of an input selects the command and its options. The rest is what the server
+//! sends on each connection, after a successful login unless the first byte says otherwise.
 
 #![no_main]
 

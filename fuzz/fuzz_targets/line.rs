@@ -1,5 +1,5 @@
-//! The line splitter. The lines do not depend on how the bytes are split into fragments, and no byte is
-//! lost.
+//! The line splitter. The lines do not depend on how the bytes are split into fragments, and no
+//! byte is lost.
 //!
 //! The first byte of an input is the length of the fragments, the others are the bytes.
 

@@ -1,11 +1,11 @@
 //! The menu session, with the server's services simulated. The session never panics, sends complete
-//! messages that the client's parser accepts and no control characters, and transfers exactly as many
-//! bytes as it announces. Equal inputs give equal output.
+//! messages that the client's parser accepts and no control characters, and transfers exactly as
+//! many bytes as it announces. Equal inputs give equal output.
 //!
-//! The bytes of the first line of an input decide the responses of the services, repeatedly. The rest
-//! is what the client sends, uploads included. A line of one control character is an event: 1 is the
-//! idle timeout, 2 the shutdown, 3 a reload that changes the user's rights, 4 one that removes the
-//! user.
+//! The bytes of the first line of an input decide the responses of the services, repeatedly. The
+//! rest is what the client sends, uploads included. A line of one control character is an event: 1
+//! is the idle timeout, 2 the shutdown, 3 a reload that changes the user's rights, 4 one that
+//! removes the user.
 
 #![no_main]
 
