@@ -1,78 +1,78 @@
-//! Line ends on their way (RFC 959, 3.1.1.1): CR LF on the wire, LF in the file.
-//!
-//! Pure, and indifferent to how the bytes are cut. Must not know: sockets, files.
+//! Conversion of line ends for FTP's ASCII type (RFC 959, 3.1.1.1): CR LF on the wire, LF in the
+//! file. The result does not depend on how the bytes are cut.
 
-/// A file's bytes on their way out: an LF that no CR stands before gets one.
+/// Converts a file for the wire: an LF without a CR before it becomes CR LF.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct AsciiEncoder {
-    /// The last byte that has gone is a CR.
-    after_return: bool,
+    /// The last byte that was sent is a CR.
+    after_cr: bool,
 }
 
 impl AsciiEncoder {
-    /// Appends `bytes`, the next of the file, as they go over the wire.
+    /// Appends the wire form of `bytes`, the next bytes of the file.
     pub(crate) fn convert(self, bytes: &[u8], wire: &mut Vec<u8>) {
-        let mut after_return = self.after_return;
+        let mut after_cr = self.after_cr;
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             match line.strip_suffix(b"\n") {
                 Some(text) => {
                     wire.extend_from_slice(text);
-                    let has_return = match text {
-                        [] => after_return,
+                    let has_cr = match text {
+                        [] => after_cr,
                         [.., last] => *last == b'\r',
                     };
-                    wire.extend_from_slice(if has_return { b"\n" } else { b"\r\n" });
-                    after_return = false;
+                    wire.extend_from_slice(if has_cr { b"\n" } else { b"\r\n" });
+                    after_cr = false;
                 }
                 None => wire.extend_from_slice(line),
             }
         }
     }
 
-    /// Takes note that the first `sent` bytes of what [`AsciiEncoder::convert`] made of `bytes` have gone, and says how many
-    /// of `bytes` those are. A CR that has gone before its LF belongs to none: the LF is then one that has its CR.
+    /// Notes that the first `sent` bytes of the wire form of `bytes` were sent, and returns how
+    /// many of `bytes` these represent. A CR that was sent without its LF represents none of them:
+    /// the LF counts as having a CR from then on.
     pub(crate) fn advance(&mut self, bytes: &[u8], mut sent: usize) -> usize {
         for (at, byte) in bytes.iter().enumerate() {
-            let takes = if *byte == b'\n' && !self.after_return {
+            let takes = if *byte == b'\n' && !self.after_cr {
                 2
             } else {
                 1
             };
             if sent < takes {
-                self.after_return |= sent == 1;
+                self.after_cr |= sent == 1;
                 return at;
             }
             sent -= takes;
-            self.after_return = *byte == b'\r';
+            self.after_cr = *byte == b'\r';
         }
         bytes.len()
     }
 }
 
-/// Bytes from the wire on their way into a file: a CR LF becomes an LF, any other CR stays.
+/// Converts received bytes for a file: CR LF becomes LF, any other CR stays.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct AsciiDecoder {
-    /// A CR has come, and it is not known yet what follows.
-    after_return: bool,
+    /// The last byte was a CR, whose meaning depends on the next one.
+    after_cr: bool,
 }
 
 impl AsciiDecoder {
-    /// Appends what the next bytes from the wire are in the file, as far as it is known.
+    /// Appends the file's form of the next received bytes.
     pub(crate) fn convert(&mut self, wire: &[u8], file: &mut Vec<u8>) {
         for byte in wire {
-            if self.after_return && *byte != b'\n' {
+            if self.after_cr && *byte != b'\n' {
                 file.push(b'\r');
             }
-            self.after_return = *byte == b'\r';
-            if !self.after_return {
+            self.after_cr = *byte == b'\r';
+            if !self.after_cr {
                 file.push(*byte);
             }
         }
     }
 
-    /// Appends what is owed at the end.
+    /// Appends a CR that was the last byte.
     pub(crate) fn end(self, file: &mut Vec<u8>) {
-        if self.after_return {
+        if self.after_cr {
             file.push(b'\r');
         }
     }
@@ -82,7 +82,7 @@ impl AsciiDecoder {
 mod tests {
     use super::*;
 
-    /// Texts of a file, and the same on the wire.
+    /// Texts in a file and on the wire.
     const OUT: &[(&str, &str)] = &[
         ("", ""),
         ("text", "text"),
@@ -96,7 +96,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_line_end_goes_out_as_two_bytes_however_the_socket_cuts_them() {
+    fn encoder_is_independent_of_partial_writes() {
         for (file, wire) in OUT {
             for part in 1..=file.len().max(1) {
                 for cut in 1..=wire.len().max(1) {
@@ -110,22 +110,22 @@ mod tests {
         }
     }
 
-    /// Sends a file, read in parts of `part` bytes, over a socket that takes `cut` bytes at a time.
+    /// Sends a file, read `part` bytes at a time, over a socket that takes `cut` bytes at a time.
     fn sent(file: &[u8], part: usize, cut: usize) -> Vec<u8> {
-        let (mut outwards, mut offset, mut taken) = (AsciiEncoder::default(), 0, Vec::new());
+        let (mut encoder, mut offset, mut taken) = (AsciiEncoder::default(), 0, Vec::new());
         while offset < file.len() {
             let bytes = &file[offset..file.len().min(offset + part)];
             let mut wire = Vec::new();
-            outwards.convert(bytes, &mut wire);
+            encoder.convert(bytes, &mut wire);
             let count = wire.len().min(cut);
             taken.extend_from_slice(&wire[..count]);
-            offset += outwards.advance(bytes, count);
+            offset += encoder.advance(bytes, count);
         }
         taken
     }
 
     #[test]
-    fn two_bytes_come_in_as_a_line_end_however_they_are_cut() {
+    fn decoder_is_independent_of_fragments() {
         let others = [
             ("\r\n", "\n"),
             ("one\r\ntwo\r\n", "one\ntwo\n"),
@@ -137,22 +137,22 @@ mod tests {
         ];
         for (wire, file) in others {
             for cut in 1..=wire.len() {
-                let (mut inwards, mut got) = (AsciiDecoder::default(), Vec::new());
+                let (mut decoder, mut got) = (AsciiDecoder::default(), Vec::new());
                 for part in wire.as_bytes().chunks(cut) {
-                    inwards.convert(part, &mut got);
+                    decoder.convert(part, &mut got);
                 }
-                inwards.end(&mut got);
+                decoder.end(&mut got);
                 assert_eq!(got, file.as_bytes(), "{wire:?} by {cut}");
             }
         }
     }
 
     #[test]
-    fn a_text_comes_back_as_it_went() {
+    fn decoder_reverses_the_encoder() {
         for (file, wire) in OUT.iter().filter(|(file, _)| !file.contains('\r')) {
-            let (mut inwards, mut got) = (AsciiDecoder::default(), Vec::new());
-            inwards.convert(wire.as_bytes(), &mut got);
-            inwards.end(&mut got);
+            let (mut decoder, mut got) = (AsciiDecoder::default(), Vec::new());
+            decoder.convert(wire.as_bytes(), &mut got);
+            decoder.end(&mut got);
             assert_eq!(got, file.as_bytes());
         }
     }

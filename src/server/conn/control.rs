@@ -1,5 +1,5 @@
-//! A control connection: its state, its limits in memory, and its deadlines. What it does in a time
-//! slice is in [`time_slice`](crate::server::conn::time_slice).
+//! A control connection: its state, its limits in memory, and its deadlines. Its time slices are in
+//! [`time_slice`](crate::server::conn::time_slice).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::server::session_id::{SessionId, UserKey};
 pub(crate) struct ControlConnection<K: Kernel> {
     pub(super) stream: Stream<K>,
     peer: SocketAddr,
-    /// Tells apart successive connections in one slot; the session number of the log.
+    /// Distinguishes successive connections in one slot; the session number of the log.
     generation: u64,
     pub(super) session: Session,
     /// The user, from login on.

@@ -1,7 +1,7 @@
 //! A data connection: dialed or accepted, then one file or listing, then its end.
 //!
-//! Bytes count as sent when the client's kernel has acknowledged them. What is received ends with
-//! the client's sending half. The connection is closed before its session learns the result.
+//! Bytes count as sent when the client's kernel has acknowledged them. An upload ends with the
+//! client's sending half. The connection is closed before its session learns the result.
 
 use std::io;
 use std::time::Instant;

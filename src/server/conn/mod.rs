@@ -1,4 +1,5 @@
-//! Connections: the time slices of control connections, data connections, and the transfers on both.
+//! Connections: the time slices of control connections, data connections, and the transfers on
+//! both.
 
 mod actions;
 mod ascii;

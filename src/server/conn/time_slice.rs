@@ -1,20 +1,17 @@
 //! The time slice of a control connection: lines, then output, then the transfer, else a read.
 //!
-//! A slice runs until the socket blocks, the budget is spent, the session waits for a completion, or
-//! the connection ends. Responses to lines at hand are gathered into one write. Backpressure: nothing
-//! is read while a request is pending or output is stuck, so what the client sends ahead stays in the
-//! kernel's buffers and memory per session is bounded.
+//! A slice runs until the socket blocks, the budget is spent, the session waits for a completion,
+//! or the connection ends. Responses to lines at hand are gathered into one write. Backpressure:
+//! nothing is read while a request is pending or output is stuck, so what the client sends ahead
+//! stays in the kernel's buffers and memory per session is bounded.
 
 use std::io;
-
-use zeroize::{Zeroize, Zeroizing};
 
 use crate::domain::error::{CloseReason, ErrorCode};
 use crate::kernel::Kernel;
 use crate::kernel::errors;
 use crate::limits::{
-    COMMAND_COST_BYTES, LINE_READ_BYTES, LINGER_BYTES_MAX, SEND_QUEUE_HIGH_WATER_BYTES,
-    SLICE_BUDGET_BYTES,
+    COMMAND_COST_BYTES, LINGER_BYTES_MAX, SEND_QUEUE_HIGH_WATER_BYTES, SLICE_BUDGET_BYTES,
 };
 use crate::protocol::line;
 use crate::protocol::line::LineSplit;
@@ -25,6 +22,7 @@ use crate::server::conn::data_command::DataCommand;
 use crate::server::conn::outcome::Outcome;
 use crate::server::conn::transfer::Sent;
 use crate::server::conn::work::Work;
+use crate::server::net::input_buffer::InputBuffer;
 use crate::server::net::scratch::Scratch;
 use crate::server::net::stream::{Drained, Stream, StreamError};
 use crate::server::service::Services;
@@ -33,10 +31,7 @@ use crate::server::service::response::Completion;
 /// One time slice: a control connection with the event loop's buffers.
 pub(crate) struct TimeSlice<'a, K: Kernel> {
     dialogue: Dialogue<'a, K>,
-    /// The input at hand is `input[start..end]`.
-    input: &'a mut [u8],
-    start: usize,
-    end: usize,
+    input: &'a mut InputBuffer,
     /// For bytes of uploads and discarded bytes.
     transfer: &'a mut [u8],
 }
@@ -66,10 +61,8 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
             ..
         } = scratch;
         send_queue.clear();
-        let mut end = 0;
         if let Some(rest) = connection.rest.take() {
-            end = rest.input.len();
-            input[..end].copy_from_slice(&rest.input);
+            input.load(&rest.input);
             send_queue.bytes().extend_from_slice(&rest.output);
         }
         TimeSlice {
@@ -82,8 +75,6 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
                 command: None,
             },
             input,
-            start: 0,
-            end,
             transfer,
         }
     }
@@ -165,7 +156,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
     fn finish(mut self, outcome: Outcome<K>) -> Outcome<K> {
         let command = self.dialogue.command.take();
         if let Outcome::Close(_) = outcome {
-            self.discard_input();
+            self.input.clear();
             self.dialogue.send_queue.clear();
             if let Some(DataCommand::Receive(staged, _)) = command {
                 self.dialogue.services.discard(staged);
@@ -173,11 +164,10 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
             return outcome;
         }
         let outcome = command.map_or(outcome, Outcome::Data);
-        if self.start == self.end && self.dialogue.send_queue.is_empty() {
+        if self.input.is_empty() && self.dialogue.send_queue.is_empty() {
             return outcome;
         }
-        let input: Zeroizing<Box<[u8]>> = Zeroizing::new(self.input[self.start..self.end].into());
-        self.discard_input();
+        let input = self.input.take_rest();
         let kernel = self.dialogue.services.kernel();
         match self.dialogue.send_queue.take_rest(kernel) {
             Ok(output) => {
@@ -186,13 +176,6 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
             }
             Err(error) => Outcome::Close(self.close_reason(&error)),
         }
-    }
-
-    /// Discards the input at hand and wipes it: it may be part of a password, and the buffer serves
-    /// all connections.
-    fn discard_input(&mut self) {
-        self.input[self.start..self.end].zeroize();
-        (self.start, self.end) = (0, 0);
     }
 
     fn advance(&mut self) -> Outcome<K> {
@@ -250,8 +233,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         if connection.skipping_line && !self.skip_line() {
             return false;
         }
-        let begin = self.start;
-        let at_hand = &self.input[self.start..self.end];
+        let at_hand = self.input.at_hand();
         let (line, used) = match line::split(at_hand) {
             LineSplit::Line { line, used } => (Input::Line(line), used),
             LineSplit::TooLong => {
@@ -268,19 +250,15 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         };
         self.dialogue.spend(COMMAND_COST_BYTES);
         self.dialogue.step(line);
-        self.start += used;
-        // Any line may be a password, asked for or not.
-        self.input[begin..self.start].zeroize();
+        self.input.consume(used);
         true
     }
 
     /// Discards what is at hand of a line that was too long. Returns true if its end was found.
     fn skip_line(&mut self) -> bool {
-        let at_hand = &self.input[self.start..self.end];
+        let at_hand = self.input.at_hand();
         let end = at_hand.iter().position(|byte| *byte == b'\n');
-        let begin = self.start;
-        self.start = end.map_or(self.end, |end| begin + end + 1);
-        self.input[begin..self.start].zeroize();
+        self.input.consume(end.map_or(at_hand.len(), |end| end + 1));
         self.dialogue.connection.skipping_line = end.is_none();
         end.is_some()
     }
@@ -356,20 +334,21 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
             return Ok(());
         }
         let most = upload.left.min(*budget as u64) as usize;
-        let at_hand = most.min(self.end - self.start);
-        let bytes = if at_hand > 0 {
-            let begin = self.start;
-            self.start += at_hand;
-            &self.input[begin..self.start]
-        } else {
+        let at_hand = self.input.at_hand();
+        let n = if at_hand.is_empty() {
             let buffer = &mut self.transfer[..most];
-            match read(&mut connection.stream, services.kernel(), buffer)? {
-                0 => return Err(Stop::Close(CloseReason::ClientLeft)),
-                n => &self.transfer[..n],
+            let n = read(&mut connection.stream, services.kernel(), buffer)?;
+            if n == 0 {
+                return Err(Stop::Close(CloseReason::ClientLeft));
             }
+            upload.write(&self.transfer[..n], services, *session_id);
+            n
+        } else {
+            let n = most.min(at_hand.len());
+            upload.write(&at_hand[..n], services, *session_id);
+            self.input.consume(n);
+            n
         };
-        upload.write(bytes, services, *session_id);
-        let n = bytes.len();
         self.moved(n);
         Ok(())
     }
@@ -405,14 +384,9 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
                 false => Stop::Close(CloseReason::ClientLeft),
             });
         }
-        let at_hand = self.end - self.start;
-        self.input.copy_within(self.start..self.end, 0);
-        self.input[at_hand.max(self.start)..self.end].zeroize();
-        (self.start, self.end) = (0, at_hand);
-        let room = &mut self.input[at_hand..at_hand + LINE_READ_BYTES];
         let kernel = self.dialogue.services.kernel();
-        let n = read(&mut connection.stream, kernel, room)?;
-        self.end += n;
+        let n = read(&mut connection.stream, kernel, self.input.room())?;
+        self.input.fill(n);
         self.moved(n);
         Ok(())
     }
@@ -431,7 +405,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
 
     /// Discards input until the client closes.
     fn linger(&mut self, reason: CloseReason, mut left: u64) -> Result<(), Stop> {
-        self.discard_input();
+        self.input.clear();
         let most = self.dialogue.budget.min(self.transfer.len());
         let buffer = &mut self.transfer[..most];
         let kernel = self.dialogue.services.kernel();

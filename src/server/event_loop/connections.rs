@@ -1,7 +1,7 @@
 //! The connections in their slots, and the run queue.
 //!
 //! A slot is freed only at the end of a tick, so that no event of the tick reaches a new occupant.
-//! The generation tells apart successive occupants of one slot.
+//! The generation distinguishes successive occupants of one slot.
 
 use std::collections::VecDeque;
 use std::io;

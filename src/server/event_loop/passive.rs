@@ -119,7 +119,7 @@ impl<K: Kernel> PassivePorts<K> {
     }
 
     /// Finds a port of the range that is free for a client. The search begins at a random port, so
-    /// that nobody can predict the result.
+    /// that the result cannot be predicted.
     fn find_free(
         &mut self,
         kernel: &K,

@@ -266,9 +266,9 @@ impl<K: Kernel> Scheduler<K> {
         }
     }
 
-    /// Delivers completions and the results of data commands, in turn and each in order, until there
-    /// are none or the time is up. A session that receives one reads its next line, which may bring
-    /// the next result, without an end.
+    /// Delivers completions and the results of data commands, in turn and each in order, until
+    /// there are none or the time is up. A session that receives one reads its next line, which may
+    /// bring the next result, without an end.
     pub(super) fn deliver_completions(&mut self) {
         let mut until = None;
         loop {

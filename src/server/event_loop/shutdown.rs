@@ -5,8 +5,8 @@
 //!    └── handover ──▶ handed over ── timeout ──▶ draining
 //! ```
 //!
-//! After a handover another process serves the listeners, and the sessions here go on to their own
-//! end. While draining, idle sessions are told that the server stops and transfers may finish.
+//! After a handover another process serves the listeners, and the sessions here run to their own
+//! end. While draining, idle sessions end with a message and transfers may finish.
 
 use std::time::{Duration, Instant};
 

@@ -202,7 +202,7 @@ impl<K: Kernel> EventLoop<K> {
                 self.kernel.report(Milestone::Stopping);
                 self.acceptor.close_listeners();
                 self.scheduler.services.drain();
-                // A session that waits for a line is told in its next time slice.
+                // A session that waits for a line ends in its next time slice.
                 for key in connections.keys() {
                     connections.enqueue(key);
                 }

@@ -1,5 +1,6 @@
-//! Streams, their send queue, the loop's buffers, and port reservations.
+//! Streams, the event loop's buffers, and port reservations.
 
+pub(crate) mod input_buffer;
 pub(crate) mod port_reservations;
 pub(crate) mod scratch;
 pub(crate) mod send_queue;

@@ -1,13 +1,14 @@
 //! The event loop's buffers: one set for all connections, so that an idle one owns none.
 
 use crate::kernel::Kernel;
-use crate::limits::{LINE_BYTES_MAX, LINE_READ_BYTES, TRANSFER_BUFFER_BYTES};
+use crate::limits::TRANSFER_BUFFER_BYTES;
+use crate::server::net::input_buffer::InputBuffer;
 use crate::server::net::send_queue::SendQueue;
 
 /// Buffers that a connection borrows for one time slice.
 pub(crate) struct Scratch<K: Kernel> {
-    /// Lines: an incomplete one of at most [`LINE_BYTES_MAX`], then room for one read.
-    pub(crate) input: Box<[u8]>,
+    /// Lines.
+    pub(crate) input: InputBuffer,
     /// Bytes of a file, or input that is discarded.
     pub(crate) transfer: Box<[u8]>,
     /// The result of an ASCII conversion.
@@ -18,7 +19,7 @@ pub(crate) struct Scratch<K: Kernel> {
 impl<K: Kernel> Scratch<K> {
     pub(crate) fn new() -> Scratch<K> {
         Scratch {
-            input: vec![0; LINE_BYTES_MAX + LINE_READ_BYTES].into(),
+            input: InputBuffer::new(),
             transfer: vec![0; TRANSFER_BUFFER_BYTES].into(),
             text: Vec::new(),
             send_queue: SendQueue::new(),

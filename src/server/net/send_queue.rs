@@ -1,9 +1,8 @@
-//! What one connection still has to write: bytes, and slices of mapped files between them, gathered into one call.
+//! The buffered output of a connection: bytes, and slices of mapped files between them, gathered
+//! into one write.
 //!
-//! The loop has one send_queue for all connections. What a connection could not write by the end of its turn it keeps as
-//! plain bytes, so that no slice of a file outlives the turn in which the file was seen whole.
-//!
-//! Must not know: what the bytes mean, when to write.
+//! One queue serves all connections. A connection keeps the rest of its output as plain bytes, so
+//! that no slice of a file outlives the check that the file is long enough.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,17 +12,17 @@ use crate::kernel::{Kernel, PIECES_MAX, Piece};
 use crate::server::net::stream::{Stream, StreamError};
 use crate::storage::OpenFile;
 
-/// Gathered output, first in, first out.
+/// Output in the order in which it is written.
 pub(crate) struct SendQueue<K: Kernel> {
     bytes: Vec<u8>,
-    /// How many of `bytes` are written.
+    /// The number of `bytes` that are written.
     sent: usize,
     slices: VecDeque<Slice<K>>,
-    /// Bytes of all `slices`.
+    /// The total length of `slices`.
     sliced: usize,
 }
 
-/// `length` bytes of a mapped file from `from` on, written when `at` of the bytes are.
+/// `length` bytes of a mapped file from `from` on. They follow the first `at` of the queue's bytes.
 struct Slice<K: Kernel> {
     at: usize,
     file: Arc<OpenFile<K>>,
@@ -41,7 +40,7 @@ impl<K: Kernel> SendQueue<K> {
         }
     }
 
-    /// Bytes that are still to be written.
+    /// Returns the number of bytes to write.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.sent + self.sliced
     }
@@ -50,12 +49,12 @@ impl<K: Kernel> SendQueue<K> {
         self.len() == 0
     }
 
-    /// Where sentences are appended.
+    /// Returns the bytes, for output to be appended.
     pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// Appends a slice of a file that has a map and was seen whole in this turn.
+    /// Appends a slice of a mapped file that was found to be long enough in this time slice.
     pub(crate) fn push_mapped(&mut self, file: Arc<OpenFile<K>>, from: usize, length: usize) {
         self.sliced += length;
         self.slices.push_back(Slice {
@@ -66,7 +65,8 @@ impl<K: Kernel> SendQueue<K> {
         });
     }
 
-    /// Writes once, as much as one call takes, and says how much that was; `more` where a transfer follows at once.
+    /// Writes as much as one call takes and returns how much that was. `more` announces that
+    /// something follows at once.
     pub(crate) fn write(
         &mut self,
         kernel: &K,
@@ -107,7 +107,7 @@ impl<K: Kernel> SendQueue<K> {
         Ok(written)
     }
 
-    /// Forgets what was written.
+    /// Removes what was written.
     fn advance(&mut self, mut written: usize) {
         debug_assert!(written <= self.len());
         while let Some(slice) = self.slices.front_mut() {
@@ -134,8 +134,10 @@ impl<K: Kernel> SendQueue<K> {
         }
     }
 
-    /// Takes what is left as plain bytes and leaves the send_queue empty. A file that has become too short for its slice is
-    /// an error (`UnexpectedEof`), as is one that cannot be read.
+    /// Empties the queue and returns the rest as plain bytes.
+    ///
+    /// # Errors
+    /// A file cannot be read, or has become too short for its slice (`UnexpectedEof`).
     pub(crate) fn take_rest(&mut self, kernel: &K) -> io::Result<Box<[u8]>> {
         let mut rest = Vec::with_capacity(self.len());
         let mut at = self.sent;
@@ -157,7 +159,7 @@ impl<K: Kernel> SendQueue<K> {
         Ok(rest.into_boxed_slice())
     }
 
-    /// Drops everything.
+    /// Empties the queue.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.sent = 0;

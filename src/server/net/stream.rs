@@ -156,7 +156,7 @@ impl<K: Kernel> Stream<K> {
         self.sent(sent)
     }
 
-    /// Shuts the sending half: what was written still arrives, then the peer sees the end.
+    /// Shuts the sending half: the bytes already written still arrive, then the peer sees the end.
     pub(crate) fn shutdown(&self, kernel: &K) -> io::Result<()> {
         kernel.shutdown_write(&self.socket)
     }

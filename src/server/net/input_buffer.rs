@@ -1,0 +1,73 @@
+//! The buffer for lines that a client sends.
+
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::limits::{LINE_BYTES_MAX, LINE_READ_BYTES};
+
+/// Input at hand. One buffer serves all connections and any line may be a password, so used bytes
+/// are wiped.
+pub(crate) struct InputBuffer {
+    /// An incomplete line of at most [`LINE_BYTES_MAX`] bytes, then room for one read.
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl InputBuffer {
+    pub(crate) fn new() -> InputBuffer {
+        InputBuffer {
+            bytes: vec![0; LINE_BYTES_MAX + LINE_READ_BYTES].into(),
+            start: 0,
+            end: 0,
+        }
+    }
+
+    /// Begins with what an earlier time slice left over.
+    pub(crate) fn load(&mut self, rest: &[u8]) {
+        self.bytes[..rest.len()].copy_from_slice(rest);
+        (self.start, self.end) = (0, rest.len());
+    }
+
+    /// Returns the input at hand.
+    pub(crate) fn at_hand(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Wipes the first `n` bytes at hand.
+    pub(crate) fn consume(&mut self, n: usize) {
+        let used = self.start..self.start + n;
+        self.start = used.end;
+        self.bytes[used].zeroize();
+    }
+
+    /// Wipes the input at hand.
+    pub(crate) fn clear(&mut self) {
+        self.bytes[self.start..self.end].zeroize();
+        (self.start, self.end) = (0, 0);
+    }
+
+    /// Returns the input at hand for the next time slice and clears the buffer.
+    pub(crate) fn take_rest(&mut self) -> Zeroizing<Box<[u8]>> {
+        let rest = Zeroizing::new(self.at_hand().into());
+        self.clear();
+        rest
+    }
+
+    /// Moves the input at hand to the front and returns the room for one read after it.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        let at_hand = self.end - self.start;
+        self.bytes.copy_within(self.start..self.end, 0);
+        self.bytes[at_hand.max(self.start)..self.end].zeroize();
+        (self.start, self.end) = (0, at_hand);
+        &mut self.bytes[at_hand..at_hand + LINE_READ_BYTES]
+    }
+
+    /// Adds `n` bytes that were read into the room.
+    pub(crate) fn fill(&mut self, n: usize) {
+        self.end += n;
+    }
+}
