@@ -1,9 +1,13 @@
-//! FTP's dialogue (RFC 959, 2389, 2428, 3659).
+//! The FTP session (RFC 959, 2389, 2428, 3659).
 
+mod arguments;
 pub mod command;
-pub mod files;
+mod features;
+mod files;
 pub mod listing;
-pub mod path;
-pub mod reply;
+mod path;
+mod reply;
 pub mod session;
-pub mod transfer;
+mod state;
+mod telnet;
+mod transfer;

@@ -1,8 +1,6 @@
-//! What a client's paths stand for: the top, or a grant of his and a path below it.
+//! Resolves the paths that an FTP client sends: to `/`, or to a grant and a relative path.
 //!
-//! `.` and `..` are taken out here, by the words alone (RFC 3659, 6: TVFS); what is left is the house's to judge.
-//!
-//! Must not know: states, the file system.
+//! `.` and `..` are resolved in the text alone (RFC 3659, 6). Storage validates the rest.
 
 use std::fmt;
 
@@ -10,24 +8,25 @@ use crate::domain::access::Access;
 use crate::domain::path::GrantedPath;
 use crate::protocol::text::name;
 
-/// What a path stands for.
+/// The result of resolving a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Location {
-    /// `/`, which holds the granted directories and nothing else.
+pub(super) enum Location {
+    /// `/`, which contains the granted directories only.
     Top,
-    /// A granted directory or something in it.
-    At(GrantedPath),
-    /// Nothing that this user may see. Where it is one part only, that part, which may be a pattern.
-    Nowhere(Option<String>),
+    /// A granted directory or something below it.
+    Path(GrantedPath),
+    /// Nothing that the user may see. Contains the path if it has only one component, which may be a
+    /// pattern.
+    Unknown(Option<String>),
 }
 
-/// What `path` stands for, seen from the directory `from`, where `None` is the top.
-pub(crate) fn resolve(access: &Access, from: Option<&GrantedPath>, path: &[u8]) -> Location {
+/// Resolves `path` relative to the directory `current`; `None` is `/`.
+pub(super) fn resolve(access: &Access, current: Option<&GrantedPath>, path: &[u8]) -> Location {
     let path = name(path);
     let mut parts: Vec<&str> = Vec::new();
-    if let Some(from) = from.filter(|_| !path.starts_with('/')) {
-        parts.push(&from.grant.name);
-        parts.extend(from.relative.split('/').filter(|part| !part.is_empty()));
+    if let Some(current) = current.filter(|_| !path.starts_with('/')) {
+        parts.push(&current.grant.name);
+        parts.extend(current.relative.split('/').filter(|part| !part.is_empty()));
     }
     for part in path.split('/') {
         match part {
@@ -36,44 +35,30 @@ pub(crate) fn resolve(access: &Access, from: Option<&GrantedPath>, path: &[u8]) 
             part => parts.push(part),
         }
     }
-    let [first, below @ ..] = &parts[..] else {
+    let [first, relative @ ..] = &parts[..] else {
         return Location::Top;
     };
-    let grant = access.grants.iter().find(|grant| grant.name == *first);
-    match grant {
-        Some(grant) => Location::At(GrantedPath {
+    match access.grant(first) {
+        Some(grant) => Location::Path(GrantedPath {
             grant: grant.clone(),
-            relative: below.join("/"),
+            relative: relative.join("/"),
         }),
-        None => Location::Nowhere(below.is_empty().then(|| (*first).to_owned())),
+        None => Location::Unknown(relative.is_empty().then(|| (*first).to_owned())),
     }
 }
 
-/// The directory above, where `None` is the top.
-pub(crate) fn parent(place: GrantedPath) -> Option<GrantedPath> {
-    let below = match place.relative.rsplit_once('/') {
-        Some((above, _)) => above.to_owned(),
-        None if place.relative.is_empty() => return None,
-        None => String::new(),
-    };
-    Some(GrantedPath {
-        relative: below,
-        ..place
-    })
-}
+/// Displays the absolute path of a directory as the client sees it; `None` is `/`.
+pub(super) struct AbsolutePath<'a>(pub(super) Option<&'a GrantedPath>);
 
-/// The whole path of a place, as the client sees it.
-pub(crate) struct Shown<'a>(pub(crate) Option<&'a GrantedPath>);
-
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for AbsolutePath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(place) = self.0 else {
+        let Some(path) = self.0 else {
             return f.write_str("/");
         };
-        write!(f, "/{}", place.grant.name)?;
-        match place.relative.as_str() {
+        write!(f, "/{}", path.grant.name)?;
+        match path.relative.as_str() {
             "" => Ok(()),
-            below => write!(f, "/{below}"),
+            relative => write!(f, "/{relative}"),
         }
     }
 }
@@ -101,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_whole_or_begin_where_one_is() {
+    fn paths_are_absolute_or_relative_to_the_current_directory() {
         let access = access();
         let docs = GrantedPath {
             grant: access.grants[1].clone(),
@@ -120,31 +105,31 @@ mod tests {
             (Some(&docs), "../..", "/"),
             (Some(&docs), "/../Movies", "/Movies"),
             (Some(&docs), "...", "/Docs/Classics/..."),
-            (None, "movies", "nowhere Some(\"movies\")"),
-            (None, "M*", "nowhere Some(\"M*\")"),
-            (None, "x/y", "nowhere None"),
-            (Some(&docs), "../../x", "nowhere Some(\"x\")"),
+            (None, "movies", "unknown Some(\"movies\")"),
+            (None, "M*", "unknown Some(\"M*\")"),
+            (None, "x/y", "unknown None"),
+            (Some(&docs), "../../x", "unknown Some(\"x\")"),
         ] {
-            let shown = match resolve(&access, from, path.as_bytes()) {
-                Location::Top => Shown(None).to_string(),
-                Location::At(place) => Shown(Some(&place)).to_string(),
-                Location::Nowhere(part) => format!("nowhere {part:?}"),
+            let resolved = match resolve(&access, from, path.as_bytes()) {
+                Location::Top => AbsolutePath(None).to_string(),
+                Location::Path(path) => AbsolutePath(Some(&path)).to_string(),
+                Location::Unknown(part) => format!("unknown {part:?}"),
             };
-            assert_eq!(shown, expected, "{path}");
+            assert_eq!(resolved, expected, "{path}");
         }
     }
 
     #[test]
-    fn what_is_above_a_granted_directory_is_the_top() {
+    fn parent_of_a_granted_directory_is_the_top() {
         let access = access();
-        let mut place = GrantedPath {
+        let mut path = GrantedPath {
             grant: access.grants[0].clone(),
             relative: "a/b".into(),
         };
         let mut seen = Vec::new();
-        while let Some(above) = parent(place) {
-            seen.push(Shown(Some(&above)).to_string());
-            place = above;
+        while let Some(parent) = path.parent() {
+            seen.push(AbsolutePath(Some(&parent)).to_string());
+            path = parent;
         }
         assert_eq!(seen, ["/Movies/a", "/Movies"]);
     }

@@ -1,319 +1,211 @@
-//! Every reply that FTP can give, once: its code and its text, with the section that asks for it. RFC 959 where no other
-//! is named.
-//!
-//! Must not know: when a reply is given.
+//! FTP's replies: codes and texts, with the section that defines the code. Sections without an RFC are
+//! of RFC 959.
 
-use std::fmt;
-use std::fmt::{Display, Write as _};
-use std::io::Write as _;
+use std::fmt::Display;
+use std::io::Write;
 use std::net::{IpAddr, SocketAddrV4};
 
 use crate::domain::access::Rights;
 use crate::domain::error::ErrorCode;
 use crate::domain::listing::{FileStatus, MlstFacts};
-use crate::domain::request::Algorithm;
-use crate::protocol::ftp::command::{VERBS, Verb};
 use crate::protocol::ftp::listing::append_facts;
+use crate::protocol::text::hex;
 
 /// A reply of one line: its code and its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reply(pub u16, pub &'static str);
+pub(super) struct Reply(pub(super) u16, pub(super) &'static str);
 
 // The connection (5.4, connection establishment; 4.2.2, 421).
 
-/// The greeting.
-pub const READY: Reply = Reply(220, "tidegate is ready.");
-/// No free place.
-pub const FULL: Reply = Reply(421, "The server is full. Please try again later.");
-/// To who comes from where too many logins have failed.
-pub const TURNED_AWAY: Reply = Reply(421, "Too many failed logins. Please try again later.");
-/// Silence.
-pub const IDLE: Reply = Reply(421, "Idle for too long. Closing the control connection.");
-/// The server stops.
-pub const STOPPING: Reply = Reply(
-    421,
-    "The server is shutting down. Closing the control connection.",
-);
-/// The account was removed or changed by a reload.
-pub const LOGIN_INVALID: Reply = Reply(
-    421,
-    "Your login is no longer valid. Closing the control connection.",
-);
-/// Too much that is no FTP before a login.
-pub const NOT_FTP: Reply = Reply(
-    421,
-    "This is an FTP server. Closing the control connection.",
-);
+pub(super) const GREETING: Reply = Reply(220, "tidegate is ready.");
+pub(super) const SERVER_FULL: Reply = Reply(421, "Too many connections; try again later.");
+pub(super) const LOGIN_BLOCKED: Reply = Reply(421, "Too many failed logins; try again later.");
+pub(super) const IDLE: Reply = Reply(421, "Idle timeout; closing control connection.");
+pub(super) const STOPPING: Reply = Reply(421, "Server shutting down; closing control connection.");
+pub(super) const LOGIN_REVOKED: Reply =
+    Reply(421, "Login no longer valid; closing control connection.");
+pub(super) const NOT_FTP: Reply = Reply(421, "This is an FTP server; closing control connection.");
 
-// Commands as such (4.2.2).
+// Syntax (4.2.2). The client's bytes are never repeated.
 
-/// No command that there is; never the client's bytes back.
-pub const UNKNOWN: Reply = Reply(500, "Unknown command. HELP lists them.");
-/// A line of more than [`crate::limits::LINE_BYTES_MAX`] bytes.
-pub const LINE_TOO_LONG: Reply = Reply(500, "That line is too long and was thrown away.");
-/// A missing argument, or one too many.
-pub const WRONG_ARGUMENT: Reply = Reply(
-    501,
-    "Wrong number of arguments. HELP and the command tell what it takes.",
-);
-/// A control character where a name is expected.
-pub const CONTROL_CHARACTER: Reply =
-    Reply(501, "Control characters cannot be part of an argument.");
-/// No number, or one beyond 63 bits.
-pub const BAD_NUMBER: Reply = Reply(501, "That is not a number of bytes.");
-/// No time.
-pub const BAD_TIME: Reply = Reply(
-    501,
-    "That is not a time. It is written YYYYMMDDHHMMSS, in UTC.",
-);
-/// No range.
-pub const BAD_RANGE: Reply = Reply(501, "That is not a path in quotes and a range of bytes.");
-/// Known, and not done.
-pub const NOT_IMPLEMENTED: Reply = Reply(502, "That command is not implemented.");
-/// A command that needs a login.
-pub const LOG_IN_FIRST: Reply = Reply(530, "Please log in with USER and PASS first.");
-/// Anything but ABOR, NOOP, QUIT, REIN, STAT and USER amid a transfer.
-pub const BUSY: Reply = Reply(
-    450,
-    "A transfer is in progress. Please wait for its end, or say ABOR.",
-);
+pub(super) const UNKNOWN_COMMAND: Reply = Reply(500, "Unknown command.");
+pub(super) const LINE_TOO_LONG: Reply = Reply(500, "Line too long.");
+pub(super) const WRONG_ARGUMENT: Reply = Reply(501, "Argument missing or not allowed.");
+pub(super) const CONTROL_CHARACTER: Reply = Reply(501, "Control character in argument.");
+pub(super) const BAD_NUMBER: Reply = Reply(501, "Invalid number.");
+pub(super) const BAD_TIME: Reply = Reply(501, "Invalid time; use YYYYMMDDHHMMSS in UTC.");
+pub(super) const BAD_RANGE: Reply = Reply(501, "Invalid path or byte range.");
+pub(super) const NOT_IMPLEMENTED: Reply = Reply(502, "Command not implemented.");
+pub(super) const LOG_IN_FIRST: Reply = Reply(530, "Please log in with USER and PASS.");
+pub(super) const BUSY: Reply = Reply(450, "Transfer in progress; wait for its end or send ABOR.");
 
 // Login and logout (4.1.1).
 
-/// USER, whoever it is.
-pub const PASSWORD_PLEASE: Reply = Reply(331, "Please give the password.");
-/// PASS, proved.
-pub const LOGGED_IN: Reply = Reply(230, "You are logged in.");
-/// PASS, not proved, whatever was wrong.
-pub const LOGIN_FAILED: Reply = Reply(530, "Login failed.");
-/// The last of too many failures.
-pub const TOO_MANY_FAILURES: Reply = Reply(
+/// The same for every user, so that usernames cannot be probed.
+pub(super) const PASSWORD_REQUIRED: Reply = Reply(331, "Password required.");
+pub(super) const LOGGED_IN: Reply = Reply(230, "Login successful.");
+pub(super) const LOGIN_FAILED: Reply = Reply(530, "Login incorrect.");
+pub(super) const TOO_MANY_FAILURES: Reply = Reply(
     530,
-    "Login failed, for too many times. Closing the control connection.",
+    "Login incorrect; too many failures, closing control connection.",
 );
-/// PASS without USER.
-pub const USER_FIRST: Reply = Reply(503, "Please give the name with USER first.");
-/// PASS after a login.
-pub const ALREADY_LOGGED_IN: Reply = Reply(503, "You are already logged in.");
-/// ACCT.
-pub const NO_ACCOUNTS: Reply = Reply(202, "No account is needed.");
-/// REIN.
-pub const NEW_USER: Reply = Reply(220, "You are logged out. Ready for a new user.");
-/// QUIT.
-pub const GOODBYE: Reply = Reply(221, "Goodbye.");
+pub(super) const USER_FIRST: Reply = Reply(503, "Send USER first.");
+pub(super) const ALREADY_LOGGED_IN: Reply = Reply(503, "Already logged in.");
+pub(super) const NO_ACCOUNT: Reply = Reply(202, "No account required.");
+pub(super) const LOGGED_OUT: Reply = Reply(220, "Logged out; ready for a new user.");
+pub(super) const GOODBYE: Reply = Reply(221, "Goodbye.");
 
-// Parameters of transfers (4.1.2).
+// Transfer parameters (4.1.2).
 
-/// TYPE A.
-pub const TYPE_ASCII: Reply = Reply(200, "Type is A: line ends are converted.");
-/// TYPE I or L 8.
-pub const TYPE_IMAGE: Reply = Reply(200, "Type is I: bytes are sent as they are.");
-/// Another type.
-pub const TYPE_UNKNOWN: Reply = Reply(504, "Only the types A, I and L 8 are known.");
-/// STRU F.
-pub const STRUCTURE: Reply = Reply(200, "Structure is F.");
-/// Another structure.
-pub const STRUCTURE_UNKNOWN: Reply = Reply(504, "Only the structure F is known.");
-/// MODE S.
-pub const MODE: Reply = Reply(200, "Mode is S.");
-/// Another mode.
-pub const MODE_UNKNOWN: Reply = Reply(504, "Only the mode S is known.");
-/// PORT and EPRT.
-pub const PORT_TAKEN: Reply = Reply(200, "The server will connect to that address.");
-/// PORT or EPRT of nothing that is an address.
-pub const BAD_PORT: Reply = Reply(501, "That is not an address.");
-/// PORT or EPRT to anybody else (RFC 2577, 3).
-pub const FOREIGN_PORT: Reply = Reply(501, "The server connects only to the client's own address.");
-/// PORT or EPRT to a port of the machine's own services (RFC 2577, 3).
-pub const RESERVED_PORT: Reply = Reply(504, "The server connects only to ports from 1024 on.");
-/// PORT or EPRT where the operator wants none.
-pub const NO_ACTIVE: Reply = Reply(
-    502,
-    "The server connects to nobody. Please use passive mode: EPSV or PASV.",
-);
-/// PORT, EPRT or PASV after EPSV ALL (RFC 2428, 4).
-pub const EPSV_ONLY: Reply = Reply(501, "After EPSV ALL there is only EPSV.");
-/// EPSV ALL (RFC 2428, 4).
-pub const EPSV_ALL: Reply = Reply(200, "From now on there is only EPSV.");
-/// PASV over IPv6.
-pub const PASV_NEEDS_IPV4: Reply = Reply(425, "PASV cannot tell an IPv6 address. Please use EPSV.");
-const NEEDS_IPV4: Reply = Reply(522, "Network protocol not supported, use (1)");
-const NEEDS_IPV6: Reply = Reply(522, "Network protocol not supported, use (2)");
+pub(super) const TYPE_ASCII: Reply = Reply(200, "Type set to A.");
+pub(super) const TYPE_IMAGE: Reply = Reply(200, "Type set to I.");
+pub(super) const TYPE_UNSUPPORTED: Reply = Reply(504, "Type not supported; use A, I or L 8.");
+pub(super) const STRUCTURE: Reply = Reply(200, "Structure set to F.");
+pub(super) const STRUCTURE_UNSUPPORTED: Reply = Reply(504, "Structure not supported; use F.");
+pub(super) const MODE: Reply = Reply(200, "Mode set to S.");
+pub(super) const MODE_UNSUPPORTED: Reply = Reply(504, "Mode not supported; use S.");
+pub(super) const ADDRESS_ACCEPTED: Reply = Reply(200, "Data address accepted.");
+pub(super) const BAD_ADDRESS: Reply = Reply(501, "Invalid address.");
+/// RFC 2577, 3: no connections to third parties (bounce attack).
+pub(super) const FOREIGN_ADDRESS: Reply = Reply(501, "Address is not the client's.");
+/// RFC 2577, 3: no connections to well-known services.
+pub(super) const RESERVED_PORT: Reply = Reply(504, "Ports below 1024 are not allowed.");
+pub(super) const ACTIVE_DISABLED: Reply = Reply(502, "Active mode is disabled; use EPSV or PASV.");
+pub(super) const EPSV_ONLY: Reply = Reply(501, "Only EPSV is allowed after EPSV ALL."); // RFC 2428, 4
+pub(super) const EPSV_ALL: Reply = Reply(200, "EPSV ALL accepted."); // RFC 2428, 4
+pub(super) const PASV_NEEDS_IPV4: Reply = Reply(425, "PASV requires IPv4; use EPSV.");
+const NEEDS_IPV4: Reply = Reply(522, "Network protocol not supported, use (1)"); // RFC 2428, 2
+const NEEDS_IPV6: Reply = Reply(522, "Network protocol not supported, use (2)"); // RFC 2428, 2
 
 // Transfers (4.1.3).
 
-/// No PASV, EPSV, PORT or EPRT before.
-pub const NO_DATA_ADDRESS: Reply = Reply(425, "Please say EPSV, PASV, EPRT or PORT first.");
-/// A listing is sent.
-pub const SENDING_LISTING: Reply = Reply(150, "Here comes the listing.");
-/// A file with converted line ends is sent.
-pub const SENDING_TEXT: Reply = Reply(150, "Here comes the file, with line ends converted.");
-/// A file can come.
-pub const RECEIVING: Reply = Reply(150, "Ready for the file.");
-/// All was sent.
-pub const SENT: Reply = Reply(226, "All of it was sent.");
-/// All came and is kept.
-pub const RECEIVED: Reply = Reply(226, "All of it has come, and is kept.");
-/// ABOR amid a transfer: the first of two replies.
-pub const ABORTED: Reply = Reply(426, "The transfer was aborted.");
-/// ABOR amid a transfer: the second one.
-pub const ABORT_DONE: Reply = Reply(226, "ABOR is done.");
-/// ABOR with nothing to abort.
-pub const NOTHING_TO_ABORT: Reply = Reply(225, "There is no transfer to abort.");
-/// REST with TYPE A.
-pub const REST_NEEDS_IMAGE: Reply = Reply(501, "Only transfers of type I can begin in the middle.");
-/// STOU or APPE behind REST.
-pub const REST_DOES_NOT_FIT: Reply =
-    Reply(450, "This cannot begin in the middle. REST is forgotten.");
-/// REST beyond a file's end.
-pub const BEYOND_END: Reply = Reply(554, "The file does not have as many bytes.");
-/// ALLO of what there is room for.
-pub const ROOM_ENOUGH: Reply = Reply(202, "There is room; nothing needs to be reserved.");
+pub(super) const NO_DATA_ADDRESS: Reply = Reply(425, "Send EPSV, PASV, EPRT or PORT first.");
+pub(super) const SENDING_LISTING: Reply = Reply(150, "Sending directory listing.");
+pub(super) const SENDING_ASCII: Reply = Reply(150, "Sending file, type A.");
+pub(super) const READY_TO_RECEIVE: Reply = Reply(150, "Ready to receive file.");
+pub(super) const TRANSFER_COMPLETE: Reply = Reply(226, "Transfer complete.");
+pub(super) const UPLOAD_COMPLETE: Reply = Reply(226, "Transfer complete; file stored.");
+pub(super) const ABORTED: Reply = Reply(426, "Transfer aborted.");
+pub(super) const ABORT_SUCCESSFUL: Reply = Reply(226, "Abort successful.");
+pub(super) const NO_TRANSFER: Reply = Reply(225, "No transfer to abort.");
+pub(super) const REST_NEEDS_IMAGE: Reply = Reply(501, "Restarting requires type I.");
+pub(super) const REST_UNSUPPORTED: Reply = Reply(450, "Cannot restart this command; REST ignored.");
+pub(super) const BEYOND_END: Reply = Reply(554, "Offset is beyond the end of the file.");
+pub(super) const NO_ALLOCATION: Reply = Reply(202, "No storage allocation necessary.");
 
 // Files (4.1.3).
 
-/// RNTO without RNFR.
-pub const RNFR_FIRST: Reply = Reply(503, "Please name the file with RNFR first.");
-/// RNFR of what is there.
-pub const RNTO_PLEASE: Reply = Reply(350, "It is there. Please say RNTO and its new name.");
-/// RNTO.
-pub const RENAMED: Reply = Reply(250, "It has its new name.");
-/// DELE.
-pub const DELETED: Reply = Reply(250, "The file is deleted.");
-/// RMD.
-pub const DIRECTORY_REMOVED: Reply = Reply(250, "The directory is removed.");
-/// MKD where a file has the name: of the replies for a name, only 550 is for MKD (RFC 959, 5.4).
-pub const NAME_TAKEN: Reply = Reply(550, "A file has that name already.");
-/// MKD where the name cannot be one, for the same reason.
-pub const NO_NAME: Reply = Reply(550, "That is no name for a directory.");
-/// What would change the granted directories themselves.
-pub const TOP_IS_FIXED: Reply = Reply(550, "The directories in / are the operator's.");
-/// SIZE with TYPE A, which would have to read the file (RFC 3659, 4.2).
-pub const SIZE_NEEDS_IMAGE: Reply = Reply(550, "SIZE is known for type I only.");
-/// SIZE, RETR and the like of a directory.
-pub const NO_FILE: Reply = Reply(550, "That is a directory.");
-/// MLSD of a file (RFC 3659, 7.2).
-pub const NO_DIRECTORY: Reply = Reply(501, "That is not a directory.");
-/// AVBL at the top.
-pub const NO_SPACE_AT_TOP: Reply = Reply(
-    550,
-    "Space is counted in a directory, and / is none of its own.",
-);
+pub(super) const RNFR_FIRST: Reply = Reply(503, "Send RNFR first.");
+pub(super) const READY_FOR_RNTO: Reply = Reply(350, "File exists; ready for RNTO.");
+pub(super) const RENAMED: Reply = Reply(250, "Rename successful.");
+pub(super) const DELETED: Reply = Reply(250, "File deleted.");
+pub(super) const DIRECTORY_REMOVED: Reply = Reply(250, "Directory removed.");
+/// For MKD, which may reply 550 but not 553 (5.4).
+pub(super) const MKD_FILE_EXISTS: Reply = Reply(550, "A file of that name exists.");
+/// For MKD, which may reply 550 but not 553 (5.4).
+pub(super) const MKD_BAD_NAME: Reply = Reply(550, "Invalid directory name.");
+pub(super) const TOP_IS_FIXED: Reply = Reply(550, "Cannot change the top-level directories.");
+/// RFC 3659, 4.2: the size in type A is known only after reading the file.
+pub(super) const SIZE_NEEDS_IMAGE: Reply = Reply(550, "SIZE requires type I.");
+pub(super) const IS_DIRECTORY: Reply = Reply(550, "Is a directory.");
+pub(super) const NOT_A_DIRECTORY: Reply = Reply(501, "Not a directory."); // RFC 3659, 7.2
+pub(super) const AVBL_NEEDS_DIRECTORY: Reply = Reply(550, "No space information for /.");
 
-// The rest.
+// Other commands.
 
-/// SYST (4.1.3).
-pub const SYSTEM: Reply = Reply(215, "UNIX Type: L8");
-/// NOOP.
-pub const NOTHING: Reply = Reply(200, "Nothing was done.");
-/// CLNT.
-pub const NOTED: Reply = Reply(200, "Noted.");
-/// HOST (RFC 7151, 3.2).
-pub const HOST_READY: Reply = Reply(220, "tidegate is ready, whatever its name.");
-/// HOST after USER (RFC 7151, 3.3).
-pub const HOST_TOO_LATE: Reply = Reply(503, "HOST comes before USER.");
-/// LANG (RFC 2640, 4.1).
-pub const ENGLISH: Reply = Reply(200, "English it is.");
-/// LANG of another language.
-pub const ENGLISH_ONLY: Reply = Reply(504, "English only.");
-/// OPTS UTF8 ON (RFC 2640, 2).
-pub const UTF8_ON: Reply = Reply(200, "Names are UTF-8, always.");
-/// OPTS UTF8 OFF.
-pub const UTF8_STAYS: Reply = Reply(501, "Names are UTF-8, always.");
-/// OPTS of anything without options (RFC 2389, 4).
-pub const NO_OPTIONS: Reply = Reply(501, "That has no such options.");
-/// OPTS MLST of no facts (RFC 3659, 7.9).
-pub const BAD_FACTS: Reply = Reply(
-    501,
-    "MlstFacts are written one behind the other, each with a ; behind it.",
-);
-/// AUTH (RFC 2228, 3): there is no mechanism.
-pub const NO_MECHANISM: Reply = Reply(504, "There is no TLS here yet, nor another mechanism.");
-/// PBSZ and PROT (RFC 2228, 3).
-pub const AUTH_FIRST: Reply = Reply(503, "This comes after AUTH, and there is no TLS here yet.");
-/// SITE CHMOD.
-pub const NO_MODES: Reply = Reply(
-    502,
-    "SITE CHMOD is not implemented: what may be done with a file follows from its directory.",
-);
-/// Another SITE.
-pub const SITE_UNKNOWN: Reply = Reply(500, "Unknown SITE command. SITE HELP lists them.");
+pub(super) const SYSTEM: Reply = Reply(215, "UNIX Type: L8"); // 4.1.3
+pub(super) const OK: Reply = Reply(200, "OK.");
+pub(super) const HOST_ACCEPTED: Reply = Reply(220, "Host accepted."); // RFC 7151, 3.2
+pub(super) const HOST_TOO_LATE: Reply = Reply(503, "HOST must precede USER."); // RFC 7151, 3.3
+pub(super) const ENGLISH: Reply = Reply(200, "Language is English."); // RFC 2640, 4.1
+pub(super) const ENGLISH_ONLY: Reply = Reply(504, "Only English is supported.");
+pub(super) const UTF8_ON: Reply = Reply(200, "UTF-8 is always on."); // RFC 2640, 2
+pub(super) const UTF8_ALWAYS_ON: Reply = Reply(501, "UTF-8 cannot be turned off.");
+pub(super) const BAD_OPTION: Reply = Reply(501, "Unknown option."); // RFC 2389, 4
+pub(super) const BAD_FACTS: Reply = Reply(501, "Invalid list of facts."); // RFC 3659, 7.9
+pub(super) const NO_TLS: Reply = Reply(504, "TLS is not supported."); // RFC 2228, 3
+pub(super) const AUTH_FIRST: Reply = Reply(503, "Send AUTH first."); // RFC 2228, 3
+pub(super) const NO_CHMOD: Reply = Reply(502, "SITE CHMOD not implemented.");
+pub(super) const SITE_UNKNOWN: Reply = Reply(500, "Unknown SITE command.");
+pub(super) const HELP_UNKNOWN: Reply = Reply(501, "Unknown command; HELP lists all commands.");
+/// The end of STAT for a path, after [`begin_status_listing`].
+pub(super) const STATUS_LISTING_ENDS: Reply = Reply(213, "End of status.");
 
-/// HELP of no command.
-pub const HELP_UNKNOWN: Reply = Reply(501, "There is no such command. HELP lists them.");
-
-/// EPRT or EPSV of a family that the control connection does not have (RFC 2428, 2): the one that it has.
-pub const fn needs_family(own: IpAddr) -> Reply {
+/// Returns the reply to EPRT or EPSV with another address family than the control connection's (RFC
+/// 2428, 2).
+pub(super) const fn needs_family(own: IpAddr) -> Reply {
     match own {
         IpAddr::V4(_) => NEEDS_IPV4,
         IpAddr::V6(_) => NEEDS_IPV6,
     }
 }
 
-/// The reply to a refusal where the command adds nothing to it.
-pub const fn refusal(refusal: ErrorCode) -> Reply {
-    match refusal {
+/// Returns the reply to an error, unless the command requires another one.
+pub(super) const fn error(code: ErrorCode) -> Reply {
+    match code {
         ErrorCode::NoSuchDirectory => Reply(550, "No such directory."),
-        ErrorCode::DirectoryUnreadable => Reply(550, "The directory cannot be read."),
-        ErrorCode::NoSuchFile => Reply(550, "No such file."),
-        ErrorCode::FileUnreadable => Reply(451, "The file cannot be read."),
-        ErrorCode::FileUnwritable => Reply(451, "The file cannot be written."),
-        ErrorCode::UploadDenied => Reply(550, "You may not upload to this directory."),
-        ErrorCode::ChangeDenied => Reply(550, "You may not change what is in this directory."),
-        ErrorCode::FileExists => Reply(553, "The file already exists."),
-        ErrorCode::DirectoryExists => Reply(550, "The directory already exists."),
-        ErrorCode::InvalidName => Reply(553, "That is not a valid file name."),
-        ErrorCode::NoSpace => Reply(452, "There is not enough room for that file."),
-        ErrorCode::OverQuota => Reply(552, "That is more than your quota allows."),
-        ErrorCode::TooLarge => Reply(552, "The file is larger than the server takes."),
-        ErrorCode::NotEmpty => Reply(550, "The directory is not empty."),
-        ErrorCode::CrossDevice => Reply(553, "Nothing can be moved between these two directories."),
-        ErrorCode::IntoItself => Reply(553, "A directory cannot be moved into itself."),
+        ErrorCode::DirectoryUnreadable => Reply(550, "Cannot read directory."),
+        ErrorCode::NoSuchFile => Reply(550, "No such file or directory."),
+        ErrorCode::FileUnreadable => Reply(451, "Cannot read file."),
+        ErrorCode::FileUnwritable => Reply(451, "Cannot write file."),
+        ErrorCode::UploadDenied => Reply(550, "Permission denied: no right to upload."),
+        ErrorCode::ChangeDenied => Reply(550, "Permission denied: no right to change files."),
+        ErrorCode::FileExists => Reply(553, "File exists."),
+        ErrorCode::DirectoryExists => Reply(550, "Directory exists."),
+        ErrorCode::InvalidName => Reply(553, "Invalid file name."),
+        ErrorCode::NoSpace => Reply(452, "Insufficient storage space."),
+        ErrorCode::OverQuota => Reply(552, "Quota exceeded."),
+        ErrorCode::TooLarge => Reply(552, "File too large."),
+        ErrorCode::NotEmpty => Reply(550, "Directory not empty."),
+        ErrorCode::CrossDevice => Reply(553, "Cannot rename across file systems."),
+        ErrorCode::IntoItself => Reply(553, "Cannot move a directory into itself."),
         ErrorCode::OffsetBeyondEnd => BEYOND_END,
-        ErrorCode::FileShrank => Reply(451, "The file became shorter while it was sent."),
-        ErrorCode::NoPassivePort => Reply(
-            425,
-            "No port became free for a data connection. Please try again.",
-        ),
-        ErrorCode::NoDataConnection => Reply(425, "The data connection could not be made."),
-        ErrorCode::DataConnectionLost => Reply(426, "The data connection broke."),
-        ErrorCode::DataConnectionIdle => Reply(426, "No data has moved for too long."),
+        ErrorCode::FileShrank => Reply(451, "File was truncated during the transfer."),
+        ErrorCode::NoPassivePort => Reply(425, "No passive port available; try again later."),
+        ErrorCode::NoDataConnection => Reply(425, "Cannot open data connection."),
+        ErrorCode::DataConnectionLost => Reply(426, "Data connection lost."),
+        ErrorCode::DataConnectionIdle => Reply(426, "Data connection timed out."),
         ErrorCode::Aborted => ABORTED,
-        ErrorCode::LoginBlocked => TURNED_AWAY,
+        ErrorCode::LoginBlocked => LOGIN_BLOCKED,
         ErrorCode::TooManySessions => {
-            Reply(421, "You have too many sessions. Please try again later.")
+            Reply(421, "Too many sessions of this user; try again later.")
         }
     }
 }
 
 /// Appends a reply of one line.
-pub fn say(out: &mut Vec<u8>, Reply(code, text): Reply) {
+pub(super) fn append(out: &mut Vec<u8>, Reply(code, text): Reply) {
     line(out, format_args!("{code} {text}"));
 }
 
-/// The reply to a refusal for want of room, with what there is.
-pub fn no_room(out: &mut Vec<u8>, why: ErrorCode, left: u64) {
-    let Reply(code, text) = refusal(why);
-    line(out, format_args!("{code} {text} {left} bytes are left."));
+/// Appends the reply to an error for lack of space, with the space that is left.
+pub(super) fn append_no_space(out: &mut Vec<u8>, code: ErrorCode, left: u64) {
+    let Reply(code, text) = error(code);
+    line(out, format_args!("{code} {text} {left} bytes available."));
 }
 
-/// PWD, MKD (5.4 and appendix II): a path in quotes.
-pub fn path(out: &mut Vec<u8>, path: impl Display, is_new: bool) {
-    let what = if is_new {
-        "is made"
-    } else {
-        "is the current directory"
-    };
-    line(out, format_args!("257 \"{}\" {what}.", quoted(path)));
+/// Appends the reply to PWD (5.4, appendix II).
+pub(super) fn append_current_directory(out: &mut Vec<u8>, path: impl Display) {
+    let path = quoted(path);
+    line(
+        out,
+        format_args!("257 \"{path}\" is the current directory."),
+    );
 }
 
-/// CWD, CDUP.
-pub fn directory_changed(out: &mut Vec<u8>, path: impl Display) {
-    line(out, format_args!("250 Now in \"{}\".", quoted(path)));
+/// Appends the reply to MKD (5.4, appendix II).
+pub(super) fn append_directory_created(out: &mut Vec<u8>, path: impl Display) {
+    line(out, format_args!("257 \"{}\" created.", quoted(path)));
 }
 
-/// PASV (4.1.2).
-pub fn passive(out: &mut Vec<u8>, address: SocketAddrV4) {
+/// Appends the reply to CWD and CDUP.
+pub(super) fn append_directory_changed(out: &mut Vec<u8>, path: impl Display) {
+    let path = quoted(path);
+    line(out, format_args!("250 Directory changed to \"{path}\"."));
+}
+
+/// Appends the reply to PASV (4.1.2).
+pub(super) fn append_passive(out: &mut Vec<u8>, address: SocketAddrV4) {
     let [a, b, c, d] = address.ip().octets();
     let [high, low] = address.port().to_be_bytes();
     line(
@@ -322,90 +214,82 @@ pub fn passive(out: &mut Vec<u8>, address: SocketAddrV4) {
     );
 }
 
-/// EPSV (RFC 2428, 3).
-pub fn extended_passive(out: &mut Vec<u8>, port: u16) {
+/// Appends the reply to EPSV (RFC 2428, 3).
+pub(super) fn append_extended_passive(out: &mut Vec<u8>, port: u16) {
     line(
         out,
         format_args!("229 Entering Extended Passive Mode (|||{port}|)"),
     );
 }
 
-/// REST (RFC 3659, 5.3).
-pub fn restarting(out: &mut Vec<u8>, from: u64) {
+/// Appends the reply to REST (RFC 3659, 5.3).
+pub(super) fn append_restarting(out: &mut Vec<u8>, offset: u64) {
+    line(out, format_args!("350 Restarting at byte {offset}."));
+}
+
+/// Appends the first reply to RETR in type I. Clients parse the length in parentheses.
+pub(super) fn append_sending(out: &mut Vec<u8>, length: u64) {
+    line(out, format_args!("150 Sending file ({length} bytes)."));
+}
+
+/// Appends the first reply to STOU (RFC 1123, 4.1.2.9).
+pub(super) fn append_receiving_as(out: &mut Vec<u8>, name: &str) {
+    line(out, format_args!("150 FILE: {}", printable(name)));
+}
+
+/// Appends the last reply to STOU.
+pub(super) fn append_stored_as(out: &mut Vec<u8>, name: &str) {
+    let name = printable(name);
     line(
         out,
-        format_args!("350 The next transfer begins behind byte {from}."),
+        format_args!("226 Transfer complete; file stored as {name}"),
     );
 }
 
-/// RETR of type I: how much comes stands where clients look for it.
-pub fn sending(out: &mut Vec<u8>, length: u64) {
-    line(
-        out,
-        format_args!("150 Here comes the file ({length} bytes)."),
-    );
-}
-
-/// STOU (RFC 1123, 4.1.2.9).
-pub fn receiving_as(out: &mut Vec<u8>, name: &str) {
-    line(out, format_args!("150 FILE: {}", plain(name)));
-}
-
-/// STOU, when it is there.
-pub fn received_as(out: &mut Vec<u8>, name: &str) {
-    line(
-        out,
-        format_args!("226 All of it has come, and is kept as {}", plain(name)),
-    );
-}
-
-/// SIZE (RFC 3659, 4.2), MDTM (3.2): one value. AVBL (draft-peterson-streamlined-ftp-command-extensions, 4) likewise.
-pub fn value(out: &mut Vec<u8>, value: impl Display) {
+/// Appends the reply to SIZE (RFC 3659, 4.2), MDTM (RFC 3659, 3.2) or AVBL
+/// (draft-peterson-streamlined-ftp-command-extensions, 4): a value.
+pub(super) fn append_value(out: &mut Vec<u8>, value: impl Display) {
     line(out, format_args!("213 {value}"));
 }
 
-/// MFMT (draft-somers-ftp-mfxx, 3.1).
-pub fn modified(out: &mut Vec<u8>, time: impl Display, path: &str) {
-    line(out, format_args!("213 Modify={time}; {}", plain(path)));
+/// Appends the reply to MFMT (draft-somers-ftp-mfxx, 3.1).
+pub(super) fn append_modified(out: &mut Vec<u8>, time: impl Display, path: &str) {
+    line(out, format_args!("213 Modify={time}; {}", printable(path)));
 }
 
-/// HASH (draft-bryan-ftpext-hash, 3.2).
-pub fn hash(
-    out: &mut Vec<u8>,
-    algorithm: Algorithm,
-    (from, end): (u64, u64),
-    digest: &[u8],
-    path: &str,
-) {
-    let (name, digest) = (algorithm_name(algorithm), hex(digest));
-    line(
-        out,
-        format_args!("213 {name} {from}-{end} {digest} {}", plain(path)),
-    );
+/// Appends the reply to HASH for the bytes up to `end` (draft-bryan-ftpext-hash, 3.2).
+pub(super) fn append_hash(out: &mut Vec<u8>, algorithm: &str, end: u64, digest: &[u8], path: &str) {
+    let (digest, path) = (hex(digest), printable(path));
+    line(out, format_args!("213 {algorithm} 0-{end} {digest} {path}"));
 }
 
-/// XCRC and its like.
-pub fn digest(out: &mut Vec<u8>, digest: &[u8]) {
+/// Appends the reply to XCRC and the like.
+pub(super) fn append_digest(out: &mut Vec<u8>, digest: &[u8]) {
     line(out, format_args!("250 {}", hex(digest)));
 }
 
-/// STAT amid a transfer (4.1.3).
-pub fn progress(out: &mut Vec<u8>, moved: u64) {
+/// Appends the reply to STAT during a transfer (4.1.3).
+pub(super) fn append_progress(out: &mut Vec<u8>, bytes: u64) {
     line(
         out,
-        format_args!("211 A transfer is in progress: {moved} bytes so far."),
+        format_args!("211 Transfer in progress: {bytes} bytes transferred."),
     );
 }
 
-/// STAT (4.1.3).
-pub fn status(out: &mut Vec<u8>, user: Option<&str>, peer: impl Display, is_ascii: bool) {
+/// Appends the reply to STAT without a path (4.1.3).
+pub(super) fn append_status(
+    out: &mut Vec<u8>,
+    user: Option<&str>,
+    peer: impl Display,
+    is_ascii: bool,
+) {
     line(
         out,
         format_args!("211-tidegate {}", env!("CARGO_PKG_VERSION")),
     );
     line(out, format_args!(" Connected from {peer}"));
     match user {
-        Some(user) => line(out, format_args!(" Logged in as {}", plain(user))),
+        Some(user) => line(out, format_args!(" Logged in as {}", printable(user))),
         None => line(out, " Not logged in"),
     }
     let kind = if is_ascii { 'A' } else { 'I' };
@@ -414,165 +298,43 @@ pub fn status(out: &mut Vec<u8>, user: Option<&str>, peer: impl Display, is_asci
     line(out, "211 End");
 }
 
-/// STAT of a path: what stands before the listing (4.2: lines between begin with no digit).
-pub fn begin_listing(out: &mut Vec<u8>) {
-    line(out, "213-Here comes the listing.");
+/// Appends the begin of the reply to STAT for a path; no line of the listing begins with a digit (4.2).
+pub(super) fn begin_status_listing(out: &mut Vec<u8>) {
+    line(out, "213-Status:");
 }
 
-/// STAT of a path: what stands behind it.
-pub const LISTING_ENDS: Reply = Reply(213, "End");
-
-/// MLST (RFC 3659, 7.2).
-pub fn facts(
+/// Appends the reply to MLST (RFC 3659, 7.2).
+pub(super) fn append_entry_facts(
     out: &mut Vec<u8>,
-    wanted: MlstFacts,
-    found: &FileStatus,
+    facts: MlstFacts,
+    status: &FileStatus,
     rights: Rights,
     path: impl Display,
 ) {
     line(out, "250-Facts");
     out.push(b' ');
-    append_facts(out, wanted, found, rights);
-    line(out, format_args!(" {}", plain(path)));
+    append_facts(out, facts, status, rights);
+    line(out, format_args!(" {}", printable(path)));
     line(out, "250 End");
 }
 
-/// MLST of the top, which is nothing on a disk.
-pub fn facts_of_top(out: &mut Vec<u8>, wanted: MlstFacts) {
-    let kind = if wanted.kind { "type=dir;" } else { "" };
-    let perm = if wanted.perm { "perm=el;" } else { "" };
+/// Appends the reply to MLST for `/`, which is not a directory on disk.
+pub(super) fn append_top_facts(out: &mut Vec<u8>, facts: MlstFacts) {
+    let kind = if facts.kind { "type=dir;" } else { "" };
+    let perm = if facts.perm { "perm=el;" } else { "" };
     line(out, "250-Facts");
     line(out, format_args!(" {kind}{perm} /"));
     line(out, "250 End");
 }
 
-/// OPTS MLST (RFC 3659, 7.9): the facts from now on.
-pub fn facts_chosen(out: &mut Vec<u8>, wanted: MlstFacts) {
-    let mut names = String::new();
-    for (name, is_wanted) in fact_names(wanted) {
-        if is_wanted {
-            let _ = write!(names, "{name};");
-        }
-    }
-    let blank = if names.is_empty() { "" } else { " " };
-    line(out, format_args!("200 MLST OPTS{blank}{names}"));
+/// Appends a line and CR LF.
+pub(super) fn line(out: &mut Vec<u8>, text: impl Display) {
+    write!(out, "{text}\r\n").expect("writing to a Vec cannot fail");
 }
 
-/// OPTS HASH (draft-bryan-ftpext-hash, 3.3): the algorithm from now on.
-pub fn algorithm_chosen(out: &mut Vec<u8>, algorithm: Algorithm) {
-    line(out, format_args!("200 {}", algorithm_name(algorithm)));
-}
-
-/// FEAT (RFC 2389, 3.2).
-pub fn features(out: &mut Vec<u8>, wanted: MlstFacts, algorithm: Algorithm) {
-    line(out, "211-Features:");
-    for feature in [
-        "AVBL",
-        "CLNT",
-        "EPRT",
-        "EPSV",
-        "HOST",
-        "LANG EN*",
-        "MDTM",
-        "MFMT",
-        "REST STREAM",
-        "SIZE",
-        "TVFS",
-        "UTF8",
-        "XCRC",
-        "XMD5",
-        "XSHA1",
-        "XSHA256",
-        "XSHA512",
-    ] {
-        line(out, format_args!(" {feature}"));
-    }
-    let mut algorithms = String::new();
-    for each in ALGORITHMS {
-        let mark = if each == algorithm { "*" } else { "" };
-        let _ = write!(algorithms, "{}{mark};", algorithm_name(each));
-    }
-    line(out, format_args!(" HASH {algorithms}"));
-    let mut facts = String::new();
-    for (name, is_wanted) in fact_names(wanted) {
-        let mark = if is_wanted { "*" } else { "" };
-        let _ = write!(facts, "{name}{mark};");
-    }
-    line(out, format_args!(" MLST {facts}"));
-    line(out, "211 End");
-}
-
-/// HELP (4.1.3).
-pub fn help(out: &mut Vec<u8>) {
-    line(out, "214-These commands are known:");
-    for verbs in VERBS.chunks(10) {
-        let words: Vec<&str> = verbs.iter().map(|verb| verb.word).collect();
-        line(out, format_args!(" {}", words.join(" ")));
-    }
-    line(out, "214 HELP and a command tells what it takes.");
-}
-
-/// HELP of a command.
-pub fn help_of(out: &mut Vec<u8>, verb: &Verb) {
-    let blank = if verb.argument.is_empty() { "" } else { " " };
-    line(
-        out,
-        format_args!("214 {}{blank}{}", verb.word, verb.argument),
-    );
-}
-
-/// SITE HELP.
-pub fn help_of_site(out: &mut Vec<u8>) {
-    line(out, "214-These SITE commands are known:");
-    line(out, " HELP");
-    line(out, "214 End");
-}
-
-/// The algorithms of HASH, the best first.
-pub const ALGORITHMS: [Algorithm; 5] = [
-    Algorithm::Sha512,
-    Algorithm::Sha256,
-    Algorithm::Sha1,
-    Algorithm::Md5,
-    Algorithm::Crc32,
-];
-
-/// An algorithm's name in HASH (the registry of draft-bryan-ftpext-hash).
-pub fn algorithm_name(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::Sha512 => "SHA-512",
-        Algorithm::Sha256 => "SHA-256",
-        Algorithm::Sha1 => "SHA-1",
-        Algorithm::Md5 => "MD5",
-        Algorithm::Crc32 => "CRC32",
-    }
-}
-
-/// The facts' names, in the order in which FEAT has them, each with whether it is wanted.
-pub fn fact_names(facts: MlstFacts) -> [(&'static str, bool); 5] {
-    [
-        ("type", facts.kind),
-        ("perm", facts.perm),
-        ("size", facts.size),
-        ("modify", facts.modify),
-        ("unique", facts.unique),
-    ]
-}
-
-/// Appends a line and its end.
-fn line(out: &mut Vec<u8>, text: impl Display) {
-    write!(out, "{text}\r\n").expect("a Vec takes every byte");
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// A name of the client's that can end no line: whatever would, or would be telnet's, is a `?`.
-fn plain(name: impl Display) -> String {
+/// Returns a name with every control character replaced, so that it cannot end the line or begin a
+/// Telnet command.
+fn printable(name: impl Display) -> String {
     let mut name = name.to_string();
     if name.contains(char::is_control) {
         name = name.replace(char::is_control, "?");
@@ -580,16 +342,9 @@ fn plain(name: impl Display) -> String {
     name
 }
 
-/// The same, within quotes: those in it are doubled (appendix II).
+/// Returns a printable name for use within quotes, which are doubled (appendix II).
 fn quoted(name: impl Display) -> String {
-    plain(name).replace('"', "\"\"")
-}
-
-impl fmt::Display for Reply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Reply(code, text) = self;
-        write!(f, "{code} {text}")
-    }
+    printable(name).replace('"', "\"\"")
 }
 
 #[cfg(test)]
@@ -597,40 +352,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_ends_no_line_and_no_quotes() {
+    fn names_cannot_end_the_line_or_the_quotes() {
         let mut out = Vec::new();
-        path(&mut out, "/a\"b\r\n221 x\u{1b}\u{85}", true);
-        assert_eq!(out, "257 \"/a\"\"b??221 x??\" is made.\r\n".as_bytes());
-    }
-
-    #[test]
-    fn lines_between_the_first_and_the_last_begin_with_a_blank() {
-        let facts = MlstFacts {
-            kind: true,
-            size: true,
-            modify: true,
-            perm: true,
-            unique: false,
-            of_top: false,
-        };
-        let mut out = Vec::new();
-        features(&mut out, facts, Algorithm::Sha256);
-        help(&mut out);
-        status(&mut out, Some("221 me"), "127.0.0.1", true);
-        facts_of_top(&mut out, facts);
-        help_of_site(&mut out);
-        let text = String::from_utf8(out).unwrap();
-        let mut open: Option<&str> = None;
-        for line in text.split_terminator("\r\n") {
-            match open {
-                None if line.as_bytes()[3] == b'-' => open = Some(&line[..3]),
-                None => {}
-                Some(code) if line.starts_with(&format!("{code} ")) => open = None,
-                Some(_) => assert!(line.starts_with(' '), "{line}"),
-            }
-        }
-        assert_eq!(open, None);
-        assert!(text.contains("\r\n MLST type*;perm*;size*;modify*;unique;\r\n"));
-        assert!(text.contains(" HASH SHA-512;SHA-256*;SHA-1;MD5;CRC32;\r\n"));
+        append_directory_created(&mut out, "/a\"b\r\n221 x\u{1b}\u{85}");
+        assert_eq!(out, "257 \"/a\"\"b??221 x??\" created.\r\n".as_bytes());
     }
 }

@@ -1,9 +1,18 @@
-//! FTP, server side (RFC 959): states and steps, the login, and what needs neither files nor data.
+//! The FTP session: a state machine that takes one input and returns one action (RFC 959, 6).
 //!
-//! One state for each thing that is waited for. A step takes the state out, and whatever it does puts the next one in; what
-//! puts none in has closed. What is said amid a transfer stands in `ftp_transfer`, what is done with files in `ftp_file`.
+//! A step takes the state out and leaves `Closed`; each transition puts in the next state.
 //!
-//! Must not know: what a reply reads like (`ftp_reply`), how a line is parsed (`ftp_command`).
+//! ```text
+//! New ─▶ Ready ─▶ Authenticating ─▶ Ready                             PASS
+//!        Ready ─▶ Request ─▶ Ready                                    CWD, SIZE, DELE, MKD ...
+//!        Ready ─▶ Request ─▶ StatusListing ─▶ Ready                   STAT with a path
+//!        Ready ─▶ Listening ─▶ Ready                                  EPSV, PASV
+//!        Ready ─▶ Request ─▶ Transferring ─▶ Ready                    RETR, STOR, LIST ...
+//!        Ready ─▶ Request ─▶ ReleasingData ─▶ Ready                   a refused transfer
+//!                            Transferring ─▶ Progress ─▶ Transferring STAT during a transfer
+//! ```
+//!
+//! `files` and `transfer` decide what a command leads to; this file applies it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,186 +21,164 @@ use zeroize::Zeroizing;
 
 use crate::domain::access::Access;
 use crate::domain::error::{CloseReason, ErrorCode};
-use crate::domain::listing::MlstFacts;
-use crate::domain::path::GrantedPath;
-use crate::domain::request::{Algorithm, Request, Response};
+use crate::domain::request::{Request, Response};
 use crate::limits::UNKNOWN_COMMANDS_MAX;
-use crate::protocol::ftp::command;
-use crate::protocol::ftp::command::{FtpCommand, Verb};
-use crate::protocol::ftp::files::Question;
-use crate::protocol::ftp::path as place;
-use crate::protocol::ftp::path::Location;
+use crate::protocol::ftp::arguments;
+use crate::protocol::ftp::arguments::FtpOption;
+use crate::protocol::ftp::command::{FileCommand, FtpCommand, Verb, is_foreign, split};
+use crate::protocol::ftp::features;
+use crate::protocol::ftp::files;
+use crate::protocol::ftp::path::AbsolutePath;
 use crate::protocol::ftp::reply;
-use crate::protocol::ftp::reply::{Reply, say};
-use crate::protocol::ftp::transfer::Transfer;
-use crate::protocol::login::{Login, Reload};
-use crate::protocol::step::{Action, DataMode, Input, Representation};
+use crate::protocol::ftp::reply::{Reply, append};
+use crate::protocol::ftp::state::{
+    FtpPending, FtpState, FtpTransfer, Outcome, Parameters, TransferFlags, TransferKind, View,
+};
+use crate::protocol::ftp::telnet;
+use crate::protocol::ftp::transfer;
+use crate::protocol::login::{Login, Reload, regrant};
+use crate::protocol::step::{Action, DataMode, Input, Representation, unexpected_input};
 use crate::protocol::text::{name, trim};
 
-/// What an operator may set of this dialect.
+/// The operator's settings for FTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FtpSettings {
-    /// Whether the server connects to clients that ask for it by PORT or EPRT.
+    /// Whether active mode (PORT and EPRT) is allowed.
     pub active: bool,
 }
 
-/// FTP's dialogue with one client.
+/// An FTP session.
 #[derive(Debug)]
 pub struct FtpSession {
-    pub(crate) settings: FtpSettings,
+    settings: FtpSettings,
     /// The client's end of the control connection.
-    pub(crate) peer: SocketAddr,
-    pub(crate) state: State,
-    /// Whom USER has named, until PASS.
+    peer: SocketAddr,
+    state: FtpState,
+    login: Login,
+    /// The user of USER, until PASS.
     user: Option<String>,
-    pub(crate) login: Login,
-    /// The current directory; `None` is the top.
-    pub(crate) current: Option<GrantedPath>,
-    pub(crate) representation: Representation,
-    /// How the next data connection is made.
-    pub(crate) via: Option<DataMode>,
-    /// EPSV ALL was said.
-    pub(crate) epsv_only: bool,
-    /// Where the next transfer begins.
-    pub(crate) restart: u64,
-    /// What RNFR has named.
-    pub(crate) renamed: Option<GrantedPath>,
-    pub(crate) facts: MlstFacts,
-    pub(crate) algorithm: Algorithm,
+    parameters: Parameters,
     /// Unknown commands before a login.
-    unknown: u8,
+    unknown_commands: u8,
 }
 
-// An idle session is allowed 768 bytes in all.
+// The budget of an idle session is 768 bytes in all.
 const _: () = assert!(size_of::<FtpSession>() <= 384);
 
-#[derive(Debug)]
-pub(crate) enum State {
-    /// Before [`Input::Begin`].
-    New,
-    /// A command is awaited.
-    Ready,
-    /// A login is being proved.
-    Login,
-    /// A request is open.
-    Asked(Question),
-    /// An address for a data connection is awaited, to be told as EPSV or as PASV has it.
-    Listening { extended: bool },
-    /// A data connection is made, or bytes move over it.
-    Transferring(Transfer),
-    /// How far that is was asked.
-    Progress(Transfer),
-    /// A listing goes over the control connection.
-    Status,
-    /// A data connection that is of no use is let go of.
-    HangingUp,
-    /// Nothing more can come.
-    Closed,
-}
-
 impl FtpSession {
-    /// A dialogue with the client at the other end of a control connection, which waits for [`Input::Begin`].
+    /// Creates a session that waits for [`Input::Begin`]. `peer` is the client's end of the control
+    /// connection.
     pub fn new(settings: FtpSettings, peer: SocketAddr) -> FtpSession {
         FtpSession {
             settings,
             peer,
-            state: State::New,
-            user: None,
+            state: FtpState::New,
             login: Login::default(),
-            current: None,
-            representation: Representation::Ascii,
-            via: None,
-            epsv_only: false,
-            restart: 0,
-            renamed: None,
-            facts: FACTS,
-            algorithm: Algorithm::Sha256,
-            unknown: 0,
+            user: None,
+            parameters: Parameters::default(),
+            unknown_commands: 0,
         }
     }
 
     pub(crate) fn step(&mut self, input: Input<'_>, out: &mut Vec<u8>) -> Action {
-        match (std::mem::replace(&mut self.state, State::Closed), input) {
-            (State::New, Input::Begin) => self.reply(reply::READY, out),
-            (State::New, Input::ServerFull) => self.close(reply::FULL, CloseReason::Full, out),
-            (State::New, Input::LoginBlocked) => {
-                self.close(reply::TURNED_AWAY, CloseReason::LoginBlocked, out)
+        match (std::mem::replace(&mut self.state, FtpState::Closed), input) {
+            (FtpState::New, Input::Begin) => self.reply(reply::GREETING, out),
+            (FtpState::New, Input::ServerFull) => {
+                self.close(reply::SERVER_FULL, CloseReason::Full, out)
             }
-            (State::Ready, Input::Line(line)) => self.line(line, out),
-            (State::Ready, Input::LineTooLong) => self.reply(reply::LINE_TOO_LONG, out),
-            (State::Ready, Input::Idle) => self.close(reply::IDLE, CloseReason::Idle, out),
-            (State::Ready, Input::Stopping) => {
+            (FtpState::New, Input::LoginBlocked) => {
+                self.close(reply::LOGIN_BLOCKED, CloseReason::LoginBlocked, out)
+            }
+            (FtpState::Ready, Input::Line(line)) => self.line(line, out),
+            (FtpState::Ready, Input::LineTooLong) => self.reply(reply::LINE_TOO_LONG, out),
+            (FtpState::Ready, Input::Idle) => self.close(reply::IDLE, CloseReason::Idle, out),
+            (FtpState::Ready, Input::Stopping) => {
                 self.close(reply::STOPPING, CloseReason::Stopping, out)
             }
-            (State::Login, Input::Response(Response::Authenticated(access))) => {
-                self.verified(access, out)
+            (FtpState::Authenticating, Input::Response(response)) => {
+                self.authenticated(response, out)
             }
-            (State::Login, Input::Response(Response::Refused(refusal))) => {
-                let ending = match refusal {
-                    ErrorCode::TooManySessions => CloseReason::TooManySessions,
-                    _ => CloseReason::LoginBlocked,
-                };
-                self.close(reply::refusal(refusal), ending, out)
+            (FtpState::Request(pending), Input::Response(response)) => {
+                let outcome = files::respond(pending, response, &self.parameters, out);
+                self.apply(outcome, out)
             }
-            (State::Asked(question), Input::Response(answer)) => {
-                self.answered(question, answer, out)
+            (FtpState::Listening { extended }, Input::Listening(address)) => {
+                match transfer::append_passive(extended, address, out) {
+                    Ok(()) => {
+                        self.parameters.data_mode = Some(DataMode::Passive);
+                        self.ready()
+                    }
+                    Err(reply) => self.reply(reply, out),
+                }
             }
-            (State::Listening { extended }, Input::Listening(result)) => {
-                self.listening(extended, result, out)
+            (FtpState::Transferring(transfer), Input::Line(line)) => {
+                self.line_during_transfer(transfer, line, out)
             }
-            (State::Transferring(transfer), Input::Line(line)) => {
-                self.line_meanwhile(transfer, line, out)
+            (FtpState::Transferring(transfer), Input::LineTooLong) => {
+                append(out, reply::LINE_TOO_LONG);
+                self.transferring(transfer)
             }
-            (State::Transferring(transfer), Input::LineTooLong) => {
-                say(out, reply::LINE_TOO_LONG);
-                self.go_on(transfer)
+            (FtpState::Transferring(transfer), Input::DataConnected(Ok(()))) => {
+                self.start_transfer(transfer, out)
             }
-            (State::Transferring(transfer), Input::DataConnected(result)) => {
-                self.connected(transfer, result, out)
+            (FtpState::Transferring(transfer), Input::DataConnected(Err(code))) => {
+                append(out, reply::error(code));
+                self.end_transfer(transfer.flags, out)
             }
-            (State::Transferring(transfer), Input::TransferDone(result)) => {
-                self.moved(transfer, result, out)
+            (FtpState::Transferring(transfer), Input::TransferDone(result)) => {
+                let outcome = transfer::end(transfer, result, out);
+                self.apply(Ok(outcome), out)
             }
-            (State::Progress(transfer), Input::Response(Response::Progress(moved))) => {
-                reply::progress(out, moved);
-                self.go_on(transfer)
+            (FtpState::Progress(transfer), Input::Response(Response::Progress(bytes))) => {
+                reply::append_progress(out, bytes);
+                self.transferring(transfer)
             }
-            (State::Status, Input::TransferDone(Ok(()))) => self.reply(reply::LISTING_ENDS, out),
-            (State::HangingUp, Input::TransferDone(_)) => self.ready(),
-            // The input stays unsaid: it may be a line with a password.
-            (state, _) => unreachable!("an input that FTP does not wait for in {state:?}"),
+            (FtpState::StatusListing, Input::TransferDone(Ok(()))) => {
+                self.reply(reply::STATUS_LISTING_ENDS, out)
+            }
+            (FtpState::ReleasingData, Input::TransferDone(_)) => self.ready(),
+            (state, _) => unexpected_input(&state),
         }
-    }
-
-    pub(crate) fn set_reloaded(&mut self, access: Option<Arc<Access>>) {
-        self.login.set_reloaded(access);
     }
 
     pub(crate) fn login(&self) -> &Login {
         &self.login
     }
 
+    pub(crate) fn set_reloaded(&mut self, access: Option<Arc<Access>>) {
+        self.login.set_reloaded(access);
+    }
+
     pub(crate) fn is_quitting(&self) -> bool {
-        matches!(&self.state, State::Transferring(transfer) if transfer.behind.is_last)
+        matches!(&self.state, FtpState::Transferring(transfer) if transfer.flags.is_quitting)
     }
 
     fn line(&mut self, line: &[u8], out: &mut Vec<u8>) -> Action {
         match self.login.apply_reload() {
             Reload::Unchanged => {}
-            Reload::Changed(access) => self.take_up(access),
+            Reload::Changed(access) => {
+                let Parameters {
+                    current,
+                    rename_from,
+                    ..
+                } = &mut self.parameters;
+                for path in [current, rename_from] {
+                    *path = path.take().and_then(|path| regrant(path, &access));
+                }
+            }
             Reload::Revoked => {
-                return self.close(reply::LOGIN_INVALID, CloseReason::LoginRevoked, out);
+                return self.close(reply::LOGIN_REVOKED, CloseReason::LoginRevoked, out);
             }
         }
-        let line = command::without_telnet(line, out);
-        let (word, argument) = command::split(&line);
+        let line = telnet::strip(line, out);
+        let (word, argument) = split(&line);
         let Some(verb) = Verb::find(word) else {
-            return self.unknown(word, out);
+            return self.unknown_command(word, out);
         };
         if !verb.is_open && self.login.access().is_none() {
             return self.reply(reply::LOG_IN_FIRST, out);
         }
-        if !verb.takes(argument) {
+        if !verb.accepts(argument) {
             return self.reply(reply::WRONG_ARGUMENT, out);
         }
         if verb.command != FtpCommand::Pass && argument.iter().any(u8::is_ascii_control) {
@@ -200,145 +187,205 @@ impl FtpSession {
         self.command(verb.command, argument, out)
     }
 
-    fn unknown(&mut self, word: &[u8], out: &mut Vec<u8>) -> Action {
+    /// Replies to an unknown command. Before a login, a few of them suggest that the client does not
+    /// speak FTP.
+    fn unknown_command(&mut self, word: &[u8], out: &mut Vec<u8>) -> Action {
         if self.login.access().is_none() {
-            self.unknown = self.unknown.saturating_add(1);
+            self.unknown_commands = self.unknown_commands.saturating_add(1);
         }
-        match command::is_foreign(word) || self.unknown > UNKNOWN_COMMANDS_MAX {
+        match is_foreign(word) || self.unknown_commands > UNKNOWN_COMMANDS_MAX {
             true => self.close(reply::NOT_FTP, CloseReason::NotFtp, out),
-            false => self.reply(reply::UNKNOWN, out),
+            false => self.reply(reply::UNKNOWN_COMMAND, out),
         }
     }
 
     fn command(&mut self, command: FtpCommand, argument: &[u8], out: &mut Vec<u8>) -> Action {
-        let renamed = self.renamed.take();
-        let restart = std::mem::take(&mut self.restart);
-        if matches!(
-            command,
-            FtpCommand::Epsv
-                | FtpCommand::Pasv
-                | FtpCommand::Eprt
-                | FtpCommand::Port
-                | FtpCommand::Type
-                | FtpCommand::Noop
-                | FtpCommand::Size
-                | FtpCommand::Mdtm
-        ) {
-            // What clients say between REST and the transfer that it is for.
-            self.restart = restart;
+        let rename_from = self.parameters.rename_from.take();
+        let restart = std::mem::take(&mut self.parameters.restart);
+        if keeps_restart(command) {
+            self.parameters.restart = restart;
         }
         match command {
-            FtpCommand::User => self.user(argument, out),
+            FtpCommand::User => {
+                self.start_login(argument);
+                append(out, reply::PASSWORD_REQUIRED);
+                self.release_data()
+            }
             FtpCommand::Pass => self.pass(argument, out),
-            FtpCommand::Acct => self.reply(reply::NO_ACCOUNTS, out),
-            FtpCommand::Rein => self.rein(out),
+            FtpCommand::Rein => {
+                self.log_out();
+                append(out, reply::LOGGED_OUT);
+                self.release_data()
+            }
             FtpCommand::Quit => self.close(reply::GOODBYE, CloseReason::Quit, out),
-            FtpCommand::Type => self.representation(argument, out),
-            FtpCommand::Stru => match trim(argument).eq_ignore_ascii_case(b"F") {
-                true => self.reply(reply::STRUCTURE, out),
-                false => self.reply(reply::STRUCTURE_UNKNOWN, out),
-            },
-            FtpCommand::Mode => match trim(argument).eq_ignore_ascii_case(b"S") {
-                true => self.reply(reply::MODE, out),
-                false => self.reply(reply::MODE_UNKNOWN, out),
-            },
-            FtpCommand::Syst => self.reply(reply::SYSTEM, out),
-            FtpCommand::Noop => self.reply(reply::NOTHING, out),
-            FtpCommand::Help => self.help(argument, out),
-            FtpCommand::Feat => {
-                reply::features(out, self.facts, self.algorithm);
-                self.ready()
-            }
-            FtpCommand::Opts => self.options(argument, out),
-            FtpCommand::Clnt => self.reply(reply::NOTED, out),
-            FtpCommand::Host if self.login.access().is_some() || self.user.is_some() => {
-                self.reply(reply::HOST_TOO_LATE, out)
-            }
-            FtpCommand::Host => self.reply(reply::HOST_READY, out),
-            FtpCommand::Lang => match argument.get(..2).unwrap_or(argument) {
-                b"" => self.reply(reply::ENGLISH, out),
-                tag if tag.eq_ignore_ascii_case(b"en") => self.reply(reply::ENGLISH, out),
-                _ => self.reply(reply::ENGLISH_ONLY, out),
-            },
-            FtpCommand::Auth => self.reply(reply::NO_MECHANISM, out),
-            FtpCommand::Pbsz | FtpCommand::Prot => self.reply(reply::AUTH_FIRST, out),
-            FtpCommand::Smnt => self.reply(reply::NOT_IMPLEMENTED, out),
-            FtpCommand::Site => self.site(argument, out),
-            FtpCommand::Pwd => {
-                reply::path(out, place::Shown(self.current.as_ref()), false);
-                self.ready()
-            }
-            FtpCommand::Rnto => self.rename_to(renamed, argument, out),
             FtpCommand::Abor => {
-                say(out, reply::NOTHING_TO_ABORT);
-                self.hang_up()
+                append(out, reply::NO_TRANSFER);
+                self.release_data()
             }
-            FtpCommand::Stat if argument.is_empty() => {
-                let user = self.login.access().map(|access| &*access.user);
-                let is_ascii = self.representation == Representation::Ascii;
-                reply::status(out, user, self.peer.ip(), is_ascii);
+            FtpCommand::DataAddress(command) => {
+                let (is_active_allowed, is_epsv_only) =
+                    (self.settings.active, self.parameters.is_epsv_only);
+                let peer = self.peer;
+                let outcome = transfer::data_address(
+                    command,
+                    argument,
+                    peer,
+                    is_active_allowed,
+                    is_epsv_only,
+                );
+                self.apply(outcome, out)
+            }
+            FtpCommand::Rest => {
+                let outcome = transfer::restart(argument, self.parameters.representation);
+                self.apply(outcome, out)
+            }
+            FtpCommand::Transfer(command) => {
+                let view = self.view();
+                let outcome =
+                    view.and_then(|view| transfer::begin(command, argument, restart, &view));
+                self.apply(outcome, out)
+            }
+            FtpCommand::File(command) => {
+                let view = self.view();
+                let outcome = view.and_then(|view| files::begin(command, argument, &view, out));
+                self.apply(outcome, out)
+            }
+            FtpCommand::Rnto => {
+                let view = self.view();
+                let outcome = view.and_then(|view| files::rename_to(rename_from, argument, &view));
+                self.apply(outcome, out)
+            }
+            FtpCommand::Stat if !argument.is_empty() => {
+                let view = self.view();
+                let outcome = view.and_then(|view| transfer::status_listing(argument, &view));
+                self.apply(outcome, out)
+            }
+            FtpCommand::Type => match arguments::representation(argument) {
+                Some(representation) => self.set_representation(representation, out),
+                None => self.reply(reply::TYPE_UNSUPPORTED, out),
+            },
+            FtpCommand::Opts => self.set_option(argument, out),
+            command => {
+                self.append_information(command, argument, out);
                 self.ready()
             }
-            FtpCommand::Stat if self.login.access().is_none() => {
-                self.reply(reply::LOG_IN_FIRST, out)
-            }
-            FtpCommand::Eprt | FtpCommand::Epsv | FtpCommand::Pasv | FtpCommand::Port => {
-                self.data_address(command, argument, out)
-            }
-            FtpCommand::Rest => self.restart(argument, out),
-            FtpCommand::Appe
-            | FtpCommand::List
-            | FtpCommand::Mlsd
-            | FtpCommand::Nlst
-            | FtpCommand::Retr
-            | FtpCommand::Stor
-            | FtpCommand::Stou => self.transfer(command, restart, argument, out),
-            FtpCommand::Allo
-            | FtpCommand::Avbl
-            | FtpCommand::Cdup
-            | FtpCommand::Cwd
-            | FtpCommand::Dele
-            | FtpCommand::Hash
-            | FtpCommand::Mdtm
-            | FtpCommand::Mfmt
-            | FtpCommand::Mkd
-            | FtpCommand::Mlst
-            | FtpCommand::Rmd
-            | FtpCommand::Rnfr
-            | FtpCommand::Size
-            | FtpCommand::Stat
-            | FtpCommand::Xcrc
-            | FtpCommand::Xmd5
-            | FtpCommand::Xsha
-            | FtpCommand::Xsha256
-            | FtpCommand::Xsha512 => self.file_command(command, argument, out),
         }
     }
 
-    /// Takes up what a reload made of this user: a directory of his is one of the grant of the same name, if he still has one.
-    fn take_up(&mut self, access: Arc<Access>) {
-        let regrant = |place: Option<GrantedPath>| {
-            let mut place = place?;
-            let mut grants = access.grants.iter();
-            place.grant = grants.find(|grant| grant.name == place.grant.name)?.clone();
-            Some(place)
+    /// Replies to a command that changes nothing.
+    fn append_information(&self, command: FtpCommand, argument: &[u8], out: &mut Vec<u8>) {
+        let word = trim(argument);
+        let reply = match command {
+            FtpCommand::Acct => reply::NO_ACCOUNT,
+            FtpCommand::Auth => reply::NO_TLS,
+            FtpCommand::Clnt | FtpCommand::Noop => reply::OK,
+            FtpCommand::Feat => {
+                let Parameters {
+                    facts, algorithm, ..
+                } = self.parameters;
+                return features::append_features(out, facts, algorithm);
+            }
+            FtpCommand::Help => return append_help(word, out),
+            FtpCommand::Host if self.login.access().is_some() || self.user.is_some() => {
+                reply::HOST_TOO_LATE
+            }
+            FtpCommand::Host => reply::HOST_ACCEPTED,
+            FtpCommand::Lang => match argument.get(..2).unwrap_or(argument) {
+                tag if tag.is_empty() || tag.eq_ignore_ascii_case(b"en") => reply::ENGLISH,
+                _ => reply::ENGLISH_ONLY,
+            },
+            FtpCommand::Mode if word.eq_ignore_ascii_case(b"S") => reply::MODE,
+            FtpCommand::Mode => reply::MODE_UNSUPPORTED,
+            FtpCommand::Pbsz | FtpCommand::Prot => reply::AUTH_FIRST,
+            FtpCommand::Pwd => {
+                let current = AbsolutePath(self.parameters.current.as_ref());
+                return reply::append_current_directory(out, current);
+            }
+            FtpCommand::Site => return append_site(word, out),
+            FtpCommand::Stat => {
+                let user = self.login.access().map(|access| &*access.user);
+                let is_ascii = self.parameters.representation == Representation::Ascii;
+                return reply::append_status(out, user, self.peer.ip(), is_ascii);
+            }
+            FtpCommand::Stru if word.eq_ignore_ascii_case(b"F") => reply::STRUCTURE,
+            FtpCommand::Stru => reply::STRUCTURE_UNSUPPORTED,
+            FtpCommand::Syst => reply::SYSTEM,
+            _ => reply::NOT_IMPLEMENTED,
         };
-        self.current = regrant(self.current.take());
-        self.renamed = regrant(self.renamed.take());
+        append(out, reply);
     }
 
-    fn user(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
-        self.named(argument);
-        say(out, reply::PASSWORD_PLEASE);
-        self.hang_up()
+    /// The state that commands of a logged-in user read; the error is the reply.
+    fn view(&self) -> Result<View<'_>, Reply> {
+        Ok(View {
+            access: self.login.access().ok_or(reply::LOG_IN_FIRST)?,
+            parameters: &self.parameters,
+        })
     }
 
-    /// A login begins anew; the parameters of transfers stay as they are.
-    pub(crate) fn named(&mut self, user: &[u8]) {
-        let representation = self.representation;
+    /// Applies the outcome of a command or response; an error is the reply.
+    fn apply(&mut self, outcome: Result<Outcome, Reply>, out: &mut Vec<u8>) -> Action {
+        match outcome {
+            Err(reply) => self.reply(reply, out),
+            Ok(Outcome::Ready) => self.ready(),
+            Ok(Outcome::RefuseTransfer(reply)) => {
+                append(out, reply);
+                self.release_data()
+            }
+            Ok(Outcome::Request(pending, request)) => self.request(pending, request),
+            Ok(Outcome::ChangeDirectory(path)) => {
+                self.parameters.current = path;
+                let current = AbsolutePath(self.parameters.current.as_ref());
+                reply::append_directory_changed(out, current);
+                self.ready()
+            }
+            Ok(Outcome::RenameFrom(path)) => {
+                self.parameters.rename_from = Some(path);
+                self.reply(reply::READY_FOR_RNTO, out)
+            }
+            Ok(Outcome::Restart(offset)) => {
+                self.parameters.restart = offset;
+                reply::append_restarting(out, offset);
+                self.ready()
+            }
+            Ok(Outcome::Listen { extended }) => {
+                self.parameters.data_mode = None;
+                self.state = FtpState::Listening { extended };
+                Action::Listen
+            }
+            Ok(Outcome::EpsvOnly) => {
+                self.parameters.is_epsv_only = true;
+                self.reply(reply::EPSV_ALL, out)
+            }
+            Ok(Outcome::ActiveAddress(address)) => {
+                self.parameters.data_mode = Some(DataMode::Active(address));
+                self.reply(reply::ADDRESS_ACCEPTED, out)
+            }
+            Ok(Outcome::Connect(kind)) => self.connect(kind, out),
+            Ok(Outcome::SendStatusListing { length }) => {
+                self.state = FtpState::StatusListing;
+                Action::Send { offset: 0, length }
+            }
+            Ok(Outcome::EndTransfer(flags)) => self.end_transfer(flags, out),
+        }
+    }
+
+    /// USER: ends the login and keeps TYPE.
+    fn start_login(&mut self, user: &[u8]) {
+        let representation = self.parameters.representation;
         self.log_out();
+        self.parameters.representation = representation;
         self.user = Some(name(user));
-        self.representation = representation;
+    }
+
+    /// Resets everything but the counters, and the data address, which is released afterwards.
+    fn log_out(&mut self) {
+        self.login.log_out();
+        self.user = None;
+        self.parameters = Parameters {
+            data_mode: self.parameters.data_mode.take(),
+            ..Parameters::default()
+        };
     }
 
     fn pass(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
@@ -348,7 +395,7 @@ impl FtpSession {
         let Some(user) = self.user.take() else {
             return self.reply(reply::USER_FIRST, out);
         };
-        self.state = State::Login;
+        self.state = FtpState::Authenticating;
         Action::Request(Request::Authenticate {
             user,
             password: Zeroizing::new(argument.to_vec()),
@@ -356,165 +403,204 @@ impl FtpSession {
         })
     }
 
-    fn verified(&mut self, access: Option<Arc<Access>>, out: &mut Vec<u8>) -> Action {
-        if let Some(access) = access {
-            self.login.succeed(access);
-            return self.reply(reply::LOGGED_IN, out);
-        }
-        match self.login.fail() {
-            true => self.reply(reply::LOGIN_FAILED, out),
-            false => self.close(reply::TOO_MANY_FAILURES, CloseReason::LoginFailures, out),
-        }
-    }
-
-    fn rein(&mut self, out: &mut Vec<u8>) -> Action {
-        self.log_out();
-        say(out, reply::NEW_USER);
-        self.hang_up()
-    }
-
-    /// All is as it was before the login, but what was counted.
-    pub(crate) fn log_out(&mut self) {
-        let fresh = FtpSession::new(self.settings, self.peer);
-        self.login.log_out();
-        *self = FtpSession {
-            login: std::mem::take(&mut self.login),
-            unknown: self.unknown,
-            via: self.via.take(),
-            ..fresh
-        };
-    }
-
-    fn representation(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
-        let argument = trim(argument).to_ascii_uppercase();
-        let (representation, reply) = match &*argument {
-            b"A" | b"A N" => (Representation::Ascii, reply::TYPE_ASCII),
-            b"I" | b"L 8" | b"L8" => (Representation::Image, reply::TYPE_IMAGE),
-            _ => return self.reply(reply::TYPE_UNKNOWN, out),
-        };
-        self.representation = representation;
-        self.reply(reply, out)
-    }
-
-    fn help(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
-        let argument = trim(argument);
-        match Verb::find(argument) {
-            _ if argument.is_empty() => reply::help(out),
-            _ if argument.eq_ignore_ascii_case(b"SITE") => reply::help_of_site(out),
-            Some(verb) => reply::help_of(out, verb),
-            None => say(out, reply::HELP_UNKNOWN),
-        }
-        self.ready()
-    }
-
-    fn options(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
-        let (word, options) = command::split(argument);
-        let options = trim(options);
-        match &*word.to_ascii_uppercase() {
-            b"UTF8" | b"UTF-8" => match options.eq_ignore_ascii_case(b"OFF") {
-                false => self.reply(reply::UTF8_ON, out),
-                true => self.reply(reply::UTF8_STAYS, out),
+    fn authenticated(&mut self, response: Response, out: &mut Vec<u8>) -> Action {
+        match response {
+            Response::Authenticated(Some(access)) => {
+                self.login.succeed(access);
+                self.reply(reply::LOGGED_IN, out)
+            }
+            Response::Authenticated(None) => match self.login.fail() {
+                true => self.reply(reply::LOGIN_FAILED, out),
+                false => self.close(reply::TOO_MANY_FAILURES, CloseReason::LoginFailures, out),
             },
-            b"MLST" if !options.is_empty() && !is_fact_list(options) => {
-                self.reply(reply::BAD_FACTS, out)
-            }
-            b"MLST" => {
-                self.facts = chosen_facts(options);
-                reply::facts_chosen(out, self.facts);
-                self.ready()
-            }
-            b"HASH" => {
-                let mut algorithms = reply::ALGORITHMS.into_iter();
-                let named = |algorithm: &Algorithm| {
-                    let name = reply::algorithm_name(*algorithm).as_bytes();
-                    name.eq_ignore_ascii_case(options)
+            Response::Refused(code) => {
+                let reason = match code {
+                    ErrorCode::TooManySessions => CloseReason::TooManySessions,
+                    _ => CloseReason::LoginBlocked,
                 };
-                match algorithms.find(named) {
-                    Some(algorithm) => self.algorithm = algorithm,
-                    None if options.is_empty() => {}
-                    None => return self.reply(reply::NO_OPTIONS, out),
-                }
-                reply::algorithm_chosen(out, self.algorithm);
-                self.ready()
+                self.close(reply::error(code), reason, out)
             }
-            _ => self.reply(reply::NO_OPTIONS, out),
+            _ => unexpected_input(&FtpState::Authenticating),
         }
     }
 
-    fn site(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
-        let (word, argument) = command::split(trim(argument));
-        match &*word.to_ascii_uppercase() {
-            b"HELP" => match &*trim(argument).to_ascii_uppercase() {
-                b"" | b"HELP" => reply::help_of_site(out),
-                _ => say(out, reply::HELP_UNKNOWN),
-            },
-            b"CHMOD" if argument.is_empty() => say(out, reply::WRONG_ARGUMENT),
-            b"CHMOD" => say(out, reply::NO_MODES),
-            _ => say(out, reply::SITE_UNKNOWN),
+    fn set_representation(&mut self, representation: Representation, out: &mut Vec<u8>) -> Action {
+        self.parameters.representation = representation;
+        match representation {
+            Representation::Ascii => self.reply(reply::TYPE_ASCII, out),
+            Representation::Image => self.reply(reply::TYPE_IMAGE, out),
+        }
+    }
+
+    fn set_option(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
+        match arguments::option(argument) {
+            Err(reply) => append(out, reply),
+            Ok(FtpOption::Utf8) => append(out, reply::UTF8_ON),
+            Ok(FtpOption::Facts(facts)) => {
+                self.parameters.facts = facts;
+                features::append_selected_facts(out, facts);
+            }
+            Ok(FtpOption::Hash(algorithm)) => {
+                let algorithm = algorithm.unwrap_or(self.parameters.algorithm);
+                self.parameters.algorithm = algorithm;
+                features::append_selected_algorithm(out, algorithm);
+            }
         }
         self.ready()
     }
 
-    /// What a path stands for, seen from the current directory.
-    pub(crate) fn resolve(&self, path: &[u8]) -> Location {
-        let access = self.login.access().expect("only who is logged in is asked");
-        place::resolve(access, self.current.as_ref(), path)
+    fn connect(&mut self, kind: TransferKind, out: &mut Vec<u8>) -> Action {
+        let Some(data_mode) = self.parameters.data_mode.take() else {
+            return self.reply(reply::NO_DATA_ADDRESS, out);
+        };
+        self.state = FtpState::Transferring(FtpTransfer {
+            representation: transfer::representation(&kind, self.parameters.representation),
+            kind,
+            flags: TransferFlags::default(),
+        });
+        Action::Connect(data_mode)
     }
 
-    pub(crate) fn ask(&mut self, question: Question, request: Request) -> Action {
-        self.state = State::Asked(question);
-        Action::Request(request)
+    fn start_transfer(&mut self, mut transfer: FtpTransfer, out: &mut Vec<u8>) -> Action {
+        let action = transfer::start(&transfer, out);
+        transfer.flags.has_begun = true;
+        if transfer.flags.is_quitting {
+            append(out, reply::GOODBYE);
+        }
+        self.state = FtpState::Transferring(transfer);
+        action
     }
 
-    pub(crate) fn reply(&mut self, reply: Reply, out: &mut Vec<u8>) -> Action {
-        say(out, reply);
-        self.ready()
+    /// Handles a line during a transfer, which continues unless the line is ABOR.
+    fn line_during_transfer(
+        &mut self,
+        mut transfer: FtpTransfer,
+        line: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Action {
+        let line = telnet::strip(line, out);
+        let (word, argument) = split(&line);
+        let Some(verb) = Verb::find(word).filter(|verb| verb.accepts(argument)) else {
+            append(out, reply::UNKNOWN_COMMAND);
+            return self.transferring(transfer);
+        };
+        match verb.command {
+            FtpCommand::Abor if !transfer.flags.is_aborted => {
+                transfer.flags.is_aborted = true;
+                self.state = FtpState::Transferring(transfer);
+                return Action::Abort;
+            }
+            FtpCommand::Stat if argument.is_empty() => {
+                self.state = FtpState::Progress(transfer);
+                return Action::Request(Request::Progress);
+            }
+            FtpCommand::Noop => append(out, reply::OK),
+            // Some clients process their data only after this reply.
+            FtpCommand::Quit => {
+                transfer.flags.is_quitting = true;
+                if transfer.flags.has_begun {
+                    append(out, reply::GOODBYE);
+                }
+            }
+            // USER and REIN end the login, but not the transfer (RFC 959, 4.1.1).
+            FtpCommand::User if argument.iter().any(u8::is_ascii_control) => {
+                append(out, reply::CONTROL_CHARACTER);
+            }
+            FtpCommand::User => {
+                self.start_login(argument);
+                append(out, reply::PASSWORD_REQUIRED);
+            }
+            FtpCommand::Rein => {
+                self.log_out();
+                append(out, reply::LOGGED_OUT);
+            }
+            _ if !verb.is_open && self.login.access().is_none() => {
+                append(out, reply::LOG_IN_FIRST);
+            }
+            _ => append(out, reply::BUSY),
+        }
+        self.transferring(transfer)
     }
 
-    pub(crate) fn ready(&mut self) -> Action {
-        self.state = State::Ready;
+    fn transferring(&mut self, transfer: FtpTransfer) -> Action {
+        self.state = FtpState::Transferring(transfer);
         Action::ReadLine
     }
 
-    pub(crate) fn close(
-        &mut self,
-        goodbye: Reply,
-        ending: CloseReason,
-        out: &mut Vec<u8>,
-    ) -> Action {
-        say(out, goodbye);
-        self.state = State::Closed;
-        Action::Close(ending)
+    /// Sends the replies that follow the one to the transfer itself.
+    fn end_transfer(&mut self, flags: TransferFlags, out: &mut Vec<u8>) -> Action {
+        if flags.is_aborted {
+            append(out, reply::ABORT_SUCCESSFUL);
+        }
+        match (flags.is_quitting, flags.has_begun) {
+            (false, _) => self.ready(),
+            (true, false) => self.close(reply::GOODBYE, CloseReason::Quit, out),
+            // The reply to QUIT was sent during the transfer.
+            (true, true) => Action::Close(CloseReason::Quit),
+        }
+    }
+
+    /// Waits for the next command, and releases a passive port before that.
+    fn release_data(&mut self) -> Action {
+        match self.parameters.data_mode.take() {
+            Some(DataMode::Passive) => {
+                self.state = FtpState::ReleasingData;
+                Action::Abort
+            }
+            Some(DataMode::Active(_)) | None => self.ready(),
+        }
+    }
+
+    fn request(&mut self, pending: FtpPending, request: Request) -> Action {
+        self.state = FtpState::Request(pending);
+        Action::Request(request)
+    }
+
+    fn reply(&mut self, reply: Reply, out: &mut Vec<u8>) -> Action {
+        append(out, reply);
+        self.ready()
+    }
+
+    fn ready(&mut self) -> Action {
+        self.state = FtpState::Ready;
+        Action::ReadLine
+    }
+
+    fn close(&mut self, reply: Reply, reason: CloseReason, out: &mut Vec<u8>) -> Action {
+        append(out, reply);
+        Action::Close(reason)
     }
 }
 
-/// The facts that a client gets if it asks for none in particular.
-const FACTS: MlstFacts = MlstFacts {
-    kind: true,
-    size: true,
-    modify: true,
-    perm: true,
-    unique: false,
-    of_top: false,
-};
-
-/// Whether these are names, each with a `;` behind it (RFC 3659, 7.9).
-fn is_fact_list(options: &[u8]) -> bool {
-    options.ends_with(b";") && !options.contains(&b' ')
+/// Returns whether clients send the command between REST and the transfer, so that the offset stays.
+fn keeps_restart(command: FtpCommand) -> bool {
+    matches!(
+        command,
+        FtpCommand::DataAddress(_)
+            | FtpCommand::Type
+            | FtpCommand::Noop
+            | FtpCommand::File(FileCommand::Size | FileCommand::Mdtm)
+    )
 }
 
-/// Those of `type;size;` and so on that are known.
-fn chosen_facts(options: &[u8]) -> MlstFacts {
-    let has = |name: &[u8]| {
-        let mut chosen = options.split(|&byte| byte == b';');
-        chosen.any(|chosen| chosen.eq_ignore_ascii_case(name))
-    };
-    MlstFacts {
-        kind: has(b"type"),
-        size: has(b"size"),
-        modify: has(b"modify"),
-        perm: has(b"perm"),
-        unique: has(b"unique"),
-        of_top: false,
+fn append_help(word: &[u8], out: &mut Vec<u8>) {
+    match Verb::find(word) {
+        _ if word.is_empty() => features::append_help(out),
+        _ if word.eq_ignore_ascii_case(b"SITE") => features::append_site_help(out),
+        Some(verb) => features::append_command_help(out, verb),
+        None => append(out, reply::HELP_UNKNOWN),
+    }
+}
+
+fn append_site(argument: &[u8], out: &mut Vec<u8>) {
+    let (word, argument) = split(argument);
+    match &*word.to_ascii_uppercase() {
+        b"HELP" => match &*trim(argument).to_ascii_uppercase() {
+            b"" | b"HELP" => features::append_site_help(out),
+            _ => append(out, reply::HELP_UNKNOWN),
+        },
+        b"CHMOD" if argument.is_empty() => append(out, reply::WRONG_ARGUMENT),
+        b"CHMOD" => append(out, reply::NO_CHMOD),
+        _ => append(out, reply::SITE_UNKNOWN),
     }
 }

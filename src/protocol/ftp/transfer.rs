@@ -1,525 +1,341 @@
-//! FTP's data connections: where they are made, what goes over them, and what is heard meanwhile.
-//!
-//! Must not know: what a reply reads like (`ftp_reply`), how a line is parsed (`ftp_command`).
+//! Data connections and the transfers over them (RFC 959, 4.1.2 and 5.2).
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::domain::error::{CloseReason, ErrorCode};
+use crate::domain::error::ErrorCode;
 use crate::domain::glob::is_pattern;
 use crate::domain::listing::{ListingFormat, ListingTarget, MlstFacts};
-use crate::domain::path::GrantedPath;
 use crate::domain::request::{Request, UploadBase};
-use crate::protocol::ftp::command;
-use crate::protocol::ftp::command::{Extended, FtpCommand, Verb};
-use crate::protocol::ftp::files::{Question, Wanted};
+use crate::protocol::ftp::arguments;
+use crate::protocol::ftp::arguments::ExtendedPort;
+use crate::protocol::ftp::command::{DataAddressCommand, TransferCommand};
 use crate::protocol::ftp::path::Location;
 use crate::protocol::ftp::reply;
-use crate::protocol::ftp::reply::say;
-use crate::protocol::ftp::session::{FtpSession, State};
-use crate::protocol::step::{Action, DataMode, Representation};
+use crate::protocol::ftp::reply::Reply;
+use crate::protocol::ftp::state::{
+    FtpPending, FtpTransfer, Outcome, StatusPurpose, TransferKind, View,
+};
+use crate::protocol::step::{Action, Representation};
 use crate::protocol::text::{name, trim};
 
-/// Something on its way over a data connection, from the making of that on.
-#[derive(Debug)]
-pub(crate) struct Transfer {
-    what: What,
-    representation: Representation,
-    pub(crate) behind: Behind,
+/// Privileged ports, which active mode never connects to (RFC 2577, 3).
+const RESERVED_PORTS_END: u16 = 1024;
+
+/// EPSV, PASV, EPRT or PORT. `peer` is the client's end of the control connection; the error is the
+/// reply.
+pub(super) fn data_address(
+    command: DataAddressCommand,
+    argument: &[u8],
+    peer: SocketAddr,
+    is_active_allowed: bool,
+    is_epsv_only: bool,
+) -> Result<Outcome, Reply> {
+    if is_epsv_only && command != DataAddressCommand::Epsv {
+        return Err(reply::EPSV_ONLY);
+    }
+    match command {
+        DataAddressCommand::Epsv => extended_passive(argument, peer.ip()),
+        DataAddressCommand::Pasv if peer.is_ipv6() => Err(reply::PASV_NEEDS_IPV4),
+        DataAddressCommand::Pasv => Ok(Outcome::Listen { extended: false }),
+        DataAddressCommand::Eprt | DataAddressCommand::Port if !is_active_allowed => {
+            Err(reply::ACTIVE_DISABLED)
+        }
+        DataAddressCommand::Eprt => match arguments::extended_port(argument) {
+            None => Err(reply::BAD_ADDRESS),
+            Some(ExtendedPort::Address(address)) if address.is_ipv4() == peer.is_ipv4() => {
+                active(address, peer)
+            }
+            Some(_) => Err(reply::needs_family(peer.ip())),
+        },
+        DataAddressCommand::Port => {
+            let address = arguments::port(argument).ok_or(reply::BAD_ADDRESS)?;
+            active(address, peer)
+        }
+    }
 }
 
-#[derive(Debug)]
-enum What {
-    /// A listing of so many bytes.
-    Listing(u64),
-    /// A file, from here for so many bytes.
-    Download { from: u64, length: u64 },
-    /// An upload to this place; under a name of the house's own choice, this one.
-    StagedUpload {
-        place: GrantedPath,
-        unique: Option<String>,
-    },
+/// EPSV (RFC 2428, 3).
+fn extended_passive(argument: &[u8], own: IpAddr) -> Result<Outcome, Reply> {
+    match (trim(argument), own) {
+        (b"", _) | (b"1", IpAddr::V4(_)) | (b"2", IpAddr::V6(_)) => {
+            Ok(Outcome::Listen { extended: true })
+        }
+        (all, _) if all.eq_ignore_ascii_case(b"ALL") => Ok(Outcome::EpsvOnly),
+        (family, _) if arguments::number(family).is_none() => Err(reply::BAD_ADDRESS),
+        (_, own) => Err(reply::needs_family(own)),
+    }
 }
 
-/// What is said and done behind a transfer.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Behind {
-    /// 150 has been said.
-    is_begun: bool,
-    /// ABOR was said.
-    is_aborted: bool,
-    /// QUIT was said: the end comes behind it.
-    pub(crate) is_last: bool,
+/// Accepts an address for active mode: the client's own, and no reserved port (RFC 2577, 3).
+fn active(address: SocketAddr, peer: SocketAddr) -> Result<Outcome, Reply> {
+    if address.port() < RESERVED_PORTS_END {
+        return Err(reply::RESERVED_PORT);
+    }
+    if address.ip().to_canonical() != peer.ip() {
+        return Err(reply::FOREIGN_ADDRESS);
+    }
+    // From the control connection, as EPRT cannot express the scope of a link-local address.
+    let mut own = peer;
+    own.set_port(address.port());
+    Ok(Outcome::ActiveAddress(own))
 }
 
-impl FtpSession {
-    /// EPSV, PASV, EPRT, PORT: where the next data connection is made.
-    pub(crate) fn data_address(
-        &mut self,
-        command: FtpCommand,
-        argument: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Action {
-        if self.epsv_only && command != FtpCommand::Epsv {
-            return self.reply(reply::EPSV_ONLY, out);
-        }
-        match command {
-            FtpCommand::Pasv if self.peer.is_ipv6() => self.reply(reply::PASV_NEEDS_IPV4, out),
-            FtpCommand::Pasv => self.listen(false),
-            FtpCommand::Epsv => match (trim(argument), self.peer.ip()) {
-                (b"", _) | (b"1", IpAddr::V4(_)) | (b"2", IpAddr::V6(_)) => self.listen(true),
-                (all, _) if all.eq_ignore_ascii_case(b"ALL") => {
-                    self.epsv_only = true;
-                    self.reply(reply::EPSV_ALL, out)
-                }
-                (family, _) if command::number(family).is_none() => {
-                    self.reply(reply::BAD_PORT, out)
-                }
-                (_, own) => self.reply(reply::needs_family(own), out),
-            },
-            _ if !self.settings.active => self.reply(reply::NO_ACTIVE, out),
-            FtpCommand::Eprt => match command::extended_port(argument) {
-                None => self.reply(reply::BAD_PORT, out),
-                Some(Extended::Address(address)) if address.is_ipv4() == self.peer.is_ipv4() => {
-                    self.dial(address, out)
-                }
-                Some(_) => self.reply(reply::needs_family(self.peer.ip()), out),
-            },
-            _ => match command::port(argument) {
-                None => self.reply(reply::BAD_PORT, out),
-                Some(address) => self.dial(address, out),
-            },
-        }
+/// REST (RFC 3659, 5.3).
+pub(super) fn restart(argument: &[u8], representation: Representation) -> Result<Outcome, Reply> {
+    let offset = arguments::number(argument).ok_or(reply::BAD_NUMBER)?;
+    match representation {
+        Representation::Ascii if offset > 0 => Err(reply::REST_NEEDS_IMAGE),
+        _ => Ok(Outcome::Restart(offset)),
     }
+}
 
-    fn listen(&mut self, extended: bool) -> Action {
-        self.via = None;
-        self.state = State::Listening { extended };
-        Action::Listen
+/// Begins a command that needs a data connection, which is made only when the request succeeds.
+/// `restart` is the offset of REST. The error is the reply.
+pub(super) fn begin(
+    command: TransferCommand,
+    argument: &[u8],
+    restart: u64,
+    view: &View<'_>,
+) -> Result<Outcome, Reply> {
+    let is_ascii = view.parameters.representation == Representation::Ascii;
+    match command {
+        TransferCommand::Appe | TransferCommand::Stou if restart > 0 => {
+            return Ok(Outcome::RefuseTransfer(reply::REST_UNSUPPORTED));
+        }
+        _ if restart > 0 && is_ascii => {
+            return Ok(Outcome::RefuseTransfer(reply::REST_NEEDS_IMAGE));
+        }
+        _ if view.parameters.data_mode.is_none() => {
+            return without_data_address(command, argument, restart, view);
+        }
+        _ => {}
     }
-
-    pub(crate) fn listening(
-        &mut self,
-        extended: bool,
-        result: Result<SocketAddr, ErrorCode>,
-        out: &mut Vec<u8>,
-    ) -> Action {
-        match result {
-            Err(refusal) => return self.reply(reply::refusal(refusal), out),
-            Ok(address) if extended => reply::extended_passive(out, address.port()),
-            Ok(SocketAddr::V4(address)) => reply::passive(out, address),
-            // An address to announce that the operator has set, for who can be told.
-            Ok(SocketAddr::V6(_)) => return self.reply(reply::PASV_NEEDS_IPV4, out),
-        }
-        self.via = Some(DataMode::Passive);
-        self.ready()
-    }
-
-    /// Only to the client itself, and to no port of the machine's own services (RFC 2577, 3).
-    fn dial(&mut self, address: SocketAddr, out: &mut Vec<u8>) -> Action {
-        if address.port() < 1024 {
-            return self.reply(reply::RESERVED_PORT, out);
-        }
-        if address.ip().to_canonical() != self.peer.ip() {
-            return self.reply(reply::FOREIGN_PORT, out);
-        }
-        // Its own address as it came, with the scope that a link-local one has and that no command can tell.
-        let mut to = self.peer;
-        to.set_port(address.port());
-        self.via = Some(DataMode::Active(to));
-        self.reply(reply::PORT_TAKEN, out)
-    }
-
-    pub(crate) fn restart(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
-        let Some(from) = command::number(argument) else {
-            return self.reply(reply::BAD_NUMBER, out);
-        };
-        if self.representation == Representation::Ascii && from > 0 {
-            return self.reply(reply::REST_NEEDS_IMAGE, out);
-        }
-        self.restart = from;
-        reply::restarting(out, from);
-        self.ready()
-    }
-
-    /// The commands that need a data connection: first what they are about, then the connection.
-    pub(crate) fn transfer(
-        &mut self,
-        command: FtpCommand,
-        restart: u64,
-        argument: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Action {
-        if restart > 0 && matches!(command, FtpCommand::Appe | FtpCommand::Stou) {
-            say(out, reply::REST_DOES_NOT_FIT);
-            return self.hang_up();
-        }
-        if restart > 0 && self.representation == Representation::Ascii {
-            say(out, reply::REST_NEEDS_IMAGE);
-            return self.hang_up();
-        }
-        if self.via.is_none() {
-            return self.unconnected(command, restart, argument, out);
-        }
-        match command {
-            FtpCommand::List => {
-                self.list(ListingFormat::Long, command::without_options(argument), out)
+    Ok(match command {
+        TransferCommand::List => list(ListingFormat::Long, argument, view),
+        TransferCommand::Nlst => list(ListingFormat::Lines, argument, view),
+        TransferCommand::Mlsd => list_facts(argument, view),
+        TransferCommand::Retr => match view.resolve(argument) {
+            Location::Path(path) => {
+                Outcome::Request(FtpPending::Download { restart }, Request::OpenRead { path })
             }
-            FtpCommand::Nlst => self.list(
-                ListingFormat::Lines,
-                command::without_options(argument),
-                out,
-            ),
-            FtpCommand::Mlsd => self.list_facts(argument, out),
-            FtpCommand::Retr => match self.resolve(argument) {
-                Location::At(place) => self.ask(
-                    Question::Retr { restart },
-                    Request::OpenRead { path: place },
-                ),
-                Location::Top => self.refuse(ErrorCode::NoSuchFile, out),
-                Location::Nowhere(_) => self.refuse(ErrorCode::NoSuchFile, out),
-            },
-            FtpCommand::Stou => self.store_unique(argument, out),
-            FtpCommand::Appe => self.store(UploadBase::Whole, argument, out),
-            _ if restart > 0 => self.store(UploadBase::Prefix(restart), argument, out),
-            _ => self.store(UploadBase::Empty, argument, out),
+            Location::Top | Location::Unknown(_) => refuse(ErrorCode::NoSuchFile),
+        },
+        TransferCommand::Stou => store_unique(argument, view),
+        TransferCommand::Appe => store(UploadBase::Whole, argument, view),
+        TransferCommand::Stor if restart > 0 => store(UploadBase::Prefix(restart), argument, view),
+        TransferCommand::Stor => store(UploadBase::Empty, argument, view),
+    })
+}
+
+fn refuse(code: ErrorCode) -> Outcome {
+    Outcome::RefuseTransfer(reply::error(code))
+}
+
+/// Refuses a transfer without PASV, EPSV, PORT or EPRT before it. Reasons that these commands would not
+/// remove come first.
+fn without_data_address(
+    command: TransferCommand,
+    argument: &[u8],
+    restart: u64,
+    view: &View<'_>,
+) -> Result<Outcome, Reply> {
+    match (command, view.resolve(argument)) {
+        (
+            TransferCommand::Appe | TransferCommand::Stor | TransferCommand::Stou,
+            Location::Path(path),
+        ) if !path.grant.rights.may_add() => Err(reply::error(ErrorCode::UploadDenied)),
+        (TransferCommand::Retr | TransferCommand::Stor, Location::Path(path)) if restart > 0 => {
+            let pending = FtpPending::Status(StatusPurpose::Restart(restart), path.clone());
+            Ok(Outcome::Request(pending, Request::Status { path }))
         }
+        _ => Err(reply::NO_DATA_ADDRESS),
     }
+}
 
-    /// A transfer without a data connection to come: nothing is opened for it, but what a data connection would not help is
-    /// told first.
-    fn unconnected(
-        &mut self,
-        command: FtpCommand,
-        restart: u64,
-        argument: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Action {
-        match (command, self.resolve(argument)) {
-            (FtpCommand::Appe | FtpCommand::Stor | FtpCommand::Stou, Location::At(place))
-                if !place.grant.rights.may_add() =>
-            {
-                self.reply(reply::refusal(ErrorCode::UploadDenied), out)
-            }
-            (FtpCommand::Retr | FtpCommand::Stor, Location::At(place)) if restart > 0 => {
-                let question = Question::Status(Wanted::Restart(restart), place.clone());
-                self.ask(question, Request::Status { path: place })
-            }
-            _ => self.reply(reply::NO_DATA_ADDRESS, out),
+/// STAT with a path: a listing over the control connection.
+pub(super) fn status_listing(argument: &[u8], view: &View<'_>) -> Result<Outcome, Reply> {
+    let target = listing_target(argument, view).map_err(reply::error)?;
+    let format = ListingFormat::Long;
+    Ok(Outcome::Request(
+        FtpPending::StatusListing,
+        Request::List { target, format },
+    ))
+}
+
+/// LIST or NLST.
+fn list(format: ListingFormat, argument: &[u8], view: &View<'_>) -> Outcome {
+    match listing_target(argument, view) {
+        Ok(target) => Outcome::Request(FtpPending::Listing, Request::List { target, format }),
+        Err(code) => refuse(code),
+    }
+}
+
+/// Returns the target of LIST, NLST or STAT: a directory, a file or a pattern.
+fn listing_target(argument: &[u8], view: &View<'_>) -> Result<ListingTarget, ErrorCode> {
+    let argument = arguments::without_options(argument);
+    let top = |pattern| ListingTarget::Top {
+        access: view.access.clone(),
+        pattern,
+    };
+    match view.resolve(argument) {
+        Location::Top => Ok(top(None)),
+        Location::Path(path) => {
+            let glob = is_pattern(path.file_name());
+            let argument = name(argument);
+            let prefix = match argument.rsplit_once('/') {
+                Some((prefix, last)) if !last.is_empty() => format!("{prefix}/"),
+                _ => String::new(),
+            };
+            Ok(ListingTarget::Path { path, prefix, glob })
         }
+        Location::Unknown(Some(pattern)) if is_pattern(&pattern) => Ok(top(Some(pattern))),
+        Location::Unknown(_) => Err(ErrorCode::NoSuchDirectory),
     }
+}
 
-    /// LIST and NLST over a data connection, STAT over the control connection.
-    pub(crate) fn listed(&self, argument: &[u8]) -> Result<ListingTarget, ErrorCode> {
-        let access = self
-            .login
-            .access()
-            .cloned()
-            .expect("only who is logged in lists");
-        Ok(match self.resolve(argument) {
-            Location::Top => ListingTarget::Top {
-                access,
-                pattern: None,
-            },
-            Location::At(place) => {
-                let glob = place.relative.rsplit('/').next().is_some_and(is_pattern);
-                let argument = name(argument);
-                let prefix = match argument.rsplit_once('/') {
-                    Some((prefix, last)) if !last.is_empty() => format!("{prefix}/"),
-                    _ => String::new(),
-                };
-                ListingTarget::Path {
-                    path: place,
-                    prefix,
-                    glob,
-                }
-            }
-            Location::Nowhere(Some(part)) if is_pattern(&part) => ListingTarget::Top {
-                access,
-                pattern: Some(part),
-            },
-            Location::Nowhere(_) => return Err(ErrorCode::NoSuchDirectory),
-        })
-    }
-
-    fn list(&mut self, form: ListingFormat, argument: &[u8], out: &mut Vec<u8>) -> Action {
-        match self.listed(argument) {
-            Ok(listed) => self.ask(
-                Question::List,
-                Request::List {
-                    target: listed,
-                    format: form,
-                },
-            ),
-            Err(refusal) => self.refuse(refusal, out),
-        }
-    }
-
-    fn list_facts(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
-        let access = self
-            .login
-            .access()
-            .cloned()
-            .expect("only who is logged in lists");
-        match self.resolve(argument) {
-            Location::Top => {
-                let listed = ListingTarget::Top {
-                    access,
+/// MLSD (RFC 3659, 7), which has to refuse a file.
+fn list_facts(argument: &[u8], view: &View<'_>) -> Outcome {
+    match view.resolve(argument) {
+        Location::Top => {
+            let facts = MlstFacts {
+                of_top: true,
+                ..view.parameters.facts
+            };
+            let request = Request::List {
+                target: ListingTarget::Top {
+                    access: view.access.clone(),
                     pattern: None,
-                };
-                let form = ListingFormat::Facts(MlstFacts {
-                    of_top: true,
-                    ..self.facts
-                });
-                self.ask(
-                    Question::List,
-                    Request::List {
-                        target: listed,
-                        format: form,
-                    },
-                )
-            }
-            Location::At(place) => {
-                let question = Question::Status(Wanted::Mlsd, place.clone());
-                self.ask(question, Request::Status { path: place })
-            }
-            Location::Nowhere(_) => self.refuse(ErrorCode::NoSuchDirectory, out),
-        }
-    }
-
-    fn store(&mut self, base: UploadBase, argument: &[u8], out: &mut Vec<u8>) -> Action {
-        match self.resolve(argument) {
-            Location::At(place) => {
-                let request = Request::Create {
-                    path: place.clone(),
-                    length: None,
-                    base,
-                };
-                self.ask(Question::Stor(place), request)
-            }
-            Location::Top | Location::Nowhere(Some(_)) => {
-                say(out, reply::TOP_IS_FIXED);
-                self.hang_up()
-            }
-            Location::Nowhere(None) => self.refuse(ErrorCode::NoSuchDirectory, out),
-        }
-    }
-
-    /// Into the directory that is named, or where the argument would lie; what it is called is the house's choice.
-    fn store_unique(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
-        let directory = match (argument, self.current.clone()) {
-            (b"", Some(current)) => Location::At(current),
-            (b"", None) => Location::Top,
-            (argument, _) => match self.resolve(argument) {
-                Location::At(place) => {
-                    crate::protocol::ftp::path::parent(place).map_or(Location::Top, Location::At)
-                }
-                location => location,
-            },
-        };
-        match directory {
-            Location::At(directory) => {
-                let request = Request::CreateUnique {
-                    directory: directory.clone(),
-                };
-                self.ask(Question::Stor(directory), request)
-            }
-            Location::Top | Location::Nowhere(Some(_)) => {
-                say(out, reply::TOP_IS_FIXED);
-                self.hang_up()
-            }
-            Location::Nowhere(None) => self.refuse(ErrorCode::NoSuchDirectory, out),
-        }
-    }
-
-    pub(crate) fn send_listing(&mut self, length: u64) -> Action {
-        self.connect(What::Listing(length))
-    }
-
-    pub(crate) fn send_file(&mut self, restart: u64, length: u64, out: &mut Vec<u8>) -> Action {
-        match length.checked_sub(restart) {
-            Some(left) => self.connect(What::Download {
-                from: restart,
-                length: left,
-            }),
-            None => self.refuse(ErrorCode::OffsetBeyondEnd, out),
-        }
-    }
-
-    pub(crate) fn receive_file(&mut self, place: GrantedPath, unique: Option<String>) -> Action {
-        self.connect(What::StagedUpload { place, unique })
-    }
-
-    fn connect(&mut self, what: What) -> Action {
-        let representation = match what {
-            What::Listing(_) => Representation::Image,
-            What::Download { .. } | What::StagedUpload { .. } => self.representation,
-        };
-        self.state = State::Transferring(Transfer {
-            what,
-            representation,
-            behind: Behind::default(),
-        });
-        let via = self.via.take().expect("asked for before all else");
-        Action::Connect(via)
-    }
-
-    pub(crate) fn connected(
-        &mut self,
-        mut transfer: Transfer,
-        result: Result<(), ErrorCode>,
-        out: &mut Vec<u8>,
-    ) -> Action {
-        if let Err(refusal) = result {
-            say(out, reply::refusal(refusal));
-            return self.behind(transfer.behind, out);
-        }
-        let representation = transfer.representation;
-        let action = match &transfer.what {
-            What::Listing(length) => {
-                say(out, reply::SENDING_LISTING);
-                Action::SendData {
-                    representation,
-                    offset: 0,
-                    length: *length,
-                }
-            }
-            What::Download { from, length } => {
-                match representation {
-                    Representation::Image => reply::sending(out, *length),
-                    Representation::Ascii => say(out, reply::SENDING_TEXT),
-                }
-                Action::SendData {
-                    representation,
-                    offset: *from,
-                    length: *length,
-                }
-            }
-            What::StagedUpload { unique, .. } => {
-                match unique {
-                    Some(name) => reply::receiving_as(out, name),
-                    None => say(out, reply::RECEIVING),
-                }
-                Action::ReceiveData { representation }
-            }
-        };
-        transfer.behind.is_begun = true;
-        if transfer.behind.is_last {
-            say(out, reply::GOODBYE);
-        }
-        self.state = State::Transferring(transfer);
-        action
-    }
-
-    /// A line that came while a data connection is made or in use.
-    pub(crate) fn line_meanwhile(
-        &mut self,
-        mut transfer: Transfer,
-        line: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Action {
-        let line = command::without_telnet(line, out);
-        let (word, argument) = command::split(&line);
-        match Verb::find(word).filter(|verb| verb.takes(argument)) {
-            None => say(out, reply::UNKNOWN),
-            Some(verb) => match verb.command {
-                FtpCommand::Abor if !transfer.behind.is_aborted => {
-                    transfer.behind.is_aborted = true;
-                    self.state = State::Transferring(transfer);
-                    return Action::Abort;
-                }
-                FtpCommand::Stat if argument.is_empty() => {
-                    self.state = State::Progress(transfer);
-                    return Action::Request(Request::Progress);
-                }
-                FtpCommand::Noop => say(out, reply::NOTHING),
-                // Some clients end what they do with their data only when they have this reply.
-                FtpCommand::Quit => {
-                    transfer.behind.is_last = true;
-                    if transfer.behind.is_begun {
-                        say(out, reply::GOODBYE);
-                    }
-                }
-                // What is under way goes on as it was granted (RFC 959, 4.1.1).
-                FtpCommand::User => match argument.iter().any(u8::is_ascii_control) {
-                    true => say(out, reply::CONTROL_CHARACTER),
-                    false => {
-                        self.named(argument);
-                        say(out, reply::PASSWORD_PLEASE);
-                    }
                 },
-                FtpCommand::Rein => {
-                    self.log_out();
-                    say(out, reply::NEW_USER);
-                }
-                _ if !verb.is_open && self.login.access().is_none() => {
-                    say(out, reply::LOG_IN_FIRST)
-                }
-                _ => say(out, reply::BUSY),
-            },
+                format: ListingFormat::Facts(facts),
+            };
+            Outcome::Request(FtpPending::Listing, request)
         }
-        self.go_on(transfer)
+        Location::Path(path) => Outcome::Request(
+            FtpPending::Status(StatusPurpose::Mlsd, path.clone()),
+            Request::Status { path },
+        ),
+        Location::Unknown(_) => refuse(ErrorCode::NoSuchDirectory),
     }
+}
 
-    pub(crate) fn go_on(&mut self, transfer: Transfer) -> Action {
-        self.state = State::Transferring(transfer);
-        Action::ReadLine
+/// STOR or APPE.
+fn store(base: UploadBase, argument: &[u8], view: &View<'_>) -> Outcome {
+    match view.resolve(argument) {
+        Location::Path(path) => {
+            let pending = FtpPending::Upload(path.clone());
+            let length = None;
+            Outcome::Request(pending, Request::Create { path, length, base })
+        }
+        location => refuse_upload(&location),
     }
+}
 
-    pub(crate) fn moved(
-        &mut self,
-        transfer: Transfer,
-        result: Result<(), ErrorCode>,
-        out: &mut Vec<u8>,
-    ) -> Action {
-        let behind = transfer.behind;
-        match (result, transfer.what) {
-            (
-                Err(why @ (ErrorCode::NoSpace | ErrorCode::OverQuota | ErrorCode::TooLarge)),
-                What::StagedUpload { place, .. },
-            ) => {
-                return self.ask(
-                    Question::Left { why, behind },
-                    Request::Space { path: place },
-                );
+/// STOU: in the current directory, or in the one that would contain the named file.
+fn store_unique(argument: &[u8], view: &View<'_>) -> Outcome {
+    let directory = match argument {
+        b"" => (view.parameters.current.clone()).map_or(Location::Top, Location::Path),
+        argument => match view.resolve(argument) {
+            Location::Path(path) => path.parent().map_or(Location::Top, Location::Path),
+            location => location,
+        },
+    };
+    match directory {
+        Location::Path(directory) => {
+            let pending = FtpPending::Upload(directory.clone());
+            Outcome::Request(pending, Request::CreateUnique { directory })
+        }
+        location => refuse_upload(&location),
+    }
+}
+
+/// Refuses an upload to a location outside the granted directories.
+fn refuse_upload(location: &Location) -> Outcome {
+    match location {
+        Location::Unknown(None) => refuse(ErrorCode::NoSuchDirectory),
+        _ => Outcome::RefuseTransfer(reply::TOP_IS_FIXED),
+    }
+}
+
+/// Replies to PASV or EPSV with the reserved address. The error is the reply instead.
+pub(super) fn append_passive(
+    extended: bool,
+    address: Result<SocketAddr, ErrorCode>,
+    out: &mut Vec<u8>,
+) -> Result<(), Reply> {
+    match address.map_err(reply::error)? {
+        address if extended => reply::append_extended_passive(out, address.port()),
+        SocketAddr::V4(address) => reply::append_passive(out, address),
+        // The operator may announce an IPv6 address to IPv4 clients.
+        SocketAddr::V6(_) => return Err(reply::PASV_NEEDS_IPV4),
+    }
+    Ok(())
+}
+
+/// Starts a transfer over its new data connection: appends the 150 reply and returns the action.
+pub(super) fn start(transfer: &FtpTransfer, out: &mut Vec<u8>) -> Action {
+    let representation = transfer.representation;
+    match &transfer.kind {
+        &TransferKind::Listing(length) => {
+            reply::append(out, reply::SENDING_LISTING);
+            let offset = 0;
+            Action::SendData {
+                representation,
+                offset,
+                length,
             }
-            (Err(refusal), _) => say(out, reply::refusal(refusal)),
-            (Ok(()), What::StagedUpload { unique, .. }) => match unique {
-                Some(name) => reply::received_as(out, &name),
-                None => say(out, reply::RECEIVED),
-            },
-            (Ok(()), _) => say(out, reply::SENT),
         }
-        self.behind(behind, out)
-    }
-
-    /// A transfer is over, and its reply is given.
-    pub(crate) fn behind(&mut self, behind: Behind, out: &mut Vec<u8>) -> Action {
-        if behind.is_aborted {
-            say(out, reply::ABORT_DONE);
-        }
-        match (behind.is_last, behind.is_begun) {
-            (false, _) => self.ready(),
-            (true, false) => self.close(reply::GOODBYE, CloseReason::Quit, out),
-            (true, true) => {
-                self.state = State::Closed;
-                Action::Close(CloseReason::Quit)
+        &TransferKind::Download { offset, length } => {
+            match representation {
+                Representation::Image => reply::append_sending(out, length),
+                Representation::Ascii => reply::append(out, reply::SENDING_ASCII),
+            }
+            Action::SendData {
+                representation,
+                offset,
+                length,
             }
         }
-    }
-
-    /// Refuses a transfer before its data connection is made, and lets go of the address for that.
-    pub(crate) fn refuse(&mut self, refusal: ErrorCode, out: &mut Vec<u8>) -> Action {
-        say(out, reply::refusal(refusal));
-        self.hang_up()
-    }
-
-    pub(crate) fn hang_up(&mut self) -> Action {
-        match self.via.take() {
-            Some(DataMode::Passive) => {
-                self.state = State::HangingUp;
-                Action::Abort
+        TransferKind::Upload { unique_name, .. } => {
+            match unique_name {
+                Some(name) => reply::append_receiving_as(out, name),
+                None => reply::append(out, reply::READY_TO_RECEIVE),
             }
-            Some(DataMode::Active(_)) | None => self.ready(),
+            Action::ReceiveData { representation }
         }
+    }
+}
+
+/// Handles the end of a transfer. For lack of space the reply also has the space that is left.
+pub(super) fn end(
+    transfer: FtpTransfer,
+    result: Result<(), ErrorCode>,
+    out: &mut Vec<u8>,
+) -> Outcome {
+    let flags = transfer.flags;
+    match (result, transfer.kind) {
+        (
+            Err(code @ (ErrorCode::NoSpace | ErrorCode::OverQuota | ErrorCode::TooLarge)),
+            TransferKind::Upload { path, .. },
+        ) => {
+            let pending = FtpPending::SpaceLeft { code, flags };
+            return Outcome::Request(pending, Request::Space { path });
+        }
+        (Err(code), _) => reply::append(out, reply::error(code)),
+        (Ok(()), TransferKind::Upload { unique_name, .. }) => match unique_name {
+            Some(name) => reply::append_stored_as(out, &name),
+            None => reply::append(out, reply::UPLOAD_COMPLETE),
+        },
+        (Ok(()), TransferKind::Listing(_) | TransferKind::Download { .. }) => {
+            reply::append(out, reply::TRANSFER_COMPLETE);
+        }
+    }
+    Outcome::EndTransfer(flags)
+}
+
+/// Returns the representation of a transfer: listings have CR LF already.
+pub(super) fn representation(kind: &TransferKind, selected: Representation) -> Representation {
+    match kind {
+        TransferKind::Listing(_) => Representation::Image,
+        TransferKind::Download { .. } | TransferKind::Upload { .. } => selected,
     }
 }

@@ -318,18 +318,18 @@ fn an_upload_that_fills_the_disk_is_452() {
             (
                 "old",
                 20_000,
-                "452 There is not enough room for that file. 4000 bytes are left.",
+                "452 Insufficient storage space. 4000 bytes available.",
             ),
             (
                 "new",
                 20_000,
-                "452 There is not enough room for that file. 4000 bytes are left.",
+                "452 Insufficient storage space. 4000 bytes available.",
             ),
             ("small", 3000, "226 "),
             (
                 "new",
                 1001,
-                "452 There is not enough room for that file. 1000 bytes are left.",
+                "452 Insufficient storage space. 1000 bytes available.",
             ),
         ] {
             let data = stage.passive();
