@@ -11,12 +11,9 @@ use std::time::Duration;
 
 use log::{LevelFilter, Metadata, Record};
 
-use crate::limits::LOG_LINES_MAX;
+use crate::limits::{LOG_LINES_MAX, LOG_WRITE_BYTES};
 use crate::server::log::format::{Format, line};
 use crate::server::log::writer::spawn_writer;
-
-/// Lines are gathered into one write up to this size, exceeded by at most one line.
-const WRITE_BYTES: usize = 64 * 1024;
 
 /// Starts the writer thread and installs the process's logger.
 ///
@@ -103,7 +100,7 @@ fn write_lines(queue: &Receiver<Entry>) {
                 Entry::Line(line) => text.push_str(&line),
                 Entry::Flush(done) => flushed.push(done),
             }
-            next = match text.len() < WRITE_BYTES {
+            next = match text.len() < LOG_WRITE_BYTES {
                 true => queue.try_recv().ok(),
                 false => None,
             };

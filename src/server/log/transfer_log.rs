@@ -13,19 +13,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use log::error;
 
-use crate::limits::LOG_LINES_MAX;
+use crate::limits::{LOG_LINES_MAX, TRANSFER_LOG_TIMEOUT};
 use crate::server::log::escape::Escaped;
 use crate::server::log::writer::spawn_writer;
 
-/// Maximum wait for the last lines to be written, and interval between checks for a reopen.
-const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// The open transfer log. Its drop waits up to `WRITE_TIMEOUT` for the last lines.
+/// The open transfer log. Its drop waits up to `TRANSFER_LOG_TIMEOUT` for the last lines.
 #[derive(Debug)]
 pub struct TransferLog {
     /// Set to `None` by the drop, which ends the writer thread.
@@ -81,7 +77,7 @@ impl Drop for TransferLog {
     fn drop(&mut self) {
         self.lines = None;
         if let Ok(written) = self.written.get_mut() {
-            let _ = written.recv_timeout(WRITE_TIMEOUT);
+            let _ = written.recv_timeout(TRANSFER_LOG_TIMEOUT);
         }
     }
 }
@@ -98,7 +94,7 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         loop {
-            let line = match self.queue.recv_timeout(WRITE_TIMEOUT) {
+            let line = match self.queue.recv_timeout(TRANSFER_LOG_TIMEOUT) {
                 Ok(line) => Some(line),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,

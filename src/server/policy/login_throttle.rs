@@ -39,7 +39,7 @@ struct Count {
     earlier: u32,
 }
 
-// The bound on memory in the documentation of THROTTLE_ENTRIES_MAX.
+// With the overhead of the table, at most the 48 bytes that THROTTLE_ENTRIES_MAX documents.
 const _: () = assert!(size_of::<(u64, Count)>() <= 32);
 
 impl Count {
