@@ -1,7 +1,7 @@
 //! tidegate: a file server for many users.
 //!
-//! The modules, from the top down. Each imports only from those below it; `docs/architecture.md` has the
-//! whole picture.
+//! The modules, from the top down. Each imports only from those below it; `docs/architecture.md`
+//! has the whole picture.
 //!
 //! - [`cli`]: commands, options, messages and exit statuses.
 //! - `client`: `get`, `put`, `ls` and `connect` over blocking sockets (feature `client`).

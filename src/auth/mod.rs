@@ -1,6 +1,7 @@
 //! Authentication: accounts, password hashes and their verification.
 //!
-//! Verification is slow on purpose and runs on a worker. Nothing here reads files or knows sessions.
+//! Verification is slow on purpose and runs on a worker. Nothing here reads files or knows
+//! sessions.
 
 pub mod account;
 mod keyed_hash;

@@ -18,8 +18,8 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// The cost of new hashes: OWASP's recommendation (Password Storage Cheat Sheet, 2025), 16 to 24 ms
-    /// of CPU time and 19 MiB.
+    /// The cost of new hashes: OWASP's recommendation (Password Storage Cheat Sheet, 2025), 16 to
+    /// 24 ms of CPU time and 19 MiB.
     pub const OURS: Cost = Cost {
         m: 19_456,
         t: 2,

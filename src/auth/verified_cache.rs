@@ -1,4 +1,5 @@
-//! Recently verified passwords, so that a client with many connections pays for one argon2 hash only.
+//! Recently verified passwords, so that a client with many connections pays for one argon2 hash
+//! only.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -11,8 +12,9 @@ use crate::limits;
 
 /// A cache of recently verified passwords, by a keyed hash of user, password and record.
 ///
-/// Holds at most [`limits::VERIFIED_CACHE_MAX`] entries, each for [`limits::VERIFIED_CACHE_AGE_MAX`];
-/// the oldest is evicted first. A changed record has other tags, so an entry never outlives its record.
+/// Holds at most [`limits::VERIFIED_CACHE_MAX`] entries, each for
+/// [`limits::VERIFIED_CACHE_AGE_MAX`]; the oldest is evicted first. A changed record has other
+/// tags, so an entry never outlives its record.
 pub struct VerifiedCache {
     key: RandomKey,
     since: HashMap<PasswordTag, Instant>,
@@ -61,8 +63,8 @@ impl VerifiedCache {
         })
     }
 
-    /// Adds a password that was verified at `now`, which must not decrease between calls. An entry that
-    /// is present keeps its age.
+    /// Adds a password that was verified at `now`, which must not decrease between calls. An entry
+    /// that is present keeps its age.
     pub fn insert(&mut self, tag: PasswordTag, now: Instant) {
         while let Some(oldest) = self.order.front().copied() {
             if self.order.len() < limits::VERIFIED_CACHE_MAX && self.contains(&oldest, now) {

@@ -11,8 +11,8 @@ use crate::auth::phc::{Cost, ParsedHash};
 
 /// Verifies passwords.
 ///
-/// Owns the memory that argon2 fills and reuses it: as much as the most expensive hash so far, at most
-/// [`crate::limits::HASH_MEMORY_KIB_MAX`]. Each worker has one.
+/// Owns the memory that argon2 fills and reuses it: as much as the most expensive hash so far, at
+/// most [`crate::limits::HASH_MEMORY_KIB_MAX`]. Each worker has one.
 pub struct Verifier {
     memory: Vec<Block>,
     key: RandomKey,
@@ -30,8 +30,8 @@ impl Verifier {
         }
     }
 
-    /// Whether `password` matches `secret`, in constant time: the duration depends on the record only,
-    /// not on how much of a wrong password is right.
+    /// Whether `password` matches `secret`, in constant time: the duration depends on the record
+    /// only, not on how much of a wrong password is right.
     pub fn verify(&mut self, secret: &Secret, password: &[u8]) -> bool {
         match secret {
             // Hashing both sides first hides the length of the stored password too.
@@ -56,8 +56,8 @@ impl Verifier {
     }
 
     /// Verifies like [`Verifier::verify`] for a server that hides its usernames: an unknown user
-    /// (`None`) and a plain password take as long as a hash of cost `typical`, so that the response time
-    /// does not show which names exist.
+    /// (`None`) and a plain password take as long as a hash of cost `typical`, so that the response
+    /// time does not show which names exist.
     pub fn verify_hidden(
         &mut self,
         secret: Option<&Secret>,
@@ -91,8 +91,8 @@ impl Verifier {
             self.memory = Vec::new(); // frees the old memory before the new allocation
             self.memory.resize(blocks, Block::default());
         }
-        // The memory is not wiped: it holds hash state derived from the last password and never leaves
-        // the process.
+        // The memory is not wiped: it holds hash state derived from the last password and never
+        // leaves the process.
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
             .hash_password_into_with_memory(password, salt, output, &mut self.memory)
             .is_ok()
@@ -105,8 +105,9 @@ impl Default for Verifier {
     }
 }
 
-/// Whether a login that was verified against `old` is valid under `new`: the record is unchanged, or its
-/// plain password was replaced by a hash of the same password, which one verification finds out.
+/// Whether a login that was verified against `old` is valid under `new`: the record is unchanged,
+/// or its plain password was replaced by a hash of the same password, which one verification finds
+/// out.
 pub fn same_login(old: &Account, new: &Account, verifier: &mut Verifier) -> bool {
     if old == new {
         return true;
@@ -199,7 +200,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_hash_causes_a_panic(
-            hash in "(\\$argon2id)?(\\$v=19)?(\\$m=[0-9]{1,3},t=[0-9],p=[0-9])?(\\$[a-zA-Z0-9+/=,]{0,30}){0,3}",
+            hash in "(\\$argon2id)?(\\$v=19)?(\\$m=[0-9]{1,3},t=[0-9],p=[0-9])?\
+                     (\\$[a-zA-Z0-9+/=,]{0,30}){0,3}",
         ) {
             let valid = phc::check(&hash).is_ok();
             prop_assume!(valid || !Verifier::new().verify(&Secret::Hash(hash), b"x"));

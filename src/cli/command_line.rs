@@ -68,8 +68,8 @@ pub(crate) enum Parsed {
 
 /// Parses the command line.
 ///
-/// Handles what argh does not, before argh sees the arguments: `--option=value`, `--help` for the command
-/// before it, and messages for a missing or unknown command or option.
+/// Handles what argh does not, before argh sees the arguments: `--option=value`, `--help` for the
+/// command before it, and messages for a missing or unknown command or option.
 pub(crate) fn parse(args: &[&str]) -> Result<Parsed, Failure> {
     let mut scan = Scan {
         level: CommandLine::get_args_info(),

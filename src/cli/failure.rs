@@ -23,8 +23,8 @@ impl Failure {
         }
     }
 
-    /// Creates a failure for a wrong command line, with exit status 2. `command` is the command as far as
-    /// it was recognized.
+    /// Creates a failure for a wrong command line, with exit status 2. `command` is the command as
+    /// far as it was recognized.
     pub(crate) fn usage(what: impl AsRef<str>, command: &str) -> Failure {
         Failure {
             status: 2,

@@ -16,8 +16,8 @@ use crate::limits::LINE_BYTES_MAX;
 /// The environment variable with the password.
 const VARIABLE: &str = "TIDEGATE_PASSWORD";
 
-/// Returns the login for `remote`. The password is the first line of `password_file`, else the value of
-/// TIDEGATE_PASSWORD, else it is read from the terminal.
+/// Returns the login for `remote`. The password is the first line of `password_file`, else the
+/// value of TIDEGATE_PASSWORD, else it is read from the terminal.
 pub(crate) fn login(
     remote: Remote,
     password_file: Option<&Path>,

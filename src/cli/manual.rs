@@ -59,7 +59,8 @@ fn page(program: &CommandInfoWithArgs) -> String {
         env!("CARGO_PKG_VERSION"),
         escape(program.description)
     );
-    page.push_str(".B tidegate\n[\\-\\-version] [\\-\\-help]\n.I command\n[\\fIoption\\fR ...] [\\fIargument\\fR ...]\n");
+    page.push_str(".B tidegate\n[\\-\\-version] [\\-\\-help]\n");
+    page.push_str(".I command\n[\\fIoption\\fR ...] [\\fIargument\\fR ...]\n");
     page.push_str(".SH OPTIONS\n");
     page.push_str(".TP\n\\fB\\-h\\fR, \\fB\\-\\-help\\fR\nPrint help for a command.\n");
     append_arguments(&mut page, program);

@@ -28,8 +28,8 @@ pub(crate) fn new_password(user: &str, from_stdin: bool) -> Result<Zeroizing<Vec
     Ok(new)
 }
 
-/// Reads a password from the controlling terminal, whatever the standard streams are. `alternative` is
-/// the option to suggest if there is no terminal.
+/// Reads a password from the controlling terminal, whatever the standard streams are. `alternative`
+/// is the option to suggest if there is no terminal.
 #[cfg(feature = "client")]
 pub(crate) fn read_password(
     prompt: &str,
@@ -37,8 +37,14 @@ pub(crate) fn read_password(
 ) -> Result<Zeroizing<Vec<u8>>, Failure> {
     use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
-    // rpassword raises SIGINT for Ctrl-C. The signal is blocked until the terminal echoes again; then it
-    // ends the process as usual.
+    let terminal = File::options().read(true).write(true).open("/dev/tty");
+    if terminal.is_err() {
+        return Err(Failure::new(format!(
+            "there is no terminal to read a password from; use {alternative}"
+        )));
+    }
+    // rpassword raises SIGINT for Ctrl-C. The signal is blocked until the terminal echoes again;
+    // then it ends the process as usual.
     let interrupt = SigSet::from(Signal::SIGINT);
     let failed = |error: nix::Error| Failure::new(format!("cannot block SIGINT: {error}"));
     let mask = interrupt.thread_swap_mask(SigmaskHow::SIG_BLOCK);
@@ -47,22 +53,13 @@ pub(crate) fn read_password(
     mask.thread_set_mask().map_err(failed)?;
     password
         .map(|password| Zeroizing::new(password.into_bytes()))
-        .map_err(|error| prompt_failure(&error, alternative))
+        .map_err(|error| prompt_failure(&error))
 }
 
 #[cfg(feature = "client")]
-fn prompt_failure(error: &io::Error, alternative: &str) -> Failure {
-    use nix::libc;
-
-    // There is no /dev/tty, or it is not the terminal of this session.
-    const NO_TERMINAL: [i32; 2] = [libc::ENXIO, libc::ENOENT];
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        return Failure::new("no password was entered");
-    }
-    match error.raw_os_error() {
-        Some(number) if NO_TERMINAL.contains(&number) => Failure::new(format!(
-            "there is no terminal to read a password from; use {alternative}"
-        )),
+fn prompt_failure(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => Failure::new("no password was entered"),
         _ => Failure::new(format!("cannot read a password from the terminal: {error}")),
     }
 }
@@ -77,8 +74,8 @@ pub(crate) fn read_password(
     )))
 }
 
-/// Reads the first line of standard input, without its end (`\n` or `\r\n`). Reads no byte after it, so
-/// that the next process can go on there.
+/// Reads the first line of standard input, without its end (`\n` or `\r\n`). Reads no byte after
+/// it, so that the next process can go on there.
 fn first_line() -> Result<Zeroizing<Vec<u8>>, Failure> {
     let failed = |error: io::Error| Failure::new(format!("cannot read standard input: {error}"));
     let input = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;

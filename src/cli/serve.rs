@@ -1,8 +1,8 @@
 //! `tidegate serve`: runs the server.
 //!
-//! The order of a start matters, because each step takes away what the one before needs: read the home
-//! and open the listeners, change the user, lock the pid files, restrict the files, start the threads,
-//! restrict the system calls, serve.
+//! The order of a start matters, because each step takes away what the one before needs: read the
+//! home and open the listeners, change the user, lock the pid files, restrict the files, start the
+//! threads, restrict the system calls, serve.
 
 mod args;
 mod listeners;
@@ -70,7 +70,8 @@ fn failed(error: io::Error) -> Failure {
     Failure::new(error.to_string())
 }
 
-/// Does everything that must be done before the first thread is started. Returns warnings for the log.
+/// Does everything that must be done before the first thread is started. Returns warnings for the
+/// log.
 fn prepare(mut args: ServeArgs) -> Result<(Prepared, Vec<String>), Failure> {
     let (mut home, mut warnings) = Home::load(&args.home)?;
     // Blocks the signals that it watches; every thread inherits that, the log's too.
@@ -121,8 +122,8 @@ fn prepare(mut args: ServeArgs) -> Result<(Prepared, Vec<String>), Failure> {
     Ok((prepared, warnings))
 }
 
-/// Raises the limit of open files and reduces the number of sessions to what it allows. Returns a warning
-/// if that is less than requested.
+/// Raises the limit of open files and reduces the number of sessions to what it allows. Returns a
+/// warning if that is less than requested.
 fn fit_sessions(args: &mut ServeArgs, speaks_ftp: bool) -> io::Result<Option<String>> {
     let descriptors = linux::raise_descriptor_limit()?;
     let passive_ports = speaks_ftp.then(|| args.passive_port_count());
@@ -131,15 +132,15 @@ fn fit_sessions(args: &mut ServeArgs, speaks_ftp: bool) -> io::Result<Option<Str
     args.max_sessions = Some(fitted);
     Ok(is_less.then(|| {
         format!(
-            "limited to {fitted} concurrent sessions, because the limit of open files is {descriptors}"
+            "limited to {fitted} concurrent sessions, because at most {descriptors} files may be open"
         )
     }))
 }
 
 fn root_warning(user: &ProcessUser) -> Option<String> {
     user.is_root().then(|| {
-        "this server runs AS ROOT, because root owns the home: an attacker who controls it controls the \
-         machine. Give the home to another user, or name one with --user"
+        "this server runs AS ROOT, because root owns the home: an attacker who controls it \
+         controls the machine. Give the home to another user, or name one with --user"
             .into()
     })
 }
@@ -172,7 +173,7 @@ fn serve(prepared: Prepared) -> io::Result<Stopped> {
     for address in &addresses {
         if !address.ip().to_canonical().is_loopback() {
             warn(&format!(
-                "{address} is reachable from other machines, and passwords are sent to it unencrypted"
+                "{address} is reachable from other machines, and passwords are sent unencrypted"
             ));
         }
     }
@@ -184,8 +185,8 @@ fn serve(prepared: Prepared) -> io::Result<Stopped> {
     let stopped = event_loop.run()?;
     handover.end();
     if stopped == Stopped::AtOnce {
-        // Dropping it would wait for the workers, which may hang on a disk. The end of the process does
-        // not.
+        // Dropping it would wait for the workers, which may hang on a disk. The end of the process
+        // does not.
         std::mem::forget(event_loop);
     }
     Ok(stopped)

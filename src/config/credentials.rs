@@ -1,4 +1,5 @@
-//! The file `Credentials`: one account per line, `USER:HASH`, `USER:plain:PASSWORD` or `USER:anyone`.
+//! The file `Credentials`: one account per line, `USER:HASH`, `USER:plain:PASSWORD` or
+//! `USER:anyone`.
 //!
 //! Parses text and returns edited text; reads and writes no files.
 
@@ -100,8 +101,8 @@ impl Credentials {
     }
 }
 
-/// Parses one line. Errors contain no text of the line but a user name that is followed by `:`, since
-/// everything else may be a password.
+/// Parses one line. Errors contain no text of the line but a user name that is followed by `:`,
+/// since everything else may be a password.
 fn parse_record(line: &str) -> Result<Account, RecordError> {
     const FORMS: &str = "USER:HASH, USER:plain:PASSWORD or USER:anyone";
     let Some((user, secret)) = line.split_once(':') else {

@@ -1,5 +1,5 @@
-//! The file `Directories`: one grant per line, `USER:DIRECTORY:RIGHTS[:PATH]`, or the limits of a user,
-//! `USER::LIMITS`.
+//! The file `Directories`: one grant per line, `USER:DIRECTORY:RIGHTS[:PATH]`, or the limits of a
+//! user, `USER::LIMITS`.
 //!
 //! Parses text and returns edited text; reads and writes no files.
 
@@ -87,8 +87,8 @@ impl Directories {
         &self.limits
     }
 
-    /// Returns the text that grants `user` these rights in `directory`: in the line of the earlier grant,
-    /// or in a new last line.
+    /// Returns the text that grants `user` these rights in `directory`: in the line of the earlier
+    /// grant, or in a new last line.
     ///
     /// # Panics
     /// If a field is invalid; callers check all of them.
@@ -109,8 +109,8 @@ impl Directories {
         }
     }
 
-    /// Returns the text without the grants and limits of `user`, or without the grant of `directory`
-    /// only; `None` if there is nothing to remove.
+    /// Returns the text without the grants and limits of `user`, or without the grant of
+    /// `directory` only; `None` if there is nothing to remove.
     pub fn without(&self, user: &str, directory: Option<&str>) -> Option<Zeroizing<Vec<u8>>> {
         let mut lines = self.removals(user, directory);
         if directory.is_none() {

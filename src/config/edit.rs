@@ -19,8 +19,8 @@ use crate::domain::access::Rights;
 use crate::domain::byte_size::ByteSize;
 use crate::domain::name::ALL_USERS;
 
-/// Creates a home at `home`, and the directory itself if it is missing: both files, with a comment on
-/// their format, and `files/`.
+/// Creates a home at `home`, and the directory itself if it is missing: both files, with a comment
+/// on their format, and `files/`.
 ///
 /// # Errors
 /// [`EditError::HomeExists`] if one of the files exists; nothing is changed then.
@@ -63,8 +63,8 @@ pub fn set_hash(home: &Path, user: &str, hash: &str) -> Result<(), EditError> {
     edit.write_credentials(&edit.credentials.with(user, hash))
 }
 
-/// Removes a user with the user's grants and limits. Also removes grants and limits of a user without an
-/// account.
+/// Removes a user with the user's grants and limits. Also removes grants and limits of a user
+/// without an account.
 pub fn remove_user(home: &Path, user: &str) -> Result<(), EditError> {
     let edit = Edit::begin(home)?;
     let credentials = edit.credentials.without(user);
@@ -92,8 +92,8 @@ pub fn hash_plain(home: &Path, hash: impl Fn(&[u8]) -> String) -> Result<usize, 
     Ok(count)
 }
 
-/// Grants a directory, replacing an earlier grant of it to the same user. Creates `files/DIRECTORY` if
-/// no path is given. Returns warnings: an unknown user, a missing directory, a removed quota.
+/// Grants a directory, replacing an earlier grant of it to the same user. Creates `files/DIRECTORY`
+/// if no path is given. Returns warnings: an unknown user, a missing directory, a removed quota.
 pub fn grant(
     home: &Path,
     user: &str,

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use nix::libc;
+use nix::fcntl::OFlag;
 use zeroize::Zeroizing;
 
 use crate::config::credentials::Credentials;
@@ -53,7 +53,7 @@ fn read_file(file: &Path) -> Result<Zeroizing<Vec<u8>>, HomeError> {
     };
     let open = OpenOptions::new()
         .read(true)
-        .custom_flags(libc::O_NONBLOCK)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
         .open(file)
         .map_err(failed)?;
     let metadata = open.metadata().map_err(failed)?;
@@ -65,7 +65,8 @@ fn read_file(file: &Path) -> Result<Zeroizing<Vec<u8>>, HomeError> {
     if metadata.len() > HOME_FILE_BYTES_MAX {
         return Err(too_large());
     }
-    // One byte more than the file, so that the buffer never grows and leaves a copy of a password behind.
+    // One byte more than the file, so that the buffer never grows and leaves a copy of a password
+    // behind.
     let mut text = Zeroizing::new(Vec::with_capacity(metadata.len() as usize + 1));
     open.take(HOME_FILE_BYTES_MAX + 1)
         .read_to_end(&mut text)

@@ -55,7 +55,8 @@ impl Grants {
         self.lines.iter().copied().zip(self.all())
     }
 
-    /// The grants that apply to `user`: the user's own, and those of all users for other directories.
+    /// The grants that apply to `user`: the user's own, and those of all users for other
+    /// directories.
     pub fn visible_to(&self, user: &str) -> Vec<Arc<Grant>> {
         let own = self.own.get(user).map_or(&[][..], Vec::as_slice);
         let own_names: HashSet<&str> = own.iter().map(|&at| &*self.grants[at].name).collect();

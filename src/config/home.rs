@@ -38,8 +38,8 @@ pub type LoadedHome = (Home, Vec<String>);
 
 impl Home {
     /// Loads the home at `path`. The warnings report what is valid but probably not meant: plain
-    /// passwords, a file of accounts that every user of the machine can read, grants for unknown users,
-    /// missing directories.
+    /// passwords, a file of accounts that every user of the machine can read, grants for unknown
+    /// users, missing directories.
     ///
     /// # Errors
     /// All faults of both files.
@@ -135,8 +135,8 @@ impl Home {
         paths.into_iter().cloned().collect()
     }
 
-    /// What the server of this home reads: the home, its two files (which may be symbolic links) and the
-    /// granted directories.
+    /// What the server of this home reads: the home, its two files (which may be symbolic links)
+    /// and the granted directories.
     pub fn readable_paths(&self) -> Vec<PathBuf> {
         let own = [PathBuf::new(), CREDENTIALS.into(), DIRECTORIES.into()];
         let own = own.map(|name| self.path.join(name)).into_iter();
@@ -144,9 +144,9 @@ impl Home {
         own.chain(granted).collect()
     }
 
-    /// Where the server of this home writes: the directories to which a user may add files. If one of
-    /// them is in `files`, all of `files` is included, so that directories in it can be granted, created
-    /// or replaced without a restart.
+    /// Where the server of this home writes: the directories to which a user may add files. If one
+    /// of them is in `files`, all of `files` is included, so that directories in it can be granted,
+    /// created or replaced without a restart.
     pub fn writable_paths(&self) -> Vec<PathBuf> {
         let grants = self.grants.all().filter(|grant| grant.rights.may_add());
         let mut paths: Vec<PathBuf> = grants.map(|grant| grant.path.clone()).collect();

@@ -1,7 +1,8 @@
-//! A home's two files, `Credentials` and `Directories`: reading, checking, editing and reloading them.
+//! A home's two files, `Credentials` and `Directories`: reading, checking, editing and reloading
+//! them.
 //!
-//! A [`home::Home`] is a value: loaded whole or not at all, and never changed afterwards. Nothing here
-//! knows sockets, sessions or protocols.
+//! A [`home::Home`] is a value: loaded whole or not at all, and never changed afterwards. Nothing
+//! here knows sockets, sessions or protocols.
 
 pub mod credentials;
 pub mod directories;

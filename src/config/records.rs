@@ -25,12 +25,12 @@ impl RecordError {
     }
 }
 
-/// Parses every record of `text` with `parse_record`, which gets the number of the line, from 1, and its
-/// text. Returns all faults.
+/// Parses every record of `text` with `parse_record`, which gets the number of the line, from 1,
+/// and its text. Returns all faults.
 ///
-/// Lines end with `\n` or `\r\n`. Blank lines and comments are skipped; a comment may contain any bytes.
-/// Every other line must be UTF-8 of at most [`RECORD_BYTES_MAX`] bytes without control characters other
-/// than tabs.
+/// Lines end with `\n` or `\r\n`. Blank lines and comments are skipped; a comment may contain any
+/// bytes. Every other line must be UTF-8 of at most [`RECORD_BYTES_MAX`] bytes without control
+/// characters other than tabs.
 pub(super) fn parse<T>(
     file: &Path,
     text: &[u8],
@@ -59,8 +59,8 @@ pub(super) fn parse<T>(
     }
 }
 
-/// Returns `text` with each line of `changes` (by number, ascending) replaced, or removed if the new text
-/// is `None`, and with `added` after the last line. All other bytes are unchanged.
+/// Returns `text` with each line of `changes` (by number, ascending) replaced, or removed if the
+/// new text is `None`, and with `added` after the last line. All other bytes are unchanged.
 pub(super) fn edit(
     text: &[u8],
     changes: &[(usize, Option<&str>)],

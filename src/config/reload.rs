@@ -18,8 +18,8 @@ pub struct ReloadOutcome {
 }
 
 impl Home {
-    /// Reads both files again and compares the accounts. Verifies one password for each account whose
-    /// plain password was replaced by a hash.
+    /// Reads both files again and compares the accounts. Verifies one password for each account
+    /// whose plain password was replaced by a hash.
     pub fn reload(&self, verifier: &mut Verifier) -> ReloadOutcome {
         let result = Home::load(self.path()).and_then(|loaded| self.within_sandbox(loaded));
         let mut revoked = HashSet::new();
@@ -36,7 +36,8 @@ impl Home {
         ReloadOutcome { result, revoked }
     }
 
-    /// Gives a newly loaded home the sandbox scope of this one. Fails if it grants a directory outside.
+    /// Gives a newly loaded home the sandbox scope of this one. Fails if it grants a directory
+    /// outside.
     fn within_sandbox(
         &self,
         (mut new, warnings): LoadedHome,

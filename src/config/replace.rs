@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::libc;
+use nix::fcntl::OFlag;
 
 use crate::config::error::EditError;
 
@@ -19,9 +19,9 @@ const LOCK: &str = ".tidegate.lock";
 /// How long an edit waits for the lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Takes the lock of a home and waits for it for at most [`LOCK_TIMEOUT`]. Closing the returned file, or
-/// the end of the process, releases it. The file is never removed: otherwise two processes could hold
-/// locks on different files of that name.
+/// Takes the lock of a home and waits for it for at most [`LOCK_TIMEOUT`]. Closing the returned
+/// file, or the end of the process, releases it. The file is never removed: otherwise two processes
+/// could hold locks on different files of that name.
 pub(super) fn lock(home: &Path) -> Result<File, EditError> {
     let path = home.join(LOCK);
     let file = match open_lock(&path) {
@@ -51,13 +51,14 @@ fn open_lock(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .write(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
         .open(path)
 }
 
-/// Replaces the content of `file`: writes and syncs a complete copy and renames it over the file, so that
-/// a crash leaves the old content or the new one. Keeps owner and group; the mode loses the bits outside
-/// `mask`. If `file` is a symbolic link, its target is replaced. The caller holds the lock.
+/// Replaces the content of `file`: writes and syncs a complete copy and renames it over the file,
+/// so that a crash leaves the old content or the new one. Keeps owner and group; the mode loses the
+/// bits outside `mask`. If `file` is a symbolic link, its target is replaced. The caller holds the
+/// lock.
 pub(super) fn replace_file(file: &Path, text: &[u8], mask: u32) -> Result<(), EditError> {
     let file = &file.canonicalize().map_err(failed("find", file))?;
     let old = fs::metadata(file).map_err(failed("find", file))?;
@@ -112,8 +113,8 @@ pub(super) fn create_file(home: &Path, path: &Path, mode: u32, text: &str) -> io
     Ok(file)
 }
 
-/// Creates the directory `relative` in a home, with missing parents. If root creates them, they get the
-/// home's owner.
+/// Creates the directory `relative` in a home, with missing parents. If root creates them, they get
+/// the home's owner.
 pub(super) fn create_directory(home: &Path, relative: &Path) -> Result<(), EditError> {
     let mut path = home.to_path_buf();
     for component in relative {
@@ -126,7 +127,7 @@ pub(super) fn create_directory(home: &Path, relative: &Path) -> Result<(), EditE
             // Not a symbolic link that has replaced the new directory.
             let created = OpenOptions::new()
                 .read(true)
-                .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+                .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
                 .open(&path)?;
             give_to_owner(home, &created)
         });

@@ -1,8 +1,9 @@
-//! The directories that the sandbox of a running server includes, and so the grants that a reload can
-//! apply without a restart.
+//! The directories that the sandbox of a running server includes, and so the grants that a reload
+//! can apply without a restart.
 //!
-//! Landlock identifies a directory by its inode and includes everything below it. This does the same
-//! with device and inode numbers. A reused number can mislead it; the kernel then refuses the access.
+//! Landlock identifies a directory by its inode and includes everything below it. This does the
+//! same with device and inode numbers. A reused number can mislead it; the kernel then refuses the
+//! access.
 
 use std::fs;
 use std::io;
@@ -109,11 +110,13 @@ mod tests {
             faults(&load("*:A:read\n*:x:upload:.\n*:y:read:../other\n"), &scope),
             [
                 format!(
-                    "{shown}/Directories:2: the sandbox of the running server cannot write to '{shown}/.'; \
+                    "{shown}/Directories:2: the sandbox of the running server cannot write to \
+                     '{shown}/.'; \
                      restart the server to apply this grant"
                 ),
                 format!(
-                    "{shown}/Directories:3: the sandbox of the running server cannot read '{shown}/../other'; \
+                    "{shown}/Directories:3: the sandbox of the running server cannot read \
+                     '{shown}/../other'; \
                      restart the server to apply this grant"
                 ),
             ]

@@ -8,8 +8,9 @@ pub const ALL_USERS: &str = "*";
 /// What editors on Windows put before UTF-8 text.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Checks a user name: not empty, at most [`NAME_BYTES_MAX`] bytes, without `:` and control characters,
-/// not [`ALL_USERS`], and nothing that reads as a comment. The error says what is wrong.
+/// Checks a user name: not empty, at most [`NAME_BYTES_MAX`] bytes, without `:` and control
+/// characters, not [`ALL_USERS`], and nothing that reads as a comment. The error says what is
+/// wrong.
 pub fn check_user_name(name: &str) -> Result<(), &'static str> {
     if name == ALL_USERS {
         return Err("the name '*' means every user");
@@ -23,8 +24,8 @@ pub fn check_user_name(name: &str) -> Result<(), &'static str> {
     check_name(name)
 }
 
-/// Checks the name of a granted directory: not empty, at most [`NAME_BYTES_MAX`] bytes, without `/`,
-/// `:` and control characters, and not beginning with a dot. The error says what is wrong.
+/// Checks the name of a granted directory: not empty, at most [`NAME_BYTES_MAX`] bytes, without
+/// `/`, `:` and control characters, and not beginning with a dot. The error says what is wrong.
 pub fn check_directory_name(name: &str) -> Result<(), &'static str> {
     check_name(name)?;
     if name.starts_with('.') {

@@ -1,13 +1,13 @@
-//! The control socket in a home, and the exchange by which a server hands its listeners over to the next
-//! server process of the home.
+//! The control socket in a home, and the exchange by which a server hands its listeners over to the
+//! next server process of the home.
 //!
-//! The old server sends its listeners as descriptors (SCM_RIGHTS). While both servers have them, clients
-//! queue at the same sockets and none is refused. When the new server is ready it sends `ready`. The old
-//! one then stops accepting, releases the locks of the home and sends `released`. If the new server fails
-//! before that, nothing has changed.
+//! The old server sends its listeners as descriptors (SCM_RIGHTS). While both servers have them,
+//! clients queue at the same sockets and none is refused. When the new server is ready it sends
+//! `ready`. The old one then stops accepting, releases the locks of the home and sends `released`.
+//! If the new server fails before that, nothing has changed.
 //!
-//! Only root and the user of the old server get the listeners: both could end the process or read its
-//! memory anyway.
+//! Only root and the user of the old server get the listeners: both could end the process or read
+//! its memory anyway.
 
 use std::fs;
 use std::io;
@@ -37,8 +37,8 @@ const RELEASED: &[u8] = b"released\n";
 /// Releases the locks of the home after a handover.
 pub type Release = Box<dyn FnOnce() + Send>;
 
-/// Binds the control socket at `path` with mode 0600. Removes the one of an earlier server: the caller
-/// holds the lock of the home. Changes the umask for a moment, so no other thread may run.
+/// Binds the control socket at `path` with mode 0600. Removes the one of an earlier server: the
+/// caller holds the lock of the home. Changes the umask for a moment, so no other thread may run.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -85,8 +85,8 @@ impl<L: AsRawFd> ControlSocket<L> {
         &self.socket
     }
 
-    /// Handles readiness of the socket or of the new server's connection. Raises [`Signal::Relieved`]
-    /// once the new server is ready.
+    /// Handles readiness of the socket or of the new server's connection. Raises
+    /// [`Signal::Relieved`] once the new server is ready.
     pub fn handle_readable(&mut self, poll: &PollHandle<'_>) {
         if let Err(error) = self.accept_requests(poll)
             && error.kind() != io::ErrorKind::WouldBlock
@@ -165,7 +165,8 @@ impl<L: AsRawFd> ControlSocket<L> {
         if let Some(mut stream) = self.successor.take() {
             let _ = stream.write_all(RELEASED);
         }
-        // The new server has the same sockets open, so closing them here would not end their events.
+        // The new server has the same sockets open, so closing them here would not end their
+        // events.
         for (listener, _) in &self.listeners {
             if let Some(listener) = listener.upgrade() {
                 poll.unwatch(&*listener);

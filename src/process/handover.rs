@@ -1,8 +1,8 @@
 //! The handover of a home from one server process to the next: listeners, pid files and the control
 //! socket.
 //!
-//! A server started with `--take-over` connects to the running one, inherits its listeners, and waits for
-//! its locks. Every server offers its own listeners to the one after it.
+//! A server started with `--take-over` connects to the running one, inherits its listeners, and
+//! waits for its locks. Every server offers its own listeners to the one after it.
 
 use std::fmt::Display;
 use std::io;
@@ -52,8 +52,8 @@ impl Handover {
         let connect = || {
             Predecessor::connect(&path).map_err(|error| {
                 let what = format!(
-                    "cannot take over from a running server: {}: {error}; start without --take-over \
-                     if none is running",
+                    "cannot take over from a running server: {}: {error}; start without \
+                     --take-over if none is running",
                     path.display()
                 );
                 io::Error::new(error.kind(), what)
@@ -79,9 +79,9 @@ impl Handover {
         self.predecessor.as_mut()?.claim(address, tag)
     }
 
-    /// Locks the home's pid file and the one of `--pid-file`, and binds the control socket. Prepares for
-    /// it only while the predecessor holds the locks. Called as the user of the server and before the
-    /// sandbox is entered. A failure with the home's own file is a warning.
+    /// Locks the home's pid file and the one of `--pid-file`, and binds the control socket.
+    /// Prepares for it only while the predecessor holds the locks. Called as the user of the server
+    /// and before the sandbox is entered. A failure with the home's own file is a warning.
     ///
     /// # Errors
     /// If the file of `--pid-file` cannot be locked.
@@ -164,8 +164,8 @@ impl Handover {
         kernel.on_readable(&fd, Box::new(move |poll| socket.handle_readable(poll)))
     }
 
-    /// Completes the handover from the predecessor when this server is ready: relieves it and locks the
-    /// pid files. Returns warnings.
+    /// Completes the handover from the predecessor when this server is ready: relieves it and locks
+    /// the pid files. Returns warnings.
     pub fn complete(&mut self) -> Vec<String> {
         let Some(predecessor) = self.predecessor.take() else {
             return Vec::new();

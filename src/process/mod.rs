@@ -1,5 +1,5 @@
-//! The server process: its user, sandbox and pid file, the handover to the next process, and the service
-//! manager.
+//! The server process: its user, sandbox and pid file, the handover to the next process, and the
+//! service manager.
 
 pub mod control_socket;
 pub mod handover;

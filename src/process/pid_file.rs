@@ -1,8 +1,9 @@
 //! The pid file: names the process that serves a home, which keeps it locked.
 //!
-//! The lock is a record lock (fcntl_locking(2)), because the kernel reports the process that holds one. A
-//! process id left by a crash is therefore never signalled, nor one that another user has written into
-//! the file. Closing any descriptor of the file releases such a lock, so the server opens it once.
+//! The lock is a record lock (fcntl_locking(2)), because the kernel reports the process that holds
+//! one. A process id left by a crash is therefore never signalled, nor one that another user has
+//! written into the file. Closing any descriptor of the file releases such a lock, so the server
+//! opens it once.
 
 use std::fs;
 use std::fs::{File, OpenOptions};
@@ -12,7 +13,6 @@ use std::mem;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
@@ -52,7 +52,8 @@ impl UnlockedPidFile {
         Ok(UnlockedPidFile { path, file })
     }
 
-    /// Locks the file and writes the id of this process. Returns `None` if another process holds the lock.
+    /// Locks the file and writes the id of this process. Returns `None` if another process holds
+    /// the lock.
     pub fn lock(self) -> io::Result<Option<PidFile>> {
         match self.try_lock()? {
             true => self.write_pid().map(Some),
@@ -61,15 +62,19 @@ impl UnlockedPidFile {
     }
 
     fn try_lock(&self) -> io::Result<bool> {
-        match fcntl(&self.file, FcntlArg::F_SETLK(&whole_file())) {
+        let locked = fcntl(&self.file, FcntlArg::F_SETLK(&whole_file())).map_err(io::Error::from);
+        match locked {
             Ok(_) => Ok(true),
-            Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
-            Err(error) => Err(error.into()),
+            // Either is returned for a lock of another process (fcntl_locking(2)).
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::PermissionDenied => Ok(false),
+                _ => Err(error),
+            },
         }
     }
 
-    /// Whether the path still leads to this file. The previous holder may have removed it between the
-    /// open and the lock.
+    /// Whether the path still leads to this file. The previous holder may have removed it between
+    /// the open and the lock.
     fn is_current(&self) -> io::Result<bool> {
         let opened = self.file.metadata()?;
         match fs::symlink_metadata(&self.path) {
@@ -86,14 +91,14 @@ impl UnlockedPidFile {
     }
 }
 
-/// A locked pid file with the id of this process. Dropping it removes the file, or empties it if the
-/// sandbox forbids that.
+/// A locked pid file with the id of this process. Dropping it removes the file, or empties it if
+/// the sandbox forbids that.
 #[derive(Debug)]
 pub struct PidFile(UnlockedPidFile);
 
 impl PidFile {
-    /// Creates and locks the file, or locks an existing one. Returns `None` if another process holds the
-    /// lock. A process must not lock the same path twice.
+    /// Creates and locks the file, or locks an existing one. Returns `None` if another process
+    /// holds the lock. A process must not lock the same path twice.
     ///
     /// # Errors
     /// As for [`UnlockedPidFile::open`].
@@ -121,8 +126,8 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // The lock is still held, so the file is ours. If it cannot be emptied either, it stays without
-        // a lock, which means that no server is running.
+        // The lock is still held, so the file is ours. If it cannot be emptied either, it stays
+        // without a lock, which means that no server is running.
         if fs::remove_file(&self.0.path).is_err() {
             let _ = self.0.file.set_len(0);
         }
@@ -139,15 +144,15 @@ pub enum SignalError {
     #[error("{}: {}", .0.display(), .1)]
     File(PathBuf, io::Error),
     /// The process could not be signalled.
-    #[error("cannot signal process {}: {}", .0, .1.desc())]
-    Process(Pid, Errno),
+    #[error("cannot signal process {}: {}", .0, .1)]
+    Process(Pid, io::Error),
 }
 
 /// Asks the server that holds the lock of the file to reload its home (SIGHUP).
 pub fn signal_reload(path: &Path) -> Result<(), SignalError> {
     match lock_holder(path) {
         Ok(Some(pid)) => {
-            kill(pid, Signal::SIGHUP).map_err(|error| SignalError::Process(pid, error))
+            kill(pid, Signal::SIGHUP).map_err(|error| SignalError::Process(pid, error.into()))
         }
         Ok(None) => Err(SignalError::NoServer(path.to_path_buf())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -157,8 +162,8 @@ pub fn signal_reload(path: &Path) -> Result<(), SignalError> {
     }
 }
 
-/// Returns the process that holds the lock, as the kernel reports it. `None` if there is none, or one on
-/// another machine or in another PID namespace.
+/// Returns the process that holds the lock, as the kernel reports it. `None` if there is none, or
+/// one on another machine or in another PID namespace.
 fn lock_holder(path: &Path) -> io::Result<Option<Pid>> {
     let file = OpenOptions::new()
         .read(true)
@@ -208,7 +213,8 @@ mod tests {
         ));
 
         let program = std::env::current_exe().unwrap();
-        // If the tests run under nohup, a child would ignore the signal. Only GNU env can undo that.
+        // If the tests run under nohup, a child would ignore the signal. Only GNU env can undo
+        // that.
         let option = "--default-signal=HUP";
         let is_gnu = Command::new("env").args([option, "true"]).status();
         let mut command = match is_gnu {

@@ -14,8 +14,8 @@ use crate::kernel::linux::own_inherited;
 
 /// Sends notifications to the service manager, if there is one.
 ///
-/// Has its own socket, connected before the sandbox is entered; `sd_notify::notify` opens one for every
-/// message.
+/// Has its own socket, connected before the sandbox is entered; `sd_notify::notify` opens one for
+/// every message.
 #[derive(Debug, Default)]
 pub struct Notifier {
     socket: Option<UnixDatagram>,
@@ -50,7 +50,8 @@ impl Notifier {
             return;
         };
         let states = match milestone {
-            // With the process id: a server that has taken over was not started by the service manager.
+            // With the process id: a server that has taken over was not started by the service
+            // manager.
             Milestone::Ready => vec![NotifyState::Ready, NotifyState::MainPid(std::process::id())],
             Milestone::Reloading => {
                 let since = NotifyState::monotonic_usec_now();
@@ -65,7 +66,8 @@ impl Notifier {
     }
 }
 
-/// Takes the sockets that the service manager has opened for this process, with their names. Works once.
+/// Takes the sockets that the service manager has opened for this process, with their names. Works
+/// once.
 ///
 /// # Errors
 /// If `LISTEN_FDS` announces descriptors that are not open.

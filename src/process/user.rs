@@ -45,9 +45,9 @@ impl fmt::Display for ProcessUser {
     }
 }
 
-/// Changes the process irreversibly to the user `name`, or to the owner of `home` if the process is root
-/// and no name is given. Without a name, a process that is not root stays as it is. No other thread may
-/// run.
+/// Changes the process irreversibly to the user `name`, or to the owner of `home` if the process is
+/// root and no name is given. Without a name, a process that is not root stays as it is. No other
+/// thread may run.
 ///
 /// # Errors
 /// If there is no such user, or the process may not change to it.

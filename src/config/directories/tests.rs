@@ -207,9 +207,14 @@ proptest! {
         let _ = parse(&text);
     }
 
-    /// A byte inserted into a valid line, or removed from it, grants no other right and not to all users.
+    /// A byte inserted into a valid line, or removed from it, grants no other right and not to all
+    /// users.
     #[test]
-    fn a_corrupted_line_never_grants_more(at in 0usize..18, byte in any::<u8>(), remove in any::<bool>()) {
+    fn a_corrupted_line_never_grants_more(
+        at in 0usize..18,
+        byte in any::<u8>(),
+        remove in any::<bool>(),
+    ) {
         let mut text = b"alice:Films:upload".to_vec();
         if remove { text.remove(at); } else { text.insert(at, byte); }
         if let Ok(file) = parse(&text) {
@@ -222,7 +227,10 @@ proptest! {
 
     /// A user sees exactly the grants of the user and of all users, each directory once.
     #[test]
-    fn only_granted_directories_are_visible(grants in grants(), which in any::<prop::sample::Index>()) {
+    fn only_granted_directories_are_visible(
+        grants in grants(),
+        which in any::<prop::sample::Index>(),
+    ) {
         prop_assume!(!grants.is_empty());
         let user = &grants[which.index(grants.len())].0.0;
         prop_assume!(user != ALL_USERS);

@@ -1,5 +1,5 @@
-//! What the rest of the process connects to the event loop: descriptors that are polled with the loop's
-//! own, signals that they raise, and a listener for milestones.
+//! What the rest of the process connects to the event loop: descriptors that are polled with the
+//! loop's own, signals that they raise, and a listener for milestones.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -27,8 +27,8 @@ impl PollHandle<'_> {
         self.0.poller.watch_external(descriptor.as_raw_fd())
     }
 
-    /// Stops polling a descriptor, which may be one of the event loop's own. Closing it is not enough if
-    /// another process has it open too.
+    /// Stops polling a descriptor, which may be one of the event loop's own. Closing it is not
+    /// enough if another process has it open too.
     pub fn unwatch(&self, descriptor: &impl AsRawFd) {
         self.0.poller.unwatch(descriptor.as_raw_fd());
     }

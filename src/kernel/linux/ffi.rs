@@ -51,8 +51,8 @@ pub(super) fn ignore_signal(number: Signal) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes ownership of a descriptor that this process inherited from the one that started it. Call it
-/// once for each.
+/// Takes ownership of a descriptor that this process inherited from the one that started it. Call
+/// it once for each.
 ///
 /// # Errors
 /// If the descriptor is not open.

@@ -7,12 +7,13 @@ use landlock::{
 
 use crate::process::sandbox::rules::SandboxRules;
 
-/// The newest version of Landlock that was tested. An older kernel ignores what it does not support.
+/// The newest version of Landlock that was tested. An older kernel ignores what it does not
+/// support.
 const VERSION: ABI = ABI::V6;
 
-/// Restricts this thread, and those that it starts later, to the files in `rules`. Returns the version of
-/// Landlock, or `None` if the kernel has none. Paths that cannot be opened are left out: the server could
-/// not open them either.
+/// Restricts this thread, and those that it starts later, to the files in `rules`. Returns the
+/// version of Landlock, or `None` if the kernel has none. Paths that cannot be opened are left out:
+/// the server could not open them either.
 pub(super) fn restrict_files(rules: &SandboxRules) -> Result<Option<i32>, RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let log = AccessFs::WriteFile | AccessFs::MakeReg;

@@ -2,8 +2,8 @@
 //!
 //! It is entered in two steps. Landlock restricts a thread and those that it starts later, so
 //! [`Sandbox::restrict_files`] runs before any other thread. The system call filter applies to all
-//! threads and forbids new ones, so [`Sandbox::restrict_calls`] runs after the last one was started.
-//! Neither can be undone.
+//! threads and forbids new ones, so [`Sandbox::restrict_calls`] runs after the last one was
+//! started. Neither can be undone.
 
 mod landlock;
 pub mod rules;
@@ -37,8 +37,8 @@ impl Sandbox {
     pub fn new(mode: SandboxMode, rules: SandboxRules, user: ProcessUser) -> io::Result<Sandbox> {
         if mode == SandboxMode::Require && user.is_root() {
             return Err(io::Error::other(
-                "--sandbox require refuses to serve as root; give the home to another user, or name \
-                 one with --user",
+                "--sandbox require refuses to serve as root; give the home to another user, or \
+                 name one with --user",
             ));
         }
         Ok(Sandbox {
@@ -71,8 +71,8 @@ impl Sandbox {
         Ok(warnings)
     }
 
-    /// Filters the system calls of all threads by seccomp. Returns warnings. All threads must run, and
-    /// everything that needs other system calls must be done.
+    /// Filters the system calls of all threads by seccomp. Returns warnings. All threads must run,
+    /// and everything that needs other system calls must be done.
     ///
     /// # Errors
     /// As for [`Sandbox::restrict_files`].
@@ -139,8 +139,8 @@ impl fmt::Display for Sandbox {
     }
 }
 
-/// Forbids set-user-ID programs, core dumps and debuggers, and drops the capabilities of users other than
-/// root.
+/// Forbids set-user-ID programs, core dumps and debuggers, and drops the capabilities of users
+/// other than root.
 fn drop_privileges(user: &ProcessUser) -> io::Result<()> {
     prctl::set_no_new_privs()?;
     prctl::set_dumpable(false)?;

@@ -1,8 +1,9 @@
-//! The system call part of the sandbox: a seccomp filter (seccomp(2)) of the calls that a running server
-//! makes.
+//! The system call part of the sandbox: a seccomp filter (seccomp(2)) of the calls that a running
+//! server makes.
 //!
-//! Every other call fails with EPERM. The filter does not kill the process: a call that is missing here by
-//! mistake then fails one request instead of all sessions, and a call of an attacker fails either way.
+//! Every other call fails with EPERM. The filter does not kill the process: a call that is missing
+//! here by mistake then fails one request instead of all sessions, and a call of an attacker fails
+//! either way.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -6,7 +6,7 @@ use super::sources::sources;
 const CONFINED: &[(&str, &[&str])] = &[
     ("unsafe ", &["kernel/linux/ffi.rs"]),
     ("allow(unsafe_code)", &["kernel/linux/ffi.rs"]),
-    ("mio::", &["kernel/linux", "process/control_socket.rs"]),
+    ("mio::", &["kernel/linux"]),
     ("memmap2::", &["kernel/linux"]),
     (
         "nix::",

@@ -486,7 +486,7 @@ fn listening_beyond_loopback_is_warned_about() {
     let server = Server::start(&["--listen", "0.0.0.0:0", "--listen", "127.0.0.1:0"]);
     let open = server.addresses[0];
     assert_eq!(open, SocketAddr::from(([0, 0, 0, 0], open.port())));
-    server.log_line(&["warn event=warning", &open.to_string(), "in clear"]);
+    server.log_line(&["warn event=warning", &open.to_string(), "unencrypted"]);
     assert!(!server.log().contains(&server.addresses[1].to_string()));
     server.login("user1").quit();
 }

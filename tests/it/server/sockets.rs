@@ -21,7 +21,7 @@ fn start_with_descriptors(home: Home, limit: usize) -> Server {
 #[test]
 fn clients_beyond_the_descriptor_limit_get_a_message() {
     let server = start_with_descriptors(Home::new(), 64);
-    server.log_line(&["event=warning", "at most 24 sessions"]);
+    server.log_line(&["event=warning", "limited to 24 concurrent sessions"]);
     let address = server.address();
     let knocking: Vec<_> = (0..200)
         .map(|_| {
