@@ -21,9 +21,6 @@ use crate::storage::error::{FileFault, StorageError};
 use crate::storage::resolve::{full_path, join, open_directory, open_root, status_beneath};
 use crate::storage::status::file_status;
 
-#[cfg(test)]
-mod tests;
-
 /// Reads the entries of a listing one by one.
 pub struct EntryReader<'a, K: Kernel> {
     kernel: &'a K,
@@ -417,3 +414,6 @@ fn longer_than(bytes_max: usize) -> io::Error {
     let text = format!("longer than {bytes_max} bytes");
     io::Error::new(io::ErrorKind::FileTooLarge, text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,6 @@ mod quota;
 mod resolve;
 mod status;
 mod temp_names;
-#[cfg(test)]
-pub(crate) mod testing;
 mod upload;
 mod walk;
 
@@ -28,3 +26,6 @@ pub use crate::storage::status::{check_free_space, file_status, free_space};
 pub use crate::storage::upload::{
     StagedUpload, UploadSpec, check_upload, create_unique_upload, create_upload,
 };
+
+#[cfg(test)]
+pub(crate) mod tests;

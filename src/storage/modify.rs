@@ -17,9 +17,6 @@ use crate::storage::resolve::{
 };
 use crate::storage::walk::SizeWalk;
 
-#[cfg(test)]
-mod tests;
-
 /// Creates a directory, and waits until its name is durable.
 pub fn make_directory<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<(), StorageError> {
     let (directory, name) = open_parent_to_create(kernel, place)?;
@@ -304,3 +301,6 @@ fn file_bytes(found: Option<Status>) -> u64 {
 fn identity(found: Status) -> (u64, u64) {
     (found.device, found.inode)
 }
+
+#[cfg(test)]
+mod tests;

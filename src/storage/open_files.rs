@@ -20,9 +20,6 @@ use crate::limits;
 use crate::storage::error::{FileFault, StorageError};
 use crate::storage::resolve::full_path;
 
-#[cfg(test)]
-mod tests;
-
 /// Bytes of a page: a read of one byte brings in at least so many.
 const PAGE_BYTES: u64 = 4096;
 
@@ -267,3 +264,6 @@ fn open_regular<K: Kernel>(
         map: OnceLock::new(),
     }))
 }
+
+#[cfg(test)]
+mod tests;

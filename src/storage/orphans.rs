@@ -100,7 +100,7 @@ mod tests {
     use nix::unistd::mkfifo;
 
     use super::*;
-    use crate::storage::testing::TestDirectory;
+    use crate::storage::tests::TestDirectory;
 
     #[test]
     fn only_unlocked_temporary_files_are_removed() {

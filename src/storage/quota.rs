@@ -325,7 +325,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::storage::testing::TestDirectory;
+    use crate::storage::tests::TestDirectory;
 
     fn scan(ledger: &Arc<QuotaLedger>, directory: &TestDirectory) {
         let mut scan = UsageScan::begin(ledger, &directory.at("")).expect("no other scan runs");

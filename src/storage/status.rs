@@ -100,7 +100,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::storage::testing::{DROP_BOX, READ, TestDirectory, code_of};
+    use crate::storage::tests::{DROP_BOX, READ, TestDirectory, code_of};
 
     #[test]
     fn status_is_shown_to_readers_only() {

@@ -23,8 +23,6 @@ use crate::storage::temp_names::{NAME_ATTEMPTS_MAX, create_locked, with_new_name
 use crate::storage::upload::base::BaseFile;
 
 mod base;
-#[cfg(test)]
-mod tests;
 
 /// Bytes after which an upload checks again that enough space stays free.
 const SPACE_CHECK_BYTES: u64 = 1 << 20;
@@ -377,3 +375,6 @@ impl<K: Kernel> Drop for StagedUpload<K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,6 @@ mod ffi;
 mod file;
 mod poll;
 mod socket;
-#[cfg(test)]
-mod tests;
 
 use std::io;
 use std::io::Read;
@@ -258,3 +256,6 @@ impl Kernel for Linux {
         directory.make_directory(name)
     }
 }
+
+#[cfg(test)]
+mod tests;

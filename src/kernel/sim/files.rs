@@ -16,7 +16,7 @@ use crate::limits::NAME_BYTES_MAX;
 /// The file system and the open handles.
 pub(super) struct SimFiles {
     pub(super) tree: InodeTree,
-    handles: BTreeMap<u64, OpenHandle>,
+    handles: BTreeMap<u64, SimHandle>,
     last_handle: u64,
     /// Bytes that all files may have together.
     pub(super) capacity: u64,
@@ -33,7 +33,7 @@ pub(super) struct SimFiles {
 /// A name in a directory, with its type where the file system reports it.
 pub(super) type DirectoryName = (Vec<u8>, Option<FileKind>);
 
-struct OpenHandle {
+struct SimHandle {
     inode: u64,
     /// `None`: a new file, for writing.
     mode: Option<OpenMode>,
@@ -80,7 +80,7 @@ impl SimFiles {
         if mode != OpenMode::Path && !at.permitted {
             return Err(Errno::EACCES);
         }
-        Ok(self.handle(inode, Some(mode)))
+        Ok(self.new_handle(inode, Some(mode)))
     }
 
     pub(super) fn close(&mut self, handle: u64) {
@@ -92,7 +92,7 @@ impl SimFiles {
 
     /// The inode of the map.
     pub(super) fn map(&mut self, handle: u64) -> Result<u64, Errno> {
-        let OpenHandle { inode, mode } = self.handles[&handle];
+        let SimHandle { inode, mode } = self.handles[&handle];
         let at = self.tree.inode_mut(inode);
         if mode != Some(OpenMode::Read) {
             return Err(Errno::EBADF);
@@ -141,7 +141,7 @@ impl SimFiles {
         rng: &mut Rng,
         directory: u64,
     ) -> Result<Vec<DirectoryName>, Errno> {
-        let OpenHandle { inode, mode } = self.handles[&directory];
+        let SimHandle { inode, mode } = self.handles[&directory];
         if mode == Some(OpenMode::Path) {
             return Err(Errno::EBADF);
         }
@@ -166,9 +166,9 @@ impl SimFiles {
         }
         let inode = self.tree.add(InodeContent::file(Vec::new()), now);
         if let Some(name) = name {
-            self.name(inode, directory, name, now)?;
+            self.add_name(inode, directory, name, now)?;
         }
-        Ok(self.handle(inode, None))
+        Ok(self.new_handle(inode, None))
     }
 
     pub(super) fn make_directory(
@@ -178,7 +178,7 @@ impl SimFiles {
         now: Time,
     ) -> Result<(), Errno> {
         let inode = self.tree.add(InodeContent::directory(), now);
-        self.name(inode, directory, name, now)
+        self.add_name(inode, directory, name, now)
     }
 
     pub(super) fn link(
@@ -188,7 +188,7 @@ impl SimFiles {
         name: &str,
         now: Time,
     ) -> Result<(), Errno> {
-        self.name(self.handles[&file].inode, directory, name, now)
+        self.add_name(self.handles[&file].inode, directory, name, now)
     }
 
     pub(super) fn rename(
@@ -289,7 +289,7 @@ impl SimFiles {
         count: usize,
         may_wait: bool,
     ) -> Result<&[u8], Errno> {
-        let OpenHandle { inode, mode } = self.handles[&handle];
+        let SimHandle { inode, mode } = self.handles[&handle];
         if mode != Some(OpenMode::Read) {
             return Err(Errno::EBADF);
         }
@@ -327,7 +327,7 @@ impl SimFiles {
         now: Time,
     ) -> Result<usize, Errno> {
         let free = self.free_space();
-        let OpenHandle { inode, mode } = self.handles[&handle];
+        let SimHandle { inode, mode } = self.handles[&handle];
         if mode.is_some() {
             return Err(Errno::EBADF);
         }
@@ -410,16 +410,16 @@ impl SimFiles {
         self.tree.inode_mut(self.handles[&handle].inode)
     }
 
-    fn handle(&mut self, inode: u64, mode: Option<OpenMode>) -> u64 {
+    fn new_handle(&mut self, inode: u64, mode: Option<OpenMode>) -> u64 {
         self.last_handle += 1;
         self.tree.inode_mut(inode).users += 1;
         self.handles
-            .insert(self.last_handle, OpenHandle { inode, mode });
+            .insert(self.last_handle, SimHandle { inode, mode });
         self.last_handle
     }
 
     /// Gives an inode a name that must be new.
-    fn name(&mut self, inode: u64, directory: u64, name: &str, now: Time) -> Result<(), Errno> {
+    fn add_name(&mut self, inode: u64, directory: u64, name: &str, now: Time) -> Result<(), Errno> {
         let directory = self.handles[&directory].inode;
         if self.tree.names(directory)?.contains_key(checked(name)?) {
             return Err(Errno::EEXIST);

@@ -13,10 +13,11 @@ mod inode;
 mod kernel_impl;
 mod network;
 mod simulator;
-#[cfg(test)]
-mod tests;
 mod tree;
 
 pub use crate::kernel::sim::inode::SimEntry;
 pub use crate::kernel::sim::kernel_impl::{SimFile, SimListener, SimMap, SimSocket};
 pub use crate::kernel::sim::simulator::{HeldHandles, Peer, Sim};
+
+#[cfg(test)]
+mod tests;

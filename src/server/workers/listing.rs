@@ -66,7 +66,7 @@ mod tests {
 
     use super::*;
     use crate::domain::error::ErrorCode;
-    use crate::storage::testing::{READ, TestDirectory, code_of};
+    use crate::storage::tests::{READ, TestDirectory, code_of};
 
     fn directory() -> (TestDirectory, ListingTarget) {
         let directory = TestDirectory::new();

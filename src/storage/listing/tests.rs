@@ -12,7 +12,7 @@ use nix::unistd::mkfifo;
 
 use crate::kernel::linux::Linux;
 use crate::storage::listing::*;
-use crate::storage::testing::{DROP_BOX, READ, TestDirectory, code_of, place, unprivileged};
+use crate::storage::tests::{DROP_BOX, READ, TestDirectory, code_of, place, unprivileged};
 
 const BYTES_MAX: usize = limits::LISTING_BYTES_MAX;
 

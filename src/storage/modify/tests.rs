@@ -13,7 +13,7 @@ use crate::kernel::linux::Linux;
 use crate::storage::modify::*;
 use crate::storage::quota::QuotaLedger;
 use crate::storage::status::file_status;
-use crate::storage::testing::{
+use crate::storage::tests::{
     CHANGE, DROP_BOX, READ, TestDirectory, UPLOAD, code_of, place, unprivileged,
 };
 

@@ -13,14 +13,14 @@ use nix::unistd::mkfifo;
 use crate::kernel::linux::Linux;
 use crate::kernel::sim::{Sim, SimEntry};
 use crate::storage::open_files::*;
-use crate::storage::testing::{
+use crate::storage::tests::{
     CANARY, DROP_BOX, READ, TestDirectory, UPLOAD, code_of, place, unprivileged,
 };
 
-type Opened = Result<Arc<OpenFile<Linux>>, StorageError>;
+type OpenResult = Result<Arc<OpenFile<Linux>>, StorageError>;
 
 /// Opens in a new tick.
-fn open_in(cache: &mut OpenFileCache<Linux>, place: &GrantedPath) -> Opened {
+fn open_in(cache: &mut OpenFileCache<Linux>, place: &GrantedPath) -> OpenResult {
     cache.begin_tick();
     cache.open(place, Instant::now())
 }
@@ -32,7 +32,7 @@ fn content(file: &OpenFile<Linux>) -> String {
     String::from_utf8(buffer[..read].to_vec()).unwrap()
 }
 
-fn outcome(opened: Opened) -> Result<String, ErrorCode> {
+fn outcome(opened: OpenResult) -> Result<String, ErrorCode> {
     code_of(opened).map(|file| content(&file))
 }
 

@@ -16,7 +16,7 @@ use crate::storage::orphans::OrphanSweep;
 use crate::storage::quota::QuotaLedger;
 use crate::storage::status::check_free_space;
 use crate::storage::temp_names::is_temporary;
-use crate::storage::testing::{
+use crate::storage::tests::{
     CANARY, CHANGE, DROP_BOX, READ, TestDirectory, UPLOAD, code_of, place, unprivileged,
 };
 use crate::storage::upload::*;
