@@ -39,16 +39,20 @@ pub(crate) struct Auth {
 }
 
 /// What a client sent to log in.
-pub(crate) struct Login {
+pub(crate) struct LoginAttempt {
     pub(crate) user: String,
     pub(crate) password: Zeroizing<Vec<u8>>,
     /// Whether the time of the response must not show if the user exists.
     pub(crate) conceal_user: bool,
 }
 
-impl Login {
-    pub(crate) fn new(user: String, password: Zeroizing<Vec<u8>>, conceal_user: bool) -> Login {
-        Login {
+impl LoginAttempt {
+    pub(crate) fn new(
+        user: String,
+        password: Zeroizing<Vec<u8>>,
+        conceal_user: bool,
+    ) -> LoginAttempt {
+        LoginAttempt {
             user,
             password,
             conceal_user,
@@ -95,7 +99,7 @@ impl Auth {
     pub(crate) fn authenticate<K: Kernel>(
         &mut self,
         session_id: SessionId,
-        login: Login,
+        login: LoginAttempt,
         context: &Context<K>,
     ) -> Handled<K> {
         match self.begin_check(session_id, login, context) {
@@ -108,7 +112,7 @@ impl Auth {
     fn begin_check<K: Kernel>(
         &mut self,
         session_id: SessionId,
-        login: Login,
+        login: LoginAttempt,
         context: &Context<K>,
     ) -> Option<Response> {
         if let Some(refused) = self.refuse_blocked(session_id, &login.user, context.now) {
@@ -311,7 +315,7 @@ impl Auth {
         context: &Context<K>,
     ) {
         for session_id in waiting {
-            let login = Login {
+            let login = LoginAttempt {
                 user: check.account.user.clone(),
                 password: check.password.clone(),
                 conceal_user: check.hidden.is_some(),

@@ -22,7 +22,7 @@ use crate::limits::{
 use crate::server::service::context::Context;
 use crate::server::service::response::{Completion, Handled};
 use crate::server::session_id::{SessionId, UserKey};
-use crate::server::workers::job::{Job, Lane, ListingJob, Work};
+use crate::server::workers::job::{Job, Lane, ListingJob, Task};
 use crate::server::workers::listing::Listing;
 use crate::storage::{FileFault, StorageError};
 
@@ -108,7 +108,7 @@ impl Listings {
     /// Starts the listings that fit into memory.
     pub(crate) fn start<K: Kernel>(&mut self, context: &Context<K>) {
         while let Some(job) = self.next_job() {
-            let job = Job::detached(Lane::Disk, Work::List(job));
+            let job = Job::detached(Lane::Disk, Task::List(job));
             context.workers.submit(job);
         }
     }

@@ -1,14 +1,14 @@
 //! The services: what sessions may request, and the state behind it.
 //!
 //! [`Services`] routes each request to one part and delivers what comes of it. The parts ([`Auth`],
-//! [`Quotas`], [`Rates`], [`Listings`], [`OpenFiles`], [`Reload`], [`Uploads`]) own their state and
-//! do not know each other; what one needs of another is passed as an argument.
+//! [`Quotas`], [`Rates`], [`Listings`], [`OpenFiles`], [`Reloader`], [`Uploads`]) own their state
+//! and do not know each other; what one needs of another is passed as an argument.
 //!
 //! A new operation touches at most five places:
 //!
 //! 1. a variant of [`Request`], and of [`Response`] where none fits (`domain/request.rs`);
 //! 2. an arm in the router of [`Services::handle`], backed by one part;
-//! 3. if it may block, a variant of [`Work`] with its arm in `workers/job.rs`; jobs that only
+//! 3. if it may block, a variant of [`Task`] with its arm in `workers/job.rs`; jobs that only
 //!    produce a response share [`JobResult::Response`];
 //! 4. the command of each dialect that offers it;
 //! 5. the reply of each dialect.
@@ -38,22 +38,22 @@ use crate::config::reload::ReloadOutcome;
 use crate::domain::access::Access;
 use crate::domain::error::ErrorCode;
 use crate::domain::request::{Request, Response};
-use crate::kernel::{Kernel, Milestone};
+use crate::kernel::Kernel;
 use crate::server::log::transfer_log::{Direction, TransferLog, TransferRecord};
 use crate::server::options::Options;
 use crate::server::policy::client_prefix::ClientPrefix;
-use crate::server::service::auth::{Auth, Login};
+use crate::server::service::auth::{Auth, LoginAttempt};
 use crate::server::service::context::Context;
 use crate::server::service::listing_cache::{Listed, Listings};
 use crate::server::service::open_files::OpenFiles;
 use crate::server::service::open_handle::OpenHandle;
 use crate::server::service::quotas::{Quotas, UserQuota};
 use crate::server::service::rates::Rates;
-use crate::server::service::reload::Reload;
+use crate::server::service::reload::Reloader;
 use crate::server::service::response::{Completion, CompletionQueue, Handled};
 use crate::server::service::uploads::Uploads;
 use crate::server::session_id::{SessionId, UserKey};
-use crate::server::workers::job::{Job, JobResult, Lane, Success, UncachedRange, Work};
+use crate::server::workers::job::{Job, JobResult, Lane, Success, Task, UncachedRange};
 use crate::server::workers::lanes::Workers;
 use crate::storage::{FileFault, Modification, OrphanSweep, StagedUpload, StorageError};
 
@@ -68,7 +68,7 @@ pub(crate) struct Services<K: Kernel> {
     listings: Listings,
     open_files: OpenFiles<K>,
     uploads: Uploads,
-    reload: Reload,
+    reloader: Reloader,
     completions: CompletionQueue<K>,
     /// Reused by every [`Services::collect`].
     results: Vec<JobResult<K>>,
@@ -96,7 +96,7 @@ impl<K: Kernel> Services<K> {
             rates: Rates::new(options.max_rate, now),
             listings: Listings::default(),
             uploads: Uploads::new(&options),
-            reload: Reload::default(),
+            reloader: Reloader::default(),
             completions: CompletionQueue::new(),
             results: Vec::new(),
             transfer_log: options.xferlog,
@@ -159,7 +159,7 @@ impl<K: Kernel> Services<K> {
                 password,
                 conceal_user,
             } => {
-                let login = Login::new(user, password, conceal_user);
+                let login = LoginAttempt::new(user, password, conceal_user);
                 self.auth.authenticate(session_id, login, context)
             }
             Request::List { target, format } => {
@@ -209,7 +209,7 @@ impl<K: Kernel> Services<K> {
                 modifications::space(&path, left, context)?
             }
             Request::Quota => self.quotas.report(user, context),
-            // The connection answers it.
+            // Answered by the connection, which knows its transfer.
             Request::Progress => Handled::now(Response::Progress(0)),
         })
     }
@@ -324,7 +324,7 @@ impl<K: Kernel> Services<K> {
 
     /// Reads the configuration again, on a worker.
     pub(crate) fn request_reload(&mut self) {
-        self.reload.request(&self.context);
+        self.reloader.request(&self.context);
     }
 
     /// Applies a configuration: later logins are verified against it, and the logins of `revoked`
@@ -344,12 +344,12 @@ impl<K: Kernel> Services<K> {
                 (self.auth).update_login(response, &revoked, &self.context.home);
             }
         }
-        self.reload.record_revoked(revoked);
+        self.reloader.record_revoked(revoked);
     }
 
     /// Returns the users whose logins were revoked since the last call; `None` without a reload.
     pub(crate) fn take_revoked(&mut self) -> Option<HashSet<String>> {
-        self.reload.take_revoked()
+        self.reloader.take_revoked()
     }
 
     /// Returns what a session may access after a reload; `None` if its login was revoked.
@@ -395,8 +395,8 @@ impl<K: Kernel> Services<K> {
     /// searched: uploads may have been allowed in other ones before.
     pub(crate) fn sweep_orphans(&mut self) {
         for root in self.context.home.granted_paths() {
-            let work = Work::SweepOrphans(OrphanSweep::new(&root));
-            let job = Job::detached(Lane::Processor, work);
+            let task = Task::SweepOrphans(OrphanSweep::new(&root));
+            let job = Job::detached(Lane::Processor, task);
             self.context.workers.submit(job);
         }
     }
@@ -532,13 +532,11 @@ impl<K: Kernel> Services<K> {
         self.complete(owner, completion);
     }
 
-    fn finish_reload(&mut self, reloaded: ReloadOutcome) {
-        // A supervisor waits for this even if the new configuration is invalid.
-        self.kernel().report(Milestone::Ready);
-        if let Some((home, revoked)) = self.reload.finish(reloaded) {
+    fn finish_reload(&mut self, outcome: ReloadOutcome) {
+        if let Some((home, revoked)) = self.reloader.finish(outcome, &self.context) {
             self.apply_home(home, revoked);
         }
-        self.reload.request_next(&self.context);
+        self.reloader.request_next(&self.context);
     }
 
     fn deliver_listing(&mut self, listed: Listed) {

@@ -6,7 +6,7 @@ use crate::kernel::Kernel;
 use crate::server::service::context::Context;
 use crate::server::service::response::Handled;
 use crate::server::session_id::SessionId;
-use crate::server::workers::job::{Job, Lane, Work};
+use crate::server::workers::job::{Job, Lane, Task};
 use crate::storage;
 use crate::storage::{Modification, PendingModification, QuotaReservation, StorageError};
 
@@ -35,7 +35,7 @@ pub(super) fn make_directory<K: Kernel>(
     path: GrantedPath,
     context: &Context<K>,
 ) -> Handled<K> {
-    let job = Job::owned(session_id, Lane::Disk, Work::MakeDirectory(path));
+    let job = Job::owned(session_id, Lane::Disk, Task::MakeDirectory(path));
     context.workers.submit(job);
     Handled::Later
 }
@@ -48,9 +48,9 @@ pub(super) fn modify<K: Kernel>(
     context: &Context<K>,
 ) -> Handled<K> {
     let pending = PendingModification::new(modification, reservation);
-    let work = Work::Modify(Box::new(pending));
+    let task = Task::Modify(Box::new(pending));
     context
         .workers
-        .submit(Job::owned(session_id, Lane::Disk, work));
+        .submit(Job::owned(session_id, Lane::Disk, task));
     Handled::Later
 }

@@ -16,7 +16,7 @@ use crate::server::log::escape::Escaped;
 use crate::server::service::context::Context;
 use crate::server::service::response::Handled;
 use crate::server::session_id::SessionId;
-use crate::server::workers::job::{Job, Lane, Work};
+use crate::server::workers::job::{Job, Lane, Task};
 use crate::storage::{
     FileFault, Modification, QuotaLedger, QuotaLimit, QuotaReservation, UsageScan,
 };
@@ -65,7 +65,7 @@ impl Quotas {
         self.counted_at = context.now;
         for path in self.ledger.paths() {
             if let Some(count) = UsageScan::begin(&self.ledger, &path) {
-                let job = Job::detached(Lane::Processor, Work::Count(count));
+                let job = Job::detached(Lane::Processor, Task::Count(count));
                 context.workers.submit(job);
             }
         }

@@ -6,22 +6,22 @@ use log::{error, info, warn};
 
 use crate::config::Home;
 use crate::config::reload::ReloadOutcome;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Milestone};
 use crate::server::log::escape::Escaped;
 use crate::server::service::context::Context;
-use crate::server::workers::job::{Job, Lane, Work};
+use crate::server::workers::job::{Job, Lane, Task};
 
 /// The progress of a reload, and what the sessions have yet to learn of it.
 #[derive(Default)]
-pub(crate) struct Reload {
-    progress: Progress,
+pub(crate) struct Reloader {
+    state: ReloadState,
     /// The users whose logins were revoked since the sessions were last updated; `None` if there
     /// was no reload since.
     revoked: Option<HashSet<String>>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Progress {
+enum ReloadState {
     #[default]
     Idle,
     /// A worker reads the configuration.
@@ -30,30 +30,38 @@ enum Progress {
     RunningAndRequested,
 }
 
-impl Reload {
+impl Reloader {
     /// Starts a reload, or schedules it after the one in progress, so that the last request sees
     /// the latest files.
     pub(crate) fn request<K: Kernel>(&mut self, context: &Context<K>) {
-        self.progress = match self.progress {
-            Progress::Idle => {
-                let work = Work::Reload(context.home.clone());
-                context.workers.submit(Job::detached(Lane::Processor, work));
-                Progress::Running
+        self.state = match self.state {
+            ReloadState::Idle => {
+                let task = Task::Reload(context.home.clone());
+                context.workers.submit(Job::detached(Lane::Processor, task));
+                ReloadState::Running
             }
-            Progress::Running | Progress::RunningAndRequested => Progress::RunningAndRequested,
+            ReloadState::Running | ReloadState::RunningAndRequested => {
+                ReloadState::RunningAndRequested
+            }
         };
     }
 
     /// Takes the result of a reload; returns the new configuration if it is valid. Call
-    /// [`Reload::request_next`] once it is applied.
-    pub(crate) fn finish(&mut self, reloaded: ReloadOutcome) -> Option<(Home, HashSet<String>)> {
-        match reloaded.result {
+    /// [`Reloader::request_next`] once it is applied.
+    pub(crate) fn finish<K: Kernel>(
+        &mut self,
+        outcome: ReloadOutcome,
+        context: &Context<K>,
+    ) -> Option<(Home, HashSet<String>)> {
+        // A supervisor waits for this even if the new configuration is invalid.
+        context.kernel.report(Milestone::Ready);
+        match outcome.result {
             Ok((home, warnings)) => {
                 for warning in warnings {
                     warn!("event=reload warning={}", Escaped(&warning.to_string()));
                 }
                 info!("event=reload result=taken-up");
-                Some((home, reloaded.revoked))
+                Some((home, outcome.revoked))
             }
             Err(faults) => {
                 for fault in faults {
@@ -67,14 +75,14 @@ impl Reload {
 
     /// Ends the reload and starts the next one if it was requested.
     pub(crate) fn request_next<K: Kernel>(&mut self, context: &Context<K>) {
-        let is_requested = self.progress == Progress::RunningAndRequested;
-        self.progress = Progress::Idle;
+        let is_requested = self.state == ReloadState::RunningAndRequested;
+        self.state = ReloadState::Idle;
         if is_requested {
             self.request(context);
         }
     }
 
-    /// Records revoked users for [`Reload::take_revoked`].
+    /// Records revoked users for [`Reloader::take_revoked`].
     pub(crate) fn record_revoked(&mut self, revoked: HashSet<String>) {
         // Two reloads may complete before the sessions are updated.
         self.revoked.get_or_insert_default().extend(revoked);
@@ -99,7 +107,7 @@ mod tests {
         }
         let home = Home::load(folder.path()).unwrap().0;
         let context = Context::for_tests(home);
-        let mut reload = Reload::default();
+        let mut reload = Reloader::default();
         for _ in 0..3 {
             reload.request(&context);
         }
@@ -111,7 +119,7 @@ mod tests {
             let Some(JobResult::Reloaded(reloaded)) = results.pop() else {
                 panic!("no reload");
             };
-            assert!(reload.finish(*reloaded).is_some());
+            assert!(reload.finish(*reloaded, &context).is_some());
             reload.request_next(&context);
             assert_eq!(context.workers.queued(), expected);
         }
@@ -119,7 +127,7 @@ mod tests {
 
     #[test]
     fn revoked_users_accumulate_until_they_are_taken() {
-        let mut reload = Reload::default();
+        let mut reload = Reloader::default();
         assert_eq!(reload.take_revoked(), None);
         reload.record_revoked(HashSet::from(["a".to_owned()]));
         reload.record_revoked(HashSet::from(["b".to_owned()]));

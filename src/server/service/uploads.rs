@@ -11,7 +11,7 @@ use crate::server::options::Options;
 use crate::server::service::context::Context;
 use crate::server::service::response::Handled;
 use crate::server::session_id::SessionId;
-use crate::server::workers::job::{Creation, Job, Lane, Work};
+use crate::server::workers::job::{Creation, Job, Lane, Task};
 use crate::storage;
 use crate::storage::{QuotaReservation, StorageError, UploadSpec};
 
@@ -78,7 +78,7 @@ impl Uploads {
             spec: self.spec(length, base),
             reservation: reservation?,
         };
-        let job = Job::owned(session_id, Lane::Disk, Work::Create(creation));
+        let job = Job::owned(session_id, Lane::Disk, Task::Create(creation));
         context.workers.submit(job);
         Ok(Handled::Later)
     }
@@ -96,7 +96,7 @@ impl Uploads {
             spec: self.spec(None, UploadBase::Empty),
             reservation: reservation?,
         };
-        let job = Job::owned(session_id, Lane::Disk, Work::CreateUnique(creation));
+        let job = Job::owned(session_id, Lane::Disk, Task::CreateUnique(creation));
         context.workers.submit(job);
         Ok(Handled::Later)
     }

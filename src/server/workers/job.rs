@@ -39,7 +39,7 @@ pub(crate) struct Job<K: Kernel> {
     pub(super) lane: Lane,
     /// The session whose end cancels the job; `None` for work that is finished in any case.
     pub(super) owner: Option<SessionId>,
-    work: Work<K>,
+    task: Task<K>,
 }
 
 /// The resource that a job waits for.
@@ -52,7 +52,7 @@ pub(crate) enum Lane {
 }
 
 /// What a job does.
-pub(crate) enum Work<K: Kernel> {
+pub(crate) enum Task<K: Kernel> {
     List(ListingJob),
     Create(Creation),
     /// Creates an upload with a generated name in the directory at the path.
@@ -184,20 +184,20 @@ pub(super) enum Ran<K: Kernel> {
 
 impl<K: Kernel> Job<K> {
     /// A job that is cancelled when its session ends.
-    pub(crate) fn owned(owner: SessionId, lane: Lane, work: Work<K>) -> Job<K> {
+    pub(crate) fn owned(owner: SessionId, lane: Lane, task: Task<K>) -> Job<K> {
         Job {
             lane,
             owner: Some(owner),
-            work,
+            task,
         }
     }
 
     /// A job that is done whatever happens to the session that it is for.
-    pub(crate) fn detached(lane: Lane, work: Work<K>) -> Job<K> {
+    pub(crate) fn detached(lane: Lane, task: Task<K>) -> Job<K> {
         Job {
             lane,
             owner: None,
-            work,
+            task,
         }
     }
 
@@ -212,31 +212,31 @@ impl<K: Kernel> Job<K> {
             upload,
             record,
         };
-        Job::detached(Lane::Disk, Work::Publish(publication))
+        Job::detached(Lane::Disk, Task::Publish(publication))
     }
 
     /// A job that drops an unfinished upload.
     pub(crate) fn discard(upload: Box<StagedUpload<K>>) -> Job<K> {
-        Job::detached(Lane::Disk, Work::Discard(upload))
+        Job::detached(Lane::Disk, Task::Discard(upload))
     }
 
     /// A job that reads uncached pages.
     pub(crate) fn prefetch(session_id: SessionId, range: UncachedRange<K>) -> Job<K> {
-        Job::owned(session_id, Lane::Disk, Work::Prefetch(range))
+        Job::owned(session_id, Lane::Disk, Task::Prefetch(range))
     }
 
     /// Returns the job that has to take the place of this one when it is cancelled.
     pub(super) fn cancelled(self) -> Option<Job<K>> {
-        match self.work {
-            Work::Copy(upload) => Some(Job::discard(upload)),
+        match self.task {
+            Task::Copy(upload) => Some(Job::discard(upload)),
             _ => None,
         }
     }
 
     /// Runs the job, or one slice of it.
     pub(super) fn run(self, kernel: &Arc<K>, verifier: &mut Verifier) -> Ran<K> {
-        let Job { lane, owner, work } = self;
-        let again = |work| Ran::Again(Job { lane, owner, work });
+        let Job { lane, owner, task } = self;
+        let again = |task| Ran::Again(Job { lane, owner, task });
         let respond = |result, modifies| {
             Ran::Finished(Some(JobResult::Response {
                 owner,
@@ -245,35 +245,35 @@ impl<K: Kernel> Job<K> {
             }))
         };
         let finished = |result| Ran::Finished(Some(result));
-        match work {
-            Work::List(ListingJob { id, target, format }) => {
+        match task {
+            Task::List(ListingJob { id, target, format }) => {
                 let result = listing::list(&**kernel, &target, format);
                 finished(JobResult::Listed { id, result })
             }
-            Work::Create(creation) => match creation.run(kernel) {
-                Ok(upload) => again(Work::Copy(upload)),
+            Task::Create(creation) => match creation.run(kernel) {
+                Ok(upload) => again(Task::Copy(upload)),
                 Err(error) => respond(Err(error), false),
             },
-            Work::CreateUnique(creation) => respond(creation.run_unique(kernel), false),
-            Work::Copy(mut upload) => match upload.copy_base() {
-                Ok(Step::More) => again(Work::Copy(upload)),
+            Task::CreateUnique(creation) => respond(creation.run_unique(kernel), false),
+            Task::Copy(mut upload) => match upload.copy_base() {
+                Ok(Step::More) => again(Task::Copy(upload)),
                 Ok(Step::Done(())) => respond(Ok(Success::created(upload)), false),
                 Err(error) => respond(Err(error), false),
             },
-            Work::Publish(publication) => finished(JobResult::Published {
+            Task::Publish(publication) => finished(JobResult::Published {
                 session_id: publication.session_id,
                 result: publication.run(),
             }),
-            Work::Discard(upload) => {
+            Task::Discard(upload) => {
                 drop(upload);
                 Ran::Finished(None)
             }
-            Work::MakeDirectory(path) => {
+            Task::MakeDirectory(path) => {
                 let result = storage::make_directory(&**kernel, &path);
                 respond(result.map(|()| Response::DirectoryCreated.into()), true)
             }
-            Work::Modify(mut pending) => match pending.step(&**kernel) {
-                Step::More => again(Work::Modify(pending)),
+            Task::Modify(mut pending) => match pending.step(&**kernel) {
+                Step::More => again(Task::Modify(pending)),
                 Step::Done(result) => {
                     if let (Ok(()), Some(session_id)) = (&result, owner) {
                         log_modification(session_id, &pending.into_modification());
@@ -281,26 +281,26 @@ impl<K: Kernel> Job<K> {
                     respond(result.map(|()| Response::Done.into()), true)
                 }
             },
-            Work::Checksum(mut checksum) => match checksum.step(&**kernel) {
-                Step::More => again(Work::Checksum(checksum)),
+            Task::Checksum(mut checksum) => match checksum.step(&**kernel) {
+                Step::More => again(Task::Checksum(checksum)),
                 Step::Done(result) => respond(result.map(Success::from), false),
             },
-            Work::Prefetch(range) => {
+            Task::Prefetch(range) => {
                 let result = range.file.prefetch(&**kernel, range.offset, range.count);
                 finished(JobResult::Prefetched { owner, result })
             }
-            Work::SweepOrphans(mut sweep) => match sweep.step(&**kernel) {
-                Step::More => again(Work::SweepOrphans(sweep)),
+            Task::SweepOrphans(mut sweep) => match sweep.step(&**kernel) {
+                Step::More => again(Task::SweepOrphans(sweep)),
                 Step::Done(()) => {
                     log_sweep(&sweep);
                     Ran::Finished(None)
                 }
             },
-            Work::Count(mut count) => match count.step(&**kernel) {
-                Step::More => again(Work::Count(count)),
+            Task::Count(mut count) => match count.step(&**kernel) {
+                Step::More => again(Task::Count(count)),
                 Step::Done(()) => finished(JobResult::Counted(count.into_fault())),
             },
-            Work::Reload(home) => finished(JobResult::Reloaded(Box::new(home.reload(verifier)))),
+            Task::Reload(home) => finished(JobResult::Reloaded(Box::new(home.reload(verifier)))),
         }
     }
 }

@@ -50,7 +50,7 @@ struct Queues<K: Kernel> {
 }
 
 /// What a thread takes from the queues.
-enum Task<K: Kernel> {
+enum Queued<K: Kernel> {
     Job(Job<K>),
     Check(PasswordCheck),
 }
@@ -183,12 +183,12 @@ impl<K: Kernel> Workers<K> {
         queues.disk.len() + queues.logins.len() + queues.processor.len()
     }
 
-    /// Runs the `n`th queued task (`n` below [`Workers::queued`]) on the calling thread, so that a
-    /// simulation decides how late jobs are.
+    /// Runs the `n`th queued job or password check (`n` below [`Workers::queued`]) on the calling
+    /// thread, so that a simulation decides how late jobs are.
     pub(crate) fn run_nth(&self, n: usize) {
-        let task = self.shared.queues().remove_nth(n);
-        if let Some(task) = task {
-            self.shared.run(task, &mut Verifier::new());
+        let queued = self.shared.queues().remove_nth(n);
+        if let Some(queued) = queued {
+            self.shared.run(queued, &mut Verifier::new());
         }
     }
 }
@@ -213,33 +213,33 @@ impl<K: Kernel> Queues<K> {
         }
     }
 
-    /// Removes the next task for a thread of this role.
-    fn next(&mut self, role: &mut Role) -> Option<Task<K>> {
+    /// Removes what a thread of this role runs next.
+    fn next(&mut self, role: &mut Role) -> Option<Queued<K>> {
         match role {
-            Role::Disk => self.disk.pop_front().map(Task::Job),
-            Role::TrustedLogins => self.logins.pop_unsuspected().map(Task::Check),
+            Role::Disk => self.disk.pop_front().map(Queued::Job),
+            Role::TrustedLogins => self.logins.pop_unsuspected().map(Queued::Check),
             Role::Processor { job_next } => {
                 let is_job = std::mem::replace(job_next, !*job_next);
                 let job = match is_job {
                     true => self.processor.pop_front(),
                     false => None,
                 };
-                job.map(Task::Job)
-                    .or_else(|| self.logins.pop().map(Task::Check))
-                    .or_else(|| self.processor.pop_front().map(Task::Job))
+                job.map(Queued::Job)
+                    .or_else(|| self.logins.pop().map(Queued::Check))
+                    .or_else(|| self.processor.pop_front().map(Queued::Job))
             }
         }
     }
 
-    /// Removes the `n`th task. The order among password checks is that of their queue.
-    fn remove_nth(&mut self, n: usize) -> Option<Task<K>> {
+    /// Removes the `n`th job or check. The order among password checks is that of their queue.
+    fn remove_nth(&mut self, n: usize) -> Option<Queued<K>> {
         let (disk, logins) = (self.disk.len(), self.logins.len());
         if n < disk {
-            self.disk.remove(n).map(Task::Job)
+            self.disk.remove(n).map(Queued::Job)
         } else if n < disk + logins {
-            self.logins.pop().map(Task::Check)
+            self.logins.pop().map(Queued::Check)
         } else {
-            self.processor.remove(n - disk - logins).map(Task::Job)
+            self.processor.remove(n - disk - logins).map(Queued::Job)
         }
     }
 
@@ -262,7 +262,7 @@ impl<K: Kernel> Shared<K> {
         lock(&self.queues)
     }
 
-    /// Runs tasks on a thread until the stop.
+    /// Runs jobs and checks on a thread until the stop.
     fn run_thread(&self, mut role: Role) {
         self.kernel.lower_priority();
         let changed = match role {
@@ -273,12 +273,12 @@ impl<K: Kernel> Shared<K> {
         let mut queues = self.queues();
         while !queues.is_stopping {
             match queues.next(&mut role) {
-                Some(task) => {
-                    if let Task::Job(job) = &task {
+                Some(queued) => {
+                    if let Queued::Job(job) = &queued {
                         queues.running.extend(job.owner);
                     }
                     drop(queues);
-                    self.run(task, &mut verifier);
+                    self.run(queued, &mut verifier);
                     queues = self.queues();
                 }
                 None => queues = changed.wait(queues).unwrap_or_else(|e| e.into_inner()),
@@ -286,10 +286,10 @@ impl<K: Kernel> Shared<K> {
         }
     }
 
-    fn run(&self, task: Task<K>, verifier: &mut Verifier) {
-        match task {
-            Task::Check(check) => self.finish(check.run(verifier)),
-            Task::Job(job) => {
+    fn run(&self, queued: Queued<K>, verifier: &mut Verifier) {
+        match queued {
+            Queued::Check(check) => self.finish(check.run(verifier)),
+            Queued::Job(job) => {
                 let owner = job.owner;
                 let ran = job.run(&self.kernel, verifier);
                 let mut queues = self.queues();

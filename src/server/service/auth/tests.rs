@@ -23,7 +23,7 @@ impl World {
 
     fn log_in(&mut self, session_id: SessionId, user: &str, password: &str) -> Option<Response> {
         let password = Zeroizing::new(password.as_bytes().to_vec());
-        let login = Login::new(user.to_owned(), password, false);
+        let login = LoginAttempt::new(user.to_owned(), password, false);
         match self.auth.authenticate(session_id, login, &self.context) {
             Handled::Now(Completion::Response(response, _)) => Some(response),
             Handled::Now(_) => panic!("no response"),

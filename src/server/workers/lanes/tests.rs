@@ -2,7 +2,7 @@ use super::*;
 use crate::domain::access::{Grant, Rights};
 use crate::domain::path::GrantedPath;
 use crate::kernel::linux::Linux;
-use crate::server::workers::job::Work;
+use crate::server::workers::job::Task;
 
 fn workers() -> Workers<Linux> {
     Workers::without_threads(Arc::new(Linux::new().unwrap()))
@@ -27,7 +27,7 @@ fn job(owner: u64, lane: Lane) -> Job<Linux> {
         grant,
         relative: "x".to_owned(),
     };
-    Job::owned(session(owner), lane, Work::MakeDirectory(path))
+    Job::owned(session(owner), lane, Task::MakeDirectory(path))
 }
 
 fn results(workers: &Workers<Linux>) -> Vec<u64> {
