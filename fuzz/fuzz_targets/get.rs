@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::client::get;
-use tidegate::client::list::{Look, list};
-use tidegate::client::login::Login;
+use tidegate::client::list::{ListFormat, list};
+use tidegate::client::login::RemoteLogin;
 use tidegate::client::sanitized::Sanitized;
 
 const LOGIN: &[u8] = b"Please choose 'LOGIN' or 'QUIT'\nPlease enter your username\n\
@@ -73,7 +73,7 @@ fn run_client(how: u8) {
     let into = around.path().join("into");
     fs::create_dir(&into).expect("a download folder");
     let address = listener().local_addr().expect("an address");
-    let login = Login {
+    let login = RemoteLogin {
         remote: format!("user1@{address}").parse().expect("a server"),
         password: b"1234".to_vec().into(),
         timeout: Duration::from_millis(500),
@@ -86,7 +86,7 @@ fn run_client(how: u8) {
     if how & 8 > 0 {
         let mut out = Vec::new();
         let report = |path: &str, why| check_lines(&format!("{}: {why}", Sanitized(path)));
-        let result = list(&login, Some(path), Look::Plain, &mut out, report);
+        let result = list(&login, Some(path), ListFormat::Plain, &mut out, report);
         let shown = String::from_utf8(out).expect("UTF-8");
         check_lines(&shown.replace('\t', " "));
         check_lines(
@@ -96,7 +96,7 @@ fn run_client(how: u8) {
                 .unwrap_or_default(),
         );
     } else {
-        let options = get::Options {
+        let options = get::GetOptions {
             into: into.clone(),
             force: how & 16 > 0,
             resume: is_resumed,

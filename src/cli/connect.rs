@@ -10,7 +10,7 @@ use argh::{ArgsInfo, FromArgs};
 use crate::cli::failure::{Failure, print_error};
 use crate::cli::login::login;
 use crate::cli::values;
-use crate::client::connect::{Options, connect};
+use crate::client::connect::{ConnectOptions, connect};
 use crate::client::remote::Remote;
 
 /// open an interactive session with history and completion
@@ -48,7 +48,7 @@ impl ConnectArgs {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let remote = self.remote.to_string();
         let login = login(self.remote, self.password_file.as_deref(), self.timeout)?;
-        let options = Options {
+        let options = ConnectOptions {
             into: self.into,
             force: self.force,
         };

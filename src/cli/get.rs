@@ -10,7 +10,7 @@ use crate::cli::failure::{Failure, print_error};
 use crate::cli::login::login;
 use crate::cli::transfers::finish;
 use crate::cli::values;
-use crate::client::get::{Options, get};
+use crate::client::get::{GetOptions, get};
 use crate::client::remote::Remote;
 
 /// download files
@@ -70,7 +70,7 @@ impl GetArgs {
             return Err(Failure::usage("missing path", "tidegate get"));
         }
         let login = login(self.remote, self.password_file.as_deref(), self.timeout)?;
-        let options = Options {
+        let options = GetOptions {
             into: self.into,
             force: self.force,
             resume: self.resume,

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::failure::Failure;
 use crate::cli::prompt::read_password;
-use crate::client::login::Login;
+use crate::client::login::RemoteLogin;
 use crate::client::remote::Remote;
 use crate::client::sanitized::Sanitized;
 use crate::limits::LINE_BYTES_MAX;
@@ -22,7 +22,7 @@ pub(crate) fn login(
     remote: Remote,
     password_file: Option<&Path>,
     timeout: Duration,
-) -> Result<Login, Failure> {
+) -> Result<RemoteLogin, Failure> {
     let password = match (password_file, std::env::var_os(VARIABLE)) {
         (Some(file), _) => first_line(file)?,
         (None, Some(password)) => Zeroizing::new(password.into_encoded_bytes()),
@@ -31,7 +31,7 @@ pub(crate) fn login(
             "--password-file or TIDEGATE_PASSWORD",
         )?,
     };
-    Ok(Login {
+    Ok(RemoteLogin {
         remote,
         password,
         timeout,

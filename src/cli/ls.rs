@@ -11,8 +11,8 @@ use argh::{ArgsInfo, FromArgs};
 use crate::cli::failure::{Failure, print_error};
 use crate::cli::login::login;
 use crate::cli::values;
-use crate::client::error::Error;
-use crate::client::list::{Look, list};
+use crate::client::error::ClientError;
+use crate::client::list::{ListFormat, list};
 use crate::client::remote::Remote;
 use crate::client::sanitized::Sanitized;
 
@@ -51,19 +51,19 @@ impl LsArgs {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let login = login(self.remote, self.password_file.as_deref(), self.timeout)?;
         let out = io::stdout();
-        let look = match out.is_terminal() {
-            true => Look::Table { exact: self.bytes },
-            false => Look::Plain,
+        let format = match out.is_terminal() {
+            true => ListFormat::Table { exact: self.bytes },
+            false => ListFormat::Plain,
         };
         let path = self.path.as_deref();
         let mut status = ExitCode::SUCCESS;
         let mut out = BufWriter::new(out.lock());
-        let listed = list(&login, path, look, &mut out, |path, why| {
+        let listed = list(&login, path, format, &mut out, |path, why| {
             print_error(&format!("{}: {why}", Sanitized(path)));
             status = ExitCode::FAILURE;
         });
         listed.map_err(|error| match (&error, path) {
-            (Error::Refused(_) | Error::Here(_), Some(path)) => {
+            (ClientError::Refused(_) | ClientError::Local(_), Some(path)) => {
                 Failure::new(format!("{}: {error}", Sanitized(path)))
             }
             _ => Failure::new(format!("{}: {error}", login.remote)),

@@ -10,7 +10,7 @@ use crate::cli::failure::{Failure, print_error};
 use crate::cli::login::login;
 use crate::cli::transfers::finish;
 use crate::cli::values;
-use crate::client::put::{Options, put};
+use crate::client::put::{PutOptions, put};
 use crate::client::remote::Remote;
 
 /// upload files
@@ -66,7 +66,7 @@ impl PutArgs {
             return Err(Failure::usage("missing file", "tidegate put"));
         }
         let login = login(self.remote, self.password_file.as_deref(), self.timeout)?;
-        let options = Options {
+        let options = PutOptions {
             force: self.force,
             recursive: self.recursive,
             jobs: self.jobs,

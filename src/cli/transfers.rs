@@ -4,21 +4,21 @@ use std::process::ExitCode;
 
 use crate::cli::failure::Failure;
 use crate::cli::output::print;
-use crate::client::error::Error;
-use crate::client::login::Login;
-use crate::client::progress::Progress;
+use crate::client::error::ClientError;
+use crate::client::login::RemoteLogin;
+use crate::client::progress::TransferProgress;
 
 /// Prints the summary of a run of transfers, unless `is_quiet`, and returns the exit status.
 pub(crate) fn finish(
-    login: &Login,
-    result: Result<Progress, Error>,
+    login: &RemoteLogin,
+    result: Result<TransferProgress, ClientError>,
     is_quiet: bool,
 ) -> Result<ExitCode, Failure> {
     let progress = result.map_err(|error| Failure::new(format!("{}: {error}", login.remote)))?;
     if !is_quiet {
         print(&format!("{}\n", progress.summary()))?;
     }
-    match progress.is_whole() {
+    match progress.is_successful() {
         true => Ok(ExitCode::SUCCESS),
         false => Ok(ExitCode::FAILURE),
     }

@@ -1,9 +1,8 @@
-//! One connection to a server: its socket, the dialogue over it, and what was received and not yet taken.
+//! A client's connection: the socket, the protocol session and the buffers in between.
 //!
-//! The socket never blocks in a call; who waits does so in `poll`, with a limit, and on a signal to stop where one may come.
-//! While it waits to send it also receives, so that two ends that both send cannot hold each other up.
-//!
-//! Must not know: what is asked for, where bytes land.
+//! The socket is non-blocking. All waiting happens in `poll`, bounded by the timeout, the deadline
+//! and an optional signal. While the client waits to send, it also receives. Otherwise a client and
+//! a server that both send could block each other.
 
 use std::fs::File;
 use std::io;
@@ -14,422 +13,464 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::libc::off64_t;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::sendfile::sendfile64;
 use nix::sys::signalfd::SignalFd;
 
-use crate::client::error::Error;
-use crate::client::login::Login;
+use crate::client::error::ClientError;
+use crate::client::login::RemoteLogin;
 use crate::client::pipe::Pipe;
 use crate::domain::error::ErrorCode;
 use crate::limits;
 use crate::protocol::menu::client::{ClientEvent, ClientSession, InvalidName};
 use crate::protocol::menu::text;
 
-/// Bytes that one `sendfile` is asked to move: as often is the bar drawn.
+/// Bytes per `sendfile`, and so between two updates of the progress bar.
 const SEND_BYTES: u64 = 1024 * 1024;
 
-/// Bytes of commands and small files that are gathered before they are sent.
-const GATHERED_BYTES: usize = 64 * 1024;
+/// Pending commands and small files are sent once they exceed this many bytes.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// A piece of a file on its way here.
-pub(super) enum Piece<'a> {
-    /// Received with what was said before it, or too short for more than that.
-    Bytes(&'a [u8]),
-    /// Still in the kernel.
+/// A chunk of a file that is being downloaded.
+pub(super) enum FileChunk<'a> {
+    /// In the receive buffer: received along with messages, or a short rest.
+    Buffered(&'a [u8]),
+    /// In a pipe, without a copy in this process.
     Piped(&'a mut Pipe),
 }
 
-impl Piece<'_> {
+impl FileChunk<'_> {
     pub(super) fn len(&self) -> usize {
         match self {
-            Piece::Bytes(bytes) => bytes.len(),
-            Piece::Piped(pipe) => pipe.held(),
+            FileChunk::Buffered(bytes) => bytes.len(),
+            FileChunk::Piped(pipe) => pipe.len(),
         }
     }
 }
 
-pub(super) struct Connection {
+/// A connection to a server, logged in.
+pub(super) struct ClientConnection {
     stream: TcpStream,
-    dialogue: ClientSession,
-    /// What is said and not yet sent.
-    out: Vec<u8>,
-    /// What was received; `start..end` is not yet taken.
-    buffer: Box<[u8]>,
+    session: ClientSession,
+    /// Commands and small files that are not sent yet.
+    send_buffer: Vec<u8>,
+    /// `start..end` holds received bytes that are not processed yet.
+    receive_buffer: Box<[u8]>,
     start: usize,
     end: usize,
-    /// Bytes of a file that are still to be taken before anything can be heard.
-    left: u64,
-    /// For large files, once one came.
+    /// Bytes of the announced file that the caller has to read before the next event.
+    file_bytes_left: u64,
+    /// Created with the first large file.
     pipe: Option<Pipe>,
     timeout: Duration,
-    /// When it is given up, whatever moves.
+    /// Ends the connection at this time even if it makes progress.
     deadline: Option<Instant>,
-    /// Bytes that the server may have to work through before it can do anything else.
-    at_work: u64,
-    /// Why nothing more can be sent. What the server said before can still be heard.
+    /// Bytes that the server may have to hash or store before its next reply.
+    server_work_bytes: u64,
+    /// The first reason why sending or receiving failed. Messages received before remain readable.
     lost: Option<String>,
-    /// Readable where the person wants no more of it.
+    /// Readable once the user pressed Ctrl-C.
     interrupt: Option<Rc<SignalFd>>,
-    is_leaving: bool,
+    is_quitting: bool,
 }
 
-impl Connection {
+impl ClientConnection {
     /// Connects and logs in.
-    pub(super) fn open(login: &Login) -> Result<Connection, Error> {
-        Connection::start(login, None, None)
+    pub(super) fn open(login: &RemoteLogin) -> Result<ClientConnection, ClientError> {
+        ClientConnection::start(login, None, None)
     }
 
-    /// As [`Connection::open`]; a signal on `interrupt` abandons the connection wherever it waits.
+    /// Connects and logs in. A signal on `interrupt` aborts the connection wherever it waits.
     pub(super) fn open_interruptible(
-        login: &Login,
-        interrupt: Option<Rc<SignalFd>>,
-    ) -> Result<Connection, Error> {
-        Connection::start(login, interrupt, None)
+        login: &RemoteLogin,
+        interrupt: Rc<SignalFd>,
+    ) -> Result<ClientConnection, ClientError> {
+        ClientConnection::start(login, Some(interrupt), None)
     }
 
-    /// As [`Connection::open`], up to `deadline`, which holds for what is asked for then, too.
-    pub(super) fn open_until(login: &Login, deadline: Instant) -> Result<Connection, Error> {
-        Connection::start(login, None, Some(deadline))
+    /// Connects and logs in. The deadline also applies to all later requests.
+    pub(super) fn open_with_deadline(
+        login: &RemoteLogin,
+        deadline: Instant,
+    ) -> Result<ClientConnection, ClientError> {
+        ClientConnection::start(login, None, Some(deadline))
     }
 
     fn start(
-        login: &Login,
+        login: &RemoteLogin,
         interrupt: Option<Rc<SignalFd>>,
         deadline: Option<Instant>,
-    ) -> Result<Connection, Error> {
-        let stream = connect(login)?;
-        let failed = |error: io::Error| Error::Broken(error.to_string());
+    ) -> Result<ClientConnection, ClientError> {
+        let stream = connect_socket(login)?;
+        let failed = |error: io::Error| ClientError::Fatal(error.to_string());
         stream.set_nonblocking(true).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
-        let mut connection = Connection {
+        let mut connection = ClientConnection {
             stream,
-            dialogue: ClientSession::new(),
-            out: Vec::new(),
-            buffer: vec![0; limits::CLIENT_BUFFER_BYTES].into_boxed_slice(),
+            session: ClientSession::new(),
+            send_buffer: Vec::new(),
+            receive_buffer: vec![0; limits::CLIENT_BUFFER_BYTES].into_boxed_slice(),
             start: 0,
             end: 0,
-            left: 0,
+            file_bytes_left: 0,
             pipe: None,
             timeout: login.timeout,
             deadline,
-            at_work: 0,
+            server_work_bytes: 0,
             lost: None,
             interrupt,
-            is_leaving: false,
+            is_quitting: false,
         };
         connection.log_in(login)?;
         Ok(connection)
     }
 
-    fn log_in(&mut self, login: &Login) -> Result<(), Error> {
-        let failed = || Error::Broken(text::LOGIN_FAILED.into());
-        self.ask(|dialogue, out| dialogue.login(&login.remote.user, out))?;
-        if !self.hear(|event| event == ClientEvent::PasswordWanted)? {
+    fn log_in(&mut self, login: &RemoteLogin) -> Result<(), ClientError> {
+        let failed = || ClientError::Fatal(text::LOGIN_FAILED.into());
+        self.send_command(|session, out| session.login(&login.remote.user, out))?;
+        if !self.receive_event(|event| event == ClientEvent::PasswordWanted)? {
             return Err(failed());
         }
-        self.ask(|dialogue, out| dialogue.password(&login.password, out))
-            .map_err(|_| Error::Broken("the protocol cannot say this password".into()))?;
-        let is_logged_in = self.hear(|event| event == ClientEvent::LoggedIn)?;
-        // It was the last word in there, and the next ones go over it.
-        zeroize::Zeroize::zeroize(&mut self.out);
+        self.send_command(|session, out| session.password(&login.password, out))
+            .map_err(|_| ClientError::Fatal("the protocol cannot say this password".into()))?;
+        let is_logged_in = self.receive_event(|event| event == ClientEvent::LoggedIn)?;
+        // The sent password is still in the buffer's memory.
+        zeroize::Zeroize::zeroize(&mut self.send_buffer);
         match is_logged_in {
             true => Ok(()),
             false => Err(failed()),
         }
     }
 
-    /// Asks by one of [`ClientSession`]'s commands, which goes out with the next ones or before the next answer.
-    pub(super) fn ask(
+    /// Appends one of [`ClientSession`]'s commands to the send buffer, which is sent when it is
+    /// full or before the next event is received.
+    pub(super) fn send_command(
         &mut self,
         command: impl FnOnce(&mut ClientSession, &mut Vec<u8>) -> Result<(), InvalidName>,
-    ) -> Result<(), Error> {
-        command(&mut self.dialogue, &mut self.out).map_err(|error| Error::Here(error.to_string()))
+    ) -> Result<(), ClientError> {
+        command(&mut self.session, &mut self.send_buffer)
+            .map_err(|error| ClientError::Local(error.to_string()))
     }
 
-    /// Announces an upload of these bytes, and sends them with what is sent next.
-    pub(super) fn put_gathered(&mut self, path: &str, bytes: &[u8]) -> Result<(), Error> {
-        self.ask(|dialogue, out| dialogue.put(path, bytes.len() as u64, out))?;
-        self.out.extend_from_slice(bytes);
-        match self.out.len() > GATHERED_BYTES {
+    /// Appends an upload with its content to the send buffer, and sends the buffer if it is full.
+    pub(super) fn send_small_file(
+        &mut self,
+        path: &str,
+        content: &[u8],
+    ) -> Result<(), ClientError> {
+        self.send_command(|session, out| session.put(path, content.len() as u64, out))?;
+        self.send_buffer.extend_from_slice(content);
+        match self.send_buffer.len() > SEND_BUFFER_BYTES {
             true => self.flush(),
             false => Ok(()),
         }
     }
 
-    /// Announces an upload of the first `length` bytes of a file, and sends them; `moved` is told of each piece's length.
-    pub(super) fn put_file(
+    /// Sends an upload with the first `length` bytes of a file. Calls `on_progress` with the number
+    /// of bytes of each chunk sent.
+    pub(super) fn send_file(
         &mut self,
         path: &str,
         file: &File,
         length: u64,
-        mut moved: impl FnMut(u64),
-    ) -> Result<(), Error> {
-        self.ask(|dialogue, out| dialogue.put(path, length, out))?;
+        mut on_progress: impl FnMut(u64),
+    ) -> Result<(), ClientError> {
+        self.send_command(|session, out| session.put(path, length, out))?;
         self.flush()?;
-        let mut offset: off64_t = 0;
+        let mut offset: i64 = 0;
         while (offset as u64) < length {
-            self.check_wanted()?;
+            self.check_cancelled()?;
             let count = (length - offset as u64).min(SEND_BYTES) as usize;
             match sendfile64(&self.stream, file, Some(&mut offset), count) {
                 Ok(0) => {
-                    return Err(Error::Abandoned(
+                    return Err(ClientError::Aborted(
                         "it became shorter while it was sent".into(),
                     ));
                 }
-                Ok(count) => moved(count as u64),
-                Err(Errno::EAGAIN) => self.wait_to_send()?,
+                Ok(count) => on_progress(count as u64),
+                Err(Errno::EAGAIN) => self.wait_until_writable()?,
                 Err(Errno::EINTR) => {}
                 Err(error @ (Errno::EPIPE | Errno::ECONNRESET | Errno::ETIMEDOUT)) => {
-                    return Err(self.failed(error.into()));
+                    return Err(self.socket_error(error.into()));
                 }
-                Err(error) => return Err(Error::Abandoned(error.desc().into())),
+                Err(error) => return Err(ClientError::Aborted(error.desc().into())),
             }
         }
         Ok(())
     }
 
-    /// Hears what the server says next and gives it to `take`. A goodbye that was not asked for is an error.
+    /// Receives the next event and passes it to `handle`. A goodbye is an error, except after
+    /// [`ClientConnection::quit`].
     ///
     /// # Panics
-    /// Where bytes of a file are still to be taken.
-    pub(super) fn hear<T>(&mut self, take: impl FnOnce(ClientEvent<'_>) -> T) -> Result<T, Error> {
-        assert_eq!(self.left, 0, "a file's bytes come before the next answer");
+    /// If the announced file has not been read to its end.
+    pub(super) fn receive_event<T>(
+        &mut self,
+        handle: impl FnOnce(ClientEvent<'_>) -> T,
+    ) -> Result<T, ClientError> {
+        assert_eq!(
+            self.file_bytes_left, 0,
+            "a file is read before the next event"
+        );
         if self.lost.is_none() {
             match self.flush() {
-                // What was said before can still be heard; if nothing was, the failure is told below.
-                Ok(()) | Err(Error::Broken(_)) => {}
+                // The server may have said why before it closed. If it did not, the same error is
+                // returned below.
+                Ok(()) | Err(ClientError::Fatal(_)) => {}
                 Err(error) => return Err(error),
             }
         }
         loop {
-            let heard = self.dialogue.receive(&self.buffer[self.start..self.end]);
-            let heard = heard.map_err(|violation| Error::Broken(violation.to_string()))?;
-            self.start += heard.used;
-            if let Some(event) = heard.event {
+            let unprocessed = &self.receive_buffer[self.start..self.end];
+            let received = (self.session.receive(unprocessed))
+                .map_err(|violation| ClientError::Fatal(violation.to_string()))?;
+            self.start += received.used;
+            if let Some(event) = received.event {
                 return match event {
-                    ClientEvent::Goodbye(goodbye) if !self.is_leaving => Err(said_goodbye(goodbye)),
+                    ClientEvent::Goodbye(message) if !self.is_quitting => {
+                        Err(unexpected_goodbye(message))
+                    }
                     event => {
                         if let ClientEvent::File { length } = event {
-                            self.left = length;
+                            self.file_bytes_left = length;
                         }
-                        Ok(take(event))
+                        Ok(handle(event))
                     }
                 };
             }
             if self.receive()? == 0 {
-                return Err(self.closed());
+                return Err(self.closed_by_server());
             }
         }
     }
 
-    /// The next piece of the file that [`ClientEvent::File`] announced; empty at its end. What was not taken of the piece before it
-    /// is thrown away.
-    pub(super) fn take(&mut self) -> Result<Piece<'_>, Error> {
-        if self.start == self.end && self.left > self.buffer.len() as u64 {
-            return self.take_piped();
-        }
-        if self.left > 0 && self.start == self.end && self.receive()? == 0 {
-            return Err(self.closed());
-        }
-        let piece = self.end - self.start;
-        let piece = self.left.min(piece as u64) as usize;
-        self.left -= piece as u64;
-        self.start += piece;
-        Ok(Piece::Bytes(&self.buffer[self.start - piece..self.start]))
+    /// Receives the reply to the oldest command and converts it by `convert`. A refusal is an
+    /// error, and so is an event that `convert` does not expect.
+    pub(super) fn receive_reply<T>(
+        &mut self,
+        convert: impl FnOnce(ClientEvent<'_>) -> Option<T>,
+    ) -> Result<T, ClientError> {
+        self.receive_event(|event| match event {
+            ClientEvent::Refused(reason) => Err(ClientError::Refused(reason)),
+            event => convert(event).ok_or_else(|| {
+                ClientError::Fatal("the server's reply does not match the command".into())
+            }),
+        })?
     }
 
-    fn take_piped(&mut self) -> Result<Piece<'_>, Error> {
-        let failed = |error: io::Error| Error::Abandoned(error.to_string());
+    /// Reads the next chunk of the announced file; empty at its end. Drops the rest of the chunk
+    /// before, if the caller left one.
+    pub(super) fn read_file_chunk(&mut self) -> Result<FileChunk<'_>, ClientError> {
+        let is_buffer_empty = self.start == self.end;
+        if is_buffer_empty && self.file_bytes_left > self.receive_buffer.len() as u64 {
+            return self.splice_file_chunk();
+        }
+        if is_buffer_empty && self.file_bytes_left > 0 && self.receive()? == 0 {
+            return Err(self.closed_by_server());
+        }
+        let available = (self.end - self.start) as u64;
+        let count = self.file_bytes_left.min(available) as usize;
+        self.file_bytes_left -= count as u64;
+        self.start += count;
+        let chunk = &self.receive_buffer[self.start - count..self.start];
+        Ok(FileChunk::Buffered(chunk))
+    }
+
+    fn splice_file_chunk(&mut self) -> Result<FileChunk<'_>, ClientError> {
+        let failed = |error: io::Error| ClientError::Aborted(error.to_string());
         let mut pipe = match self.pipe.take() {
-            Some(pipe) if pipe.held() == 0 => pipe,
+            Some(pipe) if pipe.len() == 0 => pipe,
             _ => Pipe::new().map_err(failed)?,
         };
-        self.check_wanted()?;
+        self.check_cancelled()?;
         loop {
-            match pipe.fill(&self.stream, self.left) {
-                Ok(0) => return Err(self.closed()),
+            match pipe.fill(&self.stream, self.file_bytes_left) {
+                Ok(0) => return Err(self.closed_by_server()),
                 Ok(count) => {
-                    self.left -= count as u64;
-                    return Ok(Piece::Piped(self.pipe.insert(pipe)));
+                    self.file_bytes_left -= count as u64;
+                    return Ok(FileChunk::Piped(self.pipe.insert(pipe)));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.lost.is_none() => {
-                    self.wait(PollFlags::POLLIN)?;
+                    self.wait_for(PollFlags::POLLIN)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.failed(error)),
+                Err(error) => return Err(self.socket_error(error)),
             }
         }
     }
 
-    /// Bytes of the announced file that were not taken yet.
-    pub(super) fn left(&self) -> u64 {
-        self.left
+    /// Returns the number of bytes of the announced file that are not read yet.
+    pub(super) fn file_bytes_left(&self) -> u64 {
+        self.file_bytes_left
     }
 
-    /// The server may be busy with so many bytes of checksums and uploads, and is given the time for it.
-    pub(super) fn set_at_work(&mut self, bytes: u64) {
-        self.at_work = bytes;
+    /// Extends the timeout by the time in which the server hashes or stores `bytes`; 0 resets it.
+    pub(super) fn set_server_work(&mut self, bytes: u64) {
+        self.server_work_bytes = bytes;
     }
 
-    /// From now on another moment is the one when it is given up.
+    /// Replaces the deadline.
     pub(super) fn set_deadline(&mut self, deadline: Instant) {
         self.deadline = Some(deadline);
     }
 
-    /// Says goodbye. There is nothing left that could fail.
+    /// Sends `QUIT` and waits for the goodbye. All requests have their replies, so errors are
+    /// ignored.
     pub(super) fn quit(mut self) {
-        self.is_leaving = true;
-        self.dialogue.quit(&mut self.out);
+        self.is_quitting = true;
+        self.session.quit(&mut self.send_buffer);
         while self
-            .hear(|event| !matches!(event, ClientEvent::Goodbye(_)))
+            .receive_event(|event| !matches!(event, ClientEvent::Goodbye(_)))
             .unwrap_or(false)
         {}
     }
 
-    /// Sends what was gathered.
-    pub(super) fn flush(&mut self) -> Result<(), Error> {
+    /// Sends the send buffer.
+    pub(super) fn flush(&mut self) -> Result<(), ClientError> {
         let mut sent = 0;
-        while sent < self.out.len() {
-            match self.stream.write(&self.out[sent..]) {
+        while sent < self.send_buffer.len() {
+            match self.stream.write(&self.send_buffer[sent..]) {
                 Ok(count) => sent += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait_to_send()?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait_until_writable()?
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.failed(error)),
+                Err(error) => return Err(self.socket_error(error)),
             }
         }
-        self.out.clear();
+        self.send_buffer.clear();
         Ok(())
     }
 
-    /// Receives once, waiting where nothing is there, and returns how many bytes came: 0 where the server has closed. There
-    /// is room, since neither a line nor a piece of a file fills the buffer.
-    fn receive(&mut self) -> Result<usize, Error> {
-        self.make_room();
-        self.check_wanted()?;
+    /// Receives once and returns the number of bytes, 0 at the end of input. The buffer has room,
+    /// since unprocessed bytes are less than the longest line of a server, or a file follows.
+    fn receive(&mut self) -> Result<usize, ClientError> {
+        self.compact_receive_buffer();
+        self.check_cancelled()?;
         loop {
-            match self.stream.read(&mut self.buffer[self.end..]) {
+            match self.stream.read(&mut self.receive_buffer[self.end..]) {
                 Ok(count) => {
                     self.end += count;
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.lost.is_none() => {
-                    self.wait(PollFlags::POLLIN)?;
+                    self.wait_for(PollFlags::POLLIN)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.failed(error)),
+                Err(error) => return Err(self.socket_error(error)),
             }
         }
     }
 
-    /// Waits until the socket takes bytes, and receives meanwhile as long as there is room.
-    fn wait_to_send(&mut self) -> Result<(), Error> {
-        self.make_room();
-        let mut wanted = PollFlags::POLLOUT;
-        if self.end < self.buffer.len() {
-            wanted |= PollFlags::POLLIN;
+    /// Waits until the socket is writable. Receives meanwhile while the buffer has room.
+    fn wait_until_writable(&mut self) -> Result<(), ClientError> {
+        self.compact_receive_buffer();
+        let mut events = PollFlags::POLLOUT;
+        if self.end < self.receive_buffer.len() {
+            events |= PollFlags::POLLIN;
         }
-        let ready = self.wait(wanted)?;
+        let ready = self.wait_for(events)?;
         if ready.contains(PollFlags::POLLIN) && self.receive()? == 0 {
-            return Err(self.closed());
+            return Err(self.closed_by_server());
         }
         Ok(())
     }
 
-    fn make_room(&mut self) {
-        self.buffer.copy_within(self.start..self.end, 0);
+    fn compact_receive_buffer(&mut self) {
+        self.receive_buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
     }
 
-    /// Waits for one of `wanted`, within the time for it.
-    fn wait(&mut self, wanted: PollFlags) -> Result<PollFlags, Error> {
-        let work = self.at_work.div_ceil(limits::SERVER_WORK_BYTES_PER_SECOND);
-        let allowed = self.timeout.saturating_add(Duration::from_secs(work));
+    /// Waits for one of `events`, up to the timeout.
+    fn wait_for(&mut self, events: PollFlags) -> Result<PollFlags, ClientError> {
+        let work = self
+            .server_work_bytes
+            .div_ceil(limits::SERVER_WORK_BYTES_PER_SECOND);
+        let timeout = self.timeout.saturating_add(Duration::from_secs(work));
         let start = Instant::now();
         loop {
-            let left = allowed.saturating_sub(start.elapsed());
+            let left = timeout.saturating_sub(start.elapsed());
             if left.is_zero() {
-                let seconds = allowed.as_secs();
-                return Err(self.lose(format_args!("nothing moved for {seconds} s")));
+                let seconds = timeout.as_secs();
+                return Err(self.set_lost(format_args!("nothing moved for {seconds} s")));
             }
-            let deadline = self
+            let until_deadline = self
                 .deadline
                 .map(|at| at.saturating_duration_since(Instant::now()));
-            // Rounded up, so that the last millisecond is not spun through.
-            let left =
-                deadline.map_or(left, |deadline| deadline.min(left)) + Duration::from_millis(1);
-            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let mut polled = vec![PollFd::new(self.stream.as_fd(), wanted)];
+            // One more millisecond, because a shorter rest would be rounded down to a busy loop.
+            let wait = until_deadline.map_or(left, |until| until.min(left));
+            let wait = wait + Duration::from_millis(1);
+            let wait = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
+            let mut polled = vec![PollFd::new(self.stream.as_fd(), events)];
             if let Some(interrupt) = &self.interrupt {
                 polled.push(PollFd::new(interrupt.as_fd(), PollFlags::POLLIN));
             }
-            match poll(&mut polled, left) {
+            match poll(&mut polled, wait) {
                 Ok(_) | Err(Errno::EINTR) => {}
-                Err(error) => return Err(Error::Broken(error.desc().into())),
+                Err(error) => return Err(ClientError::Fatal(error.desc().into())),
             }
             let ready = polled[0].revents().unwrap_or(PollFlags::empty());
-            self.check_wanted()?;
+            self.check_cancelled()?;
             if !ready.is_empty() {
                 return Ok(ready);
             }
         }
     }
 
-    /// Whether there is still somebody who waits.
-    fn check_wanted(&self) -> Result<(), Error> {
-        if self
-            .deadline
-            .is_some_and(|deadline| deadline <= Instant::now())
-        {
-            return Err(Error::Abandoned("it takes too long".into()));
+    /// Fails after the deadline or a signal.
+    fn check_cancelled(&self) -> Result<(), ClientError> {
+        if self.deadline.is_some_and(|at| at <= Instant::now()) {
+            return Err(ClientError::Aborted("it takes too long".into()));
         }
         match self.interrupt.as_ref().map(|fd| fd.read_signal()) {
-            Some(Ok(Some(_))) => Err(Error::Abandoned("interrupted".into())),
+            Some(Ok(Some(_))) => Err(ClientError::Aborted("interrupted".into())),
             _ => Ok(()),
         }
     }
 
-    /// The connection takes nothing more, or gives nothing more: the first reason is the one that is told.
-    fn lose(&mut self, reason: impl ToString) -> Error {
-        Error::Broken(self.lost.get_or_insert_with(|| reason.to_string()).clone())
+    /// Marks the connection as lost and returns the error, which has the first reason.
+    fn set_lost(&mut self, reason: impl ToString) -> ClientError {
+        let reason = self.lost.get_or_insert_with(|| reason.to_string());
+        ClientError::Fatal(reason.clone())
     }
 
-    fn failed(&mut self, error: io::Error) -> Error {
+    fn socket_error(&mut self, error: io::Error) -> ClientError {
         match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => self.closed(),
-            _ => self.lose(error),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => self.closed_by_server(),
+            _ => self.set_lost(error),
         }
     }
 
-    fn closed(&mut self) -> Error {
-        match self.left {
-            0 => self.lose("the server closed the connection"),
-            left => self.lose(format_args!(
+    fn closed_by_server(&mut self) -> ClientError {
+        match self.file_bytes_left {
+            0 => self.set_lost("the server closed the connection"),
+            left => self.set_lost(format_args!(
                 "the server closed the connection {left} bytes before the end of the file"
             )),
         }
     }
 }
 
-/// A goodbye that nobody asked for. After the one about a file, or about being silent, another connection may do.
-fn said_goodbye(goodbye: &str) -> Error {
-    match goodbye {
-        text::IDLE => Error::Idle,
-        _ if goodbye == text::refusal(ErrorCode::NoSpace) => Error::Abandoned(goodbye.into()),
-        _ => Error::Broken(goodbye.into()),
+/// Classifies a goodbye that does not reply to `QUIT`. The idle timeout and a full disk concern
+/// this connection only.
+fn unexpected_goodbye(message: &str) -> ClientError {
+    match message {
+        text::IDLE => ClientError::Idle,
+        _ if message == text::refusal(ErrorCode::NoSpace) => ClientError::Aborted(message.into()),
+        _ => ClientError::Fatal(message.into()),
     }
 }
 
-fn connect(login: &Login) -> Result<TcpStream, Error> {
+/// Connects to the first address of the server that accepts.
+fn connect_socket(login: &RemoteLogin) -> Result<TcpStream, ClientError> {
     let addresses = login.remote.addresses();
-    let mut failure = String::new();
-    for address in addresses.map_err(|error| Error::Broken(error.to_string()))? {
+    let mut last_error = String::new();
+    for address in addresses.map_err(|error| ClientError::Fatal(error.to_string()))? {
         match TcpStream::connect_timeout(&address, login.timeout) {
             Ok(stream) => return Ok(stream),
-            Err(error) => failure = error.to_string(),
+            Err(error) => last_error = error.to_string(),
         }
     }
-    Err(Error::Broken(failure))
+    Err(ClientError::Fatal(last_error))
 }

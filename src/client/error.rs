@@ -1,32 +1,27 @@
 //! Errors of the client.
 
-use std::fmt;
+use thiserror::Error;
 
 use crate::protocol::menu::text;
 
-/// Why something was not done.
-#[derive(Debug)]
-pub enum Error {
-    /// The server does not do this one thing; the connection stands.
+/// The failure of a request, classified by whether its connection remains usable.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The server refused one item. The connection remains usable.
+    #[error("{0}")]
     Refused(&'static str),
-    /// Something here is in the way of this one thing; the connection stands.
-    Here(String),
-    /// Something came up for which the connection was given up; another one may do the rest.
-    Abandoned(String),
-    /// The server has closed a connection on which nothing moved; of what it was asked then it has begun nothing.
+    /// One item failed on this side. The connection remains usable.
+    #[error("{0}")]
+    Local(String),
+    /// The client gave up the connection because of one item. A new connection can process the
+    /// others.
+    #[error("{0}")]
+    Aborted(String),
+    /// The server closed an idle connection. It began none of the pending requests, so they can be
+    /// repeated over a new connection.
+    #[error("{}", text::IDLE)]
     Idle,
-    /// The connection is lost, or the server is none that can be talked to.
-    Broken(String),
+    /// The connection was lost, the login failed, or the server violated the protocol.
+    #[error("{0}")]
+    Fatal(String),
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Refused(sentence) => f.write_str(sentence),
-            Error::Idle => f.write_str(text::IDLE),
-            Error::Here(what) | Error::Abandoned(what) | Error::Broken(what) => f.write_str(what),
-        }
-    }
-}
-
-impl std::error::Error for Error {}

@@ -1,6 +1,4 @@
-//! `ls`: what a server has, a line an entry; a table for a person, plain for a program.
-//!
-//! A directory is written while it comes: nothing of it is kept.
+//! `ls`: lists a server's files, as a table or in a format for programs.
 
 use std::fmt::Write as _;
 use std::io;
@@ -9,78 +7,81 @@ use std::io::Write;
 use indicatif::BinaryBytes;
 use jiff::Timestamp;
 
-use crate::client::connection::Connection;
-use crate::client::error::Error;
-use crate::client::login::Login;
+use crate::client::connection::ClientConnection;
+use crate::client::error::ClientError;
+use crate::client::login::RemoteLogin;
 use crate::client::sanitized::Sanitized;
-use crate::client::tree::{Node, Tree, is_pattern};
+use crate::client::tree::{RemoteEntry, RemoteTree, is_pattern};
 use crate::domain::error::ErrorCode;
 use crate::protocol::menu::text;
 
-/// How a listing looks.
+/// The format of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// For a program: size, time and name between tabs, the size in bytes, the time as RFC 3339 writes it.
+pub enum ListFormat {
+    /// Size in bytes, modification time (RFC 3339) and name, separated by tabs.
     Plain,
-    /// For a person.
+    /// Aligned columns.
     Table {
-        /// Sizes in bytes.
+        /// Whether sizes are in bytes instead of KiB, MiB and so on.
         exact: bool,
     },
 }
 
-/// Writes what `path` means to `out`: a directory's entries, a file, what matches a pattern, or without one the directories that
-/// the user may enter. A directory has `-` for its size and `/` behind its name. `fail` is given each directory on a pattern's way
-/// that cannot be listed, and why.
+/// Writes the listing of `path` to `out`: the entries of a directory, a single file, the matches of
+/// a pattern, or without a path the granted directories.
+///
+/// Entries of a directory are written as they arrive. Calls `on_refusal` for each directory that a
+/// pattern matches and that cannot be listed.
 pub fn list(
-    login: &Login,
+    login: &RemoteLogin,
     path: Option<&str>,
-    look: Look,
+    format: ListFormat,
     out: &mut dyn Write,
-    mut fail: impl FnMut(&str, &'static str),
-) -> Result<(), Error> {
-    let mut connection = Connection::open(login)?;
-    let mut tree = Tree::new(&mut connection);
+    mut on_refusal: impl FnMut(&str, &'static str),
+) -> Result<(), ClientError> {
+    let mut connection = ClientConnection::open(login)?;
+    let mut tree = RemoteTree::new(&mut connection);
     let mut written = Ok(());
-    let mut put = |out: &mut dyn Write, node: &Node, name: &str| {
+    let mut write_entry = |out: &mut dyn Write, entry: &RemoteEntry, name: &str| {
         if written.is_ok() {
-            written = out.write_all(line(node, name, look).as_bytes());
+            written = out.write_all(format_entry(entry, name, format).as_bytes());
         }
     };
     match path.map(|path| path.trim_end_matches('/')) {
         None | Some("") => {
-            for node in tree.directories()? {
-                put(out, &node, &node.path);
+            for entry in tree.granted_directories()? {
+                write_entry(out, &entry, &entry.path);
             }
         }
         Some(pattern) if is_pattern(pattern) => {
-            let mut is_whole = true;
-            let found = tree.expand(pattern, |path, why| {
-                is_whole = false;
-                fail(path, why);
+            let mut is_complete = true;
+            let found = tree.expand(pattern, |path, reason| {
+                is_complete = false;
+                on_refusal(path, reason);
             })?;
-            if found.is_empty() && is_whole {
-                return Err(Error::Here("nothing matches".into()));
+            if found.is_empty() && is_complete {
+                return Err(ClientError::Local("nothing matches".into()));
             }
-            for node in found {
-                put(out, &node, &node.path);
+            for entry in found {
+                write_entry(out, &entry, &entry.path);
             }
         }
         Some(directory) => {
             let refusals = tree.list(&[directory.to_owned()], |_, entry| {
-                let node = Node {
+                let name = entry.name;
+                let entry = RemoteEntry {
                     path: String::new(),
                     size: entry.size,
                     modified: Some(entry.modified),
                 };
-                put(out, &node, entry.name);
+                write_entry(out, &entry, name);
             })?;
             match refusals[0] {
-                Some(why) if why == text::refusal(ErrorCode::NoSuchDirectory) => {
-                    let node = tree.find(directory)?;
-                    put(out, &node, &node.path);
+                Some(reason) if reason == text::refusal(ErrorCode::NoSuchDirectory) => {
+                    let entry = tree.find(directory)?;
+                    write_entry(out, &entry, &entry.path);
                 }
-                Some(why) => return Err(Error::Refused(why)),
+                Some(reason) => return Err(ClientError::Refused(reason)),
                 None => {}
             }
         }
@@ -88,35 +89,39 @@ pub fn list(
     connection.quit();
     written
         .and_then(|()| out.flush())
-        .map_err(|error: io::Error| Error::Here(format!("standard output: {error}")))
+        .map_err(|error: io::Error| ClientError::Local(format!("standard output: {error}")))
 }
 
-/// A line of a listing.
-pub(super) fn line(node: &Node, name: &str, look: Look) -> String {
-    let end = if node.size.is_none() { "/" } else { "" };
-    let time = node
+/// Formats one line of a listing. A directory has the size `-` and a trailing `/`.
+pub(super) fn format_entry(entry: &RemoteEntry, name: &str, format: ListFormat) -> String {
+    let suffix = if entry.size.is_none() { "/" } else { "" };
+    let time = entry
         .modified
         .and_then(|seconds| Timestamp::from_second(seconds).ok());
     let mut line = String::new();
-    let written = match look {
-        Look::Plain => {
-            let size = node.size.map_or("-".into(), |size| size.to_string());
+    let written = match format {
+        ListFormat::Plain => {
+            let size = entry.size.map_or("-".into(), |size| size.to_string());
             let time = time.map_or("-".into(), |time| time.to_string());
-            writeln!(line, "{size}\t{time}\t{name}{end}")
+            writeln!(line, "{size}\t{time}\t{name}{suffix}")
         }
-        Look::Table { exact } => {
-            let size = match node.size {
+        ListFormat::Table { exact } => {
+            let size = match entry.size {
                 None => "-".into(),
                 Some(size) if exact => size.to_string(),
                 Some(size) => BinaryBytes(size).to_string(),
             };
-            // 2026-11-22 18:00, of UTC as all times of the server.
+            // 2026-11-22 18:00, in UTC.
             let time = time.map_or("-".into(), |time| time.to_string()[..16].replace('T', " "));
             let width = if exact { 19 } else { 11 };
-            writeln!(line, "{size:>width$}  {time:<16}  {}{end}", Sanitized(name))
+            writeln!(
+                line,
+                "{size:>width$}  {time:<16}  {}{suffix}",
+                Sanitized(name)
+            )
         }
     };
-    written.expect("a String takes every character");
+    written.expect("writing to a String cannot fail");
     line
 }
 
@@ -125,26 +130,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_for_a_program_or_for_a_person() {
-        let file = Node {
+    fn entries_are_tab_separated_or_aligned() {
+        let file = RemoteEntry {
             path: String::new(),
             size: Some(88_244),
             modified: Some(1_795_370_400),
         };
-        let directory = Node {
+        let directory = RemoteEntry {
             size: None,
             ..file.clone()
         };
-        let line = |node, look| line(node, "a\u{202e}b", look);
+        let line = |entry, format| format_entry(entry, "a\u{202e}b", format);
         assert_eq!(
-            line(&file, Look::Plain),
+            line(&file, ListFormat::Plain),
             "88244\t2026-11-22T18:00:00Z\ta\u{202e}b\n"
         );
         assert_eq!(
-            line(&directory, Look::Plain),
+            line(&directory, ListFormat::Plain),
             "-\t2026-11-22T18:00:00Z\ta\u{202e}b/\n"
         );
-        let table = Look::Table { exact: false };
+        let table = ListFormat::Table { exact: false };
         assert_eq!(
             line(&file, table),
             "  86.18 KiB  2026-11-22 18:00  a\\u{202e}b\n"
@@ -153,7 +158,7 @@ mod tests {
             line(&directory, table),
             "          -  2026-11-22 18:00  a\\u{202e}b/\n"
         );
-        let exact = Look::Table { exact: true };
+        let exact = ListFormat::Table { exact: true };
         assert_eq!(
             line(&file, exact),
             "              88244  2026-11-22 18:00  a\\u{202e}b\n"

@@ -1,4 +1,4 @@
-//! The account to log in with.
+//! The account that the client logs in with.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use zeroize::Zeroizing;
 
 use crate::client::remote::Remote;
 
-/// Who logs in where.
-pub struct Login {
+/// A server, the account to log in with and the timeout of its connections.
+pub struct RemoteLogin {
     /// The user and the server.
     pub remote: Remote,
     /// The user's password.
     pub password: Zeroizing<Vec<u8>>,
-    /// How long nothing may move.
+    /// Longest time without a byte in either direction.
     pub timeout: Duration,
 }

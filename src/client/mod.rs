@@ -1,13 +1,13 @@
-//! The person's end of the wire: get, put, ls and connect over blocking sockets; files that land here and leave from here.
+//! The client: `get`, `put`, `ls` and `connect` over blocking connections.
 //!
-//! The server is not trusted: what it says passes `protocol::menu_client`, a name that it gives becomes a path only where it is
-//! one part of one, what it makes us keep is bounded, and `Sanitized` stands between its words and the terminal.
-//!
-//! Must not know: how the command line is read, though its advice names the flag that helps; exit statuses; how anything is said
-//! on the wire.
+//! The server is not trusted. Its messages are parsed by
+//! [`ClientSession`](crate::protocol::menu::client::ClientSession), a name becomes a local path
+//! only if it is a single valid component, listings are bounded, and everything printed on a
+//! terminal passes through [`sanitized::Sanitized`].
 
 pub mod connect;
 mod connection;
+mod download;
 pub mod error;
 pub mod get;
 pub mod list;
@@ -20,3 +20,4 @@ pub mod remote;
 pub mod sanitized;
 mod transfer_queue;
 mod tree;
+mod upload;

@@ -1,9 +1,7 @@
-//! A file on its way to its place here: written as `NAME.part`, and under its own name once it is whole.
+//! A download in progress: written to `NAME.part` and renamed once it is complete.
 //!
-//! The part is locked while it is written, so that two downloads of one file cannot mix. It is no link and nothing but a
-//! regular file. It stays where the transfer breaks.
-//!
-//! Must not know: connections, but for the pieces that come over them.
+//! The part file is locked while it is written, so that two downloads of one file cannot mix. Links
+//! and special files are refused. After an interruption it remains and can be resumed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -19,181 +17,184 @@ use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 use nix::sys::statvfs::fstatvfs;
 use sha2::{Digest, Sha256};
 
-use crate::client::connection::Piece;
-use crate::client::error::Error;
+use crate::client::connection::FileChunk;
+use crate::client::error::ClientError;
 use crate::client::sanitized::Sanitized;
 use crate::limits::NAME_BYTES_MAX;
 
-/// Bytes that are read at once to be hashed, and whose room is not asked for before they are written.
-const PIECE_BYTES: usize = 256 * 1024;
+/// Bytes per read of a checksum, and the largest file whose space is not checked in advance.
+const CHUNK_BYTES: usize = 256 * 1024;
 
-pub(crate) struct PartFile {
-    name: PathBuf,
+/// The part file of one download, locked.
+pub(super) struct PartFile {
+    target: PathBuf,
     part: PathBuf,
     file: File,
     length: u64,
-    is_named: bool,
+    is_published: bool,
 }
 
 impl PartFile {
-    /// Opens the part of the file `name`, making it and the folders above it where they are missing. What an earlier transfer
-    /// left in it is kept: [`PartFile::length`] tells how much that is.
-    pub(crate) fn open(name: &Path) -> Result<PartFile, Error> {
-        let part = part(name);
-        let failed = |error: io::Error| here(&part, error);
+    /// Opens and locks the part file of `target`. Creates it and its folders if they do not exist.
+    /// The content of an interrupted download is kept; [`PartFile::length`] returns its size.
+    pub(super) fn open(target: &Path) -> Result<PartFile, ClientError> {
+        let part = part_path(target);
+        let failed = |error: io::Error| local_error(&part, error);
         let file = match open_part(&part) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let folder = name.parent().unwrap_or(Path::new("."));
-                fs::create_dir_all(folder).map_err(|error| here(folder, error))?;
+                let folder = target.parent().unwrap_or(Path::new("."));
+                fs::create_dir_all(folder).map_err(|error| local_error(folder, error))?;
                 open_part(&part)
             }
             opened => opened,
         };
         let file = file.map_err(failed)?;
-        let status = file.metadata().map_err(failed)?;
-        if !status.is_file() {
-            return Err(here(&part, "it is in the way, and no file"));
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(local_error(&part, "it is in the way, and no file"));
         }
         match file.try_lock() {
-            // Before the lock was had, another download may have given the file its own name.
-            Ok(()) if is_same(&status, &part.symlink_metadata()) => {}
+            // Another download may have published the file between the open and the lock.
+            Ok(()) if is_same_file(&metadata, &part.symlink_metadata()) => {}
             Ok(()) | Err(TryLockError::WouldBlock) => {
-                return Err(here(&part, "another download is writing it"));
+                return Err(local_error(&part, "another download is writing it"));
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         Ok(PartFile {
-            name: name.to_owned(),
-            length: status.len(),
+            target: target.to_owned(),
+            length: metadata.len(),
             part,
             file,
-            is_named: false,
+            is_published: false,
         })
     }
 
-    /// Bytes that are there.
-    pub(crate) fn length(&self) -> u64 {
+    /// Returns the number of bytes written, including those of an interrupted download.
+    pub(super) fn length(&self) -> u64 {
         self.length
     }
 
-    /// Throws away what is there.
-    pub(crate) fn restart(&mut self) -> Result<(), Error> {
+    /// Discards the content.
+    pub(super) fn restart(&mut self) -> Result<(), ClientError> {
         if self.length > 0 {
-            let cut = self.file.set_len(0);
-            cut.map_err(|error| here(&self.part, error))?;
+            let truncated = self.file.set_len(0);
+            truncated.map_err(|error| local_error(&self.part, error))?;
             self.length = 0;
         }
         Ok(())
     }
 
-    /// Makes ready for `length` more bytes, which have to fit. A few bytes that do not are told by writing them.
-    pub(crate) fn expect(&mut self, length: u64) -> Result<(), Error> {
-        if length <= PIECE_BYTES as u64 {
+    /// Fails if the file system has no space for `length` more bytes. A length of one chunk is not
+    /// checked, since writing it fails as early.
+    pub(super) fn check_space(&mut self, length: u64) -> Result<(), ClientError> {
+        if length <= CHUNK_BYTES as u64 {
             return Ok(());
         }
-        let room = fstatvfs(&self.file).map_err(|error| here(&self.part, error))?;
-        let room = room.blocks_available().saturating_mul(room.fragment_size());
-        if length > room {
-            return Err(here(
-                &self.name,
-                format_args!("there is no room for {length} bytes, only for {room}"),
+        let file_system = fstatvfs(&self.file).map_err(|error| local_error(&self.part, error))?;
+        let blocks = file_system.blocks_available();
+        let available = blocks.saturating_mul(file_system.fragment_size());
+        if length > available {
+            return Err(local_error(
+                &self.target,
+                format_args!("there is no room for {length} bytes, only for {available}"),
             ));
         }
         Ok(())
     }
 
-    /// Appends a piece.
-    pub(crate) fn write(&mut self, piece: Piece<'_>) -> Result<(), Error> {
-        let length = piece.len() as u64;
-        let written = match piece {
-            Piece::Bytes(bytes) => self.file.write_all_at(bytes, self.length),
-            Piece::Piped(pipe) => pipe.drain(&self.file, self.length),
+    /// Appends a chunk.
+    pub(super) fn append(&mut self, chunk: FileChunk<'_>) -> Result<(), ClientError> {
+        let count = chunk.len() as u64;
+        let written = match chunk {
+            FileChunk::Buffered(bytes) => self.file.write_all_at(bytes, self.length),
+            FileChunk::Piped(pipe) => pipe.drain(&self.file, self.length),
         };
-        written.map_err(|error| here(&self.part, error))?;
-        self.length += length;
+        written.map_err(|error| local_error(&self.part, error))?;
+        self.length += count;
         Ok(())
     }
 
-    /// The SHA-256 of what is there.
-    pub(crate) fn checksum(&mut self) -> Result<[u8; 32], Error> {
-        let failed = |error| here(&self.part, error);
+    /// Returns the SHA-256 of the content.
+    pub(super) fn checksum(&mut self) -> Result<[u8; 32], ClientError> {
+        let failed = |error| local_error(&self.part, error);
         self.file.rewind().map_err(failed)?;
         checksum(&mut self.file).map_err(failed)
     }
 
-    /// Gives the whole file its name, over another one only with `replace`.
-    pub(crate) fn finish(mut self, replace: bool) -> Result<(), Error> {
+    /// Renames the part file to the target. An existing target is an error unless `replace`.
+    pub(super) fn publish(mut self, replace: bool) -> Result<(), ClientError> {
         let renamed = match replace {
-            true => fs::rename(&self.part, &self.name),
-            false => rename_new(&self.part, &self.name),
+            true => fs::rename(&self.part, &self.target),
+            false => rename_without_replacing(&self.part, &self.target),
         };
-        self.is_named = renamed.is_ok();
+        self.is_published = renamed.is_ok();
         renamed.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => exists(&self.name),
-            _ => here(&self.name, error),
+            io::ErrorKind::AlreadyExists => already_exists(&self.target),
+            _ => local_error(&self.target, error),
         })
     }
 }
 
 impl Drop for PartFile {
-    /// A part with nothing in it is of no use to anybody.
+    /// Removes an empty part file: there is nothing to resume.
     fn drop(&mut self) {
-        if !self.is_named && self.length == 0 {
+        if !self.is_published && self.length == 0 {
             let _ = fs::remove_file(&self.part);
         }
     }
 }
 
-/// Whether there is anything of this name.
-pub(crate) fn is_taken(name: &Path) -> bool {
-    name.symlink_metadata().is_ok()
+/// Returns whether the path exists, without following a symbolic link.
+pub(super) fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
-/// What is said where a name is taken and nobody said that it may be replaced.
-pub(crate) fn exists(name: &Path) -> Error {
-    here(name, "it exists already; --force replaces it")
+/// The error for a target that exists and must not be replaced.
+pub(super) fn already_exists(target: &Path) -> ClientError {
+    local_error(target, "it exists already; --force replaces it")
 }
 
-/// The SHA-256 of the file `name`.
-pub(crate) fn checksum_of(name: &Path) -> Result<[u8; 32], Error> {
-    let failed = |error| here(name, error);
+/// Returns the SHA-256 of a regular file.
+pub(super) fn checksum_of(path: &Path) -> Result<[u8; 32], ClientError> {
+    let failed = |error| local_error(path, error);
     let mut file = OpenOptions::new()
         .read(true)
         .custom_flags(OFlag::O_NONBLOCK.bits())
-        .open(name)
+        .open(path)
         .map_err(failed)?;
     if !file.metadata().map_err(failed)?.is_file() {
-        return Err(here(name, "it is in the way, and no file"));
+        return Err(local_error(path, "it is in the way, and no file"));
     }
     checksum(&mut file).map_err(failed)
 }
 
-/// Under which name a file is written: with `.part` behind its own one, of which the end is replaced by a hash where the two
-/// together would be too long.
-pub(crate) fn part(name: &Path) -> PathBuf {
-    const END: &str = ".part";
+/// Returns the path of the part file: the target with `.part` appended. If the name would exceed
+/// [`NAME_BYTES_MAX`], a hash replaces its end.
+pub(super) fn part_path(target: &Path) -> PathBuf {
+    const SUFFIX: &str = ".part";
     const HASH_BYTES: usize = 8;
-    let own = name.file_name().unwrap_or(OsStr::new("")).as_bytes();
-    let mut part = own.to_vec();
-    if own.len() + END.len() > NAME_BYTES_MAX {
-        let mut cut = NAME_BYTES_MAX - END.len() - "~".len() - 2 * HASH_BYTES;
-        // Not within a character.
-        while own[cut] & 0xc0 == 0x80 {
-            cut -= 1;
+    let name = target.file_name().unwrap_or(OsStr::new("")).as_bytes();
+    let mut part = name.to_vec();
+    if name.len() + SUFFIX.len() > NAME_BYTES_MAX {
+        let mut end = NAME_BYTES_MAX - SUFFIX.len() - "~".len() - 2 * HASH_BYTES;
+        // Do not cut inside a UTF-8 sequence.
+        while name[end] & 0xc0 == 0x80 {
+            end -= 1;
         }
-        part.truncate(cut);
+        part.truncate(end);
         part.push(b'~');
-        for byte in &Sha256::digest(own)[..HASH_BYTES] {
-            write!(part, "{byte:02x}").expect("a Vec takes every byte");
+        for byte in &Sha256::digest(name)[..HASH_BYTES] {
+            write!(part, "{byte:02x}").expect("writing to a Vec cannot fail");
         }
     }
-    part.extend_from_slice(END.as_bytes());
-    name.with_file_name(OsString::from_vec(part))
+    part.extend_from_slice(SUFFIX.as_bytes());
+    target.with_file_name(OsString::from_vec(part))
 }
 
-fn is_same(status: &Metadata, named: &io::Result<Metadata>) -> bool {
+fn is_same_file(opened: &Metadata, named: &io::Result<Metadata>) -> bool {
     let named = named.as_ref().map(|named| (named.dev(), named.ino()));
-    named.is_ok_and(|named| named == (status.dev(), status.ino()))
+    named.is_ok_and(|named| named == (opened.dev(), opened.ino()))
 }
 
 fn open_part(part: &Path) -> io::Result<File> {
@@ -206,18 +207,18 @@ fn open_part(part: &Path) -> io::Result<File> {
         .open(part)
 }
 
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
     match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
-        // The file system cannot do it in one.
-        Err(Errno::EINVAL | Errno::ENOSYS) if !is_taken(to) => fs::rename(from, to),
+        // The file system does not support RENAME_NOREPLACE. The check before is not atomic.
+        Err(Errno::EINVAL | Errno::ENOSYS) if !exists(to) => fs::rename(from, to),
         Err(Errno::EINVAL | Errno::ENOSYS) => Err(io::ErrorKind::AlreadyExists.into()),
-        done => Ok(done?),
+        renamed => Ok(renamed?),
     }
 }
 
 fn checksum(file: &mut File) -> io::Result<[u8; 32]> {
     let mut hash = Sha256::new();
-    let mut buffer = vec![0; PIECE_BYTES];
+    let mut buffer = vec![0; CHUNK_BYTES];
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok(hash.finalize().into()),
@@ -228,9 +229,9 @@ fn checksum(file: &mut File) -> io::Result<[u8; 32]> {
     }
 }
 
-fn here(path: &Path, what: impl ToString) -> Error {
+fn local_error(path: &Path, reason: impl ToString) -> ClientError {
     let path = path.to_string_lossy();
-    Error::Here(format!("{}: {}", Sanitized(&path), what.to_string()))
+    ClientError::Local(format!("{}: {}", Sanitized(&path), reason.to_string()))
 }
 
 #[cfg(test)]
@@ -238,60 +239,59 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_has_a_name_that_a_file_system_takes() {
-        assert_eq!(part(Path::new("a/Joker")), Path::new("a/Joker.part"));
+    fn part_names_fit_into_the_longest_name() {
+        assert_eq!(part_path(Path::new("a/Joker")), Path::new("a/Joker.part"));
         let long = format!("{}ä{}", "x".repeat(232), "y".repeat(21));
         let other = format!("{}ä{}z", "x".repeat(232), "y".repeat(20));
         assert_eq!(long.len(), 255);
-        let name = part(Path::new(&long));
-        let name = name.to_str().expect("not cut within a character");
+        let name = part_path(Path::new(&long));
+        let name = name.to_str().expect("the name is cut between characters");
         assert!(name.len() <= 255 && name.ends_with(".part"), "{name}");
-        assert_ne!(part(Path::new(&long)), part(Path::new(&other)));
+        assert_ne!(part_path(Path::new(&long)), part_path(Path::new(&other)));
     }
 
     #[test]
-    fn a_file_lands_whole_and_over_nothing() {
+    fn publish_replaces_a_file_only_if_allowed() {
         let folder = tempfile::tempdir().unwrap();
-        let name = folder.path().join("deep/Joker");
-        let land = |replace: bool| {
-            let mut landing = PartFile::open(&name)?;
-            landing.restart()?;
-            landing.expect(3)?;
-            landing.write(Piece::Bytes(b"ha"))?;
-            assert!(!replace || fs::read(&name).unwrap() == b"old");
-            landing.write(Piece::Bytes(b"!"))?;
-            landing.finish(replace)
+        let target = folder.path().join("deep/Joker");
+        let download = |replace: bool| {
+            let mut part = PartFile::open(&target)?;
+            part.restart()?;
+            part.check_space(3)?;
+            part.append(FileChunk::Buffered(b"ha"))?;
+            assert!(!replace || fs::read(&target).unwrap() == b"old");
+            part.append(FileChunk::Buffered(b"!"))?;
+            part.publish(replace)
         };
-        land(false).unwrap();
-        assert_eq!(fs::read(&name).unwrap(), b"ha!");
-        fs::write(&name, "old").unwrap();
-        assert!(matches!(land(false), Err(Error::Here(_))));
-        assert_eq!(fs::read(&name).unwrap(), b"old");
-        land(true).unwrap();
-        assert_eq!(fs::read(&name).unwrap(), b"ha!");
-        assert!(!is_taken(&part(&name)));
+        download(false).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"ha!");
+        fs::write(&target, "old").unwrap();
+        assert!(matches!(download(false), Err(ClientError::Local(_))));
+        assert_eq!(fs::read(&target).unwrap(), b"old");
+        download(true).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"ha!");
+        assert!(!exists(&part_path(&target)));
     }
 
     #[test]
-    fn what_is_in_the_way_of_a_part_is_left_alone() {
+    fn links_fifos_and_locked_parts_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let name = folder.path().join("Joker");
+        let target = folder.path().join("Joker");
+        let part = part_path(&target);
         let victim = folder.path().join("victim");
         fs::write(&victim, "mine").unwrap();
-        std::os::unix::fs::symlink(&victim, part(&name)).unwrap();
-        assert!(PartFile::open(&name).is_err());
-        fs::remove_file(part(&name)).unwrap();
-        nix::unistd::mkfifo(&part(&name), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(PartFile::open(&name).is_err());
-        fs::remove_file(part(&name)).unwrap();
-        let first = PartFile::open(&name).unwrap();
-        assert!(PartFile::open(&name).is_err(), "it is locked");
+        std::os::unix::fs::symlink(&victim, &part).unwrap();
+        assert!(PartFile::open(&target).is_err());
+        fs::remove_file(&part).unwrap();
+        nix::unistd::mkfifo(&part, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(PartFile::open(&target).is_err());
+        fs::remove_file(&part).unwrap();
+        let first = PartFile::open(&target).unwrap();
+        assert!(PartFile::open(&target).is_err(), "it is locked");
         drop(first);
-        let mut landing = PartFile::open(&name).unwrap();
-        assert!(
-            landing.expect(u64::MAX / 2).is_err(),
-            "there is no such room"
-        );
+        let mut second = PartFile::open(&target).unwrap();
+        let too_much = second.check_space(u64::MAX / 2);
+        assert!(too_much.is_err(), "no file system has that much space");
         assert_eq!(fs::read(&victim).unwrap(), b"mine");
     }
 }

@@ -1,7 +1,7 @@
-//! A pipe through which a file's bytes go from a socket to the disk without a copy through this process (splice(2)); for large
-//! files that costs half of reading and writing, or less.
+//! A pipe that moves file content from a socket to a file by `splice(2)`.
 //!
-//! Must not know: what the bytes are.
+//! For large files this takes at most half of the CPU time of `read` and `write`, since the bytes
+//! are not copied through this process.
 
 use std::fs::File;
 use std::io;
@@ -10,65 +10,70 @@ use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
-use nix::libc::off64_t;
 use nix::unistd::{pipe2, read};
 
-/// Bytes that a pipe is asked to hold; without privileges the kernel allows no more (pipe(7), pipe-max-size).
+/// Requested capacity; the default maximum for unprivileged users (`pipe-max-size` in pipe(7)).
 const PIPE_BYTES: usize = 1024 * 1024;
 
-/// Bytes that are copied at once where a file takes no pages from a pipe.
-const COPIED_BYTES: usize = 64 * 1024;
+/// Bytes per copy into a file that does not support `splice`.
+const COPY_BYTES: usize = 64 * 1024;
 
+/// A pipe and the number of bytes in it.
 pub(super) struct Pipe {
-    out: OwnedFd,
-    into: OwnedFd,
-    held: usize,
+    output: OwnedFd,
+    input: OwnedFd,
+    len: usize,
 }
 
 impl Pipe {
     pub(super) fn new() -> io::Result<Pipe> {
-        let (out, into) = pipe2(OFlag::O_CLOEXEC)?;
-        // Where the user's pipes hold too much already, this one stays smaller.
-        let _ = fcntl(&into, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES as i32));
-        Ok(Pipe { out, into, held: 0 })
+        let (output, input) = pipe2(OFlag::O_CLOEXEC)?;
+        // Fails if the user's pipes exceed their limit. A smaller pipe works, too.
+        let _ = fcntl(&input, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES as i32));
+        Ok(Pipe {
+            output,
+            input,
+            len: 0,
+        })
     }
 
-    /// Bytes that it holds.
-    pub(super) fn held(&self) -> usize {
-        self.held
+    /// Returns the number of bytes in the pipe.
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
-    /// Takes at most `count` bytes from a socket, as many as are there and fit, and returns how many: 0 at the end of input.
+    /// Moves at most `count` available bytes from a socket into the empty pipe. Returns their
+    /// number, 0 at the end of input.
     pub(super) fn fill(&mut self, socket: impl AsFd, count: u64) -> io::Result<usize> {
-        assert_eq!(self.held, 0, "a full pipe would block");
+        assert_eq!(self.len, 0, "filling a full pipe would block");
         let count = count.min(PIPE_BYTES as u64) as usize;
         let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
-        self.held = splice(socket, None, &self.into, None, count, flags)?;
-        Ok(self.held)
+        self.len = splice(socket, None, &self.input, None, count, flags)?;
+        Ok(self.len)
     }
 
-    /// Gives all that it holds to `file`, from `offset` on.
+    /// Moves all bytes of the pipe to `file` at `offset`.
     pub(super) fn drain(&mut self, file: &File, offset: u64) -> io::Result<()> {
-        let mut at = offset as off64_t;
-        while self.held > 0 {
+        let mut offset = offset as i64;
+        while self.len > 0 {
             let moved = splice(
-                &self.out,
+                &self.output,
                 None,
                 file,
-                Some(&mut at),
-                self.held,
+                Some(&mut offset),
+                self.len,
                 SpliceFFlags::SPLICE_F_MOVE,
             );
-            self.held -= match moved {
+            self.len -= match moved {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => count,
                 Err(Errno::EINTR) => 0,
-                // The file takes no pages from a pipe.
+                // The file does not support splice, for example because it is open with O_APPEND.
                 Err(Errno::EINVAL) => {
-                    let mut buffer = vec![0; self.held.min(COPIED_BYTES)];
-                    let count = read(&self.out, &mut buffer)?;
-                    file.write_all_at(&buffer[..count], at as u64)?;
-                    at += count as off64_t;
+                    let mut buffer = vec![0; self.len.min(COPY_BYTES)];
+                    let count = read(&self.output, &mut buffer)?;
+                    file.write_all_at(&buffer[..count], offset as u64)?;
+                    offset += count as i64;
                     count
                 }
                 Err(error) => return Err(error.into()),
@@ -87,27 +92,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_arrive_whole_and_in_place_also_where_a_file_takes_no_pages() {
+    fn bytes_arrive_in_order_with_and_without_splice() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let bytes: Vec<u8> = (0..150_000u32).map(|at| (at % 251) as u8).collect();
-        for appends in [false, true] {
+        for append in [false, true] {
             std::fs::write(&path, b"abc").unwrap();
             let file = OpenOptions::new()
                 .write(true)
-                // splice(2) refuses a file that is open to append.
-                .append(appends)
+                // splice(2) fails with EINVAL for a file opened with O_APPEND.
+                .append(append)
                 .open(&path)
                 .unwrap();
-            let (mut here, there) = UnixStream::pair().unwrap();
+            let (mut local, remote) = UnixStream::pair().unwrap();
             let sent = bytes.clone();
-            let sender = std::thread::spawn(move || here.write_all(&sent).unwrap());
+            let sender = std::thread::spawn(move || local.write_all(&sent).unwrap());
             let (mut pipe, mut moved) = (Pipe::new().unwrap(), 0);
             while moved < bytes.len() {
                 let left = (bytes.len() - moved) as u64;
-                match pipe.fill(&there, left) {
+                match pipe.fill(&remote, left) {
                     Ok(count) => {
-                        assert!(count > 0 && count == pipe.held());
+                        assert!(count > 0 && count == pipe.len());
                         pipe.drain(&file, 3 + moved as u64).unwrap();
                         moved += count;
                     }
@@ -118,9 +123,9 @@ mod tests {
                 }
             }
             sender.join().unwrap();
-            assert_eq!(pipe.fill(&there, 1).unwrap(), 0, "the end");
-            let came = std::fs::read(&path).unwrap();
-            assert!(came[..3] == *b"abc" && came[3..] == bytes);
+            assert_eq!(pipe.fill(&remote, 1).unwrap(), 0, "end of input");
+            let written = std::fs::read(&path).unwrap();
+            assert!(written[..3] == *b"abc" && written[3..] == bytes);
         }
     }
 }

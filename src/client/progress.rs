@@ -1,7 +1,6 @@
-//! What a person sees of transfers: a bar for each file and one for the whole, where standard error is a terminal; failures, a
-//! line each; and the sum of it all.
+//! The progress of a run: bars on a terminal, failures and the summary.
 //!
-//! Must not know: connections, files.
+//! Bars are drawn on standard error, one per file and one for the total, if it is a terminal.
 
 use std::fmt::Display;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,18 +11,18 @@ use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressDrawTarget, Pro
 
 use crate::client::sanitized::Sanitized;
 
-/// Files of which the full bars stay on the screen; of more, only those on their way are shown.
-const BARS_KEPT_MAX: usize = 10;
+/// Up to this many files, the bars of complete files stay on the screen.
+const KEPT_BARS_MAX: usize = 10;
 
 const FILE_STYLE: &str = "{prefix:24!} {percent:>3}% [{wide_bar}] {bytes:>10}/{total_bytes:<10} {bytes_per_sec:>12} {eta:>4} left";
 
-/// How all of a run's transfers go.
-pub struct Progress {
-    /// Says a line on standard error.
-    tell: fn(&str),
+/// The progress of all transfers of a run, shared by its connections.
+pub struct TransferProgress {
+    /// Prints a line on standard error.
+    report: fn(&str),
     bars: MultiProgress,
-    whole: Option<ProgressBar>,
-    /// Read from its template once, since there may be a bar for each of many thousand files.
+    total: Option<ProgressBar>,
+    /// Parsed once, because a run may have many thousands of files.
     style: ProgressStyle,
     keeps_bars: bool,
     start: Instant,
@@ -32,31 +31,38 @@ pub struct Progress {
     has_failed: AtomicBool,
 }
 
-/// How one file goes. Dropped before [`Bar::done`], it vanishes.
-pub(super) struct Bar<'a> {
-    progress: &'a Progress,
+/// The progress of one file. If it is dropped before [`FileProgress::finish`], its bar disappears.
+pub(super) struct FileProgress<'a> {
+    run: &'a TransferProgress,
     bar: ProgressBar,
-    is_done: bool,
+    is_finished: bool,
 }
 
-impl Progress {
-    /// Of so many files of so many bytes, as far as that is known.
-    pub(super) fn new(tell: fn(&str), is_quiet: bool, files: usize, bytes: u64) -> Progress {
+impl TransferProgress {
+    /// Creates the progress of a run with this many files and bytes, as far as they are known.
+    pub(super) fn new(
+        report: fn(&str),
+        is_quiet: bool,
+        files: usize,
+        bytes: u64,
+    ) -> TransferProgress {
         let bars = match is_quiet {
             true => MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
             false => MultiProgress::new(),
         };
         let style = ProgressStyle::with_template(FILE_STYLE)
-            .expect("a template without faults")
+            .expect("the template is valid")
             .progress_chars("=> ");
-        let whole =
-            (files > 1).then(|| bars.add(bar(bytes, &style).with_prefix(format!("{files} files"))));
-        Progress {
-            tell,
+        let total = (files > 1).then(|| {
+            let bar = new_bar(bytes, &style).with_prefix(format!("{files} files"));
+            bars.add(bar)
+        });
+        TransferProgress {
+            report,
             bars,
-            whole,
+            total,
             style,
-            keeps_bars: files <= BARS_KEPT_MAX,
+            keeps_bars: files <= KEPT_BARS_MAX,
             start: Instant::now(),
             files: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -64,53 +70,59 @@ impl Progress {
         }
     }
 
-    /// A file's bytes begin to move: `had` of `length` were there before, and the whole was told that there are `known`.
-    pub(super) fn begin(&self, name: &str, known: u64, had: u64, length: u64) -> Bar<'_> {
-        let bar = bar(length, &self.style);
-        let bar = bar
+    /// Begins a file of `length` bytes, of which `offset` were transferred by an earlier run.
+    /// `listed` is the number of bytes by which the file counts in the total so far.
+    pub(super) fn begin_file(
+        &self,
+        name: &str,
+        listed: u64,
+        offset: u64,
+        length: u64,
+    ) -> FileProgress<'_> {
+        let bar = new_bar(length, &self.style)
             .with_prefix(Sanitized(name).to_string())
-            .with_position(had);
-        let bar = match &self.whole {
-            Some(whole) => {
-                whole.dec_length(known);
-                whole.inc_length(length - had);
-                self.bars.insert_before(whole, bar)
+            .with_position(offset);
+        let bar = match &self.total {
+            Some(total) => {
+                total.dec_length(listed);
+                total.inc_length(length - offset);
+                self.bars.insert_before(total, bar)
             }
             None => self.bars.add(bar),
         };
         bar.reset_eta();
         bar.tick();
-        Bar {
-            progress: self,
+        FileProgress {
+            run: self,
             bar,
-            is_done: false,
+            is_finished: false,
         }
     }
 
-    /// A file of which the whole was told that it has `known` bytes need not move.
-    pub(super) fn spare(&self, known: u64) {
-        if let Some(whole) = &self.whole {
-            whole.dec_length(known);
+    /// Removes the `listed` bytes of a file from the total: it is complete already.
+    pub(super) fn skip_file(&self, listed: u64) {
+        if let Some(total) = &self.total {
+            total.dec_length(listed);
         }
     }
 
-    /// Something was not done.
-    pub(super) fn fail(&self, what: impl Display, why: impl Display) {
+    /// Prints and records a failure.
+    pub(super) fn report_failure(&self, item: impl Display, reason: impl Display) {
         self.has_failed.store(true, Relaxed);
-        self.warn(format_args!("{what}: {why}"));
+        self.warn(format_args!("{item}: {reason}"));
     }
 
-    /// Something to know, all the same.
+    /// Prints a line that is not a failure.
     pub(super) fn warn(&self, line: impl Display) {
-        self.bars.suspend(|| (self.tell)(&line.to_string()));
+        self.bars.suspend(|| (self.report)(&line.to_string()));
     }
 
-    /// Whether all was done.
-    pub fn is_whole(&self) -> bool {
+    /// Returns whether there was no failure.
+    pub fn is_successful(&self) -> bool {
         !self.has_failed.load(Relaxed)
     }
 
-    /// What came of it, in a line.
+    /// Returns the number of files and bytes, the duration and the rate, in one line.
     pub fn summary(&self) -> String {
         let (files, bytes) = (self.files.load(Relaxed), self.bytes.load(Relaxed));
         let time = self.start.elapsed().max(Duration::from_micros(1));
@@ -124,44 +136,46 @@ impl Progress {
         )
     }
 
-    /// Takes the bars of what is not done from the screen, so that what is said next stands below the others.
+    /// Leaves the bar of the total on the screen, so that the next output follows below it.
     pub(super) fn end(&self) {
-        if let Some(whole) = &self.whole {
-            whole.abandon();
+        if let Some(total) = &self.total {
+            total.abandon();
         }
     }
 }
 
-impl Bar<'_> {
-    pub(super) fn moved(&self, bytes: u64) {
-        self.progress.bytes.fetch_add(bytes, Relaxed);
+impl FileProgress<'_> {
+    /// Adds transferred bytes.
+    pub(super) fn advance(&self, bytes: u64) {
+        self.run.bytes.fetch_add(bytes, Relaxed);
         self.bar.inc(bytes);
-        if let Some(whole) = &self.progress.whole {
-            whole.inc(bytes);
+        if let Some(total) = &self.run.total {
+            total.inc(bytes);
         }
     }
 
-    /// The file is whole, and where it belongs.
-    pub(super) fn done(mut self) {
-        self.progress.files.fetch_add(1, Relaxed);
-        self.is_done = true;
-        match self.progress.keeps_bars {
+    /// Counts the file as transferred.
+    pub(super) fn finish(mut self) {
+        self.run.files.fetch_add(1, Relaxed);
+        self.is_finished = true;
+        match self.run.keeps_bars {
             true => self.bar.finish(),
             false => self.bar.finish_and_clear(),
         }
     }
 }
 
-impl Drop for Bar<'_> {
+impl Drop for FileProgress<'_> {
     fn drop(&mut self) {
-        if !self.is_done {
+        if !self.is_finished {
             self.bar.finish_and_clear();
         }
     }
 }
 
-/// A bar that is to be added to the others. On its own it would look anew each time whether there is a terminal.
-fn bar(length: u64, style: &ProgressStyle) -> ProgressBar {
+/// Creates a bar to be added to a [`MultiProgress`]. It is hidden until then, since a bar with a
+/// draw target of its own would check for a terminal.
+fn new_bar(length: u64, style: &ProgressStyle) -> ProgressBar {
     ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden())
         .with_style(style.clone())
 }

@@ -1,4 +1,4 @@
-//! `USER@HOST[:PORT]`.
+//! The address of a user's account: `USER@HOST` or `USER@HOST:PORT`.
 
 use std::fmt;
 use std::io;
@@ -7,21 +7,21 @@ use std::str::FromStr;
 
 use crate::client::sanitized::Sanitized;
 
-/// The port where none is given.
+/// The port if none is given.
 const DEFAULT_PORT: u16 = 2100;
 
-/// A user of a server.
+/// A user of a server. Parses and displays as `USER@HOST` or `USER@HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
-    /// The user's name.
+    /// The username.
     pub user: String,
-    /// A name or an address, an IPv6 address without its brackets.
+    /// A host name or an address, IPv6 without brackets.
     host: String,
     port: u16,
 }
 
 impl Remote {
-    /// The addresses of the server, in the order in which they are to be tried; at least one.
+    /// Resolves the host. Returns at least one address, in the order of preference.
     pub(super) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let addresses: Vec<SocketAddr> =
             (self.host.as_str(), self.port).to_socket_addrs()?.collect();
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_remote_is_a_user_a_host_and_maybe_a_port() {
+    fn remotes_have_a_user_a_host_and_an_optional_port() {
         for (text, user, host, port) in [
             ("user1@127.0.0.1", "user1", "127.0.0.1", 2100),
             ("user1@localhost:2200", "user1", "localhost", 2200),
@@ -112,7 +112,7 @@ mod tests {
                 (remote.user.as_str(), remote.host.as_str(), remote.port),
                 (user, host, port)
             );
-            assert_eq!(remote.to_string(), text, "it is shown as it was given");
+            assert_eq!(remote.to_string(), text, "displayed as it was parsed");
         }
         for text in [
             "",

@@ -1,10 +1,10 @@
-//! A stranger's words on a terminal.
+//! Untrusted text on a terminal.
 
 use std::fmt;
 use std::fmt::{Display, Write};
 
-/// Text as a terminal shows it: control characters, direction marks, what has no width or no meaning is escaped
-/// (`\u{1b}`), all else stands as it is.
+/// Displays text with every character escaped (`\u{1b}`) that could control a terminal or mislead
+/// its reader: control characters, direction marks, zero-width and unassigned characters.
 pub struct Sanitized<'a>(pub &'a str);
 
 impl Display for Sanitized<'_> {
@@ -23,12 +23,12 @@ fn is_printable(character: char) -> bool {
     if character.is_ascii() {
         return !character.is_ascii_control();
     }
-    // Debug escapes what cannot be printed. Behind a letter it leaves the marks alone that belong on one.
+    // `escape_debug` escapes unprintable characters. After a letter, combining marks are printable.
     let mut bytes = [0; 5];
     bytes[0] = b'a';
     character.encode_utf8(&mut bytes[1..]);
     let text =
-        str::from_utf8(&bytes[..1 + character.len_utf8()]).expect("a letter and a character");
+        str::from_utf8(&bytes[..1 + character.len_utf8()]).expect("a letter and a whole character");
     text.escape_debug().count() == 2
 }
 
@@ -37,7 +37,7 @@ mod tests {
     use super::Sanitized;
 
     #[test]
-    fn what_can_be_printed_stays() {
+    fn printable_text_is_unchanged() {
         for text in [
             "Free Fire",
             "it's \"so\" \\ there",
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_reaches_a_terminal_as_a_command() {
+    fn control_and_invisible_characters_are_escaped() {
         for (text, shown) in [
             ("a\u{1b}[2Jb", "a\\u{1b}[2Jb"),
             ("\u{9b}1m\u{7f}\r\n\t", "\\u{9b}1m\\u{7f}\\u{d}\\u{a}\\u{9}"),

@@ -1,118 +1,135 @@
-//! Items that are moved over several connections at once.
-//!
-//! Must not know: what moving an item means.
+//! A queue of files that several connections transfer in parallel.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
-use crate::client::connection::Connection;
-use crate::client::error::Error;
-use crate::client::login::Login;
-use crate::client::progress::Progress;
+use crate::client::connection::ClientConnection;
+use crate::client::error::ClientError;
+use crate::client::login::RemoteLogin;
+use crate::client::progress::TransferProgress;
 use crate::limits;
 
-/// What is still to be moved.
-pub(super) struct Queue<T> {
+/// Files that are not transferred yet, and the account and progress that all connections share.
+pub(super) struct TransferQueue<'a, T> {
     items: Mutex<VecDeque<T>>,
-    jobs: usize,
+    connections: usize,
+    login: &'a RemoteLogin,
+    progress: &'a TransferProgress,
 }
 
-impl<T: Send> Queue<T> {
-    /// Moves all of `items` over at most `jobs` connections, of which the first is open already. On each, `work` takes
-    /// items until there are none and tells their failures; it fails where its connection is done with, and gives back
-    /// what it had taken and not begun.
-    pub(super) fn work_off(
-        first: Connection,
-        login: &Login,
-        jobs: usize,
+impl<'a, T: Send> TransferQueue<'a, T> {
+    /// Creates the queue; at most `connections` process it.
+    pub(super) fn new(
         items: VecDeque<T>,
-        progress: &Progress,
-        work: impl Fn(&mut Connection, &Queue<T>) -> Result<(), Error> + Sync,
-    ) {
-        let jobs = jobs.min(items.len()).max(1);
-        let queue = Queue {
+        connections: usize,
+        login: &'a RemoteLogin,
+        progress: &'a TransferProgress,
+    ) -> TransferQueue<'a, T> {
+        TransferQueue {
+            connections: connections.min(items.len()).max(1),
             items: Mutex::new(items),
-            jobs,
-        };
+            login,
+            progress,
+        }
+    }
+
+    /// Transfers all items, over `first` and the connections that this function opens.
+    ///
+    /// For each connection, `transfer` processes items until the queue is empty and reports their
+    /// failures. It returns an error if its connection is unusable, after it has put back the items
+    /// that it did not begin.
+    pub(super) fn run(
+        &self,
+        first: ClientConnection,
+        transfer: impl Fn(&mut ClientConnection, &TransferQueue<'a, T>) -> Result<(), ClientError>
+        + Sync,
+    ) {
         std::thread::scope(|scope| {
-            for _ in 1..jobs {
-                scope.spawn(|| match Connection::open(login) {
-                    Ok(connection) => queue.work_over(connection, login, progress, &work),
-                    // The others do it.
-                    Err(error) => progress.warn(format_args!(
+            for _ in 1..self.connections {
+                scope.spawn(|| match ClientConnection::open(self.login) {
+                    Ok(connection) => self.run_connection(connection, &transfer),
+                    // The other connections transfer its share.
+                    Err(error) => self.progress.warn(format_args!(
                         "warning: one connection less: {}: {error}",
-                        login.remote
+                        self.login.remote
                     )),
                 });
             }
-            queue.work_over(first, login, progress, &work);
+            self.run_connection(first, &transfer);
         });
-        match queue.items().len() {
+        match self.lock().len() {
             0 => {}
-            1 => progress.fail(
-                &login.remote,
+            1 => self.progress.report_failure(
+                &self.login.remote,
                 "the connection was lost before the last file",
             ),
-            left => progress.fail(
-                &login.remote,
+            left => self.progress.report_failure(
+                &self.login.remote,
                 format_args!("the connection was lost before {left} more files"),
             ),
         }
     }
 
-    fn work_over(
+    /// Processes items over one connection, and over a new one after an error that allows it.
+    fn run_connection(
         &self,
-        mut connection: Connection,
-        login: &Login,
-        progress: &Progress,
-        work: impl Fn(&mut Connection, &Queue<T>) -> Result<(), Error>,
+        mut connection: ClientConnection,
+        transfer: impl Fn(&mut ClientConnection, &TransferQueue<'a, T>) -> Result<(), ClientError>,
     ) {
-        // Items that were left when an idle connection was replaced last: a server that calls each one idle is not asked for ever.
-        let mut left = usize::MAX;
+        let remote = &self.login.remote;
+        // Length of the queue at the last idle timeout. If it did not shrink since, the server
+        // closes every connection as idle, and retrying would not end.
+        let mut left_when_idle = usize::MAX;
         loop {
-            match work(&mut connection, self) {
+            match transfer(&mut connection, self) {
                 Ok(()) => return connection.quit(),
-                Err(Error::Abandoned(_)) if !self.is_empty() => {}
-                Err(Error::Idle) if self.items().len() < left => left = self.items().len(),
-                Err(Error::Idle) => return progress.fail(&login.remote, Error::Idle),
+                Err(ClientError::Aborted(_)) if !self.is_empty() => {}
+                Err(ClientError::Idle) if self.lock().len() < left_when_idle => {
+                    left_when_idle = self.lock().len();
+                }
+                Err(ClientError::Idle) => {
+                    return self.progress.report_failure(remote, ClientError::Idle);
+                }
                 Err(_) => return,
             }
-            // The place of the one that goes is not free before it is gone.
+            // Closed first, because the server may limit the sessions of a user.
             drop(connection);
-            connection = match Connection::open(login) {
+            connection = match ClientConnection::open(self.login) {
                 Ok(connection) => connection,
-                Err(error) => return progress.fail(&login.remote, error),
+                Err(error) => return self.progress.report_failure(remote, error),
             };
         }
     }
 
-    /// The next item for a connection that has `ahead` of them under way. The fewer there are the fewer are sent ahead, so
-    /// that each connection has its share.
-    pub(super) fn take(&self, ahead: usize) -> Option<T> {
-        let mut items = self.items();
-        let share = 1 + items.len() / (2 * self.jobs);
-        match ahead < share.min(limits::PIPELINED_COMMANDS_MAX) {
+    /// Removes the next item for a connection that has `pipelined` items in flight. Returns `None`
+    /// if that is its share: the pipeline is short near the end of the queue, so that all
+    /// connections stay busy.
+    pub(super) fn next(&self, pipelined: usize) -> Option<T> {
+        let mut items = self.lock();
+        let share = 1 + items.len() / (2 * self.connections);
+        match pipelined < share.min(limits::PIPELINED_COMMANDS_MAX) {
             true => items.pop_front(),
             false => None,
         }
     }
 
-    /// Whether it is time to take more: at most half of what may be ahead is left.
-    pub(super) fn take_more(&self, ahead: usize) -> bool {
-        2 * ahead <= limits::PIPELINED_COMMANDS_MAX && !self.is_empty()
+    /// Returns whether a pipeline of this length is at most half full and the queue has more.
+    /// Refilling by halves sends requests in batches.
+    pub(super) fn needs_refill(&self, pipelined: usize) -> bool {
+        2 * pipelined <= limits::PIPELINED_COMMANDS_MAX && !self.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.items().is_empty()
+        self.lock().is_empty()
     }
 
-    /// Gives back what was taken last.
-    pub(super) fn give_back(&self, taken: impl DoubleEndedIterator<Item = T>) {
-        let mut items = self.items();
-        taken.rev().for_each(|item| items.push_front(item));
+    /// Puts items back to the front, in their order.
+    pub(super) fn put_back(&self, items: impl DoubleEndedIterator<Item = T>) {
+        let mut queue = self.lock();
+        items.rev().for_each(|item| queue.push_front(item));
     }
 
-    fn items(&self) -> MutexGuard<'_, VecDeque<T>> {
-        self.items.lock().expect("no holder of it panics")
+    fn lock(&self) -> MutexGuard<'_, VecDeque<T>> {
+        self.items.lock().expect("no thread panics with the lock")
     }
 }

@@ -1,9 +1,10 @@
-//! What a server has: listings, patterns with `*` and `?`, and whole trees.
+//! Listings of a server: directories, patterns with `*` and `?`, and whole trees.
 //!
-//! A listing is taken an entry at a time, and all of them together are bounded. Must not know: where anything lands.
+//! Entries are processed as they arrive. Their total number and size is bounded, because a server
+//! may send listings without end.
 
-use crate::client::connection::Connection;
-use crate::client::error::Error;
+use crate::client::connection::ClientConnection;
+use crate::client::error::ClientError;
 use crate::domain::error::ErrorCode;
 use crate::domain::glob;
 use crate::domain::glob::matches;
@@ -14,106 +15,97 @@ use crate::protocol::menu::reply_parser::DetailsEntry;
 use crate::protocol::menu::text;
 use crate::protocol::menu::text::SEPARATOR;
 
-/// Directories whose listings are asked for ahead.
-const LISTINGS_AHEAD: usize = 16;
+/// Directories whose listings are pipelined.
+const PIPELINED_LISTINGS_MAX: usize = 16;
 
-/// Something that a server has.
+/// A file or directory of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Node {
-    /// The path from the top.
+pub(super) struct RemoteEntry {
+    /// The path, beginning with a granted directory.
     pub(super) path: String,
     /// Bytes of a file; `None` for a directory.
     pub(super) size: Option<u64>,
-    /// Seconds since 1970; `None` where the server does not tell, as of the granted directories.
+    /// Seconds since 1970; `None` for granted directories, whose times the server does not send.
     pub(super) modified: Option<i64>,
 }
 
-/// Looks around on a server, until it has told enough.
-pub(super) struct Tree<'a> {
-    connection: &'a mut Connection,
-    entries: u64,
-    bytes: usize,
-    /// Bytes of names that were passed over.
-    skipped: usize,
+impl RemoteEntry {
+    fn new(directory: &str, entry: &DetailsEntry<'_>) -> RemoteEntry {
+        RemoteEntry {
+            path: format!("{directory}/{}", entry.name),
+            size: entry.size,
+            modified: Some(entry.modified),
+        }
+    }
 }
 
-impl<'a> Tree<'a> {
-    pub(super) fn new(connection: &'a mut Connection) -> Tree<'a> {
-        Tree {
+/// Lists directories of a server, with a limit for all listings together.
+pub(super) struct RemoteTree<'a> {
+    connection: &'a mut ClientConnection,
+    entries: u64,
+    /// Bytes of the paths that were returned.
+    path_bytes: usize,
+    /// Bytes of the names that `SHOW DIRECTORY` sends, which are ignored.
+    ignored_bytes: usize,
+}
+
+impl<'a> RemoteTree<'a> {
+    pub(super) fn new(connection: &'a mut ClientConnection) -> RemoteTree<'a> {
+        RemoteTree {
             connection,
             entries: 0,
-            bytes: 0,
-            skipped: 0,
+            path_bytes: 0,
+            ignored_bytes: 0,
         }
     }
 
-    /// Lists directories; `take` is given an index into `paths` and an entry of that directory. Returns for each directory why
-    /// it was not listed, if it was not.
+    /// Lists directories. Calls `on_entry` with the index of the directory in `paths` for each
+    /// entry. Returns for each directory the reason why it could not be listed, if any.
     pub(super) fn list(
         &mut self,
         paths: &[String],
-        mut take: impl FnMut(usize, DetailsEntry<'_>),
-    ) -> Result<Vec<Option<&'static str>>, Error> {
-        let mut asked = 0;
+        mut on_entry: impl FnMut(usize, DetailsEntry<'_>),
+    ) -> Result<Vec<Option<&'static str>>, ClientError> {
+        let mut requested = 0;
         let mut refusals = Vec::with_capacity(paths.len());
         for index in 0..paths.len() {
-            while asked < paths.len().min(index + LISTINGS_AHEAD) {
-                let path = &paths[asked];
+            while requested < paths.len().min(index + PIPELINED_LISTINGS_MAX) {
+                let path = &paths[requested];
                 self.connection
-                    .ask(|dialogue, out| dialogue.show_directory(path, out))?;
-                self.connection.ask(|dialogue, out| {
-                    dialogue.show_details(out);
+                    .send_command(|session, out| session.show_directory(path, out))?;
+                self.connection.send_command(|session, out| {
+                    session.show_details(out);
                     Ok(())
                 })?;
-                asked += 1;
+                requested += 1;
             }
-            let refused = self.skip_names()?;
-            // Where it was refused, the details are those of a directory before, or none.
-            let details = self.details(|entry| {
-                if refused.is_none() {
-                    take(index, entry);
+            let refusal = self.receive_choice()?;
+            // After a refusal, the details describe the directory chosen before, if any.
+            let details_refusal = self.receive_details(|entry| {
+                if refusal.is_none() {
+                    on_entry(index, entry);
                 }
             })?;
-            refusals.push(refused.or(details));
+            refusals.push(refusal.or(details_refusal));
         }
         Ok(refusals)
     }
 
-    /// The granted directories.
-    pub(super) fn directories(&mut self) -> Result<Vec<Node>, Error> {
-        self.connection.ask(|dialogue, out| {
-            dialogue.show_directories(out);
-            Ok(())
-        })?;
-        let mut names = Vec::new();
-        loop {
-            let is_last = self.connection.hear(|event| match event {
-                ClientEvent::Names { piece, is_last } => {
-                    names.extend_from_slice(piece);
-                    Ok(is_last)
-                }
-                ClientEvent::Refused(refused) => Err(Error::Refused(refused)),
-                _ => Ok(false),
-            })??;
-            if names.len() > CLIENT_LISTING_BYTES_MAX {
-                return Err(too_much());
-            }
-            if is_last {
-                break;
-            }
-        }
+    /// Lists the granted directories.
+    pub(super) fn granted_directories(&mut self) -> Result<Vec<RemoteEntry>, ClientError> {
+        let invalid = || ClientError::Fatal("the server sent a name that cannot be one".into());
+        let names = self.receive_granted_names()?;
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let strange = || Error::Broken("the server sent a name that cannot be one".into());
-        let names = String::from_utf8(names).map_err(|_| strange())?;
+        let names = String::from_utf8(names).map_err(|_| invalid())?;
         let mut directories = Vec::new();
         for name in names.split(SEPARATOR) {
             if !is_name(name) {
-                return Err(strange());
+                return Err(invalid());
             }
             self.count(1, name.len())?;
-            directories.push(Node {
+            directories.push(RemoteEntry {
                 path: name.to_owned(),
                 size: None,
                 modified: None,
@@ -122,192 +114,219 @@ impl<'a> Tree<'a> {
         Ok(directories)
     }
 
-    /// All that matches `pattern`, a path from the top in which any part may have `*` (any characters) and `?` (any one
-    /// character). What cannot be listed among the directories that it goes through is given to `fail`; the place in which it
-    /// begins is the whole that is asked for, so that one is an error.
+    fn receive_granted_names(&mut self) -> Result<Vec<u8>, ClientError> {
+        self.connection.send_command(|session, out| {
+            session.show_directories(out);
+            Ok(())
+        })?;
+        let mut names = Vec::new();
+        loop {
+            let is_last = self.connection.receive_reply(|event| match event {
+                ClientEvent::Names { piece, is_last } => {
+                    names.extend_from_slice(piece);
+                    Some(is_last)
+                }
+                _ => None,
+            })?;
+            if names.len() > CLIENT_LISTING_BYTES_MAX {
+                return Err(listing_too_large());
+            }
+            if is_last {
+                return Ok(names);
+            }
+        }
+    }
+
+    /// Returns the entries that match `pattern`, a path in which any component may contain `*` (any
+    /// characters) and `?` (any one character).
+    ///
+    /// Calls `on_refusal` for each matched directory that cannot be listed. It is an error if the
+    /// directory before the first pattern component cannot be listed.
     pub(super) fn expand(
         &mut self,
         pattern: &str,
-        mut fail: impl FnMut(&str, &'static str),
-    ) -> Result<Vec<Node>, Error> {
-        let mut parts: Vec<&str> = pattern.split('/').collect();
-        let first = parts.iter().position(|part| glob::is_pattern(part));
-        let rest = parts.split_off(first.expect("a pattern has one in it"));
-        let mut refused = None;
-        let mut found: Vec<Node> = match parts.join("/") {
-            top if top.is_empty() => self.directories()?,
-            top => self.children(&[top], rest[0], |_, why| refused = Some(why))?,
+        mut on_refusal: impl FnMut(&str, &'static str),
+    ) -> Result<Vec<RemoteEntry>, ClientError> {
+        let mut fixed: Vec<&str> = pattern.split('/').collect();
+        let first = fixed.iter().position(|part| glob::is_pattern(part));
+        let patterns = fixed.split_off(first.expect("the caller checked is_pattern"));
+        let parent = fixed.join("/");
+        let mut entries = if parent.is_empty() {
+            let mut directories = self.granted_directories()?;
+            directories.retain(|entry| matches(patterns[0], &entry.path));
+            directories
+        } else {
+            let mut refusal = None;
+            let entries = self.matching(&[parent], patterns[0], |_, why| refusal = Some(why))?;
+            if let Some(reason) = refusal {
+                return Err(ClientError::Refused(reason));
+            }
+            entries
         };
-        if let Some(refused) = refused {
-            return Err(Error::Refused(refused));
-        }
-        if parts.is_empty() {
-            found.retain(|node| matches(rest[0], &node.path));
-        }
-        for part in &rest[1..] {
-            let directories = found.into_iter().filter(|node| node.size.is_none());
-            let directories: Vec<String> = directories.map(|node| node.path).collect();
-            found = self.children(&directories, part, |path, why| {
-                // One that has gone meanwhile has nothing that could match.
-                if why != text::refusal(ErrorCode::NoSuchDirectory) {
-                    fail(path, why);
+        for pattern in &patterns[1..] {
+            let directories = entries.into_iter().filter(|entry| entry.size.is_none());
+            let directories: Vec<String> = directories.map(|entry| entry.path).collect();
+            entries = self.matching(&directories, pattern, |path, reason| {
+                // Removed since its parent was listed, so it contains no match.
+                if reason != text::refusal(ErrorCode::NoSuchDirectory) {
+                    on_refusal(path, reason);
                 }
             })?;
         }
-        Ok(found)
+        Ok(entries)
     }
 
-    /// The one thing of this path, as its directory's listing shows it.
-    pub(super) fn find(&mut self, path: &str) -> Result<Node, Error> {
+    /// Returns the entry of this path from the listing of its directory.
+    pub(super) fn find(&mut self, path: &str) -> Result<RemoteEntry, ClientError> {
         let Some((directory, name)) = path.rsplit_once('/') else {
-            return Err(Error::Refused(text::refusal(ErrorCode::NoSuchDirectory)));
+            let reason = text::refusal(ErrorCode::NoSuchDirectory);
+            return Err(ClientError::Refused(reason));
         };
         let mut found = None;
         let refusals = self.list(&[directory.to_owned()], |_, entry| {
             if entry.name == name {
-                found = Some(node(directory, &entry));
+                found = Some(RemoteEntry::new(directory, &entry));
             }
         })?;
-        match (found, refusals[0]) {
-            (Some(found), _) => Ok(found),
-            (None, Some(refused)) => Err(Error::Refused(refused)),
-            (None, None) => Err(Error::Refused(text::refusal(ErrorCode::NoSuchFile))),
-        }
+        let missing = text::refusal(ErrorCode::NoSuchFile);
+        found.ok_or(ClientError::Refused(refusals[0].unwrap_or(missing)))
     }
 
-    /// Everything below `directories`, which exist: `take` is given each thing, a directory before what is in it. What cannot
-    /// be listed is given to `fail`.
+    /// Lists everything below `directories`, level by level. Calls `on_entry` for each entry, a
+    /// directory before its content, and `on_refusal` for each directory that cannot be listed.
     pub(super) fn walk(
         &mut self,
         directories: Vec<String>,
-        mut take: impl FnMut(Node),
-        mut fail: impl FnMut(&str, &'static str),
-    ) -> Result<(), Error> {
+        mut on_entry: impl FnMut(RemoteEntry),
+        mut on_refusal: impl FnMut(&str, &'static str),
+    ) -> Result<(), ClientError> {
         let mut level = directories;
         while !level.is_empty() {
-            let mut below = Vec::new();
-            let mut bytes = 0;
+            let mut next_level = Vec::new();
+            let mut path_bytes = 0;
             let refusals = self.list(&level, |index, entry| {
-                let node = node(&level[index], &entry);
-                bytes += node.path.len();
-                if bytes > CLIENT_LISTING_BYTES_MAX {
+                let entry = RemoteEntry::new(&level[index], &entry);
+                path_bytes += entry.path.len();
+                if path_bytes > CLIENT_LISTING_BYTES_MAX {
                     return;
                 }
-                if node.size.is_none() {
-                    below.push(node.path.clone());
+                if entry.size.is_none() {
+                    next_level.push(entry.path.clone());
                 }
-                take(node);
+                on_entry(entry);
             })?;
-            self.count(0, bytes)?;
-            for (path, refused) in level.iter().zip(refusals) {
-                if let Some(refused) = refused {
-                    fail(path, refused);
-                }
-            }
-            level = below;
+            self.count(0, path_bytes)?;
+            report_refusals(&level, refusals, &mut on_refusal);
+            level = next_level;
         }
         Ok(())
     }
 
-    /// What is in `directories` and matches `pattern`; those that cannot be listed are given to `fail`.
-    fn children(
+    /// Returns the entries of `directories` that match `pattern`. Calls `on_refusal` for each
+    /// directory that cannot be listed.
+    fn matching(
         &mut self,
         directories: &[String],
         pattern: &str,
-        mut fail: impl FnMut(&str, &'static str),
-    ) -> Result<Vec<Node>, Error> {
+        on_refusal: impl FnMut(&str, &'static str),
+    ) -> Result<Vec<RemoteEntry>, ClientError> {
         let mut found = Vec::new();
-        let mut bytes = 0;
+        let mut path_bytes = 0;
         let refusals = self.list(directories, |index, entry| {
-            if matches(pattern, entry.name) && bytes <= CLIENT_LISTING_BYTES_MAX {
-                let node = node(&directories[index], &entry);
-                bytes += node.path.len();
-                found.push(node);
+            if matches(pattern, entry.name) && path_bytes <= CLIENT_LISTING_BYTES_MAX {
+                let entry = RemoteEntry::new(&directories[index], &entry);
+                path_bytes += entry.path.len();
+                found.push(entry);
             }
         })?;
-        self.count(0, bytes)?;
-        for (path, refused) in directories.iter().zip(refusals) {
-            if let Some(refused) = refused {
-                fail(path, refused);
-            }
-        }
+        self.count(0, path_bytes)?;
+        report_refusals(directories, refusals, on_refusal);
         Ok(found)
     }
 
-    /// Hears the answer to `SHOW DIRECTORY`, whose names the details tell better.
-    fn skip_names(&mut self) -> Result<Option<&'static str>, Error> {
+    /// Receives the reply to `SHOW DIRECTORY` and returns the refusal, if any. The names are
+    /// ignored, since the details have them too.
+    fn receive_choice(&mut self) -> Result<Option<&'static str>, ClientError> {
         loop {
-            let skipped = &mut self.skipped;
-            let heard = self.connection.hear(|event| match event {
+            let ignored_bytes = &mut self.ignored_bytes;
+            let is_last = self.connection.receive_reply(|event| match event {
                 ClientEvent::Names { piece, is_last } => {
-                    *skipped = skipped.saturating_add(piece.len());
-                    is_last.then_some(None)
+                    *ignored_bytes = ignored_bytes.saturating_add(piece.len());
+                    Some(is_last)
                 }
-                ClientEvent::Refused(refused) => Some(Some(refused)),
                 _ => None,
-            })?;
-            self.check()?;
-            if let Some(refused) = heard {
-                return Ok(refused);
+            });
+            self.check_limits()?;
+            match is_last {
+                Ok(true) => return Ok(None),
+                Ok(false) => {}
+                Err(ClientError::Refused(reason)) => return Ok(Some(reason)),
+                Err(error) => return Err(error),
             }
         }
     }
 
-    /// Hears the answer to `SHOW DETAILS`.
-    fn details(
+    /// Receives the reply to `SHOW DETAILS` and returns the refusal, if any.
+    fn receive_details(
         &mut self,
-        mut take: impl FnMut(DetailsEntry<'_>),
-    ) -> Result<Option<&'static str>, Error> {
-        let count = self.connection.hear(|event| match event {
-            ClientEvent::Entries(count) => Ok(count),
-            ClientEvent::Refused(refused) => Err(refused),
-            _ => Ok(0),
-        })?;
+        mut on_entry: impl FnMut(DetailsEntry<'_>),
+    ) -> Result<Option<&'static str>, ClientError> {
+        let count = self.connection.receive_reply(|event| match event {
+            ClientEvent::Entries(count) => Some(count),
+            _ => None,
+        });
         let count = match count {
             Ok(count) => count,
-            Err(refused) => return Ok(Some(refused)),
+            Err(ClientError::Refused(reason)) => return Ok(Some(reason)),
+            Err(error) => return Err(error),
         };
-        self.entries = self.entries.saturating_add(count);
-        self.check()?;
+        self.count(count, 0)?;
         for _ in 0..count {
-            self.connection.hear(|event| match event {
-                ClientEvent::Entry(entry) => take(entry),
-                _ => unreachable!("the dialogue gives as many entries as it announced"),
+            self.connection.receive_reply(|event| match event {
+                ClientEvent::Entry(entry) => {
+                    on_entry(entry);
+                    Some(())
+                }
+                _ => None,
             })?;
         }
         Ok(None)
     }
 
-    fn count(&mut self, entries: u64, bytes: usize) -> Result<(), Error> {
+    fn count(&mut self, entries: u64, path_bytes: usize) -> Result<(), ClientError> {
         self.entries = self.entries.saturating_add(entries);
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.check()
+        self.path_bytes = self.path_bytes.saturating_add(path_bytes);
+        self.check_limits()
     }
 
-    fn check(&self) -> Result<(), Error> {
-        let bytes = self.bytes.max(self.skipped);
+    fn check_limits(&self) -> Result<(), ClientError> {
+        let bytes = self.path_bytes.max(self.ignored_bytes);
         match self.entries > CLIENT_LISTING_ENTRIES_MAX || bytes > CLIENT_LISTING_BYTES_MAX {
-            true => Err(too_much()),
+            true => Err(listing_too_large()),
             false => Ok(()),
         }
     }
 }
 
-/// Whether one of a path's parts is a pattern.
+/// Returns whether a component of the path is a pattern.
 pub(super) fn is_pattern(path: &str) -> bool {
     path.split('/').any(glob::is_pattern)
 }
 
-fn node(directory: &str, entry: &DetailsEntry<'_>) -> Node {
-    Node {
-        path: format!("{directory}/{}", entry.name),
-        size: entry.size,
-        modified: Some(entry.modified),
+fn report_refusals(
+    paths: &[String],
+    refusals: Vec<Option<&'static str>>,
+    mut on_refusal: impl FnMut(&str, &'static str),
+) {
+    for (path, refusal) in paths.iter().zip(refusals) {
+        if let Some(reason) = refusal {
+            on_refusal(path, reason);
+        }
     }
 }
 
-fn too_much() -> Error {
-    Error::Broken(format!(
+fn listing_too_large() -> ClientError {
+    ClientError::Fatal(format!(
         "the server lists too much: more than {CLIENT_LISTING_ENTRIES_MAX} entries or {CLIENT_LISTING_BYTES_MAX} bytes of names"
     ))
 }

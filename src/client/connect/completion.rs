@@ -1,6 +1,7 @@
-//! What Tab completes in `connect`: commands, the server's directories and files, and files from here.
+//! Tab completion: commands, directories and files of the server, and local files.
 //!
-//! It looks around over a connection of its own, so that it does not change what is chosen on the other one.
+//! The server is queried over a second connection, because `SHOW DIRECTORY` on the first one would
+//! change the chosen directory.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -13,131 +14,139 @@ use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
 
-use crate::client::connection::Connection;
-use crate::client::error::Error;
-use crate::client::login::Login;
+use crate::client::connection::ClientConnection;
+use crate::client::error::ClientError;
+use crate::client::login::RemoteLogin;
 use crate::client::sanitized::Sanitized;
-use crate::client::tree::{Node, Tree};
+use crate::client::tree::RemoteTree;
 use crate::protocol::menu::command::MenuCommand;
 
-/// What this dialogue has beside the menu's commands.
+/// The command of `connect` that uploads a local file, in addition to the menu's commands.
 pub(super) const UPLOAD: &str = "UPLOAD";
 
-/// Candidates that are shown; there may be any number of files.
+/// Candidates shown at most.
 const CANDIDATES_MAX: usize = 1000;
 
-/// How long Tab waits for the server in all: there is no way to interrupt it.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Time for all requests of one completion, which the user cannot interrupt.
+const COMPLETION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a line may begin with or an answer may be.
+/// The kind of input that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum InputKind {
     Command,
-    /// A directory of the server.
-    Directory,
-    /// A file of the server.
-    File,
-    /// A file here.
-    Local,
+    RemoteDirectory,
+    RemoteFile,
+    LocalFile,
 }
 
-pub(super) struct Completion {
-    login: Rc<Login>,
-    connection: RefCell<Option<Connection>>,
-    wanted: Wanted,
-    chosen: Option<String>,
+/// Completes the line that is being edited.
+pub(super) struct LineCompleter {
+    login: Rc<RemoteLogin>,
+    /// Opened by the first completion that needs it.
+    connection: RefCell<Option<ClientConnection>>,
+    kind: InputKind,
+    /// The chosen directory.
+    directory: Option<String>,
 }
 
-impl Completion {
-    pub(super) fn new(login: Rc<Login>) -> Completion {
-        Completion {
+impl LineCompleter {
+    pub(super) fn new(login: Rc<RemoteLogin>) -> LineCompleter {
+        LineCompleter {
             login,
             connection: RefCell::new(None),
-            wanted: Wanted::Command,
-            chosen: None,
+            kind: InputKind::Command,
+            directory: None,
         }
     }
 
-    /// What the next line is.
-    pub(super) fn expect(&mut self, wanted: Wanted, chosen: Option<String>) {
-        self.wanted = wanted;
-        self.chosen = chosen;
+    /// Sets the kind of the next line and the chosen directory.
+    pub(super) fn set_context(&mut self, kind: InputKind, directory: Option<String>) {
+        self.kind = kind;
+        self.directory = directory;
     }
 
-    /// What `typed` may become, all of it from where the answer begins.
-    fn candidates(&self, wanted: Wanted, typed: &str) -> Vec<String> {
-        let mut candidates = match wanted {
-            Wanted::Command => commands(),
-            Wanted::Directory | Wanted::File => self.remote(wanted, typed).unwrap_or_default(),
-            Wanted::Local => local(typed),
+    /// Returns the completions of `typed`, each including `typed` itself.
+    fn candidates(&self, kind: InputKind, typed: &str) -> Vec<String> {
+        let mut candidates = match kind {
+            InputKind::Command => commands(),
+            InputKind::RemoteDirectory | InputKind::RemoteFile => {
+                self.remote_paths(kind, typed).unwrap_or_default()
+            }
+            InputKind::LocalFile => local_paths(typed),
         };
-        candidates.retain(|candidate| match wanted {
-            Wanted::Command => is_prefix(typed, candidate),
-            // What would not show as it is cannot be typed either.
+        candidates.retain(|candidate| match kind {
+            InputKind::Command => is_prefix(typed, candidate),
+            // A name with escaped characters could not be typed as it is shown.
             _ => candidate.starts_with(typed) && Sanitized(candidate).to_string() == *candidate,
         });
         candidates.truncate(CANDIDATES_MAX);
         candidates
     }
 
-    /// What the server has in the directory that `typed` has got to.
-    fn remote(&self, wanted: Wanted, typed: &str) -> Result<Vec<String>, Error> {
-        let deadline = Instant::now() + PATIENCE;
-        match self.look(wanted, typed, deadline) {
-            // It was over before Tab was typed.
-            Err(Error::Idle) => self.look(wanted, typed, deadline),
-            found => found,
+    /// Lists the directory that the path `typed` is in. Repeats the request once if the server has
+    /// closed the idle connection.
+    fn remote_paths(&self, kind: InputKind, typed: &str) -> Result<Vec<String>, ClientError> {
+        let deadline = Instant::now() + COMPLETION_TIMEOUT;
+        match self.request_paths(kind, typed, deadline) {
+            Err(ClientError::Idle) => self.request_paths(kind, typed, deadline),
+            result => result,
         }
     }
 
-    fn look(&self, wanted: Wanted, typed: &str, deadline: Instant) -> Result<Vec<String>, Error> {
-        let mut connection = self.connection.borrow_mut();
-        let mut open = match connection.take() {
-            Some(mut open) => {
-                open.set_deadline(deadline);
-                open
+    fn request_paths(
+        &self,
+        kind: InputKind,
+        typed: &str,
+        deadline: Instant,
+    ) -> Result<Vec<String>, ClientError> {
+        // Taken out of the cell, so that it is dropped after an error.
+        let mut connection = match self.connection.take() {
+            Some(mut connection) => {
+                connection.set_deadline(deadline);
+                connection
             }
             None => {
-                let login = Login {
+                let login = RemoteLogin {
                     remote: self.login.remote.clone(),
                     password: self.login.password.clone(),
-                    timeout: PATIENCE.min(self.login.timeout),
+                    timeout: COMPLETION_TIMEOUT.min(self.login.timeout),
                 };
-                Connection::open_until(&login, deadline)?
+                ClientConnection::open_with_deadline(&login, deadline)?
             }
         };
-        let mut tree = Tree::new(&mut open);
-        let mut found = Vec::new();
-        let mut take = |name: String, is_directory: bool| match is_directory {
-            true => found.push(name + "/"),
-            false if wanted == Wanted::File => found.push(name),
+        let mut tree = RemoteTree::new(&mut connection);
+        let mut paths = Vec::new();
+        let mut add = |path: String, is_directory: bool| match is_directory {
+            true => paths.push(path + "/"),
+            false if kind == InputKind::RemoteFile => paths.push(path),
             false => {}
         };
-        match (typed.rsplit_once('/'), &self.chosen) {
-            (Some((directory, _)), _) => {
+        match typed.rsplit_once('/') {
+            Some((directory, _)) => {
                 tree.list(&[directory.to_owned()], |_, entry| {
-                    take(format!("{directory}/{}", entry.name), entry.size.is_none());
+                    let path = format!("{directory}/{}", entry.name);
+                    add(path, entry.size.is_none());
                 })?;
             }
-            (None, chosen) => {
-                for Node { path, .. } in tree.directories()? {
-                    take(path, true);
+            None => {
+                for entry in tree.granted_directories()? {
+                    add(entry.path, true);
                 }
-                if let (Some(chosen), Wanted::File) = (chosen, wanted) {
+                if let (Some(chosen), InputKind::RemoteFile) = (&self.directory, kind) {
                     tree.list(std::slice::from_ref(chosen), |_, entry| {
                         if entry.size.is_some() {
-                            take(entry.name.to_owned(), false);
+                            add(entry.name.to_owned(), false);
                         }
                     })?;
                 }
             }
         }
-        *connection = Some(open);
-        Ok(found)
+        self.connection.replace(Some(connection));
+        Ok(paths)
     }
 }
 
-impl Completer for Completion {
+impl Completer for LineCompleter {
     type Candidate = Pair;
 
     fn complete(
@@ -147,12 +156,12 @@ impl Completer for Completion {
         _: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Pair>)> {
         let typed = &line[..position];
-        let (wanted, start) = match self.wanted {
-            Wanted::Command => argument(typed).unwrap_or((Wanted::Command, 0)),
-            wanted => (wanted, 0),
+        let (kind, start) = match self.kind {
+            InputKind::Command => argument(typed).unwrap_or((InputKind::Command, 0)),
+            kind => (kind, 0),
         };
-        let pairs = self.candidates(wanted, &typed[start..]).into_iter();
-        let pairs = pairs.map(|candidate| Pair {
+        let candidates = self.candidates(kind, &typed[start..]).into_iter();
+        let pairs = candidates.map(|candidate| Pair {
             display: candidate.clone(),
             replacement: candidate,
         });
@@ -160,30 +169,29 @@ impl Completer for Completion {
     }
 }
 
-impl Hinter for Completion {
+impl Hinter for LineCompleter {
     type Hint = String;
 }
-impl Highlighter for Completion {}
-impl Validator for Completion {}
-impl Helper for Completion {}
+impl Highlighter for LineCompleter {}
+impl Validator for LineCompleter {}
+impl Helper for LineCompleter {}
 
-/// What the command that was typed takes, and where that begins.
-fn argument(typed: &str) -> Option<(Wanted, usize)> {
+/// Returns the kind and the start of the argument, if `typed` begins with a command that has one.
+fn argument(typed: &str) -> Option<(InputKind, usize)> {
     commands().into_iter().find_map(|command| {
-        let wanted = match command.trim_end() {
-            "SHOW DIRECTORY" => Wanted::Directory,
-            "MAKE DIRECTORY" => Wanted::Directory,
-            "UPLOAD FILE" => Wanted::Local,
-            "DOWNLOAD FILE" | "RESUME DOWNLOAD" | "CHECKSUM FILE" => Wanted::File,
-            _ if command.trim_end() == UPLOAD => Wanted::Local,
+        let kind = match command.trim_end() {
+            "SHOW DIRECTORY" | "MAKE DIRECTORY" => InputKind::RemoteDirectory,
+            "DOWNLOAD FILE" | "RESUME DOWNLOAD" | "CHECKSUM FILE" => InputKind::RemoteFile,
+            "UPLOAD FILE" | UPLOAD => InputKind::LocalFile,
             _ => return None,
         };
-        let is_whole = is_prefix(&command, typed.get(..command.len())?);
-        (is_whole && command.ends_with(' ')).then_some((wanted, command.len()))
+        let is_typed = is_prefix(&command, typed.get(..command.len())?);
+        (is_typed && command.ends_with(' ')).then_some((kind, command.len()))
     })
 }
 
-/// The commands as they are completed: with a blank behind those that take something. The longer of two alike comes first.
+/// Returns the commands that can be completed, with a trailing blank if they have an argument. A
+/// command precedes its own prefix: `UPLOAD FILE` precedes `UPLOAD`.
 fn commands() -> Vec<String> {
     let mut commands: Vec<String> = MenuCommand::ALL
         .into_iter()
@@ -203,26 +211,26 @@ fn is_prefix(typed: &str, candidate: &str) -> bool {
         .is_some_and(|beginning| beginning.eq_ignore_ascii_case(typed))
 }
 
-/// What there is here in the folder that `typed` has got to.
-fn local(typed: &str) -> Vec<String> {
-    let (before, folder) = match typed.rsplit_once('/') {
+/// Lists the local folder that the path `typed` is in.
+fn local_paths(typed: &str) -> Vec<String> {
+    let (prefix, folder) = match typed.rsplit_once('/') {
         Some((folder, _)) => (format!("{folder}/"), format!("{folder}/")),
         None => (String::new(), ".".to_owned()),
     };
     let entries = std::fs::read_dir(Path::new(&folder));
-    let mut found: Vec<String> = entries
+    let mut paths: Vec<String> = entries
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            let end = if entry.path().is_dir() { "/" } else { "" };
-            Some(format!("{before}{name}{end}"))
+            let suffix = if entry.path().is_dir() { "/" } else { "" };
+            Some(format!("{prefix}{name}{suffix}"))
         })
         .take(CANDIDATES_MAX)
         .collect();
-    found.sort();
-    found
+    paths.sort();
+    paths
 }
 
 #[cfg(test)]
@@ -230,12 +238,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_argument_is_known_by_its_command() {
-        assert_eq!(argument("show directory Mo"), Some((Wanted::Directory, 15)));
-        assert_eq!(argument("DOWNLOAD FILE "), Some((Wanted::File, 14)));
-        assert_eq!(argument("upload file No"), Some((Wanted::Local, 12)));
-        assert_eq!(argument("upload No"), Some((Wanted::Local, 7)));
-        assert_eq!(argument("show dir"), None);
-        assert_eq!(argument("ü"), None);
+    fn commands_determine_the_kind_of_their_argument() {
+        let argument_of = |typed| argument(typed).map(|(kind, start)| (start, kind));
+        assert_eq!(
+            argument_of("show directory Mo"),
+            Some((15, InputKind::RemoteDirectory))
+        );
+        assert_eq!(
+            argument_of("DOWNLOAD FILE "),
+            Some((14, InputKind::RemoteFile))
+        );
+        assert_eq!(
+            argument_of("upload file No"),
+            Some((12, InputKind::LocalFile))
+        );
+        assert_eq!(argument_of("upload No"), Some((7, InputKind::LocalFile)));
+        assert_eq!(argument_of("show dir"), None);
+        assert_eq!(argument_of("ü"), None);
     }
 }

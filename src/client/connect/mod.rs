@@ -1,6 +1,7 @@
-//! `connect`: the menu for interactive use.
+//! `connect`: the menu with line editing, a history and Tab completion.
 
 mod completion;
+mod line_editor;
 mod session;
 
-pub use session::{Options, connect};
+pub use session::{ConnectOptions, connect};

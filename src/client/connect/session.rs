@@ -1,8 +1,8 @@
-//! `connect`: the dialogue for a person, with line editing, history and completion. What he downloads lands in the download
-//! folder, and `upload` sends a file from here.
+//! The interactive session: parses the user's lines, executes them over a connection and prints the
+//! results.
 //!
-//! Each line is understood here and said to the server as a command of the dialogue; prompts are asked here, in the server's
-//! words. Ctrl-C while something moves ends that, and a new connection takes the old one's place.
+//! Commands that the menu has are parsed here and sent as protocol commands, with the server's own
+//! prompts. Ctrl-C during a command aborts it and replaces the connection.
 
 use std::fmt::Display;
 use std::io;
@@ -12,441 +12,425 @@ use std::rc::Rc;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use rustyline::error::ReadlineError;
-use rustyline::history::DefaultHistory;
-use rustyline::{CompletionType, Config, Editor};
 
-use crate::client::connect::completion::{Completion, UPLOAD, Wanted};
-use crate::client::connection::Connection;
-use crate::client::error::Error;
-use crate::client::get;
-use crate::client::get::Getter;
+use crate::client::connect::completion::{InputKind, UPLOAD};
+use crate::client::connect::line_editor::LineEditor;
+use crate::client::connection::ClientConnection;
+use crate::client::download::{Downloader, FileDownload};
+use crate::client::error::ClientError;
 use crate::client::list;
-use crate::client::list::Look;
-use crate::client::login::Login;
+use crate::client::list::ListFormat;
+use crate::client::login::RemoteLogin;
 use crate::client::part_file;
-use crate::client::progress::Progress;
-use crate::client::put::Putter;
+use crate::client::progress::TransferProgress;
 use crate::client::sanitized::Sanitized;
-use crate::client::tree::{Node, Tree};
+use crate::client::tree::{RemoteEntry, RemoteTree};
+use crate::client::upload::Uploader;
 use crate::domain::path::is_name;
 use crate::protocol::menu::client::ClientEvent;
 use crate::protocol::menu::command;
 use crate::protocol::menu::command::MenuCommand;
 use crate::protocol::menu::text;
 
-/// How transfers are done.
-pub struct Options {
+/// The options of `connect`.
+pub struct ConnectOptions {
     /// The download folder.
     pub into: PathBuf,
-    /// What is there may be replaced, here and on the server.
+    /// Whether existing files are replaced, here and on the server.
     pub force: bool,
 }
 
-/// Talks with a person until he or the server has enough; `tell` says a line on standard error.
-pub fn connect(login: Rc<Login>, options: Options, tell: fn(&str)) -> Result<(), Error> {
+/// Runs an interactive session until the user or the server ends it. Errors of single commands are
+/// printed by `report`.
+pub fn connect(
+    login: Rc<RemoteLogin>,
+    options: ConnectOptions,
+    report: fn(&str),
+) -> Result<(), ClientError> {
+    let system_error = |error: nix::Error| ClientError::Local(error.desc().into());
     let interrupts = SigSet::from(Signal::SIGINT);
     let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-    let interrupt = SignalFd::with_flags(&interrupts, flags);
-    let interrupt = Rc::new(interrupt.map_err(|error| Error::Here(error.desc().into()))?);
-    let connection = Connection::open_interruptible(&login, Some(Rc::clone(&interrupt)))?;
-    let config = Config::builder()
-        .completion_type(CompletionType::List)
-        .build();
-    let mut editor = Editor::with_config(config).map_err(|error| Error::Here(error.to_string()))?;
-    editor.set_helper(Some(Completion::new(Rc::clone(&login))));
-    let mut talk = Talk {
+    let interrupt = SignalFd::with_flags(&interrupts, flags).map_err(system_error)?;
+    let interrupt = Rc::new(interrupt);
+    let connection = ClientConnection::open_interruptible(&login, Rc::clone(&interrupt))?;
+    let mut session = InteractiveSession {
         connection,
         options,
-        tell,
+        report,
+        editor: LineEditor::new(Rc::clone(&login))?,
         login,
-        editor,
-        interrupt: Rc::clone(&interrupt),
-        chosen: None,
-        answered: None,
+        interrupt,
+        directory: None,
+        answer: None,
     };
-    say(text::MENU_WITH_UPLOAD)?;
-    loop {
-        let Some(line) = talk.read(Wanted::Command)? else {
-            talk.connection.quit();
-            return say(text::GOODBYE_LOGGED_OUT);
-        };
-        // While a line is edited Ctrl-C is a key, and while a command is at work the connection looks for it; elsewhere it
-        // ends the program as ever.
-        let failed = |error: nix::Error| Error::Here(error.desc().into());
-        interrupts.thread_block().map_err(failed)?;
-        talk.answered = None;
-        let mut done = talk.line(&line);
-        if matches!(done, Err(Error::Idle)) {
-            // It was over before the line was typed.
-            done = talk.renew().and_then(|()| talk.line(&line));
-        }
-        let done = talk.settle(done);
-        while let Ok(Some(_)) = interrupt.read_signal() {}
-        interrupts.thread_unblock().map_err(failed)?;
-        if !done? {
-            talk.connection.quit();
-            return say(text::GOODBYE_LOGGED_OUT);
+    print_line(text::MENU_WITH_UPLOAD)?;
+    while let Some(line) = session.read_line(InputKind::Command)? {
+        // SIGINT is blocked while a command runs, where the connection reads it from the signalfd.
+        // The line editor reads Ctrl-C as a key. At other times the signal ends the program.
+        interrupts.thread_block().map_err(system_error)?;
+        let result = session.run_line(&line);
+        session.discard_interrupts();
+        interrupts.thread_unblock().map_err(system_error)?;
+        if !result? {
+            break;
         }
     }
+    session.connection.quit();
+    print_line(text::GOODBYE_LOGGED_OUT)
 }
 
-struct Talk {
-    connection: Connection,
-    options: Options,
-    tell: fn(&str),
-    login: Rc<Login>,
-    editor: Editor<Completion, DefaultHistory>,
+struct InteractiveSession {
+    connection: ClientConnection,
+    options: ConnectOptions,
+    report: fn(&str),
+    editor: LineEditor,
+    login: Rc<RemoteLogin>,
     interrupt: Rc<SignalFd>,
     /// The chosen directory.
-    chosen: Option<String>,
-    /// What was answered to this line's prompt, which is not asked again where the line is done once more.
-    answered: Option<String>,
+    directory: Option<String>,
+    /// The answer to the prompt of the current command. If the command is repeated over a new
+    /// connection, the user is not asked again.
+    answer: Option<String>,
 }
 
-impl Talk {
-    /// The next line; `None` where there are no more.
-    fn read(&mut self, wanted: Wanted) -> Result<Option<String>, Error> {
-        let completion = self.editor.helper_mut().expect("it was given one");
-        completion.expect(wanted, self.chosen.clone());
-        let prompt = match &self.chosen {
-            Some(chosen) => format!("{}> ", Sanitized(chosen)),
-            None => "> ".to_owned(),
-        };
-        loop {
-            return match self.editor.readline(&prompt) {
-                Ok(line) => {
-                    if wanted == Wanted::Command {
-                        let added = self.editor.add_history_entry(&line);
-                        added.map_err(|error| Error::Here(error.to_string()))?;
-                    }
-                    Ok(Some(line))
-                }
-                Err(ReadlineError::Eof) => Ok(None),
-                Err(ReadlineError::Interrupted) if wanted == Wanted::Command => continue,
-                // At a prompt it cancels.
-                Err(ReadlineError::Interrupted) => Ok(Some(String::new())),
-                Err(error) => Err(Error::Here(error.to_string())),
-            };
-        }
+impl InteractiveSession {
+    fn read_line(&mut self, kind: InputKind) -> Result<Option<String>, ClientError> {
+        self.editor.read_line(kind, self.directory.as_deref())
     }
 
-    /// Does what a line asks for; `false` where that was the end.
-    fn line(&mut self, line: &str) -> Result<bool, Error> {
+    /// Executes a line and prints its error. Returns whether the session continues; an error means
+    /// that there is no usable connection.
+    fn run_line(&mut self, line: &str) -> Result<bool, ClientError> {
+        self.answer = None;
+        let mut result = self.execute(line);
+        if matches!(result, Err(ClientError::Idle)) {
+            result = self.reconnect().and_then(|()| self.execute(line));
+        }
+        match result {
+            Err(ClientError::Refused(reason)) => print_line(reason)?,
+            Err(ClientError::Local(reason)) => {
+                (self.report)(&reason);
+                // A new connection is faster than receiving the rest of a file.
+                if self.connection.file_bytes_left() > 0 {
+                    self.reconnect()?;
+                }
+            }
+            Err(error @ (ClientError::Aborted(_) | ClientError::Idle)) => {
+                (self.report)(&error.to_string());
+                self.reconnect()?;
+            }
+            result => return result,
+        }
+        Ok(true)
+    }
+
+    fn reconnect(&mut self) -> Result<(), ClientError> {
+        self.discard_interrupts();
+        let interrupt = Rc::clone(&self.interrupt);
+        self.connection = ClientConnection::open_interruptible(&self.login, interrupt)?;
+        Ok(())
+    }
+
+    fn discard_interrupts(&self) {
+        while let Ok(Some(_)) = self.interrupt.read_signal() {}
+    }
+
+    /// Executes a line. Returns whether the session continues.
+    fn execute(&mut self, line: &str) -> Result<bool, ClientError> {
         if line.trim().is_empty() {
-            say(text::MENU_WITH_UPLOAD)?;
+            print_line(text::MENU_WITH_UPLOAD)?;
             return Ok(true);
         }
-        let Some((command, rest)) = command::parse(line.as_bytes()) else {
-            let (word, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+        let Some((command, argument)) = command::parse(line.as_bytes()) else {
+            let (word, argument) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
             match word.eq_ignore_ascii_case(UPLOAD) {
-                true => self.upload(rest)?,
-                false => say(text::UNKNOWN_COMMAND)?,
+                true => self.upload(argument)?,
+                false => print_line(text::UNKNOWN_COMMAND)?,
             }
             return Ok(true);
         };
-        let rest = str::from_utf8(rest).expect("parts of a line, cut at blanks");
+        let argument = str::from_utf8(argument).expect("the line is cut at blanks");
         match command {
-            MenuCommand::Login => say(text::ALREADY_LOGGED_IN)?,
-            MenuCommand::ShowDirectories => {
-                self.connection.ask(|dialogue, out| {
-                    dialogue.show_directories(out);
-                    Ok(())
-                })?;
-                self.names(text::DIRECTORIES, text::NO_DIRECTORIES)?;
-            }
-            MenuCommand::ShowDirectory => {
-                if let Some(path) = self.answer(rest, text::ENTER_DIRECTORY, Wanted::Directory)? {
-                    self.connection
-                        .ask(|dialogue, out| dialogue.show_directory(&path, out))?;
-                    self.names(text::FILES, text::NO_FILES)?;
-                    self.chosen = Some(path.trim_end_matches('/').to_owned());
-                }
-            }
-            MenuCommand::ShowDetails => self.details()?,
-            MenuCommand::ShowQuota => self.quotas()?,
-            MenuCommand::DownloadFile | MenuCommand::ResumeDownload => {
-                if let Some(path) = self.answer(rest, text::CHOOSE_FILE, Wanted::File)? {
-                    self.download(&path, command == MenuCommand::ResumeDownload)?;
-                }
-            }
-            MenuCommand::UploadFile => self.upload(rest)?,
-            MenuCommand::PutFile => say("'UPLOAD FILE' sends a file from here")?,
-            MenuCommand::MakeDirectory => {
-                if let Some(path) =
-                    self.answer(rest, text::ENTER_NEW_DIRECTORY, Wanted::Directory)?
-                {
-                    let path = self.path(&path);
-                    self.connection
-                        .ask(|dialogue, out| dialogue.make_directory(&path, out))?;
-                    self.hear(|_| ())?;
-                    let name = path.rsplit('/').next().unwrap_or(&path);
-                    say(format_args!("{}{}", text::DIRECTORY_MADE, Sanitized(name)))?;
-                }
-            }
-            MenuCommand::ChecksumFile => {
-                if let Some(path) = self.answer(rest, text::CHOOSE_CHECKSUM, Wanted::File)? {
-                    self.checksum(&path)?;
-                }
-            }
-            MenuCommand::Help => {
-                for command in MenuCommand::ALL {
-                    if !matches!(command, MenuCommand::Login | MenuCommand::PutFile) {
-                        say(text::help(command))?;
-                    }
-                }
-            }
+            MenuCommand::Login => print_line(text::ALREADY_LOGGED_IN)?,
+            MenuCommand::ShowDirectories => self.show_directories()?,
+            MenuCommand::ShowDirectory => self.show_directory(argument)?,
+            MenuCommand::ShowDetails => self.show_details()?,
+            MenuCommand::ShowQuota => self.show_quotas()?,
+            MenuCommand::DownloadFile => self.download(argument, false)?,
+            MenuCommand::ResumeDownload => self.download(argument, true)?,
+            MenuCommand::UploadFile => self.upload(argument)?,
+            MenuCommand::PutFile => print_line("'UPLOAD FILE' sends a file from here")?,
+            MenuCommand::MakeDirectory => self.make_directory(argument)?,
+            MenuCommand::ChecksumFile => self.show_checksum(argument)?,
+            MenuCommand::Help => print_help()?,
             MenuCommand::Quit => return Ok(false),
         }
         Ok(true)
     }
 
-    /// Tells why a line was not done, and puts a new connection in the place of one that was given up.
-    fn settle(&mut self, done: Result<bool, Error>) -> Result<bool, Error> {
-        match done {
-            Err(Error::Refused(refused)) => say(refused)?,
-            Err(Error::Here(what)) => {
-                (self.tell)(&what);
-                self.renew_if_amid()?;
-            }
-            Err(error @ (Error::Abandoned(_) | Error::Idle)) => {
-                (self.tell)(&error.to_string());
-                self.renew()?;
-            }
-            done => return done,
-        }
-        Ok(true)
-    }
-
-    /// What is left of a file that could not be kept is not waited for.
-    fn renew_if_amid(&mut self) -> Result<(), Error> {
-        match self.connection.left() {
-            0 => Ok(()),
-            _ => self.renew(),
-        }
-    }
-
-    fn renew(&mut self) -> Result<(), Error> {
-        while let Ok(Some(_)) = self.interrupt.read_signal() {}
-        let interrupt = Some(Rc::clone(&self.interrupt));
-        self.connection = Connection::open_interruptible(&self.login, interrupt)?;
-        Ok(())
-    }
-
-    /// What stands behind a command, or the answer to its prompt; `None` where that is empty.
-    fn answer(
+    /// Returns the argument of a command, or else the answer to its prompt; `None` if that is
+    /// empty.
+    fn argument_or_answer(
         &mut self,
-        rest: &str,
+        argument: &str,
         prompt: &str,
-        wanted: Wanted,
-    ) -> Result<Option<String>, Error> {
-        if !rest.is_empty() {
-            return Ok(Some(rest.to_owned()));
+        kind: InputKind,
+    ) -> Result<Option<String>, ClientError> {
+        if !argument.is_empty() {
+            return Ok(Some(argument.to_owned()));
         }
-        if self.answered.is_none() {
-            say(prompt)?;
-            self.answered = self.read(wanted)?;
+        if self.answer.is_none() {
+            print_line(prompt)?;
+            self.answer = self.read_line(kind)?;
         }
-        Ok(self.answered.clone().filter(|answer| !answer.is_empty()))
+        Ok(self.answer.clone().filter(|answer| !answer.is_empty()))
     }
 
-    /// A path from the top: a name with a `/` is one, another is a name in the chosen directory.
-    fn path(&self, name: &str) -> String {
-        match &self.chosen {
-            Some(chosen) if !name.contains('/') => format!("{chosen}/{name}"),
+    /// Returns a path from the top: a name without `/` is one in the chosen directory.
+    fn full_path(&self, name: &str) -> String {
+        match &self.directory {
+            Some(directory) if !name.contains('/') => format!("{directory}/{name}"),
             _ => name.to_owned(),
         }
     }
 
-    /// Hears an answer that may be a refusal.
-    fn hear<T>(&mut self, take: impl FnOnce(ClientEvent<'_>) -> T) -> Result<T, Error> {
-        self.connection.hear(|event| match event {
-            ClientEvent::Refused(refused) => Err(Error::Refused(refused)),
-            event => Ok(take(event)),
-        })?
+    fn show_directories(&mut self) -> Result<(), ClientError> {
+        self.connection.send_command(|session, out| {
+            session.show_directories(out);
+            Ok(())
+        })?;
+        self.print_names(text::DIRECTORIES, text::NO_DIRECTORIES)
     }
 
-    /// Shows names as they come, however many.
-    fn names(&mut self, before: &str, nothing: &str) -> Result<(), Error> {
+    fn show_directory(&mut self, argument: &str) -> Result<(), ClientError> {
+        let kind = InputKind::RemoteDirectory;
+        let Some(path) = self.argument_or_answer(argument, text::ENTER_DIRECTORY, kind)? else {
+            return Ok(());
+        };
+        self.connection
+            .send_command(|session, out| session.show_directory(&path, out))?;
+        self.print_names(text::FILES, text::NO_FILES)?;
+        self.directory = Some(path.trim_end_matches('/').to_owned());
+        Ok(())
+    }
+
+    /// Prints names as they arrive, since their number is not limited.
+    fn print_names(&mut self, introduction: &str, nothing: &str) -> Result<(), ClientError> {
         let mut out = io::stdout().lock();
-        // What of a character was cut off at a piece's end.
-        let mut kept = Vec::new();
-        let mut begun = false;
+        // Bytes that are not printed yet, because a piece may end inside a character.
+        let mut buffer = Vec::new();
+        let mut has_begun = false;
         loop {
-            let is_last = self.hear(|event| {
+            let is_last = self.connection.receive_reply(|event| {
                 let ClientEvent::Names { piece, is_last } = event else {
-                    return Ok(true);
+                    return None;
                 };
-                if !begun && piece.is_empty() {
-                    return write!(out, "{nothing}").map(|()| is_last);
+                if !has_begun {
+                    let is_empty = piece.is_empty();
+                    let first = if is_empty { nothing } else { introduction };
+                    if let Err(error) = write!(out, "{first}") {
+                        return Some(Err(error));
+                    }
+                    has_begun = !is_empty;
                 }
-                if !begun {
-                    write!(out, "{before}")?;
-                    begun = true;
-                }
-                kept.extend_from_slice(piece);
-                let whole = match str::from_utf8(&kept) {
-                    Err(error) if error.error_len().is_none() && !is_last => error.valid_up_to(),
-                    _ => kept.len(),
-                };
-                write!(
-                    out,
-                    "{}",
-                    Sanitized(&String::from_utf8_lossy(&kept[..whole]))
-                )?;
-                kept.drain(..whole);
-                Ok(is_last)
+                buffer.extend_from_slice(piece);
+                Some(print_characters(&mut out, &mut buffer, is_last).map(|()| is_last))
             })?;
-            if is_last.map_err(unsayable)? {
-                return writeln!(out).map_err(unsayable);
+            if is_last.map_err(output_error)? {
+                return writeln!(out).map_err(output_error);
             }
         }
     }
 
-    fn details(&mut self) -> Result<(), Error> {
-        // After a new connection the server has forgotten what was chosen.
-        if let Some(chosen) = self.chosen.clone() {
-            let mut written = Ok(());
-            let look = Look::Table { exact: false };
-            let refusals = Tree::new(&mut self.connection).list(&[chosen], |_, entry| {
-                let node = Node {
-                    path: String::new(),
-                    size: entry.size,
-                    modified: Some(entry.modified),
-                };
-                if written.is_ok() {
-                    written =
-                        io::stdout().write_all(list::line(&node, entry.name, look).as_bytes());
-                }
-            })?;
-            written.map_err(unsayable)?;
-            return refusals[0].map_or(Ok(()), |refused| Err(Error::Refused(refused)));
-        }
-        Err(Error::Refused(text::CHOOSE_DIRECTORY_FIRST))
+    fn show_details(&mut self) -> Result<(), ClientError> {
+        // The directory is listed by its path, because a new connection has not chosen it.
+        let Some(directory) = self.directory.clone() else {
+            return Err(ClientError::Refused(text::CHOOSE_DIRECTORY_FIRST));
+        };
+        let mut written = Ok(());
+        let format = ListFormat::Table { exact: false };
+        let refusals = RemoteTree::new(&mut self.connection).list(&[directory], |_, details| {
+            let entry = RemoteEntry {
+                path: String::new(),
+                size: details.size,
+                modified: Some(details.modified),
+            };
+            if written.is_ok() {
+                let line = list::format_entry(&entry, details.name, format);
+                written = io::stdout().write_all(line.as_bytes());
+            }
+        })?;
+        written.map_err(output_error)?;
+        refusals[0].map_or(Ok(()), |reason| Err(ClientError::Refused(reason)))
     }
 
-    fn quotas(&mut self) -> Result<(), Error> {
-        self.connection.ask(|dialogue, out| {
-            dialogue.show_quota(out);
+    fn show_quotas(&mut self) -> Result<(), ClientError> {
+        self.connection.send_command(|session, out| {
+            session.show_quota(out);
             Ok(())
         })?;
-        let mut left = self.hear(|event| match event {
-            ClientEvent::Quotas(count) => count,
-            _ => 0,
+        let count = self.connection.receive_reply(|event| match event {
+            ClientEvent::Quotas(count) => Some(count),
+            _ => None,
         })?;
-        if left == 0 {
-            return say(text::NO_QUOTA);
+        if count == 0 {
+            return print_line(text::NO_QUOTA);
         }
-        while left > 0 {
-            let mut line = Vec::new();
-            self.hear(|event| {
-                if let ClientEvent::Quota(quota) = event {
-                    text::append_quota(&mut line, &quota);
-                }
+        for _ in 0..count {
+            let quota = self.connection.receive_reply(|event| match event {
+                ClientEvent::Quota(quota) => Some(quota),
+                _ => None,
             })?;
-            say(Sanitized(String::from_utf8_lossy(&line).trim_end()))?;
-            left -= 1;
+            let mut line = Vec::new();
+            text::append_quota(&mut line, &quota);
+            print_line(Sanitized(String::from_utf8_lossy(&line).trim_end()))?;
         }
         Ok(())
     }
 
-    fn download(&mut self, path: &str, resumes: bool) -> Result<(), Error> {
-        let path = self.path(path);
-        let name = path.rsplit('/').next().unwrap_or(&path);
+    fn make_directory(&mut self, argument: &str) -> Result<(), ClientError> {
+        let kind = InputKind::RemoteDirectory;
+        let Some(path) = self.argument_or_answer(argument, text::ENTER_NEW_DIRECTORY, kind)? else {
+            return Ok(());
+        };
+        let path = self.full_path(&path);
+        self.connection
+            .send_command(|session, out| session.make_directory(&path, out))?;
+        self.connection.receive_reply(|event| match event {
+            ClientEvent::DirectoryMade => Some(()),
+            _ => None,
+        })?;
+        let name = Sanitized(last_component(&path));
+        print_line(format_args!("{}{name}", text::DIRECTORY_MADE))
+    }
+
+    fn download(&mut self, argument: &str, resume: bool) -> Result<(), ClientError> {
+        let kind = InputKind::RemoteFile;
+        let Some(path) = self.argument_or_answer(argument, text::CHOOSE_FILE, kind)? else {
+            return Ok(());
+        };
+        let path = self.full_path(&path);
+        let name = last_component(&path);
         if !is_name(name) {
-            return Err(Error::Here(
+            return Err(ClientError::Local(
                 "that is not a name that can be downloaded".into(),
             ));
         }
-        let name = self.options.into.join(name);
-        let progress = Progress::new(self.tell, false, 1, 0);
-        let options = get::Options {
-            into: self.options.into.clone(),
-            force: self.options.force,
-            resume: resumes,
-            recursive: false,
-            jobs: 1,
-            quiet: false,
+        let file = FileDownload {
+            target: self.options.into.join(name),
+            path,
+            listed_size: None,
         };
-        let mut getter = Getter {
+        let progress = TransferProgress::new(self.report, false, 1, 0);
+        let mut downloader = Downloader {
             connection: &mut self.connection,
-            options: &options,
             progress: &progress,
+            force: self.options.force,
+            resume,
         };
-        if resumes {
-            getter.resume(&path, &name, 0)?;
+        if resume {
+            downloader.resume(&file)?;
         } else {
-            if !options.force && part_file::is_taken(&name) {
-                return Err(part_file::exists(&name));
-            }
-            getter
-                .connection
-                .ask(|dialogue, out| dialogue.download(&path, out))?;
-            getter.download(&path, &name, 0)?;
+            downloader.request(&file)?;
+            downloader.download(&file)?;
         }
-        let name = name.to_string_lossy();
-        say(format_args!("{}: {}", Sanitized(&name), progress.summary()))
+        let target = file.target.to_string_lossy();
+        let summary = progress.summary();
+        print_line(format_args!("{}: {summary}", Sanitized(&target)))
     }
 
-    fn upload(&mut self, rest: &str) -> Result<(), Error> {
-        let Some(file) = self.answer(rest, text::ENTER_UPLOAD, Wanted::Local)? else {
+    fn upload(&mut self, argument: &str) -> Result<(), ClientError> {
+        let kind = InputKind::LocalFile;
+        let Some(source) = self.argument_or_answer(argument, text::ENTER_UPLOAD, kind)? else {
             return Ok(());
         };
-        let file = Path::new(&file);
-        let Some(name) = file.file_name().and_then(|name| name.to_str()) else {
-            return Err(Error::Here(
+        let source = Path::new(&source);
+        let Some(name) = source.file_name().and_then(|name| name.to_str()) else {
+            return Err(ClientError::Local(
                 "that is not a name that can be uploaded".into(),
             ));
         };
-        let Some(chosen) = self.chosen.clone() else {
-            return Err(Error::Refused(text::CHOOSE_DIRECTORY_FIRST));
+        let Some(directory) = self.directory.clone() else {
+            return Err(ClientError::Refused(text::CHOOSE_DIRECTORY_FIRST));
         };
         if !self.options.force {
-            let mut is_taken = false;
-            let refusals = Tree::new(&mut self.connection)
-                .list(&[chosen], |_, entry| is_taken |= entry.name == name)?;
-            if let Some(refused) = refusals[0] {
-                return Err(Error::Refused(refused));
-            }
-            if is_taken {
-                return Err(Error::Here(format!(
-                    "{}: it exists already; --force replaces it",
-                    Sanitized(name)
-                )));
-            }
+            self.check_no_such_file(directory, name)?;
         }
-        let path = self.path(name);
-        let progress = Progress::new(self.tell, false, 1, 0);
-        let mut putter = Putter {
+        let path = self.full_path(name);
+        let progress = TransferProgress::new(self.report, false, 1, 0);
+        let mut uploader = Uploader {
             connection: &mut self.connection,
             progress: &progress,
         };
-        putter.put(file, &path)?;
-        say(format_args!("{}: {}", Sanitized(name), progress.summary()))
+        uploader.upload(source, &path)?;
+        let summary = progress.summary();
+        print_line(format_args!("{}: {summary}", Sanitized(name)))
     }
 
-    fn checksum(&mut self, path: &str) -> Result<(), Error> {
-        let path = self.path(path);
+    /// Fails if the directory has an entry of this name.
+    fn check_no_such_file(&mut self, directory: String, name: &str) -> Result<(), ClientError> {
+        let mut exists = false;
+        let mut tree = RemoteTree::new(&mut self.connection);
+        let refusals = tree.list(&[directory], |_, entry| exists |= entry.name == name)?;
+        match refusals[0] {
+            Some(reason) => Err(ClientError::Refused(reason)),
+            None if exists => Err(part_file::already_exists(Path::new(name))),
+            None => Ok(()),
+        }
+    }
+
+    fn show_checksum(&mut self, argument: &str) -> Result<(), ClientError> {
+        let kind = InputKind::RemoteFile;
+        let Some(path) = self.argument_or_answer(argument, text::CHOOSE_CHECKSUM, kind)? else {
+            return Ok(());
+        };
+        let path = self.full_path(&path);
         self.connection
-            .ask(|dialogue, out| dialogue.checksum(&path, out))?;
-        // Nobody knows how large the file is; the person has Ctrl-C.
-        self.connection.set_at_work(u64::MAX);
-        let hash = self.hear(|event| match event {
-            ClientEvent::Checksum(hash) => hash,
-            _ => unreachable!("the dialogue takes no other answer"),
+            .send_command(|session, out| session.checksum(&path, out))?;
+        // The size of the file is unknown. The user can press Ctrl-C.
+        self.connection.set_server_work(u64::MAX);
+        let hash = self.connection.receive_reply(|event| match event {
+            ClientEvent::Checksum(hash) => Some(hash),
+            _ => None,
         });
-        self.connection.set_at_work(0);
-        let name = path.rsplit('/').next().unwrap_or(&path);
+        self.connection.set_server_work(0);
         let hash: String = hash?.iter().map(|byte| format!("{byte:02x}")).collect();
-        say(format_args!("{}{hash} {}", text::SHA_256, Sanitized(name)))
+        let name = Sanitized(last_component(&path));
+        print_line(format_args!("{}{hash} {name}", text::SHA_256))
     }
 }
 
-/// A line on standard output.
-fn say(line: impl Display) -> Result<(), Error> {
-    writeln!(io::stdout(), "{line}").map_err(unsayable)
+/// Prints the complete characters of the buffer and removes them from it. At the end of the input,
+/// prints an incomplete one as U+FFFD.
+fn print_characters(out: &mut impl Write, buffer: &mut Vec<u8>, is_last: bool) -> io::Result<()> {
+    let complete = match str::from_utf8(buffer) {
+        Err(error) if error.error_len().is_none() && !is_last => error.valid_up_to(),
+        _ => buffer.len(),
+    };
+    let characters = String::from_utf8_lossy(&buffer[..complete]);
+    write!(out, "{}", Sanitized(&characters))?;
+    buffer.drain(..complete);
+    Ok(())
 }
 
-fn unsayable(error: io::Error) -> Error {
-    Error::Broken(format!("standard output: {error}"))
+fn print_help() -> Result<(), ClientError> {
+    for command in MenuCommand::ALL {
+        if !matches!(command, MenuCommand::Login | MenuCommand::PutFile) {
+            print_line(text::help(command))?;
+        }
+    }
+    Ok(())
+}
+
+fn last_component(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Prints a line on standard output.
+fn print_line(line: impl Display) -> Result<(), ClientError> {
+    writeln!(io::stdout(), "{line}").map_err(output_error)
+}
+
+fn output_error(error: io::Error) -> ClientError {
+    ClientError::Fatal(format!("standard output: {error}"))
 }

@@ -1,0 +1,241 @@
+//! Uploads files over one connection, with pipelining.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+
+use crate::client::connection::ClientConnection;
+use crate::client::error::ClientError;
+use crate::client::progress::{FileProgress, TransferProgress};
+use crate::client::sanitized::Sanitized;
+use crate::client::transfer_queue::TransferQueue;
+use crate::limits::BATCHED_FILE_BYTES_MAX;
+use crate::protocol::menu::client::ClientEvent;
+
+/// A file to upload.
+#[derive(Debug)]
+pub(super) struct FileUpload {
+    /// The local file.
+    pub(super) source: PathBuf,
+    /// The path on the server.
+    pub(super) path: String,
+    /// Bytes.
+    pub(super) size: u64,
+}
+
+/// An upload that was sent and has no reply yet.
+struct PendingUpload<'a> {
+    upload: FileUpload,
+    bar: FileProgress<'a>,
+}
+
+/// Uploads without a reply, oldest first.
+type Pipeline<'a> = VecDeque<PendingUpload<'a>>;
+
+/// Uploads files over one connection.
+pub(super) struct Uploader<'a> {
+    pub(super) connection: &'a mut ClientConnection,
+    pub(super) progress: &'a TransferProgress,
+}
+
+impl<'a> Uploader<'a> {
+    /// Uploads files until the queue is empty. Replies are awaited only while the pipeline is full.
+    pub(super) fn run(mut self, queue: &TransferQueue<'_, FileUpload>) -> Result<(), ClientError> {
+        let mut pipeline = Pipeline::new();
+        loop {
+            if let Err(error) = self.fill_pipeline(queue, &mut pipeline) {
+                return self.finish_after_send_error(pipeline, error, queue);
+            }
+            let Some(oldest) = pipeline.pop_front() else {
+                match queue.is_empty() {
+                    true => return Ok(()),
+                    false => continue,
+                }
+            };
+            let reply = self.receive_reply(oldest.upload.size);
+            if let Err(error) = self.handle_reply(oldest, reply, &mut pipeline) {
+                return abandon(self.progress, pipeline, error, queue);
+            }
+        }
+    }
+
+    /// Sends files from the queue. After an error, the last upload in the pipeline is incomplete.
+    fn fill_pipeline(
+        &mut self,
+        queue: &TransferQueue<'_, FileUpload>,
+        pipeline: &mut Pipeline<'a>,
+    ) -> Result<(), ClientError> {
+        while (pipeline.is_empty() || queue.needs_refill(pipeline.len()))
+            && let Some(mut upload) = queue.next(pipeline.len())
+        {
+            let (file, size) = match open(&upload.source) {
+                Ok(opened) => opened,
+                Err(error) => {
+                    (self.progress).report_failure(Sanitized(&upload.path), error);
+                    continue;
+                }
+            };
+            let bar = (self.progress).begin_file(&upload.path, upload.size, 0, size);
+            upload.size = size;
+            let pending_sizes = pipeline.iter().map(|pending| pending.upload.size);
+            let pending_bytes = pending_sizes.fold(0, u64::saturating_add);
+            match self.send(&file, &upload, pending_bytes, &bar) {
+                Ok(()) => pipeline.push_back(PendingUpload { upload, bar }),
+                Err(error @ (ClientError::Local(_) | ClientError::Refused(_))) => {
+                    (self.progress).report_failure(Sanitized(&upload.path), error);
+                }
+                Err(error) => {
+                    pipeline.push_back(PendingUpload { upload, bar });
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Uploads one file and waits for the reply.
+    pub(super) fn upload(&mut self, source: &Path, path: &str) -> Result<(), ClientError> {
+        let (file, size) = open(source)?;
+        let upload = FileUpload {
+            source: source.to_owned(),
+            path: path.to_owned(),
+            size,
+        };
+        let bar = self.progress.begin_file(path, size, 0, size);
+        self.send(&file, &upload, 0, &bar)?;
+        self.receive_reply(size)?;
+        bar.finish();
+        Ok(())
+    }
+
+    /// Sends a file while `pending_bytes` of earlier uploads have no reply yet. After a `Local`
+    /// error nothing was sent.
+    fn send(
+        &mut self,
+        file: &File,
+        upload: &FileUpload,
+        pending_bytes: u64,
+        bar: &FileProgress<'_>,
+    ) -> Result<(), ClientError> {
+        let FileUpload { path, size, .. } = upload;
+        self.connection.set_server_work(pending_bytes);
+        if *size > BATCHED_FILE_BYTES_MAX {
+            return (self.connection).send_file(path, file, *size, |count| bar.advance(count));
+        }
+        let mut content = Vec::with_capacity(*size as usize + 1);
+        let read = file.take(*size).read_to_end(&mut content);
+        read.map_err(|error| ClientError::Local(error.to_string()))?;
+        if content.len() as u64 != *size {
+            return Err(ClientError::Local(
+                "it became shorter while it was sent".into(),
+            ));
+        }
+        self.connection.send_small_file(path, &content)?;
+        bar.advance(*size);
+        Ok(())
+    }
+
+    /// Receives the reply to the oldest upload, of `size` bytes.
+    fn receive_reply(&mut self, size: u64) -> Result<(), ClientError> {
+        self.connection.set_server_work(size);
+        let reply = self.connection.receive_reply(|event| match event {
+            ClientEvent::Uploaded => Some(()),
+            _ => None,
+        });
+        self.connection.set_server_work(0);
+        reply
+    }
+
+    /// Reports the result of an upload. Returns the error if the connection is unusable. After the
+    /// idle timeout, the upload goes back to the pipeline.
+    fn handle_reply(
+        &self,
+        pending: PendingUpload<'a>,
+        reply: Result<(), ClientError>,
+        pipeline: &mut Pipeline<'a>,
+    ) -> Result<(), ClientError> {
+        match reply {
+            Ok(()) => {
+                pending.bar.finish();
+                Ok(())
+            }
+            Err(ClientError::Idle) => {
+                pipeline.push_front(pending);
+                Err(ClientError::Idle)
+            }
+            Err(error) => {
+                (self.progress).report_failure(Sanitized(&pending.upload.path), &error);
+                match error {
+                    ClientError::Refused(_) => Ok(()),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Receives the remaining replies after the last upload could not be sent completely. If the
+    /// server sent a reason before it closed, that reason is reported instead of `error`.
+    fn finish_after_send_error(
+        mut self,
+        mut pipeline: Pipeline<'a>,
+        error: ClientError,
+        queue: &TransferQueue<'_, FileUpload>,
+    ) -> Result<(), ClientError> {
+        while pipeline.len() > 1 || matches!(error, ClientError::Fatal(_)) {
+            let Some(oldest) = pipeline.pop_front() else {
+                break;
+            };
+            let reply = self.receive_reply(oldest.upload.size);
+            if let Err(error) = self.handle_reply(oldest, reply, &mut pipeline) {
+                return abandon(self.progress, pipeline, error, queue);
+            }
+        }
+        for last in pipeline {
+            (self.progress).report_failure(Sanitized(&last.upload.path), &error);
+        }
+        Err(error)
+    }
+}
+
+/// Handles the uploads without a reply when their connection becomes unusable. If the server closed
+/// it because of an earlier request, it has not begun them and they are repeated over another
+/// connection. Otherwise their state is unknown and they are reported as failed.
+fn abandon(
+    progress: &TransferProgress,
+    pipeline: Pipeline<'_>,
+    error: ClientError,
+    queue: &TransferQueue<'_, FileUpload>,
+) -> Result<(), ClientError> {
+    match error {
+        ClientError::Aborted(_) | ClientError::Idle => {
+            queue.put_back(pipeline.into_iter().map(|pending| pending.upload));
+        }
+        _ => {
+            for pending in pipeline {
+                progress.report_failure(Sanitized(&pending.upload.path), &error);
+            }
+        }
+    }
+    Err(error)
+}
+
+/// Opens a regular file and returns its size.
+fn open(source: &Path) -> Result<(File, u64), ClientError> {
+    let failed = |error: io::Error| ClientError::Local(error.to_string());
+    // O_NONBLOCK, because opening a FIFO that replaced the file would block.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(source)
+        .map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    match metadata.is_file() {
+        true => Ok((file, metadata.len())),
+        false => Err(ClientError::Local("it is no file".into())),
+    }
+}
