@@ -144,7 +144,7 @@ mod tests {
 
     proptest! {
         /// Time slices of any length that each consume too much get at most the rate and one burst;
-        /// a transfer that always takes what is available gets at least the rate.
+        /// a transfer that always takes all available bytes gets at least the rate.
         #[test]
         fn the_rate_holds(
             rate in 1u64..1 << 34,

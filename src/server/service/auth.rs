@@ -25,7 +25,7 @@ use crate::server::service::response::Handled;
 use crate::server::session_id::{SessionId, UserKey};
 use crate::server::workers::job::PasswordCheck;
 
-/// Authentication and what it has found out.
+/// The state of authentication.
 pub(crate) struct Auth {
     hide_usernames: bool,
     throttle: LoginThrottle,
@@ -38,7 +38,7 @@ pub(crate) struct Auth {
     access: HashMap<String, Arc<Access>>,
 }
 
-/// What a client sent to log in.
+/// The username and password of one login.
 pub(crate) struct LoginAttempt {
     pub(crate) user: String,
     pub(crate) password: Zeroizing<Vec<u8>>,
@@ -224,7 +224,7 @@ impl Auth {
         session_id.user.map_or("", |key| self.users.name(key))
     }
 
-    /// Returns what a user may access; `None` if there is no such user.
+    /// Returns the access of a user; `None` if there is no such user.
     pub(crate) fn access(&mut self, user: &str, home: &Home) -> Option<Arc<Access>> {
         if let Some(access) = self.access.get(user) {
             return Some(access.clone());
@@ -234,8 +234,7 @@ impl Auth {
         Some(access)
     }
 
-    /// Returns what a session with this access may access after a reload; `None` if the login was
-    /// revoked.
+    /// Returns the new access of a session after a reload; `None` if the login was revoked.
     pub(crate) fn access_after_reload(
         &mut self,
         access: &Access,
@@ -248,7 +247,7 @@ impl Auth {
         }
     }
 
-    /// Forgets what was derived from the home before a reload. Checks in progress notice the reload
+    /// Drops the state that was derived from the home before a reload. Checks in progress notice the reload
     /// by themselves.
     pub(crate) fn reset(&mut self, revoked: &HashSet<String>, home: &Home) {
         self.access.clear();

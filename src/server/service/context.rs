@@ -1,4 +1,4 @@
-//! What all parts of the services share.
+//! The state that all parts of the services share.
 
 use std::sync::Arc;
 use std::time::Instant;

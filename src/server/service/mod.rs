@@ -1,8 +1,8 @@
-//! The services: what sessions may request, and the state behind it.
+//! The services: the operations that sessions may request, and their state.
 //!
-//! [`Services`] routes each request to one part and delivers what comes of it. The parts ([`Auth`],
+//! [`Services`] routes each request to one part and delivers the results. The parts ([`Auth`],
 //! [`Quotas`], [`Rates`], [`Listings`], [`OpenFiles`], [`Reloader`], [`Uploads`]) own their state
-//! and do not know each other; what one needs of another is passed as an argument.
+//! and do not know each other; values of other parts reach them as arguments.
 //!
 //! A new operation touches at most five places:
 //!
@@ -225,7 +225,7 @@ impl<K: Kernel> Services<K> {
     }
 
     /// Takes the results of jobs since the last call. Completions are then to be popped until there
-    /// is none. `is_waiting` tells whether a session still waits for the result of a job.
+    /// is none. `is_waiting` returns whether a session still waits for the result of a job.
     pub(crate) fn collect(&mut self, is_waiting: impl Fn(SessionId) -> bool) {
         let mut results = std::mem::take(&mut self.results);
         self.context.workers.collect(&mut results);
@@ -245,7 +245,7 @@ impl<K: Kernel> Services<K> {
         self.context.workers.cancel(session_id);
     }
 
-    /// Drops what has expired; to be called once per second.
+    /// Drops expired entries; call once per second.
     pub(crate) fn sweep(&mut self) {
         let now = self.now();
         self.open_files.sweep(now);
@@ -352,7 +352,7 @@ impl<K: Kernel> Services<K> {
         self.reloader.take_revoked()
     }
 
-    /// Returns what a session may access after a reload; `None` if its login was revoked.
+    /// Returns the access of a session after a reload; `None` if its login was revoked.
     pub(crate) fn access_after_reload(
         &mut self,
         access: &Access,

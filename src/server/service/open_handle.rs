@@ -1,4 +1,4 @@
-//! What a request opened, held by the connection until the transfer begins.
+//! Files, listings and uploads that requests opened.
 
 use std::sync::Arc;
 

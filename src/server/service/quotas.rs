@@ -138,7 +138,7 @@ impl Quotas {
     }
 
     /// Returns the reservation of a modification. It covers no bytes until the modification is
-    /// made, when the size of what moves is known.
+    /// made, because the size of a moved directory is not known before.
     pub(crate) fn reserve_modification(
         &self,
         modification: &Modification,

@@ -11,7 +11,7 @@ use crate::server::log::escape::Escaped;
 use crate::server::service::context::Context;
 use crate::server::workers::job::{Job, Lane, Task};
 
-/// The progress of a reload, and what the sessions have yet to learn of it.
+/// The state of the reload, and the revocations that the sessions have not received yet.
 #[derive(Default)]
 pub(crate) struct Reloader {
     state: ReloadState,

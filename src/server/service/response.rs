@@ -13,7 +13,7 @@ use crate::server::workers::listing::Listing;
 
 /// A result for a connection.
 pub(crate) enum Completion<K: Kernel> {
-    /// The response to a request, and what the request opened.
+    /// The response to a request, and the object that it opened.
     Response(Response, OpenHandle<K>),
     /// The result of publishing an upload.
     TransferDone(Result<(), ErrorCode>),

@@ -60,8 +60,8 @@ impl Uploads {
         Ok(Handled::now(Response::Allowed))
     }
 
-    /// Starts a job that creates an upload. `reservation` is what the quotas permit; if they
-    /// refuse, an error about the name of the file goes first.
+    /// Starts a job that creates an upload. If the quotas refused the `reservation`, an error about
+    /// the name of the file takes precedence.
     pub(crate) fn create<K: Kernel>(
         &self,
         session_id: SessionId,

@@ -1,6 +1,6 @@
 //! Jobs: work that would block the event loop, as values that a worker runs.
 //!
-//! A job states its lane and its owner as data, so that the queues need not know what it does. Long
+//! A job states its lane and its owner as data, so that the queues are independent of its task. Long
 //! jobs run in slices and return to the end of their queue between two slices.
 
 use std::io;
@@ -51,7 +51,7 @@ pub(crate) enum Lane {
     Processor,
 }
 
-/// What a job does.
+/// The work of a job.
 pub(crate) enum Task<K: Kernel> {
     List(ListingJob),
     Create(Creation),
@@ -122,7 +122,7 @@ pub(crate) struct PasswordCheck {
 
 /// The result of a job, for the event loop.
 pub(crate) enum JobResult<K: Kernel> {
-    /// The response to a request of the owner: what all simple jobs return.
+    /// The response to a request of the owner; shared by all simple jobs.
     Response {
         owner: Option<SessionId>,
         result: Result<Success<K>, StorageError>,
@@ -146,7 +146,7 @@ pub(crate) enum JobResult<K: Kernel> {
         result: io::Result<()>,
     },
     Reloaded(Box<ReloadOutcome>),
-    /// A directory is counted, except for what the fault prevented.
+    /// A directory is counted; with a fault, except for the parts that cannot be read.
     Counted(Option<FileFault>),
 }
 
@@ -174,7 +174,7 @@ impl<K: Kernel> From<Response> for Success<K> {
     }
 }
 
-/// What a slice of a job came to.
+/// The result of one slice of a job.
 pub(super) enum Ran<K: Kernel> {
     /// More work is left: the job returns to the end of its queue.
     Again(Job<K>),

@@ -49,7 +49,7 @@ struct Queues<K: Kernel> {
     is_stopping: bool,
 }
 
-/// What a thread takes from the queues.
+/// An entry of the queues.
 enum Queued<K: Kernel> {
     Job(Job<K>),
     Check(PasswordCheck),
@@ -213,7 +213,7 @@ impl<K: Kernel> Queues<K> {
         }
     }
 
-    /// Removes what a thread of this role runs next.
+    /// Removes the next entry for a thread of this role.
     fn next(&mut self, role: &mut Role) -> Option<Queued<K>> {
         match role {
             Role::Disk => self.disk.pop_front().map(Queued::Job),

@@ -16,7 +16,7 @@ pub(crate) struct Listing {
     /// The directory's status before it was read, where the text depends on nothing else: while it
     /// stays the same, all users who can read the directory share the listing.
     pub(crate) status: Option<Status>,
-    /// Why an entry is missing whose status is unknown; the first such error.
+    /// The first error that left out an entry because its status is unknown.
     pub(crate) fault: Option<FileFault>,
 }
 
