@@ -1,4 +1,4 @@
-//! The account of one user: a name and what the password is checked against.
+//! The account of one user: a name and a secret.
 
 use std::fmt;
 
@@ -9,11 +9,11 @@ use zeroize::Zeroizing;
 pub struct Account {
     /// The user's name, matched exactly.
     pub user: String,
-    /// What a password is checked against.
+    /// The secret to verify a password against.
     pub secret: Secret,
 }
 
-/// What a password is checked against.
+/// The secret of an account.
 #[derive(PartialEq, Eq)]
 pub enum Secret {
     /// A PHC string, `$argon2id$v=19$…`.

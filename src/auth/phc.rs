@@ -61,7 +61,7 @@ pub fn hash_password(password: &[u8]) -> String {
 }
 
 /// Checks that `password` can be a new one: not empty, and short enough for one line of a client.
-/// The error says what is wrong.
+/// The error describes the fault.
 pub fn check_new_password(password: &[u8]) -> Result<(), &'static str> {
     if password.is_empty() {
         return Err("the password is empty");

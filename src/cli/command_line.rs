@@ -57,19 +57,19 @@ pub(crate) enum Command {
     Manual(ManualArgs),
 }
 
-/// What the command line asks for.
+/// The parsed command line.
 #[derive(Debug)]
 pub(crate) enum Parsed {
     /// Print this text: help or the version.
     Text(String),
     /// Run a command.
-    Command(Command),
+    Command(Box<Command>),
 }
 
 /// Parses the command line.
 ///
-/// Handles what argh does not, before argh sees the arguments: `--option=value`, `--help` for the
-/// command before it, and messages for a missing or unknown command or option.
+/// Handles the forms that argh does not support, before argh sees the arguments: `--option=value`,
+/// `--help` for the command before it, and messages for a missing or unknown command or option.
 pub(crate) fn parse(args: &[&str]) -> Result<Parsed, Failure> {
     let mut scan = Scan {
         level: CommandLine::get_args_info(),
@@ -99,7 +99,7 @@ pub(crate) fn parse(args: &[&str]) -> Result<Parsed, Failure> {
         scan.failure(what.trim_end_matches('.'))
     })?;
     Ok(match parsed.command {
-        Some(command) if !parsed.version => Parsed::Command(command),
+        Some(command) if !parsed.version => Parsed::Command(Box::new(command)),
         _ => Parsed::Text(concat!("tidegate ", env!("CARGO_PKG_VERSION"), "\n").into()),
     })
 }

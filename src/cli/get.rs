@@ -21,7 +21,7 @@ pub(crate) struct GetArgs {
     #[argh(positional)]
     remote: Remote,
 
-    /// what to download: DIRECTORY/FILE, with * and ? as wildcards
+    /// the files to download: DIRECTORY/FILE, with * and ? as wildcards
     #[argh(positional, arg_name = "path")]
     paths: Vec<String>,
 

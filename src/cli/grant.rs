@@ -7,7 +7,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use crate::cli::failure::Failure;
 use crate::cli::output::warn;
-use crate::cli::reload::Reload;
+use crate::cli::reload::ReloadRequest;
 use crate::cli::values;
 use crate::config::edit;
 use crate::domain::access::Rights;
@@ -49,7 +49,7 @@ pub(crate) struct GrantArgs {
 
 impl GrantArgs {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let reload = Reload::new(&self.home, self.reload, self.pid_file, "tidegate grant")?;
+        let reload = ReloadRequest::new(&self.home, self.reload, self.pid_file, "tidegate grant")?;
         let path = self.path.as_deref();
         let warnings = edit::grant(&self.home, &self.user, &self.directory, self.rights, path)?;
         warnings.iter().for_each(|warning| warn(warning));

@@ -24,7 +24,7 @@ pub(crate) struct LsArgs {
     #[argh(positional)]
     remote: Remote,
 
-    /// what to list, with * and ? as wildcards
+    /// a directory or files, with * and ? as wildcards (default: the granted directories)
     #[argh(positional)]
     path: Option<String>,
 

@@ -51,7 +51,7 @@ fn run_command(args: &[&str]) -> Result<ExitCode, Failure> {
         Parsed::Text(text) => return print(&text),
         Parsed::Command(command) => command,
     };
-    match command {
+    match *command {
         Command::Serve(args) => serve::run(args),
         Command::Init(args) => args.run(),
         Command::User(args) => args.run(),

@@ -7,21 +7,21 @@ use crate::cli::failure::Failure;
 use crate::process::pid_file;
 
 /// The pid file of the server to reload, if any.
-pub(crate) struct Reload(Option<PathBuf>);
+pub(crate) struct ReloadRequest(Option<PathBuf>);
 
-impl Reload {
+impl ReloadRequest {
     /// Checks the two options of `command`. Called before anything is changed.
     pub(crate) fn new(
         home: &Path,
         reload: bool,
         pid_file: Option<PathBuf>,
         command: &str,
-    ) -> Result<Reload, Failure> {
+    ) -> Result<ReloadRequest, Failure> {
         match (reload, pid_file) {
-            (true, file) => Ok(Reload(Some(
+            (true, file) => Ok(ReloadRequest(Some(
                 file.unwrap_or_else(|| pid_file::of_home(home)),
             ))),
-            (false, None) => Ok(Reload(None)),
+            (false, None) => Ok(ReloadRequest(None)),
             (false, Some(_)) => Err(Failure::usage("--pid-file requires --reload", command)),
         }
     }

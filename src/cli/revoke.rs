@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use argh::{ArgsInfo, FromArgs};
 
 use crate::cli::failure::Failure;
-use crate::cli::reload::Reload;
+use crate::cli::reload::ReloadRequest;
 use crate::cli::values;
 use crate::config::edit;
 
@@ -37,7 +37,7 @@ pub(crate) struct RevokeArgs {
 
 impl RevokeArgs {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let reload = Reload::new(&self.home, self.reload, self.pid_file, "tidegate revoke")?;
+        let reload = ReloadRequest::new(&self.home, self.reload, self.pid_file, "tidegate revoke")?;
         edit::revoke(&self.home, &self.user, &self.directory)?;
         reload.run()
     }

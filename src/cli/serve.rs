@@ -1,8 +1,8 @@
 //! `tidegate serve`: runs the server.
 //!
-//! The order of a start matters, because each step takes away what the one before needs: read the
-//! home and open the listeners, change the user, lock the pid files, restrict the files, start the
-//! threads, restrict the system calls, serve.
+//! The order of a start matters, because each step gives up privileges that earlier ones need: read
+//! the home and open the listeners, change the user, lock the pid files, restrict the files, start
+//! the threads, restrict the system calls, serve.
 
 mod args;
 mod listeners;
@@ -122,7 +122,7 @@ fn prepare(mut args: ServeArgs) -> Result<(Prepared, Vec<String>), Failure> {
     Ok((prepared, warnings))
 }
 
-/// Raises the limit of open files and reduces the number of sessions to what it allows. Returns a
+/// Raises the limit of open files and reduces the number of sessions to fit. Returns a
 /// warning if that is less than requested.
 fn fit_sessions(args: &mut ServeArgs, speaks_ftp: bool) -> io::Result<Option<String>> {
     let descriptors = linux::raise_descriptor_limit()?;

@@ -10,7 +10,7 @@ use crate::auth::phc::hash_password;
 use crate::cli::failure::Failure;
 use crate::cli::output::{print, warn};
 use crate::cli::prompt::new_password;
-use crate::cli::reload::Reload;
+use crate::cli::reload::ReloadRequest;
 use crate::cli::values;
 use crate::config::Home;
 use crate::config::edit;
@@ -79,7 +79,8 @@ struct AddArgs {
 
 impl AddArgs {
     fn run(self) -> Result<ExitCode, Failure> {
-        let reload = Reload::new(&self.home, self.reload, self.pid_file, "tidegate user add")?;
+        let reload =
+            ReloadRequest::new(&self.home, self.reload, self.pid_file, "tidegate user add")?;
         // Checked before the password is read, and again by the edit.
         let (home, _) = Home::load(&self.home)?;
         if home.account(&self.user).is_some() {
@@ -118,7 +119,7 @@ struct PasswdArgs {
 
 impl PasswdArgs {
     fn run(self) -> Result<ExitCode, Failure> {
-        let reload = Reload::new(
+        let reload = ReloadRequest::new(
             &self.home,
             self.reload,
             self.pid_file,
@@ -157,7 +158,7 @@ struct RemoveArgs {
 
 impl RemoveArgs {
     fn run(self) -> Result<ExitCode, Failure> {
-        let reload = Reload::new(
+        let reload = ReloadRequest::new(
             &self.home,
             self.reload,
             self.pid_file,
@@ -226,7 +227,8 @@ struct HashArgs {
 
 impl HashArgs {
     fn run(self) -> Result<ExitCode, Failure> {
-        let reload = Reload::new(&self.home, self.reload, self.pid_file, "tidegate user hash")?;
+        let reload =
+            ReloadRequest::new(&self.home, self.reload, self.pid_file, "tidegate user hash")?;
         let count = edit::hash_plain(&self.home, hash_password)?;
         print(&format!("passwords hashed: {count}\n"))?;
         reload.run()

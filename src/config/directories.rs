@@ -137,7 +137,7 @@ enum Record {
 }
 
 impl Record {
-    /// What must be unique in the file: user and directory; no directory for limits.
+    /// The unique key in the file: user and directory; no directory for limits.
     fn key(&self) -> (String, String) {
         match self {
             Record::Grant(user, grant) => (user.clone(), grant.name.clone()),

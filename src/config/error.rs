@@ -1,4 +1,4 @@
-//! What can be wrong with a home and with a change of it.
+//! Errors of reading and editing a home.
 
 use std::io;
 use std::path::PathBuf;
@@ -41,9 +41,9 @@ pub enum HomeError {
         file: PathBuf,
         /// The number of the line, from 1.
         line: usize,
-        /// What is wrong.
+        /// The fault.
         found: String,
-        /// What would be right.
+        /// A description of a correct record.
         expected: &'static str,
     },
     /// A reload would grant a directory that the sandbox of the running server does not include.
@@ -59,7 +59,7 @@ pub enum HomeError {
         line: usize,
         /// The granted directory.
         path: PathBuf,
-        /// What the grant needs: `read` or `write to`.
+        /// The access that the grant needs: `read` or `write to`.
         access: &'static str,
     },
 }
@@ -103,7 +103,7 @@ pub enum EditError {
     /// A system call failed.
     #[error("cannot {action} {}: {source}", .path.display())]
     Io {
-        /// What was tried: a verb.
+        /// The action that failed: a verb.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,

@@ -29,7 +29,7 @@ pub struct Home {
     /// By user, [`ALL_USERS`] included.
     limits: HashMap<String, UserLimits>,
     typical_cost: Cost,
-    /// What a reload can grant; `None` without a file sandbox.
+    /// The directories that a reload can grant; `None` without a file sandbox.
     sandbox_scope: Option<Arc<SandboxScope>>,
 }
 
@@ -37,7 +37,7 @@ pub struct Home {
 pub type LoadedHome = (Home, Vec<String>);
 
 impl Home {
-    /// Loads the home at `path`. The warnings report what is valid but probably not meant: plain
+    /// Loads the home at `path`. The warnings report valid but doubtful records: plain
     /// passwords, a file of accounts that every user of the machine can read, grants for unknown
     /// users, missing directories.
     ///
@@ -102,7 +102,7 @@ impl Home {
         self.accounts.iter()
     }
 
-    /// What a user may access; `None` if there is no such user.
+    /// The access of a user; `None` if there is no such user.
     pub fn access(&self, user: &str) -> Option<Arc<Access>> {
         self.account(user)?;
         Some(Arc::new(Access {
@@ -135,8 +135,8 @@ impl Home {
         paths.into_iter().cloned().collect()
     }
 
-    /// What the server of this home reads: the home, its two files (which may be symbolic links)
-    /// and the granted directories.
+    /// The paths that the server of this home reads: the home, its two files (which may be symbolic
+    /// links) and the granted directories.
     pub fn readable_paths(&self) -> Vec<PathBuf> {
         let own = [PathBuf::new(), CREDENTIALS.into(), DIRECTORIES.into()];
         let own = own.map(|name| self.path.join(name)).into_iter();

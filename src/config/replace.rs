@@ -154,7 +154,7 @@ pub(super) fn sync_directory(directory: &Path) -> Result<(), EditError> {
         .map_err(failed("sync", directory))
 }
 
-/// For `map_err`: adds what was tried (a verb) and the path.
+/// For `map_err`: adds the action (a verb) and the path.
 pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EditError {
     let path = path.to_path_buf();
     move |source| EditError::Io {

@@ -5,7 +5,7 @@ use crate::limits::NAME_BYTES_MAX;
 /// The user field of a grant that applies to every user.
 pub const ALL_USERS: &str = "*";
 
-/// What editors on Windows put before UTF-8 text.
+/// The mark that editors on Windows put before UTF-8 text.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Checks a user name: not empty, at most [`NAME_BYTES_MAX`] bytes, without `:` and control

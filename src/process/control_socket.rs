@@ -53,7 +53,7 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
 /// The old server's side. `L` is the event loop's listener.
 pub struct ControlSocket<L> {
     socket: UnixListener,
-    /// Each with a tag for what it serves. The event loop owns them and may close them.
+    /// Each with a tag for its dialect. The event loop owns them and may close them.
     listeners: Vec<(Weak<L>, u8)>,
     /// `None` after a handover.
     release: Option<Release>,

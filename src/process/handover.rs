@@ -19,7 +19,8 @@ use crate::process::control_socket::{ControlSocket, Predecessor};
 use crate::process::pid_file;
 use crate::process::pid_file::{PidFile, UnlockedPidFile};
 
-/// What a server process holds of its home, and its relation to the processes before and after it.
+/// The locks and sockets that a server process holds of its home, and its relation to the processes
+/// before and after it.
 pub struct Handover {
     /// The running server, until it is relieved.
     predecessor: Option<Predecessor>,

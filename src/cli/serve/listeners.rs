@@ -14,7 +14,7 @@ use crate::server;
 /// The default listener.
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2100);
 
-/// A listener and what it serves.
+/// A listener and its dialect.
 pub(super) type Listening = (<Linux as Kernel>::Listener, Dialect);
 
 /// Opens the listeners at the given addresses. With a previous server, uses its listeners where the
@@ -62,7 +62,7 @@ fn with_advice(error: io::Error) -> io::Error {
     }
 }
 
-/// How a handover tells the dialects apart.
+/// The tags of the dialects in a handover.
 const MENU_TAG: u8 = b'm';
 const FTP_TAG: u8 = b'f';
 

@@ -11,15 +11,16 @@ mod socket;
 use std::io;
 use std::io::Read;
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::{TcpListener, TcpStream};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::kernel::interface::Kernel;
-use crate::kernel::linux::external::{MilestoneHandler, ReadableHandler};
+use crate::kernel::linux::external::{External, MilestoneHandler, ReadableHandler};
 use crate::kernel::linux::ffi::retry;
 use crate::kernel::linux::poll::Poller;
 use crate::kernel::types::{FileKind, Milestone, OpenMode, Piece, Readiness, Signal, Status};
@@ -37,8 +38,7 @@ const WORKER_SLICE: Duration = Duration::from_millis(20);
 /// The kernel of this process, shared by the event loop and the workers.
 pub struct Linux {
     poller: Poller,
-    on_readable: Mutex<Option<ReadableHandler>>,
-    on_milestone: Option<MilestoneHandler>,
+    external: External,
 }
 
 impl Linux {
@@ -46,9 +46,42 @@ impl Linux {
     pub fn new() -> io::Result<Linux> {
         Ok(Linux {
             poller: Poller::new()?,
-            on_readable: Mutex::default(),
-            on_milestone: None,
+            external: External::default(),
         })
+    }
+
+    /// Calls `handler` for every milestone from now on.
+    pub fn on_milestone(&mut self, handler: MilestoneHandler) {
+        self.external.set_on_milestone(handler);
+    }
+
+    /// Polls `descriptor` with the event loop and calls `handler` when it is readable. Replaces the
+    /// earlier handler.
+    pub fn on_readable(
+        &self,
+        descriptor: &impl AsRawFd,
+        handler: ReadableHandler,
+    ) -> io::Result<()> {
+        self.poller.watch_external(descriptor.as_raw_fd())?;
+        self.external.set_on_readable(handler);
+        Ok(())
+    }
+
+    /// Registers a socket that listens already, like [`Kernel::listen`] a new one.
+    ///
+    /// # Errors
+    /// If the socket does not listen.
+    pub fn adopt(&self, listener: OwnedFd, token: usize) -> io::Result<Arc<TcpListener>> {
+        self.register_listener(socket::adopt_listener(listener)?, token)
+    }
+
+    fn register_listener(
+        &self,
+        mut listener: TcpListener,
+        token: usize,
+    ) -> io::Result<Arc<TcpListener>> {
+        self.poller.watch_listener(&mut listener, token)?;
+        Ok(Arc::new(listener))
     }
 }
 
@@ -72,7 +105,9 @@ impl Kernel for Linux {
     }
 
     fn poll(&self, ready: &mut Vec<Readiness>, timeout: Option<Duration>) -> io::Result<()> {
-        self.poller.poll(ready, timeout, || self.handle_readable())
+        self.poller.poll(ready, timeout, || {
+            self.external.handle_readable(&self.poller)
+        })
     }
 
     fn wake(&self) {
@@ -84,9 +119,7 @@ impl Kernel for Linux {
     }
 
     fn report(&self, milestone: Milestone) {
-        if let Some(handler) = &self.on_milestone {
-            handler(milestone);
-        }
+        self.external.handle_milestone(milestone);
     }
 
     fn lower_priority(&self) {

@@ -8,8 +8,8 @@ use mio::net::{TcpListener, TcpStream};
 use nix::errno::Errno;
 use nix::sys::sendfile::sendfile64;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
-    sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, getsockopt, listen,
+    setsockopt, socket, sockopt,
 };
 
 use crate::kernel::linux::ffi;
@@ -28,6 +28,17 @@ pub(super) fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&fd, Backlog::MAXCONN)?;
     Ok(TcpListener::from_std(fd.into()))
+}
+
+/// Checks and prepares a listener that was opened by another process.
+pub(super) fn adopt_listener(fd: OwnedFd) -> io::Result<TcpListener> {
+    if !getsockopt(&fd, sockopt::AcceptConn)? {
+        return Err(io::Error::other("an inherited socket is not a listener"));
+    }
+    set_options(&fd)?;
+    let listener = std::net::TcpListener::from(fd);
+    listener.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(listener))
 }
 
 pub(super) fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
@@ -89,7 +100,7 @@ fn new_socket(address: SocketAddr) -> io::Result<OwnedFd> {
 }
 
 /// Sets the options that accepted sockets inherit from their listener.
-pub(super) fn set_options(socket: &OwnedFd) -> io::Result<()> {
+fn set_options(socket: &OwnedFd) -> io::Result<()> {
     // Writes are sent at once, unless MSG_MORE announces another one.
     setsockopt(socket, sockopt::TcpNoDelay, &true)?;
     // The urgent byte of a telnet Synch (RFC 854) is read in its place.

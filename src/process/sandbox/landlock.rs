@@ -7,8 +7,8 @@ use landlock::{
 
 use crate::process::sandbox::rules::SandboxRules;
 
-/// The newest version of Landlock that was tested. An older kernel ignores what it does not
-/// support.
+/// The newest version of Landlock that was tested. An older kernel ignores
+/// unsupported rights.
 const VERSION: ABI = ABI::V6;
 
 /// Restricts this thread, and those that it starts later, to the files in `rules`. Returns the

@@ -51,7 +51,7 @@ impl Sandbox {
     }
 
     /// Drops privileges, capabilities and core dumps, and restricts the files by Landlock. Returns
-    /// warnings for what is not available. No other thread may run.
+    /// warnings for missing parts. No other thread may run.
     ///
     /// # Errors
     /// If something required is not available.
@@ -117,7 +117,7 @@ impl Sandbox {
     }
 }
 
-/// Formats what is in force as fields of a log line.
+/// Formats the parts in force as fields of a log line.
 impl fmt::Display for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = |is: bool| if is { "yes" } else { "no" };

@@ -1,4 +1,4 @@
-//! What the sandbox allows, and whether it is required.
+//! The rules of the sandbox, and whether it is required.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -27,7 +27,7 @@ impl FromStr for SandboxMode {
     }
 }
 
-/// What the server may do in the sandbox.
+/// The access that the sandbox leaves to the server.
 #[derive(Clone, Debug, Default)]
 pub struct SandboxRules {
     /// Files, and directories with everything below them, that may be read.
