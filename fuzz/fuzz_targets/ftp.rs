@@ -52,5 +52,5 @@ fn play(decisions: &[u8], mut bytes: &[u8]) -> Vec<u8> {
             LineSplit::Incomplete => break,
         }
     }
-    dialogue.said().to_vec()
+    dialogue.sent().to_vec()
 }

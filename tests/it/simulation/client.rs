@@ -1,6 +1,7 @@
-//! A model client: says its script at its own pace, cut anywhere, and knows every byte that may come back.
+//! A model client of the menu, the peer of one simulated connection.
 //!
-//! It is the peer of one simulated connection. What it hears and cannot account for is a panic.
+//! It sends its script in random fragments at its own pace, and panics on output that the protocol
+//! does not allow.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -15,115 +16,115 @@ use tidegate::limits::{LINGER_TIMEOUT, SWEEP_INTERVAL};
 use tidegate::protocol::menu::text;
 use tidegate::server::Options;
 
-use super::model::{Revoked, World};
-use super::replies::{Memory, Part, Reply, Then, replies};
-use super::script::{Item, Said};
+use super::model::Model;
+use super::replies::{Effect, Part, Reply, SessionModel, replies};
+use super::script::{Item, SentItem};
+use super::users::Revoked;
 use crate::support::seeds::one_of;
 
-/// One client.
 pub(super) struct Client {
     pub(super) id: usize,
     state: State,
-    memory: Memory,
+    session: SessionModel,
     pace: Pace,
     leaving: Leaving,
     script: VecDeque<Item>,
-    /// When the command was said that the next item belongs to, unless that begins a new one.
-    goes_on: Option<usize>,
-    /// What was said and is not answered yet.
-    said: VecDeque<Said>,
-    /// Bytes that were said and not sent yet.
-    outbox: VecDeque<u8>,
-    /// Whether the sending half is shut.
-    shut: bool,
-    /// Bytes that came and are not accounted for yet.
-    inbox: Vec<u8>,
-    /// What of the reply at hand has been heard.
-    heard: Vec<Heard>,
+    /// The step of the command that the next item continues, if it continues one.
+    continued: Option<usize>,
+    /// Items without a reply.
+    unanswered: VecDeque<SentItem>,
+    /// Bytes of those items that were not sent yet.
+    unsent: VecDeque<u8>,
+    has_shut_down: bool,
+    /// Received bytes that were not parsed yet.
+    unparsed: Vec<u8>,
+    /// The received parts of the current reply.
+    received: Vec<Received>,
     body: Option<Body>,
-    /// The server has said goodbye.
-    dismissed: bool,
-    /// Bytes that were moved so far.
+    /// Whether the server has sent its last message.
+    has_goodbye: bool,
+    /// The number of bytes sent and received.
     pub(super) moved: usize,
-    /// It was told something that takes a fault of the kernel.
-    pub(super) has_suffered: bool,
+    /// Whether a reply or the end of the connection was due to a fault of the kernel.
+    pub(super) saw_fault: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It connects at this step.
+    /// Connects at this step.
     Before(usize),
     Connected(Peer),
     Gone,
 }
 
-/// How fast it is.
+/// The speed of a client.
 #[derive(Clone, Debug)]
 struct Pace {
-    /// Chance that it does anything in a step.
+    /// The probability of acting in a step.
     acts: f64,
-    /// Bytes sent and received at once at most.
+    /// The maximum number of bytes sent and received at once.
     sends: usize,
     receives: usize,
-    /// Items that it says without having an answer.
-    ahead: usize,
+    /// The maximum number of items without a reply.
+    pipelined: usize,
 }
 
-/// How it leaves.
+/// The way in which a client leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaving {
-    /// By the end of its script; one that does not make the server close shuts its sending half.
+    /// At the end of its script. Half-closes the connection unless the script makes the server
+    /// close it.
     Orderly,
-    /// By a reset at this step.
+    /// Resets the connection at this step.
     Reset(usize),
-    /// By closing at this step, whatever is on its way.
+    /// Closes the connection at this step.
     Close(usize),
-    /// Not: from this step on it does nothing, until it is hurried.
+    /// Does nothing from this step on, until [`Client::resume`].
     Stall(usize),
 }
 
-enum Heard {
+enum Received {
     Line(String),
     Body(Arc<Vec<u8>>, usize),
 }
 
-/// The bytes of a file that are being heard.
+/// The content of a file that is being received.
 struct Body {
-    /// What they may be: a file's content from a byte on.
+    /// The possible contents, each with its first byte.
     expected: Vec<(Arc<Vec<u8>>, usize)>,
     length: usize,
-    heard: usize,
+    received: usize,
 }
 
 impl Client {
-    /// One that does everything at once.
-    pub(super) fn brisk(id: usize, script: Vec<Item>) -> Client {
+    /// Creates a client that acts in every step.
+    pub(super) fn fast(id: usize, script: Vec<Item>) -> Client {
         Client {
             id,
             state: State::Before(0),
-            memory: Memory::default(),
+            session: SessionModel::default(),
             pace: Pace {
                 acts: 1.0,
                 sends: 1 << 20,
                 receives: 1 << 20,
-                ahead: 100,
+                pipelined: 100,
             },
             leaving: Leaving::Orderly,
             script: script.into(),
-            goes_on: None,
-            said: VecDeque::new(),
-            outbox: VecDeque::new(),
-            shut: false,
-            inbox: Vec::new(),
-            heard: Vec::new(),
+            continued: None,
+            unanswered: VecDeque::new(),
+            unsent: VecDeque::new(),
+            has_shut_down: false,
+            unparsed: Vec::new(),
+            received: Vec::new(),
             body: None,
-            dismissed: false,
+            has_goodbye: false,
             moved: 0,
-            has_suffered: false,
+            saw_fault: false,
         }
     }
 
-    /// One with a pace and a way to leave from a seed.
+    /// Creates a client with a random pace and way to leave.
     pub(super) fn new(rng: &mut Rng, id: usize, script: Vec<Item>) -> Client {
         let leaving = match rng.u8(..10) {
             0 => Leaving::Reset(rng.usize(..1500)),
@@ -135,13 +136,13 @@ impl Client {
             acts: one_of(rng, &[0.1, 0.5, 1.0]),
             sends: one_of(rng, &[1, 7, 100, 4000, 1 << 20]),
             receives: one_of(rng, &[7, 100, 4000, 1 << 20]),
-            ahead: one_of(rng, &[1, 2, 100]),
+            pipelined: one_of(rng, &[1, 2, 100]),
         };
         Client {
             state: State::Before(rng.usize(..200)),
             pace,
             leaving,
-            ..Client::brisk(id, script)
+            ..Client::fast(id, script)
         }
     }
 
@@ -149,88 +150,92 @@ impl Client {
         self.state == State::Gone
     }
 
-    /// Whether it does nothing now and has not left.
+    /// Returns whether it is connected and does nothing.
     pub(super) fn is_stalled(&self, step: usize) -> bool {
         matches!(self.leaving, Leaving::Stall(since) if since <= step) && !self.is_gone()
     }
 
-    /// From now on it is as fast as can be.
-    pub(super) fn hurry(&mut self) {
-        let ahead = self.pace.ahead;
-        let brisk = Client::brisk(self.id, Vec::new()).pace;
-        self.pace = Pace { ahead, ..brisk };
+    /// Makes it as fast as possible.
+    pub(super) fn speed_up(&mut self) {
+        let pipelined = self.pace.pipelined;
+        let fast = Client::fast(self.id, Vec::new()).pace;
+        self.pace = Pace { pipelined, ..fast };
         if let State::Before(step) = &mut self.state {
             *step = 0;
         }
     }
 
-    /// One that stalls goes on.
-    pub(super) fn wake(&mut self) {
+    /// Ends a stall.
+    pub(super) fn resume(&mut self) {
         self.leaving = Leaving::Orderly;
     }
 
-    /// What it waits for, for a failure.
-    pub(super) fn waits_for(&self) -> String {
-        let item = self.said.front().map(|said| &said.item);
-        let (id, state, unsent) = (self.id, self.state, self.outbox.len());
+    /// Describes its state for the message of a failure.
+    pub(super) fn describe(&self) -> String {
+        let item = self.unanswered.front().map(|sent| &sent.item);
+        let (id, state, unsent) = (self.id, self.state, self.unsent.len());
         let lines = self.lines();
-        format!(
-            "client {id}, {state:?}, {unsent} bytes unsent, has said {item:?} and hears {lines:?}"
-        )
+        format!("client {id}, {state:?}, {unsent} bytes unsent, sent {item:?}, received {lines:?}")
     }
 
     /// One step.
-    pub(super) fn act(&mut self, rng: &mut Rng, sim: &Sim, world: &mut World, to: SocketAddr) {
-        if self.is_stalled(world.step) || rng.f64() >= self.pace.acts {
+    pub(super) fn act(&mut self, rng: &mut Rng, sim: &Sim, model: &mut Model, to: SocketAddr) {
+        if self.is_stalled(model.step) || rng.f64() >= self.pace.acts {
             return;
         }
         let peer = match self.state {
-            State::Before(step) if step <= world.step => return self.connect(sim, world, to),
+            State::Before(step) if step <= model.step => return self.connect(sim, model, to),
             State::Connected(peer) => peer,
             State::Before(_) | State::Gone => return,
         };
         match self.leaving {
-            Leaving::Reset(step) if step <= world.step => {
+            Leaving::Reset(step) if step <= model.step => {
                 sim.peer_reset(peer);
                 self.state = State::Gone;
             }
-            Leaving::Close(step) if step <= world.step => {
+            Leaving::Close(step) if step <= model.step => {
                 sim.peer_close(peer);
                 self.state = State::Gone;
             }
             _ => {
-                self.say(world, sim);
+                self.queue_items(model, sim);
                 self.send(rng, sim, peer);
-                self.receive(rng, sim, world, peer);
+                self.receive(rng, sim, model, peer);
             }
         }
     }
 
-    fn connect(&mut self, sim: &Sim, world: &World, to: SocketAddr) {
+    fn connect(&mut self, sim: &Sim, model: &Model, to: SocketAddr) {
         let from = Ipv4Addr::new(127, 0, 0, 1 + (self.id % 3) as u8);
         match sim.peer_connect(to, IpAddr::V4(from)) {
             Ok(peer) => self.state = State::Connected(peer),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => {
-                assert!(world.stopping.is_some(), "nobody listens: {error}");
+                assert!(
+                    model.stopping.is_some(),
+                    "the server does not listen: {error}"
+                );
                 self.state = State::Gone;
             }
         }
     }
 
-    /// Says what comes next, if it may before an answer.
-    fn say(&mut self, world: &World, sim: &Sim) {
-        while self.outbox.is_empty() && !self.dismissed && self.said.len() < self.pace.ahead {
-            if self.said.iter().any(|said| said.item.is_awaited()) {
+    /// Queues the next items, as far as they need no reply first.
+    fn queue_items(&mut self, model: &Model, sim: &Sim) {
+        while self.unsent.is_empty()
+            && !self.has_goodbye
+            && self.unanswered.len() < self.pace.pipelined
+        {
+            if self.unanswered.iter().any(|sent| sent.item.needs_reply()) {
                 return;
             }
             let Some(item) = self.script.pop_front() else {
                 return;
             };
-            self.outbox.extend(item.said(world));
-            let step = world.step;
-            let command = self.goes_on.take().unwrap_or(step);
-            self.said.push_back(Said {
+            self.unsent.extend(item.bytes(model));
+            let step = model.step;
+            let command = self.continued.take().unwrap_or(step);
+            self.unanswered.push_back(SentItem {
                 item,
                 step,
                 command,
@@ -240,129 +245,135 @@ impl Client {
     }
 
     fn send(&mut self, rng: &mut Rng, sim: &Sim, peer: Peer) {
-        let (bytes, _) = self.outbox.as_slices();
+        let (bytes, _) = self.unsent.as_slices();
         let count = rng.usize(1..=self.pace.sends).min(bytes.len());
         match sim.peer_send(peer, &bytes[..count]) {
             Ok(sent) => {
-                self.outbox.drain(..sent);
+                self.unsent.drain(..sent);
                 self.moved += sent;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            // The server has closed: why, what it has sent will tell.
-            Err(_) => self.outbox.clear(),
+            // The server has closed the connection. Its last message has the reason.
+            Err(_) => self.unsent.clear(),
         }
-        let all_said = self.script.is_empty() && self.outbox.is_empty();
-        let goes_on = |said: &Said| said.item.is_awaited() || said.item.is_last();
-        if all_said && !self.shut && !self.said.iter().any(goes_on) && !self.dismissed {
+        let all_sent = self.script.is_empty() && self.unsent.is_empty();
+        let keeps_open = |sent: &SentItem| sent.item.needs_reply() || sent.item.is_last();
+        let waits = self.unanswered.iter().any(keeps_open);
+        if all_sent && !self.has_shut_down && !waits && !self.has_goodbye {
             sim.peer_shutdown(peer);
-            self.shut = true;
+            self.has_shut_down = true;
         }
     }
 
-    fn receive(&mut self, rng: &mut Rng, sim: &Sim, world: &mut World, peer: Peer) {
+    fn receive(&mut self, rng: &mut Rng, sim: &Sim, model: &mut Model, peer: Peer) {
         match sim.peer_receive(peer, rng.usize(1..=self.pace.receives)) {
             Ok(bytes) if bytes.is_empty() => {
-                let all_answered = self.said.is_empty() && self.script.is_empty() && self.shut;
-                let nothing_begun = self.inbox.is_empty() && self.heard.is_empty();
-                let expected = nothing_begun && (all_answered || self.dismissed);
-                self.check_end(sim, world, expected, "the end");
+                let all_answered =
+                    self.unanswered.is_empty() && self.script.is_empty() && self.has_shut_down;
+                let no_partial_reply = self.unparsed.is_empty() && self.received.is_empty();
+                let expected = no_partial_reply && (all_answered || self.has_goodbye);
+                self.check_end(sim, model, expected, "the end");
                 sim.peer_close(peer);
                 self.state = State::Gone;
             }
             Ok(bytes) => {
                 self.moved += bytes.len();
-                self.inbox.extend(bytes);
-                self.hear(sim, world);
+                self.unparsed.extend(bytes);
+                self.parse(sim, model);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => {
-                self.check_end(sim, world, self.dismissed, &error.to_string());
+                self.check_end(sim, model, self.has_goodbye, &error.to_string());
                 sim.peer_close(peer);
                 self.state = State::Gone;
             }
         }
     }
 
-    /// Accounts for what has come.
-    fn hear(&mut self, sim: &Sim, world: &mut World) {
+    /// Parses the received bytes.
+    fn parse(&mut self, sim: &Sim, model: &mut Model) {
         loop {
             if let Some(body) = &mut self.body {
-                let count = body.hear(&self.inbox, self.id);
-                self.inbox.drain(..count);
-                if body.heard < body.length {
+                let count = body.receive(&self.unparsed, self.id);
+                self.unparsed.drain(..count);
+                if body.received < body.length {
                     return;
                 }
                 let (content, from) = body.expected.swap_remove(0);
-                self.heard.push(Heard::Body(content, from));
+                self.received.push(Received::Body(content, from));
                 self.body = None;
             } else {
-                let Some(end) = self.inbox.iter().position(|&byte| byte == b'\n') else {
+                let Some(end) = self.unparsed.iter().position(|&byte| byte == b'\n') else {
                     return;
                 };
-                let rest = self.inbox.split_off(end + 1);
-                let mut line = std::mem::replace(&mut self.inbox, rest);
+                let rest = self.unparsed.split_off(end + 1);
+                let mut line = std::mem::replace(&mut self.unparsed, rest);
                 line.pop();
-                let line = String::from_utf8(line).expect("sentences are UTF-8");
-                assert!(!self.dismissed, "{line} after all for {}", self.waits_for());
-                self.dismissed = match &*line {
-                    text::STOPPING => world.stopping.is_some(),
-                    text::IDLE => world.impatient || is_long(sim),
-                    text::LOGIN_REVOKED => self.revoked(world).is_some(),
+                let line = String::from_utf8(line).expect("messages are UTF-8");
+                assert!(
+                    !self.has_goodbye,
+                    "{line} after the goodbye: {}",
+                    self.describe()
+                );
+                self.has_goodbye = match &*line {
+                    text::STOPPING => model.stopping.is_some(),
+                    text::IDLE => model.closes_idle || is_long(sim),
+                    text::LOGIN_REVOKED => self.revoked(model).is_some(),
                     _ => false,
                 };
-                if self.dismissed {
-                    debug!("client={} dismissed={line}", self.id);
-                    self.heard.clear();
+                if self.has_goodbye {
+                    debug!("client={} goodbye={line}", self.id);
+                    self.received.clear();
                     continue;
                 }
-                self.heard.push(Heard::Line(line));
+                self.received.push(Received::Line(line));
             }
-            self.recognize(sim, world);
+            self.match_reply(sim, model);
         }
     }
 
-    /// Finds the reply to which all that was heard belongs.
-    fn recognize(&mut self, sim: &Sim, world: &mut World) {
-        let Some(said) = self.said.front() else {
-            panic!("told without a question: {}", self.waits_for());
+    /// Finds the replies that begin with the received parts, and applies one that is complete.
+    fn match_reply(&mut self, sim: &Sim, model: &mut Model) {
+        let Some(sent) = self.unanswered.front() else {
+            panic!("unsolicited output: {}", self.describe());
         };
-        let (item, step) = (&said.item, said.step);
+        let (item, step) = (&sent.item, sent.step);
         let mut possible = Vec::new();
-        let all = replies(said, world, &self.memory);
+        let all = replies(sent, model, &self.session);
         for reply in &all {
-            if let Some(next) = self.follow(reply, sim, world, step) {
+            if let Some(next) = self.next_part(reply, sim, model, step) {
                 possible.push((reply, next));
             }
         }
-        let waits_for = || self.waits_for();
-        assert!(
-            !possible.is_empty(),
-            "{} and expected {all:#?}",
-            waits_for()
-        );
-        let is_whole = |(reply, next): &&(&Reply, usize)| *next == reply.parts.len();
-        if let Some((reply, _)) = possible.iter().find(is_whole) {
-            debug!("client={} said={item:?} heard={:?}", self.id, self.lines());
-            // What was begun is finished; the next command is not.
-            let goes_on = matches!(
+        let describe = || self.describe();
+        assert!(!possible.is_empty(), "{}, expected {all:#?}", describe());
+        let is_complete = |(reply, next): &&(&Reply, usize)| *next == reply.parts.len();
+        if let Some((reply, _)) = possible.iter().find(is_complete) {
+            debug!(
+                "client={} sent={item:?} received={:?}",
+                self.id,
+                self.lines()
+            );
+            // A revoked user can finish an operation but not begin one.
+            let continues = matches!(
                 item,
                 Item::UploadLength { .. } | Item::UploadBytes { .. } | Item::TooLong
             );
-            let before = |revoked: Revoked| step > revoked.step && !goes_on;
+            let is_late = |revoked: Revoked| step > revoked.step && !continues;
             assert!(
-                !self.revoked(world).is_some_and(before),
-                "revoked, and served: {}",
-                waits_for()
+                !self.revoked(model).is_some_and(is_late),
+                "served a revoked user: {}",
+                describe()
             );
-            self.has_suffered |= reply.is_fault;
-            self.dismissed = matches!(reply.then, Then::Closed);
-            let then = reply.then.clone();
-            let said = self.said.pop_front().expect("it is what was answered");
-            if let Some(next) = self.memory.take(&said, then, world) {
+            self.saw_fault |= reply.is_fault;
+            self.has_goodbye = matches!(reply.effect, Effect::Closed);
+            let effect = reply.effect.clone();
+            let sent = self.unanswered.pop_front().expect("it was answered");
+            if let Some(next) = self.session.apply(&sent, effect, model) {
                 self.script.push_front(next);
-                self.goes_on = Some(said.command);
+                self.continued = Some(sent.command);
             }
-            self.heard.clear();
+            self.received.clear();
             return;
         }
         let body = |(reply, next): (&Reply, usize)| match &reply.parts[next] {
@@ -376,35 +387,35 @@ impl Client {
             .map(|length| Body {
                 expected,
                 length,
-                heard: 0,
+                received: 0,
             });
     }
 
-    /// The part of a reply that is to come next, if all that was heard belongs to it.
-    fn follow(&self, reply: &Reply, sim: &Sim, world: &World, sent: usize) -> Option<usize> {
-        let mut heard = self.heard.iter();
+    /// Returns the number of the next part of a reply, if the received parts belong to it.
+    fn next_part(&self, reply: &Reply, sim: &Sim, model: &Model, sent: usize) -> Option<usize> {
+        let mut received = self.received.iter();
         for (number, part) in reply.parts.iter().enumerate() {
-            let Some(next) = heard.next() else {
+            let Some(next) = received.next() else {
                 return Some(number);
             };
             let fits = match (part, next) {
-                (Part::Line(expected), Heard::Line(line)) => expected == line,
-                (Part::OneOf(expected), Heard::Line(line)) => expected.contains(&line.as_str()),
-                (Part::Begins(expected), Heard::Line(line)) => line.starts_with(expected),
-                (Part::Names(path), Heard::Line(line)) => world.lists_names(path, sent, line),
-                (Part::Details(path), Heard::Line(line)) => {
-                    for _ in 0..world.counts_entries(path, sent, line)? {
-                        let Some(Heard::Line(line)) = heard.next() else {
+                (Part::Line(expected), Received::Line(line)) => expected == line,
+                (Part::OneOf(expected), Received::Line(line)) => expected.contains(&line.as_str()),
+                (Part::Begins(expected), Received::Line(line)) => line.starts_with(expected),
+                (Part::Names(path), Received::Line(line)) => model.lists_names(path, sent, line),
+                (Part::Details(path), Received::Line(line)) => {
+                    for _ in 0..model.counts_entries(path, sent, line)? {
+                        let Some(Received::Line(line)) = received.next() else {
                             return Some(number);
                         };
-                        if !world.details(sim, path, sent, line) {
+                        if !model.details(sim, path, sent, line) {
                             return None;
                         }
                     }
                     true
                 }
-                (Part::Body(content, from), Heard::Body(heard, heard_from)) => {
-                    Arc::ptr_eq(content, heard) && from == heard_from
+                (Part::Body(content, from), Received::Body(found, found_from)) => {
+                    Arc::ptr_eq(content, found) && from == found_from
                 }
                 _ => false,
             };
@@ -412,58 +423,60 @@ impl Client {
                 return None;
             }
         }
-        heard.next().is_none().then_some(reply.parts.len())
+        received.next().is_none().then_some(reply.parts.len())
     }
 
-    /// The connection has ended: whether it may have, if it was not `expected`.
-    fn check_end(&mut self, sim: &Sim, world: &World, expected: bool, how: &str) {
+    /// Checks that the connection may end, if the end was not expected.
+    fn check_end(&mut self, sim: &Sim, model: &Model, expected: bool, how: &str) {
         debug!("client={} ended={how}", self.id);
-        if !expected && !self.may_be_cut(sim, world) {
-            assert!(world.faulty, "{how} comes too early: {}", self.waits_for());
-            self.has_suffered = true;
+        if !expected && !self.may_be_cut(sim, model) {
+            assert!(model.faulty, "{how} is too early: {}", self.describe());
+            self.saw_fault = true;
         }
     }
 
-    /// Whether the server may end it before its last word, though nothing fails.
-    fn may_be_cut(&self, sim: &Sim, world: &World) -> bool {
-        // It waits for so long that a goodbye is taken, and no longer.
-        let patience = LINGER_TIMEOUT - Duration::from_secs(1);
-        let is_long_ago = |at: Duration| sim.elapsed() - at > patience;
-        let ends = |said: &Said| {
-            let replies = replies(said, world, &self.memory);
-            let closes = |reply: &Reply| matches!(reply.then, Then::Closed);
+    /// Returns whether the server may close the connection before its last message, without a
+    /// fault.
+    fn may_be_cut(&self, sim: &Sim, model: &Model) -> bool {
+        // A lingering close ends after this time, even if the goodbye was not read.
+        let linger = LINGER_TIMEOUT - Duration::from_secs(1);
+        let is_long_ago = |at: Duration| sim.elapsed() - at > linger;
+        let ends = |sent: &SentItem| {
+            let replies = replies(sent, model, &self.session);
+            let closes = |reply: &Reply| matches!(reply.effect, Effect::Closed);
             replies.iter().any(|reply| reply.may_be_cut)
-                || is_long_ago(said.at) && replies.iter().any(closes)
+                || is_long_ago(sent.at) && replies.iter().any(closes)
         };
-        // Answers to earlier logins that were not read either go with the goodbye to the last one that failed.
-        let mut logins = (self.said.iter()).filter(|said| matches!(said.item, Item::Login { .. }));
-        let last_login = logins.nth(self.memory.logins_left() - 1);
-        let is_new = (self.said.iter()).any(|said| matches!(said.item, Item::Greet));
-        world.impatient
+        // Unread replies to earlier logins are lost with the goodbye of the last failed one.
+        let mut logins =
+            (self.unanswered.iter()).filter(|sent| matches!(sent.item, Item::Login { .. }));
+        let last_login = logins.nth(self.session.logins_left() - 1);
+        let is_new = (self.unanswered.iter()).any(|sent| matches!(sent.item, Item::Greet));
+        model.closes_idle
             || is_long(sim)
-            // The listener closes over those who are not let in yet.
-            || (world.crowded || world.stopping.is_some()) && is_new
-            || world.stopping.is_some_and(is_long_ago)
+            // Connections that were not accepted are closed with the listener.
+            || (model.limits_sessions || model.stopping.is_some()) && is_new
+            || model.stopping.is_some_and(is_long_ago)
             || self
-                .revoked(world)
+                .revoked(model)
                 .is_some_and(|revoked| is_long_ago(revoked.at))
-            || last_login.is_some_and(|said| is_long_ago(said.at))
-            || self.said.iter().any(ends)
+            || last_login.is_some_and(|sent| is_long_ago(sent.at))
+            || self.unanswered.iter().any(ends)
     }
 
-    /// Since when its user is none any more.
-    fn revoked(&self, world: &World) -> Option<Revoked> {
-        let is_me = |revoked: &Revoked| Some(revoked.user) == self.memory.user;
-        world.revoked.filter(is_me)
+    /// Returns when its user was removed.
+    fn revoked(&self, model: &Model) -> Option<Revoked> {
+        let is_me = |revoked: &Revoked| Some(revoked.user) == self.session.user;
+        model.revoked.filter(is_me)
     }
 
     fn lines(&self) -> Vec<String> {
-        let line = |heard: &Heard| match heard {
-            Heard::Line(line) => line.clone(),
-            Heard::Body(content, from) => format!("({} bytes)", content.len() - from),
+        let line = |received: &Received| match received {
+            Received::Line(line) => line.clone(),
+            Received::Body(content, from) => format!("({} bytes)", content.len() - from),
         };
-        let rest = String::from_utf8_lossy(&self.inbox[..self.inbox.len().min(100)]);
-        self.heard
+        let rest = String::from_utf8_lossy(&self.unparsed[..self.unparsed.len().min(100)]);
+        self.received
             .iter()
             .map(line)
             .chain([rest.into_owned()])
@@ -471,25 +484,26 @@ impl Client {
     }
 }
 
-/// Whether the run is so long, as few are, that who has stalled may have been idle for as long as the server waits.
+/// Returns whether the run is so long that the idle timeout of a stalled client can have expired.
 fn is_long(sim: &Sim) -> bool {
     sim.elapsed() > Options::default().idle_timeout - SWEEP_INTERVAL
 }
 
 impl Body {
-    /// Compares what has come; how many of the bytes belong to it.
-    fn hear(&mut self, bytes: &[u8], id: usize) -> usize {
-        let count = bytes.len().min(self.length - self.heard);
+    /// Compares received bytes with the possible contents. Returns how many of them belong to the
+    /// body.
+    fn receive(&mut self, bytes: &[u8], id: usize) -> usize {
+        let count = bytes.len().min(self.length - self.received);
         self.expected.retain(|(content, from)| {
-            let from = from + self.heard;
+            let from = from + self.received;
             content[from..from + count] == bytes[..count]
         });
         assert!(
             !self.expected.is_empty(),
-            "client {id} hears other bytes than the file has, among those from {} on",
-            self.heard
+            "client {id} received wrong bytes of a file, at or after {}",
+            self.received
         );
-        self.heard += count;
+        self.received += count;
         count
     }
 }

@@ -1,5 +1,8 @@
-//! FTP on the simulated kernel: control and data connections that are cut, late, refused and reset, and ABOR at any
-//! moment. What a reply promises has been kept: after a 226 every byte is there, before it nothing of an upload is.
+//! FTP on the simulated kernel, with late, missing, refused and reset connections, and with ABOR at
+//! any time.
+//!
+//! Checks that the replies are true: after a 226 the transfer is complete, and no upload is visible
+//! before.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,18 +20,19 @@ use tidegate::server::{EventLoop, Options};
 
 use crate::support::seeds::{for_seeds, once_in, one_of};
 
-/// Seeds of a normal run.
+/// The number of seeds in a test run.
 const SEEDS: u64 = 96;
 
-/// Steps within which everybody is through.
+/// The number of steps in which all clients must finish.
 const STEPS_MAX: usize = 60_000;
 
 #[test]
 fn ftp_replies_are_true_under_random_faults() {
-    for_seeds(&[], SEEDS, |seed| World::new(seed).run());
+    for_seeds(&[], SEEDS, |seed| Simulation::new(seed).run());
 }
 
-struct World {
+/// The run of one seed.
+struct Simulation {
     rng: Rng,
     sim: Sim,
     event_loop: EventLoop<Sim>,
@@ -36,12 +40,12 @@ struct World {
     clients: Vec<Client>,
     passive_ports: u16,
     faulty: bool,
-    /// Its file is where the home was read from.
+    /// Contains the home's files, which the server reads again.
     _home: TempDir,
 }
 
-impl World {
-    fn new(seed: u64) -> World {
+impl Simulation {
+    fn new(seed: u64) -> Simulation {
         let mut rng = Rng::with_seed(seed);
         let sim = Sim::new(rng.u64(..));
         sim.set_unnamed_files(!once_in(&mut rng, 4));
@@ -57,13 +61,13 @@ impl World {
                 SimEntry::File(content.to_vec()),
             );
         }
-        let folder = TempDir::new().expect("a temporary folder");
+        let folder = TempDir::new().expect("a temporary folder is created");
         let write = |name, text| std::fs::write(folder.path().join(name), text);
-        write("Credentials", "ann:plain:secret\n").expect("our own folder");
-        write("Directories", "ann:Mail:read,change:/srv/Mail\n").expect("our own folder");
-        let path = folder.path().to_str().expect("a folder in UTF-8");
+        write("Credentials", "ann:plain:secret\n").expect("the home is written");
+        write("Directories", "ann:Mail:read,change:/srv/Mail\n").expect("the home is written");
+        let path = folder.path().to_str().expect("its path is UTF-8");
         sim.put(path, SimEntry::Directory);
-        let (home, _) = Home::load(folder.path()).expect("a home without faults");
+        let (home, _) = Home::load(folder.path()).expect("the home is valid");
         let passive_ports = rng.u16(0..4);
         let options = Options {
             passive_ports: (passive_ports > 0).then_some((5000, 4999 + passive_ports)),
@@ -72,7 +76,9 @@ impl World {
         let mut event_loop = EventLoop::without_threads(Arc::new(sim.clone()), home, options);
         let any = "127.0.0.1:0".parse().expect("an address");
         let dialect = Dialect::Ftp(FtpSettings { active: true });
-        let address = event_loop.listen(any, dialect).expect("nothing fails yet");
+        let address = event_loop
+            .listen(any, dialect)
+            .expect("no fault is injected");
         let clients = (0..rng.u8(1..6))
             .map(|id| Client::new(&mut rng, id, &contents))
             .collect();
@@ -80,7 +86,7 @@ impl World {
         if faulty {
             sim.set_fault_plan(FaultPlan::from_seed(rng.u64(..)));
         }
-        World {
+        Simulation {
             rng,
             sim,
             event_loop,
@@ -108,12 +114,12 @@ impl World {
                 .clients
                 .iter()
                 .find(|client| client.phase != Phase::Gone);
-            let waiting = waiting.map(Client::shown);
-            assert!(step < STEPS_MAX, "somebody waits for ever: {waiting:?}");
+            let waiting = waiting.map(Client::describe);
+            assert!(step < STEPS_MAX, "a client makes no progress: {waiting:?}");
             for client in &mut self.clients {
                 client.act(&mut self.rng, &self.sim, self.address, self.faulty);
             }
-            self.turn();
+            self.tick();
             if once_in(&mut self.rng, 64) {
                 self.sim
                     .advance(Duration::from_millis(self.rng.u64(..3000)));
@@ -122,29 +128,29 @@ impl World {
         self.sim.set_fault_plan(FaultPlan::NoFaults);
         for _ in 0..100 {
             self.sim.advance(Duration::from_secs(1));
-            self.turn();
+            self.tick();
         }
-        assert_eq!(self.event_loop.connections(), 0, "slots are left");
+        assert_eq!(self.event_loop.connections(), 0, "slots remain");
         let held = self.sim.held_handles();
         let at_rest = HeldHandles {
             listeners: held.listeners,
             ..HeldHandles::default()
         };
-        assert_eq!(held, at_rest, "handles are left");
+        assert_eq!(held, at_rest, "handles remain");
         assert!(held.listeners <= 1 + usize::from(self.passive_ports));
         drop(self.event_loop);
         assert_eq!(
             self.sim.held_handles(),
             HeldHandles::default(),
-            "handles outlive it"
+            "handles remain after the end"
         );
         for (path, _) in self.sim.tree() {
             let is_temporary = path.starts_with("/srv/Mail/.");
-            assert!(!is_temporary || self.faulty, "{path} is left behind");
+            assert!(!is_temporary || self.faulty, "{path} remains");
         }
     }
 
-    fn turn(&mut self) {
+    fn tick(&mut self) {
         self.event_loop.tick().expect("polling does not fail");
         self.event_loop.assert_invariants();
         while self.event_loop.jobs() > 0 && !once_in(&mut self.rng, 4) {
@@ -153,42 +159,45 @@ impl World {
         }
         assert!(
             self.faulty || self.sim.stalls() == 0,
-            "the loop waits for the disk"
+            "the event loop waits for the disk"
         );
     }
 }
 
-/// What one client does, one transfer after the other.
+/// A client that makes one transfer after another.
 struct Client {
     id: u8,
     address: IpAddr,
     phase: Phase,
     control: Option<Peer>,
-    /// Bytes that are still to be sent over the control connection.
+    /// Bytes that were not sent over the control connection yet.
     unsent: VecDeque<u8>,
-    /// What came over it and is no whole line yet.
+    /// The start of an incomplete line from the control connection.
     line: Vec<u8>,
     transfers: VecDeque<Transfer>,
     data: Option<Peer>,
-    /// Where the server comes to, in a transfer over a connection that it dials.
+    /// The listening address of an active transfer.
     listening: Option<SocketAddr>,
-    /// Where the server awaits us.
-    awaited: Option<SocketAddr>,
-    /// What has come over the data connection, or how much was sent.
-    got: Vec<u8>,
+    /// The server's address of a passive transfer.
+    passive: Option<SocketAddr>,
+    /// The bytes received over the data connection.
+    received: Vec<u8>,
+    /// The number of bytes sent over the data connection.
     sent: usize,
+    /// Whether the data connection has ended.
     ended: bool,
+    /// Whether ABOR was sent.
     aborted: bool,
     /// The final replies to the command and to ABOR.
     finals: Vec<String>,
-    /// Steps of this transfer.
+    /// The number of steps of this transfer.
     age: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Connecting,
-    /// What is to be said when the next final reply has come.
+    /// Each of the following phases ends with a final reply.
     User,
     Password,
     Type,
@@ -204,9 +213,9 @@ struct Transfer {
     name: String,
     content: Arc<Vec<u8>>,
     upload: bool,
-    dialled: bool,
+    active: bool,
     mishap: Mishap,
-    /// At which step of the transfer it happens.
+    /// The step of the transfer at which the mishap is_due.
     at: usize,
 }
 
@@ -214,14 +223,14 @@ struct Transfer {
 enum Mishap {
     None,
     Abort,
-    /// The data connection comes before the command.
+    /// The client connects before it sends the command.
     Early,
-    /// It comes after a while.
+    /// The client connects late.
     Late,
-    /// It never comes.
+    /// The client never connects.
     Missing,
     Reset,
-    /// The client is killed: all of its connections are closed.
+    /// The client is killed, which closes all its connections.
     Killed,
 }
 
@@ -237,7 +246,7 @@ impl Client {
                 },
                 content: contents[which].clone(),
                 upload,
-                dialled: once_in(rng, 3),
+                active: once_in(rng, 3),
                 mishap: one_of(
                     rng,
                     &[
@@ -265,8 +274,8 @@ impl Client {
             line: Vec::new(),
             data: None,
             listening: None,
-            awaited: None,
-            got: Vec::new(),
+            passive: None,
+            received: Vec::new(),
             sent: 0,
             ended: false,
             aborted: false,
@@ -299,7 +308,7 @@ impl Client {
                     self.line.push(byte);
                     if byte == b'\n' {
                         let line = std::mem::take(&mut self.line);
-                        self.hear(&String::from_utf8(line).expect("replies are text"));
+                        self.receive_line(&String::from_utf8(line).expect("replies are text"));
                     }
                 }
             }
@@ -309,136 +318,138 @@ impl Client {
         if matches!(self.phase, Phase::Command | Phase::Moving) {
             self.age += 1;
             if self.is_killed() {
-                return self.come_again(sim);
+                return self.restart(sim);
             }
             self.move_data(rng, sim);
             self.finish(sim, faulty);
         }
     }
 
-    fn say(&mut self, line: &str) {
+    fn send_line(&mut self, line: &str) {
         self.unsent.extend(line.bytes());
         self.unsent.extend(b"\r\n");
     }
 
-    /// A line of a reply; only the last line of one says anything here.
-    fn hear(&mut self, line: &str) {
+    /// Processes a line of a reply. Ignores all lines but the last of a final reply.
+    fn receive_line(&mut self, line: &str) {
         let is_reply =
             line.as_bytes()[..3].iter().all(u8::is_ascii_digit) && line.as_bytes()[3] == b' ';
         if !is_reply || line.starts_with('1') {
             return;
         }
-        let (code, _) = line.split_once(' ').expect("a code and a text");
+        let (code, _) = line.split_once(' ').expect("a reply has a code and a text");
         match self.phase {
             Phase::Connecting => {
                 assert_eq!(code, "220");
-                self.say("USER ann");
+                self.send_line("USER ann");
                 self.phase = Phase::User;
             }
             Phase::User => {
-                self.say("PASS secret");
+                self.send_line("PASS secret");
                 self.phase = Phase::Password;
             }
             Phase::Password if code == "230" => {
-                self.say("TYPE I");
+                self.send_line("TYPE I");
                 self.phase = Phase::Type;
             }
             Phase::Password => panic!("the password is right: {line}"),
             Phase::Type => self.next(),
-            Phase::Address => self.address_is(code, line),
+            Phase::Address => self.receive_address(code, line),
             Phase::Command | Phase::Moving => self.finals.push(code.to_owned()),
             Phase::Leaving | Phase::Gone => {}
         }
     }
 
-    /// Begins the next transfer, or says goodbye.
+    /// Starts the next transfer, or sends QUIT.
     fn next(&mut self) {
         let Some(transfer) = self.transfers.front() else {
             self.phase = Phase::Leaving;
-            return self.say("QUIT");
+            return self.send_line("QUIT");
         };
         let port = 20_000 + u16::from(self.id) * 100 + self.transfers.len() as u16;
         let here = SocketAddr::new(self.address, port);
-        let line = match transfer.dialled {
+        let line = match transfer.active {
             true => {
                 self.listening = Some(here);
                 format!("EPRT |1|{}|{port}|", self.address)
             }
             false => "EPSV".to_owned(),
         };
-        self.say(&line);
+        self.send_line(&line);
         self.phase = Phase::Address;
     }
 
-    fn address_is(&mut self, code: &str, line: &str) {
+    fn receive_address(&mut self, code: &str, line: &str) {
         if let Some(port) = line.split('|').nth(3) {
             let port = port.parse().expect("a port");
-            self.awaited = Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
+            self.passive = Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
         }
-        let transfer = self.transfers.front().expect("it is at work");
+        let transfer = self.transfers.front().expect("a transfer is in progress");
         assert!(matches!(code, "229" | "200" | "425"), "{line}");
-        // Nobody connects early to what a refused EPSV has not told.
-        match transfer.mishap == Mishap::Early && self.awaited.is_some() {
+        // A refused EPSV names no port to connect to.
+        match transfer.mishap == Mishap::Early && self.passive.is_some() {
             true => self.phase = Phase::Command,
             false => self.command(),
         }
     }
 
     fn command(&mut self) {
-        let transfer = self.transfers.front().expect("it is at work");
+        let transfer = self.transfers.front().expect("a transfer is in progress");
         let verb = if transfer.upload { "STOR" } else { "RETR" };
         let line = format!("{verb} {}", transfer.name);
-        self.say(&line);
+        self.send_line(&line);
         self.phase = Phase::Moving;
     }
 
-    /// What happens on the data connection's side.
+    /// Makes a step of the data connection.
     fn move_data(&mut self, rng: &mut Rng, sim: &Sim) {
-        let transfer = self.transfers.front().expect("it is at work").clone();
-        let happens = self.age >= transfer.at;
+        let transfer = self
+            .transfers
+            .front()
+            .expect("a transfer is in progress")
+            .clone();
+        let is_due = self.age >= transfer.at;
         if transfer.mishap == Mishap::Abort
-            && happens
+            && is_due
             && !self.aborted
             && self.phase == Phase::Moving
         {
             self.aborted = true;
-            self.say("ABOR");
+            self.send_line("ABOR");
         }
-        let comes = match transfer.mishap {
+        let connects = match transfer.mishap {
             Mishap::Missing => false,
             Mishap::Late => self.age > 20 * transfer.at,
             _ => true,
         };
-        if self.data.is_none() && comes && !self.ended {
+        if self.data.is_none() && connects && !self.ended {
             if let Some(here) = self.listening {
                 sim.peer_listen(here);
                 self.data = sim.peer_accept(here).ok();
-            } else if let Some(there) = self.awaited {
+            } else if let Some(there) = self.passive {
                 match sim.peer_connect(there, self.address) {
                     Ok(peer) => self.data = Some(peer),
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                    Err(_) => self.awaited = None,
+                    Err(_) => self.passive = None,
                 }
             }
         }
-        if self.phase == Phase::Command
-            && (self.data.is_some() || self.awaited.is_none())
-            && happens
+        if self.phase == Phase::Command && (self.data.is_some() || self.passive.is_none()) && is_due
         {
             self.command();
         }
         let Some(data) = self.data.filter(|_| !self.ended) else {
             return;
         };
-        if transfer.mishap == Mishap::Reset && happens {
+        if transfer.mishap == Mishap::Reset && is_due {
             sim.peer_reset(data);
-            (self.data, self.ended, self.awaited) = (None, true, None);
+            (self.data, self.ended, self.passive) = (None, true, None);
             return;
         }
         if !transfer.upload {
             match sim.peer_receive(data, rng.usize(1..100_000)) {
                 Ok(bytes) if bytes.is_empty() => self.ended = true,
-                Ok(bytes) => self.got.extend(bytes),
+                Ok(bytes) => self.received.extend(bytes),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(_) => self.ended = true,
             }
@@ -458,29 +469,33 @@ impl Client {
         }
     }
 
-    /// The replies have all come: what they say must be so.
+    /// Checks the replies once all have arrived, and starts the next transfer.
     fn finish(&mut self, sim: &Sim, faulty: bool) {
         if self.finals.len() < 1 + usize::from(self.aborted) || self.phase != Phase::Moving {
             return;
         }
-        let transfer = self.transfers.front().expect("it is at work").clone();
+        let transfer = self
+            .transfers
+            .front()
+            .expect("a transfer is in progress")
+            .clone();
         let done = self.finals[0] == "226";
-        // Who resets a connection does without what he has not read.
+        // A client that resets the connection loses the bytes that it has not read.
         let was_reset = transfer.mishap == Mishap::Reset && self.ended && self.data.is_none();
         if !transfer.upload && done && !was_reset {
-            // All of it had arrived when that was said.
+            // The bytes arrived before the reply.
             if let Some(data) = self.data {
                 while let Ok(bytes) = sim.peer_receive(data, usize::MAX) {
                     if bytes.is_empty() {
                         break;
                     }
-                    self.got.extend(bytes);
+                    self.received.extend(bytes);
                 }
             }
             assert!(
-                self.got == *transfer.content,
-                "{}: not all has come",
-                self.shown()
+                self.received == *transfer.content,
+                "{}: the download is incomplete",
+                self.describe()
             );
         }
         if transfer.upload {
@@ -493,7 +508,7 @@ impl Client {
                     self.finals,
                     transfer.name
                 ),
-                _ => assert!(!done, "{}: nothing is there", transfer.name),
+                _ => assert!(!done, "{}: the upload is missing", transfer.name),
             }
         }
         if transfer.mishap == Mishap::None && !faulty {
@@ -505,22 +520,22 @@ impl Client {
             );
         }
         if self.aborted {
-            // Where it came too late there was nothing to abort.
+            // If it was late, there was nothing to abort.
             assert!(
                 matches!(&*self.finals[1], "225" | "226"),
                 "{}",
-                self.shown()
+                self.describe()
             );
         }
-        self.hang_up(sim);
+        self.close_data(sim);
         self.transfers.pop_front();
         self.next();
     }
 
-    /// How far it is.
-    fn shown(&self) -> String {
+    /// Describes its state for the message of a failure.
+    fn describe(&self) -> String {
         let transfer = self.transfers.front();
-        let transfer = transfer.map(|transfer| (&transfer.name, transfer.dialled, transfer.mishap));
+        let transfer = transfer.map(|transfer| (&transfer.name, transfer.active, transfer.mishap));
         let Client {
             id,
             phase,
@@ -532,41 +547,45 @@ impl Client {
         format!("client {id} {phase:?} {transfer:?} {finals:?} age={age} ended={ended}")
     }
 
-    fn hang_up(&mut self, sim: &Sim) {
+    fn close_data(&mut self, sim: &Sim) {
         if let Some(data) = self.data.take() {
             sim.peer_close(data);
         }
         if let Some(here) = self.listening.take() {
             sim.peer_close_listener(here);
         }
-        (self.awaited, self.ended, self.aborted) = (None, false, false);
+        (self.passive, self.ended, self.aborted) = (None, false, false);
         (self.sent, self.age) = (0, 0);
-        self.got.clear();
+        self.received.clear();
         self.finals.clear();
     }
 
     fn is_killed(&self) -> bool {
-        let transfer = self.transfers.front().expect("it is at work");
+        let transfer = self.transfers.front().expect("a transfer is in progress");
         transfer.mishap == Mishap::Killed && self.age >= transfer.at
     }
 
-    /// The server has closed the control connection.
+    /// Handles the end of the control connection.
     fn leave(&mut self, sim: &Sim, faulty: bool) {
-        assert!(self.phase == Phase::Leaving || faulty, "{}", self.shown());
-        self.vanish(sim);
+        assert!(
+            self.phase == Phase::Leaving || faulty,
+            "{}",
+            self.describe()
+        );
+        self.close(sim);
     }
 
-    /// The client is killed, and started again for what is left to do.
-    fn come_again(&mut self, sim: &Sim) {
-        self.vanish(sim);
+    /// Kills the client and starts it again for the remaining transfers.
+    fn restart(&mut self, sim: &Sim) {
+        self.close(sim);
         self.unsent.clear();
         self.line.clear();
         self.transfers.pop_front();
         self.phase = Phase::Connecting;
     }
 
-    fn vanish(&mut self, sim: &Sim) {
-        self.hang_up(sim);
+    fn close(&mut self, sim: &Sim) {
+        self.close_data(sim);
         if let Some(control) = self.control.take() {
             sim.peer_close(control);
         }

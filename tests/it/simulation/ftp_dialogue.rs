@@ -1,7 +1,8 @@
-//! FTP's session between a client's lines and a house that answers as it is told, with what has to hold at each step:
-//! one final reply of whole, plain lines for each command, and no wish that an event_loop could not see to at that moment.
+//! An FTP session with input from a client and responses from decisions of the caller.
 //!
-//! Must not know: where the lines and the decisions come from. The seeds bring them, and so does the fuzzer.
+//! Asserts at each step that each command gets one final reply of complete lines without control
+//! characters, and that the session only takes actions that are possible in its state. Both the
+//! seeded tests and the fuzz target use it, so it must not depend on the source of its input.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::{Dialect, Session};
 use tidegate::protocol::step::{Action, DataMode, Input};
 
-/// What the house may refuse with, and the decision that does it. Every other one is no refusal.
+/// The refusals, each with the decision that selects it. All other decisions accept the request.
 pub(crate) const REFUSALS: &[(u8, ErrorCode)] = &[
     (b'0', ErrorCode::NoSuchDirectory),
     (b'1', ErrorCode::NoSuchFile),
@@ -42,40 +43,43 @@ pub(crate) const REFUSALS: &[(u8, ErrorCode)] = &[
     (b'M', ErrorCode::OverQuota),
 ];
 
-/// A dialogue, and what it has come to.
+/// A session and its state.
 pub(crate) struct Dialogue<D> {
     peer: SocketAddr,
     session: Session,
-    /// What the house decides next.
+    /// Returns the next decision.
     decide: D,
-    said: Vec<u8>,
-    under_way: Option<UnderWay>,
-    /// Whether a data connection is awaited.
+    /// All output of the session.
+    sent: Vec<u8>,
+    operation: Option<Operation>,
+    /// Whether the session listens for a data connection.
     listening: bool,
-    /// Bytes of what was opened last.
+    /// The length of the file or listing that was opened last.
     opened: Option<u64>,
-    /// Whether an upload was created and did not begin yet.
+    /// Whether an upload was created and has not started.
     created: bool,
-    /// Final replies that have to have come by now, and those that have.
+    /// The number of final replies that are due.
     due: usize,
-    given: usize,
+    /// The number of final replies that were sent.
+    replied: usize,
     closed: bool,
 }
 
-/// What the data connection is doing, beside the lines.
+/// The current operation on the data connection.
 #[derive(Clone, Copy)]
-enum UnderWay {
+enum Operation {
     Connecting,
     Moving,
 }
 
 impl<D: FnMut() -> u8> Dialogue<D> {
-    /// A session that was told to begin, or why it may not; the first decision is how it comes to that.
+    /// Starts a session, or rejects the client, depending on the first decision.
     pub(crate) fn begin(mut decide: D) -> Dialogue<D> {
         let first = decide();
         let peer = match first & 1 {
             0 => "127.0.0.1:40000",
-            // On the loopback no link is meant, but as on a link-local address it is not to be lost.
+            // The loopback address needs no scope, but the scope must be kept as for a link-local
+            // one.
             _ => "[::1%7]:40000",
         };
         let settings = FtpSettings {
@@ -86,13 +90,13 @@ impl<D: FnMut() -> u8> Dialogue<D> {
             peer,
             session: Dialect::Ftp(settings).session(peer),
             decide,
-            said: Vec::new(),
-            under_way: None,
+            sent: Vec::new(),
+            operation: None,
             listening: false,
             opened: None,
             created: false,
             due: 1,
-            given: 0,
+            replied: 0,
             closed: false,
         };
         dialogue.step(match first {
@@ -103,43 +107,43 @@ impl<D: FnMut() -> u8> Dialogue<D> {
         dialogue
     }
 
-    /// The client says a line.
+    /// Processes a line from the client.
     pub(crate) fn line(&mut self, line: &[u8]) {
         self.due += 1;
         self.step(Input::Line(line));
     }
 
-    /// The client says a line over the limit.
+    /// Processes an overlong line from the client.
     pub(crate) fn line_too_long(&mut self) {
         self.due += 1;
         self.step(Input::LineTooLong);
     }
 
-    /// What the data connection is doing comes to its end, if it does anything.
+    /// Finishes the current operation on the data connection, if any.
     pub(crate) fn data_ends(&mut self) {
         let result = self.decide_refusal().map_or(Ok(()), Err);
-        match self.under_way.take() {
-            Some(UnderWay::Connecting) => self.step(Input::DataConnected(result)),
-            Some(UnderWay::Moving) => self.step(Input::TransferDone(result)),
+        match self.operation.take() {
+            Some(Operation::Connecting) => self.step(Input::DataConnected(result)),
+            Some(Operation::Moving) => self.step(Input::TransferDone(result)),
             None => {}
         }
     }
 
-    /// The client has been silent for too long; only who waits for a line and nothing else is idle.
+    /// Expires the idle timeout, unless an operation is in progress.
     pub(crate) fn idle(&mut self) {
-        if self.under_way.is_none() {
+        if self.operation.is_none() {
             self.step(Input::Idle);
         }
     }
 
-    /// The server stops; who has something under way is told behind it.
+    /// Starts a graceful shutdown, unless an operation is in progress, which would finish first.
     pub(crate) fn stop(&mut self) {
-        if self.under_way.is_none() {
+        if self.operation.is_none() {
             self.step(Input::Stopping);
         }
     }
 
-    /// A reload leaves who is logged in other rights, or ends his login.
+    /// Reloads the home, which changes the user's rights or removes the user.
     pub(crate) fn reload(&mut self, holds: bool) {
         if self.session.access().is_some() {
             let access = holds.then(|| self.access());
@@ -151,17 +155,17 @@ impl<D: FnMut() -> u8> Dialogue<D> {
         self.closed
     }
 
-    /// What the client has heard.
-    pub(crate) fn said(&self) -> &[u8] {
-        &self.said
+    /// Returns all output of the session.
+    pub(crate) fn sent(&self) -> &[u8] {
+        &self.sent
     }
 
-    /// Steps until the session waits for the client or for the data connection.
+    /// Steps the session until it waits for the client or for the data connection.
     fn step(&mut self, mut input: Input<'_>) {
         while !self.closed {
-            let before = self.said.len();
-            let action = self.session.step(input, &mut self.said);
-            self.given += final_replies(&self.said[before..]);
+            let before = self.sent.len();
+            let action = self.session.step(input, &mut self.sent);
+            self.replied += final_replies(&self.sent[before..]);
             input = match action {
                 Action::ReadLine => break,
                 Action::Close(_) => {
@@ -169,23 +173,23 @@ impl<D: FnMut() -> u8> Dialogue<D> {
                     return;
                 }
                 Action::Request(Request::Progress) => {
-                    assert!(self.under_way.is_some(), "nothing makes progress");
+                    assert!(self.operation.is_some(), "no operation is in progress");
                     Input::Response(Response::Progress((self.decide)().into()))
                 }
                 Action::Abort => {
                     self.listening = false;
                     let aborted = Err(ErrorCode::Aborted);
-                    match self.under_way.take() {
-                        Some(UnderWay::Connecting) => Input::DataConnected(aborted),
-                        // Sometimes all has just been moved.
-                        Some(UnderWay::Moving) if (self.decide)() == b'w' => {
+                    match self.operation.take() {
+                        Some(Operation::Connecting) => Input::DataConnected(aborted),
+                        // The transfer may have completed just before.
+                        Some(Operation::Moving) if (self.decide)() == b'w' => {
                             Input::TransferDone(Ok(()))
                         }
                         _ => Input::TransferDone(aborted),
                     }
                 }
-                action if self.under_way.is_some() => panic!("{action:?} amid a transfer"),
-                Action::Request(request) => Input::Response(self.answer(request)),
+                action if self.operation.is_some() => panic!("{action:?} during a transfer"),
+                Action::Request(request) => Input::Response(self.respond(request)),
                 Action::Listen => {
                     let address = match (self.decide)() {
                         b'l' => Err(ErrorCode::NoPassivePort),
@@ -197,46 +201,54 @@ impl<D: FnMut() -> u8> Dialogue<D> {
                 }
                 Action::Connect(via) => {
                     match via {
-                        DataMode::Passive => assert!(self.listening, "nowhere to accept"),
+                        DataMode::Passive => assert!(self.listening, "the session does not listen"),
                         DataMode::Active(mut address) => {
                             assert!(address.port() >= 1024);
                             address.set_port(self.peer.port());
-                            assert_eq!(address, self.peer, "somebody else is dialled");
+                            assert_eq!(address, self.peer, "another address than the client's");
                         }
                     }
                     self.listening = false;
-                    self.under_way = Some(UnderWay::Connecting);
+                    self.operation = Some(Operation::Connecting);
                     return;
                 }
                 Action::Send { offset, length } => {
-                    let opened = self.opened.take().expect("something that was opened");
-                    assert_eq!(offset.checked_add(length), Some(opened), "all that is left");
+                    let opened = self.opened.take().expect("a file or listing is open");
+                    assert_eq!(
+                        offset.checked_add(length),
+                        Some(opened),
+                        "not up to the end"
+                    );
                     Input::TransferDone(Ok(()))
                 }
                 Action::SendData { offset, length, .. } => {
-                    let opened = self.opened.take().expect("something that was opened");
-                    assert_eq!(offset.checked_add(length), Some(opened), "all that is left");
-                    self.under_way = Some(UnderWay::Moving);
+                    let opened = self.opened.take().expect("a file or listing is open");
+                    assert_eq!(
+                        offset.checked_add(length),
+                        Some(opened),
+                        "not up to the end"
+                    );
+                    self.operation = Some(Operation::Moving);
                     return;
                 }
                 Action::ReceiveData { .. } => {
                     assert!(std::mem::take(&mut self.created));
-                    self.under_way = Some(UnderWay::Moving);
+                    self.operation = Some(Operation::Moving);
                     return;
                 }
                 Action::Receive { .. } | Action::Discard { .. } => {
-                    panic!("FTP throws nothing away")
+                    panic!("FTP has no data in the control connection")
                 }
             };
         }
-        // A transfer's own reply is due when it ends, and QUIT's behind that.
-        if self.under_way.is_none() {
-            assert_eq!(self.given, self.due, "final replies");
+        // The reply of a transfer, and that of a QUIT during it, is due when it ends.
+        if self.operation.is_none() {
+            assert_eq!(self.replied, self.due, "final replies");
         }
     }
 
-    /// The house's answer: one that fits the request.
-    fn answer(&mut self, request: Request) -> Response {
+    /// Returns a possible response to a request.
+    fn respond(&mut self, request: Request) -> Response {
         (self.opened, self.created) = (None, false);
         let refusal = self.decide_refusal();
         match request {
@@ -284,11 +296,11 @@ impl<D: FnMut() -> u8> Dialogue<D> {
             | Request::RemoveDirectory { .. }
             | Request::SetModified { .. } => Response::Done,
             Request::Space { .. } => Response::Space(self.length()),
-            request => unreachable!("FTP does not ask for {request:?} here"),
+            request => unreachable!("FTP does not request {request:?} here"),
         }
     }
 
-    /// Who is logged in and what he may do, a few grants.
+    /// Returns a user with a few grants.
     fn access(&mut self) -> Arc<Access> {
         let grants = ["Movies", "Uploads", "Drop box"].map(|name| {
             let rights = (self.decide)();
@@ -310,7 +322,7 @@ impl<D: FnMut() -> u8> Dialogue<D> {
         })
     }
 
-    /// The length of a file; none is longer than the system counts.
+    /// Returns the length of a file, at most the largest possible one.
     fn length(&mut self) -> u64 {
         u64::from((self.decide)()).pow(8).min(i64::MAX as u64)
     }
@@ -322,14 +334,17 @@ impl<D: FnMut() -> u8> Dialogue<D> {
     }
 }
 
-/// Counts the final replies of what was said in one step; every line of them has to be whole and plain.
-fn final_replies(mut said: &[u8]) -> usize {
-    // The answers to telnet's options stand before a reply.
-    while let [255, 252 | 254, _, rest @ ..] = said {
-        said = rest;
+/// Counts the final replies in the output of one step, and checks all its lines.
+fn final_replies(mut output: &[u8]) -> usize {
+    // The responses to Telnet options precede a reply.
+    while let [255, 252 | 254, _, rest @ ..] = output {
+        output = rest;
     }
-    let text = std::str::from_utf8(said).expect("replies are UTF-8");
-    assert!(text.is_empty() || text.ends_with("\r\n"), "half a line");
+    let text = std::str::from_utf8(output).expect("replies are UTF-8");
+    assert!(
+        text.is_empty() || text.ends_with("\r\n"),
+        "an incomplete line"
+    );
     let mut open: Option<&str> = None;
     let mut count = 0;
     for line in text.split_terminator("\r\n") {
@@ -344,9 +359,9 @@ fn final_replies(mut said: &[u8]) -> usize {
                 continue;
             }
         }
-        let (code, rest) = line.split_at_checked(3).expect("a code");
+        let (code, rest) = line.split_at_checked(3).expect("a reply has a code");
         assert!(code.bytes().all(|byte| byte.is_ascii_digit()), "{line:?}");
-        // A listing stands between the two halves of the reply to STAT, which are said in two steps.
+        // The reply to STAT is sent in two steps, with the listing between them.
         open = (rest.starts_with('-') && code != "213").then_some(code);
         count += usize::from(!rest.starts_with('-') && !line.starts_with('1'));
     }

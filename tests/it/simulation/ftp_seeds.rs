@@ -1,5 +1,7 @@
-//! FTP alone, its input and the house's answers from a seed: it never panics, repeats no password, says the same again for
-//! the same inputs, and keeps what the dialogue asserts at each step.
+//! FTP sessions alone, with random input and random responses of the services.
+//!
+//! For every seed, the session must not panic or send a password, its output must depend on nothing
+//! but its input, and the assertions of the dialogue must hold.
 
 use fastrand::Rng;
 use tidegate::protocol::ftp::command::VERBS;
@@ -7,35 +9,34 @@ use tidegate::protocol::ftp::command::VERBS;
 use super::ftp_dialogue::{Dialogue, REFUSALS};
 use crate::support::seeds::{for_seeds, once_in, one_of};
 
-/// Every seed that ever failed.
+/// Seeds that have failed.
 const FAILED_ONCE: &[u64] = &[];
 
-/// What every password is made of, to be found where it must not be.
+/// A part of every password.
 const SECRET: &str = "s3cret";
 
 #[test]
 fn every_ftp_command_gets_one_final_reply() {
     for_seeds(FAILED_ONCE, 256, |seed| {
-        let said = play(seed);
-        assert_eq!(said, play(seed), "played once more");
+        let sent = play(seed);
+        assert_eq!(sent, play(seed), "repeated");
     });
 }
 
-/// The seeds are of use only as long as they come far.
 #[test]
 fn ftp_seeds_reach_every_refusal() {
-    let said: String = (0..256).map(play).collect();
+    let sent: String = (0..256).map(play).collect();
     for code in [
         "150", "200", "202", "211", "213", "214", "215", "220", "221", "225", "226", "227", "229",
         "230", "250", "257", "331", "350", "421", "425", "426", "450", "451", "452", "500", "501",
         "502", "503", "504", "522", "530", "550", "552", "553", "554",
     ] {
         let line = format!("\n{code} ");
-        assert!(said.contains(&line), "no seed leads to {code}");
+        assert!(sent.contains(&line), "no seed leads to {code}");
     }
 }
 
-/// EPRT cannot tell the scope of a link-local address: it was dialled without, and never reached.
+/// EPRT cannot express the scope of a link-local address, without which it cannot be reached.
 #[test]
 fn active_mode_keeps_the_ipv6_scope() {
     let mut dialogue = Dialogue::begin(|| b'a');
@@ -44,11 +45,11 @@ fn active_mode_keeps_the_ipv6_scope() {
     }
     dialogue.data_ends();
     dialogue.data_ends();
-    let said = String::from_utf8_lossy(dialogue.said()).into_owned();
-    assert!(said.contains("\n150 ") && said.contains("\n226 "), "{said}");
+    let sent = String::from_utf8_lossy(dialogue.sent()).into_owned();
+    assert!(sent.contains("\n150 ") && sent.contains("\n226 "), "{sent}");
 }
 
-/// What the client hears.
+/// Returns the output of a session.
 fn play(seed: u64) -> String {
     let mut lines = Rng::with_seed(seed);
     let mut decisions = lines.fork();
@@ -61,29 +62,29 @@ fn play(seed: u64) -> String {
         if dialogue.is_closed() {
             break;
         }
-        happen(&mut lines, &mut dialogue);
+        apply_event(&mut lines, &mut dialogue);
     }
-    // What telnet is answered is no text.
-    let said = String::from_utf8_lossy(dialogue.said()).into_owned();
-    assert!(!said.contains(SECRET), "a password in {said}");
-    said
+    // Responses to Telnet options are not UTF-8.
+    let sent = String::from_utf8_lossy(dialogue.sent()).into_owned();
+    assert!(!sent.contains(SECRET), "a password in {sent}");
+    sent
 }
 
-/// Something happens: a line, the end of what is under way, a reload, silence.
-fn happen(random: &mut Rng, dialogue: &mut Dialogue<impl FnMut() -> u8>) {
+/// Applies a random event: a line, the end of the current operation, a reload, a timeout.
+fn apply_event(random: &mut Rng, dialogue: &mut Dialogue<impl FnMut() -> u8>) {
     match random.u16(..1000) {
         ..3 => dialogue.idle(),
         3..6 => dialogue.stop(),
         6..36 => dialogue.reload(!once_in(random, 8)),
         36..50 => dialogue.line_too_long(),
         50..350 => dialogue.data_ends(),
-        _ => dialogue.line(&some_line(random)),
+        _ => dialogue.line(&random_line(random)),
     }
 }
 
-/// A line: mostly a command with an argument that may fit it.
-fn some_line(random: &mut Rng) -> Vec<u8> {
-    const MATTER: &[&str] = &[
+/// Returns a random line, usually a command with a plausible argument.
+fn random_line(random: &mut Rng) -> Vec<u8> {
+    const LIKELY: &[&str] = &[
         "USER user1",
         "PASS s3cret",
         "PASS s3cret",
@@ -135,10 +136,10 @@ fn some_line(random: &mut Rng) -> Vec<u8> {
         "A",
     ];
     let mut line = match once_in(random, 3) {
-        false => one_of(random, MATTER).as_bytes().to_vec(),
+        false => one_of(random, LIKELY).as_bytes().to_vec(),
         true => {
             let verb = VERBS[random.usize(..VERBS.len())].word;
-            // Whoever goes is not heard any more, and that makes short dialogues.
+            // QUIT would make the dialogues short.
             let verb = if verb == "QUIT" { "NOOP" } else { verb };
             format!("{verb} {}", one_of(random, ARGUMENTS)).into_bytes()
         }

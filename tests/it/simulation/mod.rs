@@ -1,8 +1,8 @@
-//! The whole server on a simulated kernel: the real event_loop, connections, transfers, answers and vault, model clients that
-//! know every byte that may come, and a world that cuts, resets, stalls, fails and loses power, all from one seed.
+//! The whole server on a simulated kernel with random faults. Model clients check every byte.
 //!
-//! `TIDEGATE_SEED=n` runs one seed, `TIDEGATE_SEEDS=n` so many, and `TIDEGATE_TRACE=1` tells what is said and logged. A
-//! seed that failed is put into `failed_seeds.txt` and runs first from then on.
+//! A run is a function of its seed. `TIDEGATE_SEED=n` repeats one seed, `TIDEGATE_SEEDS=n` runs
+//! others, and `TIDEGATE_TRACE=1` prints what is sent and logged. Seeds that have failed are listed
+//! in `failed_seeds.txt` and run first.
 
 mod client;
 mod ftp;
@@ -14,6 +14,7 @@ mod model;
 mod replies;
 mod scenarios;
 mod script;
+mod users;
 mod walk;
 
 use std::fs;
@@ -36,57 +37,59 @@ use tidegate::server::{EventLoop, Options};
 
 use crate::support::seeds::{for_seeds, once_in};
 use client::Client;
-use model::World;
+use model::Model;
 
-/// Seeds of a normal run.
+/// The number of seeds in a test run.
 const SEEDS: u64 = 256;
 
-/// Steps of a run in which anything goes.
-const ROUGH_STEPS: usize = 2000;
+/// The number of steps with faults.
+const FAULTY_STEPS: usize = 2000;
 
-/// Steps within which everybody who is not stalled must have moved a byte once nothing fails any more; as far as they
-/// take no time, so many more that a sweep comes between, and the answer to a failed login.
-const PATIENCE_STEPS: usize = 300;
-const TIMEOUT: Duration = FAILURE_DELAY_MAX.saturating_add(SWEEP_INTERVAL.saturating_mul(2));
-const PATIENCE_STEPS_MAX: usize = 20_000;
+/// The number of steps without faults in which every client that is not stalled must make progress.
+const PROGRESS_STEPS: usize = 300;
+/// The time in which they must make progress. It covers a sweep and the delay of a failed login.
+const PROGRESS_TIMEOUT: Duration =
+    FAILURE_DELAY_MAX.saturating_add(SWEEP_INTERVAL.saturating_mul(2));
+/// The number of steps in which they must make progress even if the clock does not advance.
+const PROGRESS_STEPS_MAX: usize = 20_000;
 
 #[test]
 fn the_server_survives_random_kernel_faults() {
     let failed = include_str!("failed_seeds.txt").lines();
     let failed = failed.filter(|line| !line.starts_with('#'));
-    let failed = failed.map(|line| line.parse().expect("a seed a line"));
+    let failed = failed.map(|line| line.parse().expect("one seed per line"));
     for_seeds(&failed.collect::<Vec<u64>>(), SEEDS, |seed| {
         Run::from_seed(seed).run();
     });
 }
 
-/// One run.
+/// The run of one seed.
 struct Run {
     rng: Rng,
     sim: Sim,
     event_loop: EventLoop<Sim>,
     address: SocketAddr,
-    world: World,
+    model: Model,
     clients: Vec<Client>,
     home: TempDir,
     options: Options,
-    happens: Happens,
+    events: Events,
 }
 
-/// What happens beside the clients.
+/// Events other than those of the clients.
 #[derive(Debug, Default)]
-struct Happens {
-    /// People change files.
+struct Events {
+    /// The operator changes files.
     news: bool,
-    /// The home is read again, now and then with a fault in it.
+    /// The home is reloaded, sometimes with an invalid file.
     reloads: bool,
-    /// Reloads change what people may do; by numbers of their own, so that the rest of a run is the same without.
+    /// Reloads change rights. A separate generator keeps the rest of the run independent of them.
     rights: Option<Rng>,
-    /// A user is taken away at this step.
+    /// The step at which a user is removed.
     revoked: Option<usize>,
-    /// The server is told to stop at this step.
+    /// The step at which the server is stopped.
     stopped: Option<usize>,
-    /// Until a call has failed that somebody must suffer from, nobody may.
+    /// No client may be affected until a fault that must affect one was injected.
     few_faults: bool,
 }
 
@@ -99,18 +102,18 @@ impl Run {
             sim.set_slow();
         }
         let large = rng.usize(SLICE_BUDGET_BYTES..4 * SLICE_BUDGET_BYTES);
-        let mut world = World::new(&mut rng, &sim, large);
+        let mut model = Model::new(&mut rng, &sim, large);
         let scripts: Vec<_> = (0..rng.usize(1..10))
-            .map(|id| script::script(&mut rng, &mut world, id))
+            .map(|id| script::script(&mut rng, &mut model, id))
             .collect();
         let clients: Vec<_> = (scripts.into_iter().enumerate())
             .map(|(id, script)| Client::new(&mut rng, id, script))
             .collect();
         let mut options = Options {
-            hide_usernames: world.hidden,
-            max_upload: world.max_upload,
+            hide_usernames: model.hides_usernames,
+            max_upload: model.max_upload,
             login_timeout: Duration::from_secs(3600),
-            // Answers are held back, and nobody is turned away: whose turn that is no client can know.
+            // Failures delay responses but block no client, since clients cannot predict which.
             max_failures: u32::MAX,
             ..Options::default()
         };
@@ -119,19 +122,19 @@ impl Run {
         }
         if once_in(&mut rng, 8) {
             options.max_sessions = rng.usize(1..5);
-            world.crowded = true;
+            model.limits_sessions = true;
         }
         if once_in(&mut rng, 8) {
             options.idle_timeout = Duration::from_secs(5);
             options.login_timeout = Duration::from_secs(3);
-            world.impatient = true;
+            model.closes_idle = true;
         }
         if once_in(&mut rng, 4) {
             sim.set_capacity(rng.u64(1_300_000..3_000_000));
-            world.tight = true;
+            model.disk_may_fill = true;
         }
-        let step = |rng: &mut Rng| once_in(rng, 6).then(|| rng.usize(..ROUGH_STEPS));
-        let happens = Happens {
+        let step = |rng: &mut Rng| once_in(rng, 6).then(|| rng.usize(..FAULTY_STEPS));
+        let events = Events {
             news: rng.bool(),
             reloads: once_in(&mut rng, 4),
             rights: seed.is_multiple_of(3).then(|| Rng::with_seed(seed)),
@@ -139,46 +142,46 @@ impl Run {
             stopped: step(&mut rng),
             few_faults: false,
         };
-        let mut run = Run::new(rng, sim, world, clients, options, happens);
+        let mut run = Run::new(rng, sim, model, clients, options, events);
         if once_in(&mut run.rng, 8) {
             run.sim.set_descriptors(run.rng.usize(4..30));
-            run.world.faulty = true;
+            run.model.faulty = true;
         }
         if once_in(&mut run.rng, 3) {
             run.sim
                 .set_fault_plan(FaultPlan::from_seed(run.rng.u64(..)));
-            run.world.faulty = true;
+            run.model.faulty = true;
         }
         debug!(
-            "faulty={} impatient={}",
-            run.world.faulty, run.world.impatient
+            "faulty={} closes_idle={}",
+            run.model.faulty, run.model.closes_idle
         );
         run
     }
 
-    /// A server that stands ready in a world.
+    /// Starts a server on the model's home.
     fn new(
         rng: Rng,
         sim: Sim,
-        world: World,
+        model: Model,
         clients: Vec<Client>,
         options: Options,
-        happens: Happens,
+        events: Events,
     ) -> Run {
         if std::env::var_os("TIDEGATE_TRACE").is_some() {
-            // From the second run on there is a log already.
+            // Only the first run of the process can start the log.
             let _ = server::log::start(LevelFilter::Debug, server::log::Format::Text);
         }
-        debug!("{happens:?} {options:?}");
+        debug!("{events:?} {options:?}");
         sim.set_max_wait(Duration::from_millis(1));
-        // Thousands of runs would wait for a disk.
+        // On a disk, thousands of runs are slow.
         let home = match Path::new("/dev/shm") {
             memory if memory.is_dir() => TempDir::new_in(memory),
             _ => TempDir::new(),
         };
-        let home = home.expect("a temporary folder");
-        write_home(home.path(), world.home());
-        let path = home.path().to_str().expect("a folder in UTF-8");
+        let home = home.expect("a temporary folder is created");
+        write_home(home.path(), model.home());
+        let path = home.path().to_str().expect("its path is UTF-8");
         sim.put(path, SimEntry::Directory);
         let (event_loop, address) = serve(&sim, home.path(), options.clone());
         Run {
@@ -186,54 +189,54 @@ impl Run {
             sim,
             event_loop,
             address,
-            world,
+            model,
             clients,
             home,
             options,
-            happens,
+            events,
         }
     }
 
     fn run(mut self) {
-        while self.world.step < ROUGH_STEPS && !self.clients.iter().all(Client::is_gone) {
+        while self.model.step < FAULTY_STEPS && !self.clients.iter().all(Client::is_gone) {
             self.step();
             if once_in(&mut self.rng, 256) {
                 self.lose_power();
             }
         }
-        // From here on nothing fails, and everybody who can finish does.
+        // Without faults, every client that is not stalled finishes.
         self.sim.set_fault_plan(FaultPlan::NoFaults);
         self.sim.set_descriptors(usize::MAX);
-        self.clients.iter_mut().for_each(Client::hurry);
+        self.clients.iter_mut().for_each(Client::speed_up);
         self.finish();
-        self.clients.iter_mut().for_each(Client::wake);
+        self.clients.iter_mut().for_each(Client::resume);
         self.finish();
         self.end();
     }
 
-    /// One step of everybody.
+    /// Lets all events, clients and the server make one step.
     fn step(&mut self) {
-        self.world.step += 1;
-        let step = Some(self.world.step);
-        if self.happens.news && once_in(&mut self.rng, 64) {
-            self.world.change_news(&mut self.rng, &self.sim);
+        self.model.step += 1;
+        let step = Some(self.model.step);
+        if self.events.news && once_in(&mut self.rng, 64) {
+            self.model.change_news(&mut self.rng, &self.sim);
         }
-        if self.happens.reloads && once_in(&mut self.rng, 256) {
-            let broken = once_in(&mut self.rng, 3);
-            self.reload(broken);
+        if self.events.reloads && once_in(&mut self.rng, 256) {
+            let is_invalid = once_in(&mut self.rng, 3);
+            self.reload(is_invalid);
         }
-        if let Some(rng) = &mut self.happens.rights
+        if let Some(rng) = &mut self.events.rights
             && once_in(rng, 128)
         {
-            self.world.change_rights(rng);
+            self.model.change_rights(rng);
             self.reload(false);
         }
-        if self.happens.revoked == step {
-            self.world.revoke(self.sim.elapsed());
+        if self.events.revoked == step {
+            self.model.revoke(self.sim.elapsed());
             self.reload(false);
         }
-        if self.happens.stopped == step {
-            self.world.stopping = Some(self.sim.elapsed());
+        if self.events.stopped == step {
+            self.model.stopping = Some(self.sim.elapsed());
             self.sim.send_signal(Signal::Stop);
         }
         if once_in(&mut self.rng, 128) {
@@ -241,30 +244,34 @@ impl Run {
             self.sim.advance(time);
         }
         for client in &mut self.clients {
-            client.act(&mut self.rng, &self.sim, &mut self.world, self.address);
+            client.act(&mut self.rng, &self.sim, &mut self.model, self.address);
         }
-        self.turn();
+        self.tick();
         while self.event_loop.jobs() > 0 && !once_in(&mut self.rng, 3) {
             self.run_job();
         }
     }
 
-    fn turn(&mut self) {
+    fn tick(&mut self) {
         if self.event_loop.stopped().is_some() {
-            // Nobody serves any more, but what was sent still arrives.
+            // The server has ended, but the output sent before still arrives.
             let polled = self.sim.poll(&mut Vec::new(), Some(Duration::ZERO));
             return polled.expect("polling does not fail");
         }
         self.event_loop.tick().expect("polling does not fail");
         self.event_loop.assert_invariants();
         let slots = self.event_loop.connections();
-        assert_eq!(self.sim.held_handles().sockets, slots, "a socket a slot");
-        if self.happens.few_faults {
+        assert_eq!(
+            self.sim.held_handles().sockets,
+            slots,
+            "sockets and slots differ"
+        );
+        if self.events.few_faults {
             let fired = self.sim.injected_faults();
-            self.world.faulty = !fired.into_iter().all(walk::is_harmless);
+            self.model.faulty = !fired.into_iter().all(walk::is_harmless);
         }
-        let waits = self.sim.stalls() > 0 && !self.world.faulty;
-        assert!(!waits, "the loop waits for the disk");
+        let is_blocked = self.sim.stalls() > 0 && !self.model.faulty;
+        assert!(!is_blocked, "the event loop waits for the disk");
     }
 
     fn run_job(&mut self) {
@@ -278,13 +285,13 @@ impl Run {
         }
     }
 
-    /// Goes on until everybody but the stalled has left, and sees that nobody is starved.
+    /// Runs until all clients but the stalled ones have left. Fails if one makes no progress.
     fn finish(&mut self) {
         self.sim.set_max_wait(Duration::from_millis(50));
-        let mut waits = vec![(0, self.world.step, self.sim.elapsed()); self.clients.len()];
+        let mut waits = vec![(0, self.model.step, self.sim.elapsed()); self.clients.len()];
         loop {
             self.step();
-            let (step, now) = (self.world.step, self.sim.elapsed());
+            let (step, now) = (self.model.step, self.sim.elapsed());
             let mut all_gone = true;
             for (client, (moved, since, at)) in self.clients.iter().zip(&mut waits) {
                 if client.is_gone() || client.is_stalled(step) {
@@ -295,9 +302,9 @@ impl Run {
                     (*moved, *since, *at) = (client.moved, step, now);
                 }
                 let steps = step - *since;
-                let is_starved =
-                    steps >= PATIENCE_STEPS && now - *at >= TIMEOUT || steps >= PATIENCE_STEPS_MAX;
-                assert!(!is_starved, "starved: {}", client.waits_for());
+                let is_starved = steps >= PROGRESS_STEPS && now - *at >= PROGRESS_TIMEOUT
+                    || steps >= PROGRESS_STEPS_MAX;
+                assert!(!is_starved, "no progress: {}", client.describe());
             }
             if all_gone {
                 return;
@@ -305,84 +312,91 @@ impl Run {
         }
     }
 
-    /// Takes the home up again; one with a fault in it changes nothing.
-    fn reload(&mut self, broken: bool) {
-        let (credentials, directories) = self.world.home();
-        let directories = if broken {
+    /// Reloads the home. An invalid home changes nothing.
+    fn reload(&mut self, is_invalid: bool) {
+        let (credentials, directories) = self.model.home();
+        let directories = if is_invalid {
             "nonsense\n".into()
         } else {
             directories
         };
         write_home(self.home.path(), (credentials, directories));
         self.sim.send_signal(Signal::Reload);
-        self.turn();
+        self.tick();
         self.run_jobs();
-        self.turn();
-        write_home(self.home.path(), self.world.home());
+        self.tick();
+        write_home(self.home.path(), self.model.home());
     }
 
-    /// What a power cut at this moment leaves is whole, and the sweep after the next start takes what is not.
+    /// Checks the files after a power failure at this moment, and after the cleanup at the next
+    /// start.
     fn lose_power(&mut self) {
-        self.world.audit(&self.sim);
+        self.model.check_tree(&self.sim);
         let after = self.sim.crash();
-        self.world.audit(&after);
+        self.model.check_tree(&after);
         let (mut event_loop, _) = serve(&after, self.home.path(), self.options.clone());
         event_loop.sweep_leftovers();
         while event_loop.jobs() > 0 {
             after.as_worker(|| event_loop.run_job(0));
         }
-        let mut temporary = self.world.audit(&after);
-        temporary.retain(|path| self.world.is_granted(path));
-        assert!(temporary.is_empty(), "{temporary:?} outlive the sweep");
+        let mut temporary = self.model.check_tree(&after);
+        temporary.retain(|path| self.model.is_granted(path));
+        assert!(
+            temporary.is_empty(),
+            "{temporary:?} were not removed at the start"
+        );
     }
 
-    /// Everybody has left: the server rests, and stops, and nothing is left.
+    /// Checks that nothing is left after all clients have left and the server has stopped.
     fn end(mut self) {
         self.lose_power();
         self.sim.set_max_wait(Duration::from_secs(1));
         for _ in 0..100 {
-            self.turn();
+            self.tick();
             self.run_jobs();
         }
-        assert_eq!(self.event_loop.connections(), 0, "slots are left");
+        assert_eq!(self.event_loop.connections(), 0, "slots remain");
         let listeners = usize::from(self.event_loop.stopped().is_none());
         if listeners > 0 {
             let held = HeldHandles {
                 listeners,
                 ..HeldHandles::default()
             };
-            assert_eq!(self.sim.held_handles(), held, "handles are left");
+            assert_eq!(self.sim.held_handles(), held, "handles remain");
             self.sim.send_signal(Signal::Stop);
-            self.turn();
+            self.tick();
         }
-        assert!(self.event_loop.stopped().is_some(), "it does not stop");
+        assert!(
+            self.event_loop.stopped().is_some(),
+            "the server does not stop"
+        );
         drop(self.event_loop);
         assert_eq!(
             self.sim.held_handles(),
             HeldHandles::default(),
-            "handles outlive it"
+            "handles remain after the end"
         );
         let fired = self.sim.injected_faults();
-        let excused = fired.iter().any(|(call, _)| *call == SystemCall::Remove);
-        let temporary = self.world.audit(&self.sim);
+        let cannot_remove = fired.iter().any(|(call, _)| *call == SystemCall::Remove);
+        let temporary = self.model.check_tree(&self.sim);
         assert!(
-            temporary.is_empty() || excused,
-            "{temporary:?} are left behind {fired:?}"
+            temporary.is_empty() || cannot_remove,
+            "{temporary:?} remain after {fired:?}"
         );
     }
 }
 
 fn serve(sim: &Sim, home: &Path, options: Options) -> (EventLoop<Sim>, SocketAddr) {
-    let (home, _) = Home::load(home).expect("a home without faults");
+    let (home, _) = Home::load(home).expect("the home is valid");
     let mut event_loop = EventLoop::without_threads(Arc::new(sim.clone()), home, options);
     let address = "127.0.0.1:0".parse().expect("an address");
     let address = event_loop
         .listen(address, Dialect::Menu)
-        .expect("nothing fails yet");
+        .expect("no fault is injected");
     (event_loop, address)
 }
 
 fn write_home(home: &Path, (credentials, directories): (String, String)) {
-    fs::write(home.join("Credentials"), credentials).expect("Credentials");
-    fs::write(home.join("Directories"), directories).expect("Directories");
+    fs::write(home.join("Credentials"), credentials).expect("Credentials is written");
+    fs::write(home.join("Directories"), directories).expect("Directories is written");
 }

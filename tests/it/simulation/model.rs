@@ -1,7 +1,7 @@
-//! What there is in a simulated world and what may become of it: users and their grants, directories and every content
-//! that a path may have, with the step since when it must be there.
+//! A model of the users and the file tree: the grants, and every content that a path can have, with
+//! the step from which it must exist.
 //!
-//! It knows nothing of the server but what the protocol promises.
+//! It is independent of the server and contains only what the protocol guarantees.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -13,95 +13,45 @@ use tidegate::kernel::sim::{Sim, SimEntry};
 use tidegate::limits::{LINE_BYTES_MAX, MAPPED_FILE_BYTES_MAX, NAME_BYTES_MAX, SLICE_BUDGET_BYTES};
 use tidegate::protocol::menu::text::{ENTRIES, FILES, NO_FILES, SEPARATOR, append_details};
 
+use super::users::{DIRECTORIES, Grant, Revoked, User, grant_of, home_files, random_grants};
 use crate::support::seeds::{once_in, one_of};
 
-/// Where the granted directories lie.
+/// The parent of the granted directories.
 pub(super) const ROOT: &str = "/srv";
 
-/// The step of what need not have happened.
+/// The step of events that may not have happened.
 const NEVER: usize = usize::MAX;
 
-/// The users and the tree, and what else decides what may be said.
-pub(super) struct World {
+/// The users, the tree, and the settings that affect the server's responses.
+pub(super) struct Model {
     pub(super) users: Vec<User>,
     nodes: BTreeMap<String, Node>,
-    /// The step that the simulation is at.
+    /// The current step of the simulation.
     pub(super) step: usize,
-    /// Usernames are hidden.
-    pub(super) hidden: bool,
+    pub(super) hides_usernames: bool,
     pub(super) max_upload: Option<u64>,
-    /// The room for files may run out.
-    pub(super) tight: bool,
-    /// Calls may have failed: each answer may be a refusal, each connection may break.
+    /// The disk may fill up.
+    pub(super) disk_may_fill: bool,
+    /// System calls may have failed, so that any request may be refused and any connection lost.
     pub(super) faulty: bool,
-    /// Not everybody gets a session.
-    pub(super) crowded: bool,
-    /// Who is silent for long is sent away.
-    pub(super) impatient: bool,
-    /// When the server was told to stop.
+    /// The server has fewer session slots than clients.
+    pub(super) limits_sessions: bool,
+    /// The idle timeout can expire.
+    pub(super) closes_idle: bool,
+    /// The time at which the server was stopped.
     pub(super) stopping: Option<Duration>,
     pub(super) revoked: Option<Revoked>,
-    /// Bytes of the next upload; no two have the same length.
+    /// Determines the length of the next upload. All uploads differ in length.
     next_length: usize,
 }
 
-/// A user who was taken away, and when.
-#[derive(Clone, Copy)]
-pub(super) struct Revoked {
-    pub(super) user: usize,
-    pub(super) step: usize,
-    pub(super) at: Duration,
-}
-
-/// Somebody who may log in.
-pub(super) struct User {
-    pub(super) name: String,
-    pub(super) password: String,
-    /// What he may do, and since which step; the last counts.
-    rights: Vec<(usize, Vec<Grant>)>,
-}
-
-impl User {
-    /// The grants that may count for a command that was said in step `sent`, in order.
-    pub(super) fn rights(&self, sent: usize) -> impl Iterator<Item = &[Grant]> {
-        let first = self.rights.iter().rposition(|(since, _)| *since <= sent);
-        let rights = &self.rights[first.expect("he has some from the start")..];
-        rights.iter().map(|(_, grants)| &**grants)
-    }
-}
-
-/// What a user may do in a directory.
-#[derive(Clone)]
-pub(super) struct Grant {
-    pub(super) directory: &'static str,
-    pub(super) read: bool,
-    pub(super) upload: bool,
-    pub(super) change: bool,
-}
-
-impl Grant {
-    pub(super) fn may_add(&self) -> bool {
-        self.upload || self.change
-    }
-}
-
-/// The grant of the directory that a path begins with.
-pub(super) fn grant_of<'g>(grants: &'g [Grant], path: &str) -> Option<&'g Grant> {
-    let (directory, _) = path.split_once('/').unwrap_or((path, ""));
-    grants.iter().find(|grant| grant.directory == directory)
-}
-
-pub(super) fn may_add_somewhere(grants: &[Grant]) -> bool {
-    grants.iter().any(Grant::may_add)
-}
-
-/// What may be found at a path.
+/// The possible states of a path.
 enum Node {
-    /// A directory, there since this step.
+    /// A directory that exists from this step on.
     Directory(usize),
-    /// A file: its contents in order, the last of them in place where only people change it.
+    /// A file with all its contents in order. Only the last one counts if clients cannot change it.
     File(Vec<Version>),
-    /// Something that is there and never served.
+    /// An entry that is never served.
     Other,
 }
 
@@ -109,9 +59,9 @@ enum Node {
 #[derive(Clone)]
 pub(super) struct Version {
     pub(super) content: Arc<Vec<u8>>,
-    /// The step since when it must be there; [`NEVER`] for an upload that nobody was told is complete.
+    /// The step from which it must exist, or [`NEVER`] for an upload not reported as complete.
     since: usize,
-    /// The file was cut in place after this content was.
+    /// Whether the file was truncated in place after it had this content.
     pub(super) cut: bool,
 }
 
@@ -122,65 +72,56 @@ impl Version {
     }
 }
 
-/// Directories of the world, and who changes what is in them: nobody, people on the server, clients, clients who may not look.
-const DIRECTORIES: [&str; 4] = ["Movies", "News", "Mail", "Box"];
-
-/// The first users' passwords, hashed at the least cost.
-const HASHES: [&str; 2] = [
-    "$argon2id$v=19$m=8,t=1,p=1$K+uIL4298aLp6ARwQwIbUQ$Pxi+DII5ZO+uW4B+caZcVafHuAmjqOGfN2Edqknloe0",
-    "$argon2id$v=19$m=8,t=1,p=1$XH0abdngbQl4yllFdtFjFA$W8Z/QXK/RvZLKbcGqksmS3i/slPUh9hn2wvMo7LqC70",
-];
-
-/// The files that people change.
+/// The files that the operator changes.
 const NEWS: [&str; 3] = ["News/Today", "News/Weather", "News/Sport"];
 
-impl World {
-    /// A world whose files are put into `sim`, the largest of them of `large` bytes.
-    pub(super) fn new(rng: &mut Rng, sim: &Sim, large: usize) -> World {
-        let mut world = World {
+impl Model {
+    /// Creates a random model and its files in `sim`. The largest file has `large` bytes.
+    pub(super) fn new(rng: &mut Rng, sim: &Sim, large: usize) -> Model {
+        let mut model = Model {
             users: Vec::new(),
             nodes: BTreeMap::new(),
             step: 0,
-            hidden: once_in(rng, 3),
+            hides_usernames: once_in(rng, 3),
             max_upload: once_in(rng, 5).then(|| rng.u64(1000..40_000)),
-            tight: false,
+            disk_may_fill: false,
             faulty: false,
-            crowded: false,
-            impatient: false,
+            limits_sessions: false,
+            closes_idle: false,
             stopping: None,
             revoked: None,
             next_length: rng.usize(..3000),
         };
         for directory in DIRECTORIES {
-            world.add_directory(sim, directory);
+            model.add_directory(sim, directory);
         }
-        world.add_directory(sim, "Movies/Classics");
-        world.add_directory(sim, "Movies/Classics/Silent");
-        world.add_directory(sim, "Movies/Empty");
+        model.add_directory(sim, "Movies/Classics");
+        model.add_directory(sim, "Movies/Classics/Silent");
+        model.add_directory(sim, "Movies/Empty");
         let around = MAPPED_FILE_BYTES_MAX as usize;
         let sizes = [0, 1, 100, around - 1, around, around + 1, 30_000, 65_536];
         for (number, size) in sizes.into_iter().enumerate() {
             let below = ["", "", "/Classics", "/Classics/Silent"][number / 2];
-            world.add_file(rng, sim, &format!("Movies{below}/Film {number}"), size);
+            model.add_file(rng, sim, &format!("Movies{below}/Film {number}"), size);
         }
-        world.add_file(rng, sim, "Movies/Joker", 4096);
-        world.add_file(rng, sim, "Movies/WAR", large);
+        model.add_file(rng, sim, "Movies/Joker", 4096);
+        model.add_file(rng, sim, "Movies/WAR", large);
         for name in NEWS {
             let size = rng.usize(..3 * around);
-            world.add_file(rng, sim, name, size);
+            model.add_file(rng, sim, name, size);
         }
-        world.add_links(sim);
+        model.add_links(sim);
         for number in 1..=4 {
-            world.users.push(User {
+            model.users.push(User {
                 name: format!("user{number}"),
                 password: format!("pass word {number}"),
-                rights: vec![(0, grants(rng))],
+                rights: vec![(0, random_grants(rng))],
             });
         }
-        world
+        model
     }
 
-    /// Links and things that are no files: the first two are served, and the others must not be.
+    /// Adds links and special files, of which only the first two may be served.
     fn add_links(&mut self, sim: &Sim) {
         for (path, target) in [
             ("Movies/inside", "Classics/../Joker"),
@@ -223,18 +164,19 @@ impl World {
         self.nodes.insert(path.into(), Node::File(vec![version]));
     }
 
-    // What changes.
+    // Changes.
 
-    /// A person on the server changes a file of `News`: replaced by rename, cut, or made longer in place.
+    /// Changes a file of `News` as an operator does: replaces it by rename, truncates it, or
+    /// extends it.
     pub(super) fn change_news(&mut self, rng: &mut Rng, sim: &Sim) {
         let name = one_of(rng, &NEWS);
         let step = self.step;
         let Some(Node::File(versions)) = self.nodes.get_mut(name) else {
-            unreachable!("the world has news");
+            unreachable!("the files of the operator exist");
         };
-        // What was cut in place may not grow again in place: what is sent would be neither.
+        // A truncated file is not extended again, because a download could receive a mixture.
         let was_cut = versions.len() > 1 && versions[versions.len() - 2].cut;
-        let last = versions.last().expect("a file has content");
+        let last = versions.last().expect("a file has a content");
         let mut content = last.content.to_vec();
         match rng.u8(..3) {
             change if was_cut || change == 0 => {
@@ -245,7 +187,7 @@ impl World {
             1 if !content.is_empty() => {
                 content.truncate(rng.usize(..content.len()));
                 sim.modify_file(&real(name), |file| file.truncate(content.len()));
-                // And so are those from before it was made longer in place.
+                // This includes contents from before it was extended in place.
                 versions.iter_mut().for_each(|version| version.cut = true);
             }
             _ => {
@@ -261,9 +203,9 @@ impl World {
         });
     }
 
-    /// Everybody may do everything, and nothing is hidden or bounded.
+    /// Grants all rights to all users and removes all limits.
     pub(super) fn grant_everything(&mut self) {
-        (self.hidden, self.max_upload) = (false, None);
+        (self.hides_usernames, self.max_upload) = (false, None);
         for user in &mut self.users {
             let grants = DIRECTORIES.iter().map(|directory| Grant {
                 directory,
@@ -275,11 +217,11 @@ impl World {
         }
     }
 
-    /// Some users may do other things from this step on.
+    /// Changes the grants of some users from this step on.
     pub(super) fn change_rights(&mut self, rng: &mut Rng) {
         for user in &mut self.users {
             if rng.bool() {
-                let mut grants = grants(rng);
+                let mut grants = random_grants(rng);
                 for grant in grants.iter_mut().filter(|grant| grant.directory == "Mail") {
                     grant.read = rng.bool();
                 }
@@ -288,16 +230,18 @@ impl World {
         }
     }
 
-    /// The last user is taken away.
+    /// Removes the last user.
     pub(super) fn revoke(&mut self, at: Duration) {
         let (user, step) = (self.users.len() - 1, self.step);
         self.revoked = Some(Revoked { user, step, at });
     }
 
-    /// Notes an upload that somebody will try; which content of the path it is.
+    /// Adds an upload that a client will attempt, and returns its number among the path's contents.
     pub(super) fn plan_upload(&mut self, rng: &mut Rng, path: &str, longest: usize) -> usize {
         self.next_length += 1;
-        // At least a byte: else half a name of one that leaves would be a file already, since a last line needs no end.
+        // An empty upload would be complete after a part of its name, since the last line of a
+        // client
+        // that leaves needs no line end.
         let length = 1 + self.next_length % 3000 + rng.usize(..=longest / 3000) * 3000;
         let version = Version {
             content: Arc::new(bytes(rng, length)),
@@ -310,21 +254,23 @@ impl World {
                 versions.push(version);
                 versions.len() - 1
             }
-            _ => panic!("no upload is tried where {path} is"),
+            _ => panic!("{path} is not a file"),
         }
     }
 
-    /// Notes a directory that somebody will try to make.
+    /// Adds a directory that a client will attempt to create.
     pub(super) fn plan_directory(&mut self, path: &str) {
-        // Or one with a part of the name, where a client leaves in the midst of it: a last line needs no end.
-        let (directory, _) = path.split_once('/').expect("below a granted directory");
+        // If the client leaves early, a prefix of the name is a complete line.
+        let (directory, _) = path
+            .split_once('/')
+            .expect("the path is below a granted directory");
         for length in directory.len() + 2..=path.len() {
             let node = self.nodes.entry(path[..length].into());
             node.or_insert(Node::Directory(NEVER));
         }
     }
 
-    /// Somebody was told that it is complete.
+    /// Records that an upload was reported as complete.
     pub(super) fn completed(&mut self, path: &str, version: usize) {
         let step = self.step;
         match self.nodes.get_mut(path) {
@@ -332,21 +278,23 @@ impl World {
                 let since = &mut versions[version].since;
                 *since = step.min(*since);
             }
-            _ => panic!("an upload to {path} was planned"),
+            _ => panic!("no upload to {path} was planned"),
         }
     }
 
-    /// Somebody was told that it is made.
+    /// Records that a directory was reported as created.
     pub(super) fn made(&mut self, path: &str) {
         match self.nodes.get_mut(path) {
             Some(Node::Directory(since)) => *since = self.step.min(*since),
-            _ => panic!("the making of {path} was planned"),
+            _ => panic!("the directory {path} was not planned"),
         }
     }
 
-    // What may be found.
+    // Queries.
 
-    /// Whether a path may be a directory for who asked in step `sent`: `None` where both can be.
+    /// Returns whether a path is a directory for a command sent in step `sent`, or `None` if both
+    /// are
+    /// possible.
     pub(super) fn is_directory(&self, path: &str, sent: usize) -> Option<bool> {
         match self.nodes.get(path) {
             Some(Node::Directory(since)) if *since <= sent => Some(true),
@@ -355,14 +303,15 @@ impl World {
         }
     }
 
-    /// The contents that a path may have for who asked in step `sent`, each with its number.
+    /// Returns the contents that a path can have for a command sent in step `sent`, with their
+    /// numbers.
     pub(super) fn contents(
         &self,
         path: &str,
         sent: usize,
     ) -> impl Iterator<Item = (usize, &Version)> {
         let versions = self.versions(path);
-        // Clients who replace a file do it in an order of their own.
+        // The order in which clients replace a file is unknown.
         let first = match path.starts_with("News/") {
             true => versions.iter().rposition(|version| version.since <= sent),
             false => None,
@@ -374,7 +323,9 @@ impl World {
         self.versions(path)[version].content.clone()
     }
 
-    /// Whether something must be at a path for who asked in step `sent`; `None` where it may.
+    /// Returns whether a path exists for a command sent in step `sent`, or `None` if both are
+    /// possible.
+    /// Ignores the content `mine`.
     pub(super) fn is_taken(&self, path: &str, sent: usize, mine: Option<usize>) -> Option<bool> {
         match self.nodes.get(path) {
             None => Some(false),
@@ -394,15 +345,15 @@ impl World {
         matches!(self.nodes.get(path), Some(Node::File(_)))
     }
 
-    /// Whether a line lists a directory's names as one who asked in step `sent` may see them.
+    /// Returns whether a line is a correct list of names for a command sent in step `sent`.
     pub(super) fn lists_names(&self, directory: &str, sent: usize, line: &str) -> bool {
-        let told: Vec<&str> = match line.strip_prefix(FILES) {
+        let listed: Vec<&str> = match line.strip_prefix(FILES) {
             Some(names) => names.split(SEPARATOR).collect(),
             None if line == NO_FILES => Vec::new(),
             None => return false,
         };
         let mut expected = self.entries(directory, sent).peekable();
-        for name in told {
+        for name in listed {
             loop {
                 match expected.next() {
                     Some((entry, _)) if entry == name => break,
@@ -414,7 +365,8 @@ impl World {
         expected.all(|(_, must)| !must || self.faulty)
     }
 
-    /// How many entries the first line of a directory's details tells of.
+    /// Returns the number of entries in the first line of a detailed listing, or `None` if it is
+    /// wrong.
     pub(super) fn counts_entries(&self, directory: &str, sent: usize, line: &str) -> Option<usize> {
         let count = line.strip_prefix(ENTRIES)?.parse().ok()?;
         let most = self.entries(directory, sent).count();
@@ -423,7 +375,7 @@ impl World {
         (least..=most).contains(&count).then_some(count)
     }
 
-    /// Whether a line tells of one entry of a directory as one who asked in step `sent` may see it.
+    /// Returns whether a line of a detailed listing is correct for a command sent in step `sent`.
     pub(super) fn details(&self, sim: &Sim, directory: &str, sent: usize, line: &str) -> bool {
         let Some((_, name)) = line.split_once("Z ") else {
             return false;
@@ -438,11 +390,11 @@ impl World {
         let fixed = directory.starts_with("Movies");
         match self.nodes.get(&path) {
             Some(Node::File(versions)) if fixed => {
-                let modified = status.expect("it is there").modified.0;
+                let modified = status.expect("the entry exists").modified.0;
                 is(false, versions[0].content.len(), modified)
             }
             Some(Node::Directory(_)) if fixed => {
-                is(true, 0, status.expect("it is there").modified.0)
+                is(true, 0, status.expect("the entry exists").modified.0)
             }
             Some(Node::File(_)) => {
                 let size = line
@@ -457,7 +409,7 @@ impl World {
         }
     }
 
-    /// What may be listed of a directory, in order, and whether it must be.
+    /// Returns the entries that a listing can contain, in order, each with whether it must.
     fn entries(&self, directory: &str, sent: usize) -> impl Iterator<Item = (String, bool)> {
         let prefix = format!("{directory}/");
         let mut entries = Vec::new();
@@ -483,7 +435,7 @@ impl World {
         entries.into_iter()
     }
 
-    /// Whether somebody may enter the directory that a path begins with.
+    /// Returns whether any user has a grant for the directory at the start of a path.
     pub(super) fn is_granted(&self, path: &str) -> bool {
         let revoked = self.revoked.map(|revoked| revoked.user);
         let users = self.users.iter().enumerate();
@@ -494,9 +446,10 @@ impl World {
         })
     }
 
-    /// Checks every file of a tree: what is published is whole, and what was told to be complete is there. The temporary
-    /// files that there are.
-    pub(super) fn audit(&self, sim: &Sim) -> Vec<String> {
+    /// Checks that every published file is complete and that every upload reported as complete
+    /// exists.
+    /// Returns the paths of the temporary files.
+    pub(super) fn check_tree(&self, sim: &Sim) -> Vec<String> {
         let tree = sim.tree();
         let mut temporary = Vec::new();
         for (path, content) in &tree {
@@ -517,26 +470,28 @@ impl World {
                     };
                     assert!(
                         versions.iter().enumerate().any(known),
-                        "{path} is torn: {} bytes that nobody has sent",
+                        "{path} has {} bytes that no client has sent",
                         content.len()
                     );
                 }
                 (Some(_), _) => {}
                 (None, _) => {
-                    let (_, name) = path.rsplit_once('/').expect("below a granted directory");
-                    assert!(name.starts_with('.'), "{path} came from nowhere");
+                    let (_, name) = path
+                        .rsplit_once('/')
+                        .expect("the path is below a granted directory");
+                    assert!(name.starts_with('.'), "{path} is unexpected");
                     temporary.push(path.to_owned());
                 }
             }
         }
         for (path, node) in &self.nodes {
-            let is_there = tree.get(&real(path));
+            let found = tree.get(&real(path));
             match node {
                 Node::Directory(since) if *since != NEVER => {
-                    assert_eq!(is_there, Some(&None), "the directory {path} is lost");
+                    assert_eq!(found, Some(&None), "the directory {path} is lost");
                 }
                 Node::File(versions) if versions.iter().any(|version| version.since != NEVER) => {
-                    assert!(is_there.is_some(), "the complete file {path} is lost");
+                    assert!(found.is_some(), "the complete file {path} is lost");
                 }
                 _ => {}
             }
@@ -551,7 +506,7 @@ impl World {
         }
     }
 
-    /// Whether a file can be given this name.
+    /// Returns whether a file can have this name.
     pub(super) fn is_name(name: &str) -> bool {
         !name.is_empty()
             && !name.starts_with('.')
@@ -559,83 +514,26 @@ impl World {
             && !name.contains(char::is_control)
     }
 
-    /// A line of this many bytes with its end.
+    /// Returns a line whose length with its end exceeds the limit by `more` bytes.
     pub(super) fn long_line(more: isize) -> Vec<u8> {
         let mut line = vec![b'x'; LINE_BYTES_MAX.strict_add_signed(more) - 1];
         line.push(b'\n');
         line
     }
 
-    /// The home's two files.
+    /// Returns `Credentials` and `Directories`.
     pub(super) fn home(&self) -> (String, String) {
-        let mut credentials = String::new();
-        let mut directories = String::new();
         let revoked = self.revoked.map(|revoked| revoked.user);
-        for (number, user) in self.users.iter().enumerate() {
-            if Some(number) == revoked {
-                continue;
-            }
-            let secret = match HASHES.get(number) {
-                Some(hash) => (*hash).to_owned(),
-                None => format!("plain:{}", user.password),
-            };
-            credentials += &format!("{}:{secret}\n", user.name);
-            let (_, grants) = user.rights.last().expect("he has some from the start");
-            for grant in grants {
-                let rights = [
-                    ("read", grant.read),
-                    ("upload", grant.upload),
-                    ("change", grant.change),
-                ];
-                let rights = rights.iter().filter(|(_, has)| *has).map(|(name, _)| *name);
-                let rights = rights.collect::<Vec<_>>().join(",");
-                let (user, name) = (&user.name, grant.directory);
-                directories += &format!("{user}:{name}:{rights}:{}\n", real(name));
-            }
-        }
-        (credentials, directories)
+        home_files(&self.users, revoked)
     }
 }
 
-/// Where a path of the world lies.
+/// Returns the path in the simulated file tree.
 pub(super) fn real(path: &str) -> String {
     format!("{ROOT}/{path}")
 }
 
-fn grants(rng: &mut Rng) -> Vec<Grant> {
-    let grants = DIRECTORIES.iter();
-    let grants = grants.filter_map(|name| match rng.u8(..4) {
-        0 => None,
-        _ => Some(grant(rng, name)),
-    });
-    grants.collect()
-}
-
-fn grant(rng: &mut Rng, directory: &'static str) -> Grant {
-    let change = rng.bool();
-    match directory {
-        "Box" => Grant {
-            directory,
-            read: false,
-            upload: true,
-            change: false,
-        },
-        "Mail" => Grant {
-            directory,
-            read: true,
-            upload: !change || rng.bool(),
-            change,
-        },
-        _ => Grant {
-            directory,
-            read: true,
-            upload: false,
-            change: false,
-        },
-    }
-}
-
-/// Bytes cut out of a random piece at a random place.
+/// Returns a random part of fixed random bytes.
 fn bytes(rng: &mut Rng, count: usize) -> Vec<u8> {
     static RANDOM: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let mut bytes = vec![0; 8 * SLICE_BUDGET_BYTES];

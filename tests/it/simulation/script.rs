@@ -1,4 +1,4 @@
-//! What a model client says: one thing after the other, from a seed.
+//! Random scripts of model clients.
 
 use std::time::Duration;
 
@@ -6,21 +6,22 @@ use fastrand::Rng;
 use tidegate::limits::LOGIN_FAILURES_MAX;
 use tidegate::protocol::menu::command::MenuCommand;
 
-use super::model::{User, World};
+use super::model::Model;
+use super::users::User;
 use crate::support::seeds::{once_in, one_of};
 
-/// One thing that a client says, all of it at once.
+/// One command with its input, sent as a whole.
 #[derive(Clone, Debug)]
 pub(super) enum Item {
-    /// Nothing yet: the server begins.
+    /// No input: the server sends the first message.
     Greet,
-    /// The password is said behind the name, unless the name will not do.
+    /// A username and, unless the server rejects the username at once, a password.
     Login {
         user: String,
         password: Option<String>,
     },
     Directories,
-    /// `short`: the answer to the prompt stands on the command's line.
+    /// With `short`, the answer to the prompt follows the command on its line.
     Enter {
         path: String,
         short: bool,
@@ -35,7 +36,7 @@ pub(super) enum Item {
         from: u64,
         short: bool,
     },
-    /// Step by step: each of these is said when the one before has been answered.
+    /// The first step of an upload. The next step is sent after the reply.
     Upload {
         path: String,
         version: usize,
@@ -62,31 +63,31 @@ pub(super) enum Item {
         short: bool,
     },
     Help,
-    /// A line that asks for nothing: no command, or nothing at all.
+    /// An unknown command or an empty line.
     Noise(Vec<u8>),
-    /// A prompt that is answered by nothing.
+    /// An empty answer to a prompt.
     Cancel,
     TooLong,
-    /// And more behind it, that nobody will take.
+    /// A `QUIT` followed by bytes that the server ignores.
     Quit {
-        behind: usize,
+        ignored: usize,
     },
 }
 
-/// Something that a client has said.
-pub(super) struct Said {
+/// A sent item.
+pub(super) struct SentItem {
     pub(super) item: Item,
-    /// When.
+    /// The step at which it was sent.
     pub(super) step: usize,
-    /// When the command was said that it belongs to.
+    /// The step at which the command that it belongs to was sent.
     pub(super) command: usize,
-    /// At what time.
+    /// The time at which it was sent.
     pub(super) at: Duration,
 }
 
 impl Item {
-    /// The bytes.
-    pub(super) fn said(&self, world: &World) -> Vec<u8> {
+    /// Returns the bytes to send.
+    pub(super) fn bytes(&self, model: &Model) -> Vec<u8> {
         let prompted = |command: MenuCommand, answer: &str, short: bool| {
             let between = if short { ' ' } else { '\n' };
             format!("{}{between}{answer}\n", command.words()).into_bytes()
@@ -102,20 +103,20 @@ impl Item {
             Item::Details => b"SHOW DETAILS\r\n".to_vec(),
             Item::Download { path, short } => prompted(MenuCommand::DownloadFile, path, *short),
             Item::Resume { path, from, short } => {
-                let mut said = prompted(MenuCommand::ResumeDownload, path, *short);
-                said.extend(format!("{from}\n").bytes());
-                said
+                let mut bytes = prompted(MenuCommand::ResumeDownload, path, *short);
+                bytes.extend(format!("{from}\n").bytes());
+                bytes
             }
             Item::Upload { path, short, .. } => prompted(MenuCommand::UploadFile, path, *short),
             Item::UploadLength { path, version } => {
-                format!("{}\n", world.content(path, *version).len()).into_bytes()
+                format!("{}\n", model.content(path, *version).len()).into_bytes()
             }
-            Item::UploadBytes { path, version } => world.content(path, *version).to_vec(),
+            Item::UploadBytes { path, version } => model.content(path, *version).to_vec(),
             Item::Put { path, version } => {
-                let content = world.content(path, *version);
-                let mut said = format!("PUT FILE {} {path}\n", content.len()).into_bytes();
-                said.extend(&*content);
-                said
+                let content = model.content(path, *version);
+                let mut bytes = format!("PUT FILE {} {path}\n", content.len()).into_bytes();
+                bytes.extend(&*content);
+                bytes
             }
             Item::MakeDirectory { path, short } => {
                 prompted(MenuCommand::MakeDirectory, path, *short)
@@ -124,43 +125,43 @@ impl Item {
             Item::Help => b"help\n".to_vec(),
             Item::Noise(line) => line.clone(),
             Item::Cancel => b"SHOW DIRECTORY\n\n".to_vec(),
-            Item::TooLong => World::long_line(1),
-            Item::Quit { behind } => [&b"QUIT\n"[..], &vec![b'?'; *behind]].concat(),
+            Item::TooLong => Model::long_line(1),
+            Item::Quit { ignored } => [&b"QUIT\n"[..], &vec![b'?'; *ignored]].concat(),
         }
     }
 
-    /// Whether nothing can be said behind it before it is answered.
-    pub(super) fn is_awaited(&self) -> bool {
+    /// Returns whether the next item can only be sent after the reply.
+    pub(super) fn needs_reply(&self) -> bool {
         matches!(self, Item::Upload { .. } | Item::UploadLength { .. })
     }
 
-    /// Whether it is the last thing that is said.
+    /// Returns whether it makes the server close the connection.
     pub(super) fn is_last(&self) -> bool {
         matches!(self, Item::Quit { .. } | Item::TooLong)
     }
 }
 
-/// A script from a seed.
-pub(super) fn script(rng: &mut Rng, world: &mut World, id: usize) -> Vec<Item> {
+/// Returns a random script.
+pub(super) fn script(rng: &mut Rng, model: &mut Model, id: usize) -> Vec<Item> {
     let mut script = vec![Item::Greet];
     if once_in(rng, 16) {
-        script.extend(vec![wrong_login(world); LOGIN_FAILURES_MAX.into()]);
+        script.extend(vec![wrong_login(model); LOGIN_FAILURES_MAX.into()]);
         return script;
     }
     while once_in(rng, 3) {
-        script.push(before_login(rng, world));
+        script.push(before_login(rng, model));
     }
-    let user = rng.usize(..world.users.len());
-    script.push(right_login(world, user));
+    let user = rng.usize(..model.users.len());
+    script.push(right_login(model, user));
     for _ in 0..rng.usize(..12) {
-        script.push(after_login(rng, world, id, user));
+        script.push(after_login(rng, model, id, user));
     }
     match rng.u8(..9) {
         0 => script.push(Item::TooLong),
-        1..=4 => script.push(Item::Quit { behind: 0 }),
+        1..=4 => script.push(Item::Quit { ignored: 0 }),
         5 => {
-            let behind = rng.usize(1..30_000);
-            script.push(Item::Quit { behind });
+            let ignored = rng.usize(1..30_000);
+            script.push(Item::Quit { ignored });
         }
         6 => script.push(Item::Noise(b"a last line without an end".into())),
         _ => {}
@@ -168,28 +169,28 @@ pub(super) fn script(rng: &mut Rng, world: &mut World, id: usize) -> Vec<Item> {
     script
 }
 
-pub(super) fn right_login(world: &World, user: usize) -> Item {
-    let User { name, password, .. } = &world.users[user];
+pub(super) fn right_login(model: &Model, user: usize) -> Item {
+    let User { name, password, .. } = &model.users[user];
     Item::Login {
         user: name.clone(),
         password: Some(password.clone()),
     }
 }
 
-pub(super) fn wrong_login(world: &World) -> Item {
+pub(super) fn wrong_login(model: &Model) -> Item {
     Item::Login {
-        user: world.users[0].name.clone(),
+        user: model.users[0].name.clone(),
         password: Some("wrong".into()),
     }
 }
 
-fn before_login(rng: &mut Rng, world: &World) -> Item {
+fn before_login(rng: &mut Rng, model: &Model) -> Item {
     match rng.u8(..8) {
         0 => Item::Login {
             user: "nobody".into(),
-            password: world.hidden.then(|| "x".into()),
+            password: model.hides_usernames.then(|| "x".into()),
         },
-        1 | 2 => wrong_login(world),
+        1 | 2 => wrong_login(model),
         3 => Item::Help,
         4 => Item::Directories,
         5 => Item::Details,
@@ -205,13 +206,13 @@ fn noise(rng: &mut Rng) -> Item {
     Item::Noise(match rng.u8(..5) {
         0 => b"\n".to_vec(),
         1 => b" \t\r\n".to_vec(),
-        2 => World::long_line(0),
+        2 => Model::long_line(0),
         3 => b"LOGIN please\n".to_vec(),
         _ => b"\xff\xfe make sense\n".to_vec(),
     })
 }
 
-fn after_login(rng: &mut Rng, world: &mut World, id: usize, user: usize) -> Item {
+fn after_login(rng: &mut Rng, model: &mut Model, id: usize, user: usize) -> Item {
     let short = rng.bool();
     let path = one_of(rng, &FILES).to_owned();
     match rng.u8(..25) {
@@ -231,7 +232,7 @@ fn after_login(rng: &mut Rng, world: &mut World, id: usize, user: usize) -> Item
         15 | 16 => Item::Checksum { path, short },
         17 => Item::Help,
         18 => noise(rng),
-        19 => right_login(world, user),
+        19 => right_login(model, user),
         20 => {
             let path = one_of(rng, &["Mail/made", "Box/made", "Movies/made", "Mail/made "]);
             let path = match path.strip_suffix(' ') {
@@ -239,7 +240,7 @@ fn after_login(rng: &mut Rng, world: &mut World, id: usize, user: usize) -> Item
                 None => path.to_owned(),
             };
             if !path.starts_with("Movies") {
-                world.plan_directory(&path);
+                model.plan_directory(&path);
             }
             Item::MakeDirectory { path, short }
         }
@@ -250,7 +251,7 @@ fn after_login(rng: &mut Rng, world: &mut World, id: usize, user: usize) -> Item
                 name => format!("{directory}/{name}"),
             };
             let longest = one_of(rng, &[10, 5000, 70_000, 600_000]);
-            let version = world.plan_upload(rng, &path, longest);
+            let version = model.plan_upload(rng, &path, longest);
             match upload {
                 21 | 22 => Item::Upload {
                     path,
@@ -263,7 +264,7 @@ fn after_login(rng: &mut Rng, world: &mut World, id: usize, user: usize) -> Item
     }
 }
 
-/// Directories that may be asked for.
+/// Directories that clients request.
 const DIRECTORIES: [&str; 11] = [
     "Movies",
     "Movies/",
@@ -278,7 +279,7 @@ const DIRECTORIES: [&str; 11] = [
     "Movies/..",
 ];
 
-/// Files that may be asked for.
+/// Files that clients request.
 const FILES: [&str; 34] = [
     "Movies/Joker",
     "Movies/WAR",

@@ -1,5 +1,5 @@
-//! The call that fails walks from the first one on, in each way that it can, until nothing fails any more: one client at
-//! most suffers, and the server serves on.
+//! Lets each system call of a scenario fail, in each way that it can. At most one client may be
+//! affected, and later clients must not notice anything.
 
 use std::time::Duration;
 
@@ -10,67 +10,69 @@ use tidegate::kernel::sim::fault_plan::{FaultPlan, InjectedFault, SystemCall};
 use tidegate::server::Options;
 
 use super::client::Client;
-use super::model::World;
+use super::model::Model;
 use super::script::{Item, right_login, wrong_login};
-use super::{Happens, Run};
+use super::{Events, Run};
 
-/// Seeds under which little is cut, so that there are few calls; under the second two there are no unnamed files.
+/// Seeds with few short reads and writes, so that there are few calls. The last two have no unnamed
+/// files.
 const SEEDS: [u64; 4] = [2, 18, 9, 15];
 
 #[test]
 fn a_failing_system_call_affects_at_most_one_client() {
-    // In a normal run each seed takes its share of the calls.
+    // In a normal run, each seed covers a part of the calls.
     let stride = match std::env::var_os("TIDEGATE_SEEDS") {
         Some(_) => 1,
         None => SEEDS.len(),
     };
     for (share, seed) in SEEDS.into_iter().enumerate() {
         let mut calls = (1..).skip(share).step_by(stride);
-        let last = calls.find(|n| !fail(seed, *n)).expect("it ends");
+        let last = calls.find(|n| !fail(seed, *n)).expect("the scenario ends");
         assert!(last > 100, "seed {seed} makes only {last} calls");
     }
 }
 
-/// Runs with the n-th call failing in each way that it can; whether there are as many.
+/// Runs the scenario with each possible failure of the n-th call. Returns false if there are fewer
+/// calls.
 fn fail(seed: u64, n: u64) -> bool {
     for which in 0.. {
-        let mut run = stage(seed);
-        let told = Told(run.sim.clone(), seed, n);
+        let mut run = scenario(seed);
+        let guard = FailureGuard(run.sim.clone(), seed, n);
         run.sim.set_fault_plan(FaultPlan::NthCall(n, which));
         run.finish();
         let calls = run.sim.call_count();
         let fired = run.sim.injected_faults();
         run.sim.set_fault_plan(FaultPlan::NoFaults);
-        let suffer = run.clients.iter().filter(|client| client.has_suffered);
-        assert!(suffer.count() <= 1, "{fired:?} is suffered from by many");
-        // Who comes afterwards notices nothing.
-        run.happens.few_faults = false;
-        run.world.faulty = false;
-        let script = script_of_reader(&run.world, 9);
-        run.clients.push(Client::brisk(9, script));
+        let affected = run.clients.iter().filter(|client| client.saw_fault);
+        assert!(affected.count() <= 1, "{fired:?} affects several clients");
+        // A later client notices nothing.
+        run.events.few_faults = false;
+        run.model.faulty = false;
+        let script = reader_script(&run.model, 9);
+        run.clients.push(Client::fast(9, script));
         run.finish();
         run.end();
-        drop(told);
+        drop(guard);
         if fired.is_empty() {
             return calls >= n;
         }
     }
-    unreachable!("there are few ways to fail")
+    unreachable!("a call has few failures")
 }
 
-/// Tells what has failed when a run does.
-struct Told(Sim, u64, u64);
+/// Prints the injected faults if the run panics.
+struct FailureGuard(Sim, u64, u64);
 
-impl Drop for Told {
+impl Drop for FailureGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let Told(sim, seed, n) = self;
+            let FailureGuard(sim, seed, n) = self;
             eprintln!("seed {seed}, call {n}: {:?}", sim.injected_faults());
         }
     }
 }
 
-/// Whether nobody may notice it: what can be done in another way is, and what is cut goes on.
+/// Returns whether no client may notice a fault, because the server has an alternative.
 pub(super) fn is_harmless((call, fault): (SystemCall, InjectedFault)) -> bool {
     let again = fault == InjectedFault::Error(Errno::EAGAIN);
     let unsupported = fault == InjectedFault::Error(Errno::EOPNOTSUPP);
@@ -81,9 +83,9 @@ pub(super) fn is_harmless((call, fault): (SystemCall, InjectedFault)) -> bool {
         | SystemCall::IsCached
         | SystemCall::ReadAhead
         | SystemCall::Lock => true,
-        // It is only looked whether something has changed, and else it is opened anew.
+        // The server opens the file again instead of revalidating the cached handle.
         SystemCall::StatusByPath => true,
-        // The sweep after the next start makes up for it.
+        // The cleanup at the next start removes the file.
         SystemCall::Remove => true,
         SystemCall::Receive | SystemCall::Send | SystemCall::SendFile => again,
         SystemCall::CreateUnnamed | SystemCall::Preallocate => unsupported,
@@ -91,43 +93,39 @@ pub(super) fn is_harmless((call, fault): (SystemCall, InjectedFault)) -> bool {
     }
 }
 
-/// A few clients who do everything.
-fn stage(seed: u64) -> Run {
+/// Creates a run with a few clients that use all commands.
+fn scenario(seed: u64) -> Run {
     let mut rng = Rng::with_seed(seed);
     let sim = Sim::new(seed);
     sim.set_unnamed_files(seed.is_multiple_of(2));
-    let mut world = World::new(&mut rng, &sim, 70_000);
-    world.grant_everything();
-    let writer = script_of_writer(&mut rng, &mut world, 1);
-    let scripts = [
-        script_of_reader(&world, 0),
-        writer,
-        script_of_stranger(&world),
-    ];
+    let mut model = Model::new(&mut rng, &sim, 70_000);
+    model.grant_everything();
+    let writer = writer_script(&mut rng, &mut model, 1);
+    let scripts = [reader_script(&model, 0), writer, rejected_script(&model)];
     let clients = scripts.into_iter().enumerate();
     let clients = clients
-        .map(|(id, script)| Client::brisk(id, script))
+        .map(|(id, script)| Client::fast(id, script))
         .collect();
     let options = Options {
         login_timeout: Duration::from_secs(3600),
         max_failures: u32::MAX,
         ..Options::default()
     };
-    let happens = Happens {
+    let events = Events {
         few_faults: true,
-        ..Happens::default()
+        ..Events::default()
     };
-    Run::new(rng, sim, world, clients, options, happens)
+    Run::new(rng, sim, model, clients, options, events)
 }
 
-fn script_of_reader(world: &World, id: usize) -> Vec<Item> {
+fn reader_script(model: &Model, id: usize) -> Vec<Item> {
     let download = |path: &str| Item::Download {
         path: path.into(),
         short: true,
     };
     vec![
         Item::Greet,
-        right_login(world, id % world.users.len()),
+        right_login(model, id % model.users.len()),
         Item::Enter {
             path: "Movies".into(),
             short: false,
@@ -146,15 +144,15 @@ fn script_of_reader(world: &World, id: usize) -> Vec<Item> {
             path: "Joker".into(),
             short: true,
         },
-        Item::Quit { behind: 3000 },
+        Item::Quit { ignored: 3000 },
     ]
 }
 
-fn script_of_writer(rng: &mut Rng, world: &mut World, user: usize) -> Vec<Item> {
+fn writer_script(rng: &mut Rng, model: &mut Model, user: usize) -> Vec<Item> {
     let path = "Mail/note".to_owned();
-    world.plan_directory("Mail/made");
+    model.plan_directory("Mail/made");
     let versions: Vec<_> = (0..3)
-        .map(|_| world.plan_upload(rng, &path, 10_000))
+        .map(|_| model.plan_upload(rng, &path, 10_000))
         .collect();
     let put = |version: usize| Item::Put {
         path: path.clone(),
@@ -162,7 +160,7 @@ fn script_of_writer(rng: &mut Rng, world: &mut World, user: usize) -> Vec<Item> 
     };
     vec![
         Item::Greet,
-        right_login(world, user),
+        right_login(model, user),
         put(versions[0]),
         Item::Upload {
             path: path.clone(),
@@ -182,6 +180,6 @@ fn script_of_writer(rng: &mut Rng, world: &mut World, user: usize) -> Vec<Item> 
     ]
 }
 
-fn script_of_stranger(world: &World) -> Vec<Item> {
-    vec![Item::Greet, wrong_login(world), Item::Help, Item::TooLong]
+fn rejected_script(model: &Model) -> Vec<Item> {
+    vec![Item::Greet, wrong_login(model), Item::Help, Item::TooLong]
 }

@@ -1,8 +1,7 @@
-//! Every reply that the protocol allows to what a client says in a world.
+//! All replies that the protocol allows in a given state of the model.
 //!
-//! Those to who reads and to who writes stand in files of their own.
-//!
-//! Written from the protocol alone: it shares the sentences with the server, and none of its states.
+//! They are written from the documentation of the protocol, and share only the texts of the
+//! messages with the server.
 
 mod reading;
 mod writing;
@@ -14,12 +13,13 @@ use tidegate::limits::LOGIN_FAILURES_MAX;
 use tidegate::protocol::menu::command::MenuCommand;
 use tidegate::protocol::menu::text;
 
-use super::model::{Grant, Revoked, World, grant_of, may_add_somewhere};
-use super::script::{Item, Said};
+use super::model::Model;
+use super::script::{Item, SentItem};
+use super::users::{Grant, Revoked, grant_of, may_add_somewhere};
 
-/// What a client knows of its session.
+/// The state of a session as far as its client knows it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct SessionModel {
     pub(super) user: Option<usize>,
     chosen: Option<Chosen>,
     failures: u8,
@@ -29,18 +29,18 @@ pub(super) struct Memory {
 #[derive(Clone, Debug)]
 struct Chosen {
     path: String,
-    /// It may have been taken away by a reload, of which only a command takes notice.
+    /// A reload may have revoked it, which takes effect at the next command.
     may_be_lost: bool,
 }
 
-/// One reply that may come.
+/// A possible reply.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) parts: Vec<Part>,
-    pub(super) then: Then,
-    /// The connection may close before its end.
+    pub(super) effect: Effect,
+    /// Whether the connection may close before its end.
     pub(super) may_be_cut: bool,
-    /// It takes a fault of the kernel to come to it.
+    /// Whether it requires a fault of the kernel.
     pub(super) is_fault: bool,
 }
 
@@ -51,89 +51,94 @@ pub(super) enum Part {
     Line(String),
     /// One of these lines.
     OneOf(Vec<&'static str>),
-    /// A line that begins so.
+    /// A line that starts with this text.
     Begins(&'static str),
-    /// The line with this directory's names.
+    /// The line with the names in this directory.
     Names(String),
-    /// The lines with this directory's details.
+    /// The lines with the details of this directory.
     Details(String),
-    /// These bytes from this one on.
+    /// This content from this byte on.
     Body(Arc<Vec<u8>>, usize),
 }
 
-/// What a reply means.
+/// The effect of an item, known from its reply.
 #[derive(Clone, Debug)]
-pub(super) enum Then {
+pub(super) enum Effect {
     Nothing,
     LoggedIn(usize),
     LoginFailed,
     Chosen(String),
-    /// This is to be said next.
-    Say(Item),
+    /// This item must be sent next.
+    Continue(Item),
     Completed(String, usize),
     Made(String),
-    /// The server closes.
+    /// The server closes the connection.
     Closed,
 }
 
-/// Every reply that may come to what was said.
-pub(super) fn replies(said: &Said, world: &World, memory: &Memory) -> Vec<Reply> {
+/// Returns all possible replies to an item.
+pub(super) fn replies(sent: &SentItem, model: &Model, session: &SessionModel) -> Vec<Reply> {
     let mut all = Vec::new();
-    let rights: Vec<_> = match memory.user {
-        Some(user) => world.users[user].rights(said.command).map(Some).collect(),
+    let rights: Vec<_> = match session.user {
+        Some(user) => model.users[user].rights(sent.command).map(Some).collect(),
         None => vec![None],
     };
     for grants in rights {
-        for chosen in memory.chosen(grants.unwrap_or_default()) {
+        for chosen in session.chosen(grants.unwrap_or_default()) {
             let mut replies = Replies {
-                world,
-                memory,
-                sent: said.step,
+                model,
+                session,
+                sent: sent.step,
                 grants,
                 chosen,
                 before: Vec::new(),
                 are_faults: false,
                 all,
             };
-            replies.to(&said.item);
+            replies.to(&sent.item);
             all = replies.all;
         }
     }
     all
 }
 
-impl Memory {
-    /// LoginQueue that may fail up to the last one.
+impl SessionModel {
+    /// The number of logins that may still fail, including the last one.
     pub(super) fn logins_left(&self) -> usize {
         usize::from(LOGIN_FAILURES_MAX - self.failures)
     }
 
-    /// Takes up what a reply to what was said means; what is to be said next.
-    pub(super) fn take(&mut self, said: &Said, then: Then, world: &mut World) -> Option<Item> {
-        self.take_rights(said, world);
-        match then {
-            Then::Nothing | Then::Closed => {}
-            Then::LoggedIn(user) => self.user = Some(user),
-            Then::LoginFailed => self.failures += 1,
-            Then::Chosen(path) => {
+    /// Applies the effect of an item. Returns the item that must be sent next, if any.
+    pub(super) fn apply(
+        &mut self,
+        sent: &SentItem,
+        effect: Effect,
+        model: &mut Model,
+    ) -> Option<Item> {
+        self.update_chosen(sent, model);
+        match effect {
+            Effect::Nothing | Effect::Closed => {}
+            Effect::LoggedIn(user) => self.user = Some(user),
+            Effect::LoginFailed => self.failures += 1,
+            Effect::Chosen(path) => {
                 let may_be_lost = false;
                 self.chosen = Some(Chosen { path, may_be_lost });
             }
-            Then::Completed(path, version) => world.completed(&path, version),
-            Then::Made(path) => world.made(&path),
-            Then::Say(item) => return Some(item),
+            Effect::Completed(path, version) => model.completed(&path, version),
+            Effect::Made(path) => model.made(&path),
+            Effect::Continue(item) => return Some(item),
         }
         None
     }
 
-    /// A command was acted on with some of the rights that he had meanwhile: the chosen directory is his only as long
-    /// as they grant it.
-    fn take_rights(&mut self, said: &Said, world: &World) {
+    /// Updates the chosen directory, which is lost if the rights at the time of the command do not
+    /// include it.
+    fn update_chosen(&mut self, sent: &SentItem, model: &Model) {
         let (Some(user), Some(chosen)) = (self.user, &mut self.chosen) else {
             return;
         };
         let grants = |grants: &[Grant]| grant_of(grants, &chosen.path).is_some();
-        let granted: Vec<bool> = world.users[user].rights(said.command).map(grants).collect();
+        let granted: Vec<bool> = model.users[user].rights(sent.command).map(grants).collect();
         if !granted.contains(&true) {
             self.chosen = None;
         } else if granted.contains(&false) {
@@ -141,7 +146,7 @@ impl Memory {
         }
     }
 
-    /// What may be chosen in the eyes of a command that is acted on with these grants.
+    /// Returns the possible chosen directories for a command executed with these grants.
     fn chosen(&self, grants: &[Grant]) -> Vec<Option<&str>> {
         let granted = self.chosen.as_ref();
         let granted = granted.filter(|chosen| grant_of(grants, &chosen.path).is_some());
@@ -153,58 +158,58 @@ impl Memory {
     }
 }
 
-/// The replies to one item, gathered.
+/// Collects the possible replies to an item.
 struct Replies<'a> {
-    world: &'a World,
-    memory: &'a Memory,
+    model: &'a Model,
+    session: &'a SessionModel,
     sent: usize,
-    /// What he may do; `None` before a login.
+    /// The user's grants, or `None` before a login.
     grants: Option<&'a [Grant]>,
     /// The chosen directory.
     chosen: Option<&'a str>,
-    /// What comes before each of those that follow.
+    /// The parts at the start of each reply added from now on.
     before: Vec<Part>,
-    /// Whether those that follow take a fault.
+    /// Whether the replies added from now on require a fault.
     are_faults: bool,
     all: Vec<Reply>,
 }
 
 impl<'a> Replies<'a> {
     fn to(&mut self, item: &Item) {
-        let world = self.world;
+        let model = self.model;
         match (item, self.grants) {
             (Item::Greet, _) => {
-                self.reply([line(text::FIRST_CHOICE)], Then::Nothing);
-                if world.crowded {
-                    self.reply([line(text::SERVER_FULL)], Then::Closed);
+                self.reply([line(text::FIRST_CHOICE)], Effect::Nothing);
+                if model.limits_sessions {
+                    self.reply([line(text::SERVER_FULL)], Effect::Closed);
                 }
             }
-            (Item::TooLong, _) => self.reply([line(text::LINE_TOO_LONG)], Then::Closed),
-            (Item::Quit { .. }, None) => self.reply([line(text::GOODBYE)], Then::Closed),
+            (Item::TooLong, _) => self.reply([line(text::LINE_TOO_LONG)], Effect::Closed),
+            (Item::Quit { .. }, None) => self.reply([line(text::GOODBYE)], Effect::Closed),
             (Item::Quit { .. }, Some(_)) => {
-                self.reply([line(text::GOODBYE_LOGGED_OUT)], Then::Closed);
+                self.reply([line(text::GOODBYE_LOGGED_OUT)], Effect::Closed);
             }
-            (Item::Noise(said), _) if said.trim_ascii().is_empty() => {
-                self.reply([self.menu()], Then::Nothing);
+            (Item::Noise(line), _) if line.trim_ascii().is_empty() => {
+                self.reply([self.menu()], Effect::Nothing);
             }
-            (Item::Noise(_), _) => self.sentence(text::UNKNOWN_COMMAND),
+            (Item::Noise(_), _) => self.message(text::UNKNOWN_COMMAND),
             (Item::Help, _) => self.help(),
             (Item::Login { user, password }, None) => self.login(user, password.as_deref()),
-            (Item::Login { .. }, Some(_)) => self.out_of_place(item, text::ALREADY_LOGGED_IN),
-            (Item::Put { .. }, None) => self.reply([line(text::LOG_IN_FIRST)], Then::Closed),
-            (_, None) => self.out_of_place(item, text::LOG_IN_FIRST),
+            (Item::Login { .. }, Some(_)) => self.unavailable(item, text::ALREADY_LOGGED_IN),
+            (Item::Put { .. }, None) => self.reply([line(text::LOG_IN_FIRST)], Effect::Closed),
+            (_, None) => self.unavailable(item, text::LOG_IN_FIRST),
             (Item::Directories, Some(grants)) => {
                 let names: Vec<_> = grants.iter().map(|grant| grant.directory).collect();
                 match names.is_empty() {
-                    true => self.sentence(text::NO_DIRECTORIES),
+                    true => self.message(text::NO_DIRECTORIES),
                     false => {
                         let names = names.join(text::SEPARATOR);
-                        self.sentence(&format!("{}{names}", text::DIRECTORIES));
+                        self.message(&format!("{}{names}", text::DIRECTORIES));
                     }
                 }
             }
             (Item::Cancel, Some(_)) => {
-                self.reply([line(text::ENTER_DIRECTORY), self.menu()], Then::Nothing);
+                self.reply([line(text::ENTER_DIRECTORY), self.menu()], Effect::Nothing);
             }
             (Item::Enter { path, short }, Some(_)) => {
                 self.prompt(text::ENTER_DIRECTORY, *short);
@@ -244,86 +249,98 @@ impl<'a> Replies<'a> {
         }
     }
 
-    /// A command that is not taken, so that the lines behind it are commands of their own, and unknown ones.
-    fn out_of_place(&mut self, item: &Item, sentence: &str) {
-        let mut parts = vec![line(sentence), self.menu()];
-        let said = item.said(self.world);
-        for behind in said
+    /// Adds the replies to a command that is not available, so that the server takes its further
+    /// lines
+    /// for unknown commands.
+    fn unavailable(&mut self, item: &Item, message: &str) {
+        let mut parts = vec![line(message), self.menu()];
+        let bytes = item.bytes(self.model);
+        for further in bytes
             .strip_suffix(b"\n")
-            .unwrap_or(&said)
+            .unwrap_or(&bytes)
             .split(|byte| *byte == b'\n')
             .skip(1)
         {
-            parts.extend((!behind.is_empty()).then(|| line(text::UNKNOWN_COMMAND)));
+            parts.extend((!further.is_empty()).then(|| line(text::UNKNOWN_COMMAND)));
             parts.push(self.next_menu());
         }
-        self.reply(parts, Then::Nothing);
+        self.reply(parts, Effect::Nothing);
     }
 
     fn help(&mut self) {
-        let adds = self.grants.is_some_and(may_add_somewhere);
+        let may_add = self.grants.is_some_and(may_add_somewhere);
         let mut parts = Vec::new();
         for command in MenuCommand::ALL {
-            let given = match command {
+            let is_listed = match command {
                 MenuCommand::Help | MenuCommand::Quit => true,
                 MenuCommand::Login => self.grants.is_none(),
-                MenuCommand::UploadFile | MenuCommand::PutFile | MenuCommand::MakeDirectory => adds,
+                MenuCommand::UploadFile | MenuCommand::PutFile | MenuCommand::MakeDirectory => {
+                    may_add
+                }
                 _ => self.grants.is_some(),
             };
-            if given {
+            if is_listed {
                 parts.push(Part::Begins(command.words()));
             }
         }
         parts.push(self.menu());
-        self.reply(parts, Then::Nothing);
+        self.reply(parts, Effect::Nothing);
     }
 
     fn login(&mut self, user: &str, password: Option<&str>) {
-        let users = &self.world.users;
+        let users = &self.model.users;
         let number = users.iter().position(|known| known.name == user);
-        let revoked = self.world.revoked;
+        let revoked = self.model.revoked;
         let revoked = revoked.filter(|revoked| Some(revoked.user) == number);
         match revoked {
             Some(Revoked { step, .. }) => {
-                // The name and the password may have been taken for right before that, or the name alone.
+                // The server may have accepted the username and password, or only the username,
+                // before
+                // the removal.
                 if self.sent <= step {
-                    self.answer_login(number, true, password);
-                    self.answer_login(None, true, password);
+                    self.login_of(number, true, password);
+                    self.login_of(None, true, password);
                 }
-                self.answer_login(None, self.world.hidden, password);
+                self.login_of(None, self.model.hides_usernames, password);
             }
-            None => self.answer_login(number, number.is_some() || self.world.hidden, password),
+            None => self.login_of(
+                number,
+                number.is_some() || self.model.hides_usernames,
+                password,
+            ),
         }
     }
 
-    /// The reply to the login of a user, if there is one; `asked`: for his password.
-    fn answer_login(&mut self, number: Option<usize>, asked: bool, password: Option<&str>) {
+    /// Adds the reply to a login as a user, or as an unknown user. `prompted` is whether the server
+    /// asks
+    /// for a password.
+    fn login_of(&mut self, number: Option<usize>, prompted: bool, password: Option<&str>) {
         let mut parts = vec![line(text::ENTER_USERNAME)];
-        parts.extend(asked.then(|| line(text::ENTER_PASSWORD)));
-        let users = &self.world.users;
-        let then = match number.filter(|&number| Some(&*users[number].password) == password) {
+        parts.extend(prompted.then(|| line(text::ENTER_PASSWORD)));
+        let users = &self.model.users;
+        let effect = match number.filter(|&number| Some(&*users[number].password) == password) {
             Some(number) => {
                 let menus = users[number].rights(self.sent).map(menu_of).collect();
                 parts.extend([line(text::LOGIN_SUCCESSFUL), Part::OneOf(menus)]);
-                Then::LoggedIn(number)
+                Effect::LoggedIn(number)
             }
-            None if self.memory.failures + 1 == LOGIN_FAILURES_MAX => {
+            None if self.session.failures + 1 == LOGIN_FAILURES_MAX => {
                 parts.extend([line(text::LOGIN_FAILED), line(text::TOO_MANY_FAILURES)]);
-                Then::Closed
+                Effect::Closed
             }
             None => {
                 parts.extend([line(text::LOGIN_FAILED), self.menu()]);
-                if !asked && password.is_some() {
+                if !prompted && password.is_some() {
                     parts.extend([line(text::UNKNOWN_COMMAND), self.menu()]);
                 }
-                Then::LoginFailed
+                Effect::LoginFailed
             }
         };
-        self.reply(parts, then);
+        self.reply(parts, effect);
     }
 
-    /// The grant and the path that a name stands for.
-    fn place(&self, name: &str, unknown: ErrorCode) -> Result<(&'a Grant, String), &'static str> {
+    /// Resolves a name to a grant and a path, or returns the message of the refusal.
+    fn resolve(&self, name: &str, unknown: ErrorCode) -> Result<(&'a Grant, String), &'static str> {
         let path = match (self.chosen, name.contains('/')) {
             (_, true) => name.to_owned(),
             (Some(chosen), false) => format!("{chosen}/{name}"),
@@ -332,23 +349,21 @@ impl<'a> Replies<'a> {
         Ok((self.grant(&path).ok_or(text::refusal(unknown))?, path))
     }
 
-    /// The grant of the directory that a path begins with.
+    /// Returns the grant of the directory at the start of a path.
     fn grant(&self, path: &str) -> Option<&'a Grant> {
-        grant_of(self.grants.expect("he is logged in"), path)
+        grant_of(self.grants.expect("the user has logged in"), path)
     }
-
-    // Helpers.
 
     fn menu(&self) -> Part {
         line(self.grants.map_or(text::FIRST_CHOICE, menu_of))
     }
 
-    /// The menu behind a further line of the same item, which is a command of its own: a reload may have come between.
+    /// The menu after a further line of an item, before which a reload may have changed the rights.
     fn next_menu(&self) -> Part {
-        let Some(user) = self.memory.user else {
+        let Some(user) = self.session.user else {
             return self.menu();
         };
-        let rights = self.world.users[user].rights(self.sent);
+        let rights = self.model.users[user].rights(self.sent);
         Part::OneOf(rights.map(menu_of).collect())
     }
 
@@ -358,42 +373,42 @@ impl<'a> Replies<'a> {
         }
     }
 
-    fn reply(&mut self, parts: impl IntoIterator<Item = Part>, then: Then) {
+    fn reply(&mut self, parts: impl IntoIterator<Item = Part>, effect: Effect) {
         let parts = self.before.iter().cloned().chain(parts).collect();
         self.all.push(Reply {
             parts,
-            then,
+            effect,
             may_be_cut: false,
             is_fault: self.are_faults,
         });
     }
 
-    fn sentence(&mut self, sentence: &str) {
-        self.reply([line(sentence), self.menu()], Then::Nothing);
+    fn message(&mut self, message: &str) {
+        self.reply([line(message), self.menu()], Effect::Nothing);
     }
 
     fn refusal(&mut self, refusal: ErrorCode) {
-        self.sentence(text::refusal(refusal));
+        self.message(text::refusal(refusal));
     }
 
-    /// Refusals that a fault may be the cause of; what is added from here on takes one.
+    /// Adds refusals that a fault can cause. The replies added from now on require one.
     fn faults(&mut self, refusals: &[ErrorCode]) {
         self.are_faults = true;
-        for sentence in self.faulty(refusals) {
-            self.sentence(sentence);
+        for message in self.fault_messages(refusals) {
+            self.message(message);
         }
     }
 
-    /// The sentences of refusals, where faults may be their cause.
-    fn faulty(&self, refusals: &[ErrorCode]) -> std::vec::IntoIter<&'static str> {
-        let refusals = refusals.iter().filter(|_| self.world.faulty);
-        let sentences = refusals.map(|refusal| text::refusal(*refusal));
-        sentences.collect::<Vec<_>>().into_iter()
+    /// Returns the messages of refusals that a fault can cause, or nothing if faults are disabled.
+    fn fault_messages(&self, refusals: &[ErrorCode]) -> std::vec::IntoIter<&'static str> {
+        let refusals = refusals.iter().filter(|_| self.model.faulty);
+        let messages = refusals.map(|refusal| text::refusal(*refusal));
+        messages.collect::<Vec<_>>().into_iter()
     }
 }
 
-fn line(sentence: &str) -> Part {
-    Part::Line(sentence.to_owned())
+fn line(message: &str) -> Part {
+    Part::Line(message.to_owned())
 }
 
 fn menu_of(grants: &[Grant]) -> &'static str {

@@ -1,22 +1,23 @@
-//! Replies to who writes: uploads step by step and in one line, directories that are made.
+//! Replies to commands that write: uploads and new directories.
 
 use tidegate::domain::error::ErrorCode;
 use tidegate::protocol::menu::text;
 
-use super::super::model::{Grant, World};
+use super::super::model::Model;
 use super::super::script::Item;
+use super::super::users::Grant;
 use super::reading::READING;
-use super::{Part, Replies, Then, line};
+use super::{Effect, Part, Replies, line};
 
 impl<'a> Replies<'a> {
     pub(super) fn upload(&mut self, path: &str, version: usize) {
-        for refusal in self.judge(path, version) {
+        for refusal in self.check_upload(path, version) {
             match refusal {
-                Some(sentence) => self.sentence(sentence),
+                Some(message) => self.message(message),
                 None => {
                     let path = path.to_owned();
                     let next = Item::UploadLength { path, version };
-                    self.reply([line(text::ENTER_LENGTH)], Then::Say(next));
+                    self.reply([line(text::ENTER_LENGTH)], Effect::Continue(next));
                 }
             }
         }
@@ -24,59 +25,64 @@ impl<'a> Replies<'a> {
     }
 
     pub(super) fn upload_length(&mut self, path: &str, version: usize) {
-        let length = self.world.content(path, version).len();
+        let length = self.model.content(path, version).len();
         for refusal in self.create(path, version) {
             match refusal {
-                Some(sentence) => self.sentence(sentence),
+                Some(message) => self.message(message),
                 None => {
                     let path = path.to_owned();
                     let next = Item::UploadBytes { path, version };
                     let ready = format!("{}{length}{}", text::READY, text::BYTES);
-                    self.reply([Part::Line(ready)], Then::Say(next));
+                    self.reply([Part::Line(ready)], Effect::Continue(next));
                 }
             }
         }
         self.faults(&WRITING);
     }
 
-    /// All bytes of an upload have come.
+    /// Adds the replies to the content of an upload.
     pub(super) fn upload_bytes(&mut self, path: &str, version: usize) {
         self.received(path, version);
         self.failed_by_faults();
     }
 
     pub(super) fn put(&mut self, name: &str, version: usize) {
-        let room = || [line(text::refusal(ErrorCode::NoSpace))];
+        let no_space = || [line(text::refusal(ErrorCode::NoSpace))];
         let over = self.is_over(name, version);
-        for refusal in self.judge(name, version) {
+        for refusal in self.check_upload(name, version) {
             match refusal {
-                _ if over => self.reply(room(), Then::Closed),
-                Some(sentence) => self.failed(sentence),
+                _ if over => self.reply(no_space(), Effect::Closed),
+                Some(message) => self.failed(message),
                 None => self.received(name, version),
             }
         }
-        if self.world.tight {
-            self.reply(room(), Then::Closed);
+        if self.model.disk_may_fill {
+            self.reply(no_space(), Effect::Closed);
         }
         self.failed_by_faults();
-        // Or whether the bytes can be thrown away is asked in vain.
-        for sentence in self.faulty(&WRITING).chain(self.faulty(&READING)) {
-            self.reply([line(sentence)], Then::Closed);
+        // The server closes the connection if it cannot discard the content.
+        for message in self
+            .fault_messages(&WRITING)
+            .chain(self.fault_messages(&READING))
+        {
+            self.reply([line(message)], Effect::Closed);
         }
     }
 
     pub(super) fn make_directory(&mut self, name: &str) {
-        match self.may_be_made(name) {
-            Err(sentence) => self.sentence(sentence),
+        match self.check_new(name) {
+            Err(message) => self.message(message),
             Ok((_, path)) => {
-                let (_, last) = path.rsplit_once('/').expect("below a granted directory");
-                let taken = self.world.is_taken(&path, self.sent, None);
+                let (_, last) = path
+                    .rsplit_once('/')
+                    .expect("the path is below a granted directory");
+                let taken = self.model.is_taken(&path, self.sent, None);
                 if taken != Some(true) {
                     let made = format!("{}{last}", text::DIRECTORY_MADE);
-                    self.reply([Part::Line(made), self.menu()], Then::Made(path.clone()));
+                    self.reply([Part::Line(made), self.menu()], Effect::Made(path.clone()));
                 }
                 if taken != Some(false) {
-                    self.refusal(match self.world.is_directory(&path, self.sent) {
+                    self.refusal(match self.model.is_directory(&path, self.sent) {
                         Some(false) => ErrorCode::FileExists,
                         _ => ErrorCode::DirectoryExists,
                     });
@@ -86,14 +92,14 @@ impl<'a> Replies<'a> {
         self.faults(&WRITING);
     }
 
-    /// What may be said to a new name: nothing against it, or a sentence.
-    fn judge(&self, name: &str, version: usize) -> Vec<Option<&'static str>> {
-        match self.may_be_made(name) {
-            Err(sentence) => vec![Some(sentence)],
+    /// Returns the possible results for a new name: accepted, or the message of a refusal.
+    fn check_upload(&self, name: &str, version: usize) -> Vec<Option<&'static str>> {
+        match self.check_new(name) {
+            Err(message) => vec![Some(message)],
             Ok((grant, path)) => {
-                let replaceable = grant.change && self.world.is_file(&path);
+                let replaceable = grant.change && self.model.is_file(&path);
                 let exists = Some(text::refusal(ErrorCode::FileExists));
-                match self.world.is_taken(&path, self.sent, Some(version)) {
+                match self.model.is_taken(&path, self.sent, Some(version)) {
                     _ if replaceable => vec![None],
                     Some(true) => vec![exists],
                     Some(false) => vec![None],
@@ -103,76 +109,80 @@ impl<'a> Replies<'a> {
         }
     }
 
-    /// What may be said to a new name and its length.
+    /// Returns the possible results for a new name and a length.
     fn create(&self, name: &str, version: usize) -> Vec<Option<&'static str>> {
-        let mut refusals = self.judge(name, version);
-        let no_room = Some(text::refusal(ErrorCode::NoSpace));
+        let mut refusals = self.check_upload(name, version);
+        let no_space = Some(text::refusal(ErrorCode::NoSpace));
         if self.is_over(name, version) {
-            for free in refusals.iter_mut().filter(|refusal| refusal.is_none()) {
-                *free = no_room;
+            for accepted in refusals.iter_mut().filter(|refusal| refusal.is_none()) {
+                *accepted = no_space;
             }
         }
-        if self.world.tight {
-            refusals.push(no_room);
+        if self.model.disk_may_fill {
+            refusals.push(no_space);
         }
         refusals
     }
 
     fn is_over(&self, path: &str, version: usize) -> bool {
-        let length = self.world.content(path, version).len() as u64;
-        self.world.max_upload.is_some_and(|max| length > max)
+        let length = self.model.content(path, version).len() as u64;
+        self.model.max_upload.is_some_and(|max| length > max)
     }
 
-    fn may_be_made(&self, name: &str) -> Result<(&'a Grant, String), &'static str> {
-        let (grant, path) = self.place(name, ErrorCode::NoSuchDirectory)?;
-        let (directory, name) = path.rsplit_once('/').expect("below a granted directory");
-        if self.world.is_directory(directory, self.sent) != Some(true) {
+    fn check_new(&self, name: &str) -> Result<(&'a Grant, String), &'static str> {
+        let (grant, path) = self.resolve(name, ErrorCode::NoSuchDirectory)?;
+        let (directory, name) = path
+            .rsplit_once('/')
+            .expect("the path is below a granted directory");
+        if self.model.is_directory(directory, self.sent) != Some(true) {
             return Err(text::refusal(ErrorCode::NoSuchDirectory));
         }
         if !grant.may_add() {
             return Err(text::refusal(ErrorCode::UploadDenied));
         }
-        if !World::is_name(name) {
+        if !Model::is_name(name) {
             return Err(text::refusal(ErrorCode::InvalidName));
         }
         Ok((grant, path))
     }
 
-    /// What may be said when all bytes have come.
+    /// Adds the replies to a complete upload.
     fn received(&mut self, name: &str, version: usize) {
-        let Ok((grant, path)) = self.place(name, ErrorCode::NoSuchDirectory) else {
-            // It was judged with other rights than these.
+        let Ok((grant, path)) = self.resolve(name, ErrorCode::NoSuchDirectory) else {
+            // The name was accepted with other rights.
             return;
         };
-        let (_, last) = path.rsplit_once('/').expect("below a granted directory");
-        let length = self.world.content(&path, version).len();
+        let (_, last) = path
+            .rsplit_once('/')
+            .expect("the path is below a granted directory");
+        let length = self.model.content(&path, version).len();
         let complete = format!("{}{last}, {length}{}", text::UPLOAD_COMPLETE, text::BYTES);
-        let taken = self.world.is_taken(&path, self.sent, Some(version));
+        let taken = self.model.is_taken(&path, self.sent, Some(version));
         if grant.change || taken != Some(true) {
             let parts = [Part::Line(complete), self.menu()];
-            self.reply(parts, Then::Completed(path.clone(), version));
+            self.reply(parts, Effect::Completed(path.clone(), version));
         }
         if !grant.change && taken != Some(false) {
             self.failed(text::refusal(ErrorCode::FileExists));
         }
-        if self.world.tight {
+        if self.model.disk_may_fill {
             self.failed(text::refusal(ErrorCode::NoSpace));
         }
     }
 
-    fn failed(&mut self, sentence: &str) {
-        self.sentence(&format!("{}{sentence}", text::UPLOAD_FAILED));
+    fn failed(&mut self, message: &str) {
+        self.message(&format!("{}{message}", text::UPLOAD_FAILED));
     }
 
     fn failed_by_faults(&mut self) {
         self.are_faults = true;
-        for sentence in self.faulty(&WRITING) {
-            self.failed(sentence);
+        for message in self.fault_messages(&WRITING) {
+            self.failed(message);
         }
     }
 }
 
-/// What a fault may make of writing.
+/// Refusals of writes that a fault can cause.
 const WRITING: [ErrorCode; 6] = [
     ErrorCode::FileUnwritable,
     ErrorCode::NoSpace,
