@@ -6,6 +6,7 @@
 
 mod client;
 mod ftp;
+mod ftp_client;
 mod ftp_dialogue;
 mod ftp_seeds;
 mod limits;

@@ -1,0 +1,7 @@
+//! Sequences of events in which defects were found and that random seeds rarely reach.
+
+mod passive_ports;
+mod run_queue;
+mod sessions;
+mod stage;
+mod uploads;

@@ -1,0 +1,205 @@
+//! Sessions: shutdown, reloads, listings, cached files, and the cancellation of jobs.
+
+use tidegate::kernel::Signal;
+use tidegate::kernel::sim::SimEntry;
+use tidegate::protocol::menu::text;
+use tidegate::server::Options;
+
+use super::stage::{CLIENT, Stage};
+
+#[test]
+fn unread_input_does_not_reset_the_goodbye() {
+    for seed in 0..32 {
+        let mut stage = Stage::new(seed);
+        assert_eq!(stage.receive(), format!("{}\n", text::FIRST_CHOICE));
+        stage.sim.send_signal(Signal::Stop);
+        stage.event_loop.tick().expect("polling does not fail");
+        stage.send("LOGIN\nuser1\n");
+        assert_eq!(
+            stage.receive(),
+            format!("{}\n", text::STOPPING),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn a_reload_during_a_reload_runs_after_it() {
+    let mut stage = Stage::new(1);
+    for _ in 0..3 {
+        stage.sim.send_signal(Signal::Reload);
+        stage.event_loop.tick().expect("polling does not fail");
+        assert_eq!(stage.event_loop.jobs(), 1, "one reload is in progress");
+    }
+    let mut reloads = 0;
+    while stage.event_loop.jobs() > 0 {
+        stage.sim.as_worker(|| stage.event_loop.run_job(0));
+        stage.event_loop.tick().expect("polling does not fail");
+        reloads += 1;
+    }
+    assert_eq!(reloads, 2, "requests during a reload are combined");
+}
+
+#[test]
+fn waiting_for_a_worker_is_not_idleness() {
+    let mut stage = Stage::new(1);
+    stage.send("LOGIN\nuser1\n1234\n");
+    assert!(stage.receive().contains(text::LOGIN_SUCCESSFUL));
+    stage.send("SHOW DIRECTORY Movies\n");
+    for _ in 0..10 {
+        stage.event_loop.tick().expect("polling does not fail");
+        stage.sim.advance(Options::default().idle_timeout);
+    }
+    assert_eq!(stage.event_loop.jobs(), 1, "the listing is not ready");
+    let listing = stage.receive();
+    assert!(!listing.is_empty(), "the listing is sent");
+    assert_eq!(stage.event_loop.connections(), 1, "the session continues");
+}
+
+#[test]
+fn every_waiting_client_receives_a_shared_listing() {
+    let mut stage = Stage::new(1);
+    let film = SimEntry::File(b"film".to_vec());
+    stage.sim.put("/srv/Movies/Joker", film);
+    let second = stage.sim.peer_connect(stage.address, CLIENT);
+    let clients = [stage.peer, second.expect("the server listens")];
+    for client in clients {
+        stage.peer = client;
+        stage.send("LOGIN\nuser1\n1234\n");
+        assert!(stage.receive().contains(text::LOGIN_SUCCESSFUL));
+    }
+    for client in clients {
+        stage.peer = client;
+        stage.send("SHOW DIRECTORY Movies\n");
+    }
+    stage.tick(20);
+    assert_eq!(stage.event_loop.jobs(), 1, "the listing is read once");
+    for client in clients {
+        stage.peer = client;
+        assert!(stage.receive().contains("The available files are: Joker\n"));
+    }
+}
+
+#[test]
+fn cached_files_are_served_without_descriptors() {
+    let mut stage = Stage::new(1);
+    stage
+        .sim
+        .put("/srv/Movies/Joker", SimEntry::File(b"film".to_vec()));
+    stage.send("LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\n");
+    assert!(stage.receive().contains("LENGTH 4\nfilm"));
+    // One each for the listener, the session and the file.
+    assert_eq!(stage.sim.held_handles().files, 1, "the file is cached");
+    stage.sim.set_descriptors(3);
+    let second = stage.sim.peer_connect(stage.address, CLIENT);
+    let second = second.expect("the server listens");
+    stage.settle();
+    assert_eq!(
+        stage.event_loop.connections(),
+        1,
+        "the second one needs a descriptor"
+    );
+    stage.send("DOWNLOAD FILE Movies/Joker\n");
+    assert!(stage.receive().contains("LENGTH 4\nfilm"));
+    stage.send("QUIT\n");
+    stage.receive();
+    stage.sim.peer_close(stage.peer);
+    stage.peer = second;
+    let greeting = stage.receive();
+    assert_eq!(
+        greeting,
+        format!("{}\n", text::FIRST_CHOICE),
+        "the server accepts again"
+    );
+}
+
+#[test]
+fn a_file_truncated_before_a_resume_is_not_zero_padded() {
+    for seed in 0..16 {
+        let mut stage = Stage::new(seed);
+        let film = "x".repeat(5000);
+        let path = "/srv/Movies/Joker";
+        stage
+            .sim
+            .put(path, SimEntry::File(film.clone().into_bytes()));
+        stage.send("LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\n");
+        assert!(stage.receive().contains(&film), "the file is mapped");
+        stage.send("RESUME DOWNLOAD Movies/Joker\n");
+        stage.receive();
+        stage.sim.modify_file(path, |file| file.truncate(100));
+        stage.send("0\n");
+        let received = stage.receive();
+        let sent = received.strip_prefix("LENGTH 5000\n");
+        let sent = sent.expect("the length precedes the truncation");
+        assert!(
+            sent.len() <= 100 && film.starts_with(sent),
+            "seed {seed}: {} bytes that are not in the file",
+            sent.len()
+        );
+        assert_eq!(
+            stage.event_loop.connections(),
+            0,
+            "the connection is closed after them"
+        );
+    }
+}
+
+#[test]
+fn late_upload_results_do_not_reach_the_next_session() {
+    let mut stage = Stage::new(1);
+    stage.connect_ftp();
+    let data = stage.connect_data();
+    stage.send("STOR Joker\r\n");
+    assert!(stage.receive().starts_with("150 "));
+    let sent = stage.sim.peer_send(data, b"film");
+    assert_eq!(sent.expect("the connection is open"), 4);
+    stage.sim.peer_shutdown(data);
+    stage.tick(20);
+    assert_eq!(
+        stage.event_loop.jobs(),
+        1,
+        "the upload waits to be published"
+    );
+    stage.sim.peer_reset(stage.peer);
+    stage.tick(20);
+    assert_eq!(stage.event_loop.connections(), 1, "the slots are free");
+
+    let next = stage.sim.peer_connect(stage.address, CLIENT);
+    stage.peer = next.expect("the server listens");
+    stage.send("LOGIN\nuser1\n1234\nSHOW DIRECTORY Movies\n");
+    stage.tick(20);
+    assert_eq!(stage.event_loop.jobs(), 2, "the listing waits");
+    stage.sim.as_worker(|| stage.event_loop.run_job(0));
+    stage.tick(1);
+    assert!(stage.sim.tree().contains_key("/srv/Movies/Joker"));
+    assert!(stage.receive().contains("The available files are: Joker\n"));
+}
+
+#[test]
+fn a_session_end_cancels_its_own_job_only() {
+    let mut prefetches = 0;
+    for seed in 0..16 {
+        let mut stage = Stage::new(seed);
+        let long = SimEntry::File(vec![0; 1_000_000]);
+        stage.sim.put("/srv/Movies/long", long);
+        let lister = stage.peer;
+        stage.send("LOGIN\nuser1\n1234\n");
+        assert!(stage.receive().contains(text::LOGIN_SUCCESSFUL));
+        stage.connect_ftp();
+        let leaver = stage.peer;
+        stage.connect_data();
+        stage.peer = lister;
+        stage.send("SHOW DIRECTORY Movies\n");
+        stage.tick(5);
+        stage.peer = leaver;
+        stage.send("RETR long\r\n");
+        stage.tick(5);
+        prefetches += stage.event_loop.jobs() - 1;
+        stage.sim.peer_reset(leaver);
+        stage.tick(5);
+        assert_eq!(stage.event_loop.jobs(), 1, "seed {seed}");
+        stage.peer = lister;
+        assert!(stage.receive().contains("The available files are: long\n"));
+    }
+    assert!(prefetches > 0, "no seed has an uncached file");
+}
