@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::domain::byte_size::ByteSize;
 
-/// What one user may access. Created at a login, shared by all sessions of the user, and replaced by
-/// a reload.
+/// What one user may access. Created at a login, shared by all sessions of the user, and replaced
+/// by a reload.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Access {
     /// The user's name.
@@ -49,8 +49,8 @@ pub struct Rights {
     pub upload: bool,
     /// Add, replace, rename and delete.
     pub change: bool,
-    /// Maximum size of the directory in bytes, files of other users included, when this user adds to
-    /// it; `None` is unlimited.
+    /// Maximum size of the directory in bytes, files of other users included, when this user adds
+    /// to it; `None` is unlimited.
     pub quota: Option<u64>,
 }
 
@@ -81,8 +81,8 @@ impl fmt::Display for Rights {
     }
 }
 
-/// Parses at least one of `read`, `upload`, `change`, and optionally `quota=BYTES`, each at most once,
-/// separated by `,`. The error says what is wrong.
+/// Parses at least one of `read`, `upload`, `change`, and optionally `quota=BYTES`, each at most
+/// once, separated by `,`. The error says what is wrong.
 impl FromStr for Rights {
     type Err = String;
 

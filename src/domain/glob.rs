@@ -1,8 +1,8 @@
 //! Glob patterns in paths: `*` matches any characters, `?` matches one.
 //!
-//! The time of a match is bounded by the length of the name times the length of the pattern, both at
-//! most [`NAME_BYTES_MAX`]. `[ ] { }` are ordinary characters: names that contain
-//! them are common and FTP clients send them unescaped.
+//! The time of a match is bounded by the length of the name times the length of the pattern, both
+//! at most [`NAME_BYTES_MAX`]. `[ ] { }` are ordinary characters: names that contain them are
+//! common and FTP clients send them unescaped.
 
 use crate::limits::NAME_BYTES_MAX;
 
@@ -19,8 +19,9 @@ pub fn matches(pattern: &str, name: &str) -> bool {
 /// Matches and counts the steps.
 fn matches_counted(pattern: &str, name: &str, steps: &mut usize) -> bool {
     let (mut pattern, mut name) = (pattern.chars(), name.chars());
-    // The pattern after the last star, and the name from the first character the star does not match.
-    // Only the last star needs backtracking, which keeps the match from becoming exponential.
+    // The pattern after the last star, and the name from the first character the star does not
+    // match. Only the last star needs backtracking, which keeps the match from becoming
+    // exponential.
     let mut star = None;
     loop {
         *steps += 1;

@@ -8,7 +8,8 @@ use crate::domain::path::GrantedPath;
 /// The target of a listing.
 #[derive(Clone, Debug)]
 pub enum ListingTarget {
-    /// The granted directories, which FTP shows as `/`. A directory that does not exist is left out.
+    /// The granted directories, which FTP shows as `/`. A directory that does not exist is left
+    /// out.
     Top {
         /// The user's access.
         access: Arc<Access>,

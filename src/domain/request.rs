@@ -17,8 +17,8 @@ use crate::domain::path::GrantedPath;
 pub enum UploadBase {
     /// None: the upload is the whole file.
     Empty,
-    /// This many leading bytes of the existing file. [`ErrorCode::OffsetBeyondEnd`] if it is shorter
-    /// or missing.
+    /// This many leading bytes of the existing file. [`ErrorCode::OffsetBeyondEnd`] if it is
+    /// shorter or missing.
     Prefix(u64),
     /// The whole existing file, if there is one.
     Whole,
@@ -53,8 +53,8 @@ pub enum Request {
         user: String,
         /// The password as the client sent it; wiped when dropped.
         password: Zeroizing<Vec<u8>>,
-        /// Whether an unknown user has to take as long as a wrong password, because the dialect asks
-        /// for a password before it looks up the user.
+        /// Whether an unknown user has to take as long as a wrong password, because the dialect
+        /// asks for a password before it looks up the user.
         conceal_user: bool,
     },
     /// Formats a listing.
@@ -196,19 +196,21 @@ pub enum Response {
     Done,
     /// To [`Request::Space`]: bytes left.
     Space(u64),
-    /// To [`Request::Quota`]: the user's own quota first, if there is one, then those of directories.
+    /// To [`Request::Quota`]: the user's own quota first, if there is one, then those of
+    /// directories.
     Quota(Vec<QuotaUsage>),
     /// To [`Request::Progress`]: bytes moved.
     Progress(u64),
-    /// To any request. After [`Request::LookUpUser`] and [`Request::Authenticate`] the session ends:
-    /// the login is blocked, or the user has too many sessions.
+    /// To any request. After [`Request::LookUpUser`] and [`Request::Authenticate`] the session
+    /// ends: the login is blocked, or the user has too many sessions.
     Refused(ErrorCode),
 }
 
 /// A quota and its usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuotaUsage {
-    /// The directory that is limited, or `None` for all directories to which the user may add files.
+    /// The directory that is limited, or `None` for all directories to which the user may add
+    /// files.
     pub directory: Option<String>,
     /// Bytes stored or reserved by uploads in progress.
     pub used: u64,

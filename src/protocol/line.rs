@@ -1,34 +1,32 @@
-//! Lines out of fragments, within a limit.
+//! Splits received bytes into lines of limited length.
 //!
-//! Stateless: the caller keeps the bytes that came and cuts off what a line used. So what is a line cannot depend on
-//! how the network cut the bytes.
-//!
-//! Must not know: what a line says.
+//! Stateless: the caller keeps the buffer and removes the bytes of each line. Therefore the
+//! fragmentation of the stream cannot change the lines.
 
 use crate::limits::LINE_BYTES_MAX;
 
-/// What the beginning of a buffer is.
+/// The result of [`split`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineSplit<'a> {
-    /// A whole line.
+    /// A complete line.
     Line {
-        /// The line without its end, `\n` or `\r\n`.
+        /// The line without its end (`\n` or `\r\n`).
         line: &'a [u8],
-        /// Bytes of the line with its end: what the caller cuts off.
+        /// Length of the line with its end, which the caller removes.
         used: usize,
     },
-    /// No line end has come yet, and one may still come in time.
+    /// No line end yet; more bytes are needed.
     Incomplete,
-    /// No line ends within the first [`LINE_BYTES_MAX`] bytes, and more than these have come.
+    /// No line end within the first [`LINE_BYTES_MAX`] bytes, and more bytes than these.
     TooLong,
 }
 
-/// Splits the first line off `buffer`.
+/// Splits the first line off a buffer.
 pub fn split(buffer: &[u8]) -> LineSplit<'_> {
     let limited = &buffer[..buffer.len().min(LINE_BYTES_MAX)];
     match limited.iter().position(|&byte| byte == b'\n') {
         Some(end) => LineSplit::Line {
-            line: without_return(&buffer[..end]),
+            line: strip_return(&buffer[..end]),
             used: end + 1,
         },
         None if buffer.len() > LINE_BYTES_MAX => LineSplit::TooLong,
@@ -36,12 +34,13 @@ pub fn split(buffer: &[u8]) -> LineSplit<'_> {
     }
 }
 
-/// The last line at the end of input, where its end is missing: what [`split`] left over. `None` where nothing is left.
+/// Returns the last line at the end of input, which has no line end: the rest that [`split`] left.
+/// `None` if the rest is empty.
 pub fn last(buffer: &[u8]) -> Option<&[u8]> {
-    (!buffer.is_empty()).then(|| without_return(buffer))
+    (!buffer.is_empty()).then(|| strip_return(buffer))
 }
 
-fn without_return(line: &[u8]) -> &[u8] {
+fn strip_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
@@ -52,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_line_ends_are_taken() {
+    fn lines_end_with_lf_or_crlf() {
         assert_eq!(
             split(b"QUIT\r\nx"),
             LineSplit::Line {
@@ -80,19 +79,15 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_counts_the_end() {
+    fn limit_includes_the_line_end() {
         let mut bytes = vec![b'x'; LINE_BYTES_MAX];
         assert_eq!(
             split(&bytes),
             LineSplit::Incomplete,
-            "an end cannot help it, yet no more has come"
+            "an end cannot help any more, but may come"
         );
         bytes.push(b'\n');
-        assert_eq!(
-            split(&bytes),
-            LineSplit::TooLong,
-            "complete, and still too long"
-        );
+        assert_eq!(split(&bytes), LineSplit::TooLong, "complete, but too long");
         bytes[LINE_BYTES_MAX - 1] = b'\n';
         assert_eq!(
             split(&bytes),
@@ -104,14 +99,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_needs_no_end() {
+    fn last_line_needs_no_end() {
         assert_eq!(last(b""), None);
         assert_eq!(last(b"QUIT"), Some(&b"QUIT"[..]));
         assert_eq!(last(b"QUIT\r"), Some(&b"QUIT"[..]));
         assert_eq!(last(b"\r"), Some(&b""[..]));
     }
 
-    /// What a client's bytes come to: its lines, and whether one was too long.
+    /// Returns the lines, and whether one was too long.
     fn lines_of_fragments<'a>(fragments: impl Iterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, bool) {
         let (mut buffer, mut lines) = (Vec::new(), Vec::new());
         for fragment in fragments {
@@ -131,7 +126,7 @@ mod tests {
         (lines, false)
     }
 
-    /// Bytes with many line ends, and runs that come close to the limit from both sides.
+    /// Bytes with many line ends, and runs with lengths close to the limit.
     fn input() -> impl Strategy<Value = Vec<u8>> {
         let run = prop_oneof![
             8 => prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..40),
@@ -141,24 +136,27 @@ mod tests {
     }
 
     proptest! {
-        // Byte by byte a long line is searched again and again.
+        // Splitting long lines byte by byte takes quadratic time.
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn cuts_do_not_matter(bytes in input(), sizes in prop::collection::vec(1_usize..5000, 1..50)) {
+        fn fragmentation_does_not_change_the_lines(
+            bytes in input(),
+            sizes in prop::collection::vec(1_usize..5000, 1..50),
+        ) {
             let whole = lines_of_fragments([&bytes[..]].into_iter());
             prop_assert_eq!(&lines_of_fragments(bytes.chunks(1)), &whole);
             let mut rest = &bytes[..];
             let cut = sizes.into_iter().cycle().map_while(|size| {
-                let (fragment, behind) = rest.split_at_checked(size).unwrap_or((rest, &[]));
-                rest = behind;
+                let (fragment, tail) = rest.split_at_checked(size).unwrap_or((rest, &[]));
+                rest = tail;
                 (!fragment.is_empty()).then_some(fragment)
             });
             prop_assert_eq!(&lines_of_fragments(cut), &whole);
         }
 
         #[test]
-        fn nothing_is_lost_or_invented(bytes in input()) {
+        fn lines_and_rest_are_the_input(bytes in input()) {
             let mut rest = &bytes[..];
             while let LineSplit::Line { line, used } = split(rest) {
                 prop_assert!(used <= LINE_BYTES_MAX);

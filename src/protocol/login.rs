@@ -8,18 +8,18 @@ use crate::limits::LOGIN_FAILURES_MAX;
 
 /// The login of one session.
 #[derive(Debug, Default)]
-pub(crate) struct Login {
+pub(crate) struct LoginState {
     /// The access that commands use; `None` before a login.
     access: Option<Arc<Access>>,
-    reload: Reload,
+    reload: PendingReload,
     has_succeeded: bool,
     failures: u8,
 }
 
-/// The effect of a reload on a logged-in user. It waits for the next command, so that a prompt and its
-/// answer see the same access.
+/// The effect of a reload on a logged-in user. It waits for the next command, so that a prompt and
+/// its answer see the same access.
 #[derive(Debug, Default)]
-pub(crate) enum Reload {
+pub(crate) enum PendingReload {
     /// No reload since the last command.
     #[default]
     Unchanged,
@@ -29,7 +29,7 @@ pub(crate) enum Reload {
     Revoked,
 }
 
-impl Login {
+impl LoginState {
     /// The access that commands use; `None` if no user is logged in.
     pub(crate) fn access(&self) -> Option<&Arc<Access>> {
         self.access.as_ref()
@@ -38,9 +38,9 @@ impl Login {
     /// The access as of the last reload; `None` if no user is logged in or the login was revoked.
     pub(crate) fn latest_access(&self) -> Option<&Arc<Access>> {
         match &self.reload {
-            Reload::Unchanged => self.access.as_ref(),
-            Reload::Changed(access) => Some(access),
-            Reload::Revoked => None,
+            PendingReload::Unchanged => self.access.as_ref(),
+            PendingReload::Changed(access) => Some(access),
+            PendingReload::Revoked => None,
         }
     }
 
@@ -55,8 +55,8 @@ impl Login {
         self.has_succeeded = true;
     }
 
-    /// Records a failed authentication and returns whether the session may try again. The limit slows
-    /// down brute force within one connection; the server's login throttle covers the others.
+    /// Records a failed authentication and returns whether the session may try again. The limit
+    /// slows down brute force within one connection; the server's login throttle covers the others.
     pub(crate) fn fail(&mut self) -> bool {
         self.failures += 1;
         self.failures < LOGIN_FAILURES_MAX
@@ -65,7 +65,7 @@ impl Login {
     /// Ends the login. The failures of the session still count.
     pub(crate) fn log_out(&mut self) {
         self.access = None;
-        self.reload = Reload::Unchanged;
+        self.reload = PendingReload::Unchanged;
     }
 
     /// Stores the effect of a reload: the new access, or `None` if the login was revoked.
@@ -77,13 +77,13 @@ impl Login {
             self.latest_access().is_some(),
             "a reload applies to logged-in sessions"
         );
-        self.reload = access.map_or(Reload::Revoked, Reload::Changed);
+        self.reload = access.map_or(PendingReload::Revoked, PendingReload::Changed);
     }
 
     /// Applies a pending reload to the access and returns its effect.
-    pub(crate) fn apply_reload(&mut self) -> Reload {
+    pub(crate) fn apply_reload(&mut self) -> PendingReload {
         let reload = std::mem::take(&mut self.reload);
-        if let Reload::Changed(access) = &reload {
+        if let PendingReload::Changed(access) = &reload {
             self.access = Some(access.clone());
         }
         reload
@@ -109,22 +109,22 @@ mod tests {
 
     #[test]
     fn reload_takes_effect_at_the_next_command() {
-        let mut login = Login::default();
+        let mut login = LoginState::default();
         let (old, new) = (access(), access());
         login.succeed(old.clone());
         login.set_reloaded(Some(new.clone()));
         assert!(Arc::ptr_eq(login.access().unwrap(), &old));
         assert!(Arc::ptr_eq(login.latest_access().unwrap(), &new));
-        assert!(matches!(login.apply_reload(), Reload::Changed(_)));
+        assert!(matches!(login.apply_reload(), PendingReload::Changed(_)));
         assert!(Arc::ptr_eq(login.access().unwrap(), &new));
         login.set_reloaded(None);
         assert!(login.latest_access().is_none() && login.access().is_some());
-        assert!(matches!(login.apply_reload(), Reload::Revoked));
+        assert!(matches!(login.apply_reload(), PendingReload::Revoked));
     }
 
     #[test]
     fn failures_are_counted_across_logins() {
-        let mut login = Login::default();
+        let mut login = LoginState::default();
         for _ in 1..LOGIN_FAILURES_MAX {
             assert!(login.fail());
             login.succeed(access());

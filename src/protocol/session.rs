@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::access::Access;
 use crate::protocol::ftp::session::{FtpSession, FtpSettings};
-use crate::protocol::login::Login;
+use crate::protocol::login::LoginState;
 use crate::protocol::menu::session::MenuSession;
 use crate::protocol::step::{Action, Input};
 
@@ -50,12 +50,13 @@ impl Session {
         }
     }
 
-    /// Returns the user's access as of the last reload; `None` before a login and after a revocation.
+    /// Returns the user's access as of the last reload; `None` before a login and after a
+    /// revocation.
     pub fn access(&self) -> Option<&Arc<Access>> {
         self.login().latest_access()
     }
 
-    fn login(&self) -> &Login {
+    fn login(&self) -> &LoginState {
         match self {
             Session::Menu(menu) => menu.login(),
             Session::Ftp(ftp) => ftp.login(),

@@ -24,8 +24,9 @@ pub enum Input<'a> {
     /// The response to the open [`Action::Request`].
     Response(Response),
     /// The end of [`Action::Send`], [`Action::Receive`], [`Action::Discard`] or [`Action::Abort`]:
-    /// every byte is sent, or the upload is durable and published, or the reason for the failure.
-    /// A data connection is closed by then, and the client has seen its end unless that took too long.
+    /// every byte is sent, or the upload is durable and published, or the reason for the failure. A
+    /// data connection is closed by then, and the client has seen its end unless that took too
+    /// long.
     TransferDone(Result<(), ErrorCode>),
     /// The end of [`Action::Listen`]: the address to announce.
     Listening(Result<SocketAddr, ErrorCode>),
@@ -48,8 +49,8 @@ pub enum Action {
     ReadLine,
     /// Handle this request; no further input before its response.
     Request(Request),
-    /// Send a range of the opened file or listing ([`Response::Opened`], [`Response::Listing`]) over
-    /// the control connection, unchanged.
+    /// Send a range of the opened file or listing ([`Response::Opened`], [`Response::Listing`])
+    /// over the control connection, unchanged.
     Send {
         /// The first byte.
         offset: u64,
@@ -88,7 +89,8 @@ pub enum Action {
     Connect(DataMode),
     /// Close the data connection or release its port, and cancel the transfer. A connection attempt
     /// ends with [`Input::DataConnected`] and [`ErrorCode::Aborted`]. Otherwise
-    /// [`Input::TransferDone`] follows with the same error, or with `Ok` if the transfer was complete.
+    /// [`Input::TransferDone`] follows with the same error, or with `Ok` if the transfer was
+    /// complete.
     Abort,
     /// Send the pending output, then close the control connection; a data connection at once.
     Close(CloseReason),
@@ -113,8 +115,8 @@ pub enum Representation {
     Ascii,
 }
 
-/// Panics because of an input that `state` does not expect. The server broke the sequence of actions
-/// and inputs; the input itself is not shown, as it may be a password.
+/// Panics because of an input that `state` does not expect. The server broke the sequence of
+/// actions and inputs; the input itself is not shown, as it may be a password.
 pub(crate) fn unexpected_input(state: &impl Debug) -> ! {
     unreachable!("unexpected input in the state {state:?}")
 }

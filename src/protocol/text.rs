@@ -28,8 +28,8 @@ pub(crate) fn number(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// Decodes a name. Invalid UTF-8 becomes NUL, a control character, so that the result is never a valid
-/// name of a file or user.
+/// Decodes a name. Invalid UTF-8 becomes NUL, a control character, so that the result is never a
+/// valid name of a file or user.
 pub(crate) fn name(bytes: &[u8]) -> String {
     match str::from_utf8(bytes) {
         Ok(name) => name.to_owned(),

@@ -20,8 +20,8 @@ pub(super) fn number(argument: &[u8]) -> Option<u64> {
     text::number(trim(argument)).filter(|number| i64::try_from(*number).is_ok())
 }
 
-/// Strips the options that clients send to LIST and NLST as if to `ls`: words of a dash and letters,
-/// up to `--`.
+/// Strips the options that clients send to LIST and NLST as if to `ls`: words of a dash and
+/// letters, up to `--`.
 pub(super) fn without_options(argument: &[u8]) -> &[u8] {
     let mut rest = argument;
     loop {
@@ -50,8 +50,8 @@ pub(super) struct PathRange {
     pub(super) end: Option<u64>,
 }
 
-/// Parses a path in quotes that two numbers may follow: the first byte and one past the last. Without
-/// quotes the whole argument is the path.
+/// Parses a path in quotes that two numbers may follow: the first byte and one past the last.
+/// Without quotes the whole argument is the path.
 pub(super) fn path_range(argument: &[u8]) -> Option<PathRange> {
     let Some(mut rest) = argument.strip_prefix(b"\"") else {
         return Some(PathRange {
@@ -86,7 +86,8 @@ pub(super) fn path_range(argument: &[u8]) -> Option<PathRange> {
     }
 }
 
-/// Parses a time, `YYYYMMDDHHMMSS` with an ignored fraction (RFC 3659, 2.3), into seconds since 1970.
+/// Parses a time, `YYYYMMDDHHMMSS` with an ignored fraction (RFC 3659, 2.3), into seconds since
+/// 1970.
 pub(super) fn time(text: &[u8]) -> Option<i64> {
     let (whole, fraction) = match text.iter().position(|&byte| byte == b'.') {
         Some(dot) => (&text[..dot], Some(&text[dot + 1..])),
@@ -115,14 +116,16 @@ pub(super) fn time(text: &[u8]) -> Option<i64> {
     Some(zoned.timestamp().as_second())
 }
 
-/// Parses a time and, after one blank, a path: the argument of MFMT, and of MDTM as some clients use it.
+/// Parses a time and, after one blank, a path: the argument of MFMT, and of MDTM as some clients
+/// use it.
 pub(super) fn time_and_path(argument: &[u8]) -> Option<(i64, &[u8])> {
     let (first, path) = split(argument);
     let modified = time(first)?;
     (!path.is_empty()).then_some((modified, path))
 }
 
-/// Parses the argument of ALLO: bytes, and optionally a record size, which is ignored (RFC 959, 4.1.3).
+/// Parses the argument of ALLO: bytes, and optionally a record size, which is ignored (RFC 959,
+/// 4.1.3).
 pub(super) fn allocation(argument: &[u8]) -> Option<u64> {
     let mut fields = argument.split(|&byte| byte == b' ');
     let bytes = number(fields.next().unwrap_or_default())?;
@@ -193,7 +196,8 @@ pub(super) enum FtpOption {
     Utf8,
     /// MLST with the selected facts (RFC 3659, 7.9).
     Facts(MlstFacts),
-    /// HASH with the selected algorithm; `None` keeps the current one (draft-bryan-ftpext-hash, 3.3).
+    /// HASH with the selected algorithm; `None` keeps the current one (draft-bryan-ftpext-hash,
+    /// 3.3).
     Hash(Option<Algorithm>),
 }
 
@@ -362,7 +366,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_parsed_without_panic(argument in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn any_argument_is_parsed(argument in prop::collection::vec(any::<u8>(), 0..60)) {
             let _ = (number(&argument), time(&argument), port(&argument));
             let _ = (extended_port(&argument), path_range(&argument), option(&argument));
             let _ = (without_options(&argument), allocation(&argument));

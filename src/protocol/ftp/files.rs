@@ -13,7 +13,7 @@ use crate::protocol::ftp::path::{AbsolutePath, Location};
 use crate::protocol::ftp::reply;
 use crate::protocol::ftp::reply::Reply;
 use crate::protocol::ftp::state::{
-    FtpPending, Outcome, Parameters, StatusPurpose, TransferFlags, TransferKind, View,
+    FtpOutcome, FtpPending, Parameters, StatusPurpose, TransferFlags, TransferKind, View,
 };
 use crate::protocol::step::{Representation, unexpected_input};
 use crate::protocol::text::name;
@@ -24,31 +24,25 @@ pub(super) fn begin(
     argument: &[u8],
     view: &View<'_>,
     out: &mut Vec<u8>,
-) -> Result<Outcome, Reply> {
+) -> Result<FtpOutcome, Reply> {
     match command {
         FileCommand::Allo => allocate(argument, view, out),
-        FileCommand::Avbl => match view.resolve(argument) {
-            Location::Top => Err(reply::AVBL_NEEDS_DIRECTORY),
-            Location::Path(path) => {
-                Ok(Outcome::Request(FtpPending::Space, Request::Space { path }))
-            }
-            Location::Unknown(_) => Err(reply::error(ErrorCode::NoSuchDirectory)),
-        },
+        FileCommand::Avbl => space(argument, view),
         FileCommand::Cdup => {
             let current = view.parameters.current.as_ref();
             let parent = current.and_then(GrantedPath::parent);
-            Ok(Outcome::ChangeDirectory(parent))
+            Ok(FtpOutcome::ChangeDirectory(parent))
         }
         FileCommand::Checksum(algorithm) => {
             let range = arguments::path_range(argument).ok_or(reply::BAD_RANGE)?;
             checksum(algorithm, range, false, view)
         }
         // Without a path to the home directory, as in a shell.
-        FileCommand::Cwd if argument.is_empty() => Ok(Outcome::ChangeDirectory(None)),
+        FileCommand::Cwd if argument.is_empty() => Ok(FtpOutcome::ChangeDirectory(None)),
         FileCommand::Cwd => status(StatusPurpose::Cwd, argument, view, out),
         FileCommand::Dele => {
             let path = below_top(argument, view)?;
-            Ok(Outcome::Request(
+            Ok(FtpOutcome::Request(
                 FtpPending::Remove,
                 Request::Remove { path },
             ))
@@ -72,13 +66,16 @@ pub(super) fn begin(
         FileCommand::Mkd => {
             let path = below_top(argument, view)?;
             let pending = FtpPending::MakeDirectory(path.clone());
-            Ok(Outcome::Request(pending, Request::MakeDirectory { path }))
+            Ok(FtpOutcome::Request(
+                pending,
+                Request::MakeDirectory { path },
+            ))
         }
         FileCommand::Mlst => status(StatusPurpose::Mlst, argument, view, out),
         FileCommand::Rmd => {
             let path = below_top(argument, view)?;
             let request = Request::RemoveDirectory { path };
-            Ok(Outcome::Request(FtpPending::RemoveDirectory, request))
+            Ok(FtpOutcome::Request(FtpPending::RemoveDirectory, request))
         }
         FileCommand::Rnfr => status(StatusPurpose::Rnfr, argument, view, out),
         FileCommand::Size if view.parameters.representation == Representation::Ascii => {
@@ -93,10 +90,10 @@ pub(super) fn rename_to(
     from: Option<GrantedPath>,
     argument: &[u8],
     view: &View<'_>,
-) -> Result<Outcome, Reply> {
+) -> Result<FtpOutcome, Reply> {
     let from = from.ok_or(reply::RNFR_FIRST)?;
     let to = below_top(argument, view)?;
-    Ok(Outcome::Request(
+    Ok(FtpOutcome::Request(
         FtpPending::Rename,
         Request::Rename { from, to },
     ))
@@ -118,19 +115,19 @@ fn status(
     argument: &[u8],
     view: &View<'_>,
     out: &mut Vec<u8>,
-) -> Result<Outcome, Reply> {
+) -> Result<FtpOutcome, Reply> {
     match (view.resolve(argument), purpose) {
         (Location::Path(path), StatusPurpose::Rnfr) if path.relative.is_empty() => {
             Err(reply::TOP_IS_FIXED)
         }
-        (Location::Path(path), purpose) => Ok(Outcome::Request(
+        (Location::Path(path), purpose) => Ok(FtpOutcome::Request(
             FtpPending::Status(purpose, path.clone()),
             Request::Status { path },
         )),
-        (Location::Top, StatusPurpose::Cwd) => Ok(Outcome::ChangeDirectory(None)),
+        (Location::Top, StatusPurpose::Cwd) => Ok(FtpOutcome::ChangeDirectory(None)),
         (Location::Top, StatusPurpose::Mlst) => {
             reply::append_top_facts(out, view.parameters.facts);
-            Ok(Outcome::Ready)
+            Ok(FtpOutcome::Ready)
         }
         (Location::Top, StatusPurpose::Rnfr) => Err(reply::TOP_IS_FIXED),
         (Location::Top, _) => Err(reply::IS_DIRECTORY),
@@ -139,21 +136,33 @@ fn status(
     }
 }
 
+/// AVBL: reads the space left in a directory.
+fn space(argument: &[u8], view: &View<'_>) -> Result<FtpOutcome, Reply> {
+    match view.resolve(argument) {
+        Location::Top => Err(reply::AVBL_NEEDS_DIRECTORY),
+        Location::Path(path) => Ok(FtpOutcome::Request(
+            FtpPending::Space,
+            Request::Space { path },
+        )),
+        Location::Unknown(_) => Err(reply::error(ErrorCode::NoSuchDirectory)),
+    }
+}
+
 /// ALLO: checks the space in the current directory, as nothing is allocated in advance.
-fn allocate(argument: &[u8], view: &View<'_>, out: &mut Vec<u8>) -> Result<Outcome, Reply> {
+fn allocate(argument: &[u8], view: &View<'_>, out: &mut Vec<u8>) -> Result<FtpOutcome, Reply> {
     let length = arguments::allocation(argument).ok_or(reply::BAD_NUMBER)?;
     let Some(path) = view.parameters.current.clone() else {
         reply::append(out, reply::NO_ALLOCATION);
-        return Ok(Outcome::Ready);
+        return Ok(FtpOutcome::Ready);
     };
     let grant = Some(path.grant.clone());
-    Ok(Outcome::Request(
+    Ok(FtpOutcome::Request(
         FtpPending::Allocation(path),
         Request::CheckSpace { grant, length },
     ))
 }
 
-fn set_modified(modified: i64, path: &[u8], view: &View<'_>) -> Result<Outcome, Reply> {
+fn set_modified(modified: i64, path: &[u8], view: &View<'_>) -> Result<FtpOutcome, Reply> {
     match view.resolve(path) {
         Location::Path(target) if !target.relative.is_empty() => {
             let path = name(path);
@@ -162,7 +171,7 @@ fn set_modified(modified: i64, path: &[u8], view: &View<'_>) -> Result<Outcome, 
                 path: target,
                 modified,
             };
-            Ok(Outcome::Request(pending, request))
+            Ok(FtpOutcome::Request(pending, request))
         }
         Location::Unknown(_) => Err(reply::error(ErrorCode::NoSuchFile)),
         Location::Path(_) | Location::Top => Err(reply::TOP_IS_FIXED),
@@ -174,7 +183,7 @@ fn checksum(
     range: PathRange,
     is_hash: bool,
     view: &View<'_>,
-) -> Result<Outcome, Reply> {
+) -> Result<FtpOutcome, Reply> {
     let Location::Path(path) = view.resolve(&range.path) else {
         return Err(reply::error(ErrorCode::NoSuchFile));
     };
@@ -188,7 +197,7 @@ fn checksum(
         start: range.start,
         end: range.end,
     };
-    Ok(Outcome::Request(pending, request))
+    Ok(FtpOutcome::Request(pending, request))
 }
 
 /// Handles the response to a request. The error is the reply.
@@ -197,7 +206,7 @@ pub(super) fn respond(
     response: Response,
     parameters: &Parameters,
     out: &mut Vec<u8>,
-) -> Result<Outcome, Reply> {
+) -> Result<FtpOutcome, Reply> {
     match (pending, response) {
         (pending, Response::Refused(code)) => return refused(pending, code, out),
         (FtpPending::Status(purpose, path), Response::Status(status)) => {
@@ -227,36 +236,48 @@ pub(super) fn respond(
         }
         (FtpPending::SpaceLeft { code, flags }, Response::Space(left)) => {
             reply::append_no_space(out, code, left);
-            return Ok(Outcome::EndTransfer(flags));
+            return Ok(FtpOutcome::EndTransfer(flags));
         }
         (FtpPending::StatusListing, Response::Listing { length, .. }) => {
             reply::begin_status_listing(out);
-            return Ok(Outcome::SendStatusListing { length });
+            return Ok(FtpOutcome::SendStatusListing { length });
         }
         (FtpPending::Listing, Response::Listing { length, .. }) => {
-            return Ok(Outcome::Connect(TransferKind::Listing(length)));
+            return Ok(FtpOutcome::Connect(TransferKind::Listing(length)));
         }
         (FtpPending::Download { restart }, Response::Opened { length }) => {
-            let Some(length) = length.checked_sub(restart) else {
-                return Ok(Outcome::RefuseTransfer(reply::BEYOND_END));
-            };
-            let offset = restart;
-            return Ok(Outcome::Connect(TransferKind::Download { offset, length }));
+            return Ok(download(restart, length));
         }
         (FtpPending::Upload(path), Response::Created) => {
             let unique_name = None;
-            return Ok(Outcome::Connect(TransferKind::Upload { path, unique_name }));
+            return Ok(FtpOutcome::Connect(TransferKind::Upload {
+                path,
+                unique_name,
+            }));
         }
         (FtpPending::Upload(path), Response::CreatedUnique { name }) => {
             let unique_name = Some(name);
-            return Ok(Outcome::Connect(TransferKind::Upload { path, unique_name }));
+            return Ok(FtpOutcome::Connect(TransferKind::Upload {
+                path,
+                unique_name,
+            }));
         }
         (pending, _) => unexpected_input(&pending),
     }
-    Ok(Outcome::Ready)
+    Ok(FtpOutcome::Ready)
 }
 
-fn refused(pending: FtpPending, code: ErrorCode, out: &mut Vec<u8>) -> Result<Outcome, Reply> {
+fn download(restart: u64, length: u64) -> FtpOutcome {
+    match length.checked_sub(restart) {
+        Some(length) => FtpOutcome::Connect(TransferKind::Download {
+            offset: restart,
+            length,
+        }),
+        None => FtpOutcome::Release(reply::BEYOND_END),
+    }
+}
+
+fn refused(pending: FtpPending, code: ErrorCode, out: &mut Vec<u8>) -> Result<FtpOutcome, Reply> {
     match (pending, code) {
         (
             FtpPending::Listing
@@ -264,7 +285,7 @@ fn refused(pending: FtpPending, code: ErrorCode, out: &mut Vec<u8>) -> Result<Ou
             | FtpPending::Upload(_)
             | FtpPending::Status(StatusPurpose::Mlsd, _),
             code,
-        ) => Ok(Outcome::RefuseTransfer(reply::error(code))),
+        ) => Ok(FtpOutcome::Release(reply::error(code))),
         (
             FtpPending::Status(StatusPurpose::Cwd, _) | FtpPending::RemoveDirectory,
             ErrorCode::NoSuchFile,
@@ -277,12 +298,12 @@ fn refused(pending: FtpPending, code: ErrorCode, out: &mut Vec<u8>) -> Result<Ou
         ) => {
             let flags = TransferFlags::default();
             let pending = FtpPending::SpaceLeft { code, flags };
-            Ok(Outcome::Request(pending, Request::Space { path }))
+            Ok(FtpOutcome::Request(pending, Request::Space { path }))
         }
         // The space left is unknown; the first error stays.
         (FtpPending::SpaceLeft { code, flags }, _) => {
             reply::append(out, reply::error(code));
-            Ok(Outcome::EndTransfer(flags))
+            Ok(FtpOutcome::EndTransfer(flags))
         }
         (_, code) => Err(reply::error(code)),
     }
@@ -295,18 +316,18 @@ fn found(
     status: FileStatus,
     parameters: &Parameters,
     out: &mut Vec<u8>,
-) -> Result<Outcome, Reply> {
+) -> Result<FtpOutcome, Reply> {
     match purpose {
-        StatusPurpose::Cwd if status.is_directory => Ok(Outcome::ChangeDirectory(Some(path))),
+        StatusPurpose::Cwd if status.is_directory => Ok(FtpOutcome::ChangeDirectory(Some(path))),
         StatusPurpose::Cwd => Err(reply::error(ErrorCode::NoSuchDirectory)),
         StatusPurpose::Mlsd if status.is_directory => {
             let request = Request::List {
                 target: ListingTarget::Directory(path),
                 format: ListingFormat::Facts(parameters.facts),
             };
-            Ok(Outcome::Request(FtpPending::Listing, request))
+            Ok(FtpOutcome::Request(FtpPending::Listing, request))
         }
-        StatusPurpose::Mlsd => Ok(Outcome::RefuseTransfer(reply::NOT_A_DIRECTORY)),
+        StatusPurpose::Mlsd => Ok(FtpOutcome::Release(reply::NOT_A_DIRECTORY)),
         StatusPurpose::Mlst => {
             let facts = MlstFacts {
                 of_top: path.relative.is_empty(),
@@ -314,9 +335,9 @@ fn found(
             };
             let rights = path.grant.rights;
             reply::append_entry_facts(out, facts, &status, rights, AbsolutePath(Some(&path)));
-            Ok(Outcome::Ready)
+            Ok(FtpOutcome::Ready)
         }
-        StatusPurpose::Rnfr => Ok(Outcome::RenameFrom(path)),
+        StatusPurpose::Rnfr => Ok(FtpOutcome::RenameFrom(path)),
         StatusPurpose::Size | StatusPurpose::Mdtm if status.is_directory => {
             Err(reply::IS_DIRECTORY)
         }
@@ -324,11 +345,11 @@ fn found(
         StatusPurpose::Restart(_) => Err(reply::NO_DATA_ADDRESS),
         StatusPurpose::Size => {
             reply::append_value(out, status.size);
-            Ok(Outcome::Ready)
+            Ok(FtpOutcome::Ready)
         }
         StatusPurpose::Mdtm => {
             reply::append_value(out, time(status.modified));
-            Ok(Outcome::Ready)
+            Ok(FtpOutcome::Ready)
         }
     }
 }

@@ -4,6 +4,7 @@ mod arguments;
 pub mod command;
 mod features;
 mod files;
+mod information;
 pub mod listing;
 mod path;
 mod reply;

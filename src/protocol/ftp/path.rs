@@ -15,8 +15,8 @@ pub(super) enum Location {
     Top,
     /// A granted directory or something below it.
     Path(GrantedPath),
-    /// Nothing that the user may see. Contains the path if it has only one component, which may be a
-    /// pattern.
+    /// Nothing that the user may see. Contains the path if it has only one component, which may be
+    /// a pattern.
     Unknown(Option<String>),
 }
 

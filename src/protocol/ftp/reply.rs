@@ -1,5 +1,5 @@
-//! FTP's replies: codes and texts, with the section that defines the code. Sections without an RFC are
-//! of RFC 959.
+//! FTP's replies: codes and texts, with the section that defines the code. Sections without an RFC
+//! are of RFC 959.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -9,6 +9,7 @@ use crate::domain::access::Rights;
 use crate::domain::error::ErrorCode;
 use crate::domain::listing::{FileStatus, MlstFacts};
 use crate::protocol::ftp::listing::append_facts;
+use crate::protocol::step::Representation;
 use crate::protocol::text::hex;
 
 /// A reply of one line: its code and its text.
@@ -57,8 +58,6 @@ pub(super) const GOODBYE: Reply = Reply(221, "Goodbye.");
 
 // Transfer parameters (4.1.2).
 
-pub(super) const TYPE_ASCII: Reply = Reply(200, "Type set to A.");
-pub(super) const TYPE_IMAGE: Reply = Reply(200, "Type set to I.");
 pub(super) const TYPE_UNSUPPORTED: Reply = Reply(504, "Type not supported; use A, I or L 8.");
 pub(super) const STRUCTURE: Reply = Reply(200, "Structure set to F.");
 pub(super) const STRUCTURE_UNSUPPORTED: Reply = Reply(504, "Structure not supported; use F.");
@@ -71,7 +70,8 @@ pub(super) const FOREIGN_ADDRESS: Reply = Reply(501, "Address is not the client'
 /// RFC 2577, 3: no connections to well-known services.
 pub(super) const RESERVED_PORT: Reply = Reply(504, "Ports below 1024 are not allowed.");
 pub(super) const ACTIVE_DISABLED: Reply = Reply(502, "Active mode is disabled; use EPSV or PASV.");
-pub(super) const EPSV_ONLY: Reply = Reply(501, "Only EPSV is allowed after EPSV ALL."); // RFC 2428, 4
+/// RFC 2428, 4.
+pub(super) const EPSV_ONLY: Reply = Reply(501, "Only EPSV is allowed after EPSV ALL.");
 pub(super) const EPSV_ALL: Reply = Reply(200, "EPSV ALL accepted."); // RFC 2428, 4
 pub(super) const PASV_NEEDS_IPV4: Reply = Reply(425, "PASV requires IPv4; use EPSV.");
 const NEEDS_IPV4: Reply = Reply(522, "Network protocol not supported, use (1)"); // RFC 2428, 2
@@ -137,6 +137,14 @@ pub(super) const fn needs_family(own: IpAddr) -> Reply {
     match own {
         IpAddr::V4(_) => NEEDS_IPV4,
         IpAddr::V6(_) => NEEDS_IPV6,
+    }
+}
+
+/// Returns the reply to TYPE (4.1.2).
+pub(super) const fn type_set(representation: Representation) -> Reply {
+    match representation {
+        Representation::Ascii => Reply(200, "Type set to A."),
+        Representation::Image => Reply(200, "Type set to I."),
     }
 }
 
@@ -298,7 +306,8 @@ pub(super) fn append_status(
     line(out, "211 End");
 }
 
-/// Appends the begin of the reply to STAT for a path; no line of the listing begins with a digit (4.2).
+/// Appends the begin of the reply to STAT for a path; no line of the listing begins with a digit
+/// (4.2).
 pub(super) fn begin_status_listing(out: &mut Vec<u8>) {
     line(out, "213-Status:");
 }

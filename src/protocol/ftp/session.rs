@@ -23,22 +23,21 @@ use crate::domain::access::Access;
 use crate::domain::error::{CloseReason, ErrorCode};
 use crate::domain::request::{Request, Response};
 use crate::limits::UNKNOWN_COMMANDS_MAX;
-use crate::protocol::ftp::arguments;
-use crate::protocol::ftp::arguments::FtpOption;
+use crate::protocol::ftp::arguments::{self, FtpOption};
 use crate::protocol::ftp::command::{FileCommand, FtpCommand, Verb, is_foreign, split};
 use crate::protocol::ftp::features;
 use crate::protocol::ftp::files;
+use crate::protocol::ftp::information::{self, SessionInformation};
 use crate::protocol::ftp::path::AbsolutePath;
-use crate::protocol::ftp::reply;
-use crate::protocol::ftp::reply::{Reply, append};
+use crate::protocol::ftp::reply::{self, Reply, append};
 use crate::protocol::ftp::state::{
-    FtpPending, FtpState, FtpTransfer, Outcome, Parameters, TransferFlags, TransferKind, View,
+    FtpOutcome, FtpPending, FtpState, FtpTransfer, Parameters, TransferFlags, TransferKind, View,
 };
 use crate::protocol::ftp::telnet;
 use crate::protocol::ftp::transfer;
-use crate::protocol::login::{Login, Reload, regrant};
-use crate::protocol::step::{Action, DataMode, Input, Representation, unexpected_input};
-use crate::protocol::text::{name, trim};
+use crate::protocol::login::{LoginState, PendingReload, regrant};
+use crate::protocol::step::{Action, DataMode, Input, unexpected_input};
+use crate::protocol::text::name;
 
 /// The operator's settings for FTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +53,7 @@ pub struct FtpSession {
     /// The client's end of the control connection.
     peer: SocketAddr,
     state: FtpState,
-    login: Login,
+    login: LoginState,
     /// The user of USER, until PASS.
     user: Option<String>,
     parameters: Parameters,
@@ -73,7 +72,7 @@ impl FtpSession {
             settings,
             peer,
             state: FtpState::New,
-            login: Login::default(),
+            login: LoginState::default(),
             user: None,
             parameters: Parameters::default(),
             unknown_commands: 0,
@@ -141,7 +140,7 @@ impl FtpSession {
         }
     }
 
-    pub(crate) fn login(&self) -> &Login {
+    pub(crate) fn login(&self) -> &LoginState {
         &self.login
     }
 
@@ -155,8 +154,8 @@ impl FtpSession {
 
     fn line(&mut self, line: &[u8], out: &mut Vec<u8>) -> Action {
         match self.login.apply_reload() {
-            Reload::Unchanged => {}
-            Reload::Changed(access) => {
+            PendingReload::Unchanged => {}
+            PendingReload::Changed(access) => {
                 let Parameters {
                     current,
                     rename_from,
@@ -166,7 +165,7 @@ impl FtpSession {
                     *path = path.take().and_then(|path| regrant(path, &access));
                 }
             }
-            Reload::Revoked => {
+            PendingReload::Revoked => {
                 return self.close(reply::LOGIN_REVOKED, CloseReason::LoginRevoked, out);
             }
         }
@@ -187,8 +186,8 @@ impl FtpSession {
         self.command(verb.command, argument, out)
     }
 
-    /// Replies to an unknown command. Before a login, a few of them suggest that the client does not
-    /// speak FTP.
+    /// Replies to an unknown command. Before a login, a few of them suggest that the client does
+    /// not speak FTP.
     fn unknown_command(&mut self, word: &[u8], out: &mut Vec<u8>) -> Action {
         if self.login.access().is_none() {
             self.unknown_commands = self.unknown_commands.saturating_add(1);
@@ -205,114 +204,52 @@ impl FtpSession {
         if keeps_restart(command) {
             self.parameters.restart = restart;
         }
-        match command {
+        let outcome = match command {
             FtpCommand::User => {
                 self.start_login(argument);
-                append(out, reply::PASSWORD_REQUIRED);
-                self.release_data()
+                Ok(FtpOutcome::Release(reply::PASSWORD_REQUIRED))
             }
-            FtpCommand::Pass => self.pass(argument, out),
+            FtpCommand::Pass => return self.pass(argument, out),
             FtpCommand::Rein => {
                 self.log_out();
-                append(out, reply::LOGGED_OUT);
-                self.release_data()
+                Ok(FtpOutcome::Release(reply::LOGGED_OUT))
             }
-            FtpCommand::Quit => self.close(reply::GOODBYE, CloseReason::Quit, out),
-            FtpCommand::Abor => {
-                append(out, reply::NO_TRANSFER);
-                self.release_data()
-            }
+            FtpCommand::Quit => return self.close(reply::GOODBYE, CloseReason::Quit, out),
+            FtpCommand::Abor => Ok(FtpOutcome::Release(reply::NO_TRANSFER)),
             FtpCommand::DataAddress(command) => {
-                let (is_active_allowed, is_epsv_only) =
-                    (self.settings.active, self.parameters.is_epsv_only);
-                let peer = self.peer;
-                let outcome = transfer::data_address(
-                    command,
-                    argument,
-                    peer,
-                    is_active_allowed,
-                    is_epsv_only,
-                );
-                self.apply(outcome, out)
+                let (peer, is_active_allowed) = (self.peer, self.settings.active);
+                let parameters = &self.parameters;
+                transfer::data_address(command, argument, peer, is_active_allowed, parameters)
             }
-            FtpCommand::Rest => {
-                let outcome = transfer::restart(argument, self.parameters.representation);
-                self.apply(outcome, out)
-            }
-            FtpCommand::Transfer(command) => {
-                let view = self.view();
-                let outcome =
-                    view.and_then(|view| transfer::begin(command, argument, restart, &view));
-                self.apply(outcome, out)
-            }
-            FtpCommand::File(command) => {
-                let view = self.view();
-                let outcome = view.and_then(|view| files::begin(command, argument, &view, out));
-                self.apply(outcome, out)
-            }
-            FtpCommand::Rnto => {
-                let view = self.view();
-                let outcome = view.and_then(|view| files::rename_to(rename_from, argument, &view));
-                self.apply(outcome, out)
-            }
-            FtpCommand::Stat if !argument.is_empty() => {
-                let view = self.view();
-                let outcome = view.and_then(|view| transfer::status_listing(argument, &view));
-                self.apply(outcome, out)
-            }
-            FtpCommand::Type => match arguments::representation(argument) {
-                Some(representation) => self.set_representation(representation, out),
-                None => self.reply(reply::TYPE_UNSUPPORTED, out),
-            },
-            FtpCommand::Opts => self.set_option(argument, out),
+            FtpCommand::Rest => transfer::restart(argument, self.parameters.representation),
+            FtpCommand::Transfer(command) => self
+                .view()
+                .and_then(|view| transfer::begin(command, argument, restart, &view)),
+            FtpCommand::File(command) => self
+                .view()
+                .and_then(|view| files::begin(command, argument, &view, out)),
+            FtpCommand::Rnto => self
+                .view()
+                .and_then(|view| files::rename_to(rename_from, argument, &view)),
+            FtpCommand::Stat if !argument.is_empty() => self
+                .view()
+                .and_then(|view| transfer::status_listing(argument, &view)),
+            FtpCommand::Type => arguments::representation(argument)
+                .map(FtpOutcome::Representation)
+                .ok_or(reply::TYPE_UNSUPPORTED),
+            FtpCommand::Opts => arguments::option(argument).map(FtpOutcome::Option),
             command => {
-                self.append_information(command, argument, out);
-                self.ready()
+                let session = SessionInformation {
+                    user: self.login.access().map(|access| &*access.user),
+                    is_login_begun: self.user.is_some(),
+                    peer: self.peer.ip(),
+                    parameters: &self.parameters,
+                };
+                information::append(command, argument, &session, out);
+                Ok(FtpOutcome::Ready)
             }
-        }
-    }
-
-    /// Replies to a command that changes nothing.
-    fn append_information(&self, command: FtpCommand, argument: &[u8], out: &mut Vec<u8>) {
-        let word = trim(argument);
-        let reply = match command {
-            FtpCommand::Acct => reply::NO_ACCOUNT,
-            FtpCommand::Auth => reply::NO_TLS,
-            FtpCommand::Clnt | FtpCommand::Noop => reply::OK,
-            FtpCommand::Feat => {
-                let Parameters {
-                    facts, algorithm, ..
-                } = self.parameters;
-                return features::append_features(out, facts, algorithm);
-            }
-            FtpCommand::Help => return append_help(word, out),
-            FtpCommand::Host if self.login.access().is_some() || self.user.is_some() => {
-                reply::HOST_TOO_LATE
-            }
-            FtpCommand::Host => reply::HOST_ACCEPTED,
-            FtpCommand::Lang => match argument.get(..2).unwrap_or(argument) {
-                tag if tag.is_empty() || tag.eq_ignore_ascii_case(b"en") => reply::ENGLISH,
-                _ => reply::ENGLISH_ONLY,
-            },
-            FtpCommand::Mode if word.eq_ignore_ascii_case(b"S") => reply::MODE,
-            FtpCommand::Mode => reply::MODE_UNSUPPORTED,
-            FtpCommand::Pbsz | FtpCommand::Prot => reply::AUTH_FIRST,
-            FtpCommand::Pwd => {
-                let current = AbsolutePath(self.parameters.current.as_ref());
-                return reply::append_current_directory(out, current);
-            }
-            FtpCommand::Site => return append_site(word, out),
-            FtpCommand::Stat => {
-                let user = self.login.access().map(|access| &*access.user);
-                let is_ascii = self.parameters.representation == Representation::Ascii;
-                return reply::append_status(out, user, self.peer.ip(), is_ascii);
-            }
-            FtpCommand::Stru if word.eq_ignore_ascii_case(b"F") => reply::STRUCTURE,
-            FtpCommand::Stru => reply::STRUCTURE_UNSUPPORTED,
-            FtpCommand::Syst => reply::SYSTEM,
-            _ => reply::NOT_IMPLEMENTED,
         };
-        append(out, reply);
+        self.apply(outcome, out)
     }
 
     /// The state that commands of a logged-in user read; the error is the reply.
@@ -324,49 +261,54 @@ impl FtpSession {
     }
 
     /// Applies the outcome of a command or response; an error is the reply.
-    fn apply(&mut self, outcome: Result<Outcome, Reply>, out: &mut Vec<u8>) -> Action {
+    fn apply(&mut self, outcome: Result<FtpOutcome, Reply>, out: &mut Vec<u8>) -> Action {
         match outcome {
             Err(reply) => self.reply(reply, out),
-            Ok(Outcome::Ready) => self.ready(),
-            Ok(Outcome::RefuseTransfer(reply)) => {
+            Ok(FtpOutcome::Ready) => self.ready(),
+            Ok(FtpOutcome::Release(reply)) => {
                 append(out, reply);
                 self.release_data()
             }
-            Ok(Outcome::Request(pending, request)) => self.request(pending, request),
-            Ok(Outcome::ChangeDirectory(path)) => {
+            Ok(FtpOutcome::Request(pending, request)) => self.request(pending, request),
+            Ok(FtpOutcome::ChangeDirectory(path)) => {
                 self.parameters.current = path;
                 let current = AbsolutePath(self.parameters.current.as_ref());
                 reply::append_directory_changed(out, current);
                 self.ready()
             }
-            Ok(Outcome::RenameFrom(path)) => {
+            Ok(FtpOutcome::RenameFrom(path)) => {
                 self.parameters.rename_from = Some(path);
                 self.reply(reply::READY_FOR_RNTO, out)
             }
-            Ok(Outcome::Restart(offset)) => {
+            Ok(FtpOutcome::Restart(offset)) => {
                 self.parameters.restart = offset;
                 reply::append_restarting(out, offset);
                 self.ready()
             }
-            Ok(Outcome::Listen { extended }) => {
+            Ok(FtpOutcome::Representation(representation)) => {
+                self.parameters.representation = representation;
+                self.reply(reply::type_set(representation), out)
+            }
+            Ok(FtpOutcome::Option(option)) => self.set_option(option, out),
+            Ok(FtpOutcome::Listen { extended }) => {
                 self.parameters.data_mode = None;
                 self.state = FtpState::Listening { extended };
                 Action::Listen
             }
-            Ok(Outcome::EpsvOnly) => {
+            Ok(FtpOutcome::EpsvOnly) => {
                 self.parameters.is_epsv_only = true;
                 self.reply(reply::EPSV_ALL, out)
             }
-            Ok(Outcome::ActiveAddress(address)) => {
+            Ok(FtpOutcome::ActiveAddress(address)) => {
                 self.parameters.data_mode = Some(DataMode::Active(address));
                 self.reply(reply::ADDRESS_ACCEPTED, out)
             }
-            Ok(Outcome::Connect(kind)) => self.connect(kind, out),
-            Ok(Outcome::SendStatusListing { length }) => {
+            Ok(FtpOutcome::Connect(kind)) => self.connect(kind, out),
+            Ok(FtpOutcome::SendStatusListing { length }) => {
                 self.state = FtpState::StatusListing;
                 Action::Send { offset: 0, length }
             }
-            Ok(Outcome::EndTransfer(flags)) => self.end_transfer(flags, out),
+            Ok(FtpOutcome::EndTransfer(flags)) => self.end_transfer(flags, out),
         }
     }
 
@@ -424,23 +366,14 @@ impl FtpSession {
         }
     }
 
-    fn set_representation(&mut self, representation: Representation, out: &mut Vec<u8>) -> Action {
-        self.parameters.representation = representation;
-        match representation {
-            Representation::Ascii => self.reply(reply::TYPE_ASCII, out),
-            Representation::Image => self.reply(reply::TYPE_IMAGE, out),
-        }
-    }
-
-    fn set_option(&mut self, argument: &[u8], out: &mut Vec<u8>) -> Action {
-        match arguments::option(argument) {
-            Err(reply) => append(out, reply),
-            Ok(FtpOption::Utf8) => append(out, reply::UTF8_ON),
-            Ok(FtpOption::Facts(facts)) => {
+    fn set_option(&mut self, option: FtpOption, out: &mut Vec<u8>) -> Action {
+        match option {
+            FtpOption::Utf8 => append(out, reply::UTF8_ON),
+            FtpOption::Facts(facts) => {
                 self.parameters.facts = facts;
                 features::append_selected_facts(out, facts);
             }
-            Ok(FtpOption::Hash(algorithm)) => {
+            FtpOption::Hash(algorithm) => {
                 let algorithm = algorithm.unwrap_or(self.parameters.algorithm);
                 self.parameters.algorithm = algorithm;
                 features::append_selected_algorithm(out, algorithm);
@@ -572,7 +505,8 @@ impl FtpSession {
     }
 }
 
-/// Returns whether clients send the command between REST and the transfer, so that the offset stays.
+/// Returns whether clients send the command between REST and the transfer, so that the offset
+/// stays.
 fn keeps_restart(command: FtpCommand) -> bool {
     matches!(
         command,
@@ -581,26 +515,4 @@ fn keeps_restart(command: FtpCommand) -> bool {
             | FtpCommand::Noop
             | FtpCommand::File(FileCommand::Size | FileCommand::Mdtm)
     )
-}
-
-fn append_help(word: &[u8], out: &mut Vec<u8>) {
-    match Verb::find(word) {
-        _ if word.is_empty() => features::append_help(out),
-        _ if word.eq_ignore_ascii_case(b"SITE") => features::append_site_help(out),
-        Some(verb) => features::append_command_help(out, verb),
-        None => append(out, reply::HELP_UNKNOWN),
-    }
-}
-
-fn append_site(argument: &[u8], out: &mut Vec<u8>) {
-    let (word, argument) = split(argument);
-    match &*word.to_ascii_uppercase() {
-        b"HELP" => match &*trim(argument).to_ascii_uppercase() {
-            b"" | b"HELP" => features::append_site_help(out),
-            _ => append(out, reply::HELP_UNKNOWN),
-        },
-        b"CHMOD" if argument.is_empty() => append(out, reply::WRONG_ARGUMENT),
-        b"CHMOD" => append(out, reply::NO_CHMOD),
-        _ => append(out, reply::SITE_UNKNOWN),
-    }
 }

@@ -1,7 +1,7 @@
 //! All state of an FTP session, and the results of commands that change it.
 //!
-//! The functions of `files` and `transfer` read the state and return an [`Outcome`]; only the session
-//! changes the state.
+//! The functions of `files` and `transfer` read the state and return an [`FtpOutcome`]; only the
+//! session changes the state.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use crate::domain::error::ErrorCode;
 use crate::domain::listing::MlstFacts;
 use crate::domain::path::GrantedPath;
 use crate::domain::request::{Algorithm, Request};
+use crate::protocol::ftp::arguments::FtpOption;
 use crate::protocol::ftp::path::{Location, resolve};
 use crate::protocol::ftp::reply::Reply;
 use crate::protocol::step::{DataMode, Representation};
@@ -178,11 +179,11 @@ pub(super) struct TransferFlags {
 }
 
 /// The result of a command or response, which the session applies.
-pub(super) enum Outcome {
+pub(super) enum FtpOutcome {
     /// The replies are complete.
     Ready,
-    /// Refuse a transfer and release its data connection.
-    RefuseTransfer(Reply),
+    /// Send this reply and release the passive port, for which no transfer will follow.
+    Release(Reply),
     /// Open a request.
     Request(FtpPending, Request),
     /// Change the current directory.
@@ -191,6 +192,10 @@ pub(super) enum Outcome {
     RenameFrom(GrantedPath),
     /// Set the offset for the next transfer.
     Restart(u64),
+    /// Set the type.
+    Representation(Representation),
+    /// Set an option.
+    Option(FtpOption),
     /// Reserve a passive port.
     Listen { extended: bool },
     /// Accept only EPSV from now on.

@@ -15,8 +15,9 @@ const IAC: u8 = 255;
 
 /// Removes Telnet commands from a line and appends the refusals of options to `replies`.
 ///
-/// A doubled IAC is one byte, CR NUL is CR, and an IAC that begins no command is dropped: in a Synch,
-/// the urgent mark may have overtaken its line. The line may be a password, so the copy is wiped.
+/// A doubled IAC is one byte, CR NUL is CR, and an IAC that begins no command is dropped: in a
+/// Synch, the urgent mark may have overtaken its line. The line may be a password, so the copy is
+/// wiped.
 pub(super) fn strip(line: &[u8], replies: &mut Vec<u8>) -> Zeroizing<Vec<u8>> {
     let mut text = Zeroizing::new(Vec::with_capacity(line.len()));
     let mut rest = line;

@@ -13,7 +13,7 @@ use crate::protocol::ftp::path::Location;
 use crate::protocol::ftp::reply;
 use crate::protocol::ftp::reply::Reply;
 use crate::protocol::ftp::state::{
-    FtpPending, FtpTransfer, Outcome, StatusPurpose, TransferKind, View,
+    FtpOutcome, FtpPending, FtpTransfer, Parameters, StatusPurpose, TransferKind, View,
 };
 use crate::protocol::step::{Action, Representation};
 use crate::protocol::text::{name, trim};
@@ -28,15 +28,15 @@ pub(super) fn data_address(
     argument: &[u8],
     peer: SocketAddr,
     is_active_allowed: bool,
-    is_epsv_only: bool,
-) -> Result<Outcome, Reply> {
-    if is_epsv_only && command != DataAddressCommand::Epsv {
+    parameters: &Parameters,
+) -> Result<FtpOutcome, Reply> {
+    if parameters.is_epsv_only && command != DataAddressCommand::Epsv {
         return Err(reply::EPSV_ONLY);
     }
     match command {
         DataAddressCommand::Epsv => extended_passive(argument, peer.ip()),
         DataAddressCommand::Pasv if peer.is_ipv6() => Err(reply::PASV_NEEDS_IPV4),
-        DataAddressCommand::Pasv => Ok(Outcome::Listen { extended: false }),
+        DataAddressCommand::Pasv => Ok(FtpOutcome::Listen { extended: false }),
         DataAddressCommand::Eprt | DataAddressCommand::Port if !is_active_allowed => {
             Err(reply::ACTIVE_DISABLED)
         }
@@ -55,19 +55,19 @@ pub(super) fn data_address(
 }
 
 /// EPSV (RFC 2428, 3).
-fn extended_passive(argument: &[u8], own: IpAddr) -> Result<Outcome, Reply> {
+fn extended_passive(argument: &[u8], own: IpAddr) -> Result<FtpOutcome, Reply> {
     match (trim(argument), own) {
         (b"", _) | (b"1", IpAddr::V4(_)) | (b"2", IpAddr::V6(_)) => {
-            Ok(Outcome::Listen { extended: true })
+            Ok(FtpOutcome::Listen { extended: true })
         }
-        (all, _) if all.eq_ignore_ascii_case(b"ALL") => Ok(Outcome::EpsvOnly),
+        (all, _) if all.eq_ignore_ascii_case(b"ALL") => Ok(FtpOutcome::EpsvOnly),
         (family, _) if arguments::number(family).is_none() => Err(reply::BAD_ADDRESS),
         (_, own) => Err(reply::needs_family(own)),
     }
 }
 
 /// Accepts an address for active mode: the client's own, and no reserved port (RFC 2577, 3).
-fn active(address: SocketAddr, peer: SocketAddr) -> Result<Outcome, Reply> {
+fn active(address: SocketAddr, peer: SocketAddr) -> Result<FtpOutcome, Reply> {
     if address.port() < RESERVED_PORTS_END {
         return Err(reply::RESERVED_PORT);
     }
@@ -77,15 +77,18 @@ fn active(address: SocketAddr, peer: SocketAddr) -> Result<Outcome, Reply> {
     // From the control connection, as EPRT cannot express the scope of a link-local address.
     let mut own = peer;
     own.set_port(address.port());
-    Ok(Outcome::ActiveAddress(own))
+    Ok(FtpOutcome::ActiveAddress(own))
 }
 
 /// REST (RFC 3659, 5.3).
-pub(super) fn restart(argument: &[u8], representation: Representation) -> Result<Outcome, Reply> {
+pub(super) fn restart(
+    argument: &[u8],
+    representation: Representation,
+) -> Result<FtpOutcome, Reply> {
     let offset = arguments::number(argument).ok_or(reply::BAD_NUMBER)?;
     match representation {
         Representation::Ascii if offset > 0 => Err(reply::REST_NEEDS_IMAGE),
-        _ => Ok(Outcome::Restart(offset)),
+        _ => Ok(FtpOutcome::Restart(offset)),
     }
 }
 
@@ -96,14 +99,14 @@ pub(super) fn begin(
     argument: &[u8],
     restart: u64,
     view: &View<'_>,
-) -> Result<Outcome, Reply> {
+) -> Result<FtpOutcome, Reply> {
     let is_ascii = view.parameters.representation == Representation::Ascii;
     match command {
         TransferCommand::Appe | TransferCommand::Stou if restart > 0 => {
-            return Ok(Outcome::RefuseTransfer(reply::REST_UNSUPPORTED));
+            return Ok(FtpOutcome::Release(reply::REST_UNSUPPORTED));
         }
         _ if restart > 0 && is_ascii => {
-            return Ok(Outcome::RefuseTransfer(reply::REST_NEEDS_IMAGE));
+            return Ok(FtpOutcome::Release(reply::REST_NEEDS_IMAGE));
         }
         _ if view.parameters.data_mode.is_none() => {
             return without_data_address(command, argument, restart, view);
@@ -116,7 +119,7 @@ pub(super) fn begin(
         TransferCommand::Mlsd => list_facts(argument, view),
         TransferCommand::Retr => match view.resolve(argument) {
             Location::Path(path) => {
-                Outcome::Request(FtpPending::Download { restart }, Request::OpenRead { path })
+                FtpOutcome::Request(FtpPending::Download { restart }, Request::OpenRead { path })
             }
             Location::Top | Location::Unknown(_) => refuse(ErrorCode::NoSuchFile),
         },
@@ -127,18 +130,18 @@ pub(super) fn begin(
     })
 }
 
-fn refuse(code: ErrorCode) -> Outcome {
-    Outcome::RefuseTransfer(reply::error(code))
+fn refuse(code: ErrorCode) -> FtpOutcome {
+    FtpOutcome::Release(reply::error(code))
 }
 
-/// Refuses a transfer without PASV, EPSV, PORT or EPRT before it. Reasons that these commands would not
-/// remove come first.
+/// Refuses a transfer without PASV, EPSV, PORT or EPRT before it. Reasons that these commands would
+/// not remove come first.
 fn without_data_address(
     command: TransferCommand,
     argument: &[u8],
     restart: u64,
     view: &View<'_>,
-) -> Result<Outcome, Reply> {
+) -> Result<FtpOutcome, Reply> {
     match (command, view.resolve(argument)) {
         (
             TransferCommand::Appe | TransferCommand::Stor | TransferCommand::Stou,
@@ -146,26 +149,26 @@ fn without_data_address(
         ) if !path.grant.rights.may_add() => Err(reply::error(ErrorCode::UploadDenied)),
         (TransferCommand::Retr | TransferCommand::Stor, Location::Path(path)) if restart > 0 => {
             let pending = FtpPending::Status(StatusPurpose::Restart(restart), path.clone());
-            Ok(Outcome::Request(pending, Request::Status { path }))
+            Ok(FtpOutcome::Request(pending, Request::Status { path }))
         }
         _ => Err(reply::NO_DATA_ADDRESS),
     }
 }
 
 /// STAT with a path: a listing over the control connection.
-pub(super) fn status_listing(argument: &[u8], view: &View<'_>) -> Result<Outcome, Reply> {
+pub(super) fn status_listing(argument: &[u8], view: &View<'_>) -> Result<FtpOutcome, Reply> {
     let target = listing_target(argument, view).map_err(reply::error)?;
     let format = ListingFormat::Long;
-    Ok(Outcome::Request(
+    Ok(FtpOutcome::Request(
         FtpPending::StatusListing,
         Request::List { target, format },
     ))
 }
 
 /// LIST or NLST.
-fn list(format: ListingFormat, argument: &[u8], view: &View<'_>) -> Outcome {
+fn list(format: ListingFormat, argument: &[u8], view: &View<'_>) -> FtpOutcome {
     match listing_target(argument, view) {
-        Ok(target) => Outcome::Request(FtpPending::Listing, Request::List { target, format }),
+        Ok(target) => FtpOutcome::Request(FtpPending::Listing, Request::List { target, format }),
         Err(code) => refuse(code),
     }
 }
@@ -194,7 +197,7 @@ fn listing_target(argument: &[u8], view: &View<'_>) -> Result<ListingTarget, Err
 }
 
 /// MLSD (RFC 3659, 7), which has to refuse a file.
-fn list_facts(argument: &[u8], view: &View<'_>) -> Outcome {
+fn list_facts(argument: &[u8], view: &View<'_>) -> FtpOutcome {
     match view.resolve(argument) {
         Location::Top => {
             let facts = MlstFacts {
@@ -208,9 +211,9 @@ fn list_facts(argument: &[u8], view: &View<'_>) -> Outcome {
                 },
                 format: ListingFormat::Facts(facts),
             };
-            Outcome::Request(FtpPending::Listing, request)
+            FtpOutcome::Request(FtpPending::Listing, request)
         }
-        Location::Path(path) => Outcome::Request(
+        Location::Path(path) => FtpOutcome::Request(
             FtpPending::Status(StatusPurpose::Mlsd, path.clone()),
             Request::Status { path },
         ),
@@ -219,19 +222,19 @@ fn list_facts(argument: &[u8], view: &View<'_>) -> Outcome {
 }
 
 /// STOR or APPE.
-fn store(base: UploadBase, argument: &[u8], view: &View<'_>) -> Outcome {
+fn store(base: UploadBase, argument: &[u8], view: &View<'_>) -> FtpOutcome {
     match view.resolve(argument) {
         Location::Path(path) => {
             let pending = FtpPending::Upload(path.clone());
             let length = None;
-            Outcome::Request(pending, Request::Create { path, length, base })
+            FtpOutcome::Request(pending, Request::Create { path, length, base })
         }
         location => refuse_upload(&location),
     }
 }
 
 /// STOU: in the current directory, or in the one that would contain the named file.
-fn store_unique(argument: &[u8], view: &View<'_>) -> Outcome {
+fn store_unique(argument: &[u8], view: &View<'_>) -> FtpOutcome {
     let directory = match argument {
         b"" => (view.parameters.current.clone()).map_or(Location::Top, Location::Path),
         argument => match view.resolve(argument) {
@@ -242,17 +245,17 @@ fn store_unique(argument: &[u8], view: &View<'_>) -> Outcome {
     match directory {
         Location::Path(directory) => {
             let pending = FtpPending::Upload(directory.clone());
-            Outcome::Request(pending, Request::CreateUnique { directory })
+            FtpOutcome::Request(pending, Request::CreateUnique { directory })
         }
         location => refuse_upload(&location),
     }
 }
 
 /// Refuses an upload to a location outside the granted directories.
-fn refuse_upload(location: &Location) -> Outcome {
+fn refuse_upload(location: &Location) -> FtpOutcome {
     match location {
         Location::Unknown(None) => refuse(ErrorCode::NoSuchDirectory),
-        _ => Outcome::RefuseTransfer(reply::TOP_IS_FIXED),
+        _ => FtpOutcome::Release(reply::TOP_IS_FIXED),
     }
 }
 
@@ -310,7 +313,7 @@ pub(super) fn end(
     transfer: FtpTransfer,
     result: Result<(), ErrorCode>,
     out: &mut Vec<u8>,
-) -> Outcome {
+) -> FtpOutcome {
     let flags = transfer.flags;
     match (result, transfer.kind) {
         (
@@ -318,7 +321,7 @@ pub(super) fn end(
             TransferKind::Upload { path, .. },
         ) => {
             let pending = FtpPending::SpaceLeft { code, flags };
-            return Outcome::Request(pending, Request::Space { path });
+            return FtpOutcome::Request(pending, Request::Space { path });
         }
         (Err(code), _) => reply::append(out, reply::error(code)),
         (Ok(()), TransferKind::Upload { unique_name, .. }) => match unique_name {
@@ -329,7 +332,7 @@ pub(super) fn end(
             reply::append(out, reply::TRANSFER_COMPLETE);
         }
     }
-    Outcome::EndTransfer(flags)
+    FtpOutcome::EndTransfer(flags)
 }
 
 /// Returns the representation of a transfer: listings have CR LF already.

@@ -1,8 +1,8 @@
 //! The client's side of the menu: sends commands and parses the server's messages.
 //!
-//! A [`ClientSession`] remembers the commands sent, so that any number of them can be pipelined, and
-//! checks that each message replies to the oldest one. A message that does not, or that contains an
-//! impossible number or name, is a [`Violation`]. No received data is kept.
+//! A [`ClientSession`] remembers the commands sent, so that any number of them can be pipelined,
+//! and checks that each message replies to the oldest one. A message that does not, or that
+//! contains an impossible number or name, is a [`Violation`]. No received data is kept.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -141,8 +141,8 @@ pub enum Violation {
     Unexpected(String),
 }
 
-/// A name or number that cannot be sent: empty, with a control character, with a blank at an end where
-/// none is possible, too long for a line, or a number of more than 19 digits.
+/// A name or number that cannot be sent: empty, with a control character, with a blank at an end
+/// where none is possible, too long for a line, or a number of more than 19 digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the protocol cannot express this name")]
 pub struct InvalidName;
@@ -159,8 +159,8 @@ impl ClientSession {
         }
     }
 
-    /// Sends a username. The password cannot be pipelined: after an unknown username the server would
-    /// take it for a command.
+    /// Sends a username. The password cannot be pipelined: after an unknown username the server
+    /// would take it for a command.
     pub fn login(&mut self, user: &str, out: &mut Vec<u8>) -> Result<(), InvalidName> {
         assert!(!self.is_logged_in, "one login per connection");
         if user.contains(char::is_control) || user.len() >= LINE_BYTES_MAX {
@@ -281,8 +281,8 @@ impl ClientSession {
 
 /// Receiving.
 impl ClientSession {
-    /// Parses received bytes up to the next event. After [`ClientEvent::File`] the bytes of the file
-    /// are next in the buffer.
+    /// Parses received bytes up to the next event. After [`ClientEvent::File`] the bytes of the
+    /// file are next in the buffer.
     pub fn receive<'a>(&mut self, buffer: &'a [u8]) -> Result<Received<'a>, Violation> {
         let mut used = 0;
         loop {

@@ -106,8 +106,8 @@ impl MenuCommand {
     }
 }
 
-/// Parses a line into a command and its argument, without the blanks around it. `None` if there is no
-/// such command, or if it takes no argument and has one.
+/// Parses a line into a command and its argument, without the blanks around it. `None` if there is
+/// no such command, or if it takes no argument and has one.
 pub fn parse(line: &[u8]) -> Option<(MenuCommand, &[u8])> {
     let (first, rest) = first_word(line);
     MenuCommand::ALL.into_iter().find_map(|command| {

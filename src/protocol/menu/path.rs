@@ -8,8 +8,9 @@ use crate::domain::path::GrantedPath;
 use crate::protocol::menu::text;
 use crate::protocol::text::name;
 
-/// Resolves a file or directory name: from the top if it has a `/`, otherwise in the chosen directory.
-/// The error is the message for the client; `unknown` is the reason if no grant has the first name.
+/// Resolves a file or directory name: from the top if it has a `/`, otherwise in the chosen
+/// directory. The error is the message for the client; `unknown` is the reason if no grant has the
+/// first name.
 pub(super) fn resolve(
     access: &Access,
     chosen: Option<&GrantedPath>,

@@ -10,8 +10,8 @@ use crate::protocol::menu::state::{MenuPending, Prompt};
 use crate::protocol::menu::text;
 use crate::protocol::text::{first_word, number};
 
-/// Builds the request for a command from the answer to its prompt. The error is the message that ends
-/// the command.
+/// Builds the request for a command from the answer to its prompt. The error is the message that
+/// ends the command.
 pub(super) fn from_answer(
     prompt: Prompt,
     answer: &[u8],
@@ -66,8 +66,8 @@ pub(super) fn from_answer(
     })
 }
 
-/// Builds the request for PUT FILE from the words after it. If the upload is refused already, its bytes
-/// have to be discarded, as they follow without waiting. `None` if there is no valid length.
+/// Builds the request for PUT FILE from the words after it. If the upload is refused already, its
+/// bytes have to be discarded, as they follow without waiting. `None` if there is no valid length.
 pub(super) fn put_file(
     words: &[u8],
     access: &Access,

@@ -18,7 +18,7 @@ use crate::domain::error::{CloseReason, ErrorCode};
 use crate::domain::listing::{ListingFormat, ListingTarget};
 use crate::domain::path::GrantedPath;
 use crate::domain::request::{QuotaUsage, Request, Response};
-use crate::protocol::login::{Login, Reload, regrant};
+use crate::protocol::login::{LoginState, PendingReload, regrant};
 use crate::protocol::menu::command::{MenuCommand, parse};
 use crate::protocol::menu::request;
 use crate::protocol::menu::state::{MenuPending, MenuState, MenuTransfer, Prompt};
@@ -31,7 +31,7 @@ use crate::protocol::text::{hex, name, number, trim};
 #[derive(Debug)]
 pub struct MenuSession {
     state: MenuState,
-    login: Login,
+    login: LoginState,
     /// The chosen directory; boxed, since most idle sessions have none.
     chosen: Option<Box<GrantedPath>>,
 }
@@ -44,7 +44,7 @@ impl MenuSession {
     pub fn new() -> MenuSession {
         MenuSession {
             state: MenuState::New,
-            login: Login::default(),
+            login: LoginState::default(),
             chosen: None,
         }
     }
@@ -93,7 +93,7 @@ impl MenuSession {
         }
     }
 
-    pub(crate) fn login(&self) -> &Login {
+    pub(crate) fn login(&self) -> &LoginState {
         &self.login
     }
 
@@ -103,12 +103,12 @@ impl MenuSession {
 
     fn command(&mut self, line: &[u8], out: &mut Vec<u8>) -> Action {
         match self.login.apply_reload() {
-            Reload::Unchanged => {}
-            Reload::Changed(access) => {
+            PendingReload::Unchanged => {}
+            PendingReload::Changed(access) => {
                 let chosen = self.chosen.take();
                 self.chosen = chosen.and_then(|path| regrant(*path, &access).map(Box::new));
             }
-            Reload::Revoked => {
+            PendingReload::Revoked => {
                 return self.close(text::LOGIN_REVOKED, CloseReason::LoginRevoked, out);
             }
         }
@@ -287,7 +287,8 @@ impl MenuSession {
                 };
                 self.close(message, reason, out)
             }
-            // The announced bytes exceed what the server accepts. Discarding them might take forever.
+            // The announced bytes exceed what the server accepts. Discarding them might take
+            // forever.
             (
                 MenuPending::Put { .. },
                 ErrorCode::NoSpace | ErrorCode::OverQuota | ErrorCode::TooLarge,

@@ -17,7 +17,8 @@ pub const FIRST_CHOICE: &str = "Please choose 'LOGIN' or 'QUIT'";
 pub const MENU: &str =
     "Please choose: 'SHOW DIRECTORIES' or 'SHOW DIRECTORY' or 'DOWNLOAD FILE' or 'QUIT'";
 /// The menu of a user who may add files to some directory.
-pub const MENU_WITH_UPLOAD: &str = "Please choose: 'SHOW DIRECTORIES' or 'SHOW DIRECTORY' or 'DOWNLOAD FILE' or 'UPLOAD FILE' or 'QUIT'";
+pub const MENU_WITH_UPLOAD: &str = "Please choose: 'SHOW DIRECTORIES' or \
+    'SHOW DIRECTORY' or 'DOWNLOAD FILE' or 'UPLOAD FILE' or 'QUIT'";
 
 /// Prompt for the username.
 pub const ENTER_USERNAME: &str = "Please enter your username";
@@ -232,9 +233,9 @@ pub fn append_name(out: &mut Vec<u8>, name: &str, is_directory: bool) {
 }
 
 /// Appends an entry to a listing in the format
-/// [`ListingFormat::Details`](crate::domain::listing::ListingFormat::Details):
-/// `file SIZE MTIME NAME` or `directory - MTIME NAME`. `size` is in bytes, `modified` in seconds since
-/// 1970, clamped to the years that RFC 3339 can express.
+/// [`ListingFormat::Details`](crate::domain::listing::ListingFormat::Details): `file SIZE MTIME
+/// NAME` or `directory - MTIME NAME`. `size` is in bytes, `modified` in seconds since 1970, clamped
+/// to the years that RFC 3339 can express.
 pub fn append_details(out: &mut Vec<u8>, name: &str, is_directory: bool, size: u64, modified: i64) {
     let modified = Timestamp::from_second(modified.clamp(MODIFIED_MIN, MODIFIED_MAX))
         .expect("the clamp keeps it in jiff's range");
