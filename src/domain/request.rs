@@ -148,8 +148,6 @@ pub enum Request {
     },
     /// Returns the usage of the user's quotas.
     Quota,
-    /// Returns the number of bytes moved over the data connection. Always answered at once.
-    Progress,
 }
 
 /// A response of the services to the open [`Request`].
@@ -199,8 +197,6 @@ pub enum Response {
     /// To [`Request::Quota`]: the user's own quota first, if there is one, then those of
     /// directories.
     Quota(Vec<QuotaUsage>),
-    /// To [`Request::Progress`]: bytes moved.
-    Progress(u64),
     /// To any request. After [`Request::LookUpUser`] and [`Request::Authenticate`] the session
     /// ends: the login is blocked, or the user has too many sessions.
     Refused(ErrorCode),

@@ -32,6 +32,8 @@ pub enum Input<'a> {
     Listening(Result<SocketAddr, ErrorCode>),
     /// The end of [`Action::Connect`].
     DataConnected(Result<(), ErrorCode>),
+    /// The end of [`Action::QueryProgress`]: the number of bytes.
+    Progress(u64),
     /// The idle or login timeout expired. Only while the session waits for nothing but a line.
     Idle,
     /// The server shuts down. Only while the session waits for nothing but a line.
@@ -41,8 +43,8 @@ pub enum Input<'a> {
 /// The one action that a session asks for in a step.
 ///
 /// While a data connection is being made or in use, the server goes on reading lines. The session
-/// answers such a line with [`Action::ReadLine`], [`Action::Abort`] or an [`Action::Request`] of
-/// [`Request::Progress`]; the transfer continues meanwhile.
+/// answers such a line with [`Action::ReadLine`], [`Action::Abort`] or [`Action::QueryProgress`];
+/// the transfer continues meanwhile.
 #[derive(Debug)]
 pub enum Action {
     /// Read the next line; a transfer in progress continues.
@@ -85,6 +87,8 @@ pub enum Action {
     /// Reserve a passive port for this client and one data connection, and release an earlier one.
     /// Can take as long as [`ErrorCode::NoPassivePort`] says. Ends with [`Input::Listening`].
     Listen,
+    /// Return the number of bytes moved over the data connection. Ends with [`Input::Progress`].
+    QueryProgress,
     /// Make the data connection. Ends with [`Input::DataConnected`].
     Connect(DataMode),
     /// Close the data connection or release its port, and cancel the transfer. A connection attempt

@@ -128,7 +128,7 @@ impl FtpSession {
                 let outcome = transfer::end(transfer, result, out);
                 self.apply(Ok(outcome), out)
             }
-            (FtpState::Progress(transfer), Input::Response(Response::Progress(bytes))) => {
+            (FtpState::Progress(transfer), Input::Progress(bytes)) => {
                 reply::append_progress(out, bytes);
                 self.transferring(transfer)
             }
@@ -425,7 +425,7 @@ impl FtpSession {
             }
             FtpCommand::Stat if argument.is_empty() => {
                 self.state = FtpState::Progress(transfer);
-                return Action::Request(Request::Progress);
+                return Action::QueryProgress;
             }
             FtpCommand::Noop => append(out, reply::OK),
             // Some clients process their data only after this reply.

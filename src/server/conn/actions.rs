@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::access::Access;
 use crate::domain::error::{CloseReason, ErrorCode};
-use crate::domain::request::{Request, Response};
+use crate::domain::request::Response;
 use crate::kernel::Kernel;
 use crate::limits::SEND_QUEUE_HIGH_WATER_BYTES;
 use crate::protocol::step::{Action, DataMode, Input, Representation};
@@ -62,13 +62,6 @@ impl<K: Kernel> Dialogue<'_, K> {
                 self.read_lines(opened_now);
                 None
             }
-            Action::Request(Request::Progress) => {
-                let moved = match self.connection.work {
-                    Work::LinesDuringTransfer { transferred } => transferred,
-                    _ => 0,
-                };
-                Some(Input::Response(Response::Progress(moved)))
-            }
             Action::Request(request) => match self.services.handle(self.session_id, request) {
                 Handled::Now(completion) => self.input_of(completion),
                 Handled::Later => {
@@ -101,6 +94,10 @@ impl<K: Kernel> Dialogue<'_, K> {
             Action::Discard { length } => {
                 self.receive(None, length);
                 None
+            }
+            Action::QueryProgress => {
+                let bytes = self.connection.work.data_transferred();
+                Some(Input::Progress(bytes))
             }
             Action::Listen => self.listen(),
             Action::Connect(mode) => self.connect(mode),

@@ -48,6 +48,14 @@ impl<K: Kernel> Work<K> {
         matches!(self, Work::Sending(download) if download.is_prefetching())
     }
 
+    /// Returns the bytes of the file that the data connection has moved.
+    pub(super) fn data_transferred(&self) -> u64 {
+        match self {
+            Work::LinesDuringTransfer { transferred } => *transferred,
+            _ => 0,
+        }
+    }
+
     /// Whether the connection is being closed.
     pub(super) fn is_closing(&self) -> bool {
         matches!(self, Work::Closing { .. } | Work::Lingering { .. })

@@ -37,7 +37,7 @@ use crate::config::Home;
 use crate::config::reload::ReloadOutcome;
 use crate::domain::access::Access;
 use crate::domain::error::ErrorCode;
-use crate::domain::request::{Request, Response};
+use crate::domain::request::Request;
 use crate::kernel::Kernel;
 use crate::server::log::transfer_log::{Direction, TransferLog, TransferRecord};
 use crate::server::options::Options;
@@ -209,8 +209,6 @@ impl<K: Kernel> Services<K> {
                 modifications::space(&path, left, context)?
             }
             Request::Quota => self.quotas.report(user, context),
-            // Answered by the connection, which knows its transfer.
-            Request::Progress => Handled::now(Response::Progress(0)),
         })
     }
 

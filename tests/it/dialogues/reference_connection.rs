@@ -191,7 +191,7 @@ impl<S: Respond> Connection<S> {
                     return;
                 }
                 Action::Request(request) => Input::Response(self.respond(request)),
-                Action::Listen | Action::Connect(_) | Action::Abort => {
+                Action::Listen | Action::Connect(_) | Action::QueryProgress | Action::Abort => {
                     unreachable!("the menu has no data connection")
                 }
                 Action::Send {

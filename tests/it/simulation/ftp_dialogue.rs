@@ -172,9 +172,9 @@ impl<D: FnMut() -> u8> Dialogue<D> {
                     self.closed = true;
                     return;
                 }
-                Action::Request(Request::Progress) => {
+                Action::QueryProgress => {
                     assert!(self.operation.is_some(), "no operation is in progress");
-                    Input::Response(Response::Progress((self.decide)().into()))
+                    Input::Progress((self.decide)().into())
                 }
                 Action::Abort => {
                     self.listening = false;
