@@ -127,14 +127,19 @@ impl<K: Kernel> EventLoop<K> {
             self.handle_signal(signal);
         }
         for event in &ready {
-            self.handle_event(*event);
+            self.set_listener_ready(event.token);
         }
-        self.ready = ready;
+        // Before the events of control connections: a command may close the port that a client has
+        // just connected to.
         self.accept();
         self.scheduler.accept_data();
         self.scheduler.collect_completions();
         self.scheduler.deliver_completions();
         self.scheduler.apply_reload();
+        for event in &ready {
+            self.scheduler.handle_event(*event);
+        }
+        self.ready = ready;
         self.scheduler.run_released();
         self.scheduler.run_queued();
         self.scheduler.deliver_completions();
@@ -161,14 +166,12 @@ impl<K: Kernel> EventLoop<K> {
         self.scheduler.services.now()
     }
 
-    fn handle_event(&mut self, event: Readiness) {
-        if let Some(port) = event.token.checked_sub(FIRST_PASSIVE) {
-            return self.scheduler.data.passive.set_ready(port);
+    fn set_listener_ready(&mut self, token: usize) {
+        if let Some(port) = token.checked_sub(FIRST_PASSIVE) {
+            self.scheduler.data.passive.set_ready(port);
+        } else if let Some(index) = token.checked_sub(FIRST_LISTENER) {
+            self.acceptor.set_ready(index);
         }
-        if let Some(index) = event.token.checked_sub(FIRST_LISTENER) {
-            return self.acceptor.set_ready(index);
-        }
-        self.scheduler.handle_event(event);
     }
 
     fn handle_signal(&mut self, signal: Signal) {

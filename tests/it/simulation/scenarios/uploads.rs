@@ -210,7 +210,7 @@ fn uploads_outliving_their_sessions_are_bounded() {
             assert!(jobs <= 2 * SESSIONS, "round {round}: {jobs} jobs");
             assert!(files <= 2 * SESSIONS, "round {round}: {files} open files");
         }
-        assert!(left > 100, "seed {seed}: only {left} uploads");
+        assert!(left > 50, "seed {seed}: only {left} uploads");
     }
 }
 
