@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use super::{CANARY, beside_a_canary, is_unharmed};
-use crate::server::ftp::Ftp;
+use crate::support::ftp::FtpClient;
 use crate::support::{Client, Server};
 
 /// Each ends at the canary on some system, or did once.
@@ -141,10 +141,10 @@ fn no_spelling_of_an_ftp_path_escapes_the_grant() {
         with_links(&server);
         // user3 may change what lies in Uploads.
         let client = Client::connect(server.addresses[1]);
-        let mut ftp = Ftp::login_over(client, "user3", "3456");
+        let mut ftp = FtpClient::login_over(client, "user3", "3456");
         let mut told = ftp.attempt("CWD Uploads");
         for command in ["RETR", "LIST", "NLST", "MLSD", "STOR", "APPE"] {
-            told += &ftp.try_transfer(&format!("{command} {spelling}"), b"evil");
+            told += &ftp.attempt_transfer(&format!("{command} {spelling}"), b"evil");
         }
         for command in [
             "STAT",
@@ -161,17 +161,17 @@ fn no_spelling_of_an_ftp_path_escapes_the_grant() {
         ] {
             told += &ftp.attempt(&format!("{command} {spelling}"));
         }
-        told += &ftp.try_transfer("STOR evil", b"evil");
+        told += &ftp.attempt_transfer("STOR evil", b"evil");
         told += &ftp.attempt("RNFR evil");
         told += &ftp.attempt(&format!("RNTO {spelling}"));
         told += &ftp.attempt(&format!("RNFR {spelling}"));
         told += &ftp.attempt("RNTO taken");
-        told += &ftp.try_transfer("RETR taken", b"");
+        told += &ftp.attempt_transfer("RETR taken", b"");
         told += &ftp.attempt(&format!("CWD {spelling}"));
         told += &ftp.attempt("PWD");
-        told += &ftp.try_transfer("RETR canary", b"");
-        told += &ftp.try_transfer("STOR evil", b"evil");
-        ftp.ask("QUIT", "221");
+        told += &ftp.attempt_transfer("RETR canary", b"");
+        told += &ftp.attempt_transfer("STOR evil", b"evil");
+        ftp.command("QUIT", "221");
         assert!(!told.contains("nobody may get this"), "{spelling}: {told}");
         assert!(!told.contains("root:"), "{spelling}: {told}");
     }
@@ -184,9 +184,9 @@ fn a_link_swapped_in_between_rnfr_and_rnto_is_not_followed() {
     let listeners = ["--listen", "127.0.0.1:0", "--ftp", "127.0.0.1:0"];
     let mut server = beside_a_canary(&listeners);
     let descriptors = server.descriptors();
-    let mut ftp = Ftp::login_over(Client::connect(server.addresses[1]), "user3", "3456");
-    ftp.try_transfer("STOR Uploads/a", b"mine");
-    ftp.ask("RNFR Uploads/a", "350");
+    let mut ftp = FtpClient::login_over(Client::connect(server.addresses[1]), "user3", "3456");
+    ftp.attempt_transfer("STOR Uploads/a", b"mine");
+    ftp.command("RNFR Uploads/a", "350");
     fs::remove_file(server.home.file("Uploads/a")).unwrap();
     symlink("../../canary", server.home.file("Uploads/a")).unwrap();
     // It is the link that is moved, or, where Landlock is in force, stays.
@@ -196,15 +196,15 @@ fn a_link_swapped_in_between_rnfr_and_rnto_is_not_followed() {
     };
     let path = server.home.file(name);
     assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
-    let told = ftp.try_transfer(&format!("RETR {name}"), b"");
+    let told = ftp.attempt_transfer(&format!("RETR {name}"), b"");
     assert!(told.starts_with("550"), "{told}");
     // What is written there takes the link's name, and not its way.
-    let told = ftp.try_transfer(&format!("STOR {name}"), b"mine");
+    let told = ftp.attempt_transfer(&format!("STOR {name}"), b"mine");
     assert!(told.contains("226"), "{told}");
     assert_eq!(fs::read(&path).unwrap(), b"mine");
     // The name of an upload goes to another file while it comes: the one that is whole last has it.
-    let mut data = ftp.data();
-    ftp.ask("STOR Uploads/c", "150");
+    let mut data = ftp.connect_data();
+    ftp.command("STOR Uploads/c", "150");
     fs::rename(&path, server.home.file("Uploads/c")).unwrap();
     data.write_all(b"whole").unwrap();
     drop(data);

@@ -1,4 +1,4 @@
-//! The log as an interface: what a real server writes, in both formats, and the log of transfers.
+//! The server's log in both formats, and the transfer log.
 
 use std::fs;
 
@@ -6,8 +6,8 @@ use nix::sys::signal::Signal;
 
 use crate::support::{Home, Server, eventually};
 
-/// Names that try to be more than one value.
-const FORGERS: [&str; 5] = [
+/// Usernames that imitate log fields.
+const FORGED_NAMES: [&str; 5] = [
     "a b",
     "x\" from=9.9.9.9:1",
     "x from=9.9.9.9:1",
@@ -16,7 +16,7 @@ const FORGERS: [&str; 5] = [
 ];
 
 fn fail_logins(server: &Server) {
-    for name in FORGERS {
+    for name in FORGED_NAMES {
         let mut client = server.connect();
         client.send(format!("LOGIN\n{name}\nQUIT\n"));
         client.read_to_end();
@@ -27,13 +27,13 @@ fn fail_logins(server: &Server) {
 fn a_failed_login_is_one_line_ending_in_the_address() {
     let server = Server::start(&[]);
     fail_logins(&server);
-    eventually("all have failed", || {
-        server.log().matches("event=login-failed").count() == FORGERS.len()
+    eventually("all logins fail", || {
+        server.log().matches("event=login-failed").count() == FORGED_NAMES.len()
     });
     let log = server.log();
     for line in log.lines().filter(|line| line.contains("login-failed")) {
         assert!(!line.contains(char::is_control), "{line:?}");
-        let (_, from) = line.rsplit_once(" from=").expect("an address");
+        let (_, from) = line.rsplit_once(" from=").expect("the line has an address");
         assert!(from.starts_with("127.0.0.1:"), "{line}");
     }
 }
@@ -42,8 +42,8 @@ fn a_failed_login_is_one_line_ending_in_the_address() {
 fn names_cannot_break_json_log_lines() {
     let server = Server::start(&["--log-format", "json"]);
     fail_logins(&server);
-    eventually("all have failed", || {
-        server.log().matches("\"event\":\"login-failed\"").count() == FORGERS.len()
+    eventually("all logins fail", || {
+        server.log().matches("\"event\":\"login-failed\"").count() == FORGED_NAMES.len()
     });
     for line in server.log().lines() {
         assert!(
@@ -81,7 +81,7 @@ fn the_transfer_log_has_results_and_is_reopened() {
     client.expect_menu();
     has("files/Uploads/New_File b _ i r user2 tidegate 0 * c");
 
-    // Whoever leaves in the middle.
+    // Transfers that the client interrupts.
     client.start_download("Movies/Long Film");
     drop(client);
     has("files/Movies/Long_Film b _ o r user2 tidegate 0 * i");
@@ -91,7 +91,7 @@ fn the_transfer_log_has_results_and_is_reopened() {
     has("files/Uploads/Half b _ i r user2 tidegate 0 * i");
 
     let old = path.with_extension("1");
-    fs::rename(&path, &old).expect("our own file");
+    fs::rename(&path, &old).expect("the log is renamed");
     server.signal(Signal::SIGHUP);
     server.log_line(&["event=reload"]);
     let mut client = server.login("user2");
@@ -99,7 +99,10 @@ fn the_transfer_log_has_results_and_is_reopened() {
     client.read_bytes(4096);
     has("files/Movies/Joker b _ o r user2 tidegate 0 * c");
     assert_eq!(
-        fs::read_to_string(&old).expect("it stays").lines().count(),
+        fs::read_to_string(&old)
+            .expect("the old log exists")
+            .lines()
+            .count(),
         4
     );
     for line in lines().lines() {

@@ -1,4 +1,4 @@
-//! netcat itself, as a person and a script use it.
+//! Sessions through netcat, from scripts and interactively.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ fn nc_with_n_receives_header_content_and_goodbye() {
     }
     let server = Server::start(&[]);
     let mut nc = Netcat::start(&server, &["-N"]);
-    nc.say("LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\nQUIT\n");
+    nc.send("LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\nQUIT\n");
     nc.close_input();
     let joker = fs::read(server.home.file("Movies/Joker")).unwrap();
     assert_eq!(nc.output(), expected(&joker));
@@ -30,7 +30,7 @@ fn nc_with_n_and_without_quit_receives_everything() {
     }
     let server = Server::start(&[]);
     let mut nc = Netcat::start(&server, &["-N"]);
-    nc.say("LOGIN\nuser2\n2345\nPUT FILE 5 Uploads/Piped\nhello");
+    nc.send("LOGIN\nuser2\n2345\nPUT FILE 5 Uploads/Piped\nhello");
     nc.close_input();
     let output = String::from_utf8(nc.output()).unwrap();
     assert!(
@@ -50,14 +50,14 @@ fn plain_nc_ends_with_the_goodbye() {
     }
     let server = Server::start(&[]);
     let mut nc = Netcat::start(&server, &[]);
-    nc.say("LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\nQUIT\n");
+    nc.send("LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\nQUIT\n");
     nc.close_input();
     let joker = fs::read(server.home.file("Movies/Joker")).unwrap();
     assert_eq!(nc.output(), expected(&joker));
 }
 
-/// After the server's goodbye plain `nc` waits for Ctrl-D, or for an Enter that finds the server's linger over: one
-/// within those few seconds is taken, and thrown away.
+/// After the goodbye, plain `nc` exits at Ctrl-D, or when it sends a line after the server's
+/// lingering close. A line sent before is discarded by the server.
 #[test]
 fn interactive_nc_shows_the_goodbye() {
     if !needs::has("nc") {
@@ -72,15 +72,15 @@ fn interactive_nc_shows_the_goodbye() {
         "show   directory movies\n",
         "quit\n",
     ] {
-        nc.say(line);
+        nc.send(line);
         thread::sleep(Duration::from_millis(20));
     }
     eventually("the goodbye is printed", || {
         nc.printed().ends_with(b"You are logged out.\n")
     });
     thread::sleep(Duration::from_millis(100));
-    let ended = nc.child.try_wait().expect("our own child");
-    assert_eq!(ended, None, "it waits for its person");
+    let ended = nc.child.try_wait().expect("it is a child");
+    assert_eq!(ended, None, "it waits for input");
     nc.close_input();
     let output = String::from_utf8(nc.output()).unwrap();
     assert!(
@@ -109,12 +109,12 @@ fn expected(joker: &[u8]) -> Vec<u8> {
     expected
 }
 
-/// An `nc` that is connected; killed when dropped.
+/// A connected `nc`, killed when dropped.
 struct Netcat {
     child: Child,
-    /// What it has printed so far.
+    /// Its output so far.
     printed: Arc<Mutex<Vec<u8>>>,
-    reading: Option<JoinHandle<()>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Netcat {
@@ -130,22 +130,22 @@ impl Netcat {
         let mut stdout = child.stdout.take().expect("it is piped");
         let printed = Arc::new(Mutex::new(Vec::new()));
         let all = printed.clone();
-        let reading = thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(n @ 1..) = stdout.read(&mut buffer) {
-                let mut all = all.lock().expect("nobody panics with it");
+                let mut all = all.lock().expect("the lock is not poisoned");
                 all.extend_from_slice(&buffer[..n]);
             }
         });
         Netcat {
             child,
             printed,
-            reading: Some(reading),
+            reader: Some(reader),
         }
     }
 
-    fn say(&mut self, text: &str) {
-        let input = self.child.stdin.as_mut().expect("it is still open");
+    fn send(&mut self, text: &str) {
+        let input = self.child.stdin.as_mut().expect("the input is open");
         input.write_all(text.as_bytes()).expect("nc reads");
     }
 
@@ -153,21 +153,21 @@ impl Netcat {
         self.child.stdin = None;
     }
 
-    /// All that it printed, once it has ended.
+    /// Waits until it ends, and returns its output.
     fn output(&mut self) -> Vec<u8> {
         eventually(&format!("nc ends, within {TIMEOUT:?}"), || {
-            self.child
-                .try_wait()
-                .expect("our own child can be waited for")
-                .is_some()
+            self.child.try_wait().expect("it is a child").is_some()
         });
-        let reading = self.reading.take().expect("asked for once");
-        reading.join().expect("it does not panic");
+        let reader = self.reader.take().expect("it is called once");
+        reader.join().expect("the thread does not panic");
         self.printed()
     }
 
     fn printed(&self) -> Vec<u8> {
-        self.printed.lock().expect("nobody panics with it").clone()
+        self.printed
+            .lock()
+            .expect("the lock is not poisoned")
+            .clone()
     }
 }
 

@@ -16,8 +16,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tidegate::process::control_socket::Predecessor;
 
-use crate::server::ftp::Ftp;
 use crate::server::ftp::data::free_ports;
+use crate::support::ftp::FtpClient;
 use crate::support::needs;
 use crate::support::{
     Client, FIRST_CHOICE, Home, Log, Server, TIDEGATE, TIMEOUT, eventually, pattern, refused_start,
@@ -121,9 +121,9 @@ fn a_passed_socket_named_ftp_speaks_ftp() {
     let command = activated(&home, socket.into(), "ftp");
     let server = Server::spawn(home, command, 1, Log::Read);
     assert_eq!(server.addresses, [address]);
-    let mut ftp = Ftp::login_over(early, "user1", "1234");
+    let mut ftp = FtpClient::login_over(early, "user1", "1234");
     assert_eq!(ftp.retrieve("Movies/Joker").len(), 4096);
-    ftp.ask("QUIT", "221");
+    ftp.command("QUIT", "221");
 }
 
 fn successor(of: &Server) -> Server {
@@ -222,11 +222,12 @@ fn a_handover_keeps_ftp_data_connections() {
     let content = pattern(LONG, 67);
     home.write("Movies/Long", &content);
     let mut first = Server::with_home(home, &["--listen", "127.0.0.1:0", "--ftp", "127.0.0.1:0"]);
-    let login =
-        |server: &Server| Ftp::login_over(Client::connect(server.addresses[1]), "user1", "1234");
+    let login = |server: &Server| {
+        FtpClient::login_over(Client::connect(server.addresses[1]), "user1", "1234")
+    };
     let (mut idle, mut busy) = (login(&first), login(&first));
-    let mut data = busy.data();
-    busy.ask("RETR Movies/Long", "150");
+    let mut data = busy.connect_data();
+    busy.command("RETR Movies/Long", "150");
     let second = successor(&first);
     assert_eq!(second.addresses, first.addresses);
     first.log_line(&["event=relieved"]);
@@ -240,7 +241,7 @@ fn a_handover_keeps_ftp_data_connections() {
     drop(data);
     busy.expect("226");
     for mut ftp in [busy, idle] {
-        ftp.ask("QUIT", "221");
+        ftp.command("QUIT", "221");
     }
     assert_eq!(first.exit_status(), 0);
     second.connect().expect(FIRST_CHOICE);
@@ -258,25 +259,26 @@ fn passive_ports_move_to_the_successor_when_free() {
         "--passive-ports",
         &range,
     ]);
-    let login =
-        |server: &Server| Ftp::login_over(Client::connect(server.addresses[1]), "user1", "1234");
+    let login = |server: &Server| {
+        FtpClient::login_over(Client::connect(server.addresses[1]), "user1", "1234")
+    };
     // Both ports are open, and at one of them somebody is still awaited.
     let (mut late, mut idle) = (login(&first), login(&first));
-    let awaited_at = late.passive();
-    drop(idle.data());
+    let awaited_at = late.passive_address();
+    drop(idle.connect_data());
     let second = successor_with(&first, &["--passive-ports", &range]);
     first.log_line(&["event=relieved"]);
     let mut new = login(&second);
-    let at = new.passive();
+    let at = new.passive_address();
     assert_ne!(at, awaited_at);
     assert_eq!(late.retrieve_at(awaited_at, "Movies/Joker").len(), 4096);
     let mut other = login(&second);
-    assert_eq!(other.passive(), awaited_at);
+    assert_eq!(other.passive_address(), awaited_at);
     for (ftp, at) in [(&mut new, at), (&mut other, awaited_at)] {
         assert_eq!(ftp.retrieve_at(at, "Movies/Joker").len(), 4096);
     }
     for mut ftp in [late, idle, new, other] {
-        ftp.ask("QUIT", "221");
+        ftp.command("QUIT", "221");
     }
 }
 

@@ -60,7 +60,7 @@ struct Transfer {
     upload: bool,
     active: bool,
     mishap: Mishap,
-    /// The step of the transfer at which the mishap is_due.
+    /// The step of the transfer at which the mishap is due.
     at: usize,
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
     stream
 }
 
-fn set_timeouts(stream: &TcpStream) {
+pub(super) fn set_timeouts(stream: &TcpStream) {
     stream
         .set_read_timeout(Some(TIMEOUT))
         .and_then(|()| stream.set_write_timeout(Some(TIMEOUT)))

@@ -2,6 +2,7 @@
 
 pub(crate) mod changes;
 pub(crate) mod client;
+pub(crate) mod ftp;
 pub(crate) mod home;
 pub(crate) mod needs;
 pub(crate) mod seeds;

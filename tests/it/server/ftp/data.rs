@@ -1,4 +1,4 @@
-//! FTP's data connections over real sockets: files and listings both ways, and what others and bad luck do to them.
+//! FTP's data connections over real sockets, against an event loop on a thread of the test.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener};
@@ -9,7 +9,7 @@ use tidegate::server::Options;
 
 use super::in_process::{Control, Server, connect_from};
 
-const HERE: &str = "127.0.0.1";
+const LOCAL: &str = "127.0.0.1";
 
 #[test]
 fn data_connections_carry_files_and_listings() {
@@ -28,14 +28,14 @@ fn data_connections_carry_files_and_listings() {
     );
     control.expect("REST 2799999", "350");
     assert_eq!(control.retrieve("RETR Uploads/large").1, text[2_799_999..]);
-    // Behind what is there, and behind its first bytes.
+    // After the existing content, and after its first bytes.
     assert_eq!(control.store("APPE Uploads/large", b"end"), "226");
     control.expect("SIZE Uploads/large", "213 2800003");
     control.expect("REST 5", "350");
     assert_eq!(control.store("STOR Uploads/large", b"new"), "226");
-    let (code, got) = control.retrieve("RETR Uploads/large");
+    let (code, received) = control.retrieve("RETR Uploads/large");
     assert_eq!(
-        (&*code, &got[..]),
+        (&*code, &received[..]),
         ("226", &[&text[..5], b"new"].concat()[..])
     );
 
@@ -57,21 +57,21 @@ fn active_mode_connects_to_the_client() {
     let server = Server::start(Options::default());
     let mut control = server.login("user1");
     control.expect("TYPE I", "200");
-    let listener = TcpListener::bind((HERE, 0)).unwrap();
+    let listener = TcpListener::bind((LOCAL, 0)).unwrap();
     let [high, low] = listener.local_addr().unwrap().port().to_be_bytes();
     control.expect(&format!("PORT 127,0,0,1,{high},{low}"), "200");
     control.send("RETR Movies/Joker");
     let (mut data, from) = listener.accept().unwrap();
-    assert_eq!(from.ip().to_string(), HERE);
-    let mut got = Vec::new();
-    data.read_to_end(&mut got).unwrap();
+    assert_eq!(from.ip().to_string(), LOCAL);
+    let mut received = Vec::new();
+    data.read_to_end(&mut received).unwrap();
     drop(data);
     assert_eq!(control.codes(2), ["150", "226"]);
     assert_eq!(
-        got,
+        received,
         std::fs::read(server.home.file("Movies/Joker")).unwrap()
     );
-    // Nobody listens there any more.
+    // The client's listener is closed.
     let closed = listener.local_addr().unwrap().port();
     drop(listener);
     control.expect(&format!("EPRT |1|127.0.0.1|{closed}|"), "200");
@@ -89,16 +89,15 @@ fn a_data_connection_from_another_address_is_closed() {
         let mut control = server.login("user1");
         control.expect("TYPE I", "200");
         let at = control.passive();
-        let mut thief = connect_from("127.0.0.2", at);
-        let (mut got, mut stolen) = (Vec::new(), Vec::new());
-        // It is closed, and has told nothing.
-        assert!(matches!(thief.read_to_end(&mut stolen), Ok(0) | Err(_)));
+        let mut other = connect_from("127.0.0.2", at);
+        let (mut received, mut rest) = (Vec::new(), Vec::new());
+        assert!(matches!(other.read_to_end(&mut rest), Ok(0) | Err(_)));
         control.send("RETR Movies/Joker");
-        let mut data = connect_from(HERE, at);
-        data.read_to_end(&mut got).unwrap();
+        let mut data = connect_from(LOCAL, at);
+        data.read_to_end(&mut received).unwrap();
         assert_eq!(control.codes(2), ["150", "226"]);
         assert_eq!(
-            got,
+            received,
             std::fs::read(server.home.file("Movies/Joker")).unwrap()
         );
     }
@@ -110,9 +109,9 @@ fn port_bounce_is_refused() {
     let mut control = server.login("user1");
     let victim = TcpListener::bind(("127.0.0.3", 0)).unwrap();
     let [high, low] = victim.local_addr().unwrap().port().to_be_bytes();
-    let answer = control.ask(&format!("PORT 127,0,0,3,{high},{low}"));
-    assert!(answer.starts_with('5'), "{answer}");
-    assert!(control.ask("PORT 127,0,0,1,0,22").starts_with('5'));
+    let reply = control.command(&format!("PORT 127,0,0,3,{high},{low}"));
+    assert!(reply.starts_with('5'), "{reply}");
+    assert!(control.command("PORT 127,0,0,1,0,22").starts_with('5'));
     control.expect("RETR Movies/Joker", "425");
     victim.set_nonblocking(true).unwrap();
     assert!(victim.accept().is_err());
@@ -135,8 +134,8 @@ fn rest_beyond_the_largest_offset_is_rejected() {
     }
     control.expect("REST 9223372036854775807", "350");
     control.passive();
-    let answer = control.ask("STOR Docs/new");
-    assert!(answer.starts_with('5'), "{answer}");
+    let reply = control.command("STOR Docs/new");
+    assert!(reply.starts_with('5'), "{reply}");
     assert!(!server.home.file("Docs/new").exists());
 }
 
@@ -144,14 +143,14 @@ fn rest_beyond_the_largest_offset_is_rejected() {
 fn incomplete_ftp_uploads_are_discarded() {
     let server = Server::start(Options::default());
     let path = server.home.file("Uploads/new");
-    // Aborted, broken, and left with the control connection.
+    // The upload is aborted, reset, and left with the control connection.
     let mut control = server.login("user3");
-    let mut data = control.begin_store("STOR Uploads/new");
+    let mut data = control.start_store("STOR Uploads/new");
     data.write_all(b"half of it").unwrap();
     control.send("ABOR");
     assert_eq!(control.codes(2), ["426", "226"]);
     drop(data);
-    let data = control.begin_store("STOR Uploads/new");
+    let data = control.start_store("STOR Uploads/new");
     nix::sys::socket::setsockopt(
         &data,
         nix::sys::socket::sockopt::Linger,
@@ -163,7 +162,7 @@ fn incomplete_ftp_uploads_are_discarded() {
     .unwrap();
     drop(data);
     assert_eq!(control.codes(1), ["426"]);
-    let mut data = control.begin_store("STOR Uploads/new");
+    let mut data = control.start_store("STOR Uploads/new");
     data.write_all(b"half of it").unwrap();
     drop(control);
     let mut end = [0];
@@ -194,32 +193,31 @@ fn commands_are_read_during_a_transfer() {
     control.expect("TYPE I", "200");
     let at = control.passive();
     control.send("RETR Movies/Sparse");
-    let mut data = connect_from(HERE, at);
+    let mut data = connect_from(LOCAL, at);
     assert_eq!(control.codes(1), ["150"]);
     data.read_exact(&mut [0; 100_000]).unwrap();
     control.expect("NOOP", "200");
-    assert!(control.ask("STAT").starts_with("21"));
-    // A telnet Synch, as RFC 959 has it: IP and the urgent DM before ABOR.
+    assert!(control.command("STAT").starts_with("21"));
+    // A Telnet Synch precedes ABOR (RFC 959): IP and the urgent DM.
     control.send_synch();
     control.send("ABOR");
     assert_eq!(control.codes(2), ["426", "226"]);
     let left = std::io::copy(&mut data, &mut std::io::sink());
     assert!(
         left.is_err() || left.is_ok_and(|left| left < 1 << 29),
-        "it goes on"
+        "the transfer continues"
     );
     control.expect("NOOP", "200");
-    // Who says QUIT amid a transfer still has it done, an upload even if he waits for nothing.
+    // A transfer is completed after a QUIT during it.
     let at = control.passive();
     control.send("RETR Movies/Joker\r\nQUIT");
-    let mut data = connect_from(HERE, at);
-    let mut got = Vec::new();
-    data.read_to_end(&mut got).unwrap();
-    assert_eq!(got.len(), 4096);
+    let mut data = connect_from(LOCAL, at);
+    let mut received = Vec::new();
+    data.read_to_end(&mut received).unwrap();
+    assert_eq!(received.len(), 4096);
     assert_eq!(control.codes(3), ["150", "221", "226"]);
 }
 
-/// One that does not read has the transfer waiting; nobody else has.
 #[test]
 fn a_stalled_ftp_reader_is_closed_and_delays_no_session() {
     let server = Server::start(Options {
@@ -231,7 +229,7 @@ fn a_stalled_ftp_reader_is_closed_and_delays_no_session() {
     stalled.expect("TYPE I", "200");
     let at = stalled.passive();
     stalled.send("RETR Movies/Sparse");
-    let data = connect_from(HERE, at);
+    let data = connect_from(LOCAL, at);
     assert_eq!(stalled.codes(1), ["150"]);
     let mut other = server.login("user1");
     other.expect("TYPE I", "200");
@@ -253,11 +251,11 @@ fn ascii_transfers_convert_line_ends() {
         std::fs::read(server.home.file("Uploads/text")).unwrap(),
         file.as_bytes()
     );
-    let (code, got) = control.retrieve("RETR Uploads/text");
-    assert_eq!((code.as_str(), got == wire.as_bytes()), ("226", true));
+    let (code, received) = control.retrieve("RETR Uploads/text");
+    assert_eq!((code.as_str(), received == wire.as_bytes()), ("226", true));
 }
 
-/// Two ports, and many sessions of one address: each waits for its turn, and none goes without.
+/// Many sessions of one address share two ports. All of them get one in turn.
 #[test]
 fn sessions_share_a_small_passive_port_range() {
     let ports = free_ports();
@@ -274,15 +272,16 @@ fn sessions_share_a_small_passive_port_range() {
                     let at = control.passive();
                     assert!((ports.0..=ports.1).contains(&at.port()));
                     control.send("RETR Movies/Joker");
-                    let mut got = Vec::new();
-                    connect_from(HERE, at).read_to_end(&mut got).unwrap();
-                    assert_eq!(got.len(), 4096);
+                    let mut received = Vec::new();
+                    connect_from(LOCAL, at).read_to_end(&mut received).unwrap();
+                    assert_eq!(received.len(), 4096);
                     assert_eq!(control.codes(2), ["150", "226"]);
                 }
             });
         }
     });
-    // All pairs of this address are taken: one waits, and is told so after a while. Another address has its own.
+    // All ports are in use for this address, so that a further session waits until a timeout. For
+    // another address, they are free.
     let mut holders: Vec<Control> = (0..=ports.1 - ports.0)
         .map(|_| server.login("user1"))
         .collect();
@@ -292,15 +291,15 @@ fn sessions_share_a_small_passive_port_range() {
     let mut elsewhere = server.login_from("127.0.0.2", "user1");
     elsewhere.passive();
     let mut late = server.login("user1");
-    let begun = Instant::now();
+    let start = Instant::now();
     late.expect("EPSV", "425");
-    assert!(begun.elapsed() >= Duration::from_secs(9));
+    assert!(start.elapsed() >= Duration::from_secs(9));
     late.expect("NOOP", "200");
     let mut waiting = server.login("user1");
     waiting.send("EPSV");
     connect_from(
-        HERE,
-        SocketAddr::new(HERE.parse().unwrap(), holders[0].last_port()),
+        LOCAL,
+        SocketAddr::new(LOCAL.parse().unwrap(), holders[0].last_port()),
     );
     assert_eq!(waiting.codes(1), ["229"]);
 }
@@ -314,22 +313,22 @@ fn passive_ports_are_unpredictable() {
     });
     let mut control = server.login("user1");
     control.expect("TYPE I", "200");
-    let mut came = Vec::new();
+    let mut ports = Vec::new();
     for _ in 0..40 {
-        came.push(control.passive().port());
+        ports.push(control.passive().port());
         let mut data = connect_from(
-            HERE,
-            SocketAddr::new(HERE.parse().unwrap(), control.last_port()),
+            LOCAL,
+            SocketAddr::new(LOCAL.parse().unwrap(), control.last_port()),
         );
         control.send("RETR Movies/Joker");
         data.read_to_end(&mut Vec::new()).unwrap();
         assert_eq!(control.codes(2), ["150", "226"]);
     }
-    // By chance it would be so once in 2^38 times.
-    let changes = came.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    // This fails by chance once in 2^38 times.
+    let changes = ports.windows(2).filter(|pair| pair[0] != pair[1]).count();
     assert!(
         (1..39).contains(&changes),
-        "always or never the other: {came:?}"
+        "the ports repeat or alternate: {ports:?}"
     );
 }
 
@@ -349,8 +348,8 @@ fn concurrent_ftp_transfers_are_complete() {
                 control.expect("TYPE I", "200");
                 let name = format!("Uploads/large-{number}");
                 assert_eq!(control.store(&format!("STOR {name}"), content), "226");
-                let (code, got) = control.retrieve("RETR Docs/large");
-                assert_eq!((code.as_str(), Sha256::digest(got)), ("226", hash));
+                let (code, received) = control.retrieve("RETR Docs/large");
+                assert_eq!((code.as_str(), Sha256::digest(received)), ("226", hash));
                 let stored = std::fs::read(server.home.file(&name)).unwrap();
                 assert_eq!(Sha256::digest(stored), hash);
             });
@@ -363,9 +362,9 @@ fn early_data_connections_wait_and_late_ones_are_refused() {
     let server = Server::start(Options::default());
     let mut control = server.login("user3");
     control.expect("TYPE I", "200");
-    // The data comes before the command that it belongs to.
+    // The data arrives before the command.
     let at = control.passive();
-    let mut data = connect_from(HERE, at);
+    let mut data = connect_from(LOCAL, at);
     data.write_all(b"early").unwrap();
     data.shutdown(Shutdown::Write).unwrap();
     control.expect("NOOP", "200");
@@ -375,23 +374,23 @@ fn early_data_connections_wait_and_late_ones_are_refused() {
         std::fs::read(server.home.file("Uploads/early")).unwrap(),
         b"early"
     );
-    // A second PASV gives the first address back.
+    // A second EPSV closes the first listener.
     let first = control.passive();
     let second = control.passive();
     assert_ne!(first, second);
     assert!(std::net::TcpStream::connect(first).is_err());
-    // Without a word on where, there is nothing to connect to.
+    // After ABOR, there is no address to connect to.
     control.expect("ABOR", "225");
     control.expect("STOR Uploads/never", "425");
     assert!(!server.home.file("Uploads/never").exists());
 }
 
-/// Two ports that nobody has, one behind the other.
+/// Returns two consecutive free ports.
 pub(crate) fn free_ports() -> (u16, u16) {
     loop {
-        let first = TcpListener::bind((HERE, 0)).unwrap();
+        let first = TcpListener::bind((LOCAL, 0)).unwrap();
         let port = first.local_addr().unwrap().port();
-        if port < u16::MAX && TcpListener::bind((HERE, port + 1)).is_ok() {
+        if port < u16::MAX && TcpListener::bind((LOCAL, port + 1)).is_ok() {
             return (port, port + 1);
         }
     }

@@ -1,4 +1,4 @@
-//! A server that speaks FTP on a thread of the test, and one client's control connection to it.
+//! An FTP server whose event loop runs on a thread of the test, and a control connection to it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -18,7 +18,7 @@ use tidegate::server::Options;
 pub(crate) use crate::support::connect_from;
 use crate::support::{Home, TIMEOUT};
 
-/// A server on a thread, over a copy of the example home; it stops with its drop.
+/// A server on a home with plain passwords, stopped when dropped.
 pub(crate) struct Server {
     pub(crate) home: Home,
     address: SocketAddr,
@@ -31,19 +31,19 @@ impl Server {
         let home = crate::support::changes::plain_home();
         let path = home.path();
         let stop = Arc::new(AtomicBool::new(false));
-        let (told, heard) = channel();
+        let (sender, receiver) = channel();
         let stopping = stop.clone();
         let thread = std::thread::spawn(move || {
-            let (home, _) = tidegate::config::Home::load(&path).expect("the example has no faults");
+            let (home, _) = tidegate::config::Home::load(&path).expect("the home is valid");
             let dialect = Dialect::Ftp(FtpSettings { active: true });
             let at = "127.0.0.1:0".parse().expect("an address");
-            let kernel = Linux::new().expect("this kernel is new enough");
+            let kernel = Linux::new().expect("the kernel is supported");
             let listener = server::listen(&kernel, at, server::listener_token(0))
-                .expect("it can listen on loopback");
+                .expect("loopback is available");
             let (mut event_loop, listening) =
                 server::start(kernel, home, options, vec![(listener, dialect)], 2)
-                    .expect("threads can be started");
-            told.send(listening[0]).expect("the test waits for it");
+                    .expect("the threads start");
+            sender.send(listening[0]).expect("the test waits");
             while !stopping.load(Ordering::Relaxed) {
                 event_loop.tick().expect("polling does not fail");
                 event_loop.assert_invariants();
@@ -51,13 +51,13 @@ impl Server {
         });
         Server {
             home,
-            address: heard.recv_timeout(TIMEOUT).expect("the server starts"),
+            address: receiver.recv_timeout(TIMEOUT).expect("the server starts"),
             stop,
             thread: Some(thread),
         }
     }
 
-    /// One of the example's users, who has logged in.
+    /// Logs in as a user of the example home.
     pub(crate) fn login(&self, user: &str) -> Control {
         self.login_from("127.0.0.1", user)
     }
@@ -91,9 +91,7 @@ pub(crate) struct Control {
 
 impl Control {
     fn new(stream: TcpStream) -> Control {
-        stream
-            .set_nodelay(true)
-            .expect("sockets have such an option");
+        stream.set_nodelay(true).expect("TCP has the option");
         Control {
             stream: BufReader::new(stream),
             last_port: 0,
@@ -106,7 +104,7 @@ impl Control {
         stream.write_all(line.as_bytes()).expect("the server reads");
     }
 
-    /// Telnet's IP and the Synch behind it (RFC 854), of which DM is the urgent byte.
+    /// Sends Telnet's IP and a Synch (RFC 854), whose DM is urgent.
     pub(crate) fn send_synch(&mut self) {
         let mut stream = self.stream.get_ref();
         stream.write_all(b"\xff\xf4\xff").expect("the server reads");
@@ -114,19 +112,16 @@ impl Control {
         assert_eq!(sent.expect("the server reads"), 1);
     }
 
-    /// The next reply, all its lines.
-    fn reply(&mut self) -> String {
+    /// Reads a reply.
+    fn read_reply(&mut self) -> String {
         let mut reply = String::new();
         loop {
             let start = reply.len();
             let n = self
                 .stream
                 .read_line(&mut reply)
-                .expect("a reply comes in time");
-            assert!(
-                n > 0,
-                "the server has closed the connection behind {reply:?}"
-            );
+                .expect("a reply arrives in time");
+            assert!(n > 0, "the connection ended after {reply:?}");
             let line = &reply[start..];
             if reply[..3] == line[..3.min(line.len())] && line.as_bytes().get(3) == Some(&b' ') {
                 return reply;
@@ -134,28 +129,30 @@ impl Control {
         }
     }
 
-    /// The codes of the next replies.
+    /// Reads replies and returns their codes.
     pub(crate) fn codes(&mut self, count: usize) -> Vec<String> {
-        (0..count).map(|_| self.reply()[..3].to_owned()).collect()
+        (0..count)
+            .map(|_| self.read_reply()[..3].to_owned())
+            .collect()
     }
 
-    pub(crate) fn ask(&mut self, line: &str) -> String {
+    pub(crate) fn command(&mut self, line: &str) -> String {
         self.send(line);
-        self.reply()
+        self.read_reply()
     }
 
-    /// Sends a line, the reply to which must begin so.
-    pub(crate) fn expect(&mut self, line: &str, begins: &str) {
-        let reply = self.ask(line);
-        assert!(reply.starts_with(begins), "{line}: {reply}");
+    /// Sends a command, whose reply must start with this text.
+    pub(crate) fn expect(&mut self, line: &str, start: &str) {
+        let reply = self.command(line);
+        assert!(reply.starts_with(start), "{line}: {reply}");
     }
 
-    /// Where the server awaits us.
+    /// Sends EPSV and returns the address of the data connection.
     pub(crate) fn passive(&mut self) -> SocketAddr {
-        let reply = self.ask("EPSV");
+        let reply = self.command("EPSV");
         let port = reply.split('|').nth(3).unwrap_or_else(|| panic!("{reply}"));
-        self.last_port = port.parse().expect("a port");
-        let server = self.stream.get_ref().peer_addr().expect("it stands");
+        self.last_port = port.parse().expect("the port is a number");
+        let server = self.stream.get_ref().peer_addr().expect("it is connected");
         SocketAddr::new(server.ip(), self.last_port)
     }
 
@@ -163,34 +160,34 @@ impl Control {
         self.last_port
     }
 
-    fn data(&mut self) -> TcpStream {
+    fn connect_data(&mut self) -> TcpStream {
         let at = self.passive();
-        let here = self.stream.get_ref().local_addr().expect("it stands");
+        let here = self.stream.get_ref().local_addr().expect("it is connected");
         connect_from(&here.ip().to_string(), at)
     }
 
-    /// What comes over a data connection, and the code behind it.
+    /// Returns the code of the final reply and the received data.
     pub(crate) fn retrieve(&mut self, line: &str) -> (String, Vec<u8>) {
-        let mut data = self.data();
+        let mut data = self.connect_data();
         self.expect(line, "150");
-        let mut got = Vec::new();
-        data.read_to_end(&mut got).expect("it is sent");
+        let mut content = Vec::new();
+        data.read_to_end(&mut content).expect("the data arrives");
         drop(data);
-        (self.codes(1).remove(0), got)
+        (self.codes(1).remove(0), content)
     }
 
-    /// A data connection on which a file is awaited.
-    pub(crate) fn begin_store(&mut self, line: &str) -> TcpStream {
-        let data = self.data();
+    /// Starts an upload and returns the data connection.
+    pub(crate) fn start_store(&mut self, line: &str) -> TcpStream {
+        let data = self.connect_data();
         self.expect(line, "150");
         data
     }
 
-    /// Sends a file, and gives the code behind it.
+    /// Uploads a file and returns the code of the final reply.
     pub(crate) fn store(&mut self, line: &str, bytes: &[u8]) -> String {
-        let mut data = self.begin_store(line);
-        data.write_all(bytes).expect("it is taken");
-        data.shutdown(Shutdown::Write).expect("it stands");
+        let mut data = self.start_store(line);
+        data.write_all(bytes).expect("the server reads");
+        data.shutdown(Shutdown::Write).expect("it is connected");
         self.codes(1).remove(0)
     }
 }

@@ -1,24 +1,24 @@
-//! What an operator bounds and logs, over FTP: quotas, rates, the log of transfers.
+//! Quotas, rate limits, login limits and the transfer log, over FTP.
 
 use std::time::{Duration, Instant};
 
-use crate::support::eventually;
+use crate::support::changes::plain_home;
+use crate::support::ftp::{FtpClient, serve_ftp};
+use crate::support::{Client, Server, connect_from, eventually};
 
-use super::*;
-
-/// A server over the example home, with more lines in `Directories` and directories for them.
+/// Starts a server with additional lines in `Directories` and additional directories.
 fn serve_with(lines: &[&str], directories: &[&str]) -> Server {
     let home = plain_home();
     for line in lines {
         home.append("Directories", line);
     }
     for directory in directories {
-        std::fs::create_dir(home.file(directory)).expect("our own directory");
+        std::fs::create_dir(home.file(directory)).expect("the directory is created");
     }
-    serve(home, &[])
+    serve_ftp(home, &[])
 }
 
-fn put(ftp: &mut Ftp, path: &str, bytes: usize) {
+fn put(ftp: &mut FtpClient, path: &str, bytes: usize) {
     ftp.store(&format!("STOR {path}"), &vec![b'x'; bytes]);
     ftp.expect("226");
 }
@@ -26,28 +26,28 @@ fn put(ftp: &mut Ftp, path: &str, bytes: usize) {
 #[test]
 fn an_upload_over_quota_is_552_with_the_remaining_bytes() {
     let server = serve_with(&["user3:Box:read,change,quota=10k"], &["Box"]);
-    let mut ftp = Ftp::login(&server, "user3", "3456");
+    let mut ftp = FtpClient::login(&server, "user3", "3456");
     put(&mut ftp, "Box/a", 4000);
-    assert_eq!(ftp.ask("AVBL Box", "213"), "213 6000");
+    assert_eq!(ftp.command("AVBL Box", "213"), "213 6000");
     ftp.store("STOR Box/b", &[b'x'; 6001]);
-    let told = ftp.expect("552");
-    assert!(told.contains(" 6000 bytes available"), "{told}");
+    let reply = ftp.expect("552");
+    assert!(reply.contains(" 6000 bytes available"), "{reply}");
     server.log_line(&["event=refused limit=quota user=user3 from=127.0.0.1:"]);
-    ftp.ask("CWD Box", "250");
+    ftp.command("CWD Box", "250");
     assert!(
-        ftp.ask("ALLO 6001", "552")
+        ftp.command("ALLO 6001", "552")
             .contains(" 6000 bytes available")
     );
-    ftp.ask("ALLO 6000", "202");
+    ftp.command("ALLO 6000", "202");
     put(&mut ftp, "b", 6000);
-    let data = ftp.data();
-    ftp.ask("APPE b", "552");
+    let data = ftp.connect_data();
+    ftp.command("APPE b", "552");
     drop(data);
     assert_eq!(server.home.names("Box"), ["a", "b"]);
-    // What is replaced gives its room back.
-    ftp.ask("DELE a", "250");
+    // Replacing a file releases its bytes.
+    ftp.command("DELE a", "250");
     put(&mut ftp, "b", 4000);
-    assert_eq!(ftp.ask("AVBL .", "213"), "213 6000");
+    assert_eq!(ftp.command("AVBL .", "213"), "213 6000");
 }
 
 #[test]
@@ -58,47 +58,47 @@ fn renames_move_bytes_between_quotas() {
         "user3:Free:read,change",
     ];
     let server = serve_with(&lines, &["Box", "Out", "Free"]);
-    let mut ftp = Ftp::login(&server, "user3", "3456");
-    let left = |ftp: &mut Ftp| {
+    let mut ftp = FtpClient::login(&server, "user3", "3456");
+    let available = |ftp: &mut FtpClient| {
         ["Box", "Out"].map(|directory| {
-            let told = ftp.ask(&format!("AVBL {directory}"), "213");
-            told[4..].parse::<u64>().expect("a number")
+            let reply = ftp.command(&format!("AVBL {directory}"), "213");
+            reply[4..].parse::<u64>().expect("the reply has a number")
         })
     };
-    let rename = |ftp: &mut Ftp, from: &str, to: &str, code: &str| {
-        ftp.ask(&format!("RNFR {from}"), "350");
-        ftp.ask(&format!("RNTO {to}"), code);
+    let rename = |ftp: &mut FtpClient, from: &str, to: &str, code: &str| {
+        ftp.command(&format!("RNFR {from}"), "350");
+        ftp.command(&format!("RNTO {to}"), code);
     };
     put(&mut ftp, "Out/a", 7000);
     put(&mut ftp, "Free/b", 10_001);
-    assert_eq!(left(&mut ftp), [10_000, 13_000]);
-    // Within one directory nothing counts anew, nor does a file that takes its own name.
+    assert_eq!(available(&mut ftp), [10_000, 13_000]);
+    // A rename within a directory changes nothing, nor does one to the same name.
     rename(&mut ftp, "Out/a", "Out/c", "250");
     rename(&mut ftp, "Out/c", "Out/c", "250");
-    assert_eq!(left(&mut ftp), [10_000, 13_000]);
+    assert_eq!(available(&mut ftp), [10_000, 13_000]);
     rename(&mut ftp, "Free/b", "Box/b", "552");
     assert_eq!(server.home.names("Free"), ["b"]);
     assert!(server.home.names("Box").is_empty());
     rename(&mut ftp, "Out/c", "Box/c", "250");
-    assert_eq!(left(&mut ftp), [3000, 20_000]);
-    // ConnectionKind another file: that one has gone.
+    assert_eq!(available(&mut ftp), [3000, 20_000]);
+    // The rename replaces another file.
     put(&mut ftp, "Out/d", 2500);
     rename(&mut ftp, "Out/d", "Box/c", "250");
-    assert_eq!(left(&mut ftp), [7500, 20_000]);
+    assert_eq!(available(&mut ftp), [7500, 20_000]);
     rename(&mut ftp, "Box/c", "Free/b", "250");
-    assert_eq!(left(&mut ftp), [10_000, 20_000]);
-    // A directory with all that is in it.
-    ftp.ask("MKD Out/tree", "257");
-    ftp.ask("MKD Out/tree/deep", "257");
+    assert_eq!(available(&mut ftp), [10_000, 20_000]);
+    // A directory counts with its content.
+    ftp.command("MKD Out/tree", "257");
+    ftp.command("MKD Out/tree/deep", "257");
     put(&mut ftp, "Out/tree/x", 1000);
     put(&mut ftp, "Out/tree/deep/y", 4000);
     rename(&mut ftp, "Out/tree", "Box/tree", "250");
-    assert_eq!(left(&mut ftp), [5000, 20_000]);
-    ftp.ask("MKD Free/tree", "257");
+    assert_eq!(available(&mut ftp), [5000, 20_000]);
+    ftp.command("MKD Free/tree", "257");
     put(&mut ftp, "Free/tree/z", 5001);
     rename(&mut ftp, "Free/tree", "Box/more", "552");
     rename(&mut ftp, "Box/tree", "Out/tree", "250");
-    assert_eq!(left(&mut ftp), [10_000, 15_000]);
+    assert_eq!(available(&mut ftp), [10_000, 15_000]);
 }
 
 #[test]
@@ -106,20 +106,20 @@ fn ftp_transfers_obey_the_user_rate_limit() {
     const LENGTH: usize = 500_000;
     let server = serve_with(&["user3::rate=1M"], &[]);
     server.home.write("Uploads/Film", vec![b'x'; LENGTH]);
-    let mut both = [(); 2].map(|()| Ftp::login(&server, "user3", "3456"));
-    let begin = Instant::now();
+    let mut both = [(); 2].map(|()| FtpClient::login(&server, "user3", "3456"));
+    let start = Instant::now();
     std::thread::scope(|scope| {
         for ftp in &mut both {
             scope.spawn(|| assert_eq!(ftp.retrieve("Uploads/Film").len(), LENGTH));
         }
     });
-    // A tenth of a second's worth may come at once.
+    // The bucket allows a burst of a tenth of a second.
     let least = 0.97 * ((2 * LENGTH) as f64 / 1_000_000.0 - 0.1);
-    let seconds = begin.elapsed().as_secs_f64();
+    let seconds = start.elapsed().as_secs_f64();
     assert!(seconds > least, "{seconds} s");
-    let begin = Instant::now();
+    let start = Instant::now();
     put(&mut both[0], "Uploads/New", LENGTH);
-    assert!(begin.elapsed() > Duration::from_millis(380));
+    assert!(start.elapsed() > Duration::from_millis(380));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn ftp_transfers_are_logged_with_their_result() {
     let home = plain_home();
     home.write_sparse("Movies/Long", 64 << 20);
     let path = home.parent().join("xferlog");
-    let server = serve(home, &["--xferlog", path.to_str().expect("UTF-8")]);
+    let server = serve_ftp(home, &["--xferlog", path.to_str().expect("UTF-8")]);
     let has = |end: &str| {
         eventually(end, || {
             let lines = std::fs::read_to_string(&path).unwrap_or_default();
@@ -135,20 +135,20 @@ fn ftp_transfers_are_logged_with_their_result() {
             lines.any(|line| line.ends_with(end) && line.split_whitespace().count() == 18)
         });
     };
-    let mut ftp = Ftp::login(&server, "user2", "2345");
+    let mut ftp = FtpClient::login(&server, "user2", "2345");
     assert_eq!(ftp.retrieve("Movies/Joker").len(), 4096);
     has("/files/Movies/Joker b _ o r user2 tidegate 0 * c");
     put(&mut ftp, "Uploads/A\u{a0}b", 3);
     has("/files/Uploads/A_b b _ i r user2 tidegate 0 * c");
-    let data = ftp.data();
-    ftp.ask("STOR Uploads/Half", "150");
+    let data = ftp.connect_data();
+    ftp.command("STOR Uploads/Half", "150");
     ftp.client.send("ABOR\r\n");
     ftp.expect("426");
     ftp.expect("226");
     has("/files/Uploads/Half b _ i r user2 tidegate 0 * i");
     drop(data);
-    let data = ftp.data();
-    ftp.ask("RETR Movies/Long", "150");
+    let data = ftp.connect_data();
+    ftp.command("RETR Movies/Long", "150");
     drop(data);
     ftp.expect("426");
     has("/files/Movies/Long b _ o r user2 tidegate 0 * i");
@@ -159,32 +159,32 @@ fn blocked_clients_and_session_limits_are_421() {
     const FAILURES: &str = "421 Too many failed logins; try again later.";
     let home = plain_home();
     home.append("Directories", "user2::sessions=1");
-    let server = serve(home, &["--max-failures", "3"]);
-    let mut ftp = Ftp::connect(&server);
-    let guess = |ftp: &mut Ftp, user: &str, password: &str, code: &str| {
-        ftp.ask(&format!("USER {user}"), "331");
-        ftp.ask(&format!("PASS {password}"), code)
+    let server = serve_ftp(home, &["--max-failures", "3"]);
+    let mut ftp = FtpClient::connect(&server);
+    let guess = |ftp: &mut FtpClient, user: &str, password: &str, code: &str| {
+        ftp.command(&format!("USER {user}"), "331");
+        ftp.command(&format!("PASS {password}"), code)
     };
     for password in ["a", "b", "c"] {
         guess(&mut ftp, "user1", password, "530");
     }
-    // Even the right password is not looked at.
+    // The correct password is refused too.
     assert_eq!(guess(&mut ftp, "user1", "1234", "421"), FAILURES);
     ftp.client.expect_end();
-    // Another user from there, who may not come twice, and the user from elsewhere.
-    let mut second = Ftp::login(&server, "user2", "2345");
-    let told = guess(&mut Ftp::connect(&server), "user2", "2345", "421");
-    assert!(told.starts_with("421 Too many sessions"), "{told}");
+    // Other users of the address, limited to one session, and other addresses are not blocked.
+    let mut second = FtpClient::login(&server, "user2", "2345");
+    let reply = guess(&mut FtpClient::connect(&server), "user2", "2345", "421");
+    assert!(reply.starts_with("421 Too many sessions"), "{reply}");
     let elsewhere = || Client::from_stream(connect_from("127.0.0.2", server.address()));
-    Ftp::login_over(elsewhere(), "user1", "1234").ask("QUIT", "221");
-    // As many failures of others turn all from there away; who is in stays.
-    let mut ftp = Ftp::connect(&server);
+    FtpClient::login_over(elsewhere(), "user1", "1234").command("QUIT", "221");
+    // Failures as different users block the address, but not its existing sessions.
+    let mut ftp = FtpClient::connect(&server);
     for user in ["nobody", "somebody", "anybody"] {
         guess(&mut ftp, user, "x", "530");
     }
-    let mut turned_away = server.connect();
-    assert_eq!(turned_away.read_line().trim_end(), FAILURES);
-    turned_away.expect_end();
-    second.ask("NOOP", "200");
-    Ftp::login_over(elsewhere(), "user1", "1234");
+    let mut blocked = server.connect();
+    assert_eq!(blocked.read_line().trim_end(), FAILURES);
+    blocked.expect_end();
+    second.command("NOOP", "200");
+    FtpClient::login_over(elsewhere(), "user1", "1234");
 }
