@@ -1,11 +1,16 @@
 //! What the server relies on, tested with real sockets and directories.
 
 use std::fs;
+use std::io;
 use std::io::{Read, Write};
-use std::net::{IpAddr, TcpStream as Peer};
+use std::net::{IpAddr, Shutdown, TcpStream as Peer};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
 
+use mio::net::TcpStream;
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{Signal as SignalNumber, raise};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::stat::Mode;
@@ -14,6 +19,7 @@ use tempfile::TempDir;
 
 use crate::kernel::linux::socket::canonical;
 use crate::kernel::linux::*;
+use crate::kernel::{FileKind, Kernel, OpenMode, Piece, Readiness, Signal};
 
 const SOON: Option<Duration> = Some(Duration::from_secs(20));
 

@@ -14,7 +14,7 @@ use crate::kernel::sim::files::SimFiles;
 use crate::kernel::sim::inode::{SimEntry, Time};
 use crate::kernel::sim::network::Network;
 use crate::kernel::sim::tree::InodeTree;
-use crate::kernel::{Signal, Status};
+use crate::kernel::types::{Signal, Status};
 
 /// The system's clock when a simulation starts, in seconds since 1970.
 const EPOCH: i64 = 1_795_000_000;

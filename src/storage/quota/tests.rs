@@ -1,0 +1,160 @@
+//! Usage and reservations of directories on a real file system.
+
+use std::fs;
+
+use crate::storage::quota::*;
+use crate::storage::tests::TestDirectory;
+
+fn scan(ledger: &Arc<QuotaLedger>, directory: &TestDirectory) {
+    let mut scan = UsageScan::begin(ledger, &directory.at("")).expect("no other scan runs");
+    assert!(UsageScan::begin(ledger, &directory.at("")).is_none());
+    while scan.step(&*directory.kernel) == Step::More {}
+}
+
+fn ledger_of(directory: &TestDirectory) -> (Arc<QuotaLedger>, [PathBuf; 1]) {
+    let ledger = Arc::new(QuotaLedger::default());
+    ledger.track([directory.at("")].into_iter());
+    (ledger, [directory.at("")])
+}
+
+fn settled(added: u64, removed: u64) -> Result<UsageChange, ()> {
+    Ok(UsageChange { added, removed })
+}
+
+fn limit(directory: &TestDirectory, max_bytes: u64) -> Vec<QuotaLimit> {
+    let paths = vec![directory.at("")];
+    vec![QuotaLimit { paths, max_bytes }]
+}
+
+#[test]
+fn files_are_counted_and_links_are_not() {
+    let directory = TestDirectory::new();
+    fs::create_dir_all(directory.at("a/b")).unwrap();
+    fs::write(directory.at("x"), "12345").unwrap();
+    fs::write(directory.at("a/b/y"), "123").unwrap();
+    fs::write(directory.at(".hidden"), "1").unwrap();
+    fs::write(
+        directory.at(".tidegate-0123456789abcdef.part"),
+        "unfinished",
+    )
+    .unwrap();
+    std::os::unix::fs::symlink("../outside/canary", directory.at("link")).unwrap();
+    let (ledger, paths) = ledger_of(&directory);
+    assert!(!ledger.is_counted(&paths));
+    scan(&ledger, &directory);
+    assert!(ledger.is_counted(&paths));
+    assert_eq!(ledger.bytes(&paths), 9);
+}
+
+#[test]
+fn reservations_stay_within_the_limit() {
+    let directory = TestDirectory::new();
+    fs::write(directory.at("x"), "12345").unwrap();
+    let (ledger, paths) = ledger_of(&directory);
+    scan(&ledger, &directory);
+    let reserve = |bytes| ledger.reserve(&directory.at("new"), limit(&directory, 10), bytes);
+    let mut first = reserve(3).unwrap();
+    assert_eq!(reserve(3).err(), Some(ErrorCode::OverQuota));
+    let mut second = reserve(1).unwrap();
+    assert_eq!(second.grow_to(3), Err(ErrorCode::OverQuota));
+    assert_eq!(second.grow_to(2), Ok(()));
+    assert_eq!(second.grow_to(1), Ok(()), "a reservation never shrinks");
+    assert_eq!(ledger.bytes(&paths), 10);
+    drop(second);
+    assert_eq!(ledger.bytes(&paths), 8);
+    first.settle::<()>(|_| settled(3, 5)).unwrap();
+    assert_eq!(ledger.bytes(&paths), 3, "three added and five removed");
+    reserve(7).unwrap().settle(|_| Err(())).unwrap_err();
+    assert_eq!(ledger.bytes(&paths), 3);
+    assert!(reserve(7).is_ok());
+    assert!(
+        ledger
+            .reserve(&directory.at("new"), Vec::new(), u64::MAX)
+            .is_ok(),
+        "no limit"
+    );
+}
+
+#[test]
+fn files_published_during_a_scan_are_counted() {
+    let directory = TestDirectory::new();
+    fs::write(directory.at("x"), "12345").unwrap();
+    let (ledger, paths) = ledger_of(&directory);
+    let mut first = UsageScan::begin(&ledger, &directory.at("")).unwrap();
+    let mut reservation = ledger.reserve(&directory.at("new"), Vec::new(), 4).unwrap();
+    assert_eq!(first.step(&*directory.kernel), Step::More);
+    reservation.settle::<()>(|_| settled(4, 0)).unwrap();
+    assert_eq!(first.step(&*directory.kernel), Step::Done(()));
+    assert_eq!(ledger.bytes(&paths), 9);
+    fs::write(directory.at("new"), "1234").unwrap();
+    fs::write(directory.at("by hand"), "1").unwrap();
+    scan(&ledger, &directory);
+    assert_eq!(ledger.bytes(&paths), 10);
+}
+
+#[test]
+fn a_file_counts_in_every_directory_above_it() {
+    let directory = TestDirectory::new();
+    fs::create_dir(directory.at("sub")).unwrap();
+    let ledger = Arc::new(QuotaLedger::default());
+    let paths = [directory.at(""), directory.at("sub")];
+    ledger.track(paths.iter().cloned());
+    for path in &paths {
+        let mut scan = UsageScan::begin(&ledger, path).unwrap();
+        while scan.step(&*directory.kernel) == Step::More {}
+    }
+    let mut reservation = ledger
+        .reserve(&directory.at("sub/new"), Vec::new(), 4)
+        .unwrap();
+    reservation.settle::<()>(|_| settled(4, 0)).unwrap();
+    assert_eq!(ledger.bytes(&paths[..1]), 4);
+    assert_eq!(ledger.bytes(&paths[1..]), 4);
+}
+
+#[test]
+fn a_move_shifts_usage_to_the_target() {
+    let directory = TestDirectory::new();
+    let ledger = Arc::new(QuotaLedger::default());
+    let [all, here, there] = ["", "here", "there"].map(|below| directory.at(below));
+    for path in [&here, &there] {
+        fs::create_dir(path).unwrap();
+        fs::write(path.join("file"), "123456").unwrap();
+    }
+    ledger.track([&all, &here, &there].into_iter().cloned());
+    for path in [&all, &here, &there] {
+        let mut scan = UsageScan::begin(&ledger, path).unwrap();
+        while scan.step(&*directory.kernel) == Step::More {}
+    }
+    let bytes = || [&all, &here, &there].map(|path| ledger.bytes(std::slice::from_ref(path)));
+    let limits = |max_bytes| {
+        let of = |path: &PathBuf| QuotaLimit {
+            paths: vec![path.clone()],
+            max_bytes,
+        };
+        vec![of(&there), of(&all)]
+    };
+    let reservation = |to: &str, max_bytes| {
+        ledger.reserve_move(&here.join("file"), &directory.at(to), limits(max_bytes))
+    };
+    assert!(!reservation("here/new", 0).changes_usage());
+    // The directory that contains both counts the file already.
+    assert_eq!(
+        reservation("there/new", 11).grow_to(6),
+        Err(ErrorCode::OverQuota)
+    );
+    let mut moving = reservation("there/new", 12);
+    assert!(moving.changes_usage());
+    moving.grow_to(6).unwrap();
+    assert_eq!(bytes(), [12, 6, 12]);
+    drop(moving);
+    assert_eq!(bytes(), [12, 6, 6]);
+    let mut over = reservation("there/file", 12);
+    over.settle(|reservation| {
+        reservation.grow_to(6).map(|()| UsageChange {
+            added: 6,
+            removed: 6,
+        })
+    })
+    .unwrap();
+    assert_eq!(bytes(), [6, 0, 6]);
+}
