@@ -1,5 +1,5 @@
-//! [`Kernel`] for Linux. Calls are passed on unchanged, except that one which a signal interrupts is
-//! repeated.
+//! [`Kernel`] for Linux. Calls are passed on unchanged, except that one which a signal interrupts
+//! is repeated.
 
 use std::io;
 use std::io::Read;
