@@ -462,7 +462,7 @@ fn unsolicited_passwords_are_erased_from_memory() {
     told_at(&mut client, format!("PASS {secret}"), "");
     let found = memory_with(&server, secret.as_bytes());
     assert_eq!(found, 0, "the password was found in the server's memory");
-    assert!(memory_with(&server, b"Please give the password") > 0);
+    assert!(memory_with(&server, b"Password required") > 0);
 }
 
 /// How often some bytes stand in the memory of a server.
