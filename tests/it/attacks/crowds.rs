@@ -1,34 +1,36 @@
-//! Many connections of one, and files that must not be told complete.
+//! Many connections of one address, and an upload beyond the file size limit of the process.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::{beside_a_canary, is_unharmed};
+use super::{assert_unharmed, serve_with_canary};
 use crate::support::{Client, FIRST_CHOICE, FULL, Home, Log, Server, TIDEGATE, connect_from};
 
 #[test]
 fn a_thousand_silent_connections_do_not_block_another_address() {
-    let mut server = beside_a_canary(&["--max-per-address", "50"]);
+    let mut server = serve_with_canary(&["--max-per-address", "50"]);
     let descriptors = server.descriptors();
-    let crowd: Vec<TcpStream> = (0..1000)
+    let silent: Vec<TcpStream> = (0..1000)
         .filter_map(|_| TcpStream::connect(server.address()).ok())
         .collect();
-    assert!(crowd.len() > 900);
+    assert!(silent.len() > 900);
     let mut refused = server.connect();
     refused.expect(FULL);
-    let begun = Instant::now();
+    let start = Instant::now();
     let mut other = Client::from_stream(connect_from("127.0.0.2", server.address()));
     other.expect(FIRST_CHOICE);
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
+        start.elapsed() < Duration::from_secs(5),
         "{:?}",
-        begun.elapsed()
+        start.elapsed()
     );
     other.send("QUIT\n");
     other.expect("Connection is terminated.");
-    drop((crowd, refused, other));
-    crate::support::eventually("they have left", || server.descriptors() <= descriptors);
-    is_unharmed(&mut server, descriptors);
+    drop((silent, refused, other));
+    crate::support::eventually("the connections are closed", || {
+        server.descriptors() <= descriptors
+    });
+    assert_unharmed(&mut server, descriptors);
 }
 
 #[test]
@@ -41,8 +43,8 @@ fn an_upload_beyond_rlimit_fsize_is_reported_as_failed() {
         let mut client = server.login(user);
         client.send(format!("PUT FILE 200000 Uploads/{name}\n"));
         client.send(vec![b'x'; 200_000]);
-        let told = client.read_line();
-        assert!(told.starts_with("Upload failed: "), "{told}");
+        let result = client.read_line();
+        assert!(result.starts_with("Upload failed: "), "{result}");
         client.expect_menu();
         client.quit();
     }

@@ -1,41 +1,41 @@
-//! What arrives before a login, and numbers that overflow.
+//! Overlong lines, control bytes and invalid numbers.
 
-use super::{beside_a_canary, is_unharmed};
+use super::{assert_unharmed, serve_with_canary};
 use crate::support::FIRST_CHOICE;
 
 const TOO_LONG: &str = "That line is too long. Connection is terminated.";
 
 #[test]
 fn input_after_an_overlong_line_is_not_executed() {
-    let mut server = beside_a_canary(&[]);
+    let mut server = serve_with_canary(&[]);
     let descriptors = server.descriptors();
     let memory = server.memory_kib();
     for length in [4096, 4097, 8191, 8192, 8193, 100_000, 4 << 20] {
         let mut client = server.connect();
         let mut bytes = vec![b'x'; length];
         bytes.extend_from_slice(b"\nLOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/Joker\n");
-        // The server may let go before all of it has come.
+        // The server may close the connection before everything is sent.
         let _ = std::io::Write::write_all(&mut client.socket(), &bytes);
         client.close_sending();
-        let told = String::from_utf8(client.read_to_end()).unwrap();
+        let output = String::from_utf8(client.read_to_end()).unwrap();
         assert!(
-            told == format!("{FIRST_CHOICE}\n{TOO_LONG}\n"),
-            "{length}: {told}"
+            output == format!("{FIRST_CHOICE}\n{TOO_LONG}\n"),
+            "{length}: {output}"
         );
     }
     assert!(
         server.memory_kib() < memory + 4096,
-        "it held what it threw away"
+        "discarded input was buffered"
     );
-    is_unharmed(&mut server, descriptors);
+    assert_unharmed(&mut server, descriptors);
 }
 
 #[test]
 fn telnet_and_control_bytes_are_harmless_at_any_position() {
-    let mut server = beside_a_canary(&["--max-failures", "0"]);
+    let mut server = serve_with_canary(&["--max-failures", "0"]);
     let descriptors = server.descriptors();
     let command = b"LOGIN\nuser1\n1234\nSHOW DIRECTORIES\n";
-    let intruders: [&[u8]; 7] = [
+    let insertions: [&[u8]; 7] = [
         b"\xff",
         b"\xff\xf4",
         b"\xff\xff",
@@ -44,31 +44,31 @@ fn telnet_and_control_bytes_are_harmless_at_any_position() {
         b"\x1b[2J",
         b"\xc3\x28",
     ];
-    for intruder in intruders {
+    for insertion in insertions {
         for at in 0..=command.len() {
             let mut client = server.connect();
             let mut bytes = command.to_vec();
-            bytes.splice(at..at, intruder.iter().copied());
+            bytes.splice(at..at, insertion.iter().copied());
             bytes.extend_from_slice(b"\nQUIT\n");
             client.send(&bytes);
             client.close_sending();
-            let told = String::from_utf8(client.read_to_end()).expect("all that it says is text");
+            let output = String::from_utf8(client.read_to_end()).expect("messages are UTF-8");
             assert!(
-                told.starts_with(FIRST_CHOICE) && told.contains("Connection is terminated"),
-                "{at}: {told}"
+                output.starts_with(FIRST_CHOICE) && output.contains("Connection is terminated"),
+                "{at}: {output}"
             );
             assert!(
-                !told.chars().any(|c| c.is_control() && c != '\n'),
-                "{at}: {told:?}"
+                !output.chars().any(|c| c.is_control() && c != '\n'),
+                "{at}: {output:?}"
             );
         }
     }
-    is_unharmed(&mut server, descriptors);
+    assert_unharmed(&mut server, descriptors);
 }
 
 #[test]
 fn invalid_and_overflowing_numbers_are_rejected() {
-    let mut server = beside_a_canary(&[]);
+    let mut server = serve_with_canary(&[]);
     let descriptors = server.descriptors();
     let mut client = server.login("user3");
     for number in [
@@ -91,7 +91,7 @@ fn invalid_and_overflowing_numbers_are_rejected() {
         client.expect_menu();
     }
     drop(client);
-    // As large as a number can be, and more than any disk has.
+    // Valid numbers that exceed every disk.
     for number in [
         "9223372036854775807",
         "9223372036854775808",
@@ -103,5 +103,5 @@ fn invalid_and_overflowing_numbers_are_rejected() {
         client.expect_end();
     }
     assert!(!server.home.names("Uploads").contains(&"Huge".to_owned()));
-    is_unharmed(&mut server, descriptors);
+    assert_unharmed(&mut server, descriptors);
 }

@@ -1,5 +1,7 @@
-//! The classes of flaws that file servers have had since the 1990s, each tried on the built server: with a canary that
-//! nobody may get, and a look at the process afterwards. docs/security.md tells which test holds which promise.
+//! Known classes of attacks on file servers, tried on a server process.
+//!
+//! A canary file must not be readable, and the server must be unharmed afterwards.
+//! `docs/security.md` lists the guarantees with their tests.
 
 mod crowds;
 mod lines;
@@ -11,11 +13,11 @@ use std::fs;
 
 use crate::support::{Home, Server, eventually};
 
-/// What lies beside each home, and no client may see.
-const CANARY: &str = "canary: nobody may get this";
+/// The content of files that no client may read.
+const CANARY: &str = "canary: this is a secret";
 
-/// A server over a home with a canary beside it, at each place that a path could lead to by mistake.
-fn beside_a_canary(options: &[&str]) -> Server {
+/// Starts a server with canary files in each folder above the granted directories.
+fn serve_with_canary(options: &[&str]) -> Server {
     let home = Home::new();
     for place in ["../canary", "canary", "files/canary"] {
         fs::write(home.path().join(place), CANARY).unwrap();
@@ -23,13 +25,14 @@ fn beside_a_canary(options: &[&str]) -> Server {
     Server::with_home(home, options)
 }
 
-/// The server serves as before, and holds nothing that it did not hold.
-fn is_unharmed(server: &mut Server, descriptors: usize) {
+/// Asserts that the server still works, has leaked no descriptors, and that the canaries are
+/// unchanged.
+fn assert_unharmed(server: &mut Server, descriptors: usize) {
     assert!(server.is_running());
     let mut client = server.login("user1");
     assert_eq!(client.download("Movies/Joker").len(), 4096);
     client.quit();
-    eventually("its descriptors are as many as before", || {
+    eventually("the descriptors are closed", || {
         server.descriptors() <= descriptors + 2
     });
     for place in ["../canary", "canary", "files/canary"] {

@@ -1,4 +1,4 @@
-//! Ways out of a granted directory: spellings, links, links that are swapped, names that carry commands.
+//! Escapes from a granted directory: spellings of paths, links, swapped links, control characters.
 
 use std::fs;
 use std::io::Write;
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
-use super::{CANARY, beside_a_canary, is_unharmed};
+use super::{CANARY, assert_unharmed, serve_with_canary};
 use crate::support::ftp::FtpClient;
 use crate::support::{Client, Server};
 
-/// Each ends at the canary on some system, or did once.
+/// Paths that lead to the canary on some systems, or did once.
 fn spellings() -> Vec<String> {
     let mut all: Vec<String> = [
         "../canary",
@@ -62,8 +62,8 @@ fn spellings() -> Vec<String> {
     all
 }
 
-/// Links out of Uploads, where they are not there.
-fn with_links(server: &Server) {
+/// Creates missing links that lead out of `Uploads`.
+fn add_links(server: &Server) {
     let home = server.home.path();
     for (target, name) in [
         ("..".as_ref(), "up"),
@@ -74,8 +74,8 @@ fn with_links(server: &Server) {
     }
 }
 
-/// What somebody wanted to write outside is not there.
-fn nothing_evil_lies_outside(server: &Server) {
+/// Asserts that no upload was written outside the granted directories.
+fn assert_nothing_written_outside(server: &Server) {
     for outside in [
         server.home.parent(),
         &server.home.path(),
@@ -83,9 +83,9 @@ fn nothing_evil_lies_outside(server: &Server) {
     ] {
         for entry in fs::read_dir(outside).unwrap() {
             let path = entry.unwrap().path();
-            let evil = path.is_file() && fs::read(&path).unwrap() == b"evil";
+            let is_upload = path.is_file() && fs::read(&path).unwrap() == b"evil";
             assert!(
-                !evil && !path.ends_with("evil"),
+                !is_upload && !path.ends_with("evil"),
                 "{} was written",
                 path.display()
             );
@@ -95,10 +95,10 @@ fn nothing_evil_lies_outside(server: &Server) {
 
 #[test]
 fn no_spelling_of_a_path_escapes_the_grant() {
-    let mut server = beside_a_canary(&[]);
-    with_links(&server);
+    let mut server = serve_with_canary(&[]);
+    add_links(&server);
     let descriptors = server.descriptors();
-    // user3 may change what lies in Uploads.
+    // user3 has the right to change in Uploads.
     for spelling in spellings()
         .iter()
         .chain(["Uploads/linked".to_owned(), "linked".to_owned()].iter())
@@ -114,22 +114,22 @@ fn no_spelling_of_a_path_escapes_the_grant() {
             client.send(format!("{command}\n{spelling}\n"));
         }
         client.send(format!("RESUME DOWNLOAD\n{spelling}\n0\nSHOW DIRECTORIES\nPUT FILE 4 {spelling}\nevilSHOW DETAILS\nQUIT\n"));
-        let told = String::from_utf8_lossy(&client.read_to_end()).into_owned();
-        assert!(!told.contains("nobody may get this"), "{spelling}: {told}");
-        assert!(!told.contains("root:"), "{spelling}: {told}");
+        let output = String::from_utf8_lossy(&client.read_to_end()).into_owned();
+        assert!(!output.contains("this is a secret"), "{spelling}: {output}");
+        assert!(!output.contains("root:"), "{spelling}: {output}");
         assert!(
-            told.ends_with("You are logged out.\n"),
-            "{spelling}: {told}"
+            output.ends_with("You are logged out.\n"),
+            "{spelling}: {output}"
         );
     }
-    nothing_evil_lies_outside(&server);
-    is_unharmed(&mut server, descriptors);
+    assert_nothing_written_outside(&server);
+    assert_unharmed(&mut server, descriptors);
 }
 
 #[test]
 fn no_spelling_of_an_ftp_path_escapes_the_grant() {
     let listeners = ["--listen", "127.0.0.1:0", "--ftp", "127.0.0.1:0"];
-    let mut server = beside_a_canary(&listeners);
+    let mut server = serve_with_canary(&listeners);
     let descriptors = server.descriptors();
     let linked = [
         "Uploads/linked",
@@ -138,13 +138,13 @@ fn no_spelling_of_an_ftp_path_escapes_the_grant() {
         "../Uploads/linked",
     ];
     for spelling in spellings().into_iter().chain(linked.map(str::to_owned)) {
-        with_links(&server);
-        // user3 may change what lies in Uploads.
+        add_links(&server);
+        // user3 has the right to change in Uploads.
         let client = Client::connect(server.addresses[1]);
         let mut ftp = FtpClient::login_over(client, "user3", "3456");
-        let mut told = ftp.attempt("CWD Uploads");
+        let mut output = ftp.attempt("CWD Uploads");
         for command in ["RETR", "LIST", "NLST", "MLSD", "STOR", "APPE"] {
-            told += &ftp.attempt_transfer(&format!("{command} {spelling}"), b"evil");
+            output += &ftp.attempt_transfer(&format!("{command} {spelling}"), b"evil");
         }
         for command in [
             "STAT",
@@ -159,50 +159,50 @@ fn no_spelling_of_an_ftp_path_escapes_the_grant() {
             "DELE",
             "MKD",
         ] {
-            told += &ftp.attempt(&format!("{command} {spelling}"));
+            output += &ftp.attempt(&format!("{command} {spelling}"));
         }
-        told += &ftp.attempt_transfer("STOR evil", b"evil");
-        told += &ftp.attempt("RNFR evil");
-        told += &ftp.attempt(&format!("RNTO {spelling}"));
-        told += &ftp.attempt(&format!("RNFR {spelling}"));
-        told += &ftp.attempt("RNTO taken");
-        told += &ftp.attempt_transfer("RETR taken", b"");
-        told += &ftp.attempt(&format!("CWD {spelling}"));
-        told += &ftp.attempt("PWD");
-        told += &ftp.attempt_transfer("RETR canary", b"");
-        told += &ftp.attempt_transfer("STOR evil", b"evil");
+        output += &ftp.attempt_transfer("STOR evil", b"evil");
+        output += &ftp.attempt("RNFR evil");
+        output += &ftp.attempt(&format!("RNTO {spelling}"));
+        output += &ftp.attempt(&format!("RNFR {spelling}"));
+        output += &ftp.attempt("RNTO taken");
+        output += &ftp.attempt_transfer("RETR taken", b"");
+        output += &ftp.attempt(&format!("CWD {spelling}"));
+        output += &ftp.attempt("PWD");
+        output += &ftp.attempt_transfer("RETR canary", b"");
+        output += &ftp.attempt_transfer("STOR evil", b"evil");
         ftp.command("QUIT", "221");
-        assert!(!told.contains("nobody may get this"), "{spelling}: {told}");
-        assert!(!told.contains("root:"), "{spelling}: {told}");
+        assert!(!output.contains("this is a secret"), "{spelling}: {output}");
+        assert!(!output.contains("root:"), "{spelling}: {output}");
     }
-    nothing_evil_lies_outside(&server);
-    is_unharmed(&mut server, descriptors);
+    assert_nothing_written_outside(&server);
+    assert_unharmed(&mut server, descriptors);
 }
 
 #[test]
 fn a_link_swapped_in_between_rnfr_and_rnto_is_not_followed() {
     let listeners = ["--listen", "127.0.0.1:0", "--ftp", "127.0.0.1:0"];
-    let mut server = beside_a_canary(&listeners);
+    let mut server = serve_with_canary(&listeners);
     let descriptors = server.descriptors();
     let mut ftp = FtpClient::login_over(Client::connect(server.addresses[1]), "user3", "3456");
     ftp.attempt_transfer("STOR Uploads/a", b"mine");
     ftp.command("RNFR Uploads/a", "350");
     fs::remove_file(server.home.file("Uploads/a")).unwrap();
     symlink("../../canary", server.home.file("Uploads/a")).unwrap();
-    // It is the link that is moved, or, where Landlock is in force, stays.
+    // The link itself is renamed, or remains if Landlock is active.
     let name = match ftp.attempt("RNTO Uploads/b").starts_with("250") {
         true => "Uploads/b",
         false => "Uploads/a",
     };
     let path = server.home.file(name);
     assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
-    let told = ftp.attempt_transfer(&format!("RETR {name}"), b"");
-    assert!(told.starts_with("550"), "{told}");
-    // What is written there takes the link's name, and not its way.
-    let told = ftp.attempt_transfer(&format!("STOR {name}"), b"mine");
-    assert!(told.contains("226"), "{told}");
+    let output = ftp.attempt_transfer(&format!("RETR {name}"), b"");
+    assert!(output.starts_with("550"), "{output}");
+    // An upload replaces the link.
+    let output = ftp.attempt_transfer(&format!("STOR {name}"), b"mine");
+    assert!(output.contains("226"), "{output}");
     assert_eq!(fs::read(&path).unwrap(), b"mine");
-    // The name of an upload goes to another file while it comes: the one that is whole last has it.
+    // Another file takes the name of an upload in progress. The upload replaces it.
     let mut data = ftp.connect_data();
     ftp.command("STOR Uploads/c", "150");
     fs::rename(&path, server.home.file("Uploads/c")).unwrap();
@@ -211,22 +211,22 @@ fn a_link_swapped_in_between_rnfr_and_rnto_is_not_followed() {
     ftp.expect("226");
     assert_eq!(fs::read(server.home.file("Uploads/c")).unwrap(), b"whole");
     drop(ftp);
-    is_unharmed(&mut server, descriptors);
+    assert_unharmed(&mut server, descriptors);
 }
 
 #[test]
 fn a_directory_swapped_for_a_link_does_not_escape_the_grant() {
-    let mut server = beside_a_canary(&[]);
+    let mut server = serve_with_canary(&[]);
     let descriptors = server.descriptors();
     let uploads = server.home.file("Uploads");
     fs::create_dir(uploads.join("real")).unwrap();
     fs::write(uploads.join("real/canary"), "harmless").unwrap();
     symlink("../..", uploads.join("link")).unwrap();
-    let over = AtomicBool::new(false);
+    let is_over = AtomicBool::new(false);
     let (tries, served) = thread::scope(|scope| {
         scope.spawn(|| {
             let (real, link) = (uploads.join("real"), uploads.join("link"));
-            while !over.load(Ordering::Relaxed) {
+            while !is_over.load(Ordering::Relaxed) {
                 renameat2(
                     AT_FDCWD,
                     &real,
@@ -238,13 +238,13 @@ fn a_directory_swapped_for_a_link_does_not_escape_the_grant() {
             }
         });
         let mut client = server.login("user3");
-        let until = Instant::now() + Duration::from_secs(2);
+        let end = Instant::now() + Duration::from_secs(2);
         let (mut tries, mut served) = (0, 0);
-        while Instant::now() < until {
+        while Instant::now() < end {
             tries += 1;
-            served += usize::from(try_once(&mut client, tries));
+            served += usize::from(attempt(&mut client, tries));
         }
-        over.store(true, Ordering::Relaxed);
+        is_over.store(true, Ordering::Relaxed);
         client.quit();
         (tries, served)
     });
@@ -255,11 +255,11 @@ fn a_directory_swapped_for_a_link_does_not_escape_the_grant() {
     assert!(
         !server.home.path().join("new").exists() && !server.home.path().join("files/new").exists()
     );
-    is_unharmed(&mut server, descriptors);
+    assert_unharmed(&mut server, descriptors);
 }
 
-/// Downloads and uploads by the name that is swapped; whether the download found its file.
-fn try_once(client: &mut Client, number: usize) -> bool {
+/// Downloads and uploads through the swapped name. Returns whether the download succeeded.
+fn attempt(client: &mut Client, number: usize) -> bool {
     client.send_line("DOWNLOAD FILE Uploads/real/canary");
     let line = client.read_line();
     let found = line == "LENGTH 8";
@@ -283,7 +283,7 @@ fn try_once(client: &mut Client, number: usize) -> bool {
 
 #[test]
 fn concurrent_replacements_of_one_file_are_atomic() {
-    let server = beside_a_canary(&[]);
+    let server = serve_with_canary(&[]);
     const LENGTH: usize = 300_000;
     for _ in 0..10 {
         thread::scope(|scope| {
@@ -315,7 +315,7 @@ fn concurrent_replacements_of_one_file_are_atomic() {
 
 #[test]
 fn names_with_control_characters_are_neither_sent_nor_stored() {
-    let server = beside_a_canary(&[]);
+    let server = serve_with_canary(&[]);
     let bad = [
         "two\nlines",
         "carriage\rreturn",
@@ -330,10 +330,10 @@ fn names_with_control_characters_are_neither_sent_nor_stored() {
     let mut client = server.login("user3");
     let listed = client.command("SHOW DIRECTORY Uploads");
     client.send_line("SHOW DETAILS");
-    let mut told = vec![listed];
-    told.push(client.read_line());
-    while !told.last().unwrap().starts_with("Please choose") {
-        told.push(client.read_line());
+    let mut output = vec![listed];
+    output.push(client.read_line());
+    while !output.last().unwrap().starts_with("Please choose") {
+        output.push(client.read_line());
     }
     for name in bad.iter().filter(|name| !name.contains('\n')) {
         let mut client = server.login("user3");
@@ -347,9 +347,9 @@ fn names_with_control_characters_are_neither_sent_nor_stored() {
             client.send(format!("{command}\nUploads/{name}\n"));
         }
         client.send("QUIT\n");
-        told.push(String::from_utf8(client.read_to_end()).unwrap());
+        output.push(String::from_utf8(client.read_to_end()).unwrap());
     }
-    for text in &told {
+    for text in &output {
         assert!(
             !text.chars().any(|c| c.is_control() && c != '\n'),
             "{text:?}"

@@ -1,4 +1,5 @@
-//! What the documents promise of the code, held against it: docs/security.md names tests, docs/log.md events.
+//! Documentation that must match the code: the tests in `docs/security.md`, the events in
+//! `docs/log.md`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[test]
 fn tests_named_in_the_security_document_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let document = fs::read_to_string(root.join("docs/security.md")).expect("it is there");
+    let document = fs::read_to_string(root.join("docs/security.md")).expect("the document exists");
     let sources = sources(&["src", "tests/it"]);
     let names: Vec<&str> = document
         .split('`')
@@ -37,35 +38,38 @@ fn tests_named_in_the_security_document_exist() {
 #[test]
 fn log_events_and_close_reasons_are_documented() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let document = fs::read_to_string(root.join("docs/log.md")).expect("it is there");
+    let document = fs::read_to_string(root.join("docs/log.md")).expect("the document exists");
     let sources = sources(&["src"]);
     let is_word = |c: char| c.is_ascii_lowercase() || c == '-';
     let words = |before: &str| {
-        let behind = sources.split(before).skip(1);
-        behind
-            .map(|rest| rest[..rest.find(|c| !is_word(c)).unwrap()].to_owned())
+        let rest = sources.split(before).skip(1);
+        rest.map(|rest| rest[..rest.find(|c| !is_word(c)).unwrap()].to_owned())
             .collect::<Vec<_>>()
     };
-    let mut wanted = words("event=");
-    assert!(wanted.len() > 30, "only {} events were found", wanted.len());
-    wanted.retain(|event| event != "x"); // of a test
-    wanted.extend(words("limit="));
+    let mut expected = words("event=");
+    assert!(
+        expected.len() > 30,
+        "only {} events were found",
+        expected.len()
+    );
+    expected.retain(|event| event != "x"); // in a test only
+    expected.extend(words("limit="));
     let endings = sources.split("CloseReason::").skip(1);
-    wanted.extend(endings.filter_map(|rest| {
+    expected.extend(endings.filter_map(|rest| {
         let (ending, word) = rest.split_once(" => \"")?;
         let is_one = ending.chars().all(char::is_alphanumeric);
         is_one.then(|| word.chars().take_while(|&c| is_word(c)).collect())
     }));
-    assert!(wanted.len() > 50, "only {wanted:?} were found");
-    for word in wanted {
+    assert!(expected.len() > 50, "only {expected:?} were found");
+    for word in expected {
         assert!(
             document.contains(&format!("`{word}`")),
-            "docs/log.md does not tell of {word}"
+            "docs/log.md does not document {word}"
         );
     }
 }
 
-/// All Rust sources in these folders.
+/// Returns the concatenated Rust sources of these folders.
 fn sources(folders: &[&str]) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders: Vec<PathBuf> = folders.iter().map(|folder| root.join(folder)).collect();

@@ -1,4 +1,4 @@
-//! Where a password must not turn up, and what time must not tell.
+//! Places where passwords must not appear, and timing of failed logins.
 
 use std::fs;
 use std::time::Instant;
@@ -18,8 +18,8 @@ fn passwords_appear_in_no_log_argument_or_message() {
         "127.0.0.1:0",
     ];
     let server = Server::with_home(home, &options);
-    let mut told = String::new();
-    // Right, wrong, unasked for, at the wrong prompt's command, and cut off.
+    let mut output = String::new();
+    // The password is correct, wrong, sent as a command, and incomplete.
     for dialogue in [
         "LOGIN\nvisitor\nsesame-OPEN-1234\nSHOW DIRECTORIES\nHELP\nQUIT\n",
         "LOGIN\nvisitor\nWRONG-secret\nLOGIN\nuser1\nWRONG-secret\nQUIT\n",
@@ -29,9 +29,9 @@ fn passwords_appear_in_no_log_argument_or_message() {
         let mut client = server.connect();
         client.send(dialogue);
         client.close_sending();
-        told.push_str(&String::from_utf8(client.read_to_end()).unwrap());
+        output.push_str(&String::from_utf8(client.read_to_end()).unwrap());
     }
-    // ConnectionKind FTP too, where nobody has asked for it, and in the wrong command.
+    // The same over FTP, and in other commands.
     for dialogue in [
         "USER visitor\r\nPASS sesame-OPEN-1234\r\nPASS sesame-OPEN-1234\r\nSTAT\r\nQUIT\r\n",
         "USER visitor\r\nPASS WRONG-secret\r\nPASS WRONG-secret\r\nQUIT\r\n",
@@ -41,23 +41,26 @@ fn passwords_appear_in_no_log_argument_or_message() {
         let mut client = Client::connect(server.addresses[1]);
         client.send(dialogue);
         client.close_sending();
-        told.push_str(&String::from_utf8(client.read_to_end()).unwrap());
+        output.push_str(&String::from_utf8(client.read_to_end()).unwrap());
     }
     server.log_line(&["session=8", "event=end"]);
     let arguments = fs::read(server.proc_file("cmdline")).unwrap();
-    told.push_str(&String::from_utf8_lossy(&arguments));
-    told.push_str(&server.log());
-    assert!(told.contains("event=login-failed") && told.contains("Login Successfully"));
-    assert!(told.contains("\n230 ") && told.contains("\n530 "), "{told}");
+    output.push_str(&String::from_utf8_lossy(&arguments));
+    output.push_str(&server.log());
+    assert!(output.contains("event=login-failed") && output.contains("Login Successfully"));
+    assert!(
+        output.contains("\n230 ") && output.contains("\n530 "),
+        "{output}"
+    );
     for secret in ["sesame", "WRONG", "argon2id"] {
-        assert!(!told.contains(secret), "{secret} in {told}");
+        assert!(!output.contains(secret), "{secret} in {output}");
     }
 }
 
 #[test]
 fn unknown_users_and_wrong_passwords_take_the_same_time() {
     let home = Home::new();
-    // A cheap hash, of whatever: each guess is wrong.
+    // A cheap hash that matches no guess.
     let hash = format!(
         "$argon2id$v=19$m=4096,t=1,p=1$c2FsdCBzYWx0${A}",
         A = "A".repeat(43)
@@ -74,23 +77,23 @@ fn unknown_users_and_wrong_passwords_take_the_same_time() {
     let users = ["hashed", "bare", "plain", "nobody"];
     let mut times = [const { Vec::new() }; 4];
     for round in 0..200 {
-        // Four failures a connection are borne, and who comes first is somebody else each time.
+        // A connection allows four failures. The first user differs between rounds.
         let mut client = server.connect();
         client.read_line();
-        for turn in 0..users.len() {
-            let at = (round + turn) % users.len();
+        for number in 0..users.len() {
+            let at = (round + number) % users.len();
             client.send(format!("USER {}\r\n", users[at]));
-            let asked = client.read_line();
-            assert!(asked.starts_with("331 "), "{asked}");
-            let begun = Instant::now();
+            let prompt = client.read_line();
+            assert!(prompt.starts_with("331 "), "{prompt}");
+            let start = Instant::now();
             client.send(format!("PASS wrong {round}\r\n"));
-            let told = client.read_line();
-            times[at].push(begun.elapsed());
-            assert!(told.starts_with("530 "), "{told}");
+            let reply = client.read_line();
+            times[at].push(start.elapsed());
+            assert!(reply.starts_with("530 "), "{reply}");
         }
     }
     let medians = times.map(median);
     let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
-    // Without the hash an answer takes a twentieth.
+    // Without the hash, a response takes a twentieth of the time.
     assert!(*most < 2 * *least, "{users:?}: {medians:?}");
 }

@@ -1,4 +1,4 @@
-//! Files on their way out over real sockets: many at once, long ones, and files that change meanwhile.
+//! Downloads and listings over real sockets: many at once, large files, and files that change.
 
 use std::fs;
 use std::io::{ErrorKind, Seek, SeekFrom, Write};
@@ -15,7 +15,7 @@ use crate::support::{Client, Home, Server, median, pattern};
 
 const MIB: usize = 1024 * 1024;
 
-/// Longer than what both sockets' buffers can hold, so that a reader who waits holds the rest back.
+/// More bytes than the buffers of both sockets can hold, so that a slow reader delays the rest.
 const LONG: usize = 48 * MIB;
 
 #[test]
@@ -24,10 +24,10 @@ fn five_hundred_concurrent_downloads_are_complete() {
     let content = pattern(300_007, 1);
     home.write("Movies/Long", &content);
     let server = Server::with_home(home, &[]);
-    let wanted = Sha256::digest(&content);
+    let expected = Sha256::digest(&content);
     let joker = fs::read(server.home.file("Movies/Joker")).unwrap();
 
-    // All have asked before the first reads, and then all are read side by side.
+    // All clients send their requests before the first one reads.
     let mut clients: Vec<Client> = (0..500)
         .map(|_| {
             let mut client = server.connect();
@@ -46,7 +46,7 @@ fn five_hundred_concurrent_downloads_are_complete() {
                     }
                     assert_eq!(client.read_length(), content.len() as u64);
                     let copy = client.read_bytes(content.len());
-                    assert_eq!(Sha256::digest(&copy), wanted);
+                    assert_eq!(Sha256::digest(&copy), expected);
                     client.expect_menu();
                     assert_eq!(client.read_length(), joker.len() as u64);
                     assert_eq!(client.read_bytes(joker.len()), joker);
@@ -84,14 +84,15 @@ fn downloads_and_resumes_cross_2_gib() {
 
     let mut client = server.login("user1");
     assert_eq!(client.start_download("Movies/Huge"), LENGTH);
-    let nothing = vec![0; MIB];
+    let zeros = vec![0; MIB];
     let mut at = 0;
     while at < LENGTH {
         let chunk = client.read_bytes(MIB.min((LENGTH - at) as usize));
         let end = at + chunk.len() as u64;
-        // The bytes around 2 GiB are looked at below; there is no mark that lies on another edge.
+        // A chunk with a part of a mark is skipped here; the resumes below cover the marks at 2
+        // GiB.
         let is_marked = marks.iter().any(|mark| *mark < end && mark + 8 > at);
-        assert!(is_marked || chunk == nothing, "zeros before {end}");
+        assert!(is_marked || chunk == zeros, "zeros before {end}");
         for mark in marks
             .iter()
             .filter(|mark| **mark >= at && **mark + 8 <= end)
@@ -115,9 +116,9 @@ fn downloads_and_resumes_cross_2_gib() {
         assert_eq!(client.read_length(), LENGTH - from);
         let tail = client.read_bytes((LENGTH - from) as usize);
         client.expect_menu();
-        let mut wanted = vec![0; tail.len()];
-        file.read_exact_at(&mut wanted, from).unwrap();
-        assert!(tail == wanted, "the tail from byte {from} on");
+        let mut expected = vec![0; tail.len()];
+        file.read_exact_at(&mut expected, from).unwrap();
+        assert!(tail == expected, "the tail from byte {from} on");
     }
     client.send_line(format_args!("RESUME DOWNLOAD Movies/Huge\n{}", LENGTH + 1));
     client.expect("Please enter the number of bytes you already have");
@@ -141,24 +142,21 @@ fn a_truncated_file_ends_its_own_download_only() {
         .unwrap();
     file.set_len(2 * MIB as u64).unwrap();
     let rest = client.read_to_end();
-    assert!(
-        MIB + rest.len() < LONG,
-        "the end comes before the announced length"
-    );
-    // What lies before the cut is the file's; what the socket held behind it may be zeros.
+    assert!(MIB + rest.len() < LONG, "more bytes than the file has");
+    // Bytes after the truncation that were in the socket's buffer may be zeros.
     assert!(rest[..MIB] == content[MIB..2 * MIB]);
     server.log_line(&["event=end", "reason=file-shrank"]);
 
     assert!(
         other.download("Movies/Long") == content[..2 * MIB],
-        "the file as it is now"
+        "the truncated file"
     );
 }
 
 #[test]
 fn a_truncated_small_file_is_not_padded_with_zeros() {
     let home = Home::new();
-    home.write("Movies/Small", "a standing map of this file is kept");
+    home.write("Movies/Small", "the memory map of this file is kept");
     let server = Server::with_home(home, &[]);
     let mut client = server.login("user1");
     for length in (1..35).rev() {
@@ -171,7 +169,7 @@ fn a_truncated_small_file_is_not_padded_with_zeros() {
         let copy = client.download("Movies/Small");
         assert_eq!(
             copy,
-            b"a standing map of this file is kept"[..length as usize]
+            b"the memory map of this file is kept"[..length as usize]
         );
     }
 }
@@ -195,11 +193,11 @@ fn a_replaced_file_is_sent_in_its_old_version_to_the_end() {
     .unwrap();
     assert!(
         other.download("Movies/Long") == new,
-        "who asks now gets the new one"
+        "a new download has the new content"
     );
     assert!(
         client.read_bytes(LONG - MIB) == old[MIB..],
-        "who has begun gets the old one whole"
+        "a running download has the old content"
     );
     client.expect_menu();
     assert!(client.download("Movies/Long") == new);
@@ -247,17 +245,17 @@ fn downloads_start_at_any_remaining_time_slice() {
     let home = Home::new();
     let content = pattern(100_000, 9);
     home.write("Movies/Long", &content);
-    home.append("Directories", "user3:Kept:read,change");
-    fs::create_dir(home.file("Kept")).unwrap();
+    home.append("Directories", "user3:New:read,change");
+    fs::create_dir(home.file("New")).unwrap();
     let server = Server::with_home(home, &[]);
-    // A turn's budget is spent after some two hundred commands: the download meets every place around that.
+    // About 200 commands use up a time slice, so that the download starts at any point around that.
     for before in (150..320).step_by(3) {
         let mut client = server.login("user3");
         let mut script = "SHOW DIRECTORIES\n".repeat(before);
-        script.push_str("DOWNLOAD FILE Movies/Long\nPUT FILE 3 Kept/Three\nabcQUIT\n");
+        script.push_str("DOWNLOAD FILE Movies/Long\nPUT FILE 3 New/Three\nabcQUIT\n");
         client.send(script);
         for _ in 0..before {
-            client.expect("The available directories are: Docs, Uploads, Movies, Kept");
+            client.expect("The available directories are: Docs, Uploads, Movies, New");
             client.expect_menu();
         }
         assert_eq!(client.read_length(), content.len() as u64);
@@ -294,26 +292,23 @@ fn uploads_start_at_any_remaining_time_slice() {
 fn a_listing_longer_than_the_send_queue_is_complete() {
     const ENTRIES: usize = 100_000;
     let home = Home::in_memory();
-    home.append("Directories", "user1:Crowd:read");
-    fs::create_dir(home.file("Crowd")).unwrap();
+    home.append("Directories", "user1:Many:read");
+    fs::create_dir(home.file("Many")).unwrap();
     for n in 0..ENTRIES {
-        fs::File::create(home.file(&format!("Crowd/entry {n:06}"))).unwrap();
+        fs::File::create(home.file(&format!("Many/entry {n:06}"))).unwrap();
     }
     let server = Server::with_home(home, &[]);
-    let wanted: Vec<String> = (0..ENTRIES).map(|n| format!("entry {n:06}")).collect();
-    let wanted = format!("The available files are: {}", wanted.join(", "));
+    let names: Vec<String> = (0..ENTRIES).map(|n| format!("entry {n:06}")).collect();
+    let names = format!("The available files are: {}", names.join(", "));
 
     thread::scope(|scope| {
-        let crowd = scope.spawn(|| {
+        let listing = scope.spawn(|| {
             let mut client = server.login("user1");
-            assert!(
-                client.command("SHOW DIRECTORY Crowd") == wanted,
-                "the names"
-            );
-            let begun = Instant::now();
+            assert!(client.command("SHOW DIRECTORY Many") == names, "the names");
+            let start = Instant::now();
             client.send_line("SHOW DETAILS");
             client.expect(&format!("ENTRIES {ENTRIES}"));
-            let took = begun.elapsed();
+            let took = start.elapsed();
             for n in 0..ENTRIES {
                 let line = client.read_line();
                 assert!(
@@ -326,14 +321,14 @@ fn a_listing_longer_than_the_send_queue_is_complete() {
         });
         let mut other = server.login("user1");
         let mut times = Vec::new();
-        while !crowd.is_finished() {
-            let begun = Instant::now();
+        while !listing.is_finished() {
+            let start = Instant::now();
             other.download("Movies/Joker");
-            times.push(begun.elapsed());
+            times.push(start.elapsed());
         }
-        let took = crowd.join().unwrap();
-        let middle = median(times);
-        assert!(middle < took / 4, "{middle:?} beside a listing of {took:?}");
+        let took = listing.join().unwrap();
+        let median = median(times);
+        assert!(median < took / 4, "{median:?} during a listing of {took:?}");
     });
 }
 
@@ -407,17 +402,21 @@ fn checksums_of_large_files_do_not_delay_logins() {
     for client in &mut slow {
         client.send_line("CHECKSUM FILE Movies/Huge");
     }
-    // Each of these is proved by argon2, since each is another user's.
+    // Each of these logins needs a password verification, since the users differ.
     for user in ["user2", "user3", "user4"] {
         server.login(user).quit();
     }
     let last = slow[2].socket();
     last.set_nonblocking(true).unwrap();
     let early = last.peek(&mut [0]).map_err(|error| error.kind());
-    assert_eq!(early, Err(ErrorKind::WouldBlock), "the logins came first");
+    assert_eq!(
+        early,
+        Err(ErrorKind::WouldBlock),
+        "a checksum precedes the logins"
+    );
     last.set_nonblocking(false).unwrap();
     for client in &mut slow {
-        // As sha256sum says of 128 MiB of zeros.
+        // The output of sha256sum for 128 MiB of zeros.
         client.expect(
             "SHA-256 254bcc3fc4f27172636df4bf32de9f107f620d559b20d760197e452b97453917 Huge",
         );

@@ -1,10 +1,11 @@
 //! The server's log in both formats, and the transfer log.
 
+use std::collections::HashSet;
 use std::fs;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Home, Server, eventually};
+use crate::support::{FIRST_CHOICE, Home, Log, Server, TIDEGATE, eventually};
 
 /// Usernames that imitate log fields.
 const FORGED_NAMES: [&str; 5] = [
@@ -107,5 +108,120 @@ fn the_transfer_log_has_results_and_is_reopened() {
     );
     for line in lines().lines() {
         assert_eq!(line.split_whitespace().count(), 18, "{line}");
+    }
+}
+
+#[test]
+fn usernames_are_escaped_in_the_log() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.send("LOGIN\n\u{1b}[2Jx\rsession=9 event=login user=\"root\"\u{9b}31m\n");
+    for _ in 0..4 {
+        client.read_line();
+    }
+    let line = server.log_line(&["event=login-failed"]);
+    assert!(
+        line.contains(r#"user="\u{1b}[2Jx\rsession=9 event=login user=\"root\"\u{9b}31m" from="#),
+        "{line}"
+    );
+    assert!(!server.log().chars().any(|c| c.is_control() && c != '\n'));
+}
+
+#[test]
+fn every_close_reason_is_logged() {
+    let server = Server::start(&[]);
+    server.login("user1").quit();
+    server.log_line(&["session=1 event=end reason=quit"]);
+    drop(server.login("user1"));
+    server.log_line(&["session=2 event=end reason=client-left"]);
+    let mut reset = server.connect();
+    reset.expect(FIRST_CHOICE);
+    reset.reset();
+    server.log_line(&["session=3 event=end reason=reset"]);
+    let mut long = server.connect();
+    long.send("x".repeat(5000));
+    long.close_sending();
+    server.log_line(&["session=4 event=end reason=line-too-long"]);
+    let mut guesser = server.connect();
+    guesser.send("LOGIN\nx\n".repeat(5));
+    let output = String::from_utf8(guesser.read_to_end()).unwrap();
+    assert!(output.ends_with("Login Failed\nToo many failed logins. Connection is terminated.\n"));
+    drop(guesser);
+    server.log_line(&["session=5 event=end reason=login-failures"]);
+}
+
+#[test]
+fn an_unread_log_pipe_does_not_block() {
+    let options = ["--log-level", "debug"];
+    let mut server = Server::launch(Home::new(), &[TIDEGATE], &options, Log::Unread);
+    let mut client = server.login("user1");
+    // The pipe holds about 1,000 lines and the server's buffer 4,096.
+    for _ in 0..12_000 {
+        client.send("DOWNLOAD FILE Movies/Joker\n");
+        client.read_length();
+        client.read_bytes(4096);
+        client.expect_menu();
+    }
+    for _ in 0..200 {
+        server.login("user1").quit();
+    }
+    client.quit();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_status(), 0);
+}
+
+#[test]
+fn log_levels_are_cumulative() {
+    let lines = |level: &str| {
+        let mut server = Server::start(&["--log-level", level]);
+        let mut client = server.login("user1");
+        client.download("Movies/Joker");
+        client.quit();
+        server.signal(Signal::SIGTERM);
+        server.exit_status();
+        server.log().lines().count()
+    };
+    let [error, warn, info, debug] = ["error", "warn", "info", "debug"].map(lines);
+    assert!(
+        error <= warn && warn < info && info < debug,
+        "{error} {warn} {info} {debug}"
+    );
+    assert_eq!(error, 0);
+}
+
+#[test]
+fn session_numbers_in_the_log_are_unique() {
+    let server = Server::start(&[]);
+    for _ in 0..20 {
+        server.login("user1").quit();
+    }
+    eventually("twenty ends are logged", || {
+        server.log().matches("event=end reason=quit").count() == 20
+    });
+    let log = server.log();
+    let numbers: HashSet<&str> = log
+        .lines()
+        .filter(|line| line.contains("event=connect"))
+        .map(|line| {
+            line.split("session=")
+                .nth(1)
+                .unwrap()
+                .split(' ')
+                .next()
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(numbers.len(), 20);
+    for number in numbers {
+        for event in [
+            "event=connect",
+            "event=login user=user1",
+            "event=end reason=quit",
+        ] {
+            assert!(
+                log.contains(&format!("session={number} {event}")),
+                "{number}: {event}"
+            );
+        }
     }
 }

@@ -1,12 +1,16 @@
 //! The server as a process: files, sockets, netcat, limits, logs, signals, the sandbox, supervision, FTP.
 
+mod crowd;
 mod downloads;
 pub(crate) mod ftp;
 mod lifecycle;
 mod limits;
+mod logins;
 mod logs;
 mod netcat;
 mod sandbox;
+mod sessions;
 mod sockets;
+mod startup;
 mod supervision;
 mod uploads;

@@ -1,5 +1,4 @@
-//! The sandbox: from inside, in a process of its own that closes itself in and then tries what is forbidden; and from
-//! outside, on servers that have closed themselves in.
+//! The sandbox: a process that enters it and tries forbidden operations, and sandboxed servers.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
@@ -22,8 +21,8 @@ use tidegate::process::user::become_user;
 
 use crate::support::{Client, Home, NOBODY, Server, refused_start, test_path};
 
-/// Not a test of its own: what the next ones run as another process, which closes itself in over the home that the
-/// variable names.
+/// Not a test by itself: other tests run it in a process that sandboxes itself for the home in the
+/// environment variable.
 #[test]
 fn child_in_a_sandbox() {
     let Some(home) = std::env::var_os("TIDEGATE_TEST_INSIDE").map(PathBuf::from) else {
@@ -34,7 +33,7 @@ fn child_in_a_sandbox() {
         .parse()
         .unwrap();
     let network = std::env::var("TIDEGATE_TEST_NETWORK").unwrap();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let opened = TcpListener::bind("127.0.0.1:0").unwrap();
     let reach = SandboxRules {
         read: vec![home.clone()],
         write: vec![home.join("files/Uploads")],
@@ -57,7 +56,7 @@ fn child_in_a_sandbox() {
     assert!(sandbox.restricts_files());
     assert_eq!(sandbox.restrict_calls().unwrap(), [""; 0], "and seccomp");
 
-    // What the server does.
+    // Operations of the server succeed.
     assert!(fs::read(home.join("files/Movies/Joker")).is_ok());
     assert!(fs::read_dir(home.join("files")).is_ok());
     let upload = home.join("files/Uploads/new");
@@ -77,7 +76,7 @@ fn child_in_a_sandbox() {
     }
     assert!(
         is_denied(File::open(home.join("../log/access"))),
-        "a log is not read"
+        "logs are not readable"
     );
     let write = |path: &str| {
         OpenOptions::new()
@@ -105,7 +104,7 @@ fn child_in_a_sandbox() {
     assert_eq!(
         linked.unwrap_err().kind(),
         ErrorKind::CrossesDevices,
-        "as Landlock says that it may not"
+        "Landlock denies links between directories"
     );
     assert!(is_denied(symlink(
         "/etc/passwd",
@@ -116,7 +115,7 @@ fn child_in_a_sandbox() {
         fs::Permissions::from_mode(0o777)
     )));
 
-    // Programs, threads, memory that could be run.
+    // Programs, threads, executable memory.
     assert_eq!(execv(c"/bin/true", &[c"true"]), Err(Errno::EPERM));
     assert!(is_denied(Command::new("/bin/true").spawn()));
     assert!(is_denied(std::thread::Builder::new().spawn(|| ())));
@@ -160,13 +159,13 @@ fn child_in_a_sandbox() {
     );
     assert_eq!(is_denied(TcpStream::connect(listening)), network != "both");
     assert!(
-        taken.local_addr().is_ok(),
-        "what was opened before can still be used"
+        opened.local_addr().is_ok(),
+        "descriptors opened before are usable"
     );
-    println!("all of it");
+    println!("passed");
 }
 
-/// As the server does it; std's own is an older call.
+/// Renames a file by the system call of the server, which differs from that of `std`.
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
     Ok(renameat(AT_FDCWD, from, AT_FDCWD, to)?)
 }
@@ -196,37 +195,37 @@ fn the_sandbox_denies_open_exec_connect_and_ptrace() {
             .env("TIDEGATE_TEST_NETWORK", network)
             .output()
             .unwrap();
-        let told = String::from_utf8_lossy(&output.stdout);
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
-            output.status.success() && told.contains("all of it"),
-            "{network}: {told}{said}"
+            output.status.success() && stdout.contains("passed"),
+            "{network}: {stdout}{stderr}"
         );
     }
 }
 
-/// A home, and the folder that it lies in, that another user owns where the tests are root's.
-fn anothers_home() -> Home {
+/// Returns a home that belongs to an unprivileged user, if the tests run as root.
+fn home_of_nobody() -> Home {
     let home = Home::new();
     home.chown_to_nobody();
     home
 }
 
-/// A field of the status of each thread of the server.
+/// Returns a field of the status of each thread of the server.
 fn status(server: &Server, field: &str) -> Vec<String> {
     let threads = fs::read_dir(server.proc_file("task")).unwrap();
     let status = |task: PathBuf| fs::read_to_string(task.join("status")).unwrap();
     let found = threads.map(|thread| {
         let status = status(thread.unwrap().path());
         let line = status.lines().find_map(|line| line.strip_prefix(field));
-        line.expect("a field of a status").trim().to_owned()
+        line.expect("the status has the field").trim().to_owned()
     });
     found.collect()
 }
 
 #[test]
 fn a_sandboxed_server_has_no_privileges_and_serves() {
-    let mut server = Server::with_home(anothers_home(), &["--sandbox", "require"]);
+    let mut server = Server::with_home(home_of_nobody(), &["--sandbox", "require"]);
     server.log_line(&[
         "event=sandbox",
         "root=no",
@@ -286,7 +285,7 @@ fn a_sandboxed_server_has_no_privileges_and_serves() {
     assert_eq!(
         fs::read_to_string(pid).unwrap_or_default(),
         "",
-        "it names no process any more"
+        "it names no process"
     );
 }
 
@@ -298,30 +297,30 @@ fn serving_as_root_warns_and_sandbox_require_refuses() {
         server.log_line(&["event=sandbox", "uid=0 root=yes landlock=", "seccomp=yes"]);
         server.login("user1").quit();
         assert_eq!(server.log().matches("AS ROOT").count(), 1);
-        let (status, said) = refused_start(
+        let (status, stderr) = refused_start(
             &server.home.path(),
             &["--listen", "127.0.0.1:0", "--sandbox", "require"],
         );
         assert_eq!(status, 1);
         assert!(
-            said.contains("tidegate: --sandbox require refuses to serve as root"),
-            "{said}"
+            stderr.contains("tidegate: --sandbox require refuses to serve as root"),
+            "{stderr}"
         );
     } else {
         let home = Home::new();
-        let (status, said) =
+        let (status, stderr) =
             refused_start(&home.path(), &["--listen", "127.0.0.1:0", "--user", "root"]);
         assert_eq!(status, 1);
         assert!(
-            said.contains("tidegate: cannot start: cannot change to root (uid 0): "),
-            "{said}"
+            stderr.contains("tidegate: cannot start: cannot change to root (uid 0): "),
+            "{stderr}"
         );
     }
 }
 
 #[test]
 fn unreadable_credentials_prevent_the_start() {
-    let home = anothers_home();
+    let home = home_of_nobody();
     let credentials = home.path().join("Credentials");
     chown(&credentials, Some(geteuid().as_raw()), None).unwrap();
     fs::set_permissions(
@@ -329,35 +328,35 @@ fn unreadable_credentials_prevent_the_start() {
         fs::Permissions::from_mode(if geteuid().is_root() { 0o600 } else { 0 }),
     )
     .unwrap();
-    let (status, said) = refused_start(&home.path(), &["--listen", "127.0.0.1:0"]);
+    let (status, stderr) = refused_start(&home.path(), &["--listen", "127.0.0.1:0"]);
     assert_eq!(status, 2);
     assert!(
-        said.contains("Credentials: cannot read the file: Permission denied"),
-        "{said}"
+        stderr.contains("Credentials: cannot read the file: Permission denied"),
+        "{stderr}"
     );
     if geteuid().is_root() {
         assert!(
-            said.contains(&format!(
+            stderr.contains(&format!(
                 "tidegate: the server would run as nobody (uid {NOBODY})"
             )),
-            "{said}"
+            "{stderr}"
         );
     }
-    let (status, said) = refused_start(
+    let (status, stderr) = refused_start(
         &home.path(),
         &["--user", "no such user", "--listen", "127.0.0.1:0"],
     );
     assert_eq!(status, if geteuid().is_root() { 1 } else { 2 });
     assert!(
-        !geteuid().is_root() || said.contains("there is no user 'no such user' on this system"),
-        "{said}"
+        !geteuid().is_root() || stderr.contains("there is no user 'no such user' on this system"),
+        "{stderr}"
     );
 }
 
 #[test]
 fn a_reload_beyond_the_sandbox_scope_is_refused() {
     let home = Home::new();
-    fs::create_dir(home.parent().join("beside")).unwrap();
+    fs::create_dir(home.parent().join("outside")).unwrap();
     let server = Server::with_home(home, &["--sandbox", "try"]);
     let line = server.log_line(&["event=sandbox"]);
     assert!(
@@ -368,8 +367,8 @@ fn a_reload_beyond_the_sandbox_scope_is_refused() {
     let path = server.home.path().join("Directories");
     let before = fs::read_to_string(&path).unwrap();
     let line = before.lines().count() + 2;
-    for (grant, doing) in [
-        ("user1:Beside:read:../beside", "read"),
+    for (grant, operation) in [
+        ("user1:Outside:read:../outside", "read"),
         ("user1:All:read,upload:.", "write to"),
     ] {
         fs::write(
@@ -378,11 +377,11 @@ fn a_reload_beyond_the_sandbox_scope_is_refused() {
         )
         .unwrap();
         server.signal(Signal::SIGHUP);
-        let told = format!("the sandbox of the running server cannot {doing} ");
+        let refusal = format!("the sandbox of the running server cannot {operation} ");
         server.log_line(&[
             "error event=reload result=kept-the-old",
             &format!("Directories:{line}:"),
-            &told,
+            &refusal,
         ]);
         assert_eq!(
             client.command("SHOW DIRECTORIES"),
@@ -404,13 +403,13 @@ fn a_reload_beyond_the_sandbox_scope_is_refused() {
 
 #[test]
 fn verified_passwords_are_erased_from_memory() {
-    // Closed in, the server could be looked into by nobody but root.
+    // Only root can read the memory of a sandboxed server.
     let options = ["--sandbox", if geteuid().is_root() { "try" } else { "off" }];
     let home = Home::new();
     let server = Server::with_home(home, &options);
     let (right, wrong) = ("1234", "not-the-PASSWORD-of-anybody");
     let mut client = server.connect();
-    // In pieces, so that a part of it waits from one turn to the next.
+    // The password is split, so that its first part is buffered between two ticks.
     client.send(format!("LOGIN\nuser1\n{}", &wrong[..9]));
     for _ in 0..3 {
         client.read_line();
@@ -420,19 +419,19 @@ fn verified_passwords_are_erased_from_memory() {
         &wrong[9..]
     ));
     while client.read_line() != "Login Successfully" {}
-    let mut left = server.connect();
-    left.send(format!("LOGIN\nuser1\n{wrong}"));
+    let mut incomplete = server.connect();
+    incomplete.send(format!("LOGIN\nuser1\n{wrong}"));
     for _ in 0..3 {
-        left.read_line();
+        incomplete.read_line();
     }
-    drop(left);
+    drop(incomplete);
     server.log_line(&["session=2", "event=end"]);
     let found =
         memory_with(&server, wrong.as_bytes()) + memory_with(&server, &wrong.as_bytes()[..9]);
     assert_eq!(found, 0, "the password was found in the server's memory");
     assert!(
         memory_with(&server, b"Please enter your username") > 0,
-        "its memory can be searched at all"
+        "the search finds no known text"
     );
     client.expect_menu();
 }
@@ -443,31 +442,31 @@ fn unsolicited_passwords_are_erased_from_memory() {
     let server = Server::with_home(Home::new(), &["--sandbox", sandbox, "--ftp", "127.0.0.1:0"]);
     let secret = "not-the-PASSWORD-of-anybody";
     let mut client = server.connect();
-    let told_at = |client: &mut Client, line: String, code: &str| {
+    let command = |client: &mut Client, line: String, code: &str| {
         client.send(line + "\r\n");
-        let told = client.read_line();
-        assert!(told.starts_with(code), "{told}");
+        let reply = client.read_line();
+        assert!(reply.starts_with(code), "{reply}");
     };
     client.read_line();
-    told_at(&mut client, format!("PASS {secret}"), "503 ");
-    told_at(&mut client, "USER user1".into(), "331 ");
-    told_at(&mut client, "PASS 1234".into(), "230 ");
-    told_at(&mut client, format!("PASS {secret}"), "503 ");
+    command(&mut client, format!("PASS {secret}"), "503 ");
+    command(&mut client, "USER user1".into(), "331 ");
+    command(&mut client, "PASS 1234".into(), "230 ");
+    command(&mut client, format!("PASS {secret}"), "503 ");
     let long = format!("PASS {}{secret}", "x".repeat(5000));
-    told_at(&mut client, long, "500 ");
-    told_at(&mut client, "EPSV".into(), "229 ");
+    command(&mut client, long, "500 ");
+    command(&mut client, "EPSV".into(), "229 ");
     client.send("NLST Movies\r\n");
-    // The data connection is awaited meanwhile.
-    told_at(&mut client, "USER user1".into(), "331 ");
-    told_at(&mut client, format!("PASS {secret}"), "");
+    // The server waits for the data connection now.
+    command(&mut client, "USER user1".into(), "331 ");
+    command(&mut client, format!("PASS {secret}"), "");
     let found = memory_with(&server, secret.as_bytes());
     assert_eq!(found, 0, "the password was found in the server's memory");
     assert!(memory_with(&server, b"Password required") > 0);
 }
 
-/// How often some bytes stand in the memory of a server.
+/// Counts the occurrences of some bytes in the memory of a server.
 fn memory_with(server: &Server, wanted: &[u8]) -> usize {
-    let mut memory = File::open(server.proc_file("mem")).expect("its memory can be read");
+    let mut memory = File::open(server.proc_file("mem")).expect("the memory is readable");
     let maps = fs::read_to_string(server.proc_file("maps")).unwrap();
     let mut found = 0;
     for line in maps.lines() {

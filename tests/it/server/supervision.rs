@@ -1,4 +1,4 @@
-//! What a supervisor is told and passes, and how one server of a home takes over from another.
+//! Notifications to systemd, sockets passed by it, and the handover between servers.
 
 use std::fs;
 use std::io::Read;
@@ -24,7 +24,7 @@ use crate::support::{
     sandbox_option, test_path,
 };
 
-/// Longer than what both sockets' buffers can hold.
+/// More bytes than the buffers of both sockets can hold.
 const LONG: usize = 24 * 1024 * 1024;
 
 #[test]
@@ -37,7 +37,7 @@ fn systemd_is_notified_of_every_state_change() {
         let mut message = [0; 512];
         let length = supervisor
             .recv(&mut message)
-            .expect("a message comes in time");
+            .expect("a message arrives in time");
         String::from_utf8(message[..length].to_vec()).unwrap()
     };
     let notify = format!("NOTIFY_SOCKET={}", path.display());
@@ -58,10 +58,10 @@ fn systemd_is_notified_of_every_state_change() {
             server.home.append("Directories", "broken");
         }
         server.signal(Signal::SIGHUP);
-        let told = next_but_watchdog();
-        let since = told
+        let message = next_but_watchdog();
+        let since = message
             .strip_prefix("RELOADING=1\nMONOTONIC_USEC=")
-            .expect(&told);
+            .expect(&message);
         assert!(since.trim_end().parse::<u64>().unwrap() > 0);
         assert_eq!(
             next_but_watchdog(),
@@ -73,8 +73,8 @@ fn systemd_is_notified_of_every_state_change() {
     assert_eq!(server.exit_status(), 0);
 }
 
-/// A server with a socket that a supervisor has opened; it comes as descriptor 3.
-fn activated(home: &Home, socket: OwnedFd, name: &str) -> Command {
+/// Returns the command of a server with a passed socket as descriptor 3.
+fn with_passed_socket(home: &Home, socket: OwnedFd, name: &str) -> Command {
     let mut command = Command::new("sh");
     let script = "exec 3<&0; LISTEN_PID=$$; export LISTEN_PID; exec \"$@\"";
     command
@@ -93,9 +93,9 @@ fn passed_sockets_are_served() {
     let home = Home::new();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    // Who comes before the server waits for it.
+    // A client that connects before the start waits for the server.
     let mut early = Client::connect(address);
-    let command = activated(&home, socket.into(), "menu");
+    let command = with_passed_socket(&home, socket.into(), "menu");
     let server = Server::spawn(home.clone(), command, 1, Log::Read);
     assert_eq!(server.addresses, [address]);
     early.login("user1");
@@ -103,12 +103,14 @@ fn passed_sockets_are_served() {
     server.login("user2").quit();
 
     let connected = std::net::TcpStream::connect(address).unwrap();
-    let output = activated(&home, connected.into(), "menu").output().unwrap();
+    let output = with_passed_socket(&home, connected.into(), "menu")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.contains("an inherited socket is not a listener"),
-        "{said}"
+        stderr.contains("an inherited socket is not a listener"),
+        "{stderr}"
     );
 }
 
@@ -118,7 +120,7 @@ fn a_passed_socket_named_ftp_speaks_ftp() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let early = Client::connect(address);
-    let command = activated(&home, socket.into(), "ftp");
+    let command = with_passed_socket(&home, socket.into(), "ftp");
     let server = Server::spawn(home, command, 1, Log::Read);
     assert_eq!(server.addresses, [address]);
     let mut ftp = FtpClient::login_over(early, "user1", "1234");
@@ -153,30 +155,30 @@ fn a_handover_refuses_and_loses_no_client() {
     let mut busy = first.login("user1");
     assert_eq!(busy.start_download("Movies/Long"), LONG as u64);
 
-    let over = AtomicBool::new(false);
+    let is_over = AtomicBool::new(false);
     let (mut second, mut third, sessions) = thread::scope(|scope| {
-        let visitors: Vec<_> = addresses
+        let clients: Vec<_> = addresses
             .iter()
-            .map(|address| scope.spawn(|| visit_until(&over, *address)))
+            .map(|address| scope.spawn(|| log_in_until(&is_over, *address)))
             .collect();
         thread::sleep(Duration::from_millis(100));
         let second = successor(&first);
         thread::sleep(Duration::from_millis(100));
         let third = successor(&second);
         thread::sleep(Duration::from_millis(100));
-        over.store(true, Ordering::Relaxed);
-        let sessions: usize = visitors
+        is_over.store(true, Ordering::Relaxed);
+        let sessions: usize = clients
             .into_iter()
-            .map(|visitor| visitor.join().unwrap())
+            .map(|client| client.join().unwrap())
             .sum();
         (second, third, sessions)
     });
-    assert!(sessions > 20, "only {sessions} came meanwhile");
+    assert!(sessions > 20, "only {sessions} sessions");
     assert_eq!(second.addresses, addresses);
     assert_eq!(third.addresses, addresses);
-    assert_eq!(second.exit_status(), 0, "all that it took in have left");
+    assert_eq!(second.exit_status(), 0, "all its sessions have ended");
 
-    // Those of the first go on as if nothing had happened, and then it ends.
+    // The sessions of the first server continue, then it ends.
     first.log_line(&["event=relieved"]);
     assert_eq!(
         idle.command("SHOW DIRECTORIES"),
@@ -189,25 +191,25 @@ fn a_handover_refuses_and_loses_no_client() {
     idle.quit();
     assert_eq!(first.exit_status(), 0);
 
-    // The lock of the home has gone along: the last one is told of a change.
+    // The PID file names the last server, which is reloaded.
     let pid = fs::read_to_string(third.home.path().join(".tidegate.pid")).unwrap();
     assert_eq!(pid, format!("{}\n", third.pid()));
     let grant = ["grant", "user1", "Photos", "read", "--reload"];
-    let told = Command::new(TIDEGATE)
+    let status = Command::new(TIDEGATE)
         .args([grant[0].as_ref(), third.home.path().as_os_str()])
         .args(&grant[1..])
         .status();
-    assert!(told.unwrap().success());
+    assert!(status.unwrap().success());
     third.log_line(&["event=reload", "result=taken-up"]);
     assert!(!first.log().contains("event=reload") && !second.log().contains("event=reload"));
     third.signal(Signal::SIGTERM);
     assert_eq!(third.exit_status(), 0);
 }
 
-/// Comes, logs in and leaves, again and again; how often.
-fn visit_until(over: &AtomicBool, address: SocketAddr) -> usize {
+/// Logs in and out repeatedly. Returns the number of sessions.
+fn log_in_until(is_over: &AtomicBool, address: SocketAddr) -> usize {
     let mut sessions = 0;
-    while !over.load(Ordering::Relaxed) {
+    while !is_over.load(Ordering::Relaxed) {
         let mut client = Client::connect(address);
         client.login("user1");
         client.quit();
@@ -262,19 +264,19 @@ fn passive_ports_move_to_the_successor_when_free() {
     let login = |server: &Server| {
         FtpClient::login_over(Client::connect(server.addresses[1]), "user1", "1234")
     };
-    // Both ports are open, and at one of them somebody is still awaited.
+    // Both ports are open, and one of them is in use by a session.
     let (mut late, mut idle) = (login(&first), login(&first));
-    let awaited_at = late.passive_address();
+    let used = late.passive_address();
     drop(idle.connect_data());
     let second = successor_with(&first, &["--passive-ports", &range]);
     first.log_line(&["event=relieved"]);
     let mut new = login(&second);
     let at = new.passive_address();
-    assert_ne!(at, awaited_at);
-    assert_eq!(late.retrieve_at(awaited_at, "Movies/Joker").len(), 4096);
+    assert_ne!(at, used);
+    assert_eq!(late.retrieve_at(used, "Movies/Joker").len(), 4096);
     let mut other = login(&second);
-    assert_eq!(other.passive_address(), awaited_at);
-    for (ftp, at) in [(&mut new, at), (&mut other, awaited_at)] {
+    assert_eq!(other.passive_address(), used);
+    for (ftp, at) in [(&mut new, at), (&mut other, used)] {
         assert_eq!(ftp.retrieve_at(at, "Movies/Joker").len(), 4096);
     }
     for mut ftp in [late, idle, new, other] {
@@ -298,9 +300,10 @@ fn a_failed_handover_changes_nothing() {
     let mut idle = first.login("user1");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (status, said) = refused_start(&first.home.path(), &["--take-over", "--listen", &address]);
+    let (status, stderr) =
+        refused_start(&first.home.path(), &["--take-over", "--listen", &address]);
     assert_eq!(status, 1);
-    assert!(said.contains("cannot listen on"), "{said}");
+    assert!(stderr.contains("cannot listen on"), "{stderr}");
     assert_eq!(idle.download("Movies/Joker").len(), 4096);
     first.login("user1").quit();
     assert!(!first.log().contains("event=relieved"));
@@ -314,16 +317,16 @@ fn a_failed_handover_changes_nothing() {
 #[test]
 fn a_handover_needs_a_running_server() {
     let home = Home::new();
-    let (status, said) = refused_start(&home.path(), &["--take-over"]);
+    let (status, stderr) = refused_start(&home.path(), &["--take-over"]);
     assert_eq!(status, 1);
-    let told = format!(
+    let expected = format!(
         "tidegate: cannot take over from a running server: {}/.tidegate.sock: ",
         home.path().display()
     );
-    assert!(said.starts_with(&told), "{said}");
+    assert!(stderr.starts_with(&expected), "{stderr}");
 }
 
-/// Not a test of its own: what the next one runs as another user. It asks for the listeners, and is not to get them.
+/// Not a test by itself: another test runs it as another user, who must not receive the listeners.
 #[test]
 fn child_requests_the_listeners() {
     if let Some(path) = std::env::var_os("TIDEGATE_TEST_CONTROL").map(PathBuf::from) {
@@ -344,7 +347,7 @@ fn other_users_cannot_take_over() {
     if !needs::has("root") {
         return;
     }
-    // Even if the doors were open.
+    // They must not receive them even if the files are accessible.
     for path in [server.home.parent(), &server.home.path(), &path] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }
@@ -362,15 +365,15 @@ fn other_users_cannot_take_over() {
         .uid(65_534)
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(
-        output.status.success() && told.contains("refused"),
-        "{told}{}",
+        output.status.success() && stdout.contains("refused"),
+        "{stdout}{}",
         String::from_utf8_lossy(&output.stderr)
     );
     server.log_line(&["event=take-over", "result=refused", "uid=65534"]);
     server.connect().expect(FIRST_CHOICE);
-    eventually("nothing of it is left", || {
+    eventually("the server keeps its listeners", || {
         !server.log().contains("event=relieved")
     });
 }

@@ -1,4 +1,4 @@
-//! Files on their way in over real sockets: whole under their name, or nothing of them.
+//! Uploads over real sockets: complete and visible, or discarded.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn a_complete_upload_leaves_no_temporary_file() {
     assert_eq!(
         server.home.names("Uploads"),
         before,
-        "nobody sees it before it is whole"
+        "an incomplete upload is invisible"
     );
     client.send(&content[1_000_000..]);
     client.expect("Upload complete: Long, 5000003 bytes");
@@ -37,8 +37,8 @@ fn a_complete_upload_leaves_no_temporary_file() {
     assert_eq!(server.home.names("Uploads"), after);
 }
 
-/// Every stage of a `PUT FILE` and of an `UPLOAD FILE` over a file that is there, cut at many points, by an end and by a
-/// reset.
+/// Closes or resets the connection at many points of a `PUT FILE` and of an `UPLOAD FILE` that
+/// replaces a file.
 #[test]
 fn a_reset_during_an_upload_leaves_no_file() {
     let server = Server::start(&[]);
@@ -53,8 +53,8 @@ fn a_reset_during_an_upload_leaves_no_file() {
     for commands in [put, replace] {
         let whole: Vec<u8> = commands.iter().chain(&data).copied().collect();
         let stages = (0..commands.len()).step_by(3);
-        let amid = (0..40).map(|n| commands.len() + n * 10_000);
-        for cut in stages.chain(amid).chain(whole.len() - 3..whole.len()) {
+        let contents = (0..40).map(|n| commands.len() + n * 10_000);
+        for cut in stages.chain(contents).chain(whole.len() - 3..whole.len()) {
             for reset in [false, true] {
                 let mut client = server.connect();
                 client.send(&whole[..cut]);
@@ -90,23 +90,23 @@ fn a_kill_during_an_upload_leaves_no_file() {
 
 #[test]
 fn only_orphans_are_removed_at_start() {
-    const LEFT: &str = ".tidegate-0123456789abcdef.part";
-    const HELD: &str = ".tidegate-fedcba9876543210.part";
+    const ORPHAN: &str = ".tidegate-0123456789abcdef.part";
+    const LOCKED: &str = ".tidegate-fedcba9876543210.part";
     const OTHER: &str = ".tidegate-notes.part";
     let home = Home::new();
     fs::create_dir(home.file("Uploads/Deep")).unwrap();
-    for name in [LEFT, HELD, OTHER] {
+    for name in [ORPHAN, LOCKED, OTHER] {
         home.write(&format!("Uploads/Deep/{name}"), "half");
     }
-    // Nobody uploads to Movies now; before a reload somebody may have.
-    home.write(&format!("Movies/{LEFT}"), "half");
-    let held = fs::File::open(home.file(&format!("Uploads/Deep/{HELD}"))).unwrap();
-    held.lock().unwrap();
+    // No user can upload to Movies, but users may have had the right before.
+    home.write(&format!("Movies/{ORPHAN}"), "half");
+    let locked = fs::File::open(home.file(&format!("Uploads/Deep/{LOCKED}"))).unwrap();
+    locked.lock().unwrap();
     let server = Server::with_home(home, &[]);
-    let left = server.home.file(&format!("Movies/{LEFT}"));
-    eventually("the sweep of Movies", || !left.exists());
-    eventually("the sweep of Uploads", || {
-        server.home.names("Uploads/Deep") == [HELD, OTHER]
+    let orphan = server.home.file(&format!("Movies/{ORPHAN}"));
+    eventually("the cleanup of Movies", || !orphan.exists());
+    eventually("the cleanup of Uploads", || {
+        server.home.names("Uploads/Deep") == [LOCKED, OTHER]
     });
 }
 
@@ -155,7 +155,7 @@ fn replacement_is_atomic_and_does_not_follow_links() {
         });
         while !writing.is_finished() {
             let copy = reader.download("Uploads/Notes.old");
-            assert!(contents.contains(&copy), "one of the two, and whole");
+            assert!(contents.contains(&copy), "the copy is incomplete or mixed");
         }
     });
     assert!(!server.home.file("Uploads/Link").is_symlink());
@@ -180,7 +180,7 @@ fn uploads_over_the_size_limit_are_refused_early() {
     client.expect("Please enter the length of the file in bytes");
     client.expect("There is not enough room for that file");
     client.expect_menu();
-    // What follows a PUT FILE could not be told from commands.
+    // The content of a PUT FILE is not discarded, so the server closes the connection.
     client.send_line("PUT FILE 10001 Uploads/Over");
     client.expect("There is not enough room for that file");
     client.close_sending();
@@ -263,9 +263,9 @@ fn permission_errors_are_reported_and_logged() {
     assert_eq!(
         client.download("Movies/Joker").len(),
         4096,
-        "the rest is served"
+        "other files are served"
     );
-    // The temporary folder can only be removed with its modes given back.
+    // Restore the modes so that the temporary folder can be removed.
     for directory in ["Closed", "Sealed"] {
         set_mode(&server.home.file(directory), 0o755);
     }

@@ -41,12 +41,12 @@ pub(crate) fn is_usable(tool: &str) -> bool {
             })
         }
         // The setsid of busybox lacks this option.
-        "setsid" => output("setsid", &["--wait", "true"]).is_some_and(|said| said.is_empty()),
+        "setsid" => output("setsid", &["--wait", "true"]).is_some_and(|output| output.is_empty()),
         // Only the env of GNU coreutils has this option.
         "env" => {
-            output("env", &["--default-signal=HUP", "true"]).is_some_and(|said| said.is_empty())
+            output("env", &["--default-signal=HUP", "true"]).is_some_and(|output| output.is_empty())
         }
-        shell => output(shell, &["-c", ":"]).is_some_and(|said| said.is_empty()),
+        shell => output(shell, &["-c", ":"]).is_some_and(|output| output.is_empty()),
     }
 }
 
