@@ -247,8 +247,8 @@ impl Auth {
         }
     }
 
-    /// Drops the state that was derived from the home before a reload. Checks in progress notice the reload
-    /// by themselves.
+    /// Drops the state that was derived from the home before a reload. Checks in progress notice
+    /// the reload by themselves.
     pub(crate) fn reset(&mut self, revoked: &HashSet<String>, home: &Home) {
         self.access.clear();
         self.verified.clear();

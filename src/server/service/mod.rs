@@ -6,7 +6,7 @@
 //!
 //! A new operation touches at most five places:
 //!
-//! 1. a variant of [`Request`], and of [`Response`] where none fits (`domain/request.rs`);
+//! 1. a variant of [`Request`], and of `Response` where none fits (`domain/request.rs`);
 //! 2. an arm in the router of [`Services::handle`], backed by one part;
 //! 3. if it may block, a variant of [`Task`] with its arm in `workers/job.rs`; jobs that only
 //!    produce a response share [`JobResult::Response`];

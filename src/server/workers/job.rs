@@ -1,7 +1,7 @@
 //! Jobs: work that would block the event loop, as values that a worker runs.
 //!
-//! A job states its lane and its owner as data, so that the queues are independent of its task. Long
-//! jobs run in slices and return to the end of their queue between two slices.
+//! A job states its lane and its owner as data, so that the queues are independent of its task.
+//! Long jobs run in slices and return to the end of their queue between two slices.
 
 use std::io;
 use std::sync::Arc;
