@@ -31,6 +31,9 @@ const SEND_BYTES: u64 = 1024 * 1024;
 /// Pending commands and small files are sent once they exceed this many bytes.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
+/// The error for a local file that is truncated during its upload.
+pub(super) const FILE_SHRANK: &str = "the file became shorter during the upload; upload it again";
+
 /// A chunk of a file that is being downloaded.
 pub(super) enum FileChunk<'a> {
     /// In the receive buffer: received along with messages, or a short rest.
@@ -126,13 +129,18 @@ impl ClientConnection {
     }
 
     fn log_in(&mut self, login: &RemoteLogin) -> Result<(), ClientError> {
-        let failed = || ClientError::Fatal(text::LOGIN_FAILED.into());
+        let failed =
+            || ClientError::Fatal("login failed; check the username and the password".into());
         self.send_command(|session, out| session.login(&login.remote.user, out))?;
         if !self.receive_event(|event| event == ClientEvent::PasswordWanted)? {
             return Err(failed());
         }
         self.send_command(|session, out| session.password(&login.password, out))
-            .map_err(|_| ClientError::Fatal("the protocol cannot say this password".into()))?;
+            .map_err(|_| {
+                ClientError::Fatal(
+                    "the password cannot be sent: it is too long or contains a line end".into(),
+                )
+            })?;
         let is_logged_in = self.receive_event(|event| event == ClientEvent::LoggedIn)?;
         // The sent password is still in the buffer's memory.
         zeroize::Zeroize::zeroize(&mut self.send_buffer);
@@ -183,9 +191,7 @@ impl ClientConnection {
             let count = (length - offset as u64).min(SEND_BYTES) as usize;
             match sendfile64(&self.stream, file, Some(&mut offset), count) {
                 Ok(0) => {
-                    return Err(ClientError::Aborted(
-                        "it became shorter while it was sent".into(),
-                    ));
+                    return Err(ClientError::Aborted(FILE_SHRANK.into()));
                 }
                 Ok(count) => on_progress(count as u64),
                 Err(Errno::EAGAIN) => self.wait_until_writable()?,
@@ -393,7 +399,9 @@ impl ClientConnection {
             let left = timeout.saturating_sub(start.elapsed());
             if left.is_zero() {
                 let seconds = timeout.as_secs();
-                return Err(self.set_lost(format_args!("nothing moved for {seconds} s")));
+                return Err(self.set_lost(format_args!(
+                    "timed out: no data for {seconds} s; use --timeout to wait longer"
+                )));
             }
             let until_deadline = self
                 .deadline
@@ -421,7 +429,7 @@ impl ClientConnection {
     /// Fails after the deadline or a signal.
     fn check_cancelled(&self) -> Result<(), ClientError> {
         if self.deadline.is_some_and(|at| at <= Instant::now()) {
-            return Err(ClientError::Aborted("it takes too long".into()));
+            return Err(ClientError::Aborted("the deadline was exceeded".into()));
         }
         match self.interrupt.as_ref().map(|fd| fd.read_signal()) {
             Some(Ok(Some(_))) => Err(ClientError::Aborted("interrupted".into())),
@@ -446,7 +454,7 @@ impl ClientConnection {
         match self.file_bytes_left {
             0 => self.set_lost("the server closed the connection"),
             left => self.set_lost(format_args!(
-                "the server closed the connection {left} bytes before the end of the file"
+                "the server closed the connection {left} bytes before the end of the file; use --continue to resume"
             )),
         }
     }
@@ -466,10 +474,12 @@ fn unexpected_goodbye(message: &str) -> ClientError {
 fn connect_socket(login: &RemoteLogin) -> Result<TcpStream, ClientError> {
     let addresses = login.remote.addresses();
     let mut last_error = String::new();
-    for address in addresses.map_err(|error| ClientError::Fatal(error.to_string()))? {
+    for address in addresses
+        .map_err(|error| ClientError::Fatal(format!("cannot resolve the host: {error}")))?
+    {
         match TcpStream::connect_timeout(&address, login.timeout) {
             Ok(stream) => return Ok(stream),
-            Err(error) => last_error = error.to_string(),
+            Err(error) => last_error = format!("cannot connect: {error}"),
         }
     }
     Err(ClientError::Fatal(last_error))

@@ -15,6 +15,10 @@ use crate::limits::DISCARD_BYTES_MAX;
 use crate::protocol::menu::client::ClientEvent;
 use crate::protocol::menu::text;
 
+/// The error for a path whose last component cannot be the name of a local file.
+pub(super) const INVALID_NAME: &str =
+    "not a valid file name (1 to 255 bytes, no leading dot, no control characters)";
+
 /// A file to download.
 #[derive(Debug)]
 pub(super) struct FileDownload {
@@ -200,7 +204,7 @@ impl<'a> Downloader<'a> {
         match self.checksum_matches(path, part.length(), || part.checksum())? {
             true => self.publish(part, bar),
             false => Err(ClientError::Local(
-                "it is not what the server has now: it changes while it is downloaded".into(),
+                "the file on the server changes while it is downloaded; try again later".into(),
             )),
         }
     }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::client::connection::ClientConnection;
-use crate::client::download::{Downloader, FileDownload};
+use crate::client::download::{Downloader, FileDownload, INVALID_NAME};
 use crate::client::error::ClientError;
 use crate::client::login::RemoteLogin;
 use crate::client::part_file;
@@ -148,7 +148,7 @@ impl PathResolver<'_> {
             }
         }
         if !has_match && self.plan.failures.len() == failures_before {
-            self.plan.fail(given, "nothing matches");
+            self.plan.fail(given, "nothing matches the pattern");
         }
         Ok(())
     }
@@ -163,7 +163,7 @@ impl PathResolver<'_> {
         } else if !path.contains('/') || given.ends_with('/') {
             self.plan.fail(
                 given,
-                "a whole directory is taken with --recursive; a file is DIRECTORY/FILE",
+                "not a file: name it as DIRECTORY/FILE, or use --recursive to download a directory",
             );
         } else {
             self.plan.add_file(path.to_owned(), target, None);
@@ -176,8 +176,7 @@ impl PathResolver<'_> {
     fn claim_target(&mut self, given: &str, path: &str) -> Result<Option<PathBuf>, ClientError> {
         let name = path.rsplit('/').next().unwrap_or(path);
         if !is_name(name) {
-            self.plan
-                .fail(given, "that is not a name that can be downloaded");
+            self.plan.fail(given, INVALID_NAME);
             return Ok(None);
         }
         let target = PathBuf::from(name);
@@ -259,6 +258,6 @@ fn conflict(one: &str, other: &str, target: &Path) -> ClientError {
     let target = target.to_string_lossy();
     let (one, other, target) = (Sanitized(one), Sanitized(other), Sanitized(&target));
     ClientError::Local(format!(
-        "{one} and {other} would both land on {target}: nothing was moved"
+        "{one} and {other} would both be stored as {target}; nothing was downloaded, use another --into for one of them"
     ))
 }

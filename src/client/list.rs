@@ -60,7 +60,7 @@ pub fn list(
                 on_refusal(path, reason);
             })?;
             if found.is_empty() && is_complete {
-                return Err(ClientError::Local("nothing matches".into()));
+                return Err(ClientError::Local("nothing matches the pattern".into()));
             }
             for entry in found {
                 write_entry(out, &entry, &entry.path);
@@ -89,7 +89,9 @@ pub fn list(
     connection.quit();
     written
         .and_then(|()| out.flush())
-        .map_err(|error: io::Error| ClientError::Local(format!("standard output: {error}")))
+        .map_err(|error: io::Error| {
+            ClientError::Local(format!("cannot write to standard output: {error}"))
+        })
 }
 
 /// Formats one line of a listing. A directory has the size `-` and a trailing `/`.

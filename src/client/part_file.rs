@@ -51,13 +51,19 @@ impl PartFile {
         let file = file.map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {
-            return Err(local_error(&part, "it is in the way, and no file"));
+            return Err(local_error(
+                &part,
+                "not a regular file; remove it or choose another folder with --into",
+            ));
         }
         match file.try_lock() {
             // Another download may have published the file between the open and the lock.
             Ok(()) if is_same_file(&metadata, &part.symlink_metadata()) => {}
             Ok(()) | Err(TryLockError::WouldBlock) => {
-                return Err(local_error(&part, "another download is writing it"));
+                return Err(local_error(
+                    &part,
+                    "another download is writing this file; wait until it ends",
+                ));
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
@@ -97,7 +103,9 @@ impl PartFile {
         if length > available {
             return Err(local_error(
                 &self.target,
-                format_args!("there is no room for {length} bytes, only for {available}"),
+                format_args!(
+                    "not enough space: {length} bytes are needed, {available} are available; choose another folder with --into"
+                ),
             ));
         }
         Ok(())
@@ -152,7 +160,7 @@ pub(super) fn exists(path: &Path) -> bool {
 
 /// The error for a target that exists and must not be replaced.
 pub(super) fn already_exists(target: &Path) -> ClientError {
-    local_error(target, "it exists already; --force replaces it")
+    local_error(target, "already exists; use --force to replace it")
 }
 
 /// Returns the SHA-256 of a regular file.
@@ -164,7 +172,10 @@ pub(super) fn checksum_of(path: &Path) -> Result<[u8; 32], ClientError> {
         .open(path)
         .map_err(failed)?;
     if !file.metadata().map_err(failed)?.is_file() {
-        return Err(local_error(path, "it is in the way, and no file"));
+        return Err(local_error(
+            path,
+            "not a regular file; remove it or choose another folder with --into",
+        ));
     }
     checksum(&mut file).map_err(failed)
 }

@@ -98,7 +98,7 @@ fn collect(directory: &str, files: &[PathBuf], recursive: bool) -> Result<Upload
             }
         };
         let Some(name) = name.to_str() else {
-            plan.fail(file, "its name cannot be sent");
+            plan.fail(file, "the name is not valid UTF-8; rename the file");
             continue;
         };
         let path = format!("{directory}/{name}");
@@ -106,7 +106,7 @@ fn collect(directory: &str, files: &[PathBuf], recursive: bool) -> Result<Upload
             let (other, file) = (other.to_string_lossy(), file.to_string_lossy());
             let (other, file, path) = (Sanitized(&other), Sanitized(&file), Sanitized(&path));
             return Err(ClientError::Local(format!(
-                "{other} and {file} would both land on {path}: nothing was moved"
+                "{other} and {file} would both be uploaded as {path}; nothing was uploaded, rename one of them"
             )));
         }
         plan.add(file.clone(), path, recursive, true);
@@ -134,7 +134,7 @@ fn file_name(file: &Path) -> io::Result<OsString> {
         None => file.canonicalize()?,
     };
     let name = path.file_name().map(ToOwned::to_owned);
-    name.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no name"))
+    name.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"))
 }
 
 impl UploadPlan {
@@ -150,13 +150,16 @@ impl UploadPlan {
             return self.files.push(FileUpload { source, path, size });
         }
         if !metadata.is_dir() {
-            return self.fail(&source, "it is no file");
+            return self.fail(&source, "not a regular file or directory");
         }
         if !recursive {
-            return self.fail(&source, "a whole folder is taken with --recursive");
+            return self.fail(&source, "is a directory; use --recursive to upload it");
         }
         if !is_named && source.is_symlink() {
-            return self.fail(&source, "a link to a folder is not followed");
+            return self.fail(
+                &source,
+                "not following the symbolic link to a directory; name it on the command line",
+            );
         }
         let entries = fs::read_dir(&source).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let mut entries = match entries {
@@ -168,7 +171,10 @@ impl UploadPlan {
         for entry in entries {
             match entry.file_name().to_str() {
                 Some(name) => self.add(entry.path(), format!("{path}/{name}"), true, false),
-                None => self.fail(&entry.path(), "its name cannot be sent"),
+                None => self.fail(
+                    &entry.path(),
+                    "the name is not valid UTF-8; rename the file",
+                ),
             }
         }
     }
@@ -281,7 +287,7 @@ fn exclude_existing(
         index += 1;
         let parent = upload.path.rsplit_once('/').map(|(parent, _)| parent);
         let reason = match parent.and_then(|parent| unlisted.get(parent)) {
-            _ if exists => "it exists already; --force replaces it",
+            _ if exists => "already exists; use --force to replace it",
             Some(reason) => reason,
             None => return true,
         };

@@ -26,7 +26,10 @@ impl Remote {
         let addresses: Vec<SocketAddr> =
             (self.host.as_str(), self.port).to_socket_addrs()?.collect();
         match addresses.is_empty() {
-            true => Err(io::Error::new(io::ErrorKind::NotFound, "it has no address")),
+            true => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the host name has no address",
+            )),
             false => Ok(addresses),
         }
     }
@@ -40,36 +43,36 @@ impl FromStr for Remote {
             .rsplit_once('@')
             .ok_or("expected USER@HOST or USER@HOST:PORT")?;
         if user.is_empty() || user.contains(char::is_control) {
-            return Err("there is no user before the @");
+            return Err("the user before the @ is missing");
         }
         let (host, port) = match server.strip_prefix('[') {
             Some(rest) => {
                 let (host, rest) = rest
                     .split_once(']')
-                    .ok_or("the ] behind the address is missing")?;
+                    .ok_or("the ] after the IPv6 address is missing")?;
                 let port = match rest.strip_prefix(':') {
-                    None if !rest.is_empty() => return Err("expected a : and a port behind the ]"),
+                    None if !rest.is_empty() => return Err("expected :PORT after the ]"),
                     port => port,
                 };
                 (host, port)
             }
             None => match server.split_once(':') {
                 Some((_, port)) if port.contains(':') => {
-                    return Err("an IPv6 address stands in brackets: USER@[::1]");
+                    return Err("write an IPv6 address in brackets: USER@[::1]");
                 }
                 Some((host, port)) => (host, Some(port)),
                 None => (server, None),
             },
         };
         if host.is_empty() || host.contains(char::is_control) {
-            return Err("there is no host behind the @");
+            return Err("the host after the @ is missing");
         }
         let port = match port {
             Some(port) => Some(port)
                 .filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
                 .and_then(|port| port.parse().ok())
                 .filter(|&port| port != 0)
-                .ok_or("a port is a number from 1 to 65535")?,
+                .ok_or("the port must be a number from 1 to 65535")?,
             None => DEFAULT_PORT,
         };
         Ok(Remote {

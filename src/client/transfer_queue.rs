@@ -50,7 +50,7 @@ impl<'a, T: Send> TransferQueue<'a, T> {
                     Ok(connection) => self.run_connection(connection, &transfer),
                     // The other connections transfer its share.
                     Err(error) => self.progress.warn(format_args!(
-                        "warning: one connection less: {}: {error}",
+                        "warning: continuing with one connection less: {}: {error}",
                         self.login.remote
                     )),
                 });
@@ -61,11 +61,11 @@ impl<'a, T: Send> TransferQueue<'a, T> {
             0 => {}
             1 => self.progress.report_failure(
                 &self.login.remote,
-                "the connection was lost before the last file",
+                "the connection was lost, 1 file was not transferred; run the command again",
             ),
             left => self.progress.report_failure(
                 &self.login.remote,
-                format_args!("the connection was lost before {left} more files"),
+                format_args!("the connection was lost, {left} files were not transferred; run the command again"),
             ),
         }
     }

@@ -93,7 +93,7 @@ impl<'a> RemoteTree<'a> {
 
     /// Lists the granted directories.
     pub(super) fn granted_directories(&mut self) -> Result<Vec<RemoteEntry>, ClientError> {
-        let invalid = || ClientError::Fatal("the server sent a name that cannot be one".into());
+        let invalid = || ClientError::Fatal("the server sent an invalid directory name".into());
         let names = self.receive_granted_names()?;
         if names.is_empty() {
             return Ok(Vec::new());
@@ -327,6 +327,6 @@ fn report_refusals(
 
 fn listing_too_large() -> ClientError {
     ClientError::Fatal(format!(
-        "the server lists too much: more than {CLIENT_LISTING_ENTRIES_MAX} entries or {CLIENT_LISTING_BYTES_MAX} bytes of names"
+        "the listing exceeds {CLIENT_LISTING_ENTRIES_MAX} entries or {CLIENT_LISTING_BYTES_MAX} bytes of names; choose a smaller directory"
     ))
 }

@@ -1,15 +1,15 @@
 //! Uploads files over one connection, with pipelining.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
-use std::io;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
-use crate::client::connection::ClientConnection;
+use crate::client::connection::{ClientConnection, FILE_SHRANK};
 use crate::client::error::ClientError;
 use crate::client::progress::{FileProgress, TransferProgress};
 use crate::client::sanitized::Sanitized;
@@ -122,18 +122,16 @@ impl<'a> Uploader<'a> {
         pending_bytes: u64,
         bar: &FileProgress<'_>,
     ) -> Result<(), ClientError> {
-        let FileUpload { path, size, .. } = upload;
+        let FileUpload { source, path, size } = upload;
         self.connection.set_server_work(pending_bytes);
         if *size > BATCHED_FILE_BYTES_MAX {
             return (self.connection).send_file(path, file, *size, |count| bar.advance(count));
         }
         let mut content = Vec::with_capacity(*size as usize + 1);
         let read = file.take(*size).read_to_end(&mut content);
-        read.map_err(|error| ClientError::Local(error.to_string()))?;
+        read.map_err(|error| local_error(source, error))?;
         if content.len() as u64 != *size {
-            return Err(ClientError::Local(
-                "it became shorter while it was sent".into(),
-            ));
+            return Err(ClientError::Local(FILE_SHRANK.into()));
         }
         self.connection.send_small_file(path, &content)?;
         bar.advance(*size);
@@ -226,16 +224,21 @@ fn abandon(
 
 /// Opens a regular file and returns its size.
 fn open(source: &Path) -> Result<(File, u64), ClientError> {
-    let failed = |error: io::Error| ClientError::Local(error.to_string());
     // O_NONBLOCK, because opening a FIFO that replaced the file would block.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(OFlag::O_NONBLOCK.bits())
         .open(source)
-        .map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
+        .map_err(|error| local_error(source, error))?;
+    let metadata = file.metadata();
+    let metadata = metadata.map_err(|error| local_error(source, error))?;
     match metadata.is_file() {
         true => Ok((file, metadata.len())),
-        false => Err(ClientError::Local("it is no file".into())),
+        false => Err(local_error(source, "not a regular file")),
     }
+}
+
+fn local_error(source: &Path, reason: impl Display) -> ClientError {
+    let source = source.to_string_lossy();
+    ClientError::Local(format!("{}: {reason}", Sanitized(&source)))
 }

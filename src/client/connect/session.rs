@@ -16,7 +16,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::client::connect::completion::{InputKind, UPLOAD};
 use crate::client::connect::line_editor::LineEditor;
 use crate::client::connection::ClientConnection;
-use crate::client::download::{Downloader, FileDownload};
+use crate::client::download::{Downloader, FileDownload, INVALID_NAME};
 use crate::client::error::ClientError;
 use crate::client::list;
 use crate::client::list::ListFormat;
@@ -159,7 +159,7 @@ impl InteractiveSession {
             MenuCommand::DownloadFile => self.download(argument, false)?,
             MenuCommand::ResumeDownload => self.download(argument, true)?,
             MenuCommand::UploadFile => self.upload(argument)?,
-            MenuCommand::PutFile => print_line("'UPLOAD FILE' sends a file from here")?,
+            MenuCommand::PutFile => print_line("Use 'UPLOAD FILE' to send a local file")?,
             MenuCommand::MakeDirectory => self.make_directory(argument)?,
             MenuCommand::ChecksumFile => self.show_checksum(argument)?,
             MenuCommand::Help => print_help()?,
@@ -312,9 +312,8 @@ impl InteractiveSession {
         let path = self.full_path(&path);
         let name = last_component(&path);
         if !is_name(name) {
-            return Err(ClientError::Local(
-                "that is not a name that can be downloaded".into(),
-            ));
+            let path = Sanitized(&path);
+            return Err(ClientError::Local(format!("{path}: {INVALID_NAME}")));
         }
         let file = FileDownload {
             target: self.options.into.join(name),
@@ -346,9 +345,11 @@ impl InteractiveSession {
         };
         let source = Path::new(&source);
         let Some(name) = source.file_name().and_then(|name| name.to_str()) else {
-            return Err(ClientError::Local(
-                "that is not a name that can be uploaded".into(),
-            ));
+            let source = source.to_string_lossy();
+            let source = Sanitized(&source);
+            return Err(ClientError::Local(format!(
+                "{source}: the path has no file name"
+            )));
         };
         let Some(directory) = self.directory.clone() else {
             return Err(ClientError::Refused(text::CHOOSE_DIRECTORY_FIRST));
@@ -432,5 +433,5 @@ fn print_line(line: impl Display) -> Result<(), ClientError> {
 }
 
 fn output_error(error: io::Error) -> ClientError {
-    ClientError::Fatal(format!("standard output: {error}"))
+    ClientError::Fatal(format!("cannot write to standard output: {error}"))
 }

@@ -113,7 +113,7 @@ fn remote_checksums_extend_the_timeout() {
         client.log_in();
         client.be_silent();
     });
-    let told = "tidegate: Movies/Zeros: nothing moved for 4 s\n";
+    let told = "tidegate: Movies/Zeros: timed out: no data for 4 s; use --timeout to wait longer\n";
     ran.failed(1, told);
 }
 
@@ -136,7 +136,10 @@ fn uploads_do_not_extend_the_timeout_twice() {
         client.say(format!("Upload complete: large, 25000000 bytes\n{MENU}"));
         client.be_silent();
     });
-    ran.failed(1, &format!("{WHO} nothing moved for 1 s\n"));
+    ran.failed(
+        1,
+        &format!("{WHO} timed out: no data for 1 s; use --timeout to wait longer\n"),
+    );
 }
 
 /// Its first `idle` connections are said to have been idle as soon as anything is asked; the others are answered. Counts them.
@@ -196,7 +199,7 @@ fn reconnects_after_idleness_are_bounded() {
     let (ran, _) = run(&["get", "USER1", "Movies/Joker", "Movies/WAR"], serve);
     ran.failed(
         1,
-        &format!("{WHO} {IDLE}{WHO} the connection was lost before 2 more files\n"),
+        &format!("{WHO} {IDLE}{WHO} the connection was lost, 2 files were not transferred; run the command again\n"),
     );
     assert_eq!(connections.load(SeqCst), 2);
 }

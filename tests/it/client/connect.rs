@@ -57,7 +57,7 @@ fn connect_shows_the_menu_dialogue() {
             MENU,
             "You are already logged in\n",
             "Unknown command. 'HELP' lists them.\n",
-            "'UPLOAD FILE' sends a file from here\n",
+            "Use 'UPLOAD FILE' to send a local file\n",
             "You may not upload to this directory\n",
             "Please choose the desired file to download\n",
             GOODBYE,
@@ -83,9 +83,9 @@ fn connect_downloads_and_uploads_files() {
     assert_eq!(ran.status, Some(0));
     assert_eq!(
         ran.err,
-        "tidegate: landed/Joker: it exists already; --force replaces it\n\
-         tidegate: Welcome: it exists already; --force replaces it\n\
-         tidegate: No such file or directory (os error 2)\n"
+        "tidegate: landed/Joker: already exists; use --force to replace it\n\
+         tidegate: Welcome: already exists; use --force to replace it\n\
+         tidegate: nowhere: No such file or directory (os error 2)\n"
     );
     for line in [
         "Please choose a directory first with 'SHOW DIRECTORY'\n",
@@ -125,7 +125,10 @@ fn failed_logins_and_lost_servers_exit_nonzero() {
     let remote = server.remote("user1");
     let mut command = server.command(&["connect", &remote]);
     command.env("TIDEGATE_PASSWORD", "wrong");
-    super::finish(command).failed(1, &format!("tidegate: {remote}: Login Failed\n"));
+    super::finish(command).failed(
+        1,
+        &format!("tidegate: {remote}: login failed; check the username and the password\n"),
+    );
 
     let mut child = server.command(&["connect", "USER1"]);
     let mut child = child

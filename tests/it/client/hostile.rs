@@ -184,7 +184,7 @@ fn path_traversal_by_server_names_is_rejected() {
             &["ls", "USER1", "Movies"],
         ] {
             let (ran, folder) = run(args, listing(lines));
-            let told = format!("{WHO} the server's answer was not understood: ");
+            let told = format!("{WHO} the server's reply was not understood: ");
             assert!(
                 ran.status == Some(1) && ran.err.starts_with(&told),
                 "{ran:?}"
@@ -203,7 +203,7 @@ fn path_traversal_by_server_names_is_rejected() {
     );
     ran.failed(
         1,
-        "tidegate: Movies/gpj\\u{202e}.exe: nothing moved for 1 s\n",
+        "tidegate: Movies/gpj\\u{202e}.exe: timed out: no data for 1 s; use --timeout to wait longer\n",
     );
 }
 
@@ -240,7 +240,7 @@ fn a_listing_with_duplicate_names_is_rejected() {
         ran.status == Some(1)
             && ran
                 .err
-                .contains("would both land on Movies/x: nothing was moved"),
+                .contains("would both be stored as Movies/x; nothing was downloaded"),
         "{ran:?}"
     );
     assert!(!folder.path().join("inside/downloads").exists());
@@ -248,8 +248,7 @@ fn a_listing_with_duplicate_names_is_rejected() {
 
 #[test]
 fn an_endless_listing_is_aborted() {
-    let too_much =
-        "the server lists too much: more than 500000 entries or 67108864 bytes of names\n";
+    let too_much = "the listing exceeds 500000 entries or 67108864 bytes of names; choose a smaller directory\n";
     // It announces a million.
     let (ran, _) = run(&["get", "--recursive", "USER1", "Movies"], |client| {
         client.log_in();
@@ -308,7 +307,7 @@ fn an_endless_listing_is_aborted() {
         &["get", "--recursive", "USER1", "Movies"],
         listing(vec![long].leak()),
     );
-    ran.failed(1, &format!("{WHO} the protocol cannot say this name\n"));
+    ran.failed(1, &format!("{WHO} the protocol cannot express this name\n"));
     // A thousand of them in each.
     let lines: Vec<&str> = (0..1000)
         .map(|number| &*format!("directory - 2026-11-22T18:00:00Z {number}").leak())
@@ -325,23 +324,23 @@ fn implausible_lengths_are_rejected() {
     for (length, told) in [
         (
             "9223372036854775807",
-            "Movies/Joker: downloads/Joker: there is no room for 9223372036854775807 bytes, only for ",
+            "Movies/Joker: downloads/Joker: not enough space: 9223372036854775807 bytes are needed, ",
         ),
         (
             "9999999999999999999",
-            "Movies/Joker: downloads/Joker: there is no room for 9999999999999999999 bytes, only for ",
+            "Movies/Joker: downloads/Joker: not enough space: 9999999999999999999 bytes are needed, ",
         ),
         (
             "18446744073709551616",
-            "Movies/Joker: the server's answer was not understood: LENGTH 18446744073709551616",
+            "Movies/Joker: the server's reply was not understood: LENGTH 18446744073709551616",
         ),
         (
             "-1",
-            "Movies/Joker: the server's answer was not understood: LENGTH -1",
+            "Movies/Joker: the server's reply was not understood: LENGTH -1",
         ),
         (
             "\u{1b}[2J",
-            "Movies/Joker: the server's answer was not understood: LENGTH \\x1b[2J",
+            "Movies/Joker: the server's reply was not understood: LENGTH \\x1b[2J",
         ),
     ] {
         let (ran, folder) = run(&["get", "USER1", "Movies/Joker"], move |client| {
@@ -361,7 +360,7 @@ fn implausible_lengths_are_rejected() {
 
 #[test]
 fn a_silent_server_times_out() {
-    let late = "nothing moved for 1 s\n";
+    let late = "timed out: no data for 1 s; use --timeout to wait longer\n";
     let (ran, _) = run(
         &["get", "--timeout", "1", "USER1", "Movies/Joker"],
         Client::be_silent,
@@ -386,7 +385,7 @@ fn a_silent_server_times_out() {
     ran.failed(
         1,
         &format!(
-            "tidegate: Movies/Joker: {late}{WHO} the connection was lost before the last file\n"
+            "tidegate: Movies/Joker: {late}{WHO} the connection was lost, 1 file was not transferred; run the command again\n"
         ),
     );
     let part = folder.path().join("inside/downloads/Joker.part");
@@ -406,11 +405,11 @@ fn invalid_replies_are_shown_sanitized() {
     for (said, told) in [
         (
             "HTTP/1.1 400 Bad Request\r\n",
-            "the server's answer was not understood: HTTP/1.1 400 Bad Request\\r",
+            "the server's reply was not understood: HTTP/1.1 400 Bad Request\\r",
         ),
         (
             "\u{1b}]0;owned\u{7}\u{202e}\n",
-            "the server's answer was not understood: \\x1b]0;owned\\x07\\xe2\\x80\\xae",
+            "the server's reply was not understood: \\x1b]0;owned\\x07\\xe2\\x80\\xae",
         ),
         (
             "The server is full. Please try again later.\n",
@@ -442,7 +441,7 @@ fn invalid_replies_are_shown_sanitized() {
     });
     assert!(
         ran.err
-            .starts_with("tidegate: Movies/Joker: the server's answer was not understood: SHA-256"),
+            .starts_with("tidegate: Movies/Joker: the server's reply was not understood: SHA-256"),
         "{ran:?}"
     );
     assert_eq!(ran.status, Some(1));
@@ -459,7 +458,7 @@ fn directory_names_are_sanitized_for_the_terminal() {
         });
         ran.failed(
             1,
-            &format!("{WHO} the server sent a name that cannot be one\n"),
+            &format!("{WHO} the server sent an invalid directory name\n"),
         );
     }
 }
@@ -531,7 +530,10 @@ fn a_busy_server_is_given_more_time() {
         });
         assert_eq!(ran.status, Some(status), "{ran:?}");
         if status == 1 {
-            assert_eq!(ran.err, "tidegate: Uploads/large: nothing moved for 4 s\n");
+            assert_eq!(
+                ran.err,
+                "tidegate: Uploads/large: timed out: no data for 4 s; use --timeout to wait longer\n"
+            );
         }
     }
 }

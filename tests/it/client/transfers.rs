@@ -22,7 +22,7 @@ fn get_writes_to_the_download_folder() {
     let again = server.run(&["get", "USER1", "Movies/Joker"]);
     again.failed(
         1,
-        "tidegate: Movies/Joker: downloads/Joker: it exists already; --force replaces it\n",
+        "tidegate: Movies/Joker: downloads/Joker: already exists; use --force to replace it\n",
     );
     assert!(again.out.starts_with("0 files, 0 bytes, "));
 
@@ -53,9 +53,9 @@ fn failures_are_reported_and_the_rest_is_transferred() {
     ]);
     ran.failed(
         1,
-        "tidegate: Joker: a whole directory is taken with --recursive; a file is DIRECTORY/FILE\n\
-         tidegate: Movies/: a whole directory is taken with --recursive; a file is DIRECTORY/FILE\n\
-         tidegate: Movies/..: that is not a name that can be downloaded\n\
+        "tidegate: Joker: not a file: name it as DIRECTORY/FILE, or use --recursive to download a directory\n\
+         tidegate: Movies/: not a file: name it as DIRECTORY/FILE, or use --recursive to download a directory\n\
+         tidegate: Movies/..: not a valid file name (1 to 255 bytes, no leading dot, no control characters)\n\
          tidegate: Movies/Nobody: No such file\n\
          tidegate: Nowhere/x: No such file\n",
     );
@@ -75,29 +75,29 @@ fn colliding_targets_are_rejected_before_any_transfer() {
     for (paths, what) in [
         (
             &["Movies/Joker", "Docs/Joker"][..],
-            "Movies/Joker and Docs/Joker would both land on Joker",
+            "Movies/Joker and Docs/Joker would both be stored as Joker",
         ),
         (
             &["Movies/*", "Docs/J*"],
-            "Movies/Joker and Docs/Joker would both land on Joker",
+            "Movies/Joker and Docs/Joker would both be stored as Joker",
         ),
         (
             &["Movies/Joker", "Movies/Joker"],
-            "Movies/Joker and Movies/Joker would both land on Joker",
+            "Movies/Joker and Movies/Joker would both be stored as Joker",
         ),
         (
             &["--recursive", "Docs/Classics", "Music", "Docs/Classics/"],
-            "Docs/Classics and Docs/Classics would both land on Classics",
+            "Docs/Classics and Docs/Classics would both be stored as Classics",
         ),
         (
             &["--recursive", "Music"],
-            "Music/a and Music/a.part would both land on Music/a.part",
+            "Music/a and Music/a.part would both be stored as Music/a.part",
         ),
     ] {
         let ran = server.run(&[&["get", "USER1"], paths].concat());
         ran.failed(
             1,
-            &format!("tidegate: {remote}: {what}: nothing was moved\n"),
+            &format!("tidegate: {remote}: {what}; nothing was downloaded, use another --into for one of them\n"),
         );
         assert!(!server.here("downloads").exists());
     }
@@ -109,7 +109,7 @@ fn colliding_targets_are_rejected_before_any_transfer() {
     ran.failed(
         1,
         &format!(
-            "tidegate: {remote}: a and other/a would both land on Uploads/a: nothing was moved\n"
+            "tidegate: {remote}: a and other/a would both be uploaded as Uploads/a; nothing was uploaded, rename one of them\n"
         ),
     );
     assert!(!server.there("Uploads/a").exists());
@@ -141,7 +141,7 @@ fn remote_patterns_match_existing_files() {
         .run(&["get", "USER1", "Movies/x*", "Nowhere/*"])
         .failed(
             1,
-            "tidegate: Movies/x*: nothing matches\ntidegate: Nowhere/*: No such directory\n",
+            "tidegate: Movies/x*: nothing matches the pattern\ntidegate: Nowhere/*: No such directory\n",
         );
 }
 
@@ -204,7 +204,7 @@ fn directory_trees_round_trip() {
     assert_eq!(lines.len(), 71);
     assert_eq!(
         lines[0],
-        "tidegate: Uploads/many/deep/er/large: it exists already; --force replaces it"
+        "tidegate: Uploads/many/deep/er/large: already exists; use --force to replace it"
     );
     // One of them is gone, and goes again.
     fs::remove_file(server.there("Uploads/many/deep/file 1")).unwrap();
@@ -233,7 +233,7 @@ fn complete_files_are_not_transferred_again() {
         .run(&["get", "--continue", "USER1", "Movies/Joker"])
         .failed(
             1,
-            "tidegate: Movies/Joker: downloads/Joker: it exists already; --force replaces it\n",
+            "tidegate: Movies/Joker: downloads/Joker: already exists; use --force to replace it\n",
         );
     server
         .run(&["get", "--continue", "--force", "USER1", "Movies/Joker"])
@@ -245,7 +245,7 @@ fn put_replaces_files_only_on_request() {
     let server = Server::new();
     fs::write(server.here("Welcome"), "new").unwrap();
     fs::write(server.here("Fresh"), "fresh").unwrap();
-    let taken = "tidegate: Uploads/Welcome: it exists already; --force replaces it\n";
+    let taken = "tidegate: Uploads/Welcome: already exists; use --force to replace it\n";
     for user in ["USER2", "USER3"] {
         let ran = server.run(&["put", user, "Uploads", "Welcome"]);
         ran.failed(1, taken);
@@ -291,15 +291,15 @@ fn put_reports_unusable_sources() {
     ran.failed(
         1,
         "tidegate: missing: No such file or directory (os error 2)\n\
-         tidegate: folder: a whole folder is taken with --recursive\n\
-         tidegate: pipe: it is no file\n\
+         tidegate: folder: is a directory; use --recursive to upload it\n\
+         tidegate: pipe: not a regular file or directory\n\
          tidegate: Uploads/.dot: That is not a valid file name\n\
-         tidegate: Uploads/blank : the protocol cannot say this name\n",
+         tidegate: Uploads/blank : the protocol cannot express this name\n",
     );
     let ran = server.run(&["put", "--recursive", "USER2", "Uploads", "folder"]);
     ran.failed(
         1,
-        "tidegate: folder/up: a link to a folder is not followed\n\
+        "tidegate: folder/up: not following the symbolic link to a directory; name it on the command line\n\
          tidegate: Uploads/folder/.hidden: That is not a valid file name\n",
     );
     let names: Vec<String> = tree(&server.there("Uploads/folder"))
@@ -326,7 +326,7 @@ fn put_reports_unusable_sources() {
     assert_eq!(
         (
             ran.status,
-            ran.err.contains("the protocol cannot say this name")
+            ran.err.contains("the protocol cannot express this name")
         ),
         (Some(1), true),
         "{ran:?}"
@@ -334,7 +334,7 @@ fn put_reports_unusable_sources() {
     let ran = server.run(&["get", "USER1", &format!("Movies/{long}")]);
     ran.failed(
         1,
-        &format!("tidegate: Movies/{long}: that is not a name that can be downloaded\n"),
+        &format!("tidegate: Movies/{long}: not a valid file name (1 to 255 bytes, no leading dot, no control characters)\n"),
     );
 }
 
@@ -384,7 +384,7 @@ fn listings_in_a_pipe_are_plain() {
         ("Nowhere", "No such directory"),
         ("Docs/nothing", "No such file"),
         ("Nowhere/x", "No such directory"),
-        ("Docs/x*", "nothing matches"),
+        ("Docs/x*", "nothing matches the pattern"),
         ("Docs/\u{202e}", "No such file"),
     ] {
         let shown = path.replace('\u{202e}', "\\u{202e}");
@@ -416,10 +416,13 @@ fn password_sources_are_tried_in_order() {
         Some(0),
         "the file comes first"
     );
-    ls(Some("wrong"), None).failed(1, &format!("tidegate: {remote}: Login Failed\n"));
+    ls(Some("wrong"), None).failed(
+        1,
+        &format!("tidegate: {remote}: login failed; check the username and the password\n"),
+    );
     ls(Some("1234\n"), None).failed(
         1,
-        &format!("tidegate: {remote}: the protocol cannot say this password\n"),
+        &format!("tidegate: {remote}: the password cannot be sent: it is too long or contains a line end\n"),
     );
     ls(None, Some("empty")).failed(
         1,
@@ -438,7 +441,10 @@ fn password_sources_are_tried_in_order() {
     let unknown = format!("nobody@127.0.0.1:{}", server.port());
     let mut command = server.command(&["get", &unknown, "Movies/Joker"]);
     command.env("TIDEGATE_PASSWORD", "x");
-    finish(command).failed(1, &format!("tidegate: {unknown}: Login Failed\n"));
+    finish(command).failed(
+        1,
+        &format!("tidegate: {unknown}: login failed; check the username and the password\n"),
+    );
 }
 
 #[test]
@@ -461,11 +467,11 @@ fn usage_errors_precede_any_connection() {
         ),
         (
             &["ls", "user1@::1"],
-            "Error parsing positional argument 'remote' with value 'user1@::1': an IPv6 address stands in brackets: USER@[::1]",
+            "Error parsing positional argument 'remote' with value 'user1@::1': write an IPv6 address in brackets: USER@[::1]",
         ),
         (
             &["connect", "user1@h:0"],
-            "Error parsing positional argument 'remote' with value 'user1@h:0': a port is a number from 1 to 65535",
+            "Error parsing positional argument 'remote' with value 'user1@h:0': the port must be a number from 1 to 65535",
         ),
         (
             &["get", "--jobs=0", "USER1", "x/y"],
@@ -493,7 +499,7 @@ fn usage_errors_precede_any_connection() {
     let ran = finish(client(folder.path(), 1, &["get", "USER1", "x/y"]));
     ran.failed(
         1,
-        "tidegate: user1@127.0.0.1:1: Connection refused (os error 111)\n",
+        "tidegate: user1@127.0.0.1:1: cannot connect: Connection refused (os error 111)\n",
     );
 }
 
