@@ -1,15 +1,15 @@
-//! Wrong command lines, faults in a home, passwords that cannot be; and help.
+//! Usage errors, invalid homes and passwords, and the help.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-use super::{HASH, Services, failed, ok, said};
+use super::edited_home::{EditedHome, HASH, failed, ok, printed};
 
 #[test]
 fn usage_errors_are_reported_and_change_nothing() {
-    let house = Services::with(&format!("a:{HASH}\n"), "");
-    let before = house.texts();
+    let home = EditedHome::with(&format!("a:{HASH}\n"), "");
+    let before = home.read_files();
     for (args, line, command) in [
         (&[][..], "missing command; expected one of ", "tidegate"),
         (&["frobnicate"], "unknown command 'frobnicate'", "tidegate"),
@@ -115,31 +115,31 @@ fn usage_errors_are_reported_and_change_nothing() {
             "tidegate revoke",
         ),
     ] {
-        let ran = house.run(args);
-        assert_eq!((ran.status, ran.out.as_str()), (Some(2), ""), "{args:?}");
+        let ran = home.run(args);
+        assert_eq!((ran.status, ran.stdout.as_str()), (Some(2), ""), "{args:?}");
         assert!(
-            ran.err.starts_with(&format!("tidegate: {line}")),
+            ran.stderr.starts_with(&format!("tidegate: {line}")),
             "{args:?}: {}",
-            ran.err
+            ran.stderr
         );
         let more = format!("; see '{command} --help'\n");
-        assert!(ran.err.ends_with(&more), "{args:?}: {}", ran.err);
+        assert!(ran.stderr.ends_with(&more), "{args:?}: {}", ran.stderr);
     }
-    let mut command = house.command(&["user", "remove", "HOME"]);
+    let mut command = home.command(&["user", "remove", "HOME"]);
     command.arg(OsStr::from_bytes(b"a\xff"));
     assert_eq!(
-        house.finish(&mut command, ""),
+        home.finish(&mut command, ""),
         failed(
             2,
             "tidegate: an argument is not valid UTF-8; see 'tidegate --help'\n"
         )
     );
-    assert_eq!(house.texts(), before);
+    assert_eq!(home.read_files(), before);
 }
 
 #[test]
 fn every_subcommand_has_help() {
-    let house = Services::new();
+    let home = EditedHome::new();
     for args in [
         &[][..],
         &["serve"],
@@ -154,21 +154,21 @@ fn every_subcommand_has_help() {
         &["revoke"],
     ] {
         for help in ["--help", "-h"] {
-            let ran = house.run(&[args, &[help]].concat());
-            assert_eq!((ran.status, ran.err.as_str()), (Some(0), ""), "{args:?}");
+            let ran = home.run(&[args, &[help]].concat());
+            assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{args:?}");
             let usage = format!("Usage: {}", [&["tidegate"], args].concat().join(" "));
-            assert!(ran.out.starts_with(&usage), "{}", ran.out);
-            assert!(ran.out.contains("-h, --help"), "{}", ran.out);
+            assert!(ran.stdout.starts_with(&usage), "{}", ran.stdout);
+            assert!(ran.stdout.contains("-h, --help"), "{}", ran.stdout);
         }
     }
     let version = concat!("tidegate ", env!("CARGO_PKG_VERSION"), "\n");
-    assert_eq!(house.run(&["--version"]), said(version));
+    assert_eq!(home.run(&["--version"]), printed(version));
 }
 
 #[test]
 fn invalid_homes_are_never_edited() {
-    let house = Services::with("a:plain:x\nb:secret\n", "a:A:read\na:A:read\nc\n");
-    let before = house.texts();
+    let home = EditedHome::with("a:plain:x\nb:secret\n", "a:A:read\na:A:read\nc\n");
+    let before = home.read_files();
     for args in [
         &["user", "add", "HOME", "z", "--password-stdin"][..],
         &["user", "passwd", "HOME", "a", "--password-stdin"],
@@ -179,7 +179,7 @@ fn invalid_homes_are_never_edited() {
         &["revoke", "HOME", "a", "A"],
         &["serve", "HOME"],
     ] {
-        let ran = house.run_with(args, "x\n");
+        let ran = home.run_with(args, "x\n");
         assert_eq!(
             ran,
             failed(
@@ -191,17 +191,17 @@ fn invalid_homes_are_never_edited() {
             "{args:?}"
         );
     }
-    assert_eq!(house.texts(), before);
-    assert!(!house.path().join("files/B").exists());
+    assert_eq!(home.read_files(), before);
+    assert!(!home.path().join("files/B").exists());
 }
 
 #[test]
 fn commands_do_not_create_a_missing_home() {
-    let house = Services {
+    let home = EditedHome {
         folder: tempfile::tempdir().unwrap(),
     };
-    fs::create_dir(house.path()).unwrap();
-    let ran = house.run(&["grant", "HOME", "a", "A", "read"]);
+    fs::create_dir(home.path()).unwrap();
+    let ran = home.run(&["grant", "HOME", "a", "A", "read"]);
     assert_eq!(
         ran,
         failed(
@@ -210,22 +210,22 @@ fn commands_do_not_create_a_missing_home() {
              tidegate: HOME/Directories: no such file; 'tidegate init HOME' creates a home\n"
         )
     );
-    assert_eq!(fs::read_dir(house.path()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
 }
 
 #[test]
 fn rejected_passwords_are_not_printed() {
-    let house = Services::new();
+    let home = EditedHome::new();
     let add = ["user", "add", "HOME", "a", "--password-stdin"];
     let empty = failed(1, "tidegate: the password is empty\n");
-    assert_eq!(house.run_with(&add, ""), empty);
-    assert_eq!(house.run_with(&add, "\nx\n"), empty);
-    assert_eq!(house.run_with(&add, "\r\n"), empty);
+    assert_eq!(home.run_with(&add, ""), empty);
+    assert_eq!(home.run_with(&add, "\nx\n"), empty);
+    assert_eq!(home.run_with(&add, "\r\n"), empty);
     let long = "p".repeat(4096);
     assert_eq!(
-        house.run_with(&add, &long),
+        home.run_with(&add, &long),
         failed(1, "tidegate: the password is longer than 4,095 bytes\n")
     );
-    assert_eq!(house.run_with(&add, &long[1..]), ok());
-    assert!(house.lets_in("a", &long[1..]));
+    assert_eq!(home.run_with(&add, &long[1..]), ok());
+    assert!(home.accepts("a", &long[1..]));
 }

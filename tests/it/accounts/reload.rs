@@ -1,4 +1,4 @@
-//! `--reload`: who is told of a change, and who never is.
+//! `--reload` signals the running server and no other process.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -11,22 +11,23 @@ use tidegate::config::Home;
 use tidegate::process::pid_file;
 use tidegate::process::pid_file::PidFile;
 
-use super::{Services, TIMEOUT, failed};
+use super::edited_home::{EditedHome, TIMEOUT, failed};
 use crate::support::{needs, test_path};
 
-/// Not a test of its own: what the next ones run as a server's stand-in. It holds the file until it is signalled.
+/// Not a test by itself: other tests run it in place of a server. It holds the file until it is
+/// signalled.
 #[test]
 fn child_holds_a_file_open() {
     if let Some(path) = std::env::var_os("TIDEGATE_TEST_PID_FILE") {
         let _held = PidFile::lock(Path::new(&path))
             .unwrap()
-            .expect("nobody holds it");
+            .expect("no process holds it");
         std::thread::sleep(TIMEOUT);
     }
 }
 
-/// A process that holds the file, and dies of the signal to reload.
-fn stand_in(path: &Path) -> Child {
+/// Starts a process that holds the file, and that SIGHUP kills.
+fn spawn_holder(path: &Path) -> Child {
     let program = std::env::current_exe().unwrap();
     // If the tests run under nohup, a child would ignore the signal.
     let mut command = if needs::is_usable("env") {
@@ -45,9 +46,9 @@ fn stand_in(path: &Path) -> Child {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let begin = Instant::now();
+    let start = Instant::now();
     while fs::read_to_string(path).unwrap_or_default() != format!("{}\n", child.id()) {
-        assert!(begin.elapsed() < TIMEOUT);
+        assert!(start.elapsed() < TIMEOUT);
         std::thread::sleep(Duration::from_millis(5));
     }
     child
@@ -55,13 +56,13 @@ fn stand_in(path: &Path) -> Child {
 
 #[test]
 fn reload_option_signals_the_running_server() {
-    let house = Services::with("a:plain:x\nb:plain:y\n", "a:A:read\n");
-    let elsewhere = house.folder.path().join("pid");
-    let other = format!("--pid-file={}", elsewhere.display());
+    let home = EditedHome::with("a:plain:x\nb:plain:y\n", "a:A:read\n");
+    let other_path = home.folder.path().join("pid");
+    let other = format!("--pid-file={}", other_path.display());
     for (args, file) in [
         (
             &["user", "add", "HOME", "c", "--password-stdin", "--reload"][..],
-            pid_file::of_home(&house.path()),
+            pid_file::of_home(&home.path()),
         ),
         (
             &[
@@ -73,36 +74,36 @@ fn reload_option_signals_the_running_server() {
                 "--reload",
                 &other,
             ],
-            elsewhere.clone(),
+            other_path.clone(),
         ),
         (
             &["user", "hash", "HOME", "--reload"],
-            pid_file::of_home(&house.path()),
+            pid_file::of_home(&home.path()),
         ),
         (
             &["grant", "HOME", "b", "B", "read", "--reload"],
-            pid_file::of_home(&house.path()),
+            pid_file::of_home(&home.path()),
         ),
         (
             &["revoke", "HOME", "b", "B", &other, "--reload"],
-            elsewhere.clone(),
+            other_path.clone(),
         ),
         (
             &["user", "remove", "HOME", "a", "--reload"],
-            pid_file::of_home(&house.path()),
+            pid_file::of_home(&home.path()),
         ),
     ] {
-        let mut server = stand_in(&file);
-        let ran = house.run_with(args, "new\n");
-        assert_eq!((ran.status, ran.err.as_str()), (Some(0), ""), "{args:?}");
+        let mut server = spawn_holder(&file);
+        let ran = home.run_with(args, "new\n");
+        assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{args:?}");
         assert_eq!(
             server.wait().unwrap().signal(),
             Some(libc::SIGHUP),
             "{args:?}"
         );
     }
-    let (home, _) = Home::load(&house.path()).unwrap();
-    let users: Vec<_> = home
+    let (loaded, _) = Home::load(&home.path()).unwrap();
+    let users: Vec<_> = loaded
         .accounts()
         .map(|account| account.user.as_str())
         .collect();
@@ -111,22 +112,22 @@ fn reload_option_signals_the_running_server() {
 
 #[test]
 fn only_the_process_holding_the_pid_file_is_signalled() {
-    let house = Services::with("", "");
-    let mut bystander = Command::new("sleep").arg("60").spawn().unwrap();
-    let file = pid_file::of_home(&house.path());
-    fs::write(&file, format!("{}\n", bystander.id())).unwrap();
-    let told = "tidegate: the home is changed but no server has reloaded it: no server is running: HOME/.tidegate.pid is not locked\n";
+    let home = EditedHome::with("", "");
+    let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+    let file = pid_file::of_home(&home.path());
+    fs::write(&file, format!("{}\n", other.id())).unwrap();
+    let error = "tidegate: the home is changed but no server has reloaded it: no server is running: HOME/.tidegate.pid is not locked\n";
     assert_eq!(
-        house.run(&["grant", "HOME", "*", "A", "read", "--reload"]),
-        failed(1, told)
+        home.run(&["grant", "HOME", "*", "A", "read", "--reload"]),
+        failed(1, error)
     );
-    assert_eq!(house.texts().1, "*:A:read\n", "the change stands");
+    assert_eq!(home.read_files().1, "*:A:read\n", "the home is edited");
     fs::remove_file(&file).unwrap();
     assert_eq!(
-        house.run(&["grant", "HOME", "*", "B", "read", "--reload"]),
-        failed(1, told)
+        home.run(&["grant", "HOME", "*", "B", "read", "--reload"]),
+        failed(1, error)
     );
-    assert_eq!(bystander.try_wait().unwrap(), None, "it lives");
-    bystander.kill().unwrap();
-    bystander.wait().unwrap();
+    assert_eq!(other.try_wait().unwrap(), None, "it runs");
+    other.kill().unwrap();
+    other.wait().unwrap();
 }

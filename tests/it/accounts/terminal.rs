@@ -1,4 +1,4 @@
-//! The prompt for a password, on a pseudo-terminal.
+//! The password prompt on a pseudo-terminal.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
-use super::{PROGRAM, Services, TIMEOUT, failed};
+use super::edited_home::{EditedHome, PROGRAM, TIMEOUT, failed};
 use crate::support::needs;
 
 #[test]
@@ -18,14 +18,14 @@ fn no_prompt_without_a_terminal() {
     if !needs::has("setsid") {
         return;
     }
-    let house = Services::new();
+    let home = EditedHome::new();
     let mut command = Command::new("setsid");
     command
         .args([PROGRAM, "user", "add"])
-        .arg(house.path())
+        .arg(home.path())
         .arg("a");
     assert_eq!(
-        house.finish(&mut command, "secret\nsecret\n"),
+        home.finish(&mut command, "secret\nsecret\n"),
         failed(
             1,
             "tidegate: there is no terminal to read a password from; use --password-stdin\n"
@@ -33,21 +33,21 @@ fn no_prompt_without_a_terminal() {
     );
 }
 
-/// The program on a pseudo-terminal of its own, and a person who answers each prompt.
+/// The program on a new pseudo-terminal.
 struct Terminal {
     master: File,
-    /// What it shows, in pieces as they come.
+    /// The output, in pieces as they arrive.
     shown: mpsc::Receiver<Vec<u8>>,
     screen: String,
     child: Child,
 }
 
 impl Terminal {
-    fn run(house: &Services, args: &[&str]) -> Terminal {
+    fn run(home: &EditedHome, args: &[&str]) -> Terminal {
         let pair = nix::pty::openpty(None, None).unwrap();
         let slave = File::from(pair.slave);
-        let program = house.command(args);
-        // setsid(1) makes the terminal the program's own, and then becomes the program.
+        let program = home.command(args);
+        // setsid(1) makes it the controlling terminal and executes the program.
         let child = Command::new("setsid")
             .arg("--ctty")
             .arg(program.get_program())
@@ -62,7 +62,7 @@ impl Terminal {
         let (send, shown) = mpsc::channel();
         std::thread::spawn(move || {
             let mut piece = [0; 1024];
-            // The terminal ends with an error when its last user has gone.
+            // Reading fails when the last process on the terminal has ended.
             while let Ok(count @ 1..) = reader.read(&mut piece) {
                 if send.send(piece[..count].to_vec()).is_err() {
                     break;
@@ -84,11 +84,11 @@ impl Terminal {
             .contains(LocalFlags::ECHO)
     }
 
-    /// Waits until `prompt` is shown and the echo is off, then types.
+    /// Waits until `prompt` is shown and the echo is off, then sends keys.
     fn answer(&mut self, prompt: &str, keys: &str) {
-        let begin = Instant::now();
+        let start = Instant::now();
         while !self.screen.ends_with(prompt) || self.echoes() {
-            assert!(begin.elapsed() < TIMEOUT, "{:?}", self.screen);
+            assert!(start.elapsed() < TIMEOUT, "{:?}", self.screen);
             if let Ok(piece) = self.shown.recv_timeout(Duration::from_millis(5)) {
                 self.screen.push_str(std::str::from_utf8(&piece).unwrap());
             }
@@ -96,14 +96,14 @@ impl Terminal {
         self.master.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// How it ended, what the terminal showed, and whether it echoes again.
+    /// Waits for the program. Returns its status, the output, and whether the echo is on.
     fn end(mut self) -> (ExitStatus, String, bool) {
-        let begin = Instant::now();
+        let start = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            if begin.elapsed() > TIMEOUT {
+            if start.elapsed() > TIMEOUT {
                 let _ = self.child.kill();
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -121,8 +121,8 @@ fn a_new_password_is_prompted_twice_without_echo() {
     if !needs::has("setsid") {
         return;
     }
-    let house = Services::new();
-    let mut terminal = Terminal::run(&house, &["user", "add", "HOME", "a"]);
+    let home = EditedHome::new();
+    let mut terminal = Terminal::run(&home, &["user", "add", "HOME", "a"]);
     terminal.answer("New password for 'a': ", "pass wörd\n");
     terminal.answer("Repeat the password: ", "pass wörd\n");
     let (status, screen, echoes) = terminal.end();
@@ -132,9 +132,9 @@ fn a_new_password_is_prompted_twice_without_echo() {
         "New password for 'a': \nRepeat the password:"
     );
     assert!(echoes);
-    assert!(house.lets_in("a", "pass wörd"));
+    assert!(home.accepts("a", "pass wörd"));
 
-    let mut terminal = Terminal::run(&house, &["user", "passwd", "HOME", "a"]);
+    let mut terminal = Terminal::run(&home, &["user", "passwd", "HOME", "a"]);
     terminal.answer("New password for 'a': ", "erst\n");
     terminal.answer("Repeat the password: ", "dann\n");
     let (status, screen, echoes) = terminal.end();
@@ -145,7 +145,7 @@ fn a_new_password_is_prompted_twice_without_echo() {
     );
     assert!(!screen.contains("erst") && !screen.contains("dann") && echoes);
 
-    let mut terminal = Terminal::run(&house, &["user", "passwd", "HOME", "a"]);
+    let mut terminal = Terminal::run(&home, &["user", "passwd", "HOME", "a"]);
     terminal.answer("New password for 'a': ", "\n");
     let (status, screen, _) = terminal.end();
     assert_eq!(status.code(), Some(1));
@@ -153,7 +153,7 @@ fn a_new_password_is_prompted_twice_without_echo() {
         screen.ends_with("tidegate: the password is empty\n"),
         "{screen}"
     );
-    assert!(house.lets_in("a", "pass wörd"), "nothing was changed");
+    assert!(home.accepts("a", "pass wörd"), "nothing has changed");
 }
 
 #[test]
@@ -161,8 +161,8 @@ fn no_prompt_if_the_command_cannot_succeed() {
     if !needs::has("setsid") {
         return;
     }
-    let house = Services::with("a:plain:x\n", "");
-    let (status, screen, _) = Terminal::run(&house, &["user", "add", "HOME", "a"]).end();
+    let home = EditedHome::with("a:plain:x\n", "");
+    let (status, screen, _) = Terminal::run(&home, &["user", "add", "HOME", "a"]).end();
     assert_eq!(status.code(), Some(1));
     assert_eq!(screen, "tidegate: user 'a' exists already\n");
 }
@@ -172,15 +172,15 @@ fn an_interrupted_prompt_restores_the_terminal() {
     if !needs::has("setsid") {
         return;
     }
-    let house = Services::with("a:plain:x\n", "");
-    let mut terminal = Terminal::run(&house, &["user", "passwd", "HOME", "a"]);
+    let home = EditedHome::with("a:plain:x\n", "");
+    let mut terminal = Terminal::run(&home, &["user", "passwd", "HOME", "a"]);
     terminal.answer("New password for 'a': ", "half\x03");
     let (status, screen, echoes) = terminal.end();
     assert_eq!(status.signal(), Some(libc::SIGINT), "{screen}");
     assert!(echoes && !screen.contains("half"));
-    assert_eq!(house.texts().0, "a:plain:x\n");
+    assert_eq!(home.read_files().0, "a:plain:x\n");
 
-    let mut terminal = Terminal::run(&house, &["user", "passwd", "HOME", "a"]);
+    let mut terminal = Terminal::run(&home, &["user", "passwd", "HOME", "a"]);
     terminal.answer("New password for 'a': ", "\x04");
     let (status, screen, echoes) = terminal.end();
     assert_eq!(status.code(), Some(1));
