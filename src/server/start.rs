@@ -47,7 +47,7 @@ pub fn start<K: Kernel>(
         .into_iter()
         .map(|(listener, dialect)| event_loop.adopt(listener, dialect))
         .collect::<io::Result<_>>()?;
-    event_loop.sweep_leftovers();
+    event_loop.sweep_orphans();
     Ok((event_loop, addresses))
 }
 

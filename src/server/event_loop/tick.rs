@@ -97,7 +97,7 @@ impl<K: Kernel> EventLoop<K> {
     }
 
     /// Removes, on workers, the temporary files that an earlier crash has left.
-    pub fn sweep_leftovers(&mut self) {
+    pub fn sweep_orphans(&mut self) {
         self.scheduler.services.sweep_orphans();
     }
 

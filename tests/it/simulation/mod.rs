@@ -336,7 +336,7 @@ impl Run {
         let after = self.sim.crash();
         self.model.check_tree(&after);
         let (mut event_loop, _) = serve(&after, self.home.path(), self.options.clone());
-        event_loop.sweep_leftovers();
+        event_loop.sweep_orphans();
         while event_loop.jobs() > 0 {
             after.as_worker(|| event_loop.run_job(0));
         }
