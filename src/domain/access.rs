@@ -1,4 +1,4 @@
-//! What a user may access: grants and rights.
+//! Access of a user: grants and rights.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::domain::byte_size::ByteSize;
 
-/// What one user may access. Created at a login, shared by all sessions of the user, and replaced
+/// The grants of one user. Created at a login, shared by all sessions of the user, and replaced
 /// by a reload.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Access {
@@ -82,7 +82,7 @@ impl fmt::Display for Rights {
 }
 
 /// Parses at least one of `read`, `upload`, `change`, and optionally `quota=BYTES`, each at most
-/// once, separated by `,`. The error says what is wrong.
+/// once, separated by `,`. The error names the fault.
 impl FromStr for Rights {
     type Err = String;
 

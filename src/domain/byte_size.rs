@@ -29,7 +29,7 @@ const UNITS: [(&str, u64); 16] = [
 pub struct ByteSize(pub u64);
 
 impl ByteSize {
-    /// Parses a size of at least one byte; the error says what is wrong.
+    /// Parses a size of at least one byte; the error names the fault.
     pub fn parse_positive(text: &str) -> Result<u64, &'static str> {
         match text.parse() {
             Ok(ByteSize(bytes @ 1..)) => Ok(bytes),
@@ -39,7 +39,7 @@ impl ByteSize {
 }
 
 /// Parses digits and an optional unit: `k`, `M`, `G`, `T` and `kB` etc. are powers of 1000; `KiB`,
-/// `MiB`, `GiB`, `TiB` are powers of 1024. The error says what is wrong.
+/// `MiB`, `GiB`, `TiB` are powers of 1024. The error names the fault.
 impl FromStr for ByteSize {
     type Err = &'static str;
 

@@ -17,7 +17,7 @@ pub enum CloseReason {
     LineTooLong,
     /// The account was removed or changed by a reload.
     LoginRevoked,
-    /// `PUT FILE` was refused and its bytes could not be told apart from commands.
+    /// `PUT FILE` was refused and its bytes would be parsed as commands.
     PutRefused,
     /// The server was full.
     Full,

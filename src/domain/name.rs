@@ -25,7 +25,7 @@ pub fn check_user_name(name: &str) -> Result<(), &'static str> {
 }
 
 /// Checks the name of a granted directory: not empty, at most [`NAME_BYTES_MAX`] bytes, without
-/// `/`, `:` and control characters, and not beginning with a dot. The error says what is wrong.
+/// `/`, `:` and control characters, and not beginning with a dot. The error names the fault.
 pub fn check_directory_name(name: &str) -> Result<(), &'static str> {
     check_name(name)?;
     if name.starts_with('.') {
@@ -37,7 +37,7 @@ pub fn check_directory_name(name: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Checks the path of a grant. The error says what is wrong.
+/// Checks the path of a grant. The error names the fault.
 pub fn check_grant_path(path: &str) -> Result<(), &'static str> {
     if path.is_empty() {
         return Err("the path is empty");

@@ -30,7 +30,7 @@ impl fmt::Display for UserLimits {
 }
 
 /// Parses at least one of `sessions=N`, `rate=BYTES` and `quota=BYTES`, each at most once and at
-/// least 1, separated by `,`. The error says what is wrong.
+/// least 1, separated by `,`. The error names the fault.
 impl FromStr for UserLimits {
     type Err = String;
 

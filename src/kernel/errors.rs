@@ -1,4 +1,4 @@
-//! What the layers above may ask about an error of a system call. errno values stay below this
+//! Questions that the layers above may ask about an error of a system call. errno values stay below this
 //! module: where a condition has a portable name, callers use [`io::ErrorKind`].
 
 use std::io;

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 pub(crate) struct SessionId {
     /// Index of the session's slot in the slab.
     pub(crate) key: usize,
-    /// Counter that tells apart successive users of one slot; never reused. The log's `session`.
+    /// Counter that distinguishes successive users of one slot; never reused. The log's `session`.
     pub(crate) generation: u64,
     /// Address of the client, for the log and for limits by address.
     pub(crate) peer: SocketAddr,

@@ -24,7 +24,7 @@ pub struct StorageError {
 #[derive(Debug, Error)]
 #[error("{operation} {}: {source}", path.display())]
 pub struct FileFault {
-    /// What was attempted: `opening`, `writing`, …
+    /// The attempted operation: `opening`, `writing`, …
     pub operation: &'static str,
     /// The path. Below the granted directory it consists of a client's words: escape it in the log.
     pub path: PathBuf,

@@ -44,7 +44,7 @@ enum EntrySource<'a, K: Kernel> {
     Directory(OpenDirectory<'a, K>),
 }
 
-/// What a listing needs to know of each entry.
+/// The attributes of an entry that a listing needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryDetail {
     /// Whether it is a directory. Most file systems report that with the name (getdents64(2)), so
@@ -54,7 +54,7 @@ pub enum EntryDetail {
     Status,
 }
 
-/// What [`EntryReader`] found out besides the entries.
+/// The result of [`EntryReader`] besides the entries.
 #[derive(Debug, Default)]
 pub struct ListingSummary {
     /// The directory's status before it was read, where the entries depend on nothing else: while
@@ -222,7 +222,7 @@ impl<'a, K: Kernel> EntryReader<'a, K> {
         }
     }
 
-    /// What was found out on the way.
+    /// Facts that were learned on the way.
     pub fn into_summary(self) -> ListingSummary {
         ListingSummary {
             directory_status: self.directory_status,

@@ -52,7 +52,7 @@ pub struct StagedUpload<K: Kernel> {
     path: PathBuf,
 }
 
-/// What an upload is to look like.
+/// The parameters of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadSpec {
     /// Announced bytes, if any; their space is allocated in advance.

@@ -10,7 +10,7 @@ use crate::storage::error::FileFault;
 use crate::storage::resolve::join;
 use crate::storage::temp_names::is_temporary;
 
-/// What a walk does with the names it meets.
+/// The actions of a walk on the names that it meets.
 pub(super) trait Visitor {
     /// Whether to visit a name. `kind` is `None` where the directory does not report it.
     fn selects(&self, name: &str, kind: Option<FileKind>) -> bool;
@@ -82,7 +82,7 @@ impl TreeWalk {
             return Step::Done(());
         };
         match self.visit_directory(kernel, &below, visitor) {
-            // What is gone was removed in the meantime.
+            // A missing entry was removed in the meantime.
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 self.fault.get_or_insert_with(|| FileFault {
                     operation,

@@ -22,7 +22,7 @@ pub(super) type NameOperation = Vec<NameChange>;
 /// A name, and its new inode; `None` removes the name.
 pub(super) type NameChange = (Vec<u8>, Option<u64>);
 
-/// What the harness can create at a path.
+/// An entry that the harness creates at a path.
 #[derive(Clone, Debug)]
 pub enum SimEntry {
     /// A file with this content.

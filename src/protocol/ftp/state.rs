@@ -16,7 +16,7 @@ use crate::protocol::ftp::path::{Location, resolve};
 use crate::protocol::ftp::reply::Reply;
 use crate::protocol::step::{DataMode, Representation};
 
-/// What a session waits for.
+/// The event that an FTP session waits for.
 #[derive(Debug)]
 pub(super) enum FtpState {
     /// The first input.
@@ -153,7 +153,7 @@ pub(super) struct FtpTransfer {
     pub(super) flags: TransferFlags,
 }
 
-/// What is transferred.
+/// The kind of data in a transfer.
 #[derive(Debug)]
 pub(super) enum TransferKind {
     /// A listing of this length.
@@ -167,7 +167,7 @@ pub(super) enum TransferKind {
     },
 }
 
-/// What has happened during a transfer.
+/// Events during a transfer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct TransferFlags {
     /// The data connection is established and 150 was sent.

@@ -26,7 +26,7 @@ pub struct ClientSession {
     is_logged_in: bool,
 }
 
-/// What the next received byte belongs to.
+/// The message that the next received byte belongs to.
 #[derive(Debug, PartialEq, Eq)]
 enum Expected {
     /// The menu, or before a login the first choice.

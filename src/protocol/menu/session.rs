@@ -135,7 +135,7 @@ impl MenuSession {
                 self.read_line(MenuState::Username)
             }
             (MenuCommand::Login, Some(_)) => self.message_and_offer(text::ALREADY_LOGGED_IN, out),
-            // Its bytes follow at once and could not be told apart from commands.
+            // Its bytes follow at once and would be parsed as commands.
             (MenuCommand::PutFile, None) => {
                 self.close(text::LOG_IN_FIRST, CloseReason::PutRefused, out)
             }

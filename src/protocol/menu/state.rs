@@ -3,7 +3,7 @@
 use crate::domain::path::GrantedPath;
 use crate::protocol::menu::text;
 
-/// What a session waits for.
+/// The event that a menu session waits for.
 #[derive(Debug)]
 pub(super) enum MenuState {
     /// The first input.

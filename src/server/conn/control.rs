@@ -32,9 +32,9 @@ pub(crate) struct ControlConnection<K: Kernel> {
     /// The user, from login on.
     pub(super) user: Option<UserKey>,
     pub(super) work: Work<K>,
-    /// What the last response opened.
+    /// The file, listing or upload that the last response opened.
     pub(super) handle: OpenHandle<K>,
-    /// What the last time slice left over. Most connections wait without.
+    /// Bytes left over from the last time slice. Most connections wait without.
     pub(super) rest: Option<Box<Rest>>,
     /// The rest of a line that was too long is being discarded.
     pub(super) skipping_line: bool,
@@ -59,7 +59,7 @@ pub(crate) enum Admission {
     Rejected,
 }
 
-/// What one time slice leaves to the next.
+/// Bytes that one time slice leaves to the next.
 pub(super) struct Rest {
     /// Input that was read and not used. It may be part of a password.
     pub(super) input: Zeroizing<Box<[u8]>>,

@@ -35,7 +35,7 @@ pub(crate) struct DataConnection<K: Kernel> {
     active_at: Instant,
 }
 
-/// What a data connection is doing.
+/// The state of a data connection.
 enum DataWork<K: Kernel> {
     /// The server has dialed and the client has not answered.
     Dialing,

@@ -7,7 +7,7 @@ use crate::protocol::step::{DataMode, Representation};
 use crate::server::conn::transfer::Download;
 use crate::storage::StagedUpload;
 
-/// What a session asks of its data connection. Only the event loop can execute it, since the data
+/// A command of a session for its data connection. Only the event loop can execute it, since the data
 /// connection has a slot of its own.
 pub(crate) enum DataCommand<K: Kernel> {
     /// Reserve a passive port at `local`, the server's address of the control connection.

@@ -46,7 +46,7 @@ pub(crate) struct Download<K: Kernel> {
     record: Option<Box<TransferRecord>>,
 }
 
-/// What one step of a download came to.
+/// The result of one step of a download.
 pub(crate) enum Sent<K: Kernel> {
     /// So many bytes were written to the stream.
     Bytes(usize),

@@ -4,7 +4,7 @@ use crate::domain::error::CloseReason;
 use crate::kernel::Kernel;
 use crate::server::conn::transfer::{Download, Upload};
 
-/// What a control connection is doing. Transfers are boxed, since most connections wait for a line.
+/// The state of a control connection. Transfers are boxed, since most connections wait for a line.
 pub(crate) enum Work<K: Kernel> {
     /// Waits for a line.
     Lines,

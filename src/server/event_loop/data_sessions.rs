@@ -1,4 +1,4 @@
-//! What each session has of a data connection. Most sessions have nothing here.
+//! The state of each session's data connection. Most sessions have none.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ pub(super) enum DataState {
     Publishing,
 }
 
-/// What a data command came to.
+/// The result of a data command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DataResult {
     Listening(Result<SocketAddr, ErrorCode>),

@@ -34,7 +34,7 @@ enum Phase {
     Stopped(Stopped),
 }
 
-/// What a shutdown asks of the event loop.
+/// A step of the shutdown, for the event loop to perform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ShutdownStep {
     /// Accept no more clients and let the sessions finish.

@@ -15,7 +15,7 @@ pub(super) struct Slot<K: Kernel> {
 #[cfg(not(debug_assertions))]
 const _: () = assert!(size_of::<Slot<crate::kernel::linux::Linux>>() <= 232);
 
-/// What a slot holds.
+/// The connection in a slot.
 #[allow(
     clippy::large_enum_variant,
     reason = "nearly every slot is a control connection, which a box of its own would make larger"
@@ -28,7 +28,7 @@ pub(super) enum Occupant<K: Kernel> {
     Closed,
 }
 
-/// What a slot waits for.
+/// The reason for which a slot waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Schedule {
     /// An event, a completion or a deadline.

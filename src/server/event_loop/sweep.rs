@@ -14,13 +14,13 @@ use crate::server::event_loop::slot::{Occupant, Schedule, Slot};
 use crate::server::options::Options;
 use crate::server::policy::stall_detector::StallDetector;
 
-/// When the next sweep is due, and what it remembers of transfers.
+/// When the next sweep is due, and its record of transfers.
 pub(super) struct Sweep {
     next: Instant,
     stall_detector: StallDetector,
 }
 
-/// What the deadlines of one slot ask for.
+/// The consequence of one slot's deadlines.
 pub(super) enum Finding {
     Nothing,
     CloseControl(CloseReason),

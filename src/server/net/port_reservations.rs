@@ -44,7 +44,7 @@ impl PortWaiter {
     }
 }
 
-/// What a sweep found to be overdue.
+/// Reservations and waits that a sweep found overdue.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unmet {
     /// Ports and sessions whose clients have not connected.

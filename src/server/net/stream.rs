@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 use crate::kernel::{Kernel, Piece, Readiness};
 
-/// A connected socket and what is known of its readiness.
+/// A connected socket with its readiness.
 pub(crate) struct Stream<K: Kernel> {
     socket: K::Socket,
     readable: bool,
@@ -33,7 +33,7 @@ pub(crate) enum StreamError {
     Failed(io::Error),
 }
 
-/// What one read of a lingering close found.
+/// The result of one read of a lingering close.
 pub(crate) enum Drained {
     /// Bytes were discarded. More may follow.
     Some(usize),
