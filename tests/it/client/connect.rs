@@ -1,12 +1,12 @@
-//! connect, spoken to through a pipe.
+//! `connect` with input from a pipe.
 
 use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
-use super::{Ran, Server, reader, wait};
+use super::run::{Output, Server, finish, reader, wait};
 
-fn talk(server: &Server, args: &[&str], lines: &str) -> Ran {
+fn connect(server: &Server, args: &[&str], lines: &str) -> Output {
     let mut command = server.command(&[&["connect"], args].concat());
     let mut child = command
         .stdin(Stdio::piped())
@@ -16,12 +16,12 @@ fn talk(server: &Server, args: &[&str], lines: &str) -> Ran {
         .unwrap();
     let out = reader(child.stdout.take().unwrap());
     let err = reader(child.stderr.take().unwrap());
-    // Who is turned away does not read it.
+    // The program does not read it if the login fails.
     let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
-    Ran {
+    Output {
         status: wait(&mut child),
-        out: out.join().unwrap(),
-        err: err.join().unwrap(),
+        stdout: out.join().unwrap(),
+        stderr: err.join().unwrap(),
     }
 }
 
@@ -31,15 +31,15 @@ const GOODBYE: &str = "Connection is terminated. You are logged out.\n";
 #[test]
 fn connect_shows_the_menu_dialogue() {
     let server = Server::new();
-    let ran = talk(
+    let ran = connect(
         &server,
         &["USER1"],
         "SHOW DIRECTORIES\nshow  directory\nDocs\nSHOW DETAILS\nchecksum file Tides\nSHOW DIRECTORY nowhere\n\
          SHOW DIRECTORY Docs/Classics/\n\nLOGIN\nbogus\nPUT FILE 3 x\nMAKE DIRECTORY x\nDOWNLOAD FILE\n\nQUIT\nSHOW DIRECTORIES\n",
     );
-    ran.failed(0, "");
+    ran.assert_ended(0, "");
     assert_eq!(
-        ran.out,
+        ran.stdout,
         [
             MENU,
             "The available directories are: Movies, Music, Docs\n",
@@ -50,7 +50,7 @@ fn connect_shows_the_menu_dialogue() {
             "      989 B  2026-11-22 18:00  How a Lock Works\n",
             "      903 B  2026-11-22 18:00  Tides\n",
             "SHA-256 ",
-            &ran.out[ran.out.find("SHA-256 ").unwrap() + 8..][..64],
+            &ran.stdout[ran.stdout.find("SHA-256 ").unwrap() + 8..][..64],
             " Tides\n",
             "No such directory\n",
             "The available files are: Jabberwocky, Ozymandias, Sonnet 18\n",
@@ -69,12 +69,12 @@ fn connect_shows_the_menu_dialogue() {
 #[test]
 fn connect_downloads_and_uploads_files() {
     let server = Server::new();
-    fs::create_dir(server.here("folder")).unwrap();
-    fs::write(server.here("folder/Fresh"), "fresh").unwrap();
-    fs::write(server.here("Welcome"), "mine").unwrap();
-    fs::create_dir(server.here("landed")).unwrap();
-    fs::write(server.here("landed/Notes.old.part"), "x").unwrap();
-    let ran = talk(
+    fs::create_dir(server.local("folder")).unwrap();
+    fs::write(server.local("folder/Fresh"), "fresh").unwrap();
+    fs::write(server.local("Welcome"), "mine").unwrap();
+    fs::create_dir(server.local("landed")).unwrap();
+    fs::write(server.local("landed/Notes.old.part"), "x").unwrap();
+    let ran = connect(
         &server,
         &["--into", "landed", "USER2"],
         "upload Welcome\nSHOW DIRECTORY Uploads\nDOWNLOAD FILE Movies/Joker\nDOWNLOAD FILE Movies/Joker\nDOWNLOAD FILE\nnothing\n\
@@ -82,7 +82,7 @@ fn connect_downloads_and_uploads_files() {
     );
     assert_eq!(ran.status, Some(0));
     assert_eq!(
-        ran.err,
+        ran.stderr,
         "tidegate: landed/Joker: already exists; use --force to replace it\n\
          tidegate: Welcome: already exists; use --force to replace it\n\
          tidegate: nowhere: No such file or directory (os error 2)\n"
@@ -95,28 +95,28 @@ fn connect_downloads_and_uploads_files() {
         "\nFresh: 1 file, 5 bytes, ",
         "\nDirectory made: made\n",
     ] {
-        assert!(ran.out.contains(line), "{line:?} {ran:?}");
+        assert!(ran.stdout.contains(line), "{line:?} {ran:?}");
     }
-    assert!(ran.out.ends_with(GOODBYE));
+    assert!(ran.stdout.ends_with(GOODBYE));
     assert_eq!(
-        fs::read(server.here("landed/Joker")).unwrap(),
-        fs::read(server.there("Movies/Joker")).unwrap()
+        fs::read(server.local("landed/Joker")).unwrap(),
+        fs::read(server.served("Movies/Joker")).unwrap()
     );
     assert_eq!(
-        fs::read(server.here("landed/Notes.old")).unwrap(),
-        fs::read(server.there("Uploads/Notes.old")).unwrap()
+        fs::read(server.local("landed/Notes.old")).unwrap(),
+        fs::read(server.served("Uploads/Notes.old")).unwrap()
     );
-    assert_eq!(fs::read(server.there("Uploads/Fresh")).unwrap(), b"fresh");
-    assert_ne!(fs::read(server.there("Uploads/Welcome")).unwrap(), b"mine");
-    assert!(server.there("Uploads/made").is_dir());
+    assert_eq!(fs::read(server.served("Uploads/Fresh")).unwrap(), b"fresh");
+    assert_ne!(fs::read(server.served("Uploads/Welcome")).unwrap(), b"mine");
+    assert!(server.served("Uploads/made").is_dir());
 
-    let ran = talk(
+    let ran = connect(
         &server,
         &["--force", "USER3"],
         "SHOW DIRECTORY Uploads\nupload Welcome\n",
     );
-    ran.failed(0, "");
-    assert_eq!(fs::read(server.there("Uploads/Welcome")).unwrap(), b"mine");
+    ran.assert_ended(0, "");
+    assert_eq!(fs::read(server.served("Uploads/Welcome")).unwrap(), b"mine");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn failed_logins_and_lost_servers_exit_nonzero() {
     let remote = server.remote("user1");
     let mut command = server.command(&["connect", &remote]);
     command.env("TIDEGATE_PASSWORD", "wrong");
-    super::finish(command).failed(
+    finish(command).assert_ended(
         1,
         &format!("tidegate: {remote}: login failed; check the username and the password\n"),
     );

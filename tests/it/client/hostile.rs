@@ -1,166 +1,29 @@
-//! A server that is not what it says: it is told of, within bounded memory, and nothing of it reaches the disk outside the
-//! download folder or the terminal as a command.
+//! Hostile servers: the client reports them within bounded memory, writes nothing outside the
+//! download
+//! folder, and sends no control sequence to the terminal.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Seek, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tempfile::TempDir;
 
-use super::{PROGRAM, Ran, finish};
+use super::scripted_server::{Client, DIRECTORY, FILE, MENU, REMOTE, run, run_in};
 
-pub(super) const MENU: &str =
-    "Please choose: 'SHOW DIRECTORIES' or 'SHOW DIRECTORY' or 'DOWNLOAD FILE' or 'QUIT'\n";
-
-/// KiB of address space that a client may have against any server.
-const MEMORY_KIB: u32 = 400_000;
-
-/// One client of a scripted server.
-pub(super) struct Client {
-    pub(super) stream: TcpStream,
-    pub(super) lines: BufReader<TcpStream>,
-}
-
-impl Client {
-    /// Says something; a client that has gone is none of its business.
-    pub(super) fn say(&mut self, text: impl AsRef<[u8]>) -> bool {
-        self.stream.write_all(text.as_ref()).is_ok()
-    }
-
-    /// The next line; empty where the client has gone.
-    pub(super) fn line(&mut self) -> String {
-        let mut line = String::new();
-        let _ = self.lines.read_line(&mut line);
-        line
-    }
-
-    pub(super) fn log_in(&mut self) {
-        self.say("Please choose 'LOGIN' or 'QUIT'\n");
-        assert_eq!(self.line(), "LOGIN\n");
-        self.say("Please enter your username\n");
-        self.line();
-        self.say("Username OK, Please enter your password\n");
-        self.line();
-        self.say("Login Successfully\n");
-        self.say(MENU);
-    }
-
-    /// Says what never ends, until the client goes.
-    pub(super) fn say_for_ever(&mut self, text: &str) {
-        let text = text.repeat(1 + 60_000 / text.len());
-        while self.say(&text) {}
-    }
-
-    /// Says nothing, until the client goes.
-    pub(super) fn be_silent(&mut self) {
-        while !self.line().is_empty() {}
-    }
-}
-
-/// Serves each connection by `script`, and runs the program against it, in a folder of its own.
-pub(super) fn run(
-    args: &[&str],
-    script: impl Fn(&mut Client) + Send + Sync + 'static,
-) -> (Ran, TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let ran = run_in(folder.path(), args, script);
-    (ran, folder)
-}
-
-pub(super) fn run_in(
-    folder: &Path,
-    args: &[&str],
-    script: impl Fn(&mut Client) + Send + Sync + 'static,
-) -> Ran {
-    talk_in(folder, args, "", script)
-}
-
-/// The same, with these lines to be read by the program.
-pub(super) fn talk_in(
-    folder: &Path,
-    args: &[&str],
-    lines: &str,
-    script: impl Fn(&mut Client) + Send + Sync + 'static,
-) -> Ran {
-    let mut typed = tempfile::tempfile().unwrap();
-    typed.write_all(lines.as_bytes()).unwrap();
-    typed.rewind().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        std::thread::scope(|scope| {
-            for stream in listener.incoming() {
-                let stream = stream.unwrap();
-                stream.set_nodelay(true).unwrap();
-                let script = &script;
-                scope.spawn(move || {
-                    let lines = BufReader::new(stream.try_clone().unwrap());
-                    script(&mut Client { stream, lines });
-                });
-            }
-        });
-    });
-    let inside = folder.join("inside");
-    fs::create_dir_all(&inside).unwrap();
-    let mut command = Command::new("sh");
-    command
-        .args([
-            "-c",
-            &format!("ulimit -v {MEMORY_KIB}; exec \"$0\" \"$@\""),
-            PROGRAM,
-        ])
-        .args(
-            args.iter()
-                .map(|arg| arg.replace("USER1", &format!("user1@127.0.0.1:{port}"))),
-        )
-        .env("TIDEGATE_PASSWORD", "1234")
-        .current_dir(&inside)
-        .stdin(Stdio::from(typed));
-    let mut ran = finish(command);
-    let said = format!("{}{}", ran.out, ran.err);
-    let is_safe = |c: char| {
-        matches!(c, '\n' | '\t') || !c.is_control() && !('\u{200b}'..='\u{202f}').contains(&c)
-    };
-    assert!(said.chars().all(is_safe), "{said:?}");
-    let outside: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    assert_eq!(outside, ["inside"], "nothing is written outside");
-    let beside = fs::read_dir(inside)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name());
-    assert!(
-        beside.into_iter().all(|name| name == "downloads"),
-        "nor beside the download folder"
-    );
-    ran.err = ran.err.replace(&port.to_string(), "PORT");
-    ran
-}
-
-/// A listing of these lines, for each directory that is asked for.
+/// Returns a script that sends the same detailed listing for each directory.
 fn listing(lines: &'static [&'static str]) -> impl Fn(&mut Client) + Send + Sync + 'static {
     move |client| {
-        client.log_in();
-        while client.line().starts_with("SHOW DIRECTORY") {
-            client.line();
-            client.say(format!(
+        client.accept_login();
+        while client.read_line().starts_with("SHOW DIRECTORY") {
+            client.read_line();
+            client.send(format!(
                 "The available files are: x\n{MENU}ENTRIES {}\n",
                 lines.len()
             ));
-            client.say(lines.join("\n") + "\n" + MENU);
+            client.send(lines.join("\n") + "\n" + MENU);
         }
-        client.be_silent();
+        client.wait_for_close();
     }
 }
-
-pub(super) const FILE: &str = "file 3 2026-11-22T18:00:00Z";
-pub(super) const DIRECTORY: &str = "directory - 2026-11-22T18:00:00Z";
-pub(super) const WHO: &str = "tidegate: user1@127.0.0.1:PORT:";
 
 #[test]
 fn path_traversal_by_server_names_is_rejected() {
@@ -184,9 +47,9 @@ fn path_traversal_by_server_names_is_rejected() {
             &["ls", "USER1", "Movies"],
         ] {
             let (ran, folder) = run(args, listing(lines));
-            let told = format!("{WHO} the server's reply was not understood: ");
+            let error = format!("{REMOTE} the server's reply was not understood: ");
             assert!(
-                ran.status == Some(1) && ran.err.starts_with(&told),
+                ran.status == Some(1) && ran.stderr.starts_with(&error),
                 "{ran:?}"
             );
             assert!(!folder.path().join("inside/downloads").exists());
@@ -195,13 +58,13 @@ fn path_traversal_by_server_names_is_rejected() {
     let long: &'static str = format!("file 3 2026-11-22T18:00:00Z {}", "x".repeat(256)).leak();
     let lines: &'static [&'static str] = vec![long].leak();
     let (ran, _) = run(&["get", "--recursive", "USER1", "Movies"], listing(lines));
-    assert!(ran.status == Some(1) && ran.err.len() < 400, "{ran:?}");
-    // A name that may be, and still has no business on a terminal.
+    assert!(ran.status == Some(1) && ran.stderr.len() < 400, "{ran:?}");
+    // A valid name that must be escaped on the terminal.
     let (ran, _) = run(
         &["get", "--recursive", "--timeout", "1", "USER1", "Movies"],
         listing(&["file 3 2026-11-22T18:00:00Z gpj\u{202e}.exe"]),
     );
-    ran.failed(
+    ran.assert_ended(
         1,
         "tidegate: Movies/gpj\\u{202e}.exe: timed out: no data for 1 s; use --timeout to wait longer\n",
     );
@@ -216,30 +79,30 @@ fn a_listing_with_duplicate_names_is_rejected() {
     let (ran, folder) = run(
         &["get", "--recursive", "--timeout", "2", "USER1", "Movies"],
         |client| {
-            client.log_in();
+            client.accept_login();
             let mut first = true;
-            while client.line().starts_with("SHOW DIRECTORY") {
-                client.line();
+            while client.read_line().starts_with("SHOW DIRECTORY") {
+                client.read_line();
                 let lines: &[&str] = if std::mem::take(&mut first) {
                     lines
                 } else {
                     &[]
                 };
-                client.say(format!(
+                client.send(format!(
                     "There are no files in this directory\n{MENU}ENTRIES {}\n",
                     lines.len()
                 ));
                 for line in lines {
-                    client.say(format!("{line}\n"));
+                    client.send(format!("{line}\n"));
                 }
-                client.say(MENU);
+                client.send(MENU);
             }
         },
     );
     assert!(
         ran.status == Some(1)
             && ran
-                .err
+                .stderr
                 .contains("would both be stored as Movies/x; nothing was downloaded"),
         "{ran:?}"
     );
@@ -249,66 +112,69 @@ fn a_listing_with_duplicate_names_is_rejected() {
 #[test]
 fn an_endless_listing_is_aborted() {
     let too_much = "the listing exceeds 500000 entries or 67108864 bytes of names; choose a smaller directory\n";
-    // It announces a million.
+    // A million entries are announced.
     let (ran, _) = run(&["get", "--recursive", "USER1", "Movies"], |client| {
-        client.log_in();
-        client.line();
-        client.line();
-        client.say(format!(
+        client.accept_login();
+        client.read_line();
+        client.read_line();
+        client.send(format!(
             "The available files are: x\n{MENU}ENTRIES 1000000\n"
         ));
-        client.say_for_ever("file 3 2026-11-22T18:00:00Z x\n");
+        client.send_endlessly("file 3 2026-11-22T18:00:00Z x\n");
     });
-    ran.failed(1, &format!("{WHO} {too_much}"));
-    // Fewer, whose paths take more room than that.
+    ran.assert_ended(1, &format!("{REMOTE} {too_much}"));
+    // Fewer entries, whose paths take more memory.
     let (ran, _) = run(&["get", "--recursive", "USER1", "Movies"], |client| {
-        client.log_in();
+        client.accept_login();
         let name = "x".repeat(250);
         loop {
-            let path = client.line();
-            client.line();
-            client.say(format!("The available files are: x\n{MENU}"));
+            let path = client.read_line();
+            client.read_line();
+            client.send(format!("The available files are: x\n{MENU}"));
             match path.len() {
                 0 => return,
-                1..3700 => client.say(format!("ENTRIES 1\n{DIRECTORY} {name}\n{MENU}")),
+                1..3700 => client.send(format!("ENTRIES 1\n{DIRECTORY} {name}\n{MENU}")),
                 _ => {
-                    client.say("ENTRIES 400000\n");
-                    return client.say_for_ever(&format!("{FILE} {name}\n"));
+                    client.send("ENTRIES 400000\n");
+                    return client.send_endlessly(&format!("{FILE} {name}\n"));
                 }
             };
         }
     });
-    ran.failed(1, &format!("{WHO} {too_much}"));
-    // Files on one line, which are told better by the details behind it.
+    ran.assert_ended(1, &format!("{REMOTE} {too_much}"));
+    // An endless line of file names.
     for args in [
         &["get", "--recursive", "USER1", "Movies"][..],
         &["ls", "USER1", "Movies"],
         &["put", "USER1", "Movies", "/etc/hostname"],
     ] {
         let (ran, _) = run(args, |client| {
-            client.log_in();
-            client.line();
-            client.say("The available files are: ");
-            client.say_for_ever("Joker, ");
+            client.accept_login();
+            client.read_line();
+            client.send("The available files are: ");
+            client.send_endlessly("Joker, ");
         });
-        ran.failed(1, &format!("{WHO} {too_much}"));
+        ran.assert_ended(1, &format!("{REMOTE} {too_much}"));
     }
-    // Directories on one line.
+    // An endless line of directory names.
     let (ran, _) = run(&["ls", "USER1"], |client| {
-        client.log_in();
-        client.line();
-        client.say("The available directories are: ");
-        client.say_for_ever("Movies, ");
+        client.accept_login();
+        client.read_line();
+        client.send("The available directories are: ");
+        client.send_endlessly("Movies, ");
     });
-    ran.failed(1, &format!("{WHO} {too_much}"));
-    // A directory in each directory.
+    ran.assert_ended(1, &format!("{REMOTE} {too_much}"));
+    // An endless chain of directories.
     let long: &str = format!("{DIRECTORY} {}", "x".repeat(250)).leak();
     let (ran, _) = run(
         &["get", "--recursive", "USER1", "Movies"],
         listing(vec![long].leak()),
     );
-    ran.failed(1, &format!("{WHO} the protocol cannot express this name\n"));
-    // A thousand of them in each.
+    ran.assert_ended(
+        1,
+        &format!("{REMOTE} the protocol cannot express this name\n"),
+    );
+    // A thousand directories in each directory.
     let lines: Vec<&str> = (0..1000)
         .map(|number| &*format!("directory - 2026-11-22T18:00:00Z {number}").leak())
         .collect();
@@ -316,12 +182,12 @@ fn an_endless_listing_is_aborted() {
         &["get", "--recursive", "USER1", "Movies"],
         listing(lines.leak()),
     );
-    ran.failed(1, &format!("{WHO} {too_much}"));
+    ran.assert_ended(1, &format!("{REMOTE} {too_much}"));
 }
 
 #[test]
 fn implausible_lengths_are_rejected() {
-    for (length, told) in [
+    for (length, error) in [
         (
             "9223372036854775807",
             "Movies/Joker: downloads/Joker: not enough space: 9223372036854775807 bytes are needed, ",
@@ -344,13 +210,13 @@ fn implausible_lengths_are_rejected() {
         ),
     ] {
         let (ran, folder) = run(&["get", "USER1", "Movies/Joker"], move |client| {
-            client.log_in();
-            client.line();
-            client.say(format!("LENGTH {length}\n"));
-            client.say_for_ever("endless ");
+            client.accept_login();
+            client.read_line();
+            client.send(format!("LENGTH {length}\n"));
+            client.send_endlessly("endless ");
         });
         assert!(
-            ran.status == Some(1) && ran.err.starts_with(&format!("tidegate: {told}")),
+            ran.status == Some(1) && ran.stderr.starts_with(&format!("tidegate: {error}")),
             "{ran:?}"
         );
         let downloads = folder.path().join("inside/downloads");
@@ -363,9 +229,9 @@ fn a_silent_server_times_out() {
     let late = "timed out: no data for 1 s; use --timeout to wait longer\n";
     let (ran, _) = run(
         &["get", "--timeout", "1", "USER1", "Movies/Joker"],
-        Client::be_silent,
+        Client::wait_for_close,
     );
-    ran.failed(1, &format!("{WHO} {late}"));
+    ran.assert_ended(1, &format!("{REMOTE} {late}"));
     let (ran, folder) = run(
         &[
             "get",
@@ -376,33 +242,33 @@ fn a_silent_server_times_out() {
             "Movies/WAR",
         ],
         |client| {
-            client.log_in();
-            client.line();
-            client.say("LENGTH 10\n12345");
-            client.be_silent();
+            client.accept_login();
+            client.read_line();
+            client.send("LENGTH 10\n12345");
+            client.wait_for_close();
         },
     );
-    ran.failed(
+    ran.assert_ended(
         1,
         &format!(
-            "tidegate: Movies/Joker: {late}{WHO} the connection was lost, 1 file was not transferred; run the command again\n"
+            "tidegate: Movies/Joker: {late}{REMOTE} the connection was lost, 1 file was not transferred; run the command again\n"
         ),
     );
     let part = folder.path().join("inside/downloads/Joker.part");
     assert_eq!(fs::read(part).unwrap(), b"12345");
     let (ran, _) = run(&["ls", "--timeout", "1", "USER1", "Movies"], |client| {
-        client.log_in();
-        client.say(format!(
+        client.accept_login();
+        client.send(format!(
             "The available files are: x\n{MENU}ENTRIES 2\nfile 3 2026-11-22T18:00:00Z x\n"
         ));
-        client.be_silent();
+        client.wait_for_close();
     });
-    ran.failed(1, &format!("{WHO} {late}"));
+    ran.assert_ended(1, &format!("{REMOTE} {late}"));
 }
 
 #[test]
 fn invalid_replies_are_shown_sanitized() {
-    for (said, told) in [
+    for (reply, error) in [
         (
             "HTTP/1.1 400 Bad Request\r\n",
             "the server's reply was not understood: HTTP/1.1 400 Bad Request\\r",
@@ -419,28 +285,28 @@ fn invalid_replies_are_shown_sanitized() {
         ("Please choose", "the server closed the connection"),
     ] {
         let (ran, _) = run(&["ls", "USER1", "Movies"], move |client| {
-            client.say(said);
+            client.send(reply);
             let _ = client.stream.shutdown(std::net::Shutdown::Write);
-            client.be_silent();
+            client.wait_for_close();
         });
-        ran.failed(1, &format!("{WHO} {told}\n"));
+        ran.assert_ended(1, &format!("{REMOTE} {error}\n"));
     }
     let (ran, _) = run(&["ls", "USER1", "Movies"], |client| {
-        client.say_for_ever("x")
+        client.send_endlessly("x")
     });
-    ran.failed(
+    ran.assert_ended(
         1,
-        &format!("{WHO} the server sent a line that is too long\n"),
+        &format!("{REMOTE} the server sent a line that is too long\n"),
     );
-    // What was not asked for is no answer, whatever it is.
+    // A reply to another command.
     let (ran, _) = run(&["get", "USER1", "Movies/Joker"], |client| {
-        client.log_in();
-        client.line();
-        client.say("SHA-256 0000 Joker\n");
-        client.be_silent();
+        client.accept_login();
+        client.read_line();
+        client.send("SHA-256 0000 Joker\n");
+        client.wait_for_close();
     });
     assert!(
-        ran.err
+        ran.stderr
             .starts_with("tidegate: Movies/Joker: the server's reply was not understood: SHA-256"),
         "{ran:?}"
     );
@@ -451,14 +317,14 @@ fn invalid_replies_are_shown_sanitized() {
 fn directory_names_are_sanitized_for_the_terminal() {
     for names in ["Movies, \u{1b}[2J", "Movies, ..", "a/b"] {
         let (ran, _) = run(&["ls", "USER1"], move |client| {
-            client.log_in();
-            client.line();
-            client.say(format!("The available directories are: {names}\n{MENU}"));
-            client.be_silent();
+            client.accept_login();
+            client.read_line();
+            client.send(format!("The available directories are: {names}\n{MENU}"));
+            client.wait_for_close();
         });
-        ran.failed(
+        ran.assert_ended(
             1,
-            &format!("{WHO} the server sent an invalid directory name\n"),
+            &format!("{REMOTE} the server sent an invalid directory name\n"),
         );
     }
 }
@@ -487,23 +353,23 @@ fn a_busy_server_is_given_more_time() {
             "Movies/Zeros",
         ],
         move |client| {
-            client.log_in();
-            assert_eq!(client.line(), "RESUME DOWNLOAD Movies/Zeros\n");
-            assert_eq!(client.line(), format!("{LENGTH}\n"));
-            client.say(format!(
+            client.accept_login();
+            assert_eq!(client.read_line(), "RESUME DOWNLOAD Movies/Zeros\n");
+            assert_eq!(client.read_line(), format!("{LENGTH}\n"));
+            client.send(format!(
                 "Please enter the number of bytes you already have\nLENGTH 0\n{MENU}"
             ));
-            assert_eq!(client.line(), "CHECKSUM FILE Movies/Zeros\n");
+            assert_eq!(client.read_line(), "CHECKSUM FILE Movies/Zeros\n");
             std::thread::sleep(WORK);
-            client.say(format!("SHA-256 {zeros} Zeros\n{MENU}"));
-            client.line();
-            client.say("Connection is terminated. You are logged out.\n");
+            client.send(format!("SHA-256 {zeros} Zeros\n{MENU}"));
+            client.read_line();
+            client.send("Connection is terminated. You are logged out.\n");
         },
     );
-    ran.moved(1, 0);
+    ran.assert_transferred(1, 0);
     assert!(downloads.join("Zeros").exists());
 
-    // An upload's end too, and only for so long.
+    // The end of an upload has more time too, within a limit.
     for (work, status) in [(WORK, 0), (3 * WORK, 1)] {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("inside/downloads")).unwrap();
@@ -519,19 +385,22 @@ fn a_busy_server_is_given_more_time() {
             "downloads/large",
         ];
         let ran = run_in(folder.path(), &args, move |client| {
-            client.log_in();
-            assert_eq!(client.line(), format!("PUT FILE {LENGTH} Uploads/large\n"));
+            client.accept_login();
+            assert_eq!(
+                client.read_line(),
+                format!("PUT FILE {LENGTH} Uploads/large\n")
+            );
             let mut bytes = std::io::Read::take(&mut client.lines, LENGTH);
             std::io::copy(&mut bytes, &mut std::io::sink()).unwrap();
             std::thread::sleep(work);
-            client.say(format!("Upload complete: large, {LENGTH} bytes\n{MENU}"));
-            client.line();
-            client.say("Connection is terminated. You are logged out.\n");
+            client.send(format!("Upload complete: large, {LENGTH} bytes\n{MENU}"));
+            client.read_line();
+            client.send("Connection is terminated. You are logged out.\n");
         });
         assert_eq!(ran.status, Some(status), "{ran:?}");
         if status == 1 {
             assert_eq!(
-                ran.err,
+                ran.stderr,
                 "tidegate: Uploads/large: timed out: no data for 4 s; use --timeout to wait longer\n"
             );
         }

@@ -1,4 +1,4 @@
-//! The client on a terminal: bars, tables, the prompt for a password, the keys of connect.
+//! The client on a terminal: progress bars, tables, the password prompt, and the line editor.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 
 use nix::pty::Winsize;
 
-use super::broken::{After, Relay};
-use super::{Server, TIMEOUT, client, noise, wait};
+use super::relay::{After, Relay};
+use super::run::{Server, TIMEOUT, client, random_bytes, wait};
 use crate::support::changes::{Change, change};
 use crate::support::needs;
 
-/// A client on a pseudo-terminal of its own.
+/// The program on a new pseudo-terminal.
 struct Terminal {
     master: File,
-    /// What it shows, in pieces as they come.
+    /// The output, in pieces as they arrive.
     shown: mpsc::Receiver<Vec<u8>>,
     screen: Vec<u8>,
-    /// Up to where the screen was looked at.
+    /// The length of the output that was already matched.
     seen: usize,
     child: Child,
 }
@@ -39,7 +39,7 @@ impl Terminal {
         let pair = nix::pty::openpty(Some(&size), None).unwrap();
         let slave = File::from(pair.slave);
         let mut on_terminal = Command::new("setsid");
-        // The first argument is the --wait of a client without a terminal.
+        // The first argument is the --wait of `client`.
         on_terminal
             .arg("--ctty")
             .args(command.get_args().skip(1))
@@ -58,7 +58,7 @@ impl Terminal {
         let (send, shown) = mpsc::channel();
         std::thread::spawn(move || {
             let mut piece = [0; 4096];
-            // The terminal ends with an error when its last user has gone.
+            // Reading fails when the last process on the terminal has ended.
             while let Ok(count @ 1..) = reader.read(&mut piece) {
                 if send.send(piece[..count].to_vec()).is_err() {
                     break;
@@ -74,17 +74,17 @@ impl Terminal {
         }
     }
 
-    /// Waits until `text` is shown, behind what was waited for before.
+    /// Waits until `text` is shown, after the text waited for before.
     #[track_caller]
     fn until(&mut self, text: &str) {
-        let begin = Instant::now();
+        let start = Instant::now();
         loop {
             let screen = String::from_utf8_lossy(&self.screen[self.seen..]).into_owned();
             if let Some(at) = screen.find(text) {
                 self.seen += at + text.len();
                 return;
             }
-            assert!(begin.elapsed() < TIMEOUT, "{text:?} {screen:?}");
+            assert!(start.elapsed() < TIMEOUT, "{text:?} {screen:?}");
             if let Ok(piece) = self.shown.recv_timeout(Duration::from_millis(20)) {
                 self.screen.extend(piece);
             }
@@ -95,10 +95,10 @@ impl Terminal {
         self.master.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// How it ended, and all that the terminal showed.
+    /// Waits for the program. Returns its status and all output.
     fn end(mut self) -> (Option<i32>, String) {
         let status = wait(&mut self.child);
-        // With its last user the terminal has ended too.
+        // The terminal has no more output after the program.
         drop(self.master);
         while let Ok(piece) = self.shown.recv_timeout(Duration::from_millis(200)) {
             self.screen.extend(piece);
@@ -121,8 +121,8 @@ fn progress_is_shown_on_terminals_only() {
     );
     assert!(screen.contains("1 file, 4096 bytes, "), "{screen:?}");
     assert_eq!(
-        fs::read(server.here("downloads/Joker")).unwrap(),
-        fs::read(server.there("Movies/Joker")).unwrap()
+        fs::read(server.local("downloads/Joker")).unwrap(),
+        fs::read(server.served("Movies/Joker")).unwrap()
     );
     let (status, screen) =
         Terminal::run(&server.command(&["get", "--into", "two", "USER1", "Movies/*"])).end();
@@ -131,7 +131,7 @@ fn progress_is_shown_on_terminals_only() {
         screen.contains("3 files ") && screen.contains("Movies/Free Fire"),
         "{screen:?}"
     );
-    fs::write(server.here("Fresh"), noise(100_000)).unwrap();
+    fs::write(server.local("Fresh"), random_bytes(100_000)).unwrap();
     let (status, screen) =
         Terminal::run(&server.command(&["put", "USER2", "Uploads", "Fresh"])).end();
     assert_eq!(status, Some(0));
@@ -140,7 +140,7 @@ fn progress_is_shown_on_terminals_only() {
         "{screen:?}"
     );
 
-    // Not with --quiet, nor where standard error is none.
+    // No progress with --quiet, or if standard error is no terminal.
     let quiet = Terminal::run(&server.command(&[
         "get",
         "--quiet",
@@ -161,7 +161,7 @@ fn progress_is_shown_on_terminals_only() {
         "{screen:?}"
     );
     let ran = server.run(&["get", "--into", "none", "USER1", "Movies/Joker"]);
-    ran.moved(1, 4096);
+    ran.assert_transferred(1, 4096);
 }
 
 #[test]
@@ -170,7 +170,8 @@ fn listings_on_a_terminal_are_tables() {
         return;
     }
     let server = Server::with(|home| {
-        let file = |name: &str| Change::File(format!("Music/{name}").into(), noise(1_500_000));
+        let file =
+            |name: &str| Change::File(format!("Music/{name}").into(), random_bytes(1_500_000));
         change(home, &file("x\u{202e}y"));
     });
     let (status, screen) = Terminal::run(&server.command(&["ls", "USER1", "Music"])).end();
@@ -203,7 +204,7 @@ fn the_password_prompt_does_not_echo() {
     let remote = server.remote("user1");
     let mut terminal = Terminal::run(&server.command(&["ls", &remote]));
     terminal.until(&format!("Password for {remote}: "));
-    // The echo is off once the prompt is there; a moment later for sure.
+    // The echo is turned off just after the prompt.
     std::thread::sleep(Duration::from_millis(200));
     terminal.keys("1234\n");
     let (status, screen) = terminal.end();
@@ -220,10 +221,10 @@ fn connect_has_completion_and_history() {
         return;
     }
     let server = Server::new();
-    fs::write(server.here("a note"), "note").unwrap();
+    fs::write(server.local("a note"), "note").unwrap();
     let mut terminal = Terminal::run(&server.command(&["connect", "USER2"]));
     terminal.until("> ");
-    // Commands, directories, files of the chosen one, files by a path, files from here.
+    // Complete commands, directories, files in the chosen one, paths, and local files.
     terminal.keys("show di\ty Upl\t\r");
     terminal.until("The available files are: Notes.old, Welcome, Wish List");
     terminal.until("Uploads> ");
@@ -236,7 +237,7 @@ fn connect_has_completion_and_history() {
     terminal.keys("upload a \t\r");
     terminal.until("a note: 1 file, 4 bytes");
     terminal.until("Uploads> ");
-    // At a prompt its answer is completed.
+    // Complete the answer to a prompt.
     terminal.keys("checksum file\r");
     terminal.until("Please choose the desired file");
     terminal.until("Uploads> ");
@@ -244,7 +245,7 @@ fn connect_has_completion_and_history() {
     terminal.until("SHA-256 ");
     terminal.until(" Wish List");
     terminal.until("Uploads> ");
-    // Ctrl-C leaves a line, and the arrow brings an earlier one back.
+    // Ctrl-C discards a line, and the arrow key recalls an earlier one.
     terminal.keys("nonsense\u{3}");
     terminal.until("Uploads> ");
     terminal.keys("\u{1b}[A\r");
@@ -259,7 +260,7 @@ fn connect_has_completion_and_history() {
         screen.ends_with("Connection is terminated. You are logged out.\r\n"),
         "{screen:?}"
     );
-    assert_eq!(fs::read(server.there("Uploads/a note")).unwrap(), b"note");
+    assert_eq!(fs::read(server.served("Uploads/a note")).unwrap(), b"note");
 }
 
 #[test]
@@ -269,7 +270,10 @@ fn ctrl_c_cancels_the_transfer_only() {
     }
     let server = Server::with(|home| {
         home.write_sparse("Movies/Vast", 200_000_000_000);
-        change(home, &Change::File("Movies/Large".into(), noise(3_000_000)));
+        change(
+            home,
+            &Change::File("Movies/Large".into(), random_bytes(3_000_000)),
+        );
     });
     let relay = Relay::new(&server, After::Stall(1_000_000));
     let command = client(server.folder.path(), relay.port, &["connect", "USER1"]);
@@ -282,14 +286,14 @@ fn ctrl_c_cancels_the_transfer_only() {
     terminal.keys("\u{3}");
     terminal.until("tidegate: interrupted");
     terminal.until("Movies> ");
-    // It goes on where it was, on a connection that does not stall.
+    // Resume the download over a connection that does not stall.
     terminal.keys("SHOW DETAILS\r");
     terminal.until("Joker");
     terminal.until("Movies> ");
     terminal.keys("RESUME DOWNLOAD Large\r");
     terminal.until("downloads/Large: 1 file, ");
     terminal.until("Movies> ");
-    // Also while nothing moves.
+    // Ctrl-C works while no data arrives.
     terminal.keys("CHECKSUM FILE Vast\r");
     std::thread::sleep(Duration::from_millis(300));
     terminal.keys("\u{3}");
@@ -297,6 +301,6 @@ fn ctrl_c_cancels_the_transfer_only() {
     terminal.until("Movies> ");
     terminal.keys("QUIT\r");
     assert_eq!(terminal.end().0, Some(0));
-    let large = fs::read(server.here("downloads/Large")).unwrap();
-    assert!(large == noise(3_000_000));
+    let large = fs::read(server.local("downloads/Large")).unwrap();
+    assert!(large == random_bytes(3_000_000));
 }

@@ -1,10 +1,10 @@
-//! get, put and ls, with their options and what they say.
+//! `get`, `put` and `ls` with their options and messages.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
-use super::{PROGRAM, Ran, Server, client, finish, noise, tree};
+use super::run::{Output, PROGRAM, Server, client, finish, random_bytes, tree};
 use crate::support::changes::{Change, change};
 use crate::support::needs;
 
@@ -12,30 +12,30 @@ use crate::support::needs;
 fn get_writes_to_the_download_folder() {
     let server = Server::new();
     let ran = server.run(&["get", "USER1", "Movies/Joker"]);
-    ran.moved(1, 4096);
-    let joker = fs::read(server.there("Movies/Joker")).unwrap();
+    ran.assert_transferred(1, 4096);
+    let joker = fs::read(server.served("Movies/Joker")).unwrap();
     assert_eq!(
-        tree(&server.here("downloads")),
+        tree(&server.local("downloads")),
         [("Joker".to_owned(), joker.clone())]
     );
 
     let again = server.run(&["get", "USER1", "Movies/Joker"]);
-    again.failed(
+    again.assert_ended(
         1,
         "tidegate: Movies/Joker: downloads/Joker: already exists; use --force to replace it\n",
     );
-    assert!(again.out.starts_with("0 files, 0 bytes, "));
+    assert!(again.stdout.starts_with("0 files, 0 bytes, "));
 
-    fs::write(server.here("downloads/Joker"), "mine").unwrap();
+    fs::write(server.local("downloads/Joker"), "mine").unwrap();
     server
         .run(&["get", "--force", "USER1", "Movies/Joker"])
-        .moved(1, 4096);
-    assert_eq!(fs::read(server.here("downloads/Joker")).unwrap(), joker);
+        .assert_transferred(1, 4096);
+    assert_eq!(fs::read(server.local("downloads/Joker")).unwrap(), joker);
 
     let quiet = server.run(&["get", "--quiet", "--into=deep/er", "USER1", "Movies/Joker"]);
-    quiet.failed(0, "");
-    assert_eq!(quiet.out, "");
-    assert_eq!(fs::read(server.here("deep/er/Joker")).unwrap(), joker);
+    quiet.assert_ended(0, "");
+    assert_eq!(quiet.stdout, "");
+    assert_eq!(fs::read(server.local("deep/er/Joker")).unwrap(), joker);
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn failures_are_reported_and_the_rest_is_transferred() {
         "Movies/",
         "Movies/..",
     ]);
-    ran.failed(
+    ran.assert_ended(
         1,
         "tidegate: Joker: not a file: name it as DIRECTORY/FILE, or use --recursive to download a directory\n\
          tidegate: Movies/: not a file: name it as DIRECTORY/FILE, or use --recursive to download a directory\n\
@@ -59,8 +59,8 @@ fn failures_are_reported_and_the_rest_is_transferred() {
          tidegate: Movies/Nobody: No such file\n\
          tidegate: Nowhere/x: No such file\n",
     );
-    assert!(ran.out.starts_with("1 file, 1362 bytes, "), "{ran:?}");
-    assert_eq!(tree(&server.here("downloads")).len(), 1);
+    assert!(ran.stdout.starts_with("1 file, 1362 bytes, "), "{ran:?}");
+    assert_eq!(tree(&server.local("downloads")).len(), 1);
 }
 
 #[test]
@@ -95,24 +95,24 @@ fn colliding_targets_are_rejected_before_any_transfer() {
         ),
     ] {
         let ran = server.run(&[&["get", "USER1"], paths].concat());
-        ran.failed(
+        ran.assert_ended(
             1,
             &format!("tidegate: {remote}: {what}; nothing was downloaded, use another --into for one of them\n"),
         );
-        assert!(!server.here("downloads").exists());
+        assert!(!server.local("downloads").exists());
     }
-    fs::create_dir(server.here("other")).unwrap();
-    fs::write(server.here("a"), "1").unwrap();
-    fs::write(server.here("other/a"), "2").unwrap();
+    fs::create_dir(server.local("other")).unwrap();
+    fs::write(server.local("a"), "1").unwrap();
+    fs::write(server.local("other/a"), "2").unwrap();
     let ran = server.run(&["put", "USER2", "Uploads", "a", "other/a"]);
     let remote = server.remote("user2");
-    ran.failed(
+    ran.assert_ended(
         1,
         &format!(
             "tidegate: {remote}: a and other/a would both be uploaded as Uploads/a; nothing was uploaded, rename one of them\n"
         ),
     );
-    assert!(!server.there("Uploads/a").exists());
+    assert!(!server.served("Uploads/a").exists());
 }
 
 #[test]
@@ -120,26 +120,26 @@ fn remote_patterns_match_existing_files() {
     let server = Server::new();
     server
         .run(&["get", "USER1", "Movies/*r*"])
-        .moved(2, 4096 + 1279);
+        .assert_transferred(2, 4096 + 1279);
     server
         .run(&["get", "USER1", "D?c*/T*", "*/W?R"])
-        .moved(2, 903 + 1362);
-    let names: Vec<String> = tree(&server.here("downloads"))
+        .assert_transferred(2, 903 + 1362);
+    let names: Vec<String> = tree(&server.local("downloads"))
         .into_iter()
         .map(|(name, _)| name)
         .collect();
     assert_eq!(names, ["Free Fire", "Joker", "Tides", "WAR"]);
-    // A pattern means files, and directories with --recursive.
+    // Patterns match files, and with --recursive also directories.
     server
         .run(&["get", "--into", "flat", "USER1", "Docs/*"])
-        .moved(3, 669 + 989 + 903);
+        .assert_transferred(3, 669 + 989 + 903);
     server
         .run(&["get", "--into", "deep", "--recursive", "USER1", "Docs/*"])
-        .moved(6, 2561 + 1025 + 663 + 661);
-    assert_eq!(tree(&server.here("deep")), tree(&server.there("Docs")));
+        .assert_transferred(6, 2561 + 1025 + 663 + 661);
+    assert_eq!(tree(&server.local("deep")), tree(&server.served("Docs")));
     server
         .run(&["get", "USER1", "Movies/x*", "Nowhere/*"])
-        .failed(
+        .assert_ended(
             1,
             "tidegate: Movies/x*: nothing matches the pattern\ntidegate: Nowhere/*: No such directory\n",
         );
@@ -158,14 +158,14 @@ fn directory_trees_round_trip() {
         }
         for number in 0..70 {
             let path = format!("Docs/many/deep/file {number}");
-            change(home, &Change::File(path.into(), noise(number * 7)));
+            change(home, &Change::File(path.into(), random_bytes(number * 7)));
         }
         change(
             home,
-            &Change::File("Docs/many/deep/er/large".into(), noise(3_000_000)),
+            &Change::File("Docs/many/deep/er/large".into(), random_bytes(3_000_000)),
         );
     });
-    let there = tree(&server.there("Docs/many"));
+    let there = tree(&server.served("Docs/many"));
     let bytes = there.iter().map(|(_, bytes)| bytes.len() as u64).sum();
     for jobs in ["1", "8"] {
         let into = format!("got{jobs}");
@@ -179,8 +179,8 @@ fn directory_trees_round_trip() {
             "USER1",
             "Docs/many",
         ]);
-        ran.moved(71, bytes);
-        assert_eq!(tree(&server.here(&into).join("many")), there);
+        ran.assert_transferred(71, bytes);
+        assert_eq!(tree(&server.local(&into).join("many")), there);
     }
     let folder = "got1/many";
     for (jobs, directory) in [("1", "Uploads"), ("8", "Uploads/made/on the way")] {
@@ -193,30 +193,32 @@ fn directory_trees_round_trip() {
             directory,
             folder,
         ]);
-        ran.moved(71, bytes);
-        assert_eq!(tree(&server.there(directory).join("many")), there);
+        ran.assert_transferred(71, bytes);
+        assert_eq!(tree(&server.served(directory).join("many")), there);
     }
-    // Once more it is all there: nothing is moved.
+    // All files exist, so that nothing is transferred again.
     let ran = server.run(&["put", "--recursive", "USER2", "Uploads", folder]);
     assert_eq!(ran.status, Some(1));
-    assert!(ran.out.starts_with("0 files, 0 bytes"), "{ran:?}");
-    let lines: Vec<&str> = ran.err.lines().collect();
+    assert!(ran.stdout.starts_with("0 files, 0 bytes"), "{ran:?}");
+    let lines: Vec<&str> = ran.stderr.lines().collect();
     assert_eq!(lines.len(), 71);
     assert_eq!(
         lines[0],
         "tidegate: Uploads/many/deep/er/large: already exists; use --force to replace it"
     );
-    // One of them is gone, and goes again.
-    fs::remove_file(server.there("Uploads/many/deep/file 1")).unwrap();
+    // Only the missing file is transferred again.
+    fs::remove_file(server.served("Uploads/many/deep/file 1")).unwrap();
     let ran = server.run(&["put", "--recursive", "USER2", "Uploads", folder]);
-    assert!(ran.out.starts_with("1 file, 7 bytes, "), "{ran:?}");
-    assert_eq!(tree(&server.there("Uploads/many")), there);
+    assert!(ran.stdout.starts_with("1 file, 7 bytes, "), "{ran:?}");
+    assert_eq!(tree(&server.served("Uploads/many")), there);
 }
 
 #[test]
 fn complete_files_are_not_transferred_again() {
     let server = Server::new();
-    server.run(&["get", "USER1", "Movies/Joker"]).moved(1, 4096);
+    server
+        .run(&["get", "USER1", "Movies/Joker"])
+        .assert_transferred(1, 4096);
     server
         .run(&[
             "get",
@@ -227,68 +229,68 @@ fn complete_files_are_not_transferred_again() {
             "USER1",
             "Movies/*",
         ])
-        .moved(2, 1279 + 1362);
-    fs::write(server.here("downloads/Joker"), "changed").unwrap();
+        .assert_transferred(2, 1279 + 1362);
+    fs::write(server.local("downloads/Joker"), "changed").unwrap();
     server
         .run(&["get", "--continue", "USER1", "Movies/Joker"])
-        .failed(
+        .assert_ended(
             1,
             "tidegate: Movies/Joker: downloads/Joker: already exists; use --force to replace it\n",
         );
     server
         .run(&["get", "--continue", "--force", "USER1", "Movies/Joker"])
-        .moved(1, 4096);
+        .assert_transferred(1, 4096);
 }
 
 #[test]
 fn put_replaces_files_only_on_request() {
     let server = Server::new();
-    fs::write(server.here("Welcome"), "new").unwrap();
-    fs::write(server.here("Fresh"), "fresh").unwrap();
+    fs::write(server.local("Welcome"), "new").unwrap();
+    fs::write(server.local("Fresh"), "fresh").unwrap();
     let taken = "tidegate: Uploads/Welcome: already exists; use --force to replace it\n";
     for user in ["USER2", "USER3"] {
         let ran = server.run(&["put", user, "Uploads", "Welcome"]);
-        ran.failed(1, taken);
+        ran.assert_ended(1, taken);
     }
     server
         .run(&["put", "--force", "USER2", "Uploads", "Welcome"])
-        .failed(1, "tidegate: Uploads/Welcome: The file already exists\n");
-    assert_ne!(fs::read(server.there("Uploads/Welcome")).unwrap(), b"new");
+        .assert_ended(1, "tidegate: Uploads/Welcome: The file already exists\n");
+    assert_ne!(fs::read(server.served("Uploads/Welcome")).unwrap(), b"new");
     server
         .run(&["put", "--force", "USER3", "Uploads/", "Welcome", "Fresh"])
-        .moved(2, 8);
-    assert_eq!(fs::read(server.there("Uploads/Welcome")).unwrap(), b"new");
-    // A drop box shows nothing, and so hides nothing behind a listing either.
+        .assert_transferred(2, 8);
+    assert_eq!(fs::read(server.served("Uploads/Welcome")).unwrap(), b"new");
+    // The listing of a drop box is empty, so that only the server detects existing files.
     server
         .run(&["put", "USER4", "Dropbox", "Fresh"])
-        .moved(1, 5);
+        .assert_transferred(1, 5);
     server
         .run(&["put", "USER4", "Dropbox", "Fresh"])
-        .failed(1, "tidegate: Dropbox/Fresh: The file already exists\n");
+        .assert_ended(1, "tidegate: Dropbox/Fresh: The file already exists\n");
 }
 
 #[test]
 fn put_reports_unusable_sources() {
     let server = Server::new();
-    fs::create_dir_all(server.here("folder/.hidden")).unwrap();
-    fs::write(server.here("folder/.hidden/x"), "x").unwrap();
-    fs::write(server.here("folder/y"), "y").unwrap();
-    symlink("..", server.here("folder/up")).unwrap();
-    symlink("y", server.here("folder/z")).unwrap();
-    fs::write(server.here(".dot"), "").unwrap();
-    nix::unistd::mkfifo(&server.here("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    fs::write(server.here("blank "), "").unwrap();
+    fs::create_dir_all(server.local("folder/.hidden")).unwrap();
+    fs::write(server.local("folder/.hidden/x"), "x").unwrap();
+    fs::write(server.local("folder/y"), "y").unwrap();
+    symlink("..", server.local("folder/up")).unwrap();
+    symlink("y", server.local("folder/z")).unwrap();
+    fs::write(server.local(".dot"), "").unwrap();
+    nix::unistd::mkfifo(&server.local("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fs::write(server.local("blank "), "").unwrap();
     let ran = server.run(&[
         "put", "USER2", "Uploads", "missing", "folder", "pipe", ".dot", "blank ",
     ]);
-    // ConnectionKind one connection, and yet what the server refuses is known later.
-    let mut lines: Vec<&str> = ran.err.lines().collect();
+    // The refusals of the server arrive later, in any order.
+    let mut lines: Vec<&str> = ran.stderr.lines().collect();
     lines[3..].sort_unstable();
-    let ran = Ran {
-        err: lines.join("\n") + "\n",
+    let ran = Output {
+        stderr: lines.join("\n") + "\n",
         ..ran
     };
-    ran.failed(
+    ran.assert_ended(
         1,
         "tidegate: missing: No such file or directory (os error 2)\n\
          tidegate: folder: is a directory; use --recursive to upload it\n\
@@ -297,12 +299,12 @@ fn put_reports_unusable_sources() {
          tidegate: Uploads/blank : the protocol cannot express this name\n",
     );
     let ran = server.run(&["put", "--recursive", "USER2", "Uploads", "folder"]);
-    ran.failed(
+    ran.assert_ended(
         1,
         "tidegate: folder/up: not following the symbolic link to a directory; name it on the command line\n\
          tidegate: Uploads/folder/.hidden: That is not a valid file name\n",
     );
-    let names: Vec<String> = tree(&server.there("Uploads/folder"))
+    let names: Vec<String> = tree(&server.served("Uploads/folder"))
         .into_iter()
         .map(|(name, _)| name)
         .collect();
@@ -314,7 +316,7 @@ fn put_reports_unusable_sources() {
     ] {
         server
             .run(&["put", user, directory, "folder/y"])
-            .failed(1, &format!("tidegate: {directory}/y: {why}\n"));
+            .assert_ended(1, &format!("tidegate: {directory}/y: {why}\n"));
     }
     let long = "x".repeat(256);
     let ran = server.run(&[
@@ -326,13 +328,13 @@ fn put_reports_unusable_sources() {
     assert_eq!(
         (
             ran.status,
-            ran.err.contains("the protocol cannot express this name")
+            ran.stderr.contains("the protocol cannot express this name")
         ),
         (Some(1), true),
         "{ran:?}"
     );
     let ran = server.run(&["get", "USER1", &format!("Movies/{long}")]);
-    ran.failed(
+    ran.assert_ended(
         1,
         &format!("tidegate: Movies/{long}: not a valid file name (1 to 255 bytes, no leading dot, no control characters)\n"),
     );
@@ -341,19 +343,19 @@ fn put_reports_unusable_sources() {
 #[test]
 fn put_continues_after_a_refused_file() {
     let server = Server::new();
-    let huge = fs::File::create(server.here("huge")).unwrap();
+    let huge = fs::File::create(server.local("huge")).unwrap();
     huge.set_len(1 << 60)
         .or_else(|_| huge.set_len(1 << 43))
         .unwrap();
-    fs::write(server.here("after"), "after").unwrap();
-    fs::write(server.here("before"), "before").unwrap();
+    fs::write(server.local("after"), "after").unwrap();
+    fs::write(server.local("before"), "before").unwrap();
     let ran = server.run(&["put", "USER2", "Uploads", "before", "huge", "after"]);
-    ran.failed(
+    ran.assert_ended(
         1,
         "tidegate: Uploads/huge: There is not enough room for that file\n",
     );
-    assert!(ran.out.starts_with("2 files, "), "{ran:?}");
-    assert_eq!(fs::read(server.there("Uploads/after")).unwrap(), b"after");
+    assert!(ran.stdout.starts_with("2 files, "), "{ran:?}");
+    assert_eq!(fs::read(server.served("Uploads/after")).unwrap(), b"after");
 }
 
 #[test]
@@ -361,8 +363,8 @@ fn listings_in_a_pipe_are_plain() {
     let server = Server::new();
     let ls = |args: &[&str]| {
         let ran = server.run(args);
-        ran.failed(0, "");
-        ran.out
+        ran.assert_ended(0, "");
+        ran.stdout
     };
     assert_eq!(
         ls(&["ls", "USER1"]),
@@ -390,7 +392,7 @@ fn listings_in_a_pipe_are_plain() {
         let shown = path.replace('\u{202e}', "\\u{202e}");
         server
             .run(&["ls", "USER1", path])
-            .failed(1, &format!("tidegate: {shown}: {why}\n"));
+            .assert_ended(1, &format!("tidegate: {shown}: {why}\n"));
     }
 }
 
@@ -407,33 +409,33 @@ fn password_sources_are_tried_in_order() {
         }
         finish(command)
     };
-    fs::write(server.here("password"), "1234\r\nnot this\n").unwrap();
-    fs::write(server.here("empty"), "\n1234\n").unwrap();
+    fs::write(server.local("password"), "1234\r\nnot this\n").unwrap();
+    fs::write(server.local("empty"), "\n1234\n").unwrap();
     assert_eq!(ls(Some("1234"), None).status, Some(0));
     assert_eq!(ls(None, Some("password")).status, Some(0));
     assert_eq!(
         ls(Some("wrong"), Some("password")).status,
         Some(0),
-        "the file comes first"
+        "the file takes precedence"
     );
-    ls(Some("wrong"), None).failed(
+    ls(Some("wrong"), None).assert_ended(
         1,
         &format!("tidegate: {remote}: login failed; check the username and the password\n"),
     );
-    ls(Some("1234\n"), None).failed(
+    ls(Some("1234\n"), None).assert_ended(
         1,
         &format!("tidegate: {remote}: the password cannot be sent: it is too long or contains a line end\n"),
     );
-    ls(None, Some("empty")).failed(
+    ls(None, Some("empty")).assert_ended(
         1,
         "tidegate: empty: the first line is empty; expected a password\n",
     );
-    ls(None, Some("nowhere")).failed(
+    ls(None, Some("nowhere")).assert_ended(
         1,
         "tidegate: nowhere: No such file or directory (os error 2)\n",
     );
     if needs::has("setsid") {
-        ls(None, None).failed(
+        ls(None, None).assert_ended(
             1,
             "tidegate: there is no terminal to read a password from; use --password-file or TIDEGATE_PASSWORD\n",
         );
@@ -441,7 +443,7 @@ fn password_sources_are_tried_in_order() {
     let unknown = format!("nobody@127.0.0.1:{}", server.port());
     let mut command = server.command(&["get", &unknown, "Movies/Joker"]);
     command.env("TIDEGATE_PASSWORD", "x");
-    finish(command).failed(
+    finish(command).assert_ended(
         1,
         &format!("tidegate: {unknown}: login failed; check the username and the password\n"),
     );
@@ -491,13 +493,13 @@ fn usage_errors_precede_any_connection() {
         ),
     ] {
         let ran = finish(client(folder.path(), 1, args));
-        ran.failed(
+        ran.assert_ended(
             2,
             &format!("tidegate: {what}; see 'tidegate {} --help'\n", args[0]),
         );
     }
     let ran = finish(client(folder.path(), 1, &["get", "USER1", "x/y"]));
-    ran.failed(
+    ran.assert_ended(
         1,
         "tidegate: user1@127.0.0.1:1: cannot connect: Connection refused (os error 111)\n",
     );
@@ -506,15 +508,15 @@ fn usage_errors_precede_any_connection() {
 #[test]
 fn an_unwritable_download_folder_is_reported() {
     let server = Server::new();
-    fs::write(server.here("downloads"), "no folder").unwrap();
+    fs::write(server.local("downloads"), "no folder").unwrap();
     server
         .run(&["get", "USER1", "Movies/Joker", "Movies/WAR"])
-        .failed(
+        .assert_ended(
             1,
             "tidegate: Movies/Joker: downloads/Joker.part: Not a directory (os error 20)\n\
              tidegate: Movies/WAR: downloads/WAR.part: Not a directory (os error 20)\n",
         );
-    assert_eq!(fs::read(server.here("downloads")).unwrap(), b"no folder");
+    assert_eq!(fs::read(server.local("downloads")).unwrap(), b"no folder");
 }
 
 #[test]
@@ -534,7 +536,8 @@ fn a_full_standard_output_is_an_error() {
     let ran = finish(command);
     assert_eq!(ran.status, Some(1));
     assert!(
-        ran.err.contains("standard output: No space left on device"),
+        ran.stderr
+            .contains("standard output: No space left on device"),
         "{ran:?}"
     );
     assert!(fs::metadata("/dev/full").unwrap().permissions().mode() != 0);
