@@ -245,21 +245,22 @@ impl<K: Kernel> Job<K> {
             }))
         };
         let finished = |result| Ran::Finished(Some(result));
+        let copy = |mut upload: Box<StagedUpload<K>>| match upload.copy_base() {
+            Ok(Step::More) => again(Task::Copy(upload)),
+            Ok(Step::Done(())) => respond(Ok(Success::created(upload)), false),
+            Err(error) => respond(Err(error), false),
+        };
         match task {
             Task::List(ListingJob { id, target, format }) => {
                 let result = listing::list(&**kernel, &target, format);
                 finished(JobResult::Listed { id, result })
             }
             Task::Create(creation) => match creation.run(kernel) {
-                Ok(upload) => again(Task::Copy(upload)),
+                Ok(upload) => copy(upload),
                 Err(error) => respond(Err(error), false),
             },
             Task::CreateUnique(creation) => respond(creation.run_unique(kernel), false),
-            Task::Copy(mut upload) => match upload.copy_base() {
-                Ok(Step::More) => again(Task::Copy(upload)),
-                Ok(Step::Done(())) => respond(Ok(Success::created(upload)), false),
-                Err(error) => respond(Err(error), false),
-            },
+            Task::Copy(upload) => copy(upload),
             Task::Publish(publication) => finished(JobResult::Published {
                 session_id: publication.session_id,
                 result: publication.run(),
