@@ -72,26 +72,26 @@ fn connect_downloads_and_uploads_files() {
     fs::create_dir(server.local("folder")).unwrap();
     fs::write(server.local("folder/Fresh"), "fresh").unwrap();
     fs::write(server.local("Welcome"), "mine").unwrap();
-    fs::create_dir(server.local("landed")).unwrap();
-    fs::write(server.local("landed/Notes.old.part"), "x").unwrap();
+    fs::create_dir(server.local("received")).unwrap();
+    fs::write(server.local("received/Notes.old.part"), "x").unwrap();
     let ran = connect(
         &server,
-        &["--into", "landed", "USER2"],
+        &["--into", "received", "USER2"],
         "upload Welcome\nSHOW DIRECTORY Uploads\nDOWNLOAD FILE Movies/Joker\nDOWNLOAD FILE Movies/Joker\nDOWNLOAD FILE\nnothing\n\
          RESUME DOWNLOAD Notes.old\nupload Welcome\nUPLOAD FILE\nfolder/Fresh\nupload nowhere\nMAKE DIRECTORY made\n",
     );
     assert_eq!(ran.status, Some(0));
     assert_eq!(
         ran.stderr,
-        "tidegate: landed/Joker: already exists; use --force to replace it\n\
+        "tidegate: received/Joker: already exists; use --force to replace it\n\
          tidegate: Welcome: already exists; use --force to replace it\n\
          tidegate: nowhere: No such file or directory (os error 2)\n"
     );
     for line in [
         "Please choose a directory first with 'SHOW DIRECTORY'\n",
-        "\nlanded/Joker: 1 file, 4096 bytes, ",
+        "\nreceived/Joker: 1 file, 4096 bytes, ",
         "\nNo such file\n",
-        "\nlanded/Notes.old: 1 file, ",
+        "\nreceived/Notes.old: 1 file, ",
         "\nFresh: 1 file, 5 bytes, ",
         "\nDirectory made: made\n",
     ] {
@@ -99,11 +99,11 @@ fn connect_downloads_and_uploads_files() {
     }
     assert!(ran.stdout.ends_with(GOODBYE));
     assert_eq!(
-        fs::read(server.local("landed/Joker")).unwrap(),
+        fs::read(server.local("received/Joker")).unwrap(),
         fs::read(server.served("Movies/Joker")).unwrap()
     );
     assert_eq!(
-        fs::read(server.local("landed/Notes.old")).unwrap(),
+        fs::read(server.local("received/Notes.old")).unwrap(),
         fs::read(server.served("Uploads/Notes.old")).unwrap()
     );
     assert_eq!(fs::read(server.served("Uploads/Fresh")).unwrap(), b"fresh");

@@ -205,9 +205,9 @@ fn an_interrupted_upload_fails_and_leaves_no_file() {
     let args = ["put", "--timeout", "5", "USER2", "Uploads", "large"];
     let ran = finish(client(server.folder.path(), relay.port, &args));
     assert_eq!(ran.status, Some(1), "{ran:?}");
-    let said = ran.stderr.starts_with("tidegate: Uploads/large: ")
+    let is_reported = ran.stderr.starts_with("tidegate: Uploads/large: ")
         || ran.stderr.starts_with("tidegate: user2@");
-    assert!(said && ran.stderr.lines().count() == 1, "{ran:?}");
+    assert!(is_reported && ran.stderr.lines().count() == 1, "{ran:?}");
     assert!(
         ran.stdout.is_empty() || ran.stdout.starts_with("0 files, "),
         "{ran:?}"

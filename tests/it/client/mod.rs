@@ -4,6 +4,7 @@ mod connect;
 mod help;
 mod hostile;
 mod interrupted;
+mod listings;
 mod relay;
 mod replies;
 mod run;

@@ -1,12 +1,10 @@
 //! `get`, `put` and `ls` with their options and messages.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::Command;
+use std::os::unix::fs::symlink;
 
-use super::run::{Output, PROGRAM, Server, client, finish, random_bytes, tree};
+use super::run::{Output, Server, random_bytes, tree};
 use crate::support::changes::{Change, change};
-use crate::support::needs;
 
 #[test]
 fn get_writes_to_the_download_folder() {
@@ -359,153 +357,6 @@ fn put_continues_after_a_refused_file() {
 }
 
 #[test]
-fn listings_in_a_pipe_are_plain() {
-    let server = Server::new();
-    let ls = |args: &[&str]| {
-        let ran = server.run(args);
-        ran.assert_ended(0, "");
-        ran.stdout
-    };
-    assert_eq!(
-        ls(&["ls", "USER1"]),
-        "-\t-\tMovies/\n-\t-\tMusic/\n-\t-\tDocs/\n"
-    );
-    let docs = "-\t2026-11-22T18:00:00Z\tClassics/\n669\t2026-11-22T18:00:00Z\tHarbour Rules\n\
-                989\t2026-11-22T18:00:00Z\tHow a Lock Works\n903\t2026-11-22T18:00:00Z\tTides\n";
-    assert_eq!(ls(&["ls", "USER1", "Docs"]), docs);
-    assert_eq!(ls(&["ls", "--bytes", "USER1", "Docs/"]), docs);
-    assert_eq!(
-        ls(&["ls", "USER1", "Docs/Tides"]),
-        "903\t2026-11-22T18:00:00Z\tDocs/Tides\n"
-    );
-    assert_eq!(
-        ls(&["ls", "USER1", "*/*J*"]),
-        "4096\t2026-11-22T18:00:00Z\tMovies/Joker\n"
-    );
-    for (path, why) in [
-        ("Nowhere", "No such directory"),
-        ("Docs/nothing", "No such file"),
-        ("Nowhere/x", "No such directory"),
-        ("Docs/x*", "nothing matches the pattern"),
-        ("Docs/\u{202e}", "No such file"),
-    ] {
-        let shown = path.replace('\u{202e}', "\\u{202e}");
-        server
-            .run(&["ls", "USER1", path])
-            .assert_ended(1, &format!("tidegate: {shown}: {why}\n"));
-    }
-}
-
-#[test]
-fn password_sources_are_tried_in_order() {
-    let server = Server::new();
-    let remote = server.remote("user1");
-    let ls = |password: Option<&str>, file: Option<&str>| {
-        let mut args = vec!["ls", &remote, "Movies"];
-        args.extend(file.map(|_| "--password-file").into_iter().chain(file));
-        let mut command = server.command(&args);
-        if let Some(password) = password {
-            command.env("TIDEGATE_PASSWORD", password);
-        }
-        finish(command)
-    };
-    fs::write(server.local("password"), "1234\r\nnot this\n").unwrap();
-    fs::write(server.local("empty"), "\n1234\n").unwrap();
-    assert_eq!(ls(Some("1234"), None).status, Some(0));
-    assert_eq!(ls(None, Some("password")).status, Some(0));
-    assert_eq!(
-        ls(Some("wrong"), Some("password")).status,
-        Some(0),
-        "the file takes precedence"
-    );
-    ls(Some("wrong"), None).assert_ended(
-        1,
-        &format!("tidegate: {remote}: login failed; check the username and the password\n"),
-    );
-    ls(Some("1234\n"), None).assert_ended(
-        1,
-        &format!("tidegate: {remote}: the password cannot be sent: it is too long or contains a line end\n"),
-    );
-    ls(None, Some("empty")).assert_ended(
-        1,
-        "tidegate: empty: the first line is empty; expected a password\n",
-    );
-    ls(None, Some("nowhere")).assert_ended(
-        1,
-        "tidegate: nowhere: No such file or directory (os error 2)\n",
-    );
-    if needs::has("setsid") {
-        ls(None, None).assert_ended(
-            1,
-            "tidegate: there is no terminal to read a password from; use --password-file or TIDEGATE_PASSWORD\n",
-        );
-    }
-    let unknown = format!("nobody@127.0.0.1:{}", server.port());
-    let mut command = server.command(&["get", &unknown, "Movies/Joker"]);
-    command.env("TIDEGATE_PASSWORD", "x");
-    finish(command).assert_ended(
-        1,
-        &format!("tidegate: {unknown}: login failed; check the username and the password\n"),
-    );
-}
-
-#[test]
-fn usage_errors_precede_any_connection() {
-    let folder = tempfile::tempdir().unwrap();
-    for (args, what) in [
-        (
-            &["get"][..],
-            "Required positional arguments not provided: remote",
-        ),
-        (&["get", "USER1"], "missing path"),
-        (
-            &["put", "USER1"],
-            "Required positional arguments not provided: directory",
-        ),
-        (&["put", "USER1", "Uploads"], "missing file"),
-        (
-            &["ls", "user1"],
-            "Error parsing positional argument 'remote' with value 'user1': expected USER@HOST or USER@HOST:PORT",
-        ),
-        (
-            &["ls", "user1@::1"],
-            "Error parsing positional argument 'remote' with value 'user1@::1': write an IPv6 address in brackets: USER@[::1]",
-        ),
-        (
-            &["connect", "user1@h:0"],
-            "Error parsing positional argument 'remote' with value 'user1@h:0': the port must be a number from 1 to 65535",
-        ),
-        (
-            &["get", "--jobs=0", "USER1", "x/y"],
-            "Error parsing option '--jobs' with value '0': expected a number from 1 to 256",
-        ),
-        (
-            &["get", "--jobs=257", "USER1", "x/y"],
-            "Error parsing option '--jobs' with value '257': expected a number from 1 to 256",
-        ),
-        (
-            &["put", "--timeout", "0", "USER1", "x", "y"],
-            "Error parsing option '--timeout' with value '0': expected at least one second",
-        ),
-        (
-            &["completions", "tcsh"],
-            "Error parsing positional argument 'shell' with value 'tcsh': expected bash, zsh, fish or nushell",
-        ),
-    ] {
-        let ran = finish(client(folder.path(), 1, args));
-        ran.assert_ended(
-            2,
-            &format!("tidegate: {what}; see 'tidegate {} --help'\n", args[0]),
-        );
-    }
-    let ran = finish(client(folder.path(), 1, &["get", "USER1", "x/y"]));
-    ran.assert_ended(
-        1,
-        "tidegate: user1@127.0.0.1:1: cannot connect: Connection refused (os error 111)\n",
-    );
-}
-
-#[test]
 fn an_unwritable_download_folder_is_reported() {
     let server = Server::new();
     fs::write(server.local("downloads"), "no folder").unwrap();
@@ -517,28 +368,4 @@ fn an_unwritable_download_folder_is_reported() {
              tidegate: Movies/WAR: downloads/WAR.part: Not a directory (os error 20)\n",
         );
     assert_eq!(fs::read(server.local("downloads")).unwrap(), b"no folder");
-}
-
-#[test]
-fn a_full_standard_output_is_an_error() {
-    let server = Server::new();
-    let mut command = Command::new("sh");
-    command
-        .args([
-            "-c",
-            "exec \"$0\" \"$@\" >/dev/full",
-            PROGRAM,
-            "ls",
-            &server.remote("user1"),
-            "Docs",
-        ])
-        .env("TIDEGATE_PASSWORD", "1234");
-    let ran = finish(command);
-    assert_eq!(ran.status, Some(1));
-    assert!(
-        ran.stderr
-            .contains("standard output: No space left on device"),
-        "{ran:?}"
-    );
-    assert!(fs::metadata("/dev/full").unwrap().permissions().mode() != 0);
 }

@@ -3,7 +3,9 @@
 //! Each file is played against the session alone, with reference services, and against a server
 //! process: unsplit, byte by byte, and in random fragments. The output must match to the byte.
 
+mod client_input;
 mod client_session;
+
 mod notation;
 pub(crate) mod reference_connection;
 mod reference_services;

@@ -9,6 +9,7 @@ mod logins;
 mod logs;
 mod netcat;
 mod sandbox;
+mod secrets_in_memory;
 mod sessions;
 mod sockets;
 mod startup;
