@@ -108,8 +108,10 @@ fn user_list_omits_password_hashes() {
     );
     assert_eq!(
         ran.stderr,
-        "tidegate: warning: HOME/Credentials: every user of this machine can read it; restrict it with 'chmod 600 HOME/Credentials'\n\
-         tidegate: warning: HOME/Credentials:3: the password of 'a' is not hashed; replace it by a hash with 'tidegate user hash HOME'\n\
+        "tidegate: warning: HOME/Credentials: every user of this machine can read it; restrict it \
+         with 'chmod 600 HOME/Credentials'\n\
+         tidegate: warning: HOME/Credentials:3: the password of 'a' is not hashed; replace it by \
+         a hash with 'tidegate user hash HOME'\n\
          tidegate: warning: HOME/Directories:4: '/nowhere' is not a directory\n\
          tidegate: warning: HOME/Directories:5: a grant for 'x', but there is no such user\n"
     );

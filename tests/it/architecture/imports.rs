@@ -1,4 +1,5 @@
-//! Imports run one way: downwards from layer to layer, without cycles, and never from a child to its parent's `mod.rs`.
+//! The direction of imports: downwards between layers, without cycles, and never from a child to
+//! the `mod.rs` of its parent.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! The rules of the source tree, checked on the sources themselves: direction of imports, sizes, words that are confined to
-//! one layer, line length, links in the documentation.
+//! Rules of the source tree: the direction of imports, sizes, words confined to one layer, names of
+//! tests, line lengths, and links in the documentation.
 //!
 //! Unit tests inside `src/` are exempt from the rules about imports and words.
 

@@ -1,12 +1,12 @@
-//! Plain language: words that comments and documentation avoid, because a reader from another project would stumble over them.
+//! Words of a private idiom that comments and documentation avoid.
 //!
-//! CONTRIBUTING.md lists the words to use instead.
+//! `CONTRIBUTING.md` lists the words to use instead.
 
 use std::fs;
 
 use super::sources::{files, root, sources};
 
-/// Words per thousand words of text that may be avoided words; quoted text of others cannot always do without.
+/// The number of avoided words allowed per thousand words, because quotations may contain some.
 const AVOIDED_PER_THOUSAND_MAX: f64 = 1.0;
 
 const AVOIDED: &[&str] = &[
@@ -37,7 +37,8 @@ const AVOIDED: &[&str] = &[
     "wishes",
 ];
 
-/// After these words, or at the beginning of a clause, *who* and *what* are nouns of their own.
+/// Words after which *who* and *what* are relative pronouns without an antecedent, as they are at
+/// the beginning of a clause.
 const BEFORE_HEADLESS: &[&str] = &[
     "of", "to", "for", "from", "by", "with", "than", "and", "or", "but", "so", "that", "as", "at",
     "on", "in", "is", "are", "knows", "says", "after", "before",

@@ -66,7 +66,8 @@ fn path_traversal_by_server_names_is_rejected() {
     );
     ran.assert_ended(
         1,
-        "tidegate: Movies/gpj\\u{202e}.exe: timed out: no data for 1 s; use --timeout to wait longer\n",
+        "tidegate: Movies/gpj\\u{202e}.exe: timed out: no data for 1 s; use --timeout to wait \
+         longer\n",
     );
 }
 
@@ -251,7 +252,8 @@ fn a_silent_server_times_out() {
     ran.assert_ended(
         1,
         &format!(
-            "tidegate: Movies/Joker: {late}{REMOTE} the connection was lost, 1 file was not transferred; run the command again\n"
+            "tidegate: Movies/Joker: {late}{REMOTE} the connection was lost, 1 file was not \
+             transferred; run the command again\n"
         ),
     );
     let part = folder.path().join("inside/downloads/Joker.part");
@@ -401,7 +403,8 @@ fn a_busy_server_is_given_more_time() {
         if status == 1 {
             assert_eq!(
                 ran.stderr,
-                "tidegate: Uploads/large: timed out: no data for 4 s; use --timeout to wait longer\n"
+                "tidegate: Uploads/large: timed out: no data for 4 s; use --timeout to wait \
+                 longer\n"
             );
         }
     }

@@ -143,7 +143,8 @@ fn concurrent_downloads_do_not_share_a_part_file() {
             ])
             .assert_ended(
                 1,
-                "tidegate: Movies/Large: downloads/Large.part: another download is writing this file; wait until it ends\n",
+                "tidegate: Movies/Large: downloads/Large.part: another download is writing this \
+                 file; wait until it ends\n",
             );
     }
     child.kill().unwrap();
@@ -171,8 +172,10 @@ fn a_lost_connection_is_reported_and_the_part_file_kept() {
     assert_eq!(
         ran.stderr,
         format!(
-            "tidegate: Movies/Large: the server closed the connection {left} bytes before the end of the file; use --continue to resume\n\
-             tidegate: user1@127.0.0.1:{}: the connection was lost, 2 files were not transferred; run the command again\n",
+            "tidegate: Movies/Large: the server closed the connection {left} bytes before the end \
+             of the file; use --continue to resume\n\
+             tidegate: user1@127.0.0.1:{}: the connection was lost, 2 files were not transferred; \
+             run the command again\n",
             relay.port
         )
     );

@@ -51,9 +51,12 @@ fn failures_are_reported_and_the_rest_is_transferred() {
     ]);
     ran.assert_ended(
         1,
-        "tidegate: Joker: not a file: name it as DIRECTORY/FILE, or use --recursive to download a directory\n\
-         tidegate: Movies/: not a file: name it as DIRECTORY/FILE, or use --recursive to download a directory\n\
-         tidegate: Movies/..: not a valid file name (1 to 255 bytes, no leading dot, no control characters)\n\
+        "tidegate: Joker: not a file: name it as DIRECTORY/FILE, or use --recursive to download a \
+         directory\n\
+         tidegate: Movies/: not a file: name it as DIRECTORY/FILE, or use --recursive to download \
+         a directory\n\
+         tidegate: Movies/..: not a valid file name (1 to 255 bytes, no leading dot, no control \
+         characters)\n\
          tidegate: Movies/Nobody: No such file\n\
          tidegate: Nowhere/x: No such file\n",
     );
@@ -95,7 +98,10 @@ fn colliding_targets_are_rejected_before_any_transfer() {
         let ran = server.run(&[&["get", "USER1"], paths].concat());
         ran.assert_ended(
             1,
-            &format!("tidegate: {remote}: {what}; nothing was downloaded, use another --into for one of them\n"),
+            &format!(
+                "tidegate: {remote}: {what}; nothing was downloaded, use another --into for \
+            one of them\n"
+            ),
         );
         assert!(!server.local("downloads").exists());
     }
@@ -107,7 +113,8 @@ fn colliding_targets_are_rejected_before_any_transfer() {
     ran.assert_ended(
         1,
         &format!(
-            "tidegate: {remote}: a and other/a would both be uploaded as Uploads/a; nothing was uploaded, rename one of them\n"
+            "tidegate: {remote}: a and other/a would both be uploaded as Uploads/a; nothing was \
+             uploaded, rename one of them\n"
         ),
     );
     assert!(!server.served("Uploads/a").exists());
@@ -139,7 +146,8 @@ fn remote_patterns_match_existing_files() {
         .run(&["get", "USER1", "Movies/x*", "Nowhere/*"])
         .assert_ended(
             1,
-            "tidegate: Movies/x*: nothing matches the pattern\ntidegate: Nowhere/*: No such directory\n",
+            "tidegate: Movies/x*: nothing matches the pattern\ntidegate: Nowhere/*: No such \
+             directory\n",
         );
 }
 
@@ -299,7 +307,8 @@ fn put_reports_unusable_sources() {
     let ran = server.run(&["put", "--recursive", "USER2", "Uploads", "folder"]);
     ran.assert_ended(
         1,
-        "tidegate: folder/up: not following the symbolic link to a directory; name it on the command line\n\
+        "tidegate: folder/up: not following the symbolic link to a directory; name it on the \
+         command line\n\
          tidegate: Uploads/folder/.hidden: That is not a valid file name\n",
     );
     let names: Vec<String> = tree(&server.served("Uploads/folder"))
@@ -334,7 +343,10 @@ fn put_reports_unusable_sources() {
     let ran = server.run(&["get", "USER1", &format!("Movies/{long}")]);
     ran.assert_ended(
         1,
-        &format!("tidegate: Movies/{long}: not a valid file name (1 to 255 bytes, no leading dot, no control characters)\n"),
+        &format!(
+            "tidegate: Movies/{long}: not a valid file name (1 to 255 bytes, no leading dot, \
+        no control characters)\n"
+        ),
     );
 }
 

@@ -1,4 +1,4 @@
-//! The server as a process: files, sockets, netcat, limits, logs, signals, the sandbox, supervision, FTP.
+//! The server as a process: transfers, sockets, limits, logs, signals, sandbox, supervision, FTP.
 
 mod crowd;
 mod downloads;

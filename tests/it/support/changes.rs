@@ -48,7 +48,8 @@ pub(crate) fn path_in(home: &Home, path: &[u8]) -> PathBuf {
     home.path().join("files").join(OsStr::from_bytes(path))
 }
 
-/// Makes a change. The modification times of what it creates and of the directory become [`MODIFIED`].
+/// Makes a change. Sets the modification times of the created entry and of its directory to
+/// [`MODIFIED`].
 pub(crate) fn change(home: &Home, change: &Change) {
     make(home, change).unwrap_or_else(|error| panic!("{change:?}: {error}"));
 }
