@@ -21,7 +21,7 @@ use crate::server::policy::client_prefix::ClientPrefix;
 
 /// The listeners, and the counts that the limits need.
 pub(super) struct Acceptor<K: Kernel> {
-    listeners: Vec<Listener<K>>,
+    listeners: Vec<SessionListener<K>>,
     sessions: usize,
     sessions_by_address: HashMap<ClientPrefix, usize>,
     /// Rejected connections that are in a slot until the client has read why.
@@ -30,7 +30,7 @@ pub(super) struct Acceptor<K: Kernel> {
     unlogged: Rejections,
 }
 
-struct Listener<K: Kernel> {
+struct SessionListener<K: Kernel> {
     handle: K::Listener,
     /// The dialect of its connections.
     dialect: Dialect,
@@ -73,7 +73,7 @@ impl<K: Kernel> Acceptor<K> {
     }
 
     pub(super) fn add_listener(&mut self, handle: K::Listener, dialect: Dialect) {
-        self.listeners.push(Listener {
+        self.listeners.push(SessionListener {
             handle,
             dialect,
             ready: false,
