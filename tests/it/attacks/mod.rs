@@ -3,10 +3,11 @@
 //! A canary file must not be readable, and the server must be unharmed afterwards.
 //! `docs/security.md` lists the guarantees with their tests.
 
-mod crowds;
+mod documentation;
 mod lines;
 mod paths;
-mod promises;
+mod resources;
+
 mod secrets;
 
 use std::fs;
