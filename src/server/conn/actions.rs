@@ -21,7 +21,7 @@ use crate::server::service::response::{Completion, Handled};
 use crate::server::session_id::SessionId;
 use crate::storage::{OpenFile, StagedUpload};
 
-/// A control connection with what its session's actions need.
+/// A control connection with the parts of the server that its session's actions use.
 pub(super) struct Dialogue<'a, K: Kernel> {
     pub(super) connection: &'a mut ControlConnection<K>,
     pub(super) session_id: SessionId,
@@ -160,8 +160,8 @@ impl<K: Kernel> Dialogue<'_, K> {
         self.connection.begin_close(reason, self.services.now());
     }
 
-    /// Returns the input that a completion is to the session, and keeps what it opened. A prefetch
-    /// concerns the transfer alone.
+    /// Translates a completion into an input for the session and keeps the handle that it opened.
+    /// A prefetch concerns the transfer alone, so the session gets no input.
     pub(super) fn input_of(&mut self, completion: Completion<K>) -> Option<Input<'static>> {
         match completion {
             Completion::Response(Response::Authenticated(Some(access)), _) => {
@@ -206,7 +206,7 @@ impl<K: Kernel> Dialogue<'_, K> {
         staged
     }
 
-    /// Sends a range of what is open. Returns true if all of it is in the send queue by now.
+    /// Sends a range of the open file or listing. Returns true if all of it is in the send queue.
     fn send(&mut self, offset: u64, length: u64, opened_now: bool) -> bool {
         let source = self.take_source();
         let mut record = self.record_of(&source);

@@ -69,7 +69,7 @@ pub(super) struct Rest {
 
 /// An expired deadline.
 pub(crate) enum Expired {
-    /// The session decides what to send to the idle client.
+    /// The session chooses the message for the idle client.
     Idle,
     /// The connection is closed without a message.
     Close(CloseReason),
@@ -154,7 +154,7 @@ impl<K: Kernel> ControlConnection<K> {
     }
 
     /// Whether the client has closed its sending half without saying QUIT first. It may have been
-    /// killed, and what it was uploading may be incomplete.
+    /// killed, and its upload may be incomplete.
     pub(crate) fn has_left(&self) -> bool {
         self.stream.has_ended() && !self.session.is_quitting()
     }
@@ -175,7 +175,7 @@ impl<K: Kernel> ControlConnection<K> {
         }
     }
 
-    /// Asserts what holds of every connection between two ticks.
+    /// Asserts the invariants of a connection between two ticks.
     pub(crate) fn assert_invariants(&self) {
         // A send queue at its mark takes no further line, so one file and one response exceed it.
         let output_max = SEND_QUEUE_HIGH_WATER_BYTES
@@ -222,7 +222,7 @@ impl<K: Kernel> ControlConnection<K> {
         }
     }
 
-    /// Returns what the session may access; `None` without a valid login.
+    /// Returns the grants of the session; `None` without a valid login.
     pub(crate) fn access(&self) -> Option<&Arc<Access>> {
         self.session.access()
     }
@@ -273,7 +273,7 @@ impl<K: Kernel> ControlConnection<K> {
         std::mem::replace(&mut self.handle, OpenHandle::Nothing)
     }
 
-    /// Releases what the connection holds and cancels its pending work; the socket is closed.
+    /// Closes the socket, releases the connection's handles and cancels its pending work.
     pub(crate) fn close(self, key: usize, services: &mut Services<K>) {
         if self.work.is_prefetching() {
             services.cancel_prefetch(self.session_id(key));

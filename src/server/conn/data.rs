@@ -39,7 +39,7 @@ pub(crate) struct DataConnection<K: Kernel> {
 enum DataWork<K: Kernel> {
     /// The server has dialed and the client has not answered.
     Dialing,
-    /// Connected. The session has not said what to transfer.
+    /// Connected. The session has not begun a transfer.
     Ready,
     Sending(DataDownload<K>),
     Receiving(DataUpload<K>),
@@ -141,7 +141,7 @@ impl<K: Kernel> DataConnection<K> {
         }
     }
 
-    /// Whether a worker prefetches what is sent next.
+    /// Whether a worker prefetches the next bytes to send.
     pub(crate) fn is_prefetching(&self) -> bool {
         matches!(&self.work, DataWork::Sending(sending) if sending.download.is_prefetching())
     }
@@ -421,7 +421,7 @@ impl<K: Kernel> DataConnection<K> {
                 }
                 Err(DataStop::Blocked)
             }
-            // Where the kernel does not say, the client's end has to do.
+            // The kernel cannot tell: the client's end has to do.
             Err(_) if stream.has_ended() => Err(DataStop::Ended(DataOutcome::Done(Ok(())))),
             Err(_) => Err(DataStop::Blocked),
         }
@@ -432,7 +432,7 @@ fn lost() -> DataStop {
     DataStop::Ended(DataOutcome::Done(Err(ErrorCode::DataConnectionLost)))
 }
 
-/// Returns what a failed write means to the session. A fault of the file is logged.
+/// Translates a failed write into the error of the transfer. A fault of the file is logged.
 fn send_error<K: Kernel>(error: &io::Error, owner: SessionId, services: &Services<K>) -> ErrorCode {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, TimedOut, UnexpectedEof};
     match error.kind() {

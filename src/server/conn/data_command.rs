@@ -7,8 +7,8 @@ use crate::protocol::step::{DataMode, Representation};
 use crate::server::conn::transfer::Download;
 use crate::storage::StagedUpload;
 
-/// A command of a session for its data connection. Only the event loop can execute it, since the data
-/// connection has a slot of its own.
+/// A command of a session for its data connection. Only the event loop can execute it, since the
+/// data connection has a slot of its own.
 pub(crate) enum DataCommand<K: Kernel> {
     /// Reserve a passive port at `local`, the server's address of the control connection.
     Listen { local: SocketAddr },
@@ -18,6 +18,6 @@ pub(crate) enum DataCommand<K: Kernel> {
     Send(Box<Download<K>>, Representation),
     /// Receive an upload up to the end of the data connection.
     Receive(Box<StagedUpload<K>>, Representation),
-    /// Cancel whatever is in progress and report that it ended.
+    /// Cancel the connection attempt or the transfer and report its end.
     Abort,
 }

@@ -1,9 +1,10 @@
 //! The time slice of a control connection: lines, then output, then the transfer, else a read.
 //!
 //! A slice runs until the socket blocks, the budget is spent, the session waits for a completion,
-//! or the connection ends. Responses to lines at hand are gathered into one write. Backpressure:
-//! nothing is read while a request is pending or output is stuck, so what the client sends ahead
-//! stays in the kernel's buffers and memory per session is bounded.
+//! or the connection ends. The responses to all lines at hand are gathered into one write.
+//!
+//! Backpressure: nothing is read while a request is pending or output is stuck. The client's
+//! further input stays in the kernel's buffers, so the memory of a session is bounded.
 
 use std::io;
 
@@ -43,7 +44,7 @@ enum Stop {
 }
 
 impl<'a, K: Kernel> TimeSlice<'a, K> {
-    /// Begins a time slice of the connection in slot `key` with what the last one left over.
+    /// Begins a time slice of the connection in slot `key` with the rest of its last one.
     pub(crate) fn begin(
         connection: &'a mut ControlConnection<K>,
         key: usize,
@@ -79,7 +80,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         }
     }
 
-    /// Goes on with what is ready.
+    /// Runs the slice.
     pub(crate) fn run(mut self) -> Outcome<K> {
         let outcome = self.advance();
         self.finish(outcome)
@@ -95,7 +96,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         }
     }
 
-    /// Goes on and reads up to the client's end even if no event has announced it yet.
+    /// Runs the slice and reads up to the client's end even if no event has announced it yet.
     pub(crate) fn run_to_end(mut self) -> Outcome<K> {
         let announced = self.dialogue.connection.stream.expect_end();
         let outcome = self.advance();
@@ -103,7 +104,8 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         self.finish(outcome)
     }
 
-    /// Gives the session an input of the server's own (a timeout, a rejection), then goes on.
+    /// Gives the session an input that the client has not caused (a timeout, a rejection), then
+    /// runs the slice.
     pub(crate) fn notify(mut self, input: Input<'static>) -> Outcome<K> {
         assert!(
             matches!(self.dialogue.connection.work, Work::Lines),
@@ -113,7 +115,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         self.run()
     }
 
-    /// Gives the session the result of its data command, then goes on.
+    /// Gives the session the result of its data command, then runs the slice.
     pub(crate) fn deliver_data_result(mut self, input: Input<'static>) -> Outcome<K> {
         self.begin_delivery();
         self.dialogue.connection.work = Work::Lines;
@@ -121,7 +123,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         self.run()
     }
 
-    /// Gives the session the completion that it waits for, then goes on.
+    /// Gives the session the completion that it waits for, then runs the slice.
     pub(crate) fn deliver(mut self, completion: Completion<K>) -> Outcome<K> {
         self.begin_delivery();
         match completion {
@@ -152,7 +154,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         connection.active_at = self.dialogue.services.now();
     }
 
-    /// Ends the slice: keeps what could not be used or written for the next one.
+    /// Ends the slice and keeps unused input and unsent output for the next one.
     fn finish(mut self, outcome: Outcome<K>) -> Outcome<K> {
         let command = self.dialogue.command.take();
         if let Outcome::Close(_) = outcome {
@@ -254,7 +256,8 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         true
     }
 
-    /// Discards what is at hand of a line that was too long. Returns true if its end was found.
+    /// Discards the input at hand up to the end of a line that was too long. Returns true if the
+    /// end was found.
     fn skip_line(&mut self) -> bool {
         let at_hand = self.input.at_hand();
         let end = at_hand.iter().position(|byte| *byte == b'\n');
@@ -317,7 +320,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         }
     }
 
-    /// Receives a part of the upload: first what was read along with the lines before it.
+    /// Receives a part of the upload. Bytes that were read along with a command come first.
     fn receive(&mut self) -> Result<(), Stop> {
         let Dialogue {
             connection,
@@ -375,7 +378,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         self.dialogue.step(Input::TransferDone(result));
     }
 
-    /// Reads what may be lines, after the incomplete one at hand.
+    /// Reads more input, after the incomplete line at hand.
     fn read_lines(&mut self) -> Result<(), Stop> {
         let connection = &mut self.dialogue.connection;
         if connection.stream.has_ended() {

@@ -28,8 +28,8 @@ pub(crate) enum Work<K: Kernel> {
 }
 
 impl<K: Kernel> Work<K> {
-    /// Whether lines are read. Backpressure: otherwise what the client sends stays in the kernel's
-    /// buffers, and TCP slows the client down.
+    /// Whether lines are read. Backpressure: in all other states the client's input stays in the
+    /// kernel's buffers, and TCP slows the client down.
     pub(super) fn reads_lines(&self) -> bool {
         matches!(self, Work::Lines | Work::LinesDuringTransfer { .. })
     }
@@ -43,7 +43,7 @@ impl<K: Kernel> Work<K> {
         }
     }
 
-    /// Whether a worker prefetches what is sent next.
+    /// Whether a worker prefetches the next bytes to send.
     pub(super) fn is_prefetching(&self) -> bool {
         matches!(self, Work::Sending(download) if download.is_prefetching())
     }

@@ -54,7 +54,7 @@ pub(super) struct Accepted<K: Kernel> {
     pub(super) dialect: Dialect,
 }
 
-/// Where an accept round is: every listener gets the same number of accepts in a tick.
+/// The position of an accept round, which gives every listener the same number of accepts.
 #[derive(Default)]
 pub(super) struct AcceptRound {
     listener: usize,

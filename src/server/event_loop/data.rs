@@ -1,4 +1,4 @@
-//! Executes the data commands of sessions and tracks what each session has of a data connection.
+//! Executes the data commands of sessions and tracks the state of each session's data connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -296,7 +296,7 @@ impl<K: Kernel> DataConnections<K> {
         }
     }
 
-    /// Releases whatever a session has of a data connection. An undelivered result stays.
+    /// Releases the data connection and the port of a session. An undelivered result stays.
     pub(super) fn release(
         &mut self,
         owner: SessionId,
@@ -318,7 +318,7 @@ impl<K: Kernel> DataConnections<K> {
         }
     }
 
-    /// Releases whatever a session has that has ended.
+    /// Releases the data connection and the port of a session that has ended.
     pub(super) fn remove(
         &mut self,
         owner: SessionId,

@@ -18,8 +18,7 @@ pub(super) fn assert_all<K: Kernel>(acceptor: &Acceptor<K>, scheduler: &Schedule
     controls(scheduler).for_each(ControlConnection::assert_invariants);
 }
 
-/// Every slot is blocked with a false flag for what it needs, waits for a completion, or is queued,
-/// once.
+/// Every slot is blocked on a flag that is false, waits for a completion, or is queued once.
 fn assert_schedule<K: Kernel>(scheduler: &Scheduler<K>) {
     let mut entries: HashMap<usize, usize> = HashMap::new();
     let queued = scheduler.connections.queued();

@@ -24,7 +24,7 @@ use crate::server::service::open_handle::OpenHandle;
 use crate::server::service::response::Completion;
 use crate::server::session_id::SessionId;
 
-/// The connections with everything that a time slice needs.
+/// The connections, the services and the buffers: everything that a time slice needs.
 pub(super) struct Scheduler<K: Kernel> {
     pub(super) connections: Connections<K>,
     pub(super) data: DataConnections<K>,
@@ -248,7 +248,7 @@ impl<K: Kernel> Scheduler<K> {
         self.data.sweep(&self.services);
     }
 
-    /// Collects what the workers have completed since the last tick.
+    /// Collects the results of the workers since the last tick.
     pub(super) fn collect_completions(&mut self) {
         let connections = &self.connections;
         self.services.collect(|id| connections.awaits(id));

@@ -39,7 +39,7 @@ enum Phase {
 pub(super) enum ShutdownStep {
     /// Accept no more clients and let the sessions finish.
     Drain,
-    /// The drain timed out: close what is left.
+    /// The drain timed out: close the remaining connections.
     CutOff,
     /// A second stop: the loop ends at once.
     StopAtOnce,

@@ -24,7 +24,7 @@ pub(super) struct Sweep {
 pub(super) enum Finding {
     Nothing,
     CloseControl(CloseReason),
-    /// The session decides what to send to the client.
+    /// Give the session this input; it chooses the message for the client.
     Notify(Input<'static>),
     /// A data connection is to check its own deadlines.
     CheckData,

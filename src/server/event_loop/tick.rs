@@ -368,7 +368,7 @@ impl<K: Kernel> EventLoop<K> {
         self.scheduler.services.workers().run_nth(n);
     }
 
-    /// Asserts what holds between two ticks.
+    /// Asserts the invariants of all parts between two ticks.
     pub fn assert_invariants(&self) {
         invariants::assert_all(&self.acceptor, &self.scheduler);
     }

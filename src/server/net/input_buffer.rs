@@ -22,7 +22,7 @@ impl InputBuffer {
         }
     }
 
-    /// Begins with what an earlier time slice left over.
+    /// Loads the rest of an earlier time slice.
     pub(crate) fn load(&mut self, rest: &[u8]) {
         self.bytes[..rest.len()].copy_from_slice(rest);
         (self.start, self.end) = (0, rest.len());

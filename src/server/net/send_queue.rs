@@ -107,7 +107,7 @@ impl<K: Kernel> SendQueue<K> {
         Ok(written)
     }
 
-    /// Removes what was written.
+    /// Removes the first `written` bytes.
     fn advance(&mut self, mut written: usize) {
         debug_assert!(written <= self.len());
         while let Some(slice) = self.slices.front_mut() {

@@ -83,14 +83,14 @@ impl<K: Kernel> Stream<K> {
         self.ended
     }
 
-    /// Calls `read` as if the peer's end had been announced, so that it reads up to the end even
-    /// where no event has reported it yet.
+    /// Makes later reads continue up to the peer's end even if no event has announced it yet.
+    /// Returns the flag for [`Stream::restore_end`].
     pub(crate) fn expect_end(&mut self) -> bool {
         self.readable = true;
         std::mem::replace(&mut self.end_announced, true)
     }
 
-    /// Ends what [`Stream::expect_end`] began, given its result.
+    /// Undoes [`Stream::expect_end`].
     pub(crate) fn restore_end(&mut self, announced: bool) {
         self.end_announced = announced;
     }
