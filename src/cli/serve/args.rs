@@ -136,7 +136,7 @@ pub(crate) struct ServeArgs {
     /// not start) (default: try)
     #[argh(
         option,
-        arg_name = "demand",
+        arg_name = "mode",
         default = "SandboxMode::Try",
         from_str_fn(sandbox_mode)
     )]
