@@ -68,7 +68,7 @@ pub(super) fn edit(
 ) -> Zeroizing<Vec<u8>> {
     let body = without_mark(text);
     let mark = &text[..text.len() - body.len()];
-    // Room for everything, so that the buffer never grows and leaves a copy of a password in memory.
+    // Room for everything: the buffer never grows and leaves no copy of a password in memory.
     let new_lines = changes.iter().filter_map(|(_, line)| *line).chain(added);
     let longer: usize = new_lines.map(|line| line.len() + 4).sum();
     let mut out = Zeroizing::new(Vec::with_capacity(text.len() + longer));

@@ -1,5 +1,5 @@
-//! Questions that the layers above may ask about an error of a system call. errno values stay below this
-//! module: where a condition has a portable name, callers use [`io::ErrorKind`].
+//! Questions that the layers above may ask about an error of a system call. errno values stay below
+//! this module: where a condition has a portable name, callers use [`io::ErrorKind`].
 
 use std::io;
 

@@ -9,4 +9,3 @@ mod dialogues;
 mod server;
 mod simulation;
 mod support;
-mod tidy;

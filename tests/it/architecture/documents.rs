@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use super::sources::{files, root};
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn relative_links_lead_to_files_that_exist() {
     let mut broken = Vec::new();
     let mut links = 0;
@@ -33,7 +32,6 @@ fn relative_links_lead_to_files_that_exist() {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn source_paths_in_the_documentation_exist() {
     let mut broken = Vec::new();
     for path in documents() {
@@ -65,7 +63,6 @@ fn source_paths_in_the_documentation_exist() {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn prose_is_wrapped_at_100_columns() {
     let mut long = Vec::new();
     for path in documents() {

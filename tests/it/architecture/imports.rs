@@ -52,7 +52,6 @@ struct Import<'a> {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn layers_import_only_layers_below() {
     let mut violations = Vec::new();
     let sources = sources("src");
@@ -73,7 +72,6 @@ fn layers_import_only_layers_below() {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn parts_of_the_server_import_only_parts_below() {
     let level = |module: &str| {
         let part = module.split("::").nth(1)?;
@@ -111,7 +109,6 @@ fn parts_of_the_server_import_only_parts_below() {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn files_import_each_other_without_cycles() {
     for folder in ["src", "benches/load", "benches/micro"] {
         let sources = sources_of_any_size(folder);
@@ -139,7 +136,6 @@ fn files_import_each_other_without_cycles() {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn children_do_not_import_from_the_mod_rs_of_a_parent() {
     let sources = sources("src");
     let files: BTreeMap<String, &str> = (sources.iter())
@@ -320,7 +316,6 @@ fn cycle_from(
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn use_trees_are_expanded() {
     let mut leaves = Vec::new();
     expand("crate::a::{self, b, c::{d, e as f}}", "", &mut leaves);

@@ -45,7 +45,6 @@ const BEFORE_HEADLESS: &[&str] = &[
 ];
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn comments_in_the_sources_are_plain() {
     let mut text = String::new();
     for source in sources("src") {
@@ -59,7 +58,6 @@ fn comments_in_the_sources_are_plain() {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn documentation_is_plain() {
     let mut text = String::new();
     let mut paths = files(&root().join("docs"), "md");

@@ -23,7 +23,6 @@ const UNREACHABLE_MAX: usize = 10;
 const COLUMNS_MAX: usize = 100;
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn files_are_short() {
     let mut violations = Vec::new();
     for (folder, most) in [("src", FILE_LINES_MAX), ("benches", BENCH_FILE_LINES_MAX)] {
@@ -40,7 +39,6 @@ fn files_are_short() {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn long_unit_tests_have_a_file_of_their_own() {
     let mut violations = Vec::new();
     for source in sources("src") {
@@ -53,7 +51,6 @@ fn long_unit_tests_have_a_file_of_their_own() {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn functions_are_short_and_take_few_parameters() {
     let mut violations = Vec::new();
     for folder in ["src", "benches"] {
@@ -76,7 +73,6 @@ fn functions_are_short_and_take_few_parameters() {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn lines_have_at_most_100_columns() {
     let mut violations = Vec::new();
     for folder in ["src", "benches", "tests", "fuzz/fuzz_targets"] {
@@ -94,7 +90,6 @@ fn lines_have_at_most_100_columns() {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn unreachable_is_a_last_resort() {
     let found: Vec<String> = (sources("src").iter())
         .flat_map(|source| {
@@ -187,7 +182,6 @@ fn parameters(signature: &str) -> usize {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn parameters_are_counted_without_self() {
     assert_eq!(
         parameters("fn a(&mut self, b: (u8, u8), c: &[u8],) -> T {"),

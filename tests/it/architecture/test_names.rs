@@ -9,7 +9,6 @@ use super::sources::{files, root};
 const NAME_MAX: usize = 60;
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn test_names_have_at_most_60_characters() {
     let mut long = Vec::new();
     let mut tests = 0;

@@ -93,7 +93,6 @@ const STREAM_ONLY: &[&str] = &[
 ];
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn words_are_confined_to_the_files_that_have_the_job() {
     let mut violations = Vec::new();
     for source in sources("src") {
@@ -111,7 +110,6 @@ fn words_are_confined_to_the_files_that_have_the_job() {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn dialogues_are_values_without_io() {
     let mut violations = Vec::new();
     for source in sources("src") {
@@ -131,7 +129,6 @@ fn dialogues_are_values_without_io() {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn only_the_stream_calls_socket_operations() {
     let mut violations = Vec::new();
     for source in sources("src") {
@@ -148,7 +145,6 @@ fn only_the_stream_calls_socket_operations() {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn unsafe_code_is_in_one_short_file() {
     let sources = sources("src");
     let ffi = (sources.iter()).find(|source| source.path == "src/kernel/linux/ffi.rs");
@@ -158,7 +154,6 @@ fn unsafe_code_is_in_one_short_file() {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn messages_to_clients_are_in_the_text_files_only() {
     let sources = sources("src");
     let is_text = |path: &str| {
@@ -183,7 +178,6 @@ fn messages_to_clients_are_in_the_text_files_only() {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn files_begin_with_a_module_comment() {
     for source in sources("src") {
         assert!(
@@ -195,7 +189,6 @@ fn files_begin_with_a_module_comment() {
 }
 
 #[test]
-#[ignore = "the tree is being restructured"]
 fn types_have_distinct_names() {
     let mut names: Vec<(String, String)> = Vec::new();
     for source in sources("src") {
