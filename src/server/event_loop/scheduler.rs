@@ -271,11 +271,9 @@ impl<K: Kernel> Scheduler<K> {
     /// bring the next result, without an end.
     pub(super) fn deliver_completions(&mut self) {
         let mut until = None;
-        loop {
-            let has_result = self.deliver_data_result();
-            if !self.deliver_completion() && !has_result {
-                return;
-            }
+        while self.data.sessions.has_results() || self.services.has_completions() {
+            self.deliver_data_result();
+            self.deliver_completion();
             let now = self.services.kernel().now();
             if now >= *until.get_or_insert(now + RUN_QUEUE_BUDGET) {
                 return;
@@ -283,9 +281,9 @@ impl<K: Kernel> Scheduler<K> {
         }
     }
 
-    fn deliver_data_result(&mut self) -> bool {
+    fn deliver_data_result(&mut self) {
         let Some((owner, result)) = self.data.sessions.next_result() else {
-            return false;
+            return;
         };
         if self.connections.awaits(owner)
             && let Some(slice) = self.slice(owner.key)
@@ -293,18 +291,17 @@ impl<K: Kernel> Scheduler<K> {
             let outcome = slice.deliver_data_result(result.input());
             self.handle_outcome(owner.key, outcome);
         }
-        true
     }
 
-    fn deliver_completion(&mut self) -> bool {
+    fn deliver_completion(&mut self) {
         let Some((id, completion)) = self.services.next_completion() else {
-            return false;
+            return;
         };
         if !self.connections.awaits(id) {
             if let Completion::Response(_, OpenHandle::Upload(staged)) = completion {
                 self.services.discard(staged);
             }
-            return true;
+            return;
         }
         if let Completion::TransferDone(_) = completion {
             // An upload over a data connection was published.
@@ -324,7 +321,6 @@ impl<K: Kernel> Scheduler<K> {
                 }
             }
         }
-        true
     }
 
     /// Runs the connections whose rate limit has tokens again, for a bounded time.

@@ -261,6 +261,11 @@ impl<K: Kernel> Services<K> {
         self.completions.push(session_id, completion);
     }
 
+    /// Returns whether a completion waits for its delivery.
+    pub(crate) fn has_completions(&self) -> bool {
+        !self.completions.is_empty()
+    }
+
     /// Removes the next completion.
     pub(crate) fn next_completion(&mut self) -> Option<(SessionId, Completion<K>)> {
         self.completions.pop()
