@@ -461,10 +461,8 @@ impl<K: Kernel> Services<K> {
         if session_id.user.is_none() || !Quotas::concern(request) {
             return UserQuota::default();
         }
-        let (user, home) = (
-            self.auth.user_name(session_id).to_owned(),
-            &self.context.home,
-        );
+        let user = self.auth.user_name(session_id).to_owned();
+        let home = &self.context.home;
         UserQuota {
             limit: home.limits(&user).quota,
             access: self.auth.access(&user, home),
