@@ -1,4 +1,4 @@
-//! Links and names in the documentation lead to what exists.
+//! Links and source paths in the documentation must exist.
 
 use std::fs;
 use std::path::PathBuf;

@@ -50,7 +50,7 @@ pub(crate) fn is_usable(tool: &str) -> bool {
     }
 }
 
-/// Returns what a program prints, or `None` if it does not exist.
+/// Returns the output of a program, or `None` if it does not exist.
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program)
         .args(arguments)

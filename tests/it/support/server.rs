@@ -26,7 +26,7 @@ pub(crate) fn sandbox_option(options: &[&str]) -> Option<String> {
     (!options.contains(&"--sandbox")).then(|| format!("--sandbox={level}"))
 }
 
-/// What becomes of the server's standard error.
+/// The treatment of the server's standard error.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Log {
     Read,
