@@ -202,7 +202,7 @@ const _: () = assert!(
 // Rates of transfers.
 
 /// Interval at which parked connections are checked for tokens. The tokens of one interval are
-/// worth a time slice.
+/// enough for a time slice.
 pub const RATE_LIMIT_TICK: Duration = Duration::from_millis(10);
 
 /// Size of a full token bucket, as the time in which it fills: the loop may be busy with other

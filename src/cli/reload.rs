@@ -34,7 +34,7 @@ impl ReloadRequest {
         match pid_file::signal_reload(&file) {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(error) => Err(Failure::new(format!(
-                "the home is changed but no server has reloaded it: {error}"
+                "the home was changed, but no server has reloaded it: {error}"
             ))),
         }
     }

@@ -34,7 +34,7 @@ use crate::server;
 use crate::server::log::Escaped;
 use crate::server::{Stopped, TransferLog};
 
-/// How long the end of the process waits for the log to be written.
+/// Time that the process waits at exit for the log to be written.
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A server that is ready to start its threads.

@@ -50,7 +50,7 @@ impl<'a, T: Send> TransferQueue<'a, T> {
                     Ok(connection) => self.run_connection(connection, &transfer),
                     // The other connections transfer its share.
                     Err(error) => self.progress.warn(format_args!(
-                        "warning: continuing with one connection less: {}: {error}",
+                        "warning: continuing with one connection fewer: {}: {error}",
                         self.login.remote
                     )),
                 });

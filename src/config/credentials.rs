@@ -35,7 +35,7 @@ impl Credentials {
             let account = parse_record(line)?;
             if let Some(first) = lines.get(&account.user) {
                 return Err(RecordError::new(
-                    format!("user '{}' is in line {first} already", account.user),
+                    format!("user '{}' is already defined in line {first}", account.user),
                     "each user once",
                 ));
             }
@@ -74,7 +74,8 @@ impl Credentials {
         Some(records::edit(&self.text, &[(number, None)], None))
     }
 
-    /// Returns the text with every plain password replaced by `hash` of it, and the number of them.
+    /// Returns the text with every plain password replaced by the result of `hash`, and their
+    /// number.
     pub fn hashed(&self, hash: impl Fn(&[u8]) -> String) -> (Zeroizing<Vec<u8>>, usize) {
         let new: Vec<(usize, String)> = self
             .records

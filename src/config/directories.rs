@@ -149,7 +149,7 @@ impl Record {
         match self {
             Record::Grant(user, grant) => RecordError::new(
                 format!(
-                    "the grant of '{}' to '{user}' is in line {first} already",
+                    "the grant of '{}' to '{user}' is already defined in line {first}",
                     grant.name
                 ),
                 "one grant for each user and directory",

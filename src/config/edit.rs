@@ -82,7 +82,7 @@ pub fn remove_user(home: &Path, user: &str) -> Result<(), EditError> {
     Ok(())
 }
 
-/// Replaces every plain password by `hash` of it. Returns the number of them.
+/// Replaces every plain password by the result of `hash`. Returns the number of them.
 pub fn hash_plain(home: &Path, hash: impl Fn(&[u8]) -> String) -> Result<usize, EditError> {
     let edit = Edit::begin(home)?;
     let (text, count) = edit.credentials.hashed(hash);

@@ -56,7 +56,7 @@ impl FromStr for ByteSize {
             .ok()
             .and_then(|number| number.checked_mul(*factor))
             .map(ByteSize)
-            .ok_or("that is more bytes than there can be")
+            .ok_or("the size does not fit in 64 bits")
     }
 }
 

@@ -28,7 +28,7 @@ pub enum Signal {
 /// A state change that a service manager is notified of (sd_notify(3)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Milestone {
-    /// The server accepts connections, and a reload is complete.
+    /// The server accepts connections, or a reload is complete.
     Ready,
     /// A reload has begun.
     Reloading,

@@ -84,7 +84,7 @@ fn find_user(name: &str) -> io::Result<unistd::User> {
         .ok_or_else(|| io::Error::other(format!("there is no user '{name}' on this system")))
 }
 
-/// Groups first: afterwards the process may not change them any more.
+/// Sets the groups first, because the process cannot change them afterwards.
 fn set_ids(user: &ProcessUser, gid: Gid) -> io::Result<()> {
     match &user.name {
         Some(name) => initgroups(&CString::new(name.as_str())?, gid)?,

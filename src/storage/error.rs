@@ -26,7 +26,7 @@ pub struct StorageError {
 pub struct FileFault {
     /// The attempted operation: `opening`, `writing`, …
     pub operation: &'static str,
-    /// The path. Below the granted directory it consists of a client's words: escape it in the log.
+    /// The path. The part below the granted directory is the client's: escape it in the log.
     pub path: PathBuf,
     /// The kernel's error.
     pub source: io::Error,

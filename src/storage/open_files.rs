@@ -20,7 +20,7 @@ use crate::limits;
 use crate::storage::error::{FileFault, StorageError};
 use crate::storage::resolve::full_path;
 
-/// Bytes of a page: a read of one byte brings in at least so many.
+/// Bytes of a page: reading one byte loads at least one page.
 const PAGE_BYTES: u64 = 4096;
 
 /// A file that is open for reading.
@@ -39,7 +39,7 @@ impl<K: Kernel> OpenFile<K> {
         &self.file
     }
 
-    /// The path it was opened by: the granted directory and a client's words below it.
+    /// The path it was opened by: the granted directory and the path that the client sent.
     pub fn path(&self) -> &Path {
         &self.path
     }

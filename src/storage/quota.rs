@@ -1,4 +1,4 @@
-//! Quotas: how many bytes granted directories hold, and reservations for bytes that are to come.
+//! Quotas: how many bytes granted directories hold, and reservations for uploads in progress.
 //!
 //! A directory is counted once by a walk. From then on its usage is updated whenever the server
 //! publishes, moves or removes a file. An upload reserves its bytes before it writes them, so that

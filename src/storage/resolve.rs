@@ -125,7 +125,7 @@ pub(super) fn status_of_name<K: Kernel>(
         Err(error) if is_absent(&error) => Err(ErrorCode::NoSuchFile.into()),
         Err(error) => {
             let path = full_path(place, &place.relative);
-            Err(StorageError::writing("looking at", path, error))
+            Err(StorageError::writing("reading the status of", path, error))
         }
     }
 }
@@ -144,7 +144,7 @@ pub(super) fn check_name<K: Kernel>(
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => {
             let path = full_path(place, &place.relative);
-            Err(StorageError::writing("looking at", path, error))
+            Err(StorageError::writing("reading the status of", path, error))
         }
     }
 }

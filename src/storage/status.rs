@@ -29,7 +29,7 @@ pub fn file_status<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<FileSta
         Err(error) if is_absent(&error) => Err(ErrorCode::NoSuchFile.into()),
         Err(error) => Err(StorageError::with_fault(
             ErrorCode::FileUnreadable,
-            "looking at",
+            "reading the status of",
             full_path(place, &place.relative),
             error,
         )),

@@ -111,7 +111,7 @@ pub fn create_unique_upload<K: Kernel>(
     }
 }
 
-/// [`create_upload`] with a replaceable way to an unnamed file, for the tests.
+/// [`create_upload`] with a replaceable function that creates the unnamed file, for the tests.
 fn create_with<K: Kernel>(
     kernel: &Arc<K>,
     place: &GrantedPath,
@@ -153,14 +153,14 @@ fn create_with<K: Kernel>(
     };
     match kernel.preallocate(&upload.file, length) {
         Err(error) if error.kind() != io::ErrorKind::Unsupported => {
-            Err(upload.failed("reserving room for", error))
+            Err(upload.failed("allocating space for", error))
         }
         // Other uploads have allocated space in the meantime.
         _ => upload.check_free_space().map(|()| upload),
     }
 }
 
-/// Whether the file system has no O_TMPFILE. A kernel before 3.11 takes it for O_DIRECTORY and
+/// Whether the file system has no O_TMPFILE. A kernel before 3.11 interprets it as O_DIRECTORY and
 /// fails with EISDIR.
 fn has_no_unnamed_files(error: &io::Error) -> bool {
     matches!(
@@ -170,7 +170,7 @@ fn has_no_unnamed_files(error: &io::Error) -> bool {
 }
 
 impl<K: Kernel> StagedUpload<K> {
-    /// The path it is published at: the granted directory and a client's words below it.
+    /// The path it is published at: the granted directory and the path that the client sent.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -275,7 +275,7 @@ impl<K: Kernel> StagedUpload<K> {
             },
             result => result
                 .map(|()| 0)
-                .map_err(|error| self.failed("naming", error)),
+                .map_err(|error| self.failed("publishing", error)),
         }
     }
 
@@ -313,7 +313,7 @@ impl<K: Kernel> StagedUpload<K> {
                 let _ = self.kernel.lock(&self.file);
                 let link = |name: &str| self.kernel.link(&self.file, &self.directory, name);
                 with_new_name(&*self.kernel, link)
-                    .map_err(|error| self.failed("naming", error))?
+                    .map_err(|error| self.failed("publishing", error))?
                     .0
             }
         };
@@ -328,7 +328,7 @@ impl<K: Kernel> StagedUpload<K> {
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
                 Err(ErrorCode::FileExists.into())
             }
-            Err(error) => Err(self.failed("naming", error)),
+            Err(error) => Err(self.failed("publishing", error)),
         }
     }
 
@@ -342,7 +342,7 @@ impl<K: Kernel> StagedUpload<K> {
                 Err(ErrorCode::FileExists.into())
             }
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(self.failed("looking at", error))
+                Err(self.failed("reading the status of", error))
             }
             Ok(found) if found.kind == FileKind::File => Ok(found.size),
             _ => Ok(0),

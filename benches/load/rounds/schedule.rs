@@ -165,7 +165,8 @@ impl Rounds {
         }
     }
 
-    /// Runs a case, again while other processes disturb it. Returns the least disturbed run.
+    /// Runs a case, and repeats it while other processes disturb it. Returns the least disturbed
+    /// run.
     fn run_undisturbed(
         &self,
         case: &ScheduledCase,

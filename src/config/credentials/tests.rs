@@ -77,7 +77,7 @@ fn faults_are_reported_with_their_lines() {
         ),
         (
             "a:plain:x\nb:plain:x\na:plain:y",
-            "3: user 'a' is in line 1 already; expected each user once",
+            "3: user 'a' is already defined in line 1; expected each user once",
         ),
         (
             &format!("a:{HASH}:"),

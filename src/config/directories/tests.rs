@@ -95,7 +95,7 @@ fn faults_are_reported_with_their_lines() {
     let faults = parse(b"u:A:read\nu:A:upload\nx\n").err().unwrap();
     assert_eq!(
         faults[0].to_string(),
-        "Directories:2: the grant of 'A' to 'u' is in line 1 already; \
+        "Directories:2: the grant of 'A' to 'u' is already defined in line 1; \
          expected one grant for each user and directory"
     );
     assert_eq!(faults[1].line(), Some(3));

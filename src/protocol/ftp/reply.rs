@@ -306,7 +306,7 @@ pub(super) fn append_status(
     line(out, "211 End");
 }
 
-/// Appends the begin of the reply to STAT for a path; no line of the listing begins with a digit
+/// Appends the start of the reply to STAT for a path; no line of the listing begins with a digit
 /// (4.2).
 pub(super) fn begin_status_listing(out: &mut Vec<u8>) {
     line(out, "213-Status:");

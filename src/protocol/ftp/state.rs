@@ -145,7 +145,7 @@ pub(super) enum StatusPurpose {
     Size,
 }
 
-/// A transfer, from the begin of its data connection.
+/// A transfer, from the start of its data connection.
 #[derive(Debug)]
 pub(super) struct FtpTransfer {
     pub(super) kind: TransferKind,

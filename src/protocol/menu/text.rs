@@ -188,7 +188,7 @@ pub const fn refusal(code: ErrorCode) -> &'static str {
         | ErrorCode::NoDataConnection
         | ErrorCode::DataConnectionLost
         | ErrorCode::DataConnectionIdle
-        | ErrorCode::Aborted => "The request failed",
+        | ErrorCode::Aborted => unreachable!(),
     }
 }
 

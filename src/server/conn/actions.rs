@@ -44,7 +44,7 @@ impl<K: Kernel> Dialogue<'_, K> {
         }
     }
 
-    /// Takes a cost off the budget of the time slice.
+    /// Deducts a cost from the budget of the time slice.
     pub(super) fn spend(&mut self, cost: usize) {
         self.budget = self.budget.saturating_sub(cost);
     }
@@ -116,7 +116,7 @@ impl<K: Kernel> Dialogue<'_, K> {
         if self.connection.reads_lines_during_transfer() {
             return;
         }
-        // A handle outlives the line that opened it only until the next one.
+        // A handle is dropped if the next line does not use it.
         if !opened_now && let OpenHandle::Upload(staged) = self.connection.take_handle() {
             self.services.discard(staged);
         }
@@ -124,7 +124,7 @@ impl<K: Kernel> Dialogue<'_, K> {
     }
 
     fn listen(&mut self) -> Option<Input<'static>> {
-        // A client that has left may have taken the address along.
+        // The local address is unavailable once the client has disconnected.
         match self.connection.stream.local_address(self.services.kernel()) {
             Ok(local) => {
                 self.await_data_command(DataCommand::Listen { local });

@@ -30,7 +30,7 @@ impl AsciiEncoder {
 
     /// Notes that the first `sent` bytes of the wire form of `bytes` were sent, and returns how
     /// many of `bytes` these represent. A CR that was sent without its LF represents none of them:
-    /// the LF counts as having a CR from then on.
+    /// the LF is then treated as already preceded by CR.
     pub(crate) fn advance(&mut self, bytes: &[u8], mut sent: usize) -> usize {
         for (at, byte) in bytes.iter().enumerate() {
             let takes = if *byte == b'\n' && !self.after_cr {

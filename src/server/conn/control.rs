@@ -55,7 +55,7 @@ const _: () = assert!(size_of::<ControlConnection<crate::kernel::linux::Linux>>(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     Admitted,
-    /// A limit is exceeded: the connection only lives until its client has read that.
+    /// A limit is exceeded: the connection closes after the rejection is sent.
     Rejected,
 }
 

@@ -48,7 +48,7 @@ pub(crate) struct Download<K: Kernel> {
 
 /// The result of one step of a download.
 pub(crate) enum Sent<K: Kernel> {
-    /// So many bytes were written to the stream.
+    /// This many bytes were written to the stream.
     Bytes(usize),
     /// The download waits until this range is prefetched.
     Uncached(UncachedRange<K>),

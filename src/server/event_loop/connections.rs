@@ -17,7 +17,7 @@ use crate::server::net::stream::Stream;
 use crate::server::service::Services;
 use crate::server::session_id::SessionId;
 
-/// All connections, and those that have a time slice coming.
+/// All connections, and the queue of those due for a time slice.
 pub(super) struct Connections<K: Kernel> {
     slots: Slab<Slot<K>>,
     /// Keys of the slots that used up their time slice, or were given work.

@@ -320,5 +320,5 @@ impl<K: Kernel> PassivePorts<K> {
     }
 }
 
-/// An accept failed for want of descriptors.
+/// An accept failed because no descriptor is left.
 pub(super) struct OutOfDescriptors;

@@ -45,7 +45,7 @@ impl<K: Kernel> Scheduler<K> {
         }
     }
 
-    /// Whether a slot has its time slice coming.
+    /// Whether the run queue is not empty.
     pub(super) fn has_queued(&self) -> bool {
         self.connections.has_queued()
     }
@@ -62,7 +62,7 @@ impl<K: Kernel> Scheduler<K> {
     /// Sets the flags of a slot. A connection without a transfer runs at once, one with a transfer
     /// joins the run queue.
     pub(super) fn handle_event(&mut self, event: Readiness) {
-        // An event for a freed slot means nothing; a new occupant takes it for a hint.
+        // Events of freed slots are ignored. A new occupant treats one as a hint.
         let Some(slot) = self.connections.get_mut(event.token) else {
             return;
         };
@@ -135,7 +135,7 @@ impl<K: Kernel> Scheduler<K> {
         }
     }
 
-    /// Executes a data command. Lines that came after it are for the run queue.
+    /// Executes a data command. Later lines are handled from the run queue.
     fn execute(&mut self, key: usize, command: DataCommand<K>) {
         let Some(control) = self.connections.control(key) else {
             return;
@@ -212,8 +212,8 @@ impl<K: Kernel> Scheduler<K> {
         }
     }
 
-    /// Publishes a received upload, unless its client has left or aborted it. Whether it has may be
-    /// unread on the control connection, which is therefore read to its end first.
+    /// Publishes a received upload, unless its client has left or aborted it. QUIT, ABOR or the end
+    /// may still be unread, so the control connection is read first.
     fn publish(&mut self, owner: SessionId, data: DataConnection<K>) {
         let Some(DataUpload { staged, record, .. }) = data.into_upload() else {
             return;
@@ -266,9 +266,8 @@ impl<K: Kernel> Scheduler<K> {
         }
     }
 
-    /// Delivers completions and the results of data commands, in turn and each in order, until
-    /// there are none or the time is up. A session that receives one reads its next line, which may
-    /// bring the next result, without an end.
+    /// Delivers completions and the results of data commands, alternately and in order of arrival.
+    /// Bounded by [`RUN_QUEUE_BUDGET`], because each delivery can produce the next result.
     pub(super) fn deliver_completions(&mut self) {
         let mut until = None;
         while self.data.sessions.has_results() || self.services.has_completions() {
@@ -346,7 +345,7 @@ impl<K: Kernel> Scheduler<K> {
     }
 
     /// Runs the run queue, for a bounded time: then the sockets are polled again, so that a small
-    /// request does not wait for a round of everyone's budget.
+    /// request does not wait until every queued connection has used its budget.
     pub(super) fn run_queued(&mut self) {
         let until = self.services.now() + RUN_QUEUE_BUDGET;
         while let Some(key) = self.connections.next_queued() {

@@ -1,6 +1,6 @@
 //! A client's socket with its readiness flags, the only caller of the kernel's socket operations.
 //!
-//! Sockets are registered once, edge-triggered, so an edge that is forgotten never comes again. Two
+//! Sockets are registered once, edge-triggered, so a missed edge is not reported again. Two
 //! rules follow:
 //!
 //! - An event is a hint. It sets flags and closes nothing.

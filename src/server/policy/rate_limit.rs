@@ -39,7 +39,7 @@ impl TokenBucket {
         }
     }
 
-    /// Returns the bytes that one time slice may move now; 0 if it is not worth one yet.
+    /// Returns the bytes that one time slice may move now; 0 while they are too few.
     pub(crate) fn available(&mut self, now: Instant) -> usize {
         let Some(rate) = self.rate else {
             return SLICE_BUDGET_BYTES;
@@ -109,8 +109,8 @@ fn burst(rate: u64) -> i64 {
     (bytes as i64).max(2 * slice_min(rate) as i64)
 }
 
-/// Bytes worth a time slice: those earned in [`RATE_LIMIT_TICK`], at least the cost of a command
-/// and at most a whole budget.
+/// Bytes that are enough for a time slice: those earned in [`RATE_LIMIT_TICK`], at least the cost
+/// of a command and at most a whole budget.
 fn slice_min(rate: u64) -> usize {
     let bytes = u128::from(rate) * RATE_LIMIT_TICK.as_nanos() / NANOS_PER_SECOND;
     usize::try_from(bytes)

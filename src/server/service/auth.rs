@@ -42,7 +42,7 @@ pub(crate) struct Auth {
 pub(crate) struct LoginAttempt {
     pub(crate) user: String,
     pub(crate) password: Zeroizing<Vec<u8>>,
-    /// Whether the time of the response must not show if the user exists.
+    /// Whether the response time must not reveal if the user exists.
     pub(crate) conceal_user: bool,
 }
 

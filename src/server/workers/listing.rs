@@ -20,7 +20,8 @@ pub(crate) struct Listing {
     pub(crate) fault: Option<FileFault>,
 }
 
-/// Lists a target: granted directories in their own order, entries in that of their names' bytes.
+/// Lists a target: granted directories in their own order, entries sorted by the bytes of their
+/// names.
 pub(crate) fn list<K: Kernel>(
     kernel: &K,
     target: &ListingTarget,

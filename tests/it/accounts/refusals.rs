@@ -186,8 +186,8 @@ fn invalid_homes_are_never_edited() {
                 2,
                 "tidegate: HOME/Credentials:2: the name is followed by neither a hash, 'plain:' \
                  nor 'anyone'; expected USER:HASH, USER:plain:PASSWORD or USER:anyone\n\
-                 tidegate: HOME/Directories:2: the grant of 'A' to 'a' is in line 1 already; \
-                 expected one grant for each user and directory\n\
+                 tidegate: HOME/Directories:2: the grant of 'A' to 'a' is already defined in \
+                 line 1; expected one grant for each user and directory\n\
                  tidegate: HOME/Directories:3: the line has fewer than three fields; expected \
                  USER:DIRECTORY:RIGHTS or USER:DIRECTORY:RIGHTS:PATH\n"
             ),

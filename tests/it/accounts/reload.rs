@@ -116,7 +116,7 @@ fn only_the_process_holding_the_pid_file_is_signalled() {
     let mut other = Command::new("sleep").arg("60").spawn().unwrap();
     let file = pid_file::of_home(&home.path());
     fs::write(&file, format!("{}\n", other.id())).unwrap();
-    let error = "tidegate: the home is changed but no server has reloaded it: no server is running: HOME/.tidegate.pid is not locked\n";
+    let error = "tidegate: the home was changed, but no server has reloaded it: no server is running: HOME/.tidegate.pid is not locked\n";
     assert_eq!(
         home.run(&["grant", "HOME", "*", "A", "read", "--reload"]),
         failed(1, error)

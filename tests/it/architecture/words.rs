@@ -38,10 +38,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ),
     ("argon2::", &["auth"]),
     // Time is an argument: the loop reads the clock once per tick, through the kernel.
-    (
-        "Instant::now",
-        &["kernel", "client", "process", "config/replace.rs"],
-    ),
+    ("Instant::now", &["kernel", "client", "config/replace.rs"]),
     ("SystemTime", &["kernel/linux", "client"]),
     ("Timestamp::now", &["server/log", "client"]),
     (
@@ -83,13 +80,22 @@ const NOT_IN_PROTOCOL: &[&str] = &[
     "password::",
 ];
 
-/// Socket operations of the kernel that only a stream may call.
+/// Socket operations of the kernel that only a stream may call, on any expression.
 const STREAM_ONLY: &[&str] = &[
     "kernel.receive(",
-    "kernel.send(",
-    "kernel.send_pieces(",
+    "kernel().receive(",
     "kernel.send_file(",
-    "kernel.shutdown(",
+    "kernel().send_file(",
+    ".shutdown_write(",
+    ".unacknowledged(",
+    "kernel.connect_result(",
+    "kernel().connect_result(",
+    "kernel.local_address(",
+    "kernel().local_address(",
+    "kernel.register(",
+    "kernel().register(",
+    "kernel.send(",
+    "kernel().send(",
 ];
 
 #[test]
@@ -149,8 +155,9 @@ fn unsafe_code_is_in_one_short_file() {
     let sources = sources("src");
     let ffi = (sources.iter()).find(|source| source.path == "src/kernel/linux/ffi.rs");
     let ffi = ffi.expect("kernel/linux/ffi.rs holds all unsafe code");
-    let lines = ffi.text.lines().count();
-    assert!(lines <= 200, "{lines} lines in {}", ffi.path);
+    let lines = ffi.code.iter().filter(|(_, line)| !line.trim().is_empty());
+    let lines = lines.count();
+    assert!(lines <= 150, "{lines} lines of code in {}", ffi.path);
 }
 
 #[test]
