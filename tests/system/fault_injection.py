@@ -18,15 +18,15 @@ SWITCHES = [
 class FaultInjector:
     """The switches of all processes that are started with `environment`."""
 
-    library = None
+    preload_path = None
 
     def __init__(self, home):
-        if FaultInjector.library is None:
-            FaultInjector.library = compile_library()
+        if FaultInjector.preload_path is None:
+            FaultInjector.preload_path = compile_library()
         path = home.folder / "switches"
         path.write_bytes(bytes(4 * len(SWITCHES)))
         self.environment = {
-            "LD_PRELOAD": str(FaultInjector.library),
+            "LD_PRELOAD": str(FaultInjector.preload_path),
             "TIDEGATE_FAULTS": str(path),
         }
         with open(path, "r+b") as file:
@@ -39,9 +39,9 @@ class FaultInjector:
 
     @classmethod
     def remove_library(cls):
-        if cls.library:
-            shutil.rmtree(cls.library.parent, ignore_errors=True)
-            cls.library = None
+        if cls.preload_path:
+            shutil.rmtree(cls.preload_path.parent, ignore_errors=True)
+            cls.preload_path = None
 
 
 def compile_library():
