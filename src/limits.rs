@@ -240,6 +240,17 @@ pub const CHECKSUM_SLICE_BYTES: usize = 4 * 1024 * 1024;
 /// changes, but not for those of other programs.
 pub const QUOTA_COUNT_AGE: Duration = Duration::from_secs(600);
 
+/// Time after which a file call counts as slow, unless the thread waited for a processor. Ten times
+/// a seek of a hard disk.
+pub const SLOW_CALL: Duration = Duration::from_millis(20);
+
+/// Slow ones among the last 64 calls of a device that take it off the event loop.
+pub const SLOW_CALLS_MAX: u32 = 3;
+
+/// Time without a slow call after which a device returns to the event loop. Longer than the pauses
+/// of a disk whose writes are throttled.
+pub const DEVICE_RECOVERY: Duration = Duration::from_secs(10);
+
 /// Worker threads for jobs that wait for a disk.
 pub const DISK_THREADS: usize = 4;
 

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::kernel::types::{FileKind, Milestone, OpenMode, Piece, Readiness, Signal, Status};
+use crate::kernel::types::{
+    CallStats, FileKind, FileSystemKind, Milestone, OpenMode, Piece, Readiness, Signal, Status,
+};
 
 /// The system calls of the server.
 ///
@@ -37,8 +39,11 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     fn next_signal(&self) -> Option<Signal>;
     /// Notifies the service manager, if there is one. Never blocks.
     fn report(&self, _milestone: Milestone) {}
-    /// Lowers the scheduling priority of the calling thread below that of the event loop.
-    fn lower_priority(&self);
+    /// Makes the calling thread a worker: lowers its scheduling priority below that of the event
+    /// loop, and lets its calls wait for any file system.
+    fn enter_worker(&self);
+    /// Ends [`Kernel::enter_worker`], for jobs that run on the thread of the event loop.
+    fn leave_worker(&self) {}
     /// The system's clock in seconds since 1970, as in the times of files.
     fn unix_time(&self) -> i64;
     /// An unpredictable number (getrandom(2)).
@@ -91,12 +96,20 @@ pub trait Kernel: Send + Sync + Sized + 'static {
 
     // Files. Paths are relative and UTF-8; storage has checked every component.
 
+    /// The measurements of the calling thread's file calls since the last call of this method.
+    fn take_call_stats(&self) -> CallStats;
+    /// The kind of the file system of an open handle (fstatfs(2)).
+    fn file_system(&self, file: &Self::File) -> io::Result<FileSystemKind>;
+    /// A number that paths below the same mount point share, judged by the path alone: no call on
+    /// a file system is made.
+    fn mount_of(&self, path: &Path) -> u64;
     /// Opens the directory at an operator's path, links followed, as the root of
     /// [`Kernel::open_beneath`].
     fn open_root(&self, path: &Path) -> io::Result<Self::File>;
     /// Opens `path` beneath `root`; an empty `path` is the root itself. A component that leaves the
     /// root, an absolute link or a magic link fails (openat2(2), RESOLVE_BENEATH and
-    /// RESOLVE_NO_MAGICLINKS).
+    /// RESOLVE_NO_MAGICLINKS). A mount point on the way fails in the same way (RESOLVE_NO_XDEV)
+    /// unless the calling thread is a worker.
     fn open_beneath(&self, root: &Self::File, path: &str, mode: OpenMode)
     -> io::Result<Self::File>;
     /// The status of an open handle (fstat(2)).

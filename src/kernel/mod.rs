@@ -3,6 +3,7 @@
 //!
 //! Must not know: sessions, protocols, homes.
 
+pub mod devices;
 pub mod errors;
 mod interface;
 pub mod linux;
@@ -12,5 +13,6 @@ mod types;
 
 pub use crate::kernel::interface::Kernel;
 pub use crate::kernel::types::{
-    FileKind, Milestone, OpenMode, PIECES_MAX, Piece, Readiness, Signal, Status,
+    CallStats, FileKind, FileSystemKind, Milestone, OpenMode, PIECES_MAX, Piece, Readiness, Signal,
+    Status,
 };

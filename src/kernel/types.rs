@@ -68,6 +68,25 @@ pub struct Status {
     pub changed: (i64, u32),
 }
 
+/// Where the calls on a file system may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileSystemKind {
+    /// On a disk of this machine, or in memory.
+    Local,
+    /// Answered by a network or by another process, or unknown.
+    Remote,
+}
+
+/// Measurements of file calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallStats {
+    /// Calls made.
+    pub calls: u32,
+    /// Those that took longer than [`SLOW_CALL`](crate::limits::SLOW_CALL), the time in which the
+    /// thread was ready to run and had no processor not counted.
+    pub slow: u32,
+}
+
 /// How [`Kernel::open_beneath`](crate::kernel::Kernel::open_beneath) opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {

@@ -13,14 +13,17 @@ use nix::fcntl::{
     fallocate, open, openat, openat2, renameat, renameat2,
 };
 use nix::sys::stat::{FileStat, Mode, UtimensatFlags, fstat, fstatat, mkdirat, stat, utimensat};
-use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+use nix::sys::statfs::{
+    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FsType, MSDOS_SUPER_MAGIC,
+    OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
+};
 use nix::sys::statvfs::fstatvfs;
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use crate::kernel::linux::ffi;
 use crate::kernel::linux::ffi::{Map, retry};
-use crate::kernel::types::{FileKind, OpenMode, Status};
+use crate::kernel::types::{FileKind, FileSystemKind, OpenMode, Status};
 
 /// Attempts of an openat2(2) that fails with EAGAIN: a concurrent rename has left the kernel unsure
 /// whether a `..` had left the root.
@@ -33,6 +36,21 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY
 
 /// Mode of a new file before the umask.
 const NEW_FILE: Mode = Mode::from_bits_truncate(0o666);
+
+/// File systems on disks of this machine or in memory (statfs(2), `f_type`).
+const LOCAL_TYPES: &[FsType] = &[
+    EXT4_SUPER_MAGIC, // ext2 and ext3 too
+    XFS_SUPER_MAGIC,
+    BTRFS_SUPER_MAGIC,
+    F2FS_SUPER_MAGIC,
+    TMPFS_MAGIC,
+    OVERLAYFS_SUPER_MAGIC,
+    MSDOS_SUPER_MAGIC,
+    FsType(0x2fc1_2fc1), // ZFS
+    FsType(0xca45_1a4e), // bcachefs
+    FsType(0x2011_bab0), // exFAT
+    FsType(0x8584_58f6), // ramfs
+];
 
 /// An open file or directory.
 #[derive(Debug)]
@@ -49,7 +67,13 @@ impl File {
         retry(|| open(path, DIRECTORY, Mode::empty())).map(File::from)
     }
 
-    pub(super) fn open_beneath(&self, path: &str, mode: OpenMode) -> io::Result<File> {
+    /// Opens a path beneath this directory. `crosses_mounts`: a mount point on the way is followed.
+    pub(super) fn open_beneath(
+        &self,
+        path: &str,
+        mode: OpenMode,
+        crosses_mounts: bool,
+    ) -> io::Result<File> {
         let path = if path.is_empty() { "." } else { path };
         let flags = OFlag::O_CLOEXEC
             | match mode {
@@ -57,9 +81,9 @@ impl File {
                 OpenMode::Directory => DIRECTORY,
                 OpenMode::Path => OFlag::O_PATH,
             };
-        let how = OpenHow::new()
-            .flags(flags)
-            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let mut resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        resolve.set(ResolveFlag::RESOLVE_NO_XDEV, !crosses_mounts);
+        let how = OpenHow::new().flags(flags).resolve(resolve);
         let mut attempt = 1;
         loop {
             match retry(|| openat2(&self.0, path, how)) {
@@ -130,6 +154,15 @@ impl File {
 
     fn is_in_memory(&self) -> bool {
         fstatfs(&self.0).is_ok_and(|system| system.filesystem_type() == TMPFS_MAGIC)
+    }
+
+    /// The kind of the file system, by its type. A type that is not known counts as remote.
+    pub(super) fn file_system(&self) -> io::Result<FileSystemKind> {
+        let found = retry(|| fstatfs(&self.0))?;
+        Ok(match LOCAL_TYPES.contains(&found.filesystem_type()) {
+            true => FileSystemKind::Local,
+            false => FileSystemKind::Remote,
+        })
     }
 
     pub(super) fn read_ahead(&self, offset: u64, count: usize) -> io::Result<()> {

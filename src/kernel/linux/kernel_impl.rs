@@ -13,12 +13,16 @@ use mio::net::{TcpListener, TcpStream};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::kernel::interface::Kernel;
+use crate::kernel::linux::call_timer::{self, timed};
 use crate::kernel::linux::external::{External, MilestoneHandler, ReadableHandler};
 use crate::kernel::linux::ffi::{Map, retry};
 use crate::kernel::linux::file::File;
+use crate::kernel::linux::mounts::Mounts;
 use crate::kernel::linux::poll::Poller;
 use crate::kernel::linux::{ffi, file, socket};
-use crate::kernel::types::{FileKind, Milestone, OpenMode, Piece, Readiness, Signal, Status};
+use crate::kernel::types::{
+    CallStats, FileKind, FileSystemKind, Milestone, OpenMode, Piece, Readiness, Signal, Status,
+};
 
 /// Nice value of the workers.
 const WORKER_NICE: i32 = 5;
@@ -31,6 +35,7 @@ const WORKER_SLICE: Duration = Duration::from_millis(20);
 pub struct Linux {
     poller: Poller,
     external: External,
+    mounts: Mounts,
 }
 
 impl Linux {
@@ -39,6 +44,7 @@ impl Linux {
         Ok(Linux {
             poller: Poller::new()?,
             external: External::default(),
+            mounts: Mounts::read(),
         })
     }
 
@@ -114,8 +120,9 @@ impl Kernel for Linux {
         self.external.handle_milestone(milestone);
     }
 
-    fn lower_priority(&self) {
+    fn enter_worker(&self) {
         ffi::lower_priority(WORKER_NICE, WORKER_SLICE);
+        call_timer::set_worker(true);
     }
 
     fn unix_time(&self) -> i64 {
@@ -170,7 +177,7 @@ impl Kernel for Linux {
         offset: u64,
         count: usize,
     ) -> io::Result<usize> {
-        socket::send_file(socket, file, offset, count)
+        timed(|| socket::send_file(socket, file, offset, count))
     }
 
     fn unacknowledged(&self, socket: &TcpStream) -> io::Result<usize> {
@@ -181,24 +188,36 @@ impl Kernel for Linux {
         socket.shutdown(Shutdown::Write)
     }
 
+    fn take_call_stats(&self) -> CallStats {
+        call_timer::take_stats()
+    }
+
+    fn file_system(&self, file: &File) -> io::Result<FileSystemKind> {
+        timed(|| file.file_system())
+    }
+
+    fn mount_of(&self, path: &Path) -> u64 {
+        self.mounts.of(path)
+    }
+
     fn open_root(&self, path: &Path) -> io::Result<File> {
-        File::open_root(path)
+        timed(|| File::open_root(path))
     }
 
     fn open_beneath(&self, root: &File, path: &str, mode: OpenMode) -> io::Result<File> {
-        root.open_beneath(path, mode)
+        timed(|| root.open_beneath(path, mode, call_timer::is_worker()))
     }
 
     fn status(&self, file: &File) -> io::Result<Status> {
-        file.status()
+        timed(|| file.status())
     }
 
     fn status_by_path(&self, path: &Path) -> io::Result<Status> {
-        file::status_by_path(path)
+        timed(|| file::status_by_path(path))
     }
 
     fn status_at(&self, directory: &File, name: &str) -> io::Result<Status> {
-        directory.status_at(name)
+        timed(|| directory.status_at(name))
     }
 
     fn read_directory(
@@ -206,78 +225,78 @@ impl Kernel for Linux {
         directory: &File,
         each: &mut dyn FnMut(&[u8], Option<FileKind>) -> bool,
     ) -> io::Result<()> {
-        directory.read_directory(each)
+        timed(|| directory.read_directory(each))
     }
 
     fn read_at(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        file.read_at(buffer, offset)
+        timed(|| file.read_at(buffer, offset))
     }
 
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        file.write_at(bytes, offset)
+        timed(|| file.write_at(bytes, offset))
     }
 
     fn map(&self, file: &File, length: usize) -> io::Result<Map> {
-        file.map(length)
+        timed(|| file.map(length))
     }
 
     fn is_cached(&self, file: &File, offset: u64) -> io::Result<bool> {
-        file.is_cached(offset)
+        timed(|| file.is_cached(offset))
     }
 
     fn read_ahead(&self, file: &File, offset: u64, count: usize) -> io::Result<()> {
-        file.read_ahead(offset, count)
+        timed(|| file.read_ahead(offset, count))
     }
 
     fn create_unnamed(&self, directory: &File) -> io::Result<File> {
-        directory.create_unnamed()
+        timed(|| directory.create_unnamed())
     }
 
     fn create_named(&self, directory: &File, name: &str) -> io::Result<File> {
-        directory.create_named(name)
+        timed(|| directory.create_named(name))
     }
 
     fn lock(&self, file: &File) -> io::Result<()> {
-        file.lock()
+        timed(|| file.lock())
     }
 
     fn preallocate(&self, file: &File, length: u64) -> io::Result<()> {
-        file.preallocate(length)
+        timed(|| file.preallocate(length))
     }
 
     fn free_space(&self, directory: &File) -> io::Result<u64> {
-        directory.free_space()
+        timed(|| directory.free_space())
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
-        file.sync()
+        timed(|| file.sync())
     }
 
     fn link(&self, file: &File, directory: &File, name: &str) -> io::Result<()> {
-        file.link(directory, name)
+        timed(|| file.link(directory, name))
     }
 
     fn rename(&self, from: (&File, &str), to: (&File, &str), replace: bool) -> io::Result<()> {
-        file::rename(from, to, replace)
+        timed(|| file::rename(from, to, replace))
     }
 
     fn remove(&self, directory: &File, name: &str) -> io::Result<()> {
-        directory.remove(name)
+        timed(|| directory.remove(name))
     }
 
     fn remove_directory(&self, directory: &File, name: &str) -> io::Result<()> {
-        directory.remove_directory(name)
+        timed(|| directory.remove_directory(name))
     }
 
     fn set_modified(&self, directory: &File, name: &str, modified: i64) -> io::Result<()> {
-        directory.set_modified(name, modified)
+        timed(|| directory.set_modified(name, modified))
     }
 
     fn copy_range(&self, from: &File, to: &File, offset: u64, count: usize) -> io::Result<usize> {
-        from.copy_range(to, offset, count)
+        timed(|| from.copy_range(to, offset, count))
     }
 
     fn make_directory(&self, directory: &File, name: &str) -> io::Result<()> {
-        directory.make_directory(name)
+        timed(|| directory.make_directory(name))
     }
 }

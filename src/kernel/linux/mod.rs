@@ -1,9 +1,11 @@
 //! The Linux kernel, through mio, nix and memmap2.
 
+mod call_timer;
 pub mod external;
 mod ffi;
 mod file;
 mod kernel_impl;
+mod mounts;
 mod poll;
 mod socket;
 

@@ -422,7 +422,7 @@ fn limits_are_raised_and_priority_is_lowered() {
             .parse::<i32>()
     };
     std::thread::spawn(move || {
-        Linux::new().unwrap().lower_priority();
+        Linux::new().unwrap().enter_worker();
         let line = fs::read_to_string("/proc/thread-self/stat").unwrap();
         assert_eq!(niceness(line), Ok(5));
     })

@@ -15,7 +15,9 @@ use crate::kernel::interface::Kernel;
 use crate::kernel::sim::fault_plan::{InjectedFault, SystemCall};
 use crate::kernel::sim::simulator::{Sim, SimState};
 use crate::kernel::sim::tree::ROOT;
-use crate::kernel::types::{FileKind, OpenMode, PIECES_MAX, Piece, Readiness, Signal, Status};
+use crate::kernel::types::{
+    CallStats, FileKind, FileSystemKind, OpenMode, PIECES_MAX, Piece, Readiness, Signal, Status,
+};
 
 /// A listener. Its drop closes it.
 pub struct SimListener {
@@ -118,7 +120,7 @@ impl Kernel for Sim {
         self.state().signals.pop_front()
     }
 
-    fn lower_priority(&self) {}
+    fn enter_worker(&self) {}
 
     fn unix_time(&self) -> i64 {
         self.state().time().0
@@ -247,6 +249,18 @@ impl Kernel for Sim {
     fn shutdown_write(&self, socket: &SimSocket) -> io::Result<()> {
         let mut state = self.call(SystemCall::ShutdownWrite)?;
         Ok(state.network.shutdown_write(socket.id)?)
+    }
+
+    fn take_call_stats(&self) -> CallStats {
+        CallStats::default()
+    }
+
+    fn file_system(&self, _file: &SimFile) -> io::Result<FileSystemKind> {
+        Ok(FileSystemKind::Local)
+    }
+
+    fn mount_of(&self, _path: &Path) -> u64 {
+        0
     }
 
     fn open_root(&self, path: &Path) -> io::Result<SimFile> {

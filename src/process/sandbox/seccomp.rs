@@ -33,6 +33,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_exit_group,
     libc::SYS_futex,
     libc::SYS_getpid,
+    libc::SYS_getrusage,
     libc::SYS_gettid,
     libc::SYS_restart_syscall,
     libc::SYS_rseq,

@@ -264,7 +264,7 @@ impl<K: Kernel> Shared<K> {
 
     /// Runs jobs and checks on a thread until the stop.
     fn run_thread(&self, mut role: Role) {
-        self.kernel.lower_priority();
+        self.kernel.enter_worker();
         let changed = match role {
             Role::Disk => &self.disk_changed,
             Role::TrustedLogins | Role::Processor { .. } => &self.processor_changed,
