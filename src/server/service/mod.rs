@@ -88,6 +88,7 @@ impl<K: Kernel> Services<K> {
                 kernel,
                 home: Arc::new(home),
                 workers,
+                devices: Arc::default(),
                 now,
             },
             is_draining: false,
