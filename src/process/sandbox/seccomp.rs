@@ -63,8 +63,6 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_sendfile,
-    libc::SYS_sendmsg,
-    libc::SYS_sendto,
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
     libc::SYS_splice,
@@ -152,16 +150,28 @@ fn program(sandbox: &SandboxRules) -> Result<BpfProgram, BackendError> {
         all(&[equal(1, libc::TIOCOUTQ)?])?,
     ];
     rules.insert(libc::SYS_ioctl, ioctls.into());
+    // TCP Fast Open connects by sending (MSG_FASTOPEN, tcp(7)), and a datagram may have an address.
+    // The address of sendmsg is in memory, where a filter cannot read it.
+    let not_fast_open = |argument| bits(argument, libc::MSG_FASTOPEN as u64, 0);
+    rules.insert(libc::SYS_sendmsg, vec![all(&[not_fast_open(2)?])?]);
+    rules.insert(libc::SYS_sendto, vec![all(&[not_fast_open(3)?, null(4)?])?]);
     if sandbox.listen || sandbox.connect {
-        let streams = |family: libc::c_int| {
+        // TCP only: other protocols, such as SCTP, also connect by setsockopt.
+        let streams = |family: libc::c_int, protocol: libc::c_int| {
             all(&[
                 equal(0, family as u64)?,
                 bits(1, 0xf, libc::SOCK_STREAM as u64)?,
+                equal(2, protocol as u64)?,
             ])
         };
         rules.insert(
             libc::SYS_socket,
-            vec![streams(libc::AF_INET)?, streams(libc::AF_INET6)?],
+            vec![
+                streams(libc::AF_INET, 0)?,
+                streams(libc::AF_INET, libc::IPPROTO_TCP)?,
+                streams(libc::AF_INET6, 0)?,
+                streams(libc::AF_INET6, libc::IPPROTO_TCP)?,
+            ],
         );
         rules.insert(libc::SYS_bind, Vec::new());
     }
@@ -178,6 +188,11 @@ fn program(sandbox: &SandboxRules) -> Result<BpfProgram, BackendError> {
 /// Requires an argument, counted from 0, to be this number.
 fn equal(argument: u8, value: u64) -> Result<SeccompCondition, BackendError> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
+}
+
+/// Requires an argument to be a null pointer.
+fn null(argument: u8) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)
 }
 
 /// Requires the bits of `mask` in an argument to be those of `value`.

@@ -1,8 +1,9 @@
 //! The sandbox: a process that enters it and tries forbidden operations, and sandboxed servers.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -10,10 +11,14 @@ use std::process::Command;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, renameat};
+use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sendmsg, sendto,
+    socket,
+};
 use nix::unistd::{Uid, execv, geteuid, getppid};
 use tidegate::process::sandbox::Sandbox;
 use tidegate::process::sandbox::rules::{SandboxMode, SandboxRules};
@@ -176,6 +181,41 @@ fn assert_sockets_are_denied(home: &Path, network: &str, listening: SocketAddr) 
         network == "none"
     );
     assert_eq!(is_denied(TcpStream::connect(listening)), network != "both");
+    if network != "none" {
+        assert_sends_do_not_connect(listening);
+    }
+}
+
+/// Tries to connect without connect(2): by the first send of TCP Fast Open, to an address of
+/// sendto(2), and by another protocol.
+fn assert_sends_do_not_connect(listening: SocketAddr) {
+    let cloexec = SockFlag::SOCK_CLOEXEC;
+    let tcp = || socket(AddressFamily::Inet, SockType::Stream, cloexec, None).unwrap();
+    let to = SockaddrStorage::from(listening);
+    let fast_open = MsgFlags::from_bits_retain(libc::MSG_FASTOPEN) | MsgFlags::MSG_NOSIGNAL;
+    let bytes = [IoSlice::new(b"x")];
+    for flags in [fast_open, MsgFlags::MSG_NOSIGNAL] {
+        let sent = sendto(tcp().as_raw_fd(), b"x", &to, flags);
+        assert_eq!(sent, Err(Errno::EPERM), "sendto {flags:?}");
+    }
+    let sent = sendmsg(tcp().as_raw_fd(), &bytes, &[], fast_open, Some(&to));
+    assert_eq!(sent, Err(Errno::EPERM), "sendmsg");
+    // The filter lets this pass, and the kernel refuses it.
+    let sent = sendmsg(
+        tcp().as_raw_fd(),
+        &bytes,
+        &[],
+        MsgFlags::MSG_NOSIGNAL,
+        Some(&to),
+    );
+    assert_eq!(sent, Err(Errno::EPIPE), "sendmsg without a connection");
+    let sctp = socket(
+        AddressFamily::Inet,
+        SockType::Stream,
+        cloexec,
+        SockProtocol::Sctp,
+    );
+    assert_eq!(sctp.unwrap_err(), Errno::EPERM, "SCTP");
 }
 
 /// Renames a file by the system call of the server, which differs from that of `std`.
