@@ -251,6 +251,10 @@ pub const SLOW_CALLS_MAX: u32 = 3;
 /// of a disk whose writes are throttled.
 pub const DEVICE_RECOVERY: Duration = Duration::from_secs(10);
 
+/// Time after which a call on a file system that has not returned makes its device stuck. Longer
+/// than a disk takes to spin up, and than a network file system takes to reconnect.
+pub const DISK_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Worker threads for jobs that wait for a disk.
 pub const DISK_THREADS: usize = 4;
 

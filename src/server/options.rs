@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::limits::{FAILURE_WINDOW, FAILURES_MAX, SESSIONS_MAX};
+use crate::limits::{DISK_TIMEOUT, FAILURE_WINDOW, FAILURES_MAX, SESSIONS_MAX};
 use crate::server::log::transfer_log::TransferLog;
 
 /// The options of `tidegate serve` that the server itself needs.
@@ -32,6 +32,8 @@ pub struct Options {
     pub max_upload: Option<u64>,
     /// Bytes that uploads leave free on a file system.
     pub keep_free: u64,
+    /// Time after which a call on a file system that has not returned makes its device stuck.
+    pub disk_timeout: Duration,
     /// Time that a graceful shutdown allows for transfers to finish.
     pub drain_timeout: Duration,
     /// First and last port of the range for passive data connections; `None` for a port chosen by
@@ -58,6 +60,7 @@ impl Default for Options {
             max_rate: None,
             max_upload: None,
             keep_free: 0,
+            disk_timeout: DISK_TIMEOUT,
             drain_timeout: Duration::from_secs(30),
             passive_ports: None,
             passive_address: None,

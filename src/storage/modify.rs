@@ -56,6 +56,18 @@ pub enum Modification {
     SetModified(GrantedPath, i64),
 }
 
+impl Modification {
+    /// The path that is changed; of a rename the old one.
+    pub fn path(&self) -> &GrantedPath {
+        match self {
+            Modification::Rename { from: path, .. }
+            | Modification::Remove(path)
+            | Modification::RemoveDirectory(path)
+            | Modification::SetModified(path, _) => path,
+        }
+    }
+}
+
 /// A modification and its effect on quotas. Before a directory moves between counted directories,
 /// a walk determines its size, one directory per step.
 #[derive(Debug)]

@@ -14,8 +14,9 @@ use std::time::Instant;
 
 use crate::domain::error::ErrorCode;
 use crate::domain::path::{GrantedPath, is_name};
+use crate::kernel::devices::Device;
 use crate::kernel::errors::is_absent;
-use crate::kernel::{FileKind, Kernel, OpenMode, Status};
+use crate::kernel::{FileKind, FileSystemKind, Kernel, OpenMode, Status};
 use crate::limits;
 use crate::storage::error::{FileFault, StorageError};
 use crate::storage::resolve::full_path;
@@ -27,6 +28,7 @@ const PAGE_BYTES: u64 = 4096;
 pub struct OpenFile<K: Kernel> {
     file: K::File,
     path: PathBuf,
+    device: Arc<Device>,
     /// The status when it was opened.
     status: Status,
     /// Created on first use while the file is in the page cache; `None` where mmap(2) failed.
@@ -37,6 +39,11 @@ impl<K: Kernel> OpenFile<K> {
     /// The handle.
     pub fn file(&self) -> &K::File {
         &self.file
+    }
+
+    /// The device of the file.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.device
     }
 
     /// The path it was opened by: the granted directory and the path that the client sent.
@@ -260,6 +267,7 @@ fn open_regular<K: Kernel>(
     Ok((status.kind == FileKind::File).then(|| OpenFile {
         file,
         path: full_path(place, &place.relative),
+        device: Device::detached(0, FileSystemKind::Local),
         status,
         map: OnceLock::new(),
     }))

@@ -13,7 +13,8 @@ use crate::domain::error::ErrorCode;
 use crate::domain::path::GrantedPath;
 use crate::domain::request::UploadBase;
 use crate::domain::step::Step;
-use crate::kernel::{FileKind, Kernel};
+use crate::kernel::devices::{Device, Devices};
+use crate::kernel::{FileKind, FileSystemKind, Kernel};
 use crate::limits::COPY_SLICE_BYTES;
 use crate::storage::error::StorageError;
 use crate::storage::quota::{QuotaReservation, UsageChange};
@@ -44,6 +45,8 @@ pub struct StagedUpload<K: Kernel> {
     max_length: u64,
     base: Option<BaseFile<K>>,
     reservation: Option<QuotaReservation>,
+    /// The device of the file, see [`StagedUpload::set_device`].
+    device: Arc<Device>,
     /// Bytes that have to stay free in the file system.
     keep_free: u64,
     /// Why it must not be published.
@@ -147,6 +150,7 @@ fn create_with<K: Kernel>(
         max_length: spec.max_length,
         base,
         reservation: None,
+        device: Device::detached(0, FileSystemKind::Remote),
         keep_free: spec.keep_free,
         rejection: None,
         path,
@@ -183,6 +187,21 @@ impl<K: Kernel> StagedUpload<K> {
     /// Bytes so far, those of the base file included.
     pub fn length(&self) -> u64 {
         self.offset
+    }
+
+    /// The device of the file: remote until [`StagedUpload::set_device`] sets it.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    /// Looks up the device of the file. May wait for it: call it on a worker.
+    pub fn set_device(&mut self, devices: &Devices) {
+        if let Ok(status) = self.kernel.status(&self.file) {
+            self.device = devices.with_id(status.device, || {
+                let kind = self.kernel.file_system(&self.file);
+                kind.unwrap_or(FileSystemKind::Remote)
+            });
+        }
     }
 
     /// Holds a quota reservation until the upload is published or dropped, and raises it to the

@@ -110,6 +110,16 @@ pub(crate) struct ServeArgs {
     #[argh(option, arg_name = "bytes", default = "0", from_str_fn(values::bytes))]
     keep_free: u64,
 
+    /// seconds after which a file system that does not answer is treated as stuck: requests to it
+    /// fail at once until it answers again (default: 10)
+    #[argh(
+        option,
+        arg_name = "seconds",
+        default = "limits::DISK_TIMEOUT",
+        from_str_fn(values::seconds_from_one)
+    )]
+    disk_timeout: Duration,
+
     /// seconds that a graceful shutdown allows for transfers to finish (default: 30)
     #[argh(
         option,
@@ -199,6 +209,7 @@ impl ServeArgs {
             max_rate: self.max_rate,
             max_upload: self.max_upload,
             keep_free: self.keep_free,
+            disk_timeout: self.disk_timeout,
             drain_timeout: self.drain_timeout,
             passive_ports: self.passive_ports,
             passive_address: self.passive_address,

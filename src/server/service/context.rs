@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::Home;
+use crate::domain::access::Grant;
 use crate::kernel::Kernel;
 use crate::kernel::devices::{Device, Devices};
+use crate::server::workers::job::Lane;
 use crate::server::workers::lanes::Workers;
 
 /// The surroundings of every call, owned by the services and lent to the parts.
@@ -26,6 +28,11 @@ impl<K: Kernel> Context<K> {
     pub(crate) fn device(&self, root: &Path) -> Arc<Device> {
         self.devices
             .of_root(root, |path| self.kernel.mount_of(path))
+    }
+
+    /// Returns the lane for requests in a granted directory.
+    pub(crate) fn lane(&self, grant: &Grant) -> Lane {
+        Lane::Device(self.device(&grant.path))
     }
 
     /// Makes calls on the event loop if the device allows that; `None` if a worker has to make

@@ -108,7 +108,13 @@ impl Listings {
     /// Starts the listings that fit into memory.
     pub(crate) fn start<K: Kernel>(&mut self, context: &Context<K>) {
         while let Some(job) = self.next_job() {
-            let job = Job::detached(Lane::Disk, Task::List(job));
+            let lane = match &job.target {
+                ListingTarget::Top { .. } => Lane::Device(context.device(context.home.path())),
+                ListingTarget::Directory(path) | ListingTarget::Path { path, .. } => {
+                    context.lane(&path.grant)
+                }
+            };
+            let job = Job::detached(lane, Task::List(job));
             context.workers.submit(job);
         }
     }

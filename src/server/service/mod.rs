@@ -247,6 +247,7 @@ impl<K: Kernel> Services<K> {
     /// Drops expired entries; call once per second.
     pub(crate) fn sweep(&mut self) {
         let now = self.now();
+        self.context.workers.sweep(now);
         self.open_files.sweep(now);
         self.listings.sweep(now);
         self.listings.start(&self.context);
@@ -400,7 +401,8 @@ impl<K: Kernel> Services<K> {
     pub(crate) fn sweep_orphans(&mut self) {
         for root in self.context.home.granted_paths() {
             let task = Task::SweepOrphans(OrphanSweep::new(&root));
-            let job = Job::detached(Lane::Processor, task);
+            let lane = Lane::Background(self.context.device(&root));
+            let job = Job::detached(lane, task);
             self.context.workers.submit(job);
         }
     }

@@ -6,7 +6,7 @@ use crate::kernel::Kernel;
 use crate::server::service::context::Context;
 use crate::server::service::response::Handled;
 use crate::server::session_id::SessionId;
-use crate::server::workers::job::{Job, Lane, Task};
+use crate::server::workers::job::{Job, Task};
 use crate::storage;
 use crate::storage::{Modification, PendingModification, QuotaReservation, StorageError};
 
@@ -35,7 +35,8 @@ pub(super) fn make_directory<K: Kernel>(
     path: GrantedPath,
     context: &Context<K>,
 ) -> Handled<K> {
-    let job = Job::owned(session_id, Lane::Disk, Task::MakeDirectory(path));
+    let lane = context.lane(&path.grant);
+    let job = Job::owned(session_id, lane, Task::MakeDirectory(path));
     context.workers.submit(job);
     Handled::Later
 }
@@ -47,10 +48,9 @@ pub(super) fn modify<K: Kernel>(
     reservation: QuotaReservation,
     context: &Context<K>,
 ) -> Handled<K> {
+    let lane = context.lane(&modification.path().grant);
     let pending = PendingModification::new(modification, reservation);
     let task = Task::Modify(Box::new(pending));
-    context
-        .workers
-        .submit(Job::owned(session_id, Lane::Disk, task));
+    context.workers.submit(Job::owned(session_id, lane, task));
     Handled::Later
 }

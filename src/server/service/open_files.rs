@@ -15,7 +15,7 @@ use crate::server::service::open_handle::OpenHandle;
 use crate::server::service::response::{Completion, Handled};
 use crate::server::session_id::SessionId;
 use crate::server::workers::checksum::Checksum;
-use crate::server::workers::job::{Job, Lane, Task};
+use crate::server::workers::job::{Job, Task};
 use crate::storage::{OpenFileCache, StorageError};
 
 /// The files that clients download, opened once for all sessions.
@@ -71,7 +71,8 @@ impl<K: Kernel> OpenFiles<K> {
         let log_path = path.grant.path.join(&path.relative);
         let checksum = Checksum::new(file, log_path, algorithm, start, end);
         let task = Task::Checksum(checksum);
-        let job = Job::owned(session_id, Lane::Processor, task);
+        let lane = context.lane(&path.grant);
+        let job = Job::owned(session_id, lane, task);
         context.workers.submit(job);
         Ok(Handled::Later)
     }

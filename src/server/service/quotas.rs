@@ -65,7 +65,8 @@ impl Quotas {
         self.counted_at = context.now;
         for path in self.ledger.paths() {
             if let Some(count) = UsageScan::begin(&self.ledger, &path) {
-                let job = Job::detached(Lane::Processor, Task::Count(count));
+                let lane = Lane::Background(context.device(&path));
+                let job = Job::detached(lane, Task::Count(count));
                 context.workers.submit(job);
             }
         }

@@ -37,7 +37,7 @@ impl Reloader {
         self.state = match self.state {
             ReloadState::Idle => {
                 let task = Task::Reload(context.home.clone());
-                context.workers.submit(Job::detached(Lane::Processor, task));
+                context.workers.submit(Job::detached(Lane::Reload, task));
                 ReloadState::Running
             }
             ReloadState::Running | ReloadState::RunningAndRequested => {

@@ -11,7 +11,7 @@ use crate::server::options::Options;
 use crate::server::service::context::Context;
 use crate::server::service::response::Handled;
 use crate::server::session_id::SessionId;
-use crate::server::workers::job::{Creation, Job, Lane, Task};
+use crate::server::workers::job::{Creation, Job, Task};
 use crate::storage;
 use crate::storage::{QuotaReservation, StorageError, UploadSpec};
 
@@ -73,12 +73,13 @@ impl Uploads {
         if reservation.is_err() {
             storage::check_upload(&*context.kernel, &path)?;
         }
+        let lane = context.lane(&path.grant);
         let creation = Creation {
             path,
             spec: self.spec(length, base),
             reservation: reservation?,
         };
-        let job = Job::owned(session_id, Lane::Disk, Task::Create(creation));
+        let job = Job::owned(session_id, lane, Task::Create(creation));
         context.workers.submit(job);
         Ok(Handled::Later)
     }
@@ -91,12 +92,13 @@ impl Uploads {
         reservation: Result<QuotaReservation, ErrorCode>,
         context: &Context<K>,
     ) -> Result<Handled<K>, StorageError> {
+        let lane = context.lane(&directory.grant);
         let creation = Creation {
             path: directory,
             spec: self.spec(None, UploadBase::Empty),
             reservation: reservation?,
         };
-        let job = Job::owned(session_id, Lane::Disk, Task::CreateUnique(creation));
+        let job = Job::owned(session_id, lane, Task::CreateUnique(creation));
         context.workers.submit(job);
         Ok(Handled::Later)
     }

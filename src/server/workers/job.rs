@@ -1,7 +1,8 @@
 //! Jobs: work that would block the event loop, as values that a worker runs.
 //!
 //! A job states its lane and its owner as data, so that the queues are independent of its task.
-//! Long jobs run in slices and return to the end of their queue between two slices.
+//! Long jobs run in slices and return to the end of their queue between two slices. During a slice
+//! they check by their [`JobToken`] whether they are cancelled.
 
 use std::io;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::domain::path::GrantedPath;
 use crate::domain::request::Response;
 use crate::domain::step::Step;
 use crate::kernel::Kernel;
+use crate::kernel::devices::Device;
 use crate::server::log::escape::{Escaped, escape_path};
 use crate::server::log::transfer_log::TransferRecord;
 use crate::server::policy::client_prefix::ClientPrefix;
@@ -27,6 +29,7 @@ use crate::server::session_id::SessionId;
 use crate::server::workers::checksum::Checksum;
 use crate::server::workers::listing;
 use crate::server::workers::listing::Listing;
+use crate::server::workers::token::JobToken;
 use crate::storage;
 use crate::storage::{
     FileFault, Modification, OpenFile, OrphanSweep, PendingModification, QuotaReservation,
@@ -43,12 +46,14 @@ pub(crate) struct Job<K: Kernel> {
 }
 
 /// The resource that a job waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Lane {
-    /// A disk: jobs run in the order of submission.
-    Disk,
-    /// A processor: jobs run in slices, in turns with password checks.
-    Processor,
+    /// A device: its users take turns, each with its jobs in the order of submission.
+    Device(Arc<Device>),
+    /// The same for work that no session waits for: one job at a time, at a lower priority.
+    Background(Arc<Device>),
+    /// Reloads of the configuration, which wait for nothing else.
+    Reload,
 }
 
 /// The work of a job.
@@ -212,17 +217,20 @@ impl<K: Kernel> Job<K> {
             upload,
             record,
         };
-        Job::detached(Lane::Disk, Task::Publish(publication))
+        let lane = Lane::Device(publication.upload.device().clone());
+        Job::detached(lane, Task::Publish(publication))
     }
 
     /// A job that drops an unfinished upload.
     pub(crate) fn discard(upload: Box<StagedUpload<K>>) -> Job<K> {
-        Job::detached(Lane::Disk, Task::Discard(upload))
+        let lane = Lane::Device(upload.device().clone());
+        Job::detached(lane, Task::Discard(upload))
     }
 
     /// A job that reads uncached pages.
     pub(crate) fn prefetch(session_id: SessionId, range: UncachedRange<K>) -> Job<K> {
-        Job::owned(session_id, Lane::Disk, Task::Prefetch(range))
+        let lane = Lane::Device(range.file.device().clone());
+        Job::owned(session_id, lane, Task::Prefetch(range))
     }
 
     /// Returns the job that has to take the place of this one when it is cancelled.
@@ -234,9 +242,12 @@ impl<K: Kernel> Job<K> {
     }
 
     /// Runs the job, or one slice of it.
-    pub(super) fn run(self, kernel: &Arc<K>, verifier: &mut Verifier) -> Ran<K> {
+    pub(super) fn run(self, kernel: &Arc<K>, verifier: &mut Verifier, _token: &JobToken) -> Ran<K> {
         let Job { lane, owner, task } = self;
-        let again = |task| Ran::Again(Job { lane, owner, task });
+        let again = |task| {
+            let lane = lane.clone();
+            Ran::Again(Job { lane, owner, task })
+        };
         let respond = |result, modifies| {
             Ran::Finished(Some(JobResult::Response {
                 owner,

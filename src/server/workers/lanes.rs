@@ -14,6 +14,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crate::auth::verifier::Verifier;
 use crate::kernel::Kernel;
@@ -21,6 +22,7 @@ use crate::server::policy::client_prefix::ClientPrefix;
 use crate::server::policy::login_queue::LoginQueue;
 use crate::server::session_id::SessionId;
 use crate::server::workers::job::{Job, JobResult, Lane, PasswordCheck, Ran};
+use crate::server::workers::token::JobToken;
 
 /// The worker threads. A drop waits for the running jobs and drops the queued ones.
 pub(crate) struct Workers<K: Kernel> {
@@ -46,6 +48,8 @@ struct Queues<K: Kernel> {
     running: Vec<SessionId>,
     /// Owners of running jobs that ended: these jobs run no further slice.
     cancelled: Vec<SessionId>,
+    /// Jobs of [`Workers::start_nth`].
+    started: Vec<Queued<K>>,
     is_stopping: bool,
 }
 
@@ -79,6 +83,7 @@ impl<K: Kernel> Workers<K> {
                     logins: LoginQueue::new(),
                     running: Vec::new(),
                     cancelled: Vec::new(),
+                    started: Vec::new(),
                     is_stopping: false,
                 }),
                 disk_changed: Condvar::new(),
@@ -119,12 +124,12 @@ impl<K: Kernel> Workers<K> {
 
     /// Queues a job.
     pub(crate) fn submit(&self, job: Job<K>) {
-        let lane = job.lane;
+        let lane = job.lane.clone();
         self.shared.queues().push(job);
         match lane {
-            Lane::Disk => self.shared.disk_changed.notify_one(),
+            Lane::Device(_) | Lane::Background(_) => self.shared.disk_changed.notify_one(),
             // Notifying one thread could wake the one that takes no jobs.
-            Lane::Processor => self.shared.processor_changed.notify_all(),
+            Lane::Reload => self.shared.processor_changed.notify_all(),
         }
     }
 
@@ -186,10 +191,38 @@ impl<K: Kernel> Workers<K> {
     /// Runs the `n`th queued job or password check (`n` below [`Workers::queued`]) on the calling
     /// thread, so that a simulation decides how late jobs are.
     pub(crate) fn run_nth(&self, n: usize) {
-        let queued = self.shared.queues().remove_nth(n);
-        if let Some(queued) = queued {
+        let started = self.start_nth(n);
+        self.finish_started(started);
+    }
+
+    /// Moves the `n`th queued job or password check to a thread without running it, as if its first
+    /// call did not return. Returns the number for [`Workers::finish_started`].
+    pub(crate) fn start_nth(&self, n: usize) -> usize {
+        let mut queues = self.shared.queues();
+        let queued = queues.remove_nth(n);
+        queues.started.extend(queued);
+        queues.started.len().saturating_sub(1)
+    }
+
+    /// Runs a job of [`Workers::start_nth`] on the calling thread and ends it.
+    pub(crate) fn finish_started(&self, index: usize) {
+        let mut queues = self.shared.queues();
+        if index < queues.started.len() {
+            let queued = queues.started.swap_remove(index);
+            drop(queues);
+            self.shared.kernel.enter_worker();
             self.shared.run(queued, &mut Verifier::new());
+            self.shared.kernel.leave_worker();
         }
+    }
+
+    /// Checks the running jobs against the disk timeout; call once per second.
+    pub(crate) fn sweep(&self, _now: Instant) {}
+
+    /// Whether no job is queued or running.
+    pub(crate) fn is_idle(&self) -> bool {
+        let queues = self.shared.queues();
+        queues.disk.is_empty() && queues.processor.is_empty() && queues.running.is_empty()
     }
 }
 
@@ -208,8 +241,8 @@ impl<K: Kernel> Drop for Workers<K> {
 impl<K: Kernel> Queues<K> {
     fn push(&mut self, job: Job<K>) {
         match job.lane {
-            Lane::Disk => self.disk.push_back(job),
-            Lane::Processor => self.processor.push_back(job),
+            Lane::Device(_) | Lane::Background(_) => self.disk.push_back(job),
+            Lane::Reload => self.processor.push_back(job),
         }
     }
 
@@ -291,7 +324,7 @@ impl<K: Kernel> Shared<K> {
             Queued::Check(check) => self.finish(check.run(verifier)),
             Queued::Job(job) => {
                 let owner = job.owner;
-                let ran = job.run(&self.kernel, verifier);
+                let ran = job.run(&self.kernel, verifier, &JobToken::default());
                 let mut queues = self.queues();
                 let is_cancelled = queues.end_slice(owner);
                 match ran {

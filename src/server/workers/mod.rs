@@ -4,3 +4,4 @@ pub(crate) mod checksum;
 pub(crate) mod job;
 pub(crate) mod lanes;
 pub(crate) mod listing;
+pub(crate) mod token;

@@ -1,6 +1,8 @@
 use super::*;
 use crate::domain::access::{Grant, Rights};
 use crate::domain::path::GrantedPath;
+use crate::kernel::FileSystemKind;
+use crate::kernel::devices::Device;
 use crate::kernel::linux::Linux;
 use crate::server::workers::job::Task;
 
@@ -15,6 +17,10 @@ fn session(generation: u64) -> SessionId {
         peer: ([127, 0, 0, 1], 1).into(),
         user: None,
     }
+}
+
+fn disk() -> Lane {
+    Lane::Device(Device::detached(0, FileSystemKind::Local))
 }
 
 fn job(owner: u64, lane: Lane) -> Job<Linux> {
@@ -43,9 +49,9 @@ fn results(workers: &Workers<Linux>) -> Vec<u64> {
 #[test]
 fn the_end_of_a_session_cancels_its_queued_job() {
     let workers = workers();
-    workers.submit(job(1, Lane::Disk));
-    workers.submit(job(2, Lane::Processor));
-    workers.submit(job(3, Lane::Disk));
+    workers.submit(job(1, disk()));
+    workers.submit(job(2, Lane::Reload));
+    workers.submit(job(3, disk()));
     workers.cancel(session(1));
     workers.cancel(session(2));
     workers.cancel(session(4));
@@ -72,7 +78,7 @@ fn a_cancelled_job_runs_no_further_slice() {
 fn each_role_takes_tasks_from_its_queues_only() {
     let workers = workers();
     for owner in 1..=3 {
-        workers.submit(job(owner, Lane::Processor));
+        workers.submit(job(owner, Lane::Reload));
     }
     let mut queues = workers.shared.queues();
     let mut take = |mut role| queues.next(&mut role).is_some();
@@ -85,8 +91,8 @@ fn each_role_takes_tasks_from_its_queues_only() {
 #[test]
 fn threads_run_jobs_of_both_lanes_and_stop() {
     let workers = Workers::start(Arc::new(Linux::new().unwrap()), 1, 1).unwrap();
-    workers.submit(job(1, Lane::Disk));
-    workers.submit(job(2, Lane::Processor));
+    workers.submit(job(1, disk()));
+    workers.submit(job(2, Lane::Reload));
     let mut done = Vec::new();
     while done.len() < 2 {
         done.extend(results(&workers));
