@@ -9,4 +9,5 @@ pub mod name;
 pub mod path;
 pub mod request;
 pub mod step;
+pub mod suggestion;
 pub mod user_limits;

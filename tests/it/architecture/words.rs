@@ -37,6 +37,7 @@ const CONFINED: &[(&str, &[&str])] = &[
         ],
     ),
     ("argon2::", &["auth"]),
+    ("strsim::", &["domain/suggestion.rs"]),
     // Time is an argument: the loop reads the clock once per tick, through the kernel.
     ("Instant::now", &["kernel", "client", "config/replace.rs"]),
     ("SystemTime", &["kernel/linux", "client"]),
