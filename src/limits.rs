@@ -84,6 +84,11 @@ const _: () = assert!(
 /// Default of `--max-sessions`.
 pub const SESSIONS_MAX: usize = 10_000;
 
+/// Ports below which a range of passive ports is reported at the start, if no option says how many
+/// sessions are expected. Clients behind one NAT address share the range: a port serves one
+/// transfer per client address.
+pub const PASSIVE_PORTS_ADVISED: usize = 100;
+
 /// Descriptors reserved for standard streams, poll, signals, waker, listeners, logs, the
 /// directories and files of workers, and rejected connections.
 pub const DESCRIPTORS_RESERVED: u64 = 32;

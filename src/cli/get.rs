@@ -67,7 +67,7 @@ pub(crate) struct GetArgs {
 impl GetArgs {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         if self.paths.is_empty() {
-            return Err(Failure::usage("missing path", "tidegate get"));
+            return Err(Failure::usage("missing PATH", "tidegate get"));
         }
         let login = login(self.remote, self.password_file.as_deref(), self.timeout)?;
         let options = GetOptions {

@@ -26,6 +26,7 @@ mod serve;
 mod transfers;
 mod user;
 mod values;
+mod vocabulary;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

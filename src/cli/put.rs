@@ -63,7 +63,7 @@ pub(crate) struct PutArgs {
 impl PutArgs {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         if self.files.is_empty() {
-            return Err(Failure::usage("missing file", "tidegate put"));
+            return Err(Failure::usage("missing FILE", "tidegate put"));
         }
         let login = login(self.remote, self.password_file.as_deref(), self.timeout)?;
         let options = PutOptions {

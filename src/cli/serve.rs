@@ -73,7 +73,7 @@ fn failed(error: io::Error) -> Failure {
 /// Does everything that must be done before the first thread is started. Returns warnings for the
 /// log.
 fn prepare(mut args: ServeArgs) -> Result<(Prepared, Vec<String>), Failure> {
-    let (mut home, mut warnings) = Home::load(&args.home)?;
+    let (mut home, mut home_warnings) = Home::load(&args.home)?;
     // Blocks the signals that it watches; every thread inherits that, the log's too.
     let mut kernel = Linux::new().map_err(cannot_start)?;
     let notifier = Notifier::from_env().map_err(cannot_start)?;
@@ -84,15 +84,17 @@ fn prepare(mut args: ServeArgs) -> Result<(Prepared, Vec<String>), Failure> {
     let speaks_ftp = listeners
         .iter()
         .any(|(_, dialect)| *dialect != Dialect::Menu);
+    let mut warnings = args.warnings(speaks_ftp);
     warnings.extend(fit_sessions(&mut args, speaks_ftp).map_err(cannot_start)?);
 
     let user = become_user(args.user.as_deref(), &args.home).map_err(cannot_start)?;
     if user.has_changed() {
-        // Checks that this user can read the home.
-        (home, _) = Home::load(&args.home).map_err(|faults| {
+        // Checks that this user can read the home and the granted directories.
+        (home, home_warnings) = Home::load(&args.home).map_err(|faults| {
             Failure::from(faults).and(format!("the server would run as {user}"))
         })?;
     }
+    warnings.extend(home_warnings);
     warnings.extend(root_warning(&user));
     handover
         .lock_pid_files(home.path(), args.pid_file.as_deref())

@@ -2,6 +2,7 @@
 //!
 //! argh prints the error after the option and its value.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ pub(crate) fn bytes_from_one(value: &str) -> Result<u64, String> {
 
 /// Parses whole seconds, at most 2^32 - 1.
 pub(crate) fn seconds(value: &str) -> Result<Duration, String> {
-    if !value.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("expected whole seconds".into());
+    if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("expected whole seconds, such as 300".into());
     }
     match value.parse::<u32>() {
         Ok(seconds) => Ok(Duration::from_secs(seconds.into())),
@@ -47,6 +48,60 @@ pub(crate) fn from_one(value: &str) -> Result<usize, String> {
     match value.parse() {
         Ok(0) | Err(_) => Err("expected a number of at least 1".into()),
         Ok(number) => Ok(number),
+    }
+}
+
+/// Parses the address of a listener: `ADDR:PORT`, `[V6]:PORT`, `HOST:PORT` (the first IPv4 address
+/// of the host, else its first IPv6 address), `:PORT` (all addresses) or `PORT` (loopback).
+pub(crate) fn listen_address(value: &str) -> Result<SocketAddr, String> {
+    const FORMS: &str =
+        "expected ADDR:PORT, such as 127.0.0.1:2100, [::1]:2100, localhost:2100, :2100 or 2100";
+    if let Ok(address) = value.parse() {
+        return Ok(address);
+    }
+    if let Ok(address) = value.trim_matches(['[', ']']).parse::<Ipv6Addr>() {
+        return Err(format!(
+            "write an IPv6 address and its port as [{address}]:2100"
+        ));
+    }
+    if value.parse::<Ipv4Addr>().is_ok() {
+        return Err(format!("the port is missing, such as {value}:2100"));
+    }
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let (host, port) = match value.rsplit_once(':') {
+        None if is_number(value) => (None, value),
+        None => return Err(FORMS.into()),
+        Some((host, port)) => (Some(host), port),
+    };
+    if !is_number(port) {
+        return Err(FORMS.into());
+    }
+    let port = port
+        .parse()
+        .map_err(|_| "a port is at most 65535".to_owned())?;
+    match host {
+        None => Ok((Ipv4Addr::LOCALHOST, port).into()),
+        Some("" | "*") => Ok((Ipv6Addr::UNSPECIFIED, port).into()),
+        Some(host) if host.contains([':', '/', '[', ']', ' ']) => Err(FORMS.into()),
+        Some(host) => resolve(host, port),
+    }
+}
+
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
+    const ADVICE: &str = "correct the name, or give an address such as 127.0.0.1";
+    let found = (host, port).to_socket_addrs();
+    let found: Vec<SocketAddr> = found.map_or(Vec::new(), Iterator::collect);
+    let v4 = found.iter().find(|address| address.is_ipv4());
+    let address = v4.or(found.first()).copied();
+    address.ok_or_else(|| format!("the host '{host}' is not known; {ADVICE}"))
+}
+
+/// Parses an IPv4 address.
+pub(crate) fn ipv4_address(value: &str) -> Result<Ipv4Addr, String> {
+    match value.parse() {
+        Ok(IpAddr::V4(address)) => Ok(address),
+        Ok(IpAddr::V6(_)) => Err("expected an IPv4 address; EPSV, for IPv6, announces none".into()),
+        Err(_) => Err("expected an IPv4 address, such as 203.0.113.5".into()),
     }
 }
 
@@ -112,6 +167,42 @@ mod tests {
         assert_eq!(ports("50000"), Ok((50_000, 50_000)));
         for wrong in ["", "-", "0-9", "9-8", "1-65536", "50000:50009", "-5"] {
             assert!(ports(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn listen_addresses_have_short_forms() {
+        for (text, address) in [
+            ("127.0.0.1:2100", "127.0.0.1:2100"),
+            ("[::1]:0", "[::1]:0"),
+            ("localhost:2100", "127.0.0.1:2100"),
+            ("2100", "127.0.0.1:2100"),
+            (":2100", "[::]:2100"),
+            ("*:2100", "[::]:2100"),
+        ] {
+            assert_eq!(listen_address(text), Ok(address.parse().unwrap()), "{text}");
+        }
+        let forms =
+            "expected ADDR:PORT, such as 127.0.0.1:2100, [::1]:2100, localhost:2100, :2100 or 2100";
+        for (text, fault) in [
+            ("::1", "write an IPv6 address and its port as [::1]:2100"),
+            ("[::1]", "write an IPv6 address and its port as [::1]:2100"),
+            ("10.0.0.1", "the port is missing, such as 10.0.0.1:2100"),
+            ("localhost", forms),
+            ("", forms),
+            ("localhost:", forms),
+            ("localhost:ftp", forms),
+            ("a:b:1", forms),
+            ("http://localhost:1", forms),
+            ("65536", "a port is at most 65535"),
+            (":-1", forms),
+            (
+                "no.such.invalid:1",
+                "the host 'no.such.invalid' is not known; correct the name, or give an address \
+                 such as 127.0.0.1",
+            ),
+        ] {
+            assert_eq!(listen_address(text), Err(fault.to_owned()), "{text}");
         }
     }
 

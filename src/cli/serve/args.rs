@@ -24,13 +24,13 @@ pub(crate) struct ServeArgs {
     #[argh(positional, from_str_fn(values::home))]
     pub(super) home: PathBuf,
 
-    /// address of a menu listener; repeatable; port 0 lets the system choose (default without
-    /// --ftp: 127.0.0.1:2100)
-    #[argh(option, arg_name = "addr:port")]
+    /// address of a menu listener: ADDR:PORT, HOST:PORT, :PORT (all addresses) or PORT (loopback);
+    /// repeatable; port 0 lets the system choose (default without --ftp: 127.0.0.1:2100)
+    #[argh(option, arg_name = "addr:port", from_str_fn(values::listen_address))]
     listen: Vec<SocketAddr>,
 
-    /// address of an FTP listener; repeatable; port 0 lets the system choose
-    #[argh(option, arg_name = "addr:port")]
+    /// address of an FTP listener, in the same forms; repeatable; port 0 lets the system choose
+    #[argh(option, arg_name = "addr:port", from_str_fn(values::listen_address))]
     ftp: Vec<SocketAddr>,
 
     /// port range for passive FTP data connections (default: ports chosen by the system)
@@ -39,7 +39,7 @@ pub(crate) struct ServeArgs {
 
     /// the IPv4 address announced for passive FTP data connections, for servers behind NAT
     /// (default: the address that the client connected to)
-    #[argh(option, arg_name = "addr")]
+    #[argh(option, arg_name = "addr", from_str_fn(values::ipv4_address))]
     passive_address: Option<Ipv4Addr>,
 
     /// refuse active FTP data connections (PORT and EPRT)
@@ -193,6 +193,41 @@ impl ServeArgs {
     pub(super) fn passive_port_count(&self) -> u64 {
         self.passive_ports
             .map_or(0, |(first, last)| u64::from(last) + 1 - u64::from(first))
+    }
+
+    /// Warnings about options that have no effect, or less than they seem to have.
+    pub(super) fn warnings(&self, speaks_ftp: bool) -> Vec<String> {
+        if speaks_ftp {
+            return Vec::from_iter(self.passive_range_warning());
+        }
+        let given = [
+            (self.passive_ports.is_some(), "--passive-ports"),
+            (self.passive_address.is_some(), "--passive-address"),
+            (self.no_active_ftp, "--no-active-ftp"),
+        ];
+        let given = given.iter().filter(|(is_given, _)| *is_given);
+        let warning = |(_, option): &(bool, &str)| {
+            format!("{option} has no effect without FTP; add --ftp ADDR:PORT")
+        };
+        given.map(warning).collect()
+    }
+
+    /// One port serves one transfer of each client address at a time.
+    fn passive_range_warning(&self) -> Option<String> {
+        let (low, high) = self.passive_ports?;
+        let ports = self.passive_port_count();
+        let (sessions, whose) = match (self.max_per_address, self.max_sessions) {
+            (0, None) => (limits::PASSIVE_PORTS_ADVISED, "set --max-per-address"),
+            (0, Some(limit)) => (limit, "lower --max-sessions"),
+            (limit, _) => (limit, "lower --max-per-address"),
+        };
+        (ports < sessions as u64).then(|| {
+            let noun = if ports == 1 { "port" } else { "ports" };
+            format!(
+                "--passive-ports {low}-{high} has {ports} {noun}, and each session of one client \
+                 address needs its own for a transfer; widen it to {sessions} ports or {whose}"
+            )
+        })
     }
 
     /// The options of the server itself.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::kernel::Kernel;
 use crate::kernel::linux::Linux;
@@ -41,25 +41,67 @@ pub(super) fn open(
         None if opened.is_empty() => vec![(DEFAULT_ADDRESS, Dialect::Menu)],
         None => Vec::new(),
     };
-    for (address, dialect) in addresses {
+    for &(address, dialect) in &addresses {
         let token = server::listener_token(opened.len());
         let listener = match handover.claim(address, to_tag(dialect)) {
             Some(socket) => kernel.adopt(socket, token)?,
-            None => server::listen(kernel, address, token).map_err(with_advice)?,
+            None => {
+                let listener = match is_dual_stack(address, &addresses) {
+                    true => kernel.listen_on_all_addresses(address.port(), token),
+                    false => kernel.listen(address, token),
+                };
+                listener.map_err(|error| {
+                    io::Error::new(error.kind(), listen_failure(address, dialect, &error))
+                })?
+            }
         };
         opened.push((listener, dialect));
     }
     Ok(opened)
 }
 
-fn with_advice(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => io::Error::new(
-            error.kind(),
-            format!("{error}; another server may be running, or choose another port"),
+/// Returns whether a listener serves IPv4 clients, too: at `[::]`, unless another listener has the
+/// same port of all IPv4 addresses.
+fn is_dual_stack(address: SocketAddr, all: &[(SocketAddr, Dialect)]) -> bool {
+    let is_v4_of_port = |(other, _): &(SocketAddr, Dialect)| {
+        other.is_ipv4() && other.port() == address.port() && address.port() != 0
+    };
+    let is_any = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    is_any && !all.iter().any(is_v4_of_port)
+}
+
+/// Describes why an address cannot be listened on, and what the operator can do.
+fn listen_failure(address: SocketAddr, dialect: Dialect, error: &io::Error) -> String {
+    let option = match dialect {
+        Dialect::Menu => "--listen",
+        Dialect::Ftp(_) => "--ftp",
+    };
+    let port = address.port();
+    let (what, advice) = match error.kind() {
+        io::ErrorKind::AddrInUse => (
+            "address in use".to_owned(),
+            format!(
+                "Another server may be running ('ss -ltnp sport = :{port}' shows it); choose \
+                 another port with {option}."
+            ),
         ),
-        _ => error,
-    }
+        io::ErrorKind::PermissionDenied => (
+            "permission denied".to_owned(),
+            format!(
+                "A port below 1024 needs root (and --user), CAP_NET_BIND_SERVICE or socket \
+                 activation; choose another port with {option}."
+            ),
+        ),
+        io::ErrorKind::AddrNotAvailable => (
+            "this machine does not have the address".to_owned(),
+            format!("'ip address' lists those it has; {option} :{port} listens on all of them."),
+        ),
+        _ => (
+            error.to_string(),
+            format!("Choose another address with {option}."),
+        ),
+    };
+    format!("cannot listen on {address}: {what}. {advice}")
 }
 
 /// The tags of the dialects in a handover.
@@ -93,4 +135,64 @@ pub(super) fn announce<'a>(
         writeln!(out, "listening on {address} ({name})")?;
     }
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::ftp::session::FtpSettings;
+
+    #[test]
+    fn failures_to_listen_say_what_to_do_next() {
+        let ftp = Dialect::Ftp(FtpSettings { active: true });
+        for (address, dialect, kind, expected) in [
+            (
+                "127.0.0.1:2100",
+                Dialect::Menu,
+                io::ErrorKind::AddrInUse,
+                "cannot listen on 127.0.0.1:2100: address in use. Another server may be running \
+                 ('ss -ltnp sport = :2100' shows it); choose another port with --listen.",
+            ),
+            (
+                "[::]:80",
+                ftp,
+                io::ErrorKind::PermissionDenied,
+                "cannot listen on [::]:80: permission denied. A port below 1024 needs root (and \
+                 --user), CAP_NET_BIND_SERVICE or socket activation; choose another port with \
+                 --ftp.",
+            ),
+            (
+                "192.0.2.1:2100",
+                Dialect::Menu,
+                io::ErrorKind::AddrNotAvailable,
+                "cannot listen on 192.0.2.1:2100: this machine does not have the address. \
+                 'ip address' lists those it has; --listen :2100 listens on all of them.",
+            ),
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(listen_failure(address, dialect, &kind.into()), expected);
+        }
+    }
+
+    #[test]
+    fn any_ipv6_address_serves_ipv4_unless_another_listener_does() {
+        let menu = |address: &str| (address.parse().unwrap(), Dialect::Menu);
+        let any = "[::]:2100".parse().unwrap();
+        assert!(is_dual_stack(
+            any,
+            &[menu("[::]:2100"), menu("0.0.0.0:2121")]
+        ));
+        assert!(!is_dual_stack(
+            any,
+            &[menu("0.0.0.0:2100"), menu("[::]:2100")]
+        ));
+        assert!(!is_dual_stack(
+            any,
+            &[menu("127.0.0.1:2100"), menu("[::]:2100")]
+        ));
+        assert!(!is_dual_stack(
+            "[::1]:2100".parse().unwrap(),
+            &[menu("[::1]:2100")]
+        ));
+    }
 }

@@ -73,6 +73,11 @@ impl Linux {
         self.register_listener(socket::adopt_listener(listener)?, token)
     }
 
+    /// Opens a listener at a port of all addresses, IPv6 and IPv4.
+    pub fn listen_on_all_addresses(&self, port: u16, token: usize) -> io::Result<Arc<TcpListener>> {
+        self.register_listener(socket::listen_on_all_addresses(port)?, token)
+    }
+
     fn register_listener(
         &self,
         mut listener: TcpListener,

@@ -1,7 +1,7 @@
 //! Listening and connected TCP sockets.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use mio::net::{TcpListener, TcpStream};
@@ -20,10 +20,26 @@ use crate::limits;
 /// Opens a listener. mio would use a backlog of 128, and no IPv6 socket at a port that an IPv4
 /// socket has.
 pub(super) fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    bind_listener(address, true)
+}
+
+/// Opens a listener at a port of all IPv6 and IPv4 addresses, or of all IPv4 addresses where the
+/// kernel has no IPv6.
+pub(super) fn listen_on_all_addresses(port: u16) -> io::Result<TcpListener> {
+    match bind_listener((Ipv6Addr::UNSPECIFIED, port).into(), false) {
+        Err(error) if error.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32) => {
+            bind_listener((Ipv4Addr::UNSPECIFIED, port).into(), true)
+        }
+        opened => opened,
+    }
+}
+
+/// `v6_only` refuses IPv4 clients at an IPv6 address.
+fn bind_listener(address: SocketAddr, v6_only: bool) -> io::Result<TcpListener> {
     let fd = new_socket(address)?;
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     if address.is_ipv6() {
-        setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+        setsockopt(&fd, sockopt::Ipv6V6Only, &v6_only)?;
     }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&fd, Backlog::MAXCONN)?;

@@ -102,43 +102,37 @@ fn password_sources_are_tried_in_order() {
 fn usage_errors_precede_any_connection() {
     let folder = tempfile::tempdir().unwrap();
     for (args, what) in [
-        (
-            &["get"][..],
-            "Required positional arguments not provided: remote",
-        ),
-        (&["get", "USER1"], "missing path"),
-        (
-            &["put", "USER1"],
-            "Required positional arguments not provided: directory",
-        ),
-        (&["put", "USER1", "Uploads"], "missing file"),
+        (&["get"][..], "missing REMOTE"),
+        (&["get", "USER1"], "missing PATH"),
+        (&["put", "USER1"], "missing DIRECTORY"),
+        (&["put", "USER1", "Uploads"], "missing FILE"),
         (
             &["ls", "user1"],
-            "Error parsing positional argument 'remote' with value 'user1': expected USER@HOST or USER@HOST:PORT",
+            "REMOTE 'user1': expected USER@HOST or USER@HOST:PORT",
         ),
         (
             &["ls", "user1@::1"],
-            "Error parsing positional argument 'remote' with value 'user1@::1': write an IPv6 address in brackets: USER@[::1]",
+            "REMOTE 'user1@::1': write an IPv6 address in brackets: USER@[::1]",
         ),
         (
             &["connect", "user1@h:0"],
-            "Error parsing positional argument 'remote' with value 'user1@h:0': the port must be a number from 1 to 65535",
+            "REMOTE 'user1@h:0': the port must be a number from 1 to 65535",
         ),
         (
             &["get", "--jobs=0", "USER1", "x/y"],
-            "Error parsing option '--jobs' with value '0': expected a number from 1 to 256",
+            "--jobs '0': expected a number from 1 to 256",
         ),
         (
             &["get", "--jobs=257", "USER1", "x/y"],
-            "Error parsing option '--jobs' with value '257': expected a number from 1 to 256",
+            "--jobs '257': expected a number from 1 to 256",
         ),
         (
             &["put", "--timeout", "0", "USER1", "x", "y"],
-            "Error parsing option '--timeout' with value '0': expected at least one second",
+            "--timeout '0': expected at least one second",
         ),
         (
             &["completions", "tcsh"],
-            "Error parsing positional argument 'shell' with value 'tcsh': expected bash, zsh, fish or nushell",
+            "SHELL 'tcsh': expected bash, zsh, fish or nushell",
         ),
     ] {
         let ran = finish(client(folder.path(), 1, args));

@@ -11,12 +11,17 @@ fn a_port_in_use_is_reported_by_address() {
     let address = taken.local_addr().unwrap().to_string();
     let home = Home::new();
     let (status, stderr) = refused_start(&home.path(), &["--listen", &address]);
-    assert_eq!(status, 1);
-    assert!(
-        stderr.contains(&format!(
-            "tidegate: cannot listen on {address}: Address already in use"
-        )),
-        "{stderr}"
+    let port = taken.local_addr().unwrap().port();
+    assert_eq!(
+        (status, stderr),
+        (
+            1,
+            format!(
+                "tidegate: cannot listen on {address}: address in use. Another server may be \
+                 running ('ss -ltnp sport = :{port}' shows it); choose another port with \
+                 --listen.\n"
+            )
+        )
     );
 }
 
