@@ -28,7 +28,7 @@ use crate::process::handover::Handover;
 use crate::process::sandbox::Sandbox;
 use crate::process::sandbox::rules::SandboxRules;
 use crate::process::systemd::Notifier;
-use crate::process::user::{ProcessUser, become_user};
+use crate::process::user::{ProcessUser, become_user, set_umask};
 use crate::protocol::session::Dialect;
 use crate::server;
 use crate::server::log::Escaped;
@@ -73,6 +73,7 @@ fn failed(error: io::Error) -> Failure {
 /// Does everything that must be done before the first thread is started. Returns warnings for the
 /// log.
 fn prepare(mut args: ServeArgs) -> Result<(Prepared, Vec<String>), Failure> {
+    set_umask(args.umask);
     let (mut home, mut home_warnings) = Home::load(&args.home)?;
     // Blocks the signals that it watches; every thread inherits that, the log's too.
     let mut kernel = Linux::new().map_err(cannot_start)?;

@@ -114,6 +114,15 @@ pub(crate) fn ports(value: &str) -> Result<(u16, u16), String> {
     }
 }
 
+/// Parses a umask: an octal number up to 777.
+pub(crate) fn umask(value: &str) -> Result<u32, String> {
+    let is_octal = !value.is_empty() && value.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    match u32::from_str_radix(value, 8) {
+        Ok(mask @ ..=0o777) if is_octal => Ok(mask),
+        _ => Err("expected an octal number from 000 to 777, such as 027".into()),
+    }
+}
+
 /// Parses the path of a home.
 pub(crate) fn home(value: &str) -> Result<PathBuf, String> {
     if value.is_empty() {
@@ -214,6 +223,16 @@ mod tests {
             assert!(seconds(text).is_err(), "{text}");
         }
         assert!(seconds_from_one("0").is_err());
+    }
+
+    #[test]
+    fn a_umask_is_an_octal_number() {
+        assert_eq!(umask("027"), Ok(0o27));
+        assert_eq!(umask("0"), Ok(0));
+        assert_eq!(umask("0777"), Ok(0o777));
+        for text in ["", "1000", "+22", "0o22", "8", "u=rwx"] {
+            assert!(umask(text).is_err(), "{text}");
+        }
     }
 
     #[test]

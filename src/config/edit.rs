@@ -5,7 +5,8 @@
 //! edit of both files revokes before it grants.
 
 use std::fs;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use crate::config::credentials::Credentials;
@@ -25,7 +26,9 @@ use crate::domain::name::ALL_USERS;
 /// # Errors
 /// [`EditError::HomeExists`] if one of the files exists; nothing is changed then.
 pub fn init(home: &Path) -> Result<(), EditError> {
-    fs::create_dir_all(home).map_err(failed("create", home))?;
+    let mut directory = DirBuilder::new();
+    let created = directory.recursive(true).mode(0o755).create(home);
+    created.map_err(failed("create", home))?;
     let _lock = lock(home)?;
     let (credentials, directories) = (home.join(CREDENTIALS), home.join(DIRECTORIES));
     for file in [&credentials, &directories] {

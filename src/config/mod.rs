@@ -11,6 +11,7 @@ pub mod error;
 mod files;
 pub mod grants;
 pub mod home;
+pub mod permissions;
 pub mod records;
 pub mod reload;
 mod replace;

@@ -10,6 +10,7 @@ use crate::config::credentials::Credentials;
 use crate::config::directories::Directories;
 use crate::config::files::{CREDENTIALS, DIRECTORIES};
 use crate::config::grants::Grants;
+use crate::config::permissions::{file_warnings, write_warnings};
 use crate::domain::name::ALL_USERS;
 
 /// Returns the warnings about a home, a line each.
@@ -18,7 +19,11 @@ pub(super) fn warnings(
     credentials: &Credentials,
     directories: &Directories,
 ) -> Vec<String> {
-    let mut warnings = account_warnings(home, credentials);
+    let mut warnings = write_warnings(home);
+    for file in [CREDENTIALS, DIRECTORIES] {
+        warnings.extend(file_warnings(&home.join(file)));
+    }
+    warnings.extend(account_warnings(home, credentials));
     warnings.extend(anonymous_warnings(home, credentials, directories));
     warnings.extend(grant_warnings(home, credentials, directories));
     warnings

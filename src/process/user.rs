@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use nix::sys::stat::{Mode, umask};
 use nix::unistd;
 use nix::unistd::{Gid, Uid, getegid, geteuid, initgroups, setgroups, setresgid, setresuid};
 
@@ -43,6 +44,16 @@ impl fmt::Display for ProcessUser {
             None => write!(f, "uid {}", self.uid),
         }
     }
+}
+
+/// Sets the umask of the process: `mask`, or else the inherited one with write access of group and
+/// others removed. No other thread may run.
+pub fn set_umask(mask: Option<u32>) {
+    let inherited = umask(Mode::from_bits_truncate(0o777));
+    umask(match mask {
+        Some(mask) => Mode::from_bits_truncate(mask),
+        None => inherited | Mode::S_IWGRP | Mode::S_IWOTH,
+    });
 }
 
 /// Changes the process irreversibly to the user `name`, or to the owner of `home` if the process is

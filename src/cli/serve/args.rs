@@ -142,6 +142,11 @@ pub(crate) struct ServeArgs {
     #[argh(option, arg_name = "name")]
     pub(super) user: Option<String>,
 
+    /// permissions that new files and directories do not get (default: the inherited umask with 022
+    /// added)
+    #[argh(option, arg_name = "octal", from_str_fn(values::umask))]
+    pub(super) umask: Option<u32>,
+
     /// sandbox: off, try (as much as the kernel supports) or require (all of it, or the server does
     /// not start) (default: try)
     #[argh(

@@ -1,9 +1,12 @@
 //! The start of the server: invalid homes and options, ports in use, warnings.
 
 use std::fs;
+use std::fs::Permissions;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
-use crate::support::{Home, Server, refused_start};
+use crate::support::{Home, Log, Server, TIDEGATE, refused_start};
 
 #[test]
 fn a_port_in_use_is_reported_by_address() {
@@ -68,4 +71,39 @@ fn listening_beyond_loopback_is_warned_about() {
     server.log_line(&["warn event=warning", &open.to_string(), "unencrypted"]);
     assert!(!server.log().contains(&server.addresses[1].to_string()));
     server.login("user1").quit();
+}
+
+#[test]
+fn write_access_to_the_home_is_warned_about() {
+    let home = Home::new();
+    let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let path = home.path();
+    set(&path, 0o777);
+    set(&path.join("Credentials"), 0o662);
+    set(&path.join("Directories"), 0o664);
+    let server = Server::with_home(home, &[]);
+    let shown = path.display().to_string();
+    for (file, writers) in [
+        ("", "all users of this machine"),
+        ("/Credentials", "all users of this machine"),
+        ("/Directories", "the users of its group"),
+    ] {
+        let start = format!("{shown}{file}: {writers} may write");
+        let remedy = format!("'chmod go-w {shown}{file}'");
+        server.log_line(&["warn event=warning", &start, &remedy]);
+    }
+}
+
+#[test]
+fn new_files_are_writable_by_their_owner_only() {
+    for (options, expected) in [(&[][..], 0o644), (&["--umask", "007"], 0o660)] {
+        let home = Home::new();
+        let program = ["sh", "-c", "umask 0; exec \"$@\"", "sh", TIDEGATE];
+        let server = Server::launch(home, &program, options, Log::Read);
+        let mut client = server.login("user2");
+        client.send("PUT FILE 3 Uploads/New\nabc");
+        client.expect("Upload complete: New, 3 bytes");
+        let mode = fs::metadata(server.home.file("Uploads/New")).unwrap();
+        assert_eq!(mode.permissions().mode() & 0o777, expected, "{options:?}");
+    }
 }
