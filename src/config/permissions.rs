@@ -11,8 +11,8 @@ const WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 
 /// Returns the warnings for a file or directory of a home that users other than its owner may write
-/// to, or may replace in a directory above it. Symbolic links are followed. A missing file causes no
-/// warning.
+/// to, or may replace in a directory above it. Symbolic links are followed. A missing file causes
+/// no warning.
 pub fn write_warnings(path: &Path) -> Vec<String> {
     own_warning(path)
         .into_iter()

@@ -56,29 +56,25 @@ pub fn set_umask(mask: Option<u32>) {
     });
 }
 
-/// Changes the process irreversibly to the user `name`, or to the owner of `home` if the process is
-/// root and no name is given. Without a name, a process that is not root stays as it is. No other
-/// thread may run.
+/// Changes the process irreversibly to the user `requested`, or to the owner of `home` if the
+/// process is root and no user is requested. Otherwise the process stays as it is. `requested` is a
+/// name, or a number with an optional group, as in `1000:1000`. No other thread may run.
 ///
 /// # Errors
 /// If there is no such user, or the process may not change to it.
-pub fn become_user(name: Option<&str>, home: &Path) -> io::Result<ProcessUser> {
+pub fn become_user(requested: Option<&str>, home: &Path) -> io::Result<ProcessUser> {
     let current = geteuid();
-    let requested = name.map(find_user).transpose()?;
     let (uid, gid, name) = match requested {
-        Some(user) => (user.uid, user.gid, Some(user.name)),
+        Some(requested) => find_user(requested)?,
         None if current.is_root() => {
             let owner = fs::metadata(home)?;
             let uid = Uid::from_raw(owner.uid());
-            match unistd::User::from_uid(uid)? {
+            match entry_of(uid) {
                 Some(user) => (uid, user.gid, Some(user.name)),
                 None => (uid, Gid::from_raw(owner.gid()), None),
             }
         }
-        None => {
-            let name = unistd::User::from_uid(current)?.map(|user| user.name);
-            (current, getegid(), name)
-        }
+        None => (current, getegid(), entry_of(current).map(|user| user.name)),
     };
     let changed = uid != current;
     let user = ProcessUser { uid, name, changed };
@@ -90,9 +86,51 @@ pub fn become_user(name: Option<&str>, home: &Path) -> io::Result<ProcessUser> {
     Ok(user)
 }
 
-fn find_user(name: &str) -> io::Result<unistd::User> {
-    unistd::User::from_name(name)?
-        .ok_or_else(|| io::Error::other(format!("there is no user '{name}' on this system")))
+/// Returns the entry of the user database, which may be missing as a whole, as in a container.
+fn entry_of(uid: Uid) -> Option<unistd::User> {
+    unistd::User::from_uid(uid).ok().flatten()
+}
+
+/// Finds a user by name or by `UID` or `UID:GID`. A number without an entry and without a group
+/// gets the group of the same number.
+fn find_user(requested: &str) -> io::Result<(Uid, Gid, Option<String>)> {
+    // A name may consist of digits.
+    let named = unistd::User::from_name(requested);
+    if let Ok(Some(user)) = named {
+        return Ok((user.uid, user.gid, Some(user.name)));
+    }
+    let (uid, gid) = requested
+        .split_once(':')
+        .map_or((requested, None), |(uid, gid)| (uid, Some(gid)));
+    let Some((uid, gid)) = parse_id(uid).zip(gid.map_or(Some(None), |gid| parse_id(gid).map(Some)))
+    else {
+        return Err(match named {
+            Err(error) => io::Error::new(
+                io::Error::from(error).kind(),
+                format!(
+                    "cannot look up the user '{requested}': {error}; a number needs no look-up"
+                ),
+            ),
+            Ok(_) => io::Error::other(format!(
+                "there is no user '{requested}' on this system; expected a name, UID or UID:GID"
+            )),
+        });
+    };
+    let uid = Uid::from_raw(uid);
+    let entry = entry_of(uid);
+    let gid = match (gid, &entry) {
+        (Some(gid), _) => Gid::from_raw(gid),
+        (None, Some(user)) => user.gid,
+        (None, None) => Gid::from_raw(uid.as_raw()),
+    };
+    Ok((uid, gid, entry.map(|user| user.name)))
+}
+
+/// Parses a user or group id. The highest number means "unchanged" in setresuid(2).
+fn parse_id(digits: &str) -> Option<u32> {
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let id = digits.parse().ok().filter(|id| *id != u32::MAX);
+    id.filter(|_| is_number)
 }
 
 /// Sets the groups first, because the process cannot change them afterwards.
@@ -104,4 +142,34 @@ fn set_ids(user: &ProcessUser, gid: Gid) -> io::Result<()> {
     setresgid(gid, gid, gid)?;
     setresuid(user.uid, user.uid, user.uid)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_by_number_without_an_entry() {
+        let ids = |requested| {
+            let (uid, gid, name) = find_user(requested).unwrap();
+            (uid.as_raw(), gid.as_raw(), name)
+        };
+        assert_eq!(ids("3999999999"), (3_999_999_999, 3_999_999_999, None));
+        assert_eq!(ids("3999999999:7"), (3_999_999_999, 7, None));
+        assert_eq!(ids("0:5"), (0, 5, Some("root".into())));
+        assert_eq!(ids("root"), ids("0"));
+        for wrong in [
+            "",
+            "1:",
+            ":1",
+            "-1",
+            "+1",
+            "4294967295",
+            "1:4294967295",
+            "root:0",
+            "no such",
+        ] {
+            assert!(find_user(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -138,7 +138,8 @@ pub(crate) struct ServeArgs {
     #[argh(switch)]
     pub(super) take_over: bool,
 
-    /// user that a server started by root changes to (default: the owner of the home)
+    /// user that a server started by root changes to: a name, UID or UID:GID (default: the owner of
+    /// the home)
     #[argh(option, arg_name = "name")]
     pub(super) user: Option<String>,
 

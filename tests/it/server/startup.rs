@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::support::needs;
 use crate::support::{Home, Log, Server, TIDEGATE, refused_start};
 
 #[test]
@@ -106,4 +107,33 @@ fn new_files_are_writable_by_their_owner_only() {
         let mode = fs::metadata(server.home.file("Uploads/New")).unwrap();
         assert_eq!(mode.permissions().mode() & 0o777, expected, "{options:?}");
     }
+}
+
+#[test]
+fn a_server_starts_without_a_user_database() {
+    if !needs::has("root") || !needs::has("unshare") {
+        return;
+    }
+    // The system's files are hidden, those of the user database included. Like in a container, the
+    // user has a number only.
+    let hide = "mount -t tmpfs none /etc && exec setpriv --reuid=54321 --regid=54321 \
+                --clear-groups \"$@\"";
+    let program = ["unshare", "-m", "sh", "-c", hide, "sh", TIDEGATE];
+    let home = Home::new();
+    home.chown_to(54_321);
+    let server = Server::launch(home, &program, &[], Log::Read);
+    server.log_line(&["event=sandbox", "uid=54321"]);
+    server.login("user1").quit();
+
+    let hide = "mount -t tmpfs none /etc && exec \"$@\"";
+    let program = ["unshare", "-m", "sh", "-c", hide, "sh", TIDEGATE];
+    let home = Home::new();
+    home.chown_to(54_321);
+    let server = Server::launch(home, &program, &["--user", "54321:54322"], Log::Read);
+    server.log_line(&["event=sandbox", "uid=54321"]);
+    let status = fs::read_to_string(server.proc_file("status")).unwrap();
+    assert!(
+        status.contains("Gid:\t54322\t54322\t54322\t54322"),
+        "{status}"
+    );
 }

@@ -63,8 +63,13 @@ impl Home {
     /// root. File modes apply to the server then.
     pub(crate) fn chown_to_nobody(&self) {
         if geteuid().is_root() {
-            change_owner(self.parent(), NOBODY);
+            self.chown_to(NOBODY);
         }
+    }
+
+    /// Makes a user the owner of the home; only root can.
+    pub(crate) fn chown_to(&self, uid: u32) {
+        change_owner(self.parent(), uid);
     }
 
     pub(crate) fn path(&self) -> PathBuf {

@@ -42,6 +42,11 @@ pub(crate) fn is_usable(tool: &str) -> bool {
         }
         // The setsid of busybox lacks this option.
         "setsid" => output("setsid", &["--wait", "true"]).is_some_and(|output| output.is_empty()),
+        // Part of util-linux, and without effect in most containers.
+        "unshare" => {
+            let mount = ["-m", "mount", "-t", "tmpfs", "none", "/etc"];
+            output("unshare", &mount).is_some_and(|output| output.is_empty())
+        }
         // Only the env of GNU coreutils has this option.
         "env" => {
             output("env", &["--default-signal=HUP", "true"]).is_some_and(|output| output.is_empty())
