@@ -40,10 +40,11 @@ pub enum SystemCall {
     RemoveDirectory,
     SetModified,
     CopyRange,
+    FileSystem,
 }
 
 /// Number of variants.
-const CALLS: usize = SystemCall::CopyRange as usize + 1;
+const CALLS: usize = SystemCall::FileSystem as usize + 1;
 
 /// One way in which a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,24 @@ impl SystemCall {
             | SystemCall::SetModified => self.name_faults(),
             _ => self.content_faults(),
         }
+    }
+
+    /// Whether it changes the file system.
+    pub(super) fn writes(self) -> bool {
+        matches!(
+            self,
+            SystemCall::WriteAt
+                | SystemCall::CreateUnnamed
+                | SystemCall::CreateNamed
+                | SystemCall::Preallocate
+                | SystemCall::Link
+                | SystemCall::Rename
+                | SystemCall::Remove
+                | SystemCall::RemoveDirectory
+                | SystemCall::MakeDirectory
+                | SystemCall::SetModified
+                | SystemCall::CopyRange
+        )
     }
 
     fn socket_faults(self) -> &'static [InjectedFault] {
@@ -200,6 +219,7 @@ impl SystemCall {
                 Error(EIO),
             ],
             SystemCall::FreeSpace => &[Error(EIO), Error(ENOSYS)],
+            SystemCall::FileSystem => &[Error(EIO)],
             SystemCall::Sync => &[Error(EIO), Error(ENOSPC), Error(EDQUOT)],
             SystemCall::CopyRange => &[
                 Short,

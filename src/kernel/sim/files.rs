@@ -8,6 +8,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 use nix::errno::Errno;
 
+use crate::kernel::sim::devices::SimDevice;
 use crate::kernel::sim::inode::{Inode, InodeContent, PAGE_BYTES, Time};
 use crate::kernel::sim::tree::{InodeTree, ROOT};
 use crate::kernel::types::{FileKind, OpenMode, Status};
@@ -108,6 +109,23 @@ impl SimFiles {
         self.tree.inode_mut(inode).users -= 1;
     }
 
+    /// The device of an open handle.
+    pub(super) fn device(&self, handle: u64) -> SimDevice {
+        self.tree.inode(self.handles[&handle].inode).device
+    }
+
+    /// The devices that the resolution of a path beneath a directory calls.
+    pub(super) fn devices_beneath(&self, root: u64, path: &[u8]) -> Vec<SimDevice> {
+        self.tree.devices(self.handles[&root].inode, path, true)
+    }
+
+    /// The device of a name in a directory, if it is another one: a mount point.
+    pub(super) fn device_at(&self, directory: u64, name: &str) -> Option<SimDevice> {
+        let names = self.tree.names(self.handles[&directory].inode).ok()?;
+        let device = self.tree.inode(*names.get(name.as_bytes())?).device;
+        (device != self.device(directory)).then_some(device)
+    }
+
     pub(super) fn handles(&self) -> usize {
         self.handles.len()
     }
@@ -164,7 +182,8 @@ impl SimFiles {
         if name.is_none() && !self.has_unnamed_files {
             return Err(Errno::EOPNOTSUPP);
         }
-        let inode = self.tree.add(InodeContent::file(Vec::new()), now);
+        let content = InodeContent::file(Vec::new());
+        let inode = self.tree.add(content, self.device(directory), now);
         if let Some(name) = name {
             self.add_name(inode, directory, name, now)?;
         }
@@ -177,7 +196,8 @@ impl SimFiles {
         name: &str,
         now: Time,
     ) -> Result<(), Errno> {
-        let inode = self.tree.add(InodeContent::directory(), now);
+        let content = InodeContent::directory();
+        let inode = self.tree.add(content, self.device(directory), now);
         self.add_name(inode, directory, name, now)
     }
 
@@ -188,6 +208,7 @@ impl SimFiles {
         name: &str,
         now: Time,
     ) -> Result<(), Errno> {
+        self.check_same_device(file, directory)?;
         self.add_name(self.handles[&file].inode, directory, name, now)
     }
 
@@ -198,6 +219,7 @@ impl SimFiles {
         replace: bool,
         now: Time,
     ) -> Result<(), Errno> {
+        self.check_same_device(from, to)?;
         let (from, to) = (self.handles[&from].inode, self.handles[&to].inode);
         let names = self.tree.names(from)?;
         let moved = *names.get(checked(old)?).ok_or(Errno::ENOENT)?;
@@ -416,6 +438,14 @@ impl SimFiles {
         self.handles
             .insert(self.last_handle, SimHandle { inode, mode });
         self.last_handle
+    }
+
+    /// Fails as link(2) and rename(2) do for two file systems.
+    fn check_same_device(&self, one: u64, other: u64) -> Result<(), Errno> {
+        match self.device(one) == self.device(other) {
+            true => Ok(()),
+            false => Err(Errno::EXDEV),
+        }
     }
 
     /// Gives an inode a name that must be new.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 
+use crate::kernel::sim::devices::SimDevice;
 use crate::kernel::types::FileKind;
 
 /// Bytes of a page: the unit of the page cache, of maps, and of torn writes.
@@ -38,6 +39,7 @@ pub enum SimEntry {
 #[derive(Clone)]
 pub(super) struct Inode {
     pub(super) node: InodeContent,
+    pub(super) device: SimDevice,
     /// Names of it.
     pub(super) links: u32,
     /// Open handles and maps of it.
@@ -76,9 +78,10 @@ pub(super) enum InodeContent {
 }
 
 impl Inode {
-    pub(super) fn new(node: InodeContent, now: Time) -> Inode {
+    pub(super) fn new(node: InodeContent, device: SimDevice, now: Time) -> Inode {
         Inode {
             node,
+            device,
             links: 0,
             users: 0,
             modified: now,

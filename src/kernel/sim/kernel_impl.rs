@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use crate::kernel::interface::Kernel;
+use crate::kernel::sim::devices::SimDevice;
 use crate::kernel::sim::fault_plan::{InjectedFault, SystemCall};
+use crate::kernel::sim::files::SimFiles;
 use crate::kernel::sim::simulator::{Sim, SimState};
 use crate::kernel::sim::tree::ROOT;
 use crate::kernel::types::{
@@ -63,17 +65,23 @@ impl SimFile {
         let sim = sim.clone();
         SimFile { sim, handle }
     }
+
+    /// Returns its device, for [`Sim::file_call`].
+    fn device(&self) -> impl FnOnce(&SimFiles) -> Vec<SimDevice> {
+        let handle = self.handle;
+        move |files| vec![files.device(handle)]
+    }
 }
 
 impl Drop for SimFile {
     fn drop(&mut self) {
-        self.sim.state().files.close(self.handle);
+        self.sim.close(self.handle);
     }
 }
 
 impl Drop for SimMap {
     fn drop(&mut self) {
-        self.sim.state().files.unmap(self.inode);
+        self.sim.unmap(self.inode);
     }
 }
 
@@ -120,7 +128,13 @@ impl Kernel for Sim {
         self.state().signals.pop_front()
     }
 
-    fn enter_worker(&self) {}
+    fn enter_worker(&self) {
+        self.state().caller.is_worker = true;
+    }
+
+    fn leave_worker(&self) {
+        self.state().caller.is_worker = false;
+    }
 
     fn unix_time(&self) -> i64 {
         self.state().time().0
@@ -192,6 +206,7 @@ impl Kernel for Sim {
             rng,
             network,
             files,
+            devices,
             ..
         } = &mut *state;
         let mut bytes = Vec::new();
@@ -201,6 +216,7 @@ impl Kernel for Sim {
                 Piece::Bytes(slice) => bytes.extend(*slice),
                 Piece::Mapped { map, from, length } => {
                     assert!(from + length <= map.length, "the slice is outside its map");
+                    devices.check_loop(files.tree.inode(map.inode).device, "a mapped page");
                     let slice = files.mapped(map.inode, *from, *length);
                     bad_address = slice.len() < *length;
                     bytes.extend(slice);
@@ -225,15 +241,15 @@ impl Kernel for Sim {
         offset: u64,
         count: usize,
     ) -> io::Result<usize> {
-        let (mut state, fault) = self.call_or_fault(SystemCall::SendFile);
+        let (mut state, fault) = self.file_call_or_fault(SystemCall::SendFile, file.device())?;
         let SimState {
             rng,
             network,
             files,
-            may_wait,
+            caller,
             ..
         } = &mut *state;
-        let bytes = files.read(file.handle, offset, count, *may_wait)?;
+        let bytes = files.read(file.handle, offset, count, caller.is_worker)?;
         let count = match bytes {
             [] => 0,
             _ => network.writable_bytes(rng, socket.id, bytes.len(), fault)?,
@@ -252,46 +268,69 @@ impl Kernel for Sim {
     }
 
     fn take_call_stats(&self) -> CallStats {
-        CallStats::default()
+        std::mem::take(&mut self.state().caller.stats)
     }
 
-    fn file_system(&self, _file: &SimFile) -> io::Result<FileSystemKind> {
-        Ok(FileSystemKind::Local)
+    fn file_system(&self, file: &SimFile) -> io::Result<FileSystemKind> {
+        let state = self.file_call(SystemCall::FileSystem, file.device())?;
+        Ok(state.devices.kind(state.files.device(file.handle)))
     }
 
-    fn mount_of(&self, _path: &Path) -> u64 {
-        0
+    fn mount_of(&self, path: &Path) -> u64 {
+        self.state().devices.of_path(path).0 as u64
     }
 
     fn open_root(&self, path: &Path) -> io::Result<SimFile> {
-        let mut state = self.call(SystemCall::OpenRoot)?;
+        let path = path.as_os_str().as_bytes();
+        let devices = |files: &SimFiles| files.tree.devices(ROOT, path, false);
+        let mut state = self.file_call(SystemCall::OpenRoot, devices)?;
         state.check_descriptors()?;
-        let handle = state.files.open_root(path.as_os_str().as_bytes())?;
+        let handle = state.files.open_root(path)?;
         Ok(SimFile::new(self, handle))
     }
 
     fn open_beneath(&self, root: &SimFile, path: &str, mode: OpenMode) -> io::Result<SimFile> {
-        let mut state = self.call(SystemCall::OpenBeneath)?;
+        let path = path.as_bytes();
+        let is_worker = self.state().caller.is_worker;
+        let mut crosses_mount = false;
+        let devices = |files: &SimFiles| {
+            let mut devices = files.devices_beneath(root.handle, path);
+            if !is_worker && devices.len() > 1 {
+                crosses_mount = true;
+                devices.truncate(1);
+            }
+            devices
+        };
+        let mut state = self.file_call(SystemCall::OpenBeneath, devices)?;
+        if crosses_mount {
+            return Err(Errno::EXDEV.into());
+        }
         state.check_descriptors()?;
-        let handle = state
-            .files
-            .open_beneath(root.handle, path.as_bytes(), mode)?;
+        let handle = state.files.open_beneath(root.handle, path, mode)?;
         Ok(SimFile::new(self, handle))
     }
 
     fn status(&self, file: &SimFile) -> io::Result<Status> {
-        Ok(self.call(SystemCall::Status)?.files.status(file.handle))
+        let state = self.file_call(SystemCall::Status, file.device())?;
+        Ok(state.files.status(file.handle))
     }
 
     fn status_by_path(&self, path: &Path) -> io::Result<Status> {
-        let state = self.call(SystemCall::StatusByPath)?;
+        let path = path.as_os_str().as_bytes();
+        let devices = |files: &SimFiles| files.tree.devices(ROOT, path, false);
+        let state = self.file_call(SystemCall::StatusByPath, devices)?;
         let tree = &state.files.tree;
-        let inode = tree.resolve(ROOT, path.as_os_str().as_bytes(), false)?;
+        let inode = tree.resolve(ROOT, path, false)?;
         Ok(tree.status(inode))
     }
 
     fn status_at(&self, directory: &SimFile, name: &str) -> io::Result<Status> {
-        let state = self.call(SystemCall::StatusAt)?;
+        let devices = |files: &SimFiles| {
+            let own = files.device(directory.handle);
+            let mounted = files.device_at(directory.handle, name);
+            std::iter::once(own).chain(mounted).collect()
+        };
+        let state = self.file_call(SystemCall::StatusAt, devices)?;
         Ok(state.files.status_at(directory.handle, name)?)
     }
 
@@ -300,7 +339,7 @@ impl Kernel for Sim {
         directory: &SimFile,
         each: &mut dyn FnMut(&[u8], Option<FileKind>) -> bool,
     ) -> io::Result<()> {
-        let mut state = self.call(SystemCall::ReadDirectory)?;
+        let mut state = self.file_call(SystemCall::ReadDirectory, directory.device())?;
         let SimState { rng, files, .. } = &mut *state;
         let entries = files.read_directory(rng, directory.handle)?;
         drop(state); // `each` may call the kernel
@@ -313,8 +352,8 @@ impl Kernel for Sim {
     }
 
     fn read_at(&self, file: &SimFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let (mut state, fault) = self.call_or_fault(SystemCall::ReadAt);
-        let may_wait = state.may_wait;
+        let (mut state, fault) = self.file_call_or_fault(SystemCall::ReadAt, file.device())?;
+        let may_wait = state.caller.is_worker;
         let count = transferred(fault, buffer.len())?;
         let bytes = state.files.read(file.handle, offset, count, may_wait)?;
         buffer[..bytes.len()].copy_from_slice(bytes);
@@ -322,7 +361,7 @@ impl Kernel for Sim {
     }
 
     fn write_at(&self, file: &SimFile, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let (mut state, fault) = self.call_or_fault(SystemCall::WriteAt);
+        let (mut state, fault) = self.file_call_or_fault(SystemCall::WriteAt, file.device())?;
         let now = state.time();
         let count = transferred(fault, bytes.len())?;
         Ok(state
@@ -332,7 +371,7 @@ impl Kernel for Sim {
 
     fn map(&self, file: &SimFile, length: usize) -> io::Result<SimMap> {
         assert!(length > 0, "mmap(2) maps no empty range");
-        let mut state = self.call(SystemCall::Map)?;
+        let mut state = self.file_call(SystemCall::Map, file.device())?;
         Ok(SimMap {
             inode: state.files.map(file.handle)?,
             sim: self.clone(),
@@ -341,24 +380,21 @@ impl Kernel for Sim {
     }
 
     fn is_cached(&self, file: &SimFile, offset: u64) -> io::Result<bool> {
-        let mut state = self.call(SystemCall::IsCached)?;
+        let mut state = self.file_call(SystemCall::IsCached, file.device())?;
         Ok(state.files.is_cached(file.handle, offset)?)
     }
 
     fn read_ahead(&self, file: &SimFile, offset: u64, count: usize) -> io::Result<()> {
-        let mut state = self.call(SystemCall::ReadAhead)?;
+        let mut state = self.file_call(SystemCall::ReadAhead, file.device())?;
         let SimState {
-            rng,
-            files,
-            may_wait,
-            ..
+            rng, files, caller, ..
         } = &mut *state;
-        files.read_ahead(rng, file.handle, offset, count, *may_wait);
+        files.read_ahead(rng, file.handle, offset, count, caller.is_worker);
         Ok(())
     }
 
     fn create_unnamed(&self, directory: &SimFile) -> io::Result<SimFile> {
-        let mut state = self.call(SystemCall::CreateUnnamed)?;
+        let mut state = self.file_call(SystemCall::CreateUnnamed, directory.device())?;
         state.check_descriptors()?;
         let now = state.time();
         let handle = state.files.create(directory.handle, None, now)?;
@@ -366,7 +402,7 @@ impl Kernel for Sim {
     }
 
     fn create_named(&self, directory: &SimFile, name: &str) -> io::Result<SimFile> {
-        let mut state = self.call(SystemCall::CreateNamed)?;
+        let mut state = self.file_call(SystemCall::CreateNamed, directory.device())?;
         state.check_descriptors()?;
         let now = state.time();
         let handle = state.files.create(directory.handle, Some(name), now)?;
@@ -374,28 +410,34 @@ impl Kernel for Sim {
     }
 
     fn lock(&self, file: &SimFile) -> io::Result<()> {
-        Ok(self.call(SystemCall::Lock)?.files.lock(file.handle)?)
+        Ok(self
+            .file_call(SystemCall::Lock, file.device())?
+            .files
+            .lock(file.handle)?)
     }
 
     fn preallocate(&self, file: &SimFile, length: u64) -> io::Result<()> {
-        let mut state = self.call(SystemCall::Preallocate)?;
+        let mut state = self.file_call(SystemCall::Preallocate, file.device())?;
         Ok(state.files.preallocate(file.handle, length)?)
     }
 
-    fn free_space(&self, _directory: &SimFile) -> io::Result<u64> {
-        Ok(self.call(SystemCall::FreeSpace)?.files.free_space())
+    fn free_space(&self, directory: &SimFile) -> io::Result<u64> {
+        Ok(self
+            .file_call(SystemCall::FreeSpace, directory.device())?
+            .files
+            .free_space())
     }
 
     fn sync(&self, file: &SimFile) -> io::Result<()> {
-        let (mut state, fault) = self.call_or_fault(SystemCall::Sync);
-        let may_wait = state.may_wait;
+        let (mut state, fault) = self.file_call_or_fault(SystemCall::Sync, file.device())?;
+        let may_wait = state.caller.is_worker;
         state.files.sync(file.handle, fault.is_some(), may_wait)?;
         transferred(fault, 0)?;
         Ok(())
     }
 
     fn link(&self, file: &SimFile, directory: &SimFile, name: &str) -> io::Result<()> {
-        let mut state = self.call(SystemCall::Link)?;
+        let mut state = self.file_call(SystemCall::Link, directory.device())?;
         let now = state.time();
         Ok(state.files.link(file.handle, directory.handle, name, now)?)
     }
@@ -406,26 +448,26 @@ impl Kernel for Sim {
         to: (&SimFile, &str),
         replace: bool,
     ) -> io::Result<()> {
-        let mut state = self.call(SystemCall::Rename)?;
+        let mut state = self.file_call(SystemCall::Rename, from.0.device())?;
         let now = state.time();
         let (from, to) = ((from.0.handle, from.1), (to.0.handle, to.1));
         Ok(state.files.rename(from, to, replace, now)?)
     }
 
     fn remove(&self, directory: &SimFile, name: &str) -> io::Result<()> {
-        let mut state = self.call(SystemCall::Remove)?;
+        let mut state = self.file_call(SystemCall::Remove, directory.device())?;
         let now = state.time();
         Ok(state.files.remove(directory.handle, name, now)?)
     }
 
     fn remove_directory(&self, directory: &SimFile, name: &str) -> io::Result<()> {
-        let mut state = self.call(SystemCall::RemoveDirectory)?;
+        let mut state = self.file_call(SystemCall::RemoveDirectory, directory.device())?;
         let now = state.time();
         Ok(state.files.remove_directory(directory.handle, name, now)?)
     }
 
     fn set_modified(&self, directory: &SimFile, name: &str, modified: i64) -> io::Result<()> {
-        let mut state = self.call(SystemCall::SetModified)?;
+        let mut state = self.file_call(SystemCall::SetModified, directory.device())?;
         let now = state.time();
         let directory = directory.handle;
         Ok(state.files.set_modified(directory, name, modified, now)?)
@@ -438,8 +480,8 @@ impl Kernel for Sim {
         offset: u64,
         count: usize,
     ) -> io::Result<usize> {
-        let (mut state, fault) = self.call_or_fault(SystemCall::CopyRange);
-        let (now, may_wait) = (state.time(), state.may_wait);
+        let (mut state, fault) = self.file_call_or_fault(SystemCall::CopyRange, from.device())?;
+        let (now, may_wait) = (state.time(), state.caller.is_worker);
         let count = transferred(fault, count)?;
         let files = &mut state.files;
         files.stalls += u64::from(!may_wait);
@@ -448,7 +490,7 @@ impl Kernel for Sim {
     }
 
     fn make_directory(&self, directory: &SimFile, name: &str) -> io::Result<()> {
-        let mut state = self.call(SystemCall::MakeDirectory)?;
+        let mut state = self.file_call(SystemCall::MakeDirectory, directory.device())?;
         let now = state.time();
         Ok(state.files.make_directory(directory.handle, name, now)?)
     }

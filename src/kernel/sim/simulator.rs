@@ -3,18 +3,21 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use nix::errno::Errno;
 
+use crate::kernel::sim::devices::{Delay, DeviceBehaviour, SimDevice, SimDevices};
 use crate::kernel::sim::fault_plan::{FaultInjector, FaultPlan, InjectedFault, SystemCall};
 use crate::kernel::sim::files::SimFiles;
 use crate::kernel::sim::inode::{SimEntry, Time};
+use crate::kernel::sim::jobs::{Caller, Jobs};
 use crate::kernel::sim::network::Network;
 use crate::kernel::sim::tree::InodeTree;
-use crate::kernel::types::{Signal, Status};
+use crate::kernel::types::{FileSystemKind, Signal, Status};
 
 /// The system's clock when a simulation starts, in seconds since 1970.
 const EPOCH: i64 = 1_795_000_000;
@@ -22,7 +25,7 @@ const EPOCH: i64 = 1_795_000_000;
 /// A kernel from a seed. Clones share its state.
 #[derive(Clone)]
 pub struct Sim {
-    state: Arc<Mutex<SimState>>,
+    shared: Arc<(Mutex<SimState>, Condvar)>,
 }
 
 pub(super) struct SimState {
@@ -35,8 +38,10 @@ pub(super) struct SimState {
     pub(super) max_wait: Duration,
     pub(super) woken: bool,
     pub(super) signals: VecDeque<Signal>,
-    /// Whether a worker makes the calls, which may wait for the disk.
-    pub(super) may_wait: bool,
+    /// The thread that makes the calls now.
+    pub(super) caller: Caller,
+    pub(super) jobs: Jobs,
+    pub(super) devices: SimDevices,
     /// Descriptors that the server may hold at once.
     descriptors_max: usize,
     faults: FaultInjector,
@@ -77,15 +82,18 @@ impl Sim {
             max_wait: Duration::from_secs(1),
             woken: false,
             signals: VecDeque::new(),
-            may_wait: false,
+            caller: Caller::default(),
+            jobs: Jobs::default(),
+            devices: SimDevices::new(),
             descriptors_max: usize::MAX,
             faults: FaultInjector::default(),
             network: Network::new(&mut rng),
             files: SimFiles::new(&mut rng, tree),
             rng,
         };
-        let state = Arc::new(Mutex::new(state));
-        Sim { state }
+        Sim {
+            shared: Arc::new((Mutex::new(state), Condvar::new())),
+        }
     }
 
     /// Sets which calls fail from now on, and restarts the count of calls.
@@ -123,15 +131,6 @@ impl Sim {
         let mut state = self.state();
         state.signals.push_back(signal);
         state.woken = true;
-    }
-
-    /// Runs `job` as a worker, which may wait for the disk. On the event loop each wait counts as a
-    /// stall.
-    pub fn as_worker<T>(&self, job: impl FnOnce() -> T) -> T {
-        self.state().may_wait = true;
-        let result = job();
-        self.state().may_wait = false;
-        result
     }
 
     /// Calls of the event loop that waited for the disk: syncs, reads ahead, and reads of pages
@@ -258,20 +257,68 @@ impl Sim {
         self.state().files.has_unnamed_files = is_supported;
     }
 
-    /// The kernel after a power cut at this moment: files as they are on the disk, and no handles.
-    /// This kernel is not affected.
+    /// The kernel after a power cut at this moment: files as they are on the disk, no handles, and
+    /// all devices normal. This kernel is not affected.
     pub fn crash(&self) -> Sim {
         let state = &mut *self.state();
         let mut rng = state.rng.fork();
         let tree = state.files.tree.crash(&mut rng);
         let after = Sim::with_tree(rng, tree, state.elapsed);
+        after.state().devices = state.devices.restarted();
         after.set_unnamed_files(state.files.has_unnamed_files);
         after
     }
 
+    // Devices.
+
+    /// Makes a directory, which is created if necessary, and everything below it a file system of
+    /// its own.
+    pub fn mount(&self, path: &str, kind: FileSystemKind) -> SimDevice {
+        let mut state = self.state();
+        let now = state.time();
+        let device = state.devices.add(Path::new(path), kind);
+        state.files.tree.mount(path, device, now);
+        device
+    }
+
+    /// Changes how a device behaves. Calls that wait for it return when
+    /// [`Sim::resume_job`] lets them.
+    pub fn set_behaviour(&self, device: SimDevice, behaviour: DeviceBehaviour) {
+        self.state().devices.set_behaviour(device, behaviour);
+    }
+
+    /// How a device behaves.
+    pub fn behaviour(&self, device: SimDevice) -> DeviceBehaviour {
+        self.state().devices.behaviour(device)
+    }
+
+    /// Makes each call of the event loop panic that is on a remote device, or on a local one that
+    /// it must have found slow.
+    pub fn forbid_waiting(&self) {
+        self.state().devices.is_strict = true;
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, SimState> {
         // A panic that poisoned the lock is being reported already.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let (state, _) = &*self.shared;
+        state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until another thread calls [`Sim::notify`]. Returns whether `timeout` has expired.
+    pub(super) fn wait<'a>(
+        &'a self,
+        state: MutexGuard<'a, SimState>,
+        timeout: Duration,
+    ) -> (MutexGuard<'a, SimState>, bool) {
+        let (_, changed) = &*self.shared;
+        let waited = changed.wait_timeout(state, timeout);
+        let (state, result) = waited.unwrap_or_else(PoisonError::into_inner);
+        (state, result.timed_out())
+    }
+
+    pub(super) fn notify(&self) {
+        let (_, changed) = &*self.shared;
+        changed.notify_all();
     }
 
     /// Begins a call: time passes, and the call may fail.
@@ -289,14 +336,103 @@ impl Sim {
         call: SystemCall,
     ) -> (MutexGuard<'_, SimState>, Option<InjectedFault>) {
         let mut state = self.state();
-        state.tick();
-        let SimState { rng, faults, .. } = &mut *state;
-        let fault = faults.next_fault(rng, call);
+        let fault = state.begin_call(call);
         (state, fault)
+    }
+
+    /// Begins a call on devices, which may take long, and may fail.
+    pub(super) fn file_call(
+        &self,
+        call: SystemCall,
+        devices: impl FnOnce(&SimFiles) -> Vec<SimDevice>,
+    ) -> io::Result<MutexGuard<'_, SimState>> {
+        match self.file_call_or_fault(call, devices)? {
+            (_, Some(InjectedFault::Error(errno))) => Err(errno.into()),
+            (state, _) => Ok(state),
+        }
+    }
+
+    /// Begins a call on devices that handles the injected faults itself.
+    pub(super) fn file_call_or_fault(
+        &self,
+        call: SystemCall,
+        devices: impl FnOnce(&SimFiles) -> Vec<SimDevice>,
+    ) -> Result<(MutexGuard<'_, SimState>, Option<InjectedFault>), Errno> {
+        let mut state = self.state();
+        state.caller.stats.calls += 1;
+        if !state.devices.is_plain() {
+            for device in devices(&state.files) {
+                let result;
+                let what = format!("{call:?}");
+                (state, result) = self.call_device(state, device, &what, call.writes());
+                result?;
+            }
+        }
+        let fault = state.begin_call(call);
+        Ok((state, fault))
+    }
+
+    /// Lets a call on a device wait, if it must.
+    pub(super) fn call_device<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, SimState>,
+        device: SimDevice,
+        what: &str,
+        writes: bool,
+    ) -> (MutexGuard<'a, SimState>, Result<(), Errno>) {
+        let is_worker = state.caller.is_worker;
+        loop {
+            let delay = state.devices.delay(device, writes);
+            let is_slow = state.devices.count(device, delay, is_worker);
+            state.caller.stats.slow += u32::from(is_slow);
+            if !is_worker {
+                state.devices.check_loop(device, what);
+            }
+            match delay {
+                Delay::None => return (state, Ok(())),
+                Delay::Fails(errno) => return (state, Err(errno)),
+                Delay::Takes(time) if is_worker => {
+                    return (self.wait_in_call(state, device, Some(time)), Ok(()));
+                }
+                Delay::Takes(time) => {
+                    state.elapsed += time;
+                    return (state, Ok(()));
+                }
+                Delay::Hangs => state = self.wait_in_call(state, device, None),
+            }
+        }
+    }
+}
+
+// Handles that are dropped. A close reports no errors; on a remote device it may wait.
+impl Sim {
+    pub(super) fn close(&self, handle: u64) {
+        let device = self.state().files.device(handle);
+        self.release(device, "close").files.close(handle);
+    }
+
+    pub(super) fn unmap(&self, inode: u64) {
+        let device = self.state().files.tree.inode(inode).device;
+        self.release(device, "munmap").files.unmap(inode);
+    }
+
+    fn release(&self, device: SimDevice, what: &str) -> MutexGuard<'_, SimState> {
+        let state = self.state();
+        let is_remote = state.devices.kind(device) == FileSystemKind::Remote;
+        match is_remote && !std::thread::panicking() {
+            true => self.call_device(state, device, what, false).0,
+            false => state,
+        }
     }
 }
 
 impl SimState {
+    /// Lets the time of one call pass, and returns its fault.
+    fn begin_call(&mut self, call: SystemCall) -> Option<InjectedFault> {
+        self.tick();
+        self.faults.next_fault(&mut self.rng, call)
+    }
+
     /// Lets the time of one call pass.
     pub(super) fn tick(&mut self) {
         self.elapsed += Duration::from_nanos(self.rng.u64(200..self.call_nanoseconds_max));

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 use nix::errno::Errno;
 
+use crate::kernel::sim::devices::SimDevice;
 use crate::kernel::sim::inode::{
     Inode, InodeContent, NameChange, NameMap, NameOperation, SimEntry, Time, apply,
 };
@@ -42,25 +43,50 @@ impl InodeTree {
             inodes: Vec::new(),
             renames: Vec::new(),
         };
-        let root = tree.add(InodeContent::directory(), (0, 0));
+        let root = tree.add(InodeContent::directory(), SimDevice::ROOT, (0, 0));
         assert_eq!(root, ROOT);
         tree.inode_mut(ROOT).links = 1;
         tree
     }
 
     /// A new inode, without a name.
-    pub(super) fn add(&mut self, node: InodeContent, now: Time) -> u64 {
+    pub(super) fn add(&mut self, node: InodeContent, device: SimDevice, now: Time) -> u64 {
         let id = ROOT + self.inodes.len() as u64;
-        self.inodes.push(Inode::new(node, now));
+        self.inodes.push(Inode::new(node, device, now));
         id
     }
 
     /// Follows a path from a directory, links included. With `beneath` no component may leave it
     /// (RESOLVE_BENEATH, openat2(2)).
     pub(super) fn resolve(&self, start: u64, path: &[u8], beneath: bool) -> Result<u64, Errno> {
+        self.walk(start, path, beneath, &mut |_| ())
+    }
+
+    /// The devices that the resolution of a path calls, the start's first.
+    pub(super) fn devices(&self, start: u64, path: &[u8], beneath: bool) -> Vec<SimDevice> {
+        let mut devices = Vec::new();
+        // An error ends the walk: the devices so far are called.
+        let _ = self.walk(start, path, beneath, &mut |inode| {
+            let device = self.inode(inode).device;
+            if !devices.contains(&device) {
+                devices.push(device);
+            }
+        });
+        devices
+    }
+
+    /// [`InodeTree::resolve`], with the inodes on the way.
+    fn walk(
+        &self,
+        start: u64,
+        path: &[u8],
+        beneath: bool,
+        visit: &mut dyn FnMut(u64),
+    ) -> Result<u64, Errno> {
         let mut walked = vec![start];
         let mut rest = parts(path);
         let mut links = 0;
+        visit(start);
         while let Some(part) = rest.pop() {
             let here = *walked.last().expect("the start");
             let names = self.names(here)?;
@@ -75,6 +101,7 @@ impl InodeTree {
                 name if name.len() > NAME_BYTES_MAX => return Err(Errno::ENAMETOOLONG),
                 name => {
                     let inode = *names.get(name).ok_or(Errno::ENOENT)?;
+                    visit(inode);
                     let InodeContent::Link(target) = &self.inode(inode).node else {
                         walked.push(inode);
                         continue;
@@ -180,7 +207,7 @@ impl InodeTree {
         };
         Status {
             kind: inode.node.kind(),
-            device: 1,
+            device: 1 + inode.device.0 as u64,
             inode: id,
             size,
             modified: inode.modified,
@@ -212,8 +239,21 @@ impl InodeTree {
             SimEntry::Other => InodeContent::Other,
         };
         node.make_durable();
-        let inode = self.add(node, now);
+        let device = self.inode(directory).device;
+        let inode = self.add(node, device, now);
         self.set_durably(directory, name, Some(inode), now);
+    }
+
+    /// Makes a directory, with everything below it, a part of a device.
+    pub(super) fn mount(&mut self, path: &str, device: SimDevice, now: Time) {
+        if self.find(path).is_none() {
+            self.put(path, SimEntry::Directory, now);
+        }
+        let mut left = vec![self.find(path).expect("it exists")];
+        while let Some(inode) = left.pop() {
+            self.inode_mut(inode).device = device;
+            left.extend(self.names(inode).into_iter().flat_map(NameMap::values));
+        }
     }
 
     /// Removes a name.
@@ -373,7 +413,8 @@ mod tests {
         let mut rng = Rng::with_seed(7);
         let old = vec![1; 3 * PAGE_BYTES];
         let mut tree = tree(&[("/synced", SimEntry::File(old.clone()))]);
-        let file = tree.add(InodeContent::file(vec![2; 3 * PAGE_BYTES]), NOW);
+        let new = InodeContent::file(vec![2; 3 * PAGE_BYTES]);
+        let file = tree.add(new, SimDevice::ROOT, NOW);
         tree.change_names(ROOT, vec![(b"new".to_vec(), Some(file))], NOW);
         let mut seen = BTreeSet::new();
         for _ in 0..64 {

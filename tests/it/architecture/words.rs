@@ -50,6 +50,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "client",
             "cli",
             "config/replace.rs",
+            "kernel/sim",
         ],
     ),
     ("println!", &["cli", "client"]),
