@@ -368,6 +368,12 @@ impl<K: Kernel> EventLoop<K> {
         self.scheduler.services.workers().run_nth(n);
     }
 
+    /// Starts the `n`th waiting job (`n` below [`EventLoop::jobs`]). The returned function runs it,
+    /// on any thread.
+    pub fn start_job(&self, n: usize) -> impl FnOnce() + Send + 'static {
+        self.scheduler.services.workers().take_nth(n)
+    }
+
     /// Asserts the invariants of all parts between two ticks.
     pub fn assert_invariants(&self) {
         invariants::assert_all(&self.acceptor, &self.scheduler);

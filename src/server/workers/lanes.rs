@@ -206,14 +206,14 @@ impl<K: Kernel> Workers<K> {
 
     /// Runs a job of [`Workers::start_nth`] on the calling thread and ends it.
     pub(crate) fn finish_started(&self, index: usize) {
-        let mut queues = self.shared.queues();
-        if index < queues.started.len() {
-            let queued = queues.started.swap_remove(index);
-            drop(queues);
-            self.shared.kernel.enter_worker();
-            self.shared.run(queued, &mut Verifier::new());
-            self.shared.kernel.leave_worker();
-        }
+        self.shared.finish_started(index);
+    }
+
+    /// Moves the `n`th queued job or password check to a thread, which runs the returned function.
+    pub(crate) fn take_nth(&self, n: usize) -> impl FnOnce() + Send + 'static {
+        let index = self.start_nth(n);
+        let shared = self.shared.clone();
+        move || shared.finish_started(index)
     }
 
     /// Checks the running jobs against the disk timeout; call once per second.
@@ -316,6 +316,17 @@ impl<K: Kernel> Shared<K> {
                 }
                 None => queues = changed.wait(queues).unwrap_or_else(|e| e.into_inner()),
             }
+        }
+    }
+
+    fn finish_started(&self, index: usize) {
+        let mut queues = self.queues();
+        if index < queues.started.len() {
+            let queued = queues.started.swap_remove(index);
+            drop(queues);
+            self.kernel.enter_worker();
+            self.run(queued, &mut Verifier::new());
+            self.kernel.leave_worker();
         }
     }
 
