@@ -2,8 +2,9 @@
 
     scripts/check-fail2ban
 
-The log is written by a real server, in both formats. Some usernames imitate the fields of a log
-line, in order to inject another address. Needs fail2ban-regex.
+The log is written by a real server, in both formats. It is checked as it is and with the prefixes
+that the journal and syslog add. Some usernames imitate the fields of a log line, in order to inject
+another address. Needs fail2ban-regex.
 """
 
 import socket
@@ -30,6 +31,15 @@ USERNAMES = [
 ]
 
 
+# What precedes a line: nothing, the text forms of the journal (`journalctl -o short-iso`), and a
+# syslog daemon's file. With `backend = systemd`, fail2ban sees the second one without its time.
+PREFIXES = {
+    "file": "",
+    "journal": "2026-11-22T18:00:00+0100 some-host tidegate[123]: ",
+    "syslog": "Nov 22 18:00:00 some-host tidegate[123]: ",
+}
+
+
 def fail_logins(address):
     for username in USERNAMES:
         with socket.create_connection(address, 10) as client:
@@ -45,13 +55,18 @@ def check_format(log_format):
         with Server(home, options, ftp=None) as server:
             fail_logins(server.address)
             server.stop()
-        command = ["fail2ban-regex", "--print-all-matched", "-o", "<ip>", server.log_path, FILTER]
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        check(
-            output.split() == ["127.0.0.1"] * len(USERNAMES),
-            f"{len(USERNAMES)} failed logins, found {output.split()} in:\n{server.log()}",
-        )
-    return f"{len(USERNAMES)} failed logins found, each from 127.0.0.1"
+        for name, prefix in PREFIXES.items():
+            log_path = f"{server.log_path}.{name}"
+            with open(log_path, "w") as log:
+                log.writelines(f"{prefix}{line}\n" for line in server.log().splitlines())
+            command = ["fail2ban-regex", "--print-all-matched", "-o", "<ip>", log_path, FILTER]
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            check(
+                output.split() == ["127.0.0.1"] * len(USERNAMES),
+                f"{name}: {len(USERNAMES)} failed logins, found {output.split()} in:\n"
+                f"{open(log_path).read()}",
+            )
+    return f"{len(USERNAMES)} failed logins found, each from 127.0.0.1, with every prefix"
 
 
 if __name__ == "__main__":
