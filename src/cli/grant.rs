@@ -30,7 +30,7 @@ pub(crate) struct GrantArgs {
 
     /// a comma-separated list of read (list and download), upload (add new files), change (add,
     /// replace, rename, delete) and quota=BYTES (maximum size of the directory)
-    #[argh(positional)]
+    #[argh(positional, from_str_fn(values::rights))]
     rights: Rights,
 
     /// the path of the directory, absolute or relative to the home (default: files/DIRECTORY, which

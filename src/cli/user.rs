@@ -127,7 +127,8 @@ impl PasswdArgs {
         )?;
         let (home, _) = Home::load(&self.home)?;
         if home.account(&self.user).is_none() {
-            return Err(EditError::NoSuchUser(self.user).into());
+            let users = home.accounts().map(|account| account.user.as_str());
+            return Err(EditError::no_such_user(&self.home, &self.user, users).into());
         }
         let new = new_password(&self.user, self.password_stdin)?;
         edit::set_hash(&self.home, &self.user, &hash_password(&new))?;

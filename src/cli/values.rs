@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::domain::access::Rights;
 use crate::domain::byte_size::ByteSize;
 use crate::domain::name::{ALL_USERS, check_directory_name, check_grant_path, check_user_name};
 #[cfg(feature = "client")]
@@ -158,6 +159,13 @@ pub(crate) fn user_or_all(value: &str) -> Result<String, String> {
 pub(crate) fn directory(value: &str) -> Result<String, String> {
     check_directory_name(value)?;
     Ok(value.to_owned())
+}
+
+/// Parses the rights of a grant.
+pub(crate) fn rights(value: &str) -> Result<Rights, String> {
+    value
+        .parse()
+        .map_err(|fault: String| format!("{fault}; expected {}", Rights::EXPECTED))
 }
 
 /// Parses the path of a granted directory.

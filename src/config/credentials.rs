@@ -15,6 +15,7 @@ use crate::config::error::HomeError;
 use crate::config::records;
 use crate::config::records::RecordError;
 use crate::domain::name::check_user_name;
+use crate::domain::suggestion::Suggestion;
 use crate::limits::LINE_BYTES_MAX;
 
 /// The parsed file: its text and its records.
@@ -53,6 +54,15 @@ impl Credentials {
     /// Whether the user exists.
     pub fn has(&self, user: &str) -> bool {
         self.line_of(user).is_some()
+    }
+
+    /// Suggests an existing user for the name of a missing one.
+    pub fn similar_user(&self, user: &str) -> Suggestion {
+        let users = self
+            .records
+            .iter()
+            .map(|(_, account)| account.user.as_str());
+        Suggestion::new(user, users)
     }
 
     /// Returns the text with this hash for `user`: in the user's line, or in a new last line.

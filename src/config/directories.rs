@@ -206,12 +206,9 @@ fn parse_grant(
 ) -> Result<Grant, RecordError> {
     check_directory_name(name)
         .map_err(|what| RecordError::new(what, "a directory name after the first ':'"))?;
-    let rights = rights.parse().map_err(|what: String| {
-        RecordError::new(
-            what,
-            "a comma-separated list of read, upload, change and quota=BYTES",
-        )
-    })?;
+    let rights = rights
+        .parse()
+        .map_err(|what: String| RecordError::new(what, Rights::EXPECTED))?;
     let path = match path {
         None => home.join(FILES).join(name),
         Some(path) => {

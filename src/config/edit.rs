@@ -11,14 +11,16 @@ use std::path::Path;
 
 use crate::config::credentials::Credentials;
 use crate::config::directories::{Directories, FILES};
-use crate::config::error::EditError;
+use crate::config::error::{EditError, HomeError};
 use crate::config::files::{CREDENTIALS, DIRECTORIES, read_home};
+use crate::config::granted_directory::unusable_directory;
 use crate::config::replace::{
     create_directory, create_file, failed, lock, replace_file, sync_directory,
 };
 use crate::domain::access::Rights;
 use crate::domain::byte_size::ByteSize;
 use crate::domain::name::ALL_USERS;
+use crate::domain::suggestion::Suggestion;
 
 /// Creates a home at `home`, and the directory itself if it is missing: both files, with a comment
 /// on their format, and `files/`.
@@ -26,6 +28,10 @@ use crate::domain::name::ALL_USERS;
 /// # Errors
 /// [`EditError::HomeExists`] if one of the files exists; nothing is changed then.
 pub fn init(home: &Path) -> Result<(), EditError> {
+    if home.is_file() {
+        let faults = vec![HomeError::HomeIsFile(home.to_owned())];
+        return Err(EditError::Faults(faults));
+    }
     let mut directory = DirBuilder::new();
     let created = directory.recursive(true).mode(0o755).create(home);
     created.map_err(failed("create", home))?;
@@ -61,7 +67,7 @@ pub fn add_user(home: &Path, user: &str, hash: &str) -> Result<(), EditError> {
 pub fn set_hash(home: &Path, user: &str, hash: &str) -> Result<(), EditError> {
     let edit = Edit::begin(home)?;
     if !edit.credentials.has(user) {
-        return Err(EditError::NoSuchUser(user.to_owned()));
+        return Err(edit.no_such_user(user));
     }
     edit.write_credentials(&edit.credentials.with(user, hash))
 }
@@ -73,7 +79,7 @@ pub fn remove_user(home: &Path, user: &str) -> Result<(), EditError> {
     let credentials = edit.credentials.without(user);
     let directories = edit.directories.without(user, None);
     if credentials.is_none() && directories.is_none() {
-        return Err(EditError::NoSuchUser(user.to_owned()));
+        return Err(edit.no_such_user(user));
     }
     // The account goes first: an own grant may be narrower than the one of all users.
     if let Some(text) = credentials {
@@ -108,13 +114,13 @@ pub fn grant(
     let mut warnings = Vec::new();
     if user != ALL_USERS && !edit.credentials.has(user) {
         warnings.push(format!(
-            "there is no user '{user}' yet; add one with 'tidegate user add'"
+            "there is no user '{user}'{} yet; add one with 'tidegate user add'",
+            edit.credentials.similar_user(user)
         ));
     }
     match path.map(|path| home.join(path)) {
         None => create_directory(home, &Path::new(FILES).join(directory))?,
-        Some(path) if path.is_dir() => {}
-        Some(path) => warnings.push(format!("{} is not a directory yet", path.display())),
+        Some(path) => warnings.extend(unusable_directory(&path, rights)),
     }
     let mut records = edit.directories.records().iter();
     let earlier = records.find(|record| record.user == user && record.grant.name == directory);
@@ -135,10 +141,7 @@ pub fn revoke(home: &Path, user: &str, directory: &str) -> Result<(), EditError>
     let edit = Edit::begin(home)?;
     match edit.directories.without(user, Some(directory)) {
         Some(text) => edit.write_directories(&text),
-        None => Err(EditError::NoSuchGrant {
-            user: user.to_owned(),
-            directory: directory.to_owned(),
-        }),
+        None => Err(edit.no_such_grant(user, directory)),
     }
 }
 
@@ -175,6 +178,30 @@ impl Edit<'_> {
             directories,
             _lock: lock,
         })
+    }
+
+    fn no_such_user(&self, user: &str) -> EditError {
+        let records = self.credentials.records().iter();
+        let users = records.map(|(_, account)| account.user.as_str());
+        EditError::no_such_user(self.home, user, users)
+    }
+
+    /// Suggests another directory of the user, or else a similar user who has one of this name.
+    fn no_such_grant(&self, user: &str, directory: &str) -> EditError {
+        let records = self.directories.records();
+        let of_user = records.iter().filter(|record| record.user == user);
+        let names = of_user.map(|record| record.grant.name.as_str());
+        let mut suggestion = Suggestion::new(directory, names);
+        if suggestion.candidate().is_none() {
+            let same = (records.iter()).filter(|record| record.grant.name == directory);
+            suggestion = Suggestion::new(user, same.map(|record| record.user.as_str()));
+        }
+        EditError::NoSuchGrant {
+            user: user.to_owned(),
+            directory: directory.to_owned(),
+            suggestion,
+            home: self.home.to_owned(),
+        }
     }
 
     /// Makes the file private to its owner, whatever its mode was.

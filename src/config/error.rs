@@ -1,21 +1,43 @@
 //! Errors of reading and editing a home.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+
+use crate::domain::io_reason::io_reason;
+use crate::domain::suggestion::Suggestion;
 
 /// A fault in a home. Contains no password and no hash.
 #[derive(Debug, Error)]
 pub enum HomeError {
+    /// There is no directory at the path of the home.
+    #[error("{home}: no such directory; 'tidegate init {home}' creates a home", home = .0.display())]
+    NoHome(PathBuf),
+    /// The path of the home leads to a file.
+    #[error(
+        "{}: not a directory; a home is the directory that contains Credentials and Directories",
+        .0.display()
+    )]
+    HomeIsFile(PathBuf),
+    /// The directory has neither of the two files.
+    #[error(
+        "{home}: not a home, since it has no Credentials and no Directories; 'tidegate init \
+         {home}' creates them",
+        home = .0.display()
+    )]
+    NotAHome(PathBuf),
     /// One of the two files is missing.
-    #[error("{}: no such file; 'tidegate init HOME' creates a home", .file.display())]
+    #[error("{}: no such file; restore it, or create an empty one", .file.display())]
     Missing {
         /// The file.
         file: PathBuf,
     },
     /// One of the two files cannot be read.
-    #[error("{}: cannot read the file: {source}", .file.display())]
+    #[error(
+        "{}: cannot read the file: {}{}",
+        .file.display(), io_reason(.source), advice(.source)
+    )]
     Read {
         /// The file.
         file: PathBuf,
@@ -23,7 +45,7 @@ pub enum HomeError {
         source: io::Error,
     },
     /// One of the two files is a directory, a FIFO or a device.
-    #[error("{}: not a regular file", .file.display())]
+    #[error("{}: not a regular file; replace it by one", .file.display())]
     NotAFile {
         /// The file.
         file: PathBuf,
@@ -81,27 +103,45 @@ pub enum EditError {
     #[error("{}", lines(.0))]
     Faults(Vec<HomeError>),
     /// The home exists already: this file of it.
-    #[error("{}: the home exists already", .0.display())]
+    #[error("{}: the home exists already; 'tidegate user add' adds users to it", .0.display())]
     HomeExists(PathBuf),
     /// The user exists already.
-    #[error("user '{0}' exists already")]
+    #[error("user '{0}' exists already; 'tidegate user passwd' changes the password")]
     UserExists(String),
     /// The user does not exist.
-    #[error("there is no user '{0}'")]
-    NoSuchUser(String),
+    #[error(
+        "there is no user '{user}'{suggestion}; 'tidegate user list {}' lists them",
+        .home.display()
+    )]
+    NoSuchUser {
+        /// The user.
+        user: String,
+        /// An existing user of a similar name.
+        suggestion: Suggestion,
+        /// The home.
+        home: PathBuf,
+    },
     /// The user has no own grant of this directory.
-    #[error("there is no grant of '{directory}' to '{user}'")]
+    #[error(
+        "there is no grant of '{directory}' to '{user}'{suggestion}; 'tidegate user list {}' \
+         lists them",
+        .home.display()
+    )]
     NoSuchGrant {
         /// The user.
         user: String,
         /// The directory's name.
         directory: String,
+        /// A directory that is granted to the user, or the user that has the grant.
+        suggestion: Suggestion,
+        /// The home.
+        home: PathBuf,
     },
     /// Another process held the lock for too long.
     #[error("{}: another command is changing the home; try again later", .0.display())]
     Locked(PathBuf),
     /// A system call failed.
-    #[error("cannot {action} {}: {source}", .path.display())]
+    #[error("cannot {action} {}: {}{}", .path.display(), io_reason(.source), advice(.source))]
     Io {
         /// The action that failed: a verb.
         action: &'static str,
@@ -110,6 +150,32 @@ pub enum EditError {
         /// The cause.
         source: io::Error,
     },
+}
+
+impl EditError {
+    /// Reports a missing user, with the closest of `users` as a suggestion.
+    pub fn no_such_user<'a>(
+        home: &Path,
+        user: &str,
+        users: impl IntoIterator<Item = &'a str>,
+    ) -> EditError {
+        EditError::NoSuchUser {
+            user: user.to_owned(),
+            suggestion: Suggestion::new(user, users),
+            home: home.to_owned(),
+        }
+    }
+}
+
+/// The next step after a failed system call, if there is an obvious one.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; run the command as the owner of the home",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; nothing was changed, make room first"
+        }
+        _ => "",
+    }
 }
 
 fn lines(faults: &[HomeError]) -> String {

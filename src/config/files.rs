@@ -1,5 +1,6 @@
 //! Reading the two files of a home.
 
+use std::fs;
 use std::fs::OpenOptions;
 use std::io;
 use std::io::Read;
@@ -22,6 +23,7 @@ pub(super) const DIRECTORIES: &str = "Directories";
 
 /// Reads and parses both files. Returns the faults of both.
 pub(super) fn read_home(home: &Path) -> Result<(Credentials, Directories), Vec<HomeError>> {
+    check_home(home).map_err(|fault| vec![fault])?;
     let file = home.join(CREDENTIALS);
     let credentials = read_file(&file)
         .map_err(|error| vec![error])
@@ -36,6 +38,29 @@ pub(super) fn read_home(home: &Path) -> Result<(Credentials, Directories), Vec<H
             let faults = [credentials.err(), directories.err()];
             Err(faults.into_iter().flatten().flatten().collect())
         }
+    }
+}
+
+/// Checks that `home` can be a home: reports a wrong path once, instead of both files as missing.
+fn check_home(home: &Path) -> Result<(), HomeError> {
+    let is_missing = |path: &Path| {
+        let found = fs::symlink_metadata(path);
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    match fs::metadata(home) {
+        Ok(found) if !found.is_dir() => Err(HomeError::HomeIsFile(home.to_owned())),
+        Ok(_)
+            if [CREDENTIALS, DIRECTORIES]
+                .iter()
+                .all(|file| is_missing(&home.join(file))) =>
+        {
+            Err(HomeError::NotAHome(home.to_owned()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(HomeError::NoHome(home.to_owned()))
+        }
+        // Other errors are reported for the files.
+        _ => Ok(()),
     }
 }
 

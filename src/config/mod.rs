@@ -9,6 +9,7 @@ pub mod directories;
 pub mod edit;
 pub mod error;
 mod files;
+mod granted_directory;
 pub mod grants;
 pub mod home;
 pub mod permissions;

@@ -9,6 +9,7 @@ use crate::auth::account::Secret;
 use crate::config::credentials::Credentials;
 use crate::config::directories::Directories;
 use crate::config::files::{CREDENTIALS, DIRECTORIES};
+use crate::config::granted_directory::unusable_directory;
 use crate::config::grants::Grants;
 use crate::config::permissions::{file_warnings, write_warnings};
 use crate::domain::name::ALL_USERS;
@@ -46,7 +47,11 @@ fn account_warnings(home: &Path, credentials: &Credentials) -> Vec<String> {
                 "{shown}:{line}: the name '{user}' begins or ends with a space"
             ));
         }
-        if let Secret::Plain(_) = account.secret {
+        if let Secret::Plain(password) = &account.secret {
+            let doubt = plain_doubt(password);
+            warnings.extend(
+                doubt.map(|what| format!("{shown}:{line}: the password of '{user}' {what}")),
+            );
             warnings.push(format!(
                 "{shown}:{line}: the password of '{user}' is not hashed; replace it by a hash with \
                  'tidegate user hash {}'",
@@ -55,6 +60,21 @@ fn account_warnings(home: &Path, credentials: &Credentials) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// Describes a plain password that is probably not the one that was meant.
+fn plain_doubt(password: &str) -> Option<&'static str> {
+    if password.contains(" #") {
+        return Some(
+            "contains ' #': everything after 'plain:' is the password; write a comment on a line \
+             of its own",
+        );
+    }
+    if password.starts_with('$') && password.matches('$').count() > 2 {
+        return Some("looks like a hash: a hash follows the name without 'plain:'");
+    }
+    (password.trim() != password)
+        .then_some("begins or ends with a space, which is part of the password")
 }
 
 /// Users without a password who may write.
@@ -101,7 +121,9 @@ fn grant_warnings(
         let (line, user) = (record.line, &record.user);
         if is_unknown(user) {
             warnings.push(format!(
-                "{file}:{line}: limits for '{user}', but there is no such user"
+                "{file}:{line}: limits for '{user}', but there is no such user{}; correct the name \
+                 or add the user with 'tidegate user add'",
+                credentials.similar_user(user)
             ));
         }
     }
@@ -109,12 +131,13 @@ fn grant_warnings(
         let (line, user) = (record.line, &record.user);
         if is_unknown(user) {
             warnings.push(format!(
-                "{file}:{line}: a grant for '{user}', but there is no such user"
+                "{file}:{line}: a grant for '{user}', but there is no such user{}; correct the \
+                 name or add the user with 'tidegate user add'",
+                credentials.similar_user(user)
             ));
         }
-        if !record.grant.path.is_dir() {
-            let path = record.grant.path.display();
-            warnings.push(format!("{file}:{line}: '{path}' is not a directory"));
+        if let Some(what) = unusable_directory(&record.grant.path, record.grant.rights) {
+            warnings.push(format!("{file}:{line}: {what}"));
         }
     }
     warnings

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::domain::byte_size::ByteSize;
+use crate::domain::suggestion::Suggestion;
 
 /// The grants of one user. Created at a login, shared by all sessions of the user, and replaced
 /// by a reload.
@@ -55,6 +56,9 @@ pub struct Rights {
 }
 
 impl Rights {
+    /// Describes a list of rights, for messages.
+    pub const EXPECTED: &str = "a list of read, upload, change, hidden, quota=SIZE";
+
     /// Returns whether new files may be added.
     pub fn may_add(self) -> bool {
         self.upload || self.change
@@ -97,7 +101,7 @@ impl FromStr for Rights {
                 "" => return Err("a right is missing".into()),
                 _ => {
                     let quota = word.strip_prefix("quota=");
-                    let quota = quota.ok_or_else(|| format!("unknown right '{shown}'"))?;
+                    let quota = quota.ok_or_else(|| unknown_right(word))?;
                     let quota = ByteSize::parse_positive(quota)
                         .map_err(|_| format!("invalid quota '{shown}'"))?;
                     rights.quota.replace(quota).is_some()
@@ -112,4 +116,13 @@ impl FromStr for Rights {
             false => Err("no right is given".into()),
         }
     }
+}
+
+/// Describes an unknown right. Whether only the letter case is wrong shows in [`Rights::EXPECTED`].
+fn unknown_right(word: &str) -> String {
+    const NAMES: [&str; 4] = ["read", "upload", "change", "hidden"];
+    let names = NAMES.into_iter();
+    let names = names.filter(|name| !name.eq_ignore_ascii_case(word));
+    let suggestion = Suggestion::new(word, names);
+    format!("unknown right '{}'{suggestion}", word.escape_debug())
 }

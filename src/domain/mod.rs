@@ -4,6 +4,7 @@ pub mod access;
 pub mod byte_size;
 pub mod error;
 pub mod glob;
+pub mod io_reason;
 pub mod listing;
 pub mod name;
 pub mod path;

@@ -4,6 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::domain::byte_size::ByteSize;
+use crate::domain::suggestion::Suggestion;
+
+/// The names of the limits.
+const NAMES: [&str; 3] = ["sessions", "rate", "quota"];
 
 /// The limits of a user; `None` is unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +57,11 @@ impl FromStr for UserLimits {
                     limits.quota.replace(quota).is_some()
                 }
                 _ if limit.is_empty() => return Err("a limit is missing".into()),
-                _ => return Err(format!("unknown limit '{shown}'")),
+                _ => {
+                    let name = limit.split('=').next().unwrap_or_default();
+                    let suggestion = Suggestion::new(name, NAMES);
+                    return Err(format!("unknown limit '{shown}'{suggestion}"));
+                }
             };
             if is_repeated {
                 return Err(format!("repeated limit '{shown}'"));
@@ -91,8 +99,14 @@ mod tests {
             ("", "a limit is missing"),
             ("sessions=1,", "a limit is missing"),
             ("read", "unknown limit 'read'"),
-            ("Sessions=1", "unknown limit 'Sessions=1'"),
-            ("sessions =1", "unknown limit 'sessions =1'"),
+            (
+                "Sessions=1",
+                "unknown limit 'Sessions=1' (did you mean 'sessions'?)",
+            ),
+            (
+                "sessions =1",
+                "unknown limit 'sessions =1' (did you mean 'sessions'?)",
+            ),
             ("sessions=0", "invalid limit 'sessions=0'"),
             ("sessions=+1", "invalid limit 'sessions=+1'"),
             ("sessions=", "invalid limit 'sessions='"),

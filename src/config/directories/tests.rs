@@ -62,7 +62,7 @@ fn faults_are_reported_with_their_lines() {
         ("u:A", "the line has fewer than three fields"),
         ("u:A:", "a right is missing"),
         ("u:A:read,", "a right is missing"),
-        ("u:A:read ", "unknown right 'read '"),
+        ("u:A:read ", "unknown right 'read ' (did you mean 'read'?)"),
         ("u:A:Read", "unknown right 'Read'"),
         ("u:A:read,write", "unknown right 'write'"),
         ("u:A:read,read", "repeated right 'read'"),

@@ -52,6 +52,7 @@ fn a_home_is_loaded_with_its_warnings() {
         Cost::of(&loaded.account("a").unwrap().secret)
     );
     let shown = path.display();
+    let add = "; correct the name or add the user with 'tidegate user add'";
     let plain = format!("; replace it by a hash with 'tidegate user hash {shown}'");
     assert_eq!(
         warnings,
@@ -59,9 +60,15 @@ fn a_home_is_loaded_with_its_warnings() {
             format!("{shown}/Credentials:1: the password of 'b' is not hashed{plain}"),
             format!("{shown}/Credentials:2: the name 'c ' begins or ends with a space"),
             format!("{shown}/Credentials:2: the password of 'c ' is not hashed{plain}"),
-            format!("{shown}/Directories:6: limits for 'd', but there is no such user"),
-            format!("{shown}/Directories:1: '{shown}/files/A' is not a directory"),
-            format!("{shown}/Directories:3: a grant for 'c', but there is no such user"),
+            format!("{shown}/Directories:6: limits for 'd', but there is no such user{add}"),
+            format!(
+                "{shown}/Directories:1: '{shown}/files/A' does not exist; create it with \
+                 'mkdir -p {shown}/files/A' or correct the path"
+            ),
+            format!(
+                "{shown}/Directories:3: a grant for 'c', but there is no such user \
+                 (did you mean 'c '?){add}"
+            ),
         ]
     );
 }
@@ -103,8 +110,8 @@ fn special_files_are_refused_without_blocking() {
     assert_eq!(
         faults,
         [
-            format!("{shown}/Credentials: not a regular file"),
-            format!("{shown}/Directories: no such file; 'tidegate init HOME' creates a home"),
+            format!("{shown}/Credentials: not a regular file; replace it by one"),
+            format!("{shown}/Directories: no such file; restore it, or create an empty one"),
         ]
     );
 }

@@ -27,10 +27,18 @@ fn init_refuses_an_existing_home() {
     assert_eq!((loaded.accounts().count(), warnings.len()), (0, 0));
 
     let before = home.read_files();
-    let again = failed(1, "tidegate: HOME/Credentials: the home exists already\n");
+    let again = failed(
+        1,
+        "tidegate: HOME/Credentials: the home exists already; 'tidegate user add' adds users to \
+         it\n",
+    );
     assert_eq!(home.run(&["init", "HOME"]), again);
     fs::remove_file(home.credentials()).unwrap();
-    let again = failed(1, "tidegate: HOME/Directories: the home exists already\n");
+    let again = failed(
+        1,
+        "tidegate: HOME/Directories: the home exists already; 'tidegate user add' adds users to \
+         it\n",
+    );
     assert_eq!(home.run(&["init", "HOME"]), again);
     assert_eq!(fs::read_to_string(home.directories()).unwrap(), before.1);
 }
@@ -48,10 +56,14 @@ fn init_accepts_an_empty_folder_and_creates_missing_ones() {
     }
     fs::write(folder.join("file"), "").unwrap();
     let ran = home.run(&["init", folder.join("file").to_str().unwrap()]);
-    assert_eq!(ran.status, Some(1));
+    assert_eq!(ran.status, Some(2));
     assert!(
-        ran.stderr.starts_with("tidegate: cannot create ")
-            && ran.stderr.ends_with(": File exists (os error 17)\n")
+        ran.stderr.ends_with(
+            "/file: not a directory; a home is the directory that contains Credentials and \
+             Directories\n"
+        ),
+        "{}",
+        ran.stderr
     );
 }
 
@@ -62,7 +74,13 @@ fn users_are_added_changed_and_removed() {
     assert_eq!(home.run_with(&add, " pass:word \n"), ok());
     assert!(home.accepts("anna b", " pass:word "));
     let ran = home.run_with(&add, "other\n");
-    assert_eq!(ran, failed(1, "tidegate: user 'anna b' exists already\n"));
+    assert_eq!(
+        ran,
+        failed(
+            1,
+            "tidegate: user 'anna b' exists already; 'tidegate user passwd' changes the password\n"
+        )
+    );
     assert!(home.accepts("anna b", " pass:word "));
 
     let passwd = ["user", "passwd", "HOME", "anna b", "--password-stdin"];
@@ -71,7 +89,10 @@ fn users_are_added_changed_and_removed() {
     let passwd = ["user", "passwd", "HOME", "nobody", "--password-stdin"];
     assert_eq!(
         home.run_with(&passwd, "x\n"),
-        failed(1, "tidegate: there is no user 'nobody'\n")
+        failed(
+            1,
+            "tidegate: there is no user 'nobody'; 'tidegate user list HOME' lists them\n"
+        )
     );
 
     assert_eq!(home.run(&["grant", "HOME", "anna b", "A", "read"]), ok());
@@ -81,7 +102,13 @@ fn users_are_added_changed_and_removed() {
     assert!(!credentials.contains("anna") && !directories.contains("anna"));
     assert!(directories.ends_with("\n*:B:read\n"));
     let ran = home.run(&["user", "remove", "HOME", "anna b"]);
-    assert_eq!(ran, failed(1, "tidegate: there is no user 'anna b'\n"));
+    assert_eq!(
+        ran,
+        failed(
+            1,
+            "tidegate: there is no user 'anna b'; 'tidegate user list HOME' lists them\n"
+        )
+    );
 }
 
 #[test]
@@ -112,8 +139,10 @@ fn user_list_omits_password_hashes() {
          with 'chmod 600 HOME/Credentials'\n\
          tidegate: warning: HOME/Credentials:3: the password of 'a' is not hashed; replace it by \
          a hash with 'tidegate user hash HOME'\n\
-         tidegate: warning: HOME/Directories:4: '/nowhere' is not a directory\n\
-         tidegate: warning: HOME/Directories:5: a grant for 'x', but there is no such user\n"
+         tidegate: warning: HOME/Directories:4: '/nowhere' does not exist; create it with \
+         'mkdir -p /nowhere' or correct the path\n\
+         tidegate: warning: HOME/Directories:5: a grant for 'x', but there is no such user; \
+         correct the name or add the user with 'tidegate user add'\n"
     );
     assert_eq!(ran.status, Some(0));
     let home = EditedHome::with(&format!("b:{HASH}\n"), "");
@@ -178,7 +207,8 @@ fn grants_are_added_replaced_and_revoked() {
     assert_eq!(
         ran.stderr,
         "tidegate: warning: there is no user 'b' yet; add one with 'tidegate user add'\n\
-         tidegate: warning: HOME/not/there:yet is not a directory yet\n"
+         tidegate: warning: 'HOME/not/there:yet' does not exist; create it \
+         with 'mkdir -p HOME/not/there:yet' or correct the path\n"
     );
     assert_eq!(home.run(&["revoke", "HOME", "*", "A"]), ok());
     assert_eq!(home.run(&["revoke", "HOME", "b", "C"]), ok());
@@ -189,7 +219,10 @@ fn grants_are_added_replaced_and_revoked() {
     let ran = home.run(&["revoke", "HOME", "a", "B"]);
     assert_eq!(
         ran,
-        failed(1, "tidegate: there is no grant of 'B' to 'a'\n")
+        failed(
+            1,
+            "tidegate: there is no grant of 'B' to 'a'; 'tidegate user list HOME' lists them\n"
+        )
     );
     assert!(
         home.path().join("files/A").is_dir(),

@@ -3,6 +3,7 @@
 mod commands;
 mod crashes;
 mod edited_home;
+mod mistakes;
 mod refusals;
 mod reload;
 mod terminal;

@@ -201,8 +201,8 @@ fn commands_do_not_create_a_missing_home() {
         ran,
         failed(
             2,
-            "tidegate: HOME/Credentials: no such file; 'tidegate init HOME' creates a home\n\
-             tidegate: HOME/Directories: no such file; 'tidegate init HOME' creates a home\n"
+            "tidegate: HOME: not a home, since it has no Credentials and no Directories; \
+             'tidegate init HOME' creates them\n"
         )
     );
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);

@@ -164,7 +164,10 @@ fn no_prompt_if_the_command_cannot_succeed() {
     let home = EditedHome::with("a:plain:x\n", "");
     let (status, screen, _) = Terminal::run(&home, &["user", "add", "HOME", "a"]).end();
     assert_eq!(status.code(), Some(1));
-    assert_eq!(screen, "tidegate: user 'a' exists already\n");
+    assert_eq!(
+        screen,
+        "tidegate: user 'a' exists already; 'tidegate user passwd' changes the password\n"
+    );
 }
 
 #[test]

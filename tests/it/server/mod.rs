@@ -7,6 +7,7 @@ mod lifecycle;
 mod limits;
 mod logins;
 mod logs;
+mod mistakes;
 mod netcat;
 mod sandbox;
 mod secrets_in_memory;

@@ -44,7 +44,7 @@ fn an_invalid_home_is_reported_by_file_and_line() {
     }
     let (status, stderr) = refused_start(&home.parent().join("nowhere"), &[]);
     assert_eq!(status, 2);
-    assert!(stderr.contains("nowhere/Credentials:"), "{stderr}");
+    assert!(stderr.contains("nowhere: no such directory"), "{stderr}");
 }
 
 #[test]
