@@ -18,7 +18,7 @@ pub(super) struct Reply(pub(super) u16, pub(super) &'static str);
 
 // The connection (5.4, connection establishment; 4.2.2, 421).
 
-pub(super) const GREETING: Reply = Reply(220, "tidegate is ready.");
+pub(super) const GREETING: Reply = Reply(220, "tidegate FTP server ready.");
 pub(super) const SERVER_FULL: Reply = Reply(421, "Too many connections; try again later.");
 pub(super) const LOGIN_BLOCKED: Reply = Reply(421, "Too many failed logins; try again later.");
 pub(super) const IDLE: Reply = Reply(421, "Idle timeout; closing control connection.");
