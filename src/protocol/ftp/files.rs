@@ -55,10 +55,7 @@ pub(super) fn begin(
             };
             checksum(view.parameters.algorithm, range, true, view)
         }
-        FileCommand::Mdtm => match arguments::time_and_path(argument) {
-            Some((modified, path)) => set_modified(modified, path, view),
-            None => status(StatusPurpose::Mdtm, argument, view, out),
-        },
+        FileCommand::Mdtm => modification_time(argument, view, out),
         FileCommand::Mfmt => {
             let (modified, path) = arguments::time_and_path(argument).ok_or(reply::BAD_TIME)?;
             set_modified(modified, path, view)
@@ -162,6 +159,26 @@ fn allocate(argument: &[u8], view: &View<'_>, out: &mut Vec<u8>) -> Result<FtpOu
     ))
 }
 
+/// MDTM. A time before a path sets that file's time, as clients expect, but the whole argument is
+/// a path first (RFC 3659, 3.1).
+fn modification_time(
+    argument: &[u8],
+    view: &View<'_>,
+    out: &mut Vec<u8>,
+) -> Result<FtpOutcome, Reply> {
+    let Some((modified, path)) = arguments::time_and_path(argument) else {
+        return status(StatusPurpose::Mdtm, argument, view, out);
+    };
+    let setting = set_modified(modified, path, view);
+    match view.resolve(argument) {
+        Location::Path(path) => Ok(FtpOutcome::Request(
+            FtpPending::MdtmOrSet(Box::new(setting)),
+            Request::Status { path },
+        )),
+        Location::Top | Location::Unknown(_) => setting,
+    }
+}
+
 fn set_modified(modified: i64, path: &[u8], view: &View<'_>) -> Result<FtpOutcome, Reply> {
     match view.resolve(path) {
         Location::Path(target) if !target.relative.is_empty() => {
@@ -208,6 +225,11 @@ pub(super) fn respond(
     out: &mut Vec<u8>,
 ) -> Result<FtpOutcome, Reply> {
     match (pending, response) {
+        (
+            FtpPending::MdtmOrSet(setting),
+            Response::Refused(ErrorCode::NoSuchFile | ErrorCode::NoSuchDirectory),
+        ) => return *setting,
+        (FtpPending::MdtmOrSet(_), Response::Status(status)) => append_time(out, &status)?,
         (pending, Response::Refused(code)) => return refused(pending, code, out),
         (FtpPending::Status(purpose, path), Response::Status(status)) => {
             return found(purpose, path, status, parameters, out);
@@ -338,18 +360,24 @@ fn found(
             Ok(FtpOutcome::Ready)
         }
         StatusPurpose::Rnfr => Ok(FtpOutcome::RenameFrom(path)),
-        StatusPurpose::Size | StatusPurpose::Mdtm if status.is_directory => {
-            Err(reply::IS_DIRECTORY)
-        }
+        StatusPurpose::Size if status.is_directory => Err(reply::IS_DIRECTORY),
         StatusPurpose::Restart(offset) if offset > status.size => Err(reply::BEYOND_END),
         StatusPurpose::Restart(_) => Err(reply::NO_DATA_ADDRESS),
         StatusPurpose::Size => {
             reply::append_value(out, status.size);
             Ok(FtpOutcome::Ready)
         }
-        StatusPurpose::Mdtm => {
+        StatusPurpose::Mdtm => append_time(out, &status).map(|()| FtpOutcome::Ready),
+    }
+}
+
+/// Appends the reply to MDTM, which has to refuse a directory (RFC 3659, 3.1).
+fn append_time(out: &mut Vec<u8>, status: &FileStatus) -> Result<(), Reply> {
+    match status.is_directory {
+        true => Err(reply::IS_DIRECTORY),
+        false => {
             reply::append_value(out, time(status.modified));
-            Ok(FtpOutcome::Ready)
+            Ok(())
         }
     }
 }

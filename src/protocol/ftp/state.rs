@@ -108,6 +108,9 @@ pub(super) enum FtpPending {
         modified: i64,
         path: String,
     },
+    /// The status of MDTM's whole argument; if there is no such file, this outcome, which sets a
+    /// time.
+    MdtmOrSet(Box<Result<FtpOutcome, Reply>>),
     Checksum {
         path: String,
         /// HASH, which has a longer reply than XCRC and the like.
@@ -179,6 +182,7 @@ pub(super) struct TransferFlags {
 }
 
 /// The result of a command or response, which the session applies.
+#[derive(Debug)]
 pub(super) enum FtpOutcome {
     /// The replies are complete.
     Ready,
