@@ -268,7 +268,7 @@ pub(super) fn respond(
             return Ok(FtpOutcome::Connect(TransferKind::Listing(length)));
         }
         (FtpPending::Download { restart }, Response::Opened { length }) => {
-            return Ok(download(restart, length));
+            return download(restart, length);
         }
         (FtpPending::Upload(path), Response::Created) => {
             let unique_name = None;
@@ -289,25 +289,17 @@ pub(super) fn respond(
     Ok(FtpOutcome::Ready)
 }
 
-fn download(restart: u64, length: u64) -> FtpOutcome {
-    match length.checked_sub(restart) {
-        Some(length) => FtpOutcome::Connect(TransferKind::Download {
-            offset: restart,
-            length,
-        }),
-        None => FtpOutcome::Release(reply::BEYOND_END),
-    }
+fn download(restart: u64, length: u64) -> Result<FtpOutcome, Reply> {
+    let length = length.checked_sub(restart).ok_or(reply::BEYOND_END)?;
+    let offset = restart;
+    Ok(FtpOutcome::Connect(TransferKind::Download {
+        offset,
+        length,
+    }))
 }
 
 fn refused(pending: FtpPending, code: ErrorCode, out: &mut Vec<u8>) -> Result<FtpOutcome, Reply> {
     match (pending, code) {
-        (
-            FtpPending::Listing
-            | FtpPending::Download { .. }
-            | FtpPending::Upload(_)
-            | FtpPending::Status(StatusPurpose::Mlsd, _),
-            code,
-        ) => Ok(FtpOutcome::Release(reply::error(code))),
         (
             FtpPending::Status(StatusPurpose::Cwd, _) | FtpPending::RemoveDirectory,
             ErrorCode::NoSuchFile,
@@ -349,7 +341,7 @@ fn found(
             };
             Ok(FtpOutcome::Request(FtpPending::Listing, request))
         }
-        StatusPurpose::Mlsd => Ok(FtpOutcome::Release(reply::NOT_A_DIRECTORY)),
+        StatusPurpose::Mlsd => Err(reply::NOT_A_DIRECTORY),
         StatusPurpose::Mlst => {
             let facts = MlstFacts {
                 of_top: path.relative.is_empty(),

@@ -8,7 +8,7 @@
 //!        Ready ─▶ Request ─▶ StatusListing ─▶ Ready                   STAT with a path
 //!        Ready ─▶ Listening ─▶ Ready                                  EPSV, PASV
 //!        Ready ─▶ Request ─▶ Transferring ─▶ Ready                    RETR, STOR, LIST ...
-//!        Ready ─▶ Request ─▶ ReleasingData ─▶ Ready                   a refused transfer
+//!        Ready ─▶ ReleasingData ─▶ Ready                              PORT after PASV, ABOR ...
 //!                            Transferring ─▶ Progress ─▶ Transferring STAT during a transfer
 //! ```
 //!
@@ -102,12 +102,10 @@ impl FtpSession {
                 self.apply(outcome, out)
             }
             (FtpState::Listening { extended }, Input::Listening(address)) => {
+                self.parameters.data_mode = address.is_ok().then_some(DataMode::Passive);
                 match transfer::append_passive(extended, address, out) {
-                    Ok(()) => {
-                        self.parameters.data_mode = Some(DataMode::Passive);
-                        self.ready()
-                    }
-                    Err(reply) => self.reply(reply, out),
+                    Ok(()) => self.ready(),
+                    Err(reply) => self.apply(Ok(FtpOutcome::Release(reply)), out),
                 }
             }
             (FtpState::Transferring(transfer), Input::Line(line)) => {
@@ -300,8 +298,10 @@ impl FtpSession {
                 self.reply(reply::EPSV_ALL, out)
             }
             Ok(FtpOutcome::ActiveAddress(address)) => {
+                append(out, reply::ADDRESS_ACCEPTED);
+                let action = self.release_data();
                 self.parameters.data_mode = Some(DataMode::Active(address));
-                self.reply(reply::ADDRESS_ACCEPTED, out)
+                action
             }
             Ok(FtpOutcome::Connect(kind)) => self.connect(kind, out),
             Ok(FtpOutcome::SendStatusListing { length }) => {

@@ -186,7 +186,7 @@ pub(super) struct TransferFlags {
 pub(super) enum FtpOutcome {
     /// The replies are complete.
     Ready,
-    /// Send this reply and release the passive port, for which no transfer will follow.
+    /// Send this reply and forget how the next data connection is made; a passive port is released.
     Release(Reply),
     /// Open a request.
     Request(FtpPending, Request),
@@ -204,7 +204,7 @@ pub(super) enum FtpOutcome {
     Listen { extended: bool },
     /// Accept only EPSV from now on.
     EpsvOnly,
-    /// Connect to this address for the next transfer.
+    /// Connect to this address for the next transfer; a passive port is released.
     ActiveAddress(SocketAddr),
     /// Make the data connection for a transfer.
     Connect(TransferKind),

@@ -93,7 +93,8 @@ pub(super) fn restart(
 }
 
 /// Begins a command that needs a data connection, which is made only when the request succeeds.
-/// `restart` is the offset of REST. The error is the reply.
+/// `restart` is the offset of REST. The error is the reply; it leaves the data connection to the
+/// next command.
 pub(super) fn begin(
     command: TransferCommand,
     argument: &[u8],
@@ -103,35 +104,30 @@ pub(super) fn begin(
     let is_ascii = view.parameters.representation == Representation::Ascii;
     match command {
         TransferCommand::Appe | TransferCommand::Stou if restart > 0 => {
-            return Ok(FtpOutcome::Release(reply::REST_UNSUPPORTED));
+            return Err(reply::REST_UNSUPPORTED);
         }
-        _ if restart > 0 && is_ascii => {
-            return Ok(FtpOutcome::Release(reply::REST_NEEDS_IMAGE));
-        }
+        _ if restart > 0 && is_ascii => return Err(reply::REST_NEEDS_IMAGE),
         _ if view.parameters.data_mode.is_none() => {
             return without_data_address(command, argument, restart, view);
         }
         _ => {}
     }
-    Ok(match command {
+    match command {
         TransferCommand::List => list(ListingFormat::Long, argument, view),
         TransferCommand::Nlst => list(ListingFormat::Lines, argument, view),
         TransferCommand::Mlsd => list_facts(argument, view),
         TransferCommand::Retr => match view.resolve(argument) {
-            Location::Path(path) => {
-                FtpOutcome::Request(FtpPending::Download { restart }, Request::OpenRead { path })
-            }
-            Location::Top | Location::Unknown(_) => refuse(ErrorCode::NoSuchFile),
+            Location::Path(path) => Ok(FtpOutcome::Request(
+                FtpPending::Download { restart },
+                Request::OpenRead { path },
+            )),
+            Location::Top | Location::Unknown(_) => Err(reply::error(ErrorCode::NoSuchFile)),
         },
         TransferCommand::Stou => store_unique(argument, view),
         TransferCommand::Appe => store(UploadBase::Whole, argument, view),
         TransferCommand::Stor if restart > 0 => store(UploadBase::Prefix(restart), argument, view),
         TransferCommand::Stor => store(UploadBase::Empty, argument, view),
-    })
-}
-
-fn refuse(code: ErrorCode) -> FtpOutcome {
-    FtpOutcome::Release(reply::error(code))
+    }
 }
 
 /// Refuses a transfer without PASV, EPSV, PORT or EPRT before it. Reasons that these commands would
@@ -166,11 +162,12 @@ pub(super) fn status_listing(argument: &[u8], view: &View<'_>) -> Result<FtpOutc
 }
 
 /// LIST or NLST.
-fn list(format: ListingFormat, argument: &[u8], view: &View<'_>) -> FtpOutcome {
-    match listing_target(argument, view) {
-        Ok(target) => FtpOutcome::Request(FtpPending::Listing, Request::List { target, format }),
-        Err(code) => refuse(code),
-    }
+fn list(format: ListingFormat, argument: &[u8], view: &View<'_>) -> Result<FtpOutcome, Reply> {
+    let target = listing_target(argument, view).map_err(reply::error)?;
+    Ok(FtpOutcome::Request(
+        FtpPending::Listing,
+        Request::List { target, format },
+    ))
 }
 
 /// Returns the target of LIST, NLST or STAT: a directory, a file or a pattern.
@@ -197,7 +194,7 @@ fn listing_target(argument: &[u8], view: &View<'_>) -> Result<ListingTarget, Err
 }
 
 /// MLSD (RFC 3659, 7), which has to refuse a file.
-fn list_facts(argument: &[u8], view: &View<'_>) -> FtpOutcome {
+fn list_facts(argument: &[u8], view: &View<'_>) -> Result<FtpOutcome, Reply> {
     match view.resolve(argument) {
         Location::Top => {
             let facts = MlstFacts {
@@ -211,30 +208,31 @@ fn list_facts(argument: &[u8], view: &View<'_>) -> FtpOutcome {
                 },
                 format: ListingFormat::Facts(facts),
             };
-            FtpOutcome::Request(FtpPending::Listing, request)
+            Ok(FtpOutcome::Request(FtpPending::Listing, request))
         }
-        Location::Path(path) => FtpOutcome::Request(
+        Location::Path(path) => Ok(FtpOutcome::Request(
             FtpPending::Status(StatusPurpose::Mlsd, path.clone()),
             Request::Status { path },
-        ),
-        Location::Unknown(_) => refuse(ErrorCode::NoSuchDirectory),
+        )),
+        Location::Unknown(_) => Err(reply::error(ErrorCode::NoSuchDirectory)),
     }
 }
 
 /// STOR or APPE.
-fn store(base: UploadBase, argument: &[u8], view: &View<'_>) -> FtpOutcome {
+fn store(base: UploadBase, argument: &[u8], view: &View<'_>) -> Result<FtpOutcome, Reply> {
     match view.resolve(argument) {
         Location::Path(path) => {
             let pending = FtpPending::Upload(path.clone());
             let length = None;
-            FtpOutcome::Request(pending, Request::Create { path, length, base })
+            let request = Request::Create { path, length, base };
+            Ok(FtpOutcome::Request(pending, request))
         }
-        location => refuse_upload(&location),
+        location => Err(upload_refusal(&location)),
     }
 }
 
 /// STOU: in the current directory, or in the one that would contain the named file.
-fn store_unique(argument: &[u8], view: &View<'_>) -> FtpOutcome {
+fn store_unique(argument: &[u8], view: &View<'_>) -> Result<FtpOutcome, Reply> {
     let directory = match argument {
         b"" => (view.parameters.current.clone()).map_or(Location::Top, Location::Path),
         argument => match view.resolve(argument) {
@@ -245,17 +243,18 @@ fn store_unique(argument: &[u8], view: &View<'_>) -> FtpOutcome {
     match directory {
         Location::Path(directory) => {
             let pending = FtpPending::Upload(directory.clone());
-            FtpOutcome::Request(pending, Request::CreateUnique { directory })
+            let request = Request::CreateUnique { directory };
+            Ok(FtpOutcome::Request(pending, request))
         }
-        location => refuse_upload(&location),
+        location => Err(upload_refusal(&location)),
     }
 }
 
-/// Refuses an upload to a location outside the granted directories.
-fn refuse_upload(location: &Location) -> FtpOutcome {
+/// Returns the reply to an upload to a location outside the granted directories.
+fn upload_refusal(location: &Location) -> Reply {
     match location {
-        Location::Unknown(None) => refuse(ErrorCode::NoSuchDirectory),
-        _ => FtpOutcome::Release(reply::TOP_IS_FIXED),
+        Location::Unknown(None) => reply::error(ErrorCode::NoSuchDirectory),
+        _ => reply::TOP_IS_FIXED,
     }
 }
 

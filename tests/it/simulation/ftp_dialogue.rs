@@ -203,6 +203,7 @@ impl<D: FnMut() -> u8> Dialogue<D> {
                     match via {
                         DataMode::Passive => assert!(self.listening, "the session does not listen"),
                         DataMode::Active(mut address) => {
+                            assert!(!self.listening, "a passive port stays reserved");
                             assert!(address.port() >= 1024);
                             address.set_port(self.peer.port());
                             assert_eq!(address, self.peer, "another address than the client's");

@@ -103,6 +103,69 @@ fn a_data_connection_from_another_address_is_closed() {
     }
 }
 
+/// A refused command leaves the data connection to the next one, whether the client has connected
+/// yet or not.
+#[test]
+fn refused_commands_keep_the_data_connection() {
+    let server = Server::start(Options::default());
+    let mut control = server.login("user3");
+    control.expect("TYPE I", "200");
+    let refused = [
+        ("RETR Uploads/None", "550"),
+        ("RETR Uploads", "550"),
+        ("RETR /", "550"),
+        ("LIST None", "550"),
+        ("NLST Uploads/None", "550"),
+        ("MLSD Uploads/None", "550"),
+        ("MLSD Uploads/Welcome", "501"),
+        ("STOR Movies/new", "550"),
+        ("STOR Uploads/.hidden", "553"),
+        ("STOR new", "550"),
+        ("APPE Movies/new", "550"),
+        ("STOU Movies/new", "550"),
+    ];
+    let restarted = [
+        ("RETR Uploads/Welcome", "554"),
+        ("STOR Uploads/new", "554"),
+        ("APPE Uploads/new", "450"),
+        ("STOU Uploads/new", "450"),
+    ];
+    let refuse_all = |control: &mut Control| {
+        for (command, code) in refused {
+            control.expect(command, code);
+        }
+        for (command, code) in restarted {
+            control.expect("REST 100000", "350");
+            control.expect(command, code);
+        }
+    };
+    let welcome = std::fs::read(server.home.file("Uploads/Welcome")).unwrap();
+    for connects_early in [true, false] {
+        let at = control.passive();
+        let early = connects_early.then(|| connect_from(LOCAL, at));
+        refuse_all(&mut control);
+        control.send("RETR Uploads/Welcome");
+        let mut data = early.unwrap_or_else(|| connect_from(LOCAL, at));
+        let mut received = Vec::new();
+        data.read_to_end(&mut received).unwrap();
+        assert_eq!(
+            (control.codes(2), received),
+            (vec!["150".into(), "226".into()], welcome.clone())
+        );
+    }
+    let listener = TcpListener::bind((LOCAL, 0)).unwrap();
+    let [high, low] = listener.local_addr().unwrap().port().to_be_bytes();
+    control.expect(&format!("PORT 127,0,0,1,{high},{low}"), "200");
+    refuse_all(&mut control);
+    control.send("STOR Uploads/new");
+    let (mut data, _) = listener.accept().unwrap();
+    data.write_all(b"new").unwrap();
+    drop(data);
+    assert_eq!(control.codes(2), ["150", "226"]);
+    // A transfer has used it up.
+    control.expect("RETR Uploads/new", "425");
+}
+
 #[test]
 fn port_bounce_is_refused() {
     let server = Server::start(Options::default());
