@@ -33,6 +33,16 @@ pub fn is_absent(error: &io::Error) -> bool {
     )
 }
 
+/// Whether the process may not do this to a file, or the file system does not have it: the caller
+/// can go on without.
+pub fn is_not_permitted(error: &io::Error) -> bool {
+    use Errno::{EACCES, EINVAL, ENOSYS, EOPNOTSUPP, EPERM};
+    matches!(
+        errno(error),
+        Some(EACCES | EINVAL | ENOSYS | EOPNOTSUPP | EPERM)
+    )
+}
+
 fn errno(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw)
 }

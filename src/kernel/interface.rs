@@ -178,6 +178,14 @@ pub trait Kernel: Send + Sync + Sized + 'static {
         offset: u64,
         count: usize,
     ) -> io::Result<usize>;
+    /// Gives `to` the permissions of `from`, a regular file: its mode without set-user-ID and
+    /// set-group-ID, and as far as the process may set them and the file system has them, its
+    /// group, owner, access control list and user extended attributes (xattr(7)). Rights never
+    /// become wider: where the group or the list cannot be kept, the group gets no right that
+    /// others do not have. `from` needs only [`OpenMode::Path`], which leaves out extended
+    /// attributes.
+    fn copy_attributes(&self, from: &Self::File, to: &Self::File) -> io::Result<()>;
+
     /// Creates a directory under a new name (mkdirat(2)).
     fn make_directory(&self, directory: &Self::File, name: &str) -> io::Result<()>;
 }

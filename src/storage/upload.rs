@@ -14,7 +14,8 @@ use crate::domain::path::GrantedPath;
 use crate::domain::request::UploadBase;
 use crate::domain::step::Step;
 use crate::kernel::devices::{Device, Devices};
-use crate::kernel::{FileKind, FileSystemKind, Kernel};
+use crate::kernel::errors::is_absent;
+use crate::kernel::{FileKind, FileSystemKind, Kernel, OpenMode, Status};
 use crate::limits::COPY_SLICE_BYTES;
 use crate::storage::error::StorageError;
 use crate::storage::quota::{QuotaReservation, UsageChange};
@@ -44,6 +45,8 @@ pub struct StagedUpload<K: Kernel> {
     /// Bytes that it may have.
     max_length: u64,
     base: Option<BaseFile<K>>,
+    /// The status of the replaced file whose attributes it has.
+    attributes_of: Option<Status>,
     reservation: Option<QuotaReservation>,
     /// The device of the file, see [`StagedUpload::set_device`].
     device: Arc<Device>,
@@ -139,7 +142,7 @@ fn create_with<K: Kernel>(
         result => result.map(|file| (file, None)),
     }
     .map_err(|error| StorageError::writing("making", path.clone(), error))?;
-    let upload = StagedUpload {
+    let mut upload = StagedUpload {
         kernel: kernel.clone(),
         directory,
         file,
@@ -149,12 +152,15 @@ fn create_with<K: Kernel>(
         offset: 0,
         max_length: spec.max_length,
         base,
+        attributes_of: None,
         reservation: None,
         device: Device::detached(0, FileSystemKind::Remote),
         keep_free: spec.keep_free,
         rejection: None,
         path,
     };
+    // Before the first byte, since a temporary name may make it readable.
+    upload.copy_attributes()?;
     match kernel.preallocate(&upload.file, length) {
         Err(error) if error.kind() != io::ErrorKind::Unsupported => {
             Err(upload.failed("allocating space for", error))
@@ -273,6 +279,7 @@ impl<K: Kernel> StagedUpload<K> {
         if let Some(code) = self.rejection.take() {
             return Err(code.into());
         }
+        self.copy_attributes()?;
         self.sync(&self.file)?;
         match self.reservation.take() {
             Some(mut reservation) => reservation.settle(|_| {
@@ -324,6 +331,10 @@ impl<K: Kernel> StagedUpload<K> {
     /// Gives the file the name of an existing file or link.
     fn replace(&mut self) -> Result<u64, StorageError> {
         let removed = self.check_replaced()?;
+        // Another session or program has replaced or changed the file since the last sync.
+        if self.copy_attributes()? {
+            self.sync(&self.file)?;
+        }
         let temporary = match self.temporary.take() {
             Some(name) => name,
             // rename(2) needs a name to rename from. The lock comes first, so that an orphan sweep
@@ -349,6 +360,43 @@ impl<K: Kernel> StagedUpload<K> {
             }
             Err(error) => Err(self.failed("publishing", error)),
         }
+    }
+
+    /// Gives the upload the attributes of the file that it replaces, or continues through a link.
+    /// Returns whether anything was to be done: not if the file is unchanged since the last call.
+    fn copy_attributes(&mut self) -> Result<bool, StorageError> {
+        let found = match self.kernel.status_at(&self.directory, &self.name) {
+            Ok(found) if self.replaces => found,
+            _ => return Ok(false),
+        };
+        if self.attributes_of == Some(found) {
+            return Ok(false);
+        }
+        let copied = match (found.kind, &self.base) {
+            (FileKind::Link, Some(base)) => self.kernel.copy_attributes(&base.file, &self.file),
+            (FileKind::File, _) => self.open_replaced(found).and_then(|file| match file {
+                Some(file) => self.kernel.copy_attributes(&file, &self.file),
+                None => Ok(()),
+            }),
+            _ => return Ok(false),
+        };
+        copied.map_err(|error| self.failed("setting the attributes of", error))?;
+        self.attributes_of = Some(found);
+        Ok(true)
+    }
+
+    /// Opens the file to be replaced, for its attributes; `None` if it was replaced or removed in
+    /// the meantime.
+    fn open_replaced(&self, found: Status) -> io::Result<Option<K::File>> {
+        let open = |mode| self.kernel.open_beneath(&self.directory, &self.name, mode);
+        // Extended attributes need the right to read, the mode does not.
+        let file = match open(OpenMode::Read).or_else(|_| open(OpenMode::Path)) {
+            Err(error) if is_absent(&error) => return Ok(None),
+            file => file?,
+        };
+        let status = self.kernel.status(&file)?;
+        let is_same = (status.device, status.inode) == (found.device, found.inode);
+        Ok(is_same.then_some(file))
     }
 
     /// Checks that the current holder of the name may be replaced. Returns the bytes that this

@@ -19,7 +19,7 @@ use crate::kernel::linux::ffi::{Map, retry};
 use crate::kernel::linux::file::File;
 use crate::kernel::linux::mounts::Mounts;
 use crate::kernel::linux::poll::Poller;
-use crate::kernel::linux::{ffi, file, socket};
+use crate::kernel::linux::{attributes, ffi, file, socket};
 use crate::kernel::types::{
     CallStats, FileKind, FileSystemKind, Milestone, OpenMode, Piece, Readiness, Signal, Status,
 };
@@ -299,6 +299,10 @@ impl Kernel for Linux {
 
     fn copy_range(&self, from: &File, to: &File, offset: u64, count: usize) -> io::Result<usize> {
         timed(|| from.copy_range(to, offset, count))
+    }
+
+    fn copy_attributes(&self, from: &File, to: &File) -> io::Result<()> {
+        timed(|| attributes::copy(&from.0, &to.0))
     }
 
     fn make_directory(&self, directory: &File, name: &str) -> io::Result<()> {

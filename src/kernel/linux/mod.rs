@@ -1,5 +1,6 @@
 //! The Linux kernel, through mio, nix and memmap2.
 
+mod attributes;
 mod call_timer;
 pub mod external;
 mod ffi;

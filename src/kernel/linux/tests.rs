@@ -5,7 +5,7 @@ use std::io;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream as Peer};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tempfile::TempDir;
+use xattr::FileExt;
 
 use crate::kernel::linux::socket::canonical;
 use crate::kernel::linux::*;
@@ -358,6 +359,55 @@ fn ranges_are_copied_between_files() {
     assert_eq!(linux.copy_range(&from, &to, 4, 100).unwrap(), 6);
     assert_eq!(linux.copy_range(&from, &to, 10, 100).unwrap(), 0);
     assert_eq!(fs::read(folder.path().join("to")).unwrap(), b"0123456789");
+}
+
+#[test]
+fn user_attributes_and_access_lists_are_copied() {
+    let linux = Linux::new().unwrap();
+    let (folder, root) = folder(&linux);
+    let [from, to] = ["from", "to"].map(|name| linux.create_named(&root, name).unwrap());
+    let list = "system.posix_acl_access";
+    // user 1 may read and write, the group nothing: mode 0660, where 6 is the mask.
+    let entry = |tag: u16, rights: u16, id: u32| {
+        let fields = [
+            &tag.to_le_bytes()[..],
+            &rights.to_le_bytes(),
+            &id.to_le_bytes(),
+        ];
+        fields.concat()
+    };
+    let none = u32::MAX;
+    let acl = [
+        2u32.to_le_bytes().to_vec(),
+        entry(0x01, 6, none),
+        entry(0x02, 6, 1),
+        entry(0x04, 0, none),
+        entry(0x10, 6, none),
+        entry(0x20, 0, none),
+    ]
+    .concat();
+    if let Err(error) = from.0.set_xattr("user.note", b"value") {
+        println!("skipped: needs extended attributes: {error}");
+        return;
+    }
+    let has_list = from.0.set_xattr(list, &acl).is_ok();
+    let reader = linux.open_beneath(&root, "from", OpenMode::Read).unwrap();
+    linux.copy_attributes(&reader, &to).unwrap();
+    let read = |name| to.0.get_xattr(name).unwrap();
+    assert_eq!(read("user.note"), Some(b"value".to_vec()));
+    assert_eq!(read(list), has_list.then_some(acl));
+    let mode = || fs::metadata(folder.path().join("to")).unwrap().mode() & 0o777;
+    assert_eq!(mode(), if has_list { 0o660 } else { 0o644 });
+    // Without the right to read the list is not known, and the group gets nothing more.
+    let path = linux.open_beneath(&root, "from", OpenMode::Path).unwrap();
+    let other = linux.create_named(&root, "other").unwrap();
+    linux.copy_attributes(&path, &other).unwrap();
+    let mode = fs::metadata(folder.path().join("other")).unwrap().mode();
+    assert_eq!(mode & 0o070, if has_list { 0 } else { 0o040 });
+    // A list that a new file has from its directory does not stay.
+    let plain = linux.create_named(&root, "plain").unwrap();
+    linux.copy_attributes(&plain, &to).unwrap();
+    assert_eq!(read(list), None);
 }
 
 #[test]

@@ -41,10 +41,11 @@ pub enum SystemCall {
     SetModified,
     CopyRange,
     FileSystem,
+    CopyAttributes,
 }
 
 /// Number of variants.
-const CALLS: usize = SystemCall::FileSystem as usize + 1;
+const CALLS: usize = SystemCall::CopyAttributes as usize + 1;
 
 /// One way in which a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,7 @@ impl SystemCall {
                 | SystemCall::MakeDirectory
                 | SystemCall::SetModified
                 | SystemCall::CopyRange
+                | SystemCall::CopyAttributes
         )
     }
 
@@ -229,6 +231,7 @@ impl SystemCall {
                 Error(EDQUOT),
                 Error(EIO),
             ],
+            SystemCall::CopyAttributes => &[Error(ENOSPC), Error(EIO)],
             _ => &[],
         }
     }

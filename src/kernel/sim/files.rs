@@ -300,6 +300,12 @@ impl SimFiles {
         Ok((directory, *inode))
     }
 
+    pub(super) fn copy_attributes(&mut self, from: u64, to: u64, now: Time) {
+        let mode = self.inode(from).mode;
+        let inode = self.inode(to);
+        (inode.mode, inode.changed) = (mode, now);
+    }
+
     // Content.
 
     /// Up to `count` bytes from `offset` on. Without `may_wait`, a page that was reported as not

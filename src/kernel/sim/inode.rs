@@ -46,6 +46,8 @@ pub(super) struct Inode {
     pub(super) users: u32,
     pub(super) modified: Time,
     pub(super) changed: Time,
+    /// Permission bits.
+    pub(super) mode: u32,
     /// Whether the server may open it for reading, or pass through it.
     pub(super) permitted: bool,
     /// The handle that holds its lock.
@@ -86,6 +88,7 @@ impl Inode {
             users: 0,
             modified: now,
             changed: now,
+            mode: 0o644,
             permitted: true,
             lock: None,
             preallocated: 0,

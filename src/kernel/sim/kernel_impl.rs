@@ -489,6 +489,13 @@ impl Kernel for Sim {
         Ok(files.write(to.handle, &bytes, offset, now)?)
     }
 
+    fn copy_attributes(&self, from: &SimFile, to: &SimFile) -> io::Result<()> {
+        let mut state = self.file_call(SystemCall::CopyAttributes, to.device())?;
+        let now = state.time();
+        state.files.copy_attributes(from.handle, to.handle, now);
+        Ok(())
+    }
+
     fn make_directory(&self, directory: &SimFile, name: &str) -> io::Result<()> {
         let mut state = self.file_call(SystemCall::MakeDirectory, directory.device())?;
         let now = state.time();

@@ -236,6 +236,19 @@ impl Sim {
         tree.inode_mut(inode).permitted = permitted;
     }
 
+    /// Sets the permission bits of a path.
+    pub fn set_mode(&self, path: &str, mode: u32) {
+        let tree = &mut self.state().files.tree;
+        let inode = tree.find(path).expect("the path exists");
+        tree.inode_mut(inode).mode = mode;
+    }
+
+    /// The permission bits of a path, links followed.
+    pub fn mode_of(&self, path: &str) -> Option<u32> {
+        let tree = &self.state().files.tree;
+        Some(tree.inode(tree.find(path)?).mode)
+    }
+
     /// All paths, with the content of regular files.
     pub fn tree(&self) -> BTreeMap<String, Option<Arc<Vec<u8>>>> {
         self.state().files.tree.paths()

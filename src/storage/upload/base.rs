@@ -13,7 +13,7 @@ use crate::storage::resolve::full_path;
 
 /// An existing file whose first bytes an upload starts with.
 pub(super) struct BaseFile<K: Kernel> {
-    file: K::File,
+    pub(super) file: K::File,
     /// The status of its name when it was opened. The upload may replace the name only as long as
     /// this is unchanged: otherwise another session's bytes would be lost.
     pub(super) named: Status,
