@@ -40,6 +40,20 @@ pub fn last(buffer: &[u8]) -> Option<&[u8]> {
     (!buffer.is_empty()).then(|| strip_return(buffer))
 }
 
+/// Returns the lines at hand up to the first that is incomplete or too long. `has_ended`: no more
+/// input follows.
+pub fn lines(buffer: &[u8], has_ended: bool) -> impl Iterator<Item = &[u8]> {
+    let mut rest = buffer;
+    std::iter::from_fn(move || match split(rest) {
+        LineSplit::Line { line, used } => {
+            rest = &rest[used..];
+            Some(line)
+        }
+        LineSplit::Incomplete if has_ended => last(std::mem::take(&mut rest)),
+        LineSplit::Incomplete | LineSplit::TooLong => None,
+    })
+}
+
 fn strip_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
@@ -104,6 +118,15 @@ mod tests {
         assert_eq!(last(b"QUIT"), Some(&b"QUIT"[..]));
         assert_eq!(last(b"QUIT\r"), Some(&b"QUIT"[..]));
         assert_eq!(last(b"\r"), Some(&b""[..]));
+    }
+
+    #[test]
+    fn lines_at_hand_end_at_an_incomplete_one() {
+        let at_hand = |buffer, has_ended| lines(buffer, has_ended).collect::<Vec<_>>();
+        assert_eq!(at_hand(b"a\r\n\nb", false), [&b"a"[..], b""]);
+        assert_eq!(at_hand(b"a\r\n\nb", true), [&b"a"[..], b"", b"b"]);
+        let long = [&b"a\n"[..], &[b'x'; LINE_BYTES_MAX + 1], b"\nb\n"].concat();
+        assert_eq!(at_hand(&long, true), [b"a"]);
     }
 
     /// Returns the lines, and whether one was too long.

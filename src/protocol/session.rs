@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::domain::access::Access;
+use crate::protocol::ftp::command;
 use crate::protocol::ftp::session::{FtpSession, FtpSettings};
 use crate::protocol::login::LoginState;
 use crate::protocol::menu::session::MenuSession;
-use crate::protocol::step::{Action, Input};
+use crate::protocol::step::{Action, Input, LineAhead};
 
 /// The dialogue with one client.
 #[derive(Debug)]
@@ -47,6 +48,14 @@ impl Session {
         match self {
             Session::Menu(_) => false,
             Session::Ftp(ftp) => ftp.is_quitting(),
+        }
+    }
+
+    /// Returns what a line means that is not handled yet, if it matters before.
+    pub fn line_ahead(&self, line: &[u8]) -> Option<LineAhead> {
+        match self {
+            Session::Menu(_) => None,
+            Session::Ftp(_) => command::line_ahead(line),
         }
     }
 

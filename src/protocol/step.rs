@@ -34,6 +34,9 @@ pub enum Input<'a> {
     DataConnected(Result<(), ErrorCode>),
     /// The end of [`Action::QueryProgress`]: the number of bytes.
     Progress(u64),
+    /// A line after one that [`Action::HoldLine`] put off is ABOR. It is handed in in its turn, but
+    /// the transfer must not go on meanwhile.
+    AbortAhead,
     /// The idle or login timeout expired. Only while the session waits for nothing but a line.
     Idle,
     /// The server shuts down. Only while the session waits for nothing but a line.
@@ -43,12 +46,15 @@ pub enum Input<'a> {
 /// The one action that a session asks for in a step.
 ///
 /// While a data connection is being made or in use, the server goes on reading lines. The session
-/// answers such a line with [`Action::ReadLine`], [`Action::Abort`] or [`Action::QueryProgress`];
-/// the transfer continues meanwhile.
+/// answers such a line with [`Action::ReadLine`], [`Action::HoldLine`], [`Action::Abort`] or
+/// [`Action::QueryProgress`]; the transfer continues meanwhile. Once the data has ended, the server
+/// gives the session no line but ABOR before the result.
 #[derive(Debug)]
 pub enum Action {
     /// Read the next line; a transfer in progress continues.
     ReadLine,
+    /// Keep the line and those after it until the transfer has ended, then hand them in again.
+    HoldLine,
     /// Handle this request; no further input before its response.
     Request(Request),
     /// Send a range of the opened file or listing ([`Response::Opened`], [`Response::Listing`])
@@ -98,6 +104,15 @@ pub enum Action {
     Abort,
     /// Send the pending output, then close the control connection; a data connection at once.
     Close(CloseReason),
+}
+
+/// A command that matters to the server before it is handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineAhead {
+    /// ABOR: the transfer is cancelled at once.
+    Abort,
+    /// QUIT: the end of the client's input is the orderly end of the session.
+    Quit,
 }
 
 /// The way in which a data connection is made (RFC 959, 3.2 and 4.1.2).

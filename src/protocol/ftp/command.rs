@@ -1,6 +1,8 @@
 //! FTP's commands: the table of verbs, and how a line is split into verb and argument.
 
 use crate::domain::request::Algorithm;
+use crate::protocol::ftp::telnet;
+use crate::protocol::step::LineAhead;
 
 /// A command. Synonyms, such as XCWD for CWD, are the same command. docs/rfc959.md describes each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,20 @@ pub enum FtpCommand {
     Transfer(TransferCommand),
     Type,
     User,
+}
+
+impl FtpCommand {
+    /// Returns whether clients send the command between REST and the transfer, so that the offset
+    /// stays.
+    pub(super) fn keeps_restart(self) -> bool {
+        matches!(
+            self,
+            FtpCommand::DataAddress(_)
+                | FtpCommand::Type
+                | FtpCommand::Noop
+                | FtpCommand::File(FileCommand::Size | FileCommand::Mdtm)
+        )
+    }
 }
 
 /// A command that says how the next data connection is made.
@@ -214,6 +230,18 @@ pub(super) fn split(line: &[u8]) -> (&[u8], &[u8]) {
     match line.iter().position(|&byte| byte == b' ') {
         Some(end) => (&line[..end], &line[end + 1..]),
         None => (line, b""),
+    }
+}
+
+/// Returns what a line means for a transfer that it has to wait for.
+pub(crate) fn line_ahead(line: &[u8]) -> Option<LineAhead> {
+    let line = telnet::strip(line, &mut Vec::new());
+    let (word, argument) = split(&line);
+    let verb = Verb::find(word).filter(|verb| verb.accepts(argument))?;
+    match verb.command {
+        FtpCommand::Abor => Some(LineAhead::Abort),
+        FtpCommand::Quit => Some(LineAhead::Quit),
+        _ => None,
     }
 }
 

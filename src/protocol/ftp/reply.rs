@@ -38,7 +38,6 @@ pub(super) const BAD_TIME: Reply = Reply(501, "Invalid time; use YYYYMMDDHHMMSS 
 pub(super) const BAD_RANGE: Reply = Reply(501, "Invalid path or byte range.");
 pub(super) const NOT_IMPLEMENTED: Reply = Reply(502, "Command not implemented.");
 pub(super) const LOG_IN_FIRST: Reply = Reply(530, "Please log in with USER and PASS.");
-pub(super) const BUSY: Reply = Reply(450, "Transfer in progress; wait for its end or send ABOR.");
 
 // Login and logout (4.1.1).
 

@@ -24,7 +24,7 @@ use crate::domain::error::{CloseReason, ErrorCode};
 use crate::domain::request::{Request, Response};
 use crate::limits::UNKNOWN_COMMANDS_MAX;
 use crate::protocol::ftp::arguments::{self, FtpOption};
-use crate::protocol::ftp::command::{FileCommand, FtpCommand, Verb, is_foreign, split};
+use crate::protocol::ftp::command::{FtpCommand, Verb, is_foreign, split};
 use crate::protocol::ftp::features;
 use crate::protocol::ftp::files;
 use crate::protocol::ftp::information::{self, SessionInformation};
@@ -111,9 +111,14 @@ impl FtpSession {
             (FtpState::Transferring(transfer), Input::Line(line)) => {
                 self.line_during_transfer(transfer, line, out)
             }
-            (FtpState::Transferring(transfer), Input::LineTooLong) => {
+            (FtpState::Transferring(transfer), Input::LineTooLong) if transfer.flags.has_begun => {
                 append(out, reply::LINE_TOO_LONG);
                 self.transferring(transfer)
+            }
+            (FtpState::Transferring(transfer), Input::LineTooLong) => self.hold_line(transfer),
+            (FtpState::Transferring(transfer), Input::AbortAhead) => {
+                self.state = FtpState::Transferring(transfer);
+                Action::Abort
             }
             (FtpState::Transferring(transfer), Input::DataConnected(Ok(()))) => {
                 self.start_transfer(transfer, out)
@@ -199,7 +204,7 @@ impl FtpSession {
     fn command(&mut self, command: FtpCommand, argument: &[u8], out: &mut Vec<u8>) -> Action {
         let rename_from = self.parameters.rename_from.take();
         let restart = std::mem::take(&mut self.parameters.restart);
-        if keeps_restart(command) {
+        if command.keeps_restart() {
             self.parameters.restart = restart;
         }
         let outcome = match command {
@@ -397,62 +402,66 @@ impl FtpSession {
     fn start_transfer(&mut self, mut transfer: FtpTransfer, out: &mut Vec<u8>) -> Action {
         let action = transfer::start(&transfer, out);
         transfer.flags.has_begun = true;
-        if transfer.flags.is_quitting {
-            append(out, reply::GOODBYE);
-        }
         self.state = FtpState::Transferring(transfer);
         action
     }
 
-    /// Handles a line during a transfer, which continues unless the line is ABOR.
+    /// Handles a line during a transfer, which continues unless the line is ABOR. Only the commands
+    /// that RFC 959 has for this (4.1.1 and 4.1.3), and NOOP, are answered before its end, and only
+    /// ABOR before its 150.
     fn line_during_transfer(
         &mut self,
         mut transfer: FtpTransfer,
         line: &[u8],
         out: &mut Vec<u8>,
     ) -> Action {
+        let output_before = out.len();
         let line = telnet::strip(line, out);
         let (word, argument) = split(&line);
-        let Some(verb) = Verb::find(word).filter(|verb| verb.accepts(argument)) else {
-            append(out, reply::UNKNOWN_COMMAND);
-            return self.transferring(transfer);
-        };
-        match verb.command {
-            FtpCommand::Abor if !transfer.flags.is_aborted => {
+        let verb = Verb::find(word).filter(|verb| verb.accepts(argument));
+        match verb.map(|verb| verb.command) {
+            Some(FtpCommand::Abor) => {
                 transfer.flags.is_aborted = true;
                 self.state = FtpState::Transferring(transfer);
                 return Action::Abort;
             }
-            FtpCommand::Stat if argument.is_empty() => {
+            _ if !transfer.flags.has_begun => {
+                out.truncate(output_before);
+                return self.hold_line(transfer);
+            }
+            Some(FtpCommand::Stat) if argument.is_empty() => {
                 self.state = FtpState::Progress(transfer);
                 return Action::QueryProgress;
             }
-            FtpCommand::Noop => append(out, reply::OK),
+            Some(FtpCommand::Noop) => append(out, reply::OK),
             // Some clients process their data only after this reply.
-            FtpCommand::Quit => {
+            Some(FtpCommand::Quit) => {
                 transfer.flags.is_quitting = true;
-                if transfer.flags.has_begun {
-                    append(out, reply::GOODBYE);
-                }
+                append(out, reply::GOODBYE);
             }
             // USER and REIN end the login, but not the transfer (RFC 959, 4.1.1).
-            FtpCommand::User if argument.iter().any(u8::is_ascii_control) => {
+            Some(FtpCommand::User) if argument.iter().any(u8::is_ascii_control) => {
                 append(out, reply::CONTROL_CHARACTER);
             }
-            FtpCommand::User => {
+            Some(FtpCommand::User) => {
                 self.start_login(argument);
                 append(out, reply::PASSWORD_REQUIRED);
             }
-            FtpCommand::Rein => {
+            Some(FtpCommand::Rein) => {
                 self.log_out();
                 append(out, reply::LOGGED_OUT);
             }
-            _ if !verb.is_open && self.login.access().is_none() => {
-                append(out, reply::LOG_IN_FIRST);
+            _ => {
+                out.truncate(output_before);
+                return self.hold_line(transfer);
             }
-            _ => append(out, reply::BUSY),
         }
         self.transferring(transfer)
+    }
+
+    fn hold_line(&mut self, transfer: FtpTransfer) -> Action {
+        self.state = FtpState::Transferring(transfer);
+        Action::HoldLine
     }
 
     fn transferring(&mut self, transfer: FtpTransfer) -> Action {
@@ -465,11 +474,10 @@ impl FtpSession {
         if flags.is_aborted {
             append(out, reply::ABORT_SUCCESSFUL);
         }
-        match (flags.is_quitting, flags.has_begun) {
-            (false, _) => self.ready(),
-            (true, false) => self.close(reply::GOODBYE, CloseReason::Quit, out),
+        match flags.is_quitting {
+            false => self.ready(),
             // The reply to QUIT was sent during the transfer.
-            (true, true) => Action::Close(CloseReason::Quit),
+            true => Action::Close(CloseReason::Quit),
         }
     }
 
@@ -503,16 +511,4 @@ impl FtpSession {
         append(out, reply);
         Action::Close(reason)
     }
-}
-
-/// Returns whether clients send the command between REST and the transfer, so that the offset
-/// stays.
-fn keeps_restart(command: FtpCommand) -> bool {
-    matches!(
-        command,
-        FtpCommand::DataAddress(_)
-            | FtpCommand::Type
-            | FtpCommand::Noop
-            | FtpCommand::File(FileCommand::Size | FileCommand::Mdtm)
-    )
 }

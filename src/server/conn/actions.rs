@@ -8,7 +8,7 @@ use crate::domain::error::{CloseReason, ErrorCode};
 use crate::domain::request::Response;
 use crate::kernel::Kernel;
 use crate::limits::SEND_QUEUE_HIGH_WATER_BYTES;
-use crate::protocol::step::{Action, DataMode, Input, Representation};
+use crate::protocol::step::{Action, DataMode, Input, LineAhead, Representation};
 use crate::server::conn::control::ControlConnection;
 use crate::server::conn::data_command::DataCommand;
 use crate::server::conn::transfer::{Download, Source, Upload};
@@ -31,6 +31,8 @@ pub(super) struct Dialogue<'a, K: Kernel> {
     pub(super) budget: usize,
     /// The command that ends the time slice.
     pub(super) command: Option<DataCommand<K>>,
+    /// The session has put off the line at hand.
+    pub(super) holds_line: bool,
 }
 
 impl<K: Kernel> Dialogue<'_, K> {
@@ -42,6 +44,18 @@ impl<K: Kernel> Dialogue<'_, K> {
             opened_now = matches!(next, Input::Response(_));
             action = self.step_session(next);
         }
+    }
+
+    /// Gives the session a line. Returns false if it is to be handed in again after the transfer.
+    pub(super) fn hand_in(&mut self, line: Input<'_>) -> bool {
+        let session = &self.connection.session;
+        let is_abort = |line| session.line_ahead(line) == Some(LineAhead::Abort);
+        if self.connection.work.has_data_ended() && !matches!(line, Input::Line(l) if is_abort(l)) {
+            return false;
+        }
+        self.holds_line = false;
+        self.step(line);
+        !self.holds_line
     }
 
     /// Deducts a cost from the budget of the time slice.
@@ -60,6 +74,10 @@ impl<K: Kernel> Dialogue<'_, K> {
         match action {
             Action::ReadLine => {
                 self.read_lines(opened_now);
+                None
+            }
+            Action::HoldLine => {
+                self.holds_line = true;
                 None
             }
             Action::Request(request) => match self.services.handle(self.session_id, request) {
@@ -147,7 +165,10 @@ impl<K: Kernel> Dialogue<'_, K> {
     /// Ends the time slice with a command during which lines are read.
     fn start_transfer(&mut self, command: DataCommand<K>) {
         self.command = Some(command);
-        self.connection.work = Work::LinesDuringTransfer { transferred: 0 };
+        self.connection.work = Work::LinesDuringTransfer {
+            transferred: 0,
+            has_data_ended: false,
+        };
     }
 
     /// Ends the time slice with a command whose result comes before the next line.

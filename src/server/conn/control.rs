@@ -14,7 +14,9 @@ use crate::limits::{
     LINE_BYTES_MAX, LINE_READ_BYTES, LINGER_TIMEOUT, MAPPED_FILE_BYTES_MAX,
     SEND_QUEUE_HIGH_WATER_BYTES,
 };
+use crate::protocol::line;
 use crate::protocol::session::Session;
+use crate::protocol::step::LineAhead;
 use crate::server::conn::work::Work;
 use crate::server::net::stream::Stream;
 use crate::server::options::Options;
@@ -156,7 +158,21 @@ impl<K: Kernel> ControlConnection<K> {
     /// Whether the client has closed its sending half without saying QUIT first. It may have been
     /// killed, and its upload may be incomplete.
     pub(crate) fn has_left(&self) -> bool {
-        self.stream.has_ended() && !self.session.is_quitting()
+        let has_ended = self.stream.has_ended();
+        has_ended && !self.session.is_quitting() && !self.holds(LineAhead::Quit)
+    }
+
+    /// Whether a certain command is among the lines that wait for the end of a transfer.
+    fn holds(&self, command: LineAhead) -> bool {
+        let input = self.rest.as_ref().map_or(&[][..], |rest| &rest.input);
+        let mut lines = line::lines(input, self.stream.has_ended());
+        lines.any(|line| self.session.line_ahead(line) == Some(command))
+    }
+
+    /// Whether the lines that wait for the end of a transfer leave no room for a read.
+    fn is_input_full(&self) -> bool {
+        let rest = self.rest.as_ref();
+        rest.is_some_and(|rest| rest.input.len() > LINE_BYTES_MAX)
     }
 
     /// Whether only an event, a completion or a deadline can give the connection work.
@@ -167,6 +183,7 @@ impl<K: Kernel> ControlConnection<K> {
             Work::Sending(_) if self.work.is_prefetching() => true,
             Work::Sending(_) => !self.stream.is_writable(),
             Work::LinesDuringTransfer { .. } if self.stream.has_ended() => true,
+            Work::LinesDuringTransfer { .. } if self.is_input_full() => true,
             Work::Lines
             | Work::LinesDuringTransfer { .. }
             | Work::Receiving(_)
@@ -215,10 +232,16 @@ impl<K: Kernel> ControlConnection<K> {
         self.is_transferring().then_some(transferred)
     }
 
-    /// Notes how many bytes of the file the session's data connection has moved.
-    pub(crate) fn set_data_transferred(&mut self, bytes: u64) {
-        if let Work::LinesDuringTransfer { transferred } = &mut self.work {
+    /// Notes how many bytes of the file the session's data connection has moved, and whether these
+    /// were the last.
+    pub(crate) fn set_data_progress(&mut self, bytes: u64, has_ended: bool) {
+        if let Work::LinesDuringTransfer {
+            transferred,
+            has_data_ended,
+        } = &mut self.work
+        {
             *transferred = bytes;
+            *has_data_ended |= has_ended;
         }
     }
 

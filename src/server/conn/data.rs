@@ -133,6 +133,11 @@ impl<K: Kernel> DataConnection<K> {
         matches!(self.work, DataWork::Receiving(_))
     }
 
+    /// Whether everything was sent and only the client's acknowledgement is awaited.
+    pub(crate) fn is_lingering(&self) -> bool {
+        matches!(self.work, DataWork::Lingering { .. })
+    }
+
     pub(crate) fn is_transferring(&self) -> bool {
         match &self.work {
             DataWork::Sending(sending) => !sending.download.is_prefetching(),

@@ -12,11 +12,12 @@ use crate::domain::error::{CloseReason, ErrorCode};
 use crate::kernel::Kernel;
 use crate::kernel::errors;
 use crate::limits::{
-    COMMAND_COST_BYTES, LINGER_BYTES_MAX, SEND_QUEUE_HIGH_WATER_BYTES, SLICE_BUDGET_BYTES,
+    COMMAND_COST_BYTES, LINE_BYTES_MAX, LINGER_BYTES_MAX, SEND_QUEUE_HIGH_WATER_BYTES,
+    SLICE_BUDGET_BYTES,
 };
 use crate::protocol::line;
 use crate::protocol::line::LineSplit;
-use crate::protocol::step::Input;
+use crate::protocol::step::{Input, LineAhead};
 use crate::server::conn::actions::Dialogue;
 use crate::server::conn::control::{ControlConnection, Rest};
 use crate::server::conn::data_command::DataCommand;
@@ -74,6 +75,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
                 send_queue,
                 budget,
                 command: None,
+                holds_line: false,
             },
             input,
             transfer,
@@ -236,24 +238,36 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
             return false;
         }
         let at_hand = self.input.at_hand();
+        let has_ended = self.dialogue.connection.stream.has_ended();
         let (line, used) = match line::split(at_hand) {
             LineSplit::Line { line, used } => (Input::Line(line), used),
-            LineSplit::TooLong => {
-                self.dialogue.connection.skipping_line = true;
-                (Input::LineTooLong, 0)
-            }
-            LineSplit::Incomplete if self.dialogue.connection.stream.has_ended() => {
-                match line::last(at_hand) {
-                    Some(line) => (Input::Line(line), at_hand.len()),
-                    None => return false,
-                }
-            }
+            LineSplit::TooLong => (Input::LineTooLong, 0),
+            LineSplit::Incomplete if has_ended => match line::last(at_hand) {
+                Some(line) => (Input::Line(line), at_hand.len()),
+                None => return false,
+            },
             LineSplit::Incomplete => return false,
         };
+        let is_too_long = matches!(line, Input::LineTooLong);
         self.dialogue.spend(COMMAND_COST_BYTES);
-        self.dialogue.step(line);
+        if !self.dialogue.hand_in(line) {
+            return self.abort_ahead(has_ended);
+        }
+        self.dialogue.connection.skipping_line = is_too_long;
         self.input.consume(used);
         true
+    }
+
+    /// Looks for ABOR among the lines that wait for the end of a transfer. It cancels the transfer,
+    /// and is answered in its turn. Returns whether there is one.
+    fn abort_ahead(&mut self, has_ended: bool) -> bool {
+        let session = &self.dialogue.connection.session;
+        let is_abort = |line| session.line_ahead(line) == Some(LineAhead::Abort);
+        let found = line::lines(self.input.at_hand(), has_ended).any(is_abort);
+        if found {
+            self.dialogue.step(Input::AbortAhead);
+        }
+        found
     }
 
     /// Discards the input at hand up to the end of a line that was too long. Returns true if the
@@ -386,6 +400,10 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
                 true => Stop::Blocked,
                 false => Stop::Close(CloseReason::ClientLeft),
             });
+        }
+        // Held lines leave no room.
+        if self.input.at_hand().len() > LINE_BYTES_MAX {
+            return Err(Stop::Blocked);
         }
         let kernel = self.dialogue.services.kernel();
         let n = read(&mut connection.stream, kernel, self.input.room())?;

@@ -12,6 +12,8 @@ pub(crate) enum Work<K: Kernel> {
     LinesDuringTransfer {
         /// Bytes of the file that the data connection has moved.
         transferred: u64,
+        /// The transfer's result is due. Lines are read, but handled after it.
+        has_data_ended: bool,
     },
     /// Waits for the response to a request.
     Request,
@@ -51,9 +53,14 @@ impl<K: Kernel> Work<K> {
     /// Returns the bytes of the file that the data connection has moved.
     pub(super) fn data_transferred(&self) -> u64 {
         match self {
-            Work::LinesDuringTransfer { transferred } => *transferred,
+            Work::LinesDuringTransfer { transferred, .. } => *transferred,
             _ => 0,
         }
+    }
+
+    /// Whether the result of a transfer over a data connection is due.
+    pub(super) fn has_data_ended(&self) -> bool {
+        matches!(self, Work::LinesDuringTransfer { has_data_ended, .. } if *has_data_ended)
     }
 
     /// Whether the connection is being closed.

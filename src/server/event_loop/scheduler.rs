@@ -60,7 +60,8 @@ impl<K: Kernel> Scheduler<K> {
     }
 
     /// Sets the flags of a slot. A connection without a transfer runs at once, one with a transfer
-    /// joins the run queue.
+    /// joins the run queue. So does a session whose data connection has one, so that the end of the
+    /// data that preceded a line is seen before the line.
     pub(super) fn handle_event(&mut self, event: Readiness) {
         // Events of freed slots are ignored. A new occupant treats one as a hint.
         let Some(slot) = self.connections.get_mut(event.token) else {
@@ -69,7 +70,7 @@ impl<K: Kernel> Scheduler<K> {
         let is_transferring = match &mut slot.occupant {
             Occupant::Control(control) => {
                 control.set_ready(event);
-                control.is_transferring()
+                control.is_transferring() || control.reads_lines_during_transfer()
             }
             Occupant::Data(data) => {
                 data.set_ready(event);
@@ -83,8 +84,25 @@ impl<K: Kernel> Scheduler<K> {
         }
     }
 
+    /// Looks for the client's acknowledgement of a download before its next line: no event reports
+    /// it.
+    fn look_for_acknowledgement(&mut self, owner: SessionId) {
+        if let DataState::Open { slot } = self.data.sessions.state(owner)
+            && let Some(data) = self.connections.data(slot)
+            && data.is_lingering()
+        {
+            self.run(slot);
+        }
+    }
+
     /// Runs one time slice, unless the slot is closed or queued for one anyway.
     fn run(&mut self, key: usize) {
+        if let Some(control) = self.connections.control(key)
+            && control.reads_lines_during_transfer()
+        {
+            let owner = control.session_id(key);
+            self.look_for_acknowledgement(owner);
+        }
         let Some(slot) = self.connections.get_mut(key) else {
             return;
         };
@@ -175,7 +193,8 @@ impl<K: Kernel> Scheduler<K> {
         };
         let (owner, transferred) = (data.owner(), data.transferred());
         if let Some(control) = self.connections.control(owner.key) {
-            control.set_data_transferred(transferred);
+            let has_ended = matches!(outcome, DataOutcome::Done(_) | DataOutcome::Received);
+            control.set_data_progress(transferred, has_ended);
         }
         let sessions = &mut self.data.sessions;
         match outcome {

@@ -191,7 +191,11 @@ impl<S: Respond> Connection<S> {
                     return;
                 }
                 Action::Request(request) => Input::Response(self.respond(request)),
-                Action::Listen | Action::Connect(_) | Action::QueryProgress | Action::Abort => {
+                Action::Listen
+                | Action::Connect(_)
+                | Action::HoldLine
+                | Action::QueryProgress
+                | Action::Abort => {
                     unreachable!("the menu has no data connection")
                 }
                 Action::Send {

@@ -4,6 +4,7 @@
 //! characters, and that the session only takes actions that are possible in its state. Both the
 //! seeded tests and the fuzz target use it, so it must not depend on the source of its input.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tidegate::domain::listing::FileStatus;
 use tidegate::domain::request::{Request, Response};
 use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::{Dialect, Session};
-use tidegate::protocol::step::{Action, DataMode, Input};
+use tidegate::protocol::step::{Action, DataMode, Input, LineAhead};
 
 /// The refusals, each with the decision that selects it. All other decisions accept the request.
 pub(crate) const REFUSALS: &[(u8, ErrorCode)] = &[
@@ -58,6 +59,10 @@ pub(crate) struct Dialogue<D> {
     opened: Option<u64>,
     /// Whether an upload was created and has not started.
     created: bool,
+    /// The lines that the session has put off, `None` for an overlong one.
+    held: VecDeque<Option<Vec<u8>>>,
+    /// Whether the session has put off the last line.
+    holds_line: bool,
     /// The number of final replies that are due.
     due: usize,
     /// The number of final replies that were sent.
@@ -95,6 +100,8 @@ impl<D: FnMut() -> u8> Dialogue<D> {
             listening: false,
             opened: None,
             created: false,
+            held: VecDeque::new(),
+            holds_line: false,
             due: 1,
             replied: 0,
             closed: false,
@@ -109,14 +116,54 @@ impl<D: FnMut() -> u8> Dialogue<D> {
 
     /// Processes a line from the client.
     pub(crate) fn line(&mut self, line: &[u8]) {
-        self.due += 1;
-        self.step(Input::Line(line));
+        self.hand_in(Some(line.to_vec()));
     }
 
     /// Processes an overlong line from the client.
     pub(crate) fn line_too_long(&mut self) {
+        self.hand_in(None);
+    }
+
+    /// Gives the session a line, or `None` for an overlong one, after those that it holds.
+    fn hand_in(&mut self, line: Option<Vec<u8>>) {
         self.due += 1;
-        self.step(Input::LineTooLong);
+        let is_first = self.held.is_empty();
+        let is_abort = line
+            .as_ref()
+            .is_some_and(|line| self.session.line_ahead(line) == Some(LineAhead::Abort));
+        self.held.push_back(line);
+        if is_first {
+            self.release_held();
+        } else if is_abort {
+            self.step(Input::AbortAhead);
+            self.release_held();
+        }
+    }
+
+    /// Gives the session the lines that it holds, until it holds one again.
+    fn release_held(&mut self) {
+        while let Some(line) = self.held.pop_front() {
+            let input = line
+                .as_ref()
+                .map_or(Input::LineTooLong, |line| Input::Line(line));
+            self.holds_line = false;
+            self.step(input);
+            if self.closed {
+                return;
+            }
+            if self.holds_line {
+                return self.held.push_front(line);
+            }
+            self.check_replies();
+        }
+        self.check_replies();
+    }
+
+    /// Asserts that every line has its final reply. That of a transfer is due when it ends.
+    fn check_replies(&self) {
+        if self.operation.is_none() && !self.closed {
+            assert_eq!(self.replied + self.held.len(), self.due, "final replies");
+        }
     }
 
     /// Finishes the current operation on the data connection, if any.
@@ -125,8 +172,9 @@ impl<D: FnMut() -> u8> Dialogue<D> {
         match self.operation.take() {
             Some(Operation::Connecting) => self.step(Input::DataConnected(result)),
             Some(Operation::Moving) => self.step(Input::TransferDone(result)),
-            None => {}
+            None => return,
         }
+        self.release_held();
     }
 
     /// Expires the idle timeout, unless an operation is in progress.
@@ -167,7 +215,12 @@ impl<D: FnMut() -> u8> Dialogue<D> {
             let action = self.session.step(input, &mut self.sent);
             self.replied += final_replies(&self.sent[before..]);
             input = match action {
-                Action::ReadLine => break,
+                Action::ReadLine => return,
+                Action::HoldLine => {
+                    assert!(self.operation.is_some(), "no operation is in progress");
+                    self.holds_line = true;
+                    return;
+                }
                 Action::Close(_) => {
                     self.closed = true;
                     return;
@@ -241,10 +294,6 @@ impl<D: FnMut() -> u8> Dialogue<D> {
                     panic!("FTP has no data in the control connection")
                 }
             };
-        }
-        // The reply of a transfer, and that of a QUIT during it, is due when it ends.
-        if self.operation.is_none() {
-            assert_eq!(self.replied, self.due, "final replies");
         }
     }
 

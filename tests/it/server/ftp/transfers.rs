@@ -71,30 +71,34 @@ fn commands_allowed_during_a_transfer_are_answered() {
         ftp.command("RETR Movies/Long", "150");
         ftp.command("NOOP", "200");
         ftp.command("STAT", "211");
-        ftp.command("CWD /", "450");
+        // It waits for the end of the transfer.
+        ftp.send_line("SIZE Movies/Long");
         if synch {
             // The data mark is sent out of band (RFC 854).
             ftp.client.send(b"\xff\xf4");
             let socket = ftp.client.socket().as_raw_fd();
             send(socket, b"\xff\xf2", MsgFlags::MSG_OOB).expect("the mark is sent");
         }
+        // ABOR does not wait, but its reply has its turn.
         ftp.command("ABOR", "426");
-        ftp.expect("226");
+        ftp.expect("213");
+        ftp.expect("225");
         let mut rest = Vec::new();
         let _ = data.read_to_end(&mut rest);
         assert!(rest.len() < 64 << 20);
         ftp.command("ABOR", "225");
     }
     // A transfer continues as the user that started it.
-    for (command, code) in [("USER user2", "331"), ("REIN", "220")] {
+    for (command, code, held) in [("USER user2", "331", "230"), ("REIN", "220", "503")] {
         let mut data = ftp.connect_data();
         ftp.command("RETR Movies/Long", "150");
         ftp.command(command, code);
-        ftp.command("CWD /", "530");
-        ftp.command("PASS 2345", "450");
+        ftp.send_line("CWD /");
+        ftp.send_line("PASS 2345");
         assert_eq!(read_to_end(&mut data).len(), 64 << 20);
-        ftp.expect("226");
-        ftp.command("PWD", "530");
+        for code in ["226", "530", held] {
+            ftp.expect(code);
+        }
         ftp.command("USER user1", "331");
         ftp.command("PASS 1234", "230");
         ftp.command("TYPE I", "200");
@@ -106,6 +110,81 @@ fn commands_allowed_during_a_transfer_are_answered() {
     assert_eq!(read_to_end(&mut data).len(), 64 << 20);
     ftp.expect("226");
     ftp.client.expect_end();
+}
+
+#[test]
+fn lines_after_a_transfer_are_answered_in_order() {
+    let home = plain_home();
+    home.write_sparse("Movies/Long", 64 << 20);
+    let server = serve_ftp(home, &[]);
+    let mut ftp = FtpClient::login(&server, "user3", "3456");
+    let codes =
+        |ftp: &mut FtpClient, codes: &[&str]| codes.iter().for_each(|code| drop(ftp.expect(code)));
+    // Sent with the command, before its data.
+    let mut data = ftp.connect_data();
+    ftp.client
+        .send("RETR Movies/Joker\r\nSIZE Movies/Joker\r\nNOOP\r\nNone\r\nSTAT\r\n");
+    assert_eq!(read_to_end(&mut data).len(), 4096);
+    codes(&mut ftp, &["150", "226", "213", "200", "500", "211"]);
+    // Sent after the end of an upload, without a wait for its reply.
+    for number in 0..20 {
+        let name = format!("Uploads/{number}");
+        ftp.store(&format!("STOR {name}"), b"content");
+        ftp.client.send(format!(
+            "NOOP\r\nRNFR {name}\r\nRNTO {name}.done\r\nSTAT\r\n"
+        ));
+        codes(&mut ftp, &["226", "200", "350", "250", "211"]);
+        assert!(server.home.file(&format!("{name}.done")).exists());
+    }
+    // Sent during a download.
+    let mut data = ftp.connect_data();
+    ftp.command("RETR Movies/Long", "150");
+    ftp.client.send("PWD\r\nNOOP\r\nPASV\r\n");
+    assert_eq!(read_to_end(&mut data).len(), 64 << 20);
+    codes(&mut ftp, &["226", "257", "200", "227"]);
+    // Held lines beyond the buffer wait in the kernel's.
+    let mut data = ftp.connect_data();
+    ftp.command("RETR Movies/Long", "150");
+    ftp.client.send("CWD /Uploads\r\n".repeat(2000));
+    assert_eq!(read_to_end(&mut data).len(), 64 << 20);
+    codes(&mut ftp, &["226"]);
+    codes(&mut ftp, &["250"; 2000]);
+    ftp.command("NOOP", "200");
+}
+
+#[test]
+fn quit_after_commands_that_wait_keeps_an_upload() {
+    let server = serve_ftp_plain();
+    for (name, quit) in [("kept", "QUIT\r\n"), ("lost", "")] {
+        let mut ftp = FtpClient::login(&server, "user3", "3456");
+        let mut data = ftp.connect_data();
+        ftp.command(&format!("STOR Uploads/{name}.part"), "150");
+        data.write_all(b"content").unwrap();
+        ftp.client.send(format!(
+            "RNFR Uploads/{name}.part\r\nRNTO Uploads/{name}\r\n{quit}"
+        ));
+        ftp.client.close_sending();
+        // Without QUIT the server closes the data connection when it notices the end.
+        if quit.is_empty() {
+            assert!(matches!(data.read(&mut [0]), Ok(0) | Err(_)));
+        }
+        drop(data);
+        match quit {
+            "" => {
+                for code in ["426", "550", "503"] {
+                    ftp.expect(code);
+                }
+            }
+            _ => {
+                for code in ["226", "350", "250", "221"] {
+                    ftp.expect(code);
+                }
+            }
+        }
+    }
+    assert!(server.home.file("Uploads/kept").exists());
+    assert!(!server.home.file("Uploads/lost").exists());
+    assert!(!server.home.file("Uploads/lost.part").exists());
 }
 
 #[test]
