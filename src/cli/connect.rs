@@ -53,7 +53,7 @@ impl ConnectArgs {
             force: self.force,
         };
         connect(Rc::new(login), options, print_error)
-            .map_err(|error| Failure::new(format!("{remote}: {error}")))?;
+            .map_err(|error| Failure::of_client(&remote, &error))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,10 +1,19 @@
 //! Why a command fails: its exit status and its messages.
 
+#[cfg(feature = "client")]
+use std::fmt::Display;
 use std::io;
 use std::io::Write;
 use std::process::ExitCode;
 
+#[cfg(feature = "client")]
+use crate::client::error::ClientError;
 use crate::config::error::{EditError, HomeError};
+use crate::domain::io_reason::io_reason;
+use crate::kernel::linux::end_by_broken_pipe;
+
+/// The status by which a shell reports the end by SIGPIPE.
+const BROKEN_PIPE_STATUS: u8 = 128 + 13;
 
 /// The failure of a command.
 #[derive(Debug)]
@@ -32,6 +41,27 @@ impl Failure {
         }
     }
 
+    /// Creates the failure to write to standard output. Without a message if its reader has gone,
+    /// as in `tidegate ls … | head`.
+    pub(crate) fn output(error: &io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::broken_pipe(),
+            _ => {
+                let reason = io_reason(error);
+                Failure::new(format!("cannot write to standard output: {reason}"))
+            }
+        }
+    }
+
+    /// Creates a failure without a message: the process ends by SIGPIPE, which a shell reports as
+    /// status 141.
+    pub(crate) fn broken_pipe() -> Failure {
+        Failure {
+            status: BROKEN_PIPE_STATUS,
+            lines: Vec::new(),
+        }
+    }
+
     /// Adds a line.
     pub(crate) fn and(mut self, line: String) -> Failure {
         self.lines.push(line);
@@ -41,6 +71,9 @@ impl Failure {
     /// Prints the messages and returns the exit status.
     pub(crate) fn report(self) -> ExitCode {
         self.lines.iter().for_each(|line| print_error(line));
+        if self.status == BROKEN_PIPE_STATUS {
+            end_by_broken_pipe();
+        }
         ExitCode::from(self.status)
     }
 
@@ -70,6 +103,19 @@ impl From<EditError> for Failure {
         match error {
             EditError::Faults(faults) => faults.into(),
             other => Failure::new(other.to_string()),
+        }
+    }
+}
+
+#[cfg(feature = "client")]
+impl Failure {
+    /// Creates the failure of a client command: `place` is prepended unless the error names its
+    /// own.
+    pub(crate) fn of_client(place: impl Display, error: &ClientError) -> Failure {
+        match error {
+            ClientError::OutputClosed => Failure::broken_pipe(),
+            ClientError::NoServer(_) | ClientError::Output(_) => Failure::new(error.to_string()),
+            _ => Failure::new(format!("{place}: {error}")),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::cli::prompt::read_password;
 use crate::client::login::RemoteLogin;
 use crate::client::remote::Remote;
 use crate::client::sanitized::Sanitized;
+use crate::domain::io_reason::io_reason;
 use crate::limits::LINE_BYTES_MAX;
 
 /// The environment variable with the password.
@@ -43,12 +44,12 @@ fn first_line(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let file = file.to_string_lossy();
         Failure::new(format!("{}: {}", Sanitized(&file), what.to_string()))
     };
-    let opened = std::fs::File::open(file).map_err(|error| failed(&error))?;
+    let opened = std::fs::File::open(file).map_err(|error| failed(&io_reason(&error)))?;
     let mut line = Zeroizing::new(Vec::with_capacity(LINE_BYTES_MAX));
     let read = opened.take(LINE_BYTES_MAX as u64).read_to_end(&mut line);
     read.map_err(|error| match error.kind() {
         ErrorKind::IsADirectory => failed(&"it is a directory; expected a file with a password"),
-        _ => failed(&error),
+        _ => failed(&io_reason(&error)),
     })?;
     if let Some(end) = line.iter().position(|&byte| byte == b'\n') {
         line.truncate(end);

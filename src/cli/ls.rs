@@ -64,9 +64,9 @@ impl LsArgs {
         });
         listed.map_err(|error| match (&error, path) {
             (ClientError::Refused(_) | ClientError::Local(_), Some(path)) => {
-                Failure::new(format!("{}: {error}", Sanitized(path)))
+                Failure::of_client(Sanitized(path), &error)
             }
-            _ => Failure::new(format!("{}: {error}", login.remote)),
+            _ => Failure::of_client(&login.remote, &error),
         })?;
         Ok(status)
     }

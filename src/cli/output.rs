@@ -11,7 +11,7 @@ pub(crate) fn print(text: &str) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
-        .map_err(|error| Failure::new(format!("cannot write to standard output: {error}")))?;
+        .map_err(|error| Failure::output(&error))?;
     Ok(ExitCode::SUCCESS)
 }
 

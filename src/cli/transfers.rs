@@ -14,7 +14,7 @@ pub(crate) fn finish(
     result: Result<TransferProgress, ClientError>,
     is_quiet: bool,
 ) -> Result<ExitCode, Failure> {
-    let progress = result.map_err(|error| Failure::new(format!("{}: {error}", login.remote)))?;
+    let progress = result.map_err(|error| Failure::of_client(&login.remote, &error))?;
     if !is_quiet {
         print(&format!("{}\n", progress.summary()))?;
     }

@@ -17,6 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::sendfile::sendfile64;
 use nix::sys::signalfd::SignalFd;
 
+use crate::client::connect_failure;
 use crate::client::error::ClientError;
 use crate::client::login::RemoteLogin;
 use crate::client::pipe::Pipe;
@@ -132,8 +133,10 @@ impl ClientConnection {
         let failed =
             || ClientError::Fatal("login failed; check the username and the password".into());
         self.send_command(|session, out| session.login(&login.remote.user, out))?;
-        if !self.receive_event(|event| event == ClientEvent::PasswordWanted)? {
-            return Err(failed());
+        let reply = self.receive_event(|event| event == ClientEvent::PasswordWanted);
+        match reply.map_err(|error| self.explain_greeting(login, error))? {
+            true => {}
+            false => return Err(failed()),
         }
         self.send_command(|session, out| session.password(&login.password, out))
             .map_err(|_| {
@@ -147,6 +150,19 @@ impl ClientConnection {
         match is_logged_in {
             true => Ok(()),
             false => Err(failed()),
+        }
+    }
+
+    /// Explains an error before the reply to the username: another program may have the port.
+    fn explain_greeting(&self, login: &RemoteLogin, error: ClientError) -> ClientError {
+        let ClientError::Fatal(reason) = &error else {
+            return error;
+        };
+        let received = &self.receive_buffer[self.start..self.end];
+        match (received.is_empty(), self.start) {
+            (true, 0) => connect_failure::no_greeting(&login.remote, reason),
+            (true, _) => error,
+            (false, _) => connect_failure::not_a_menu(&login.remote, received).unwrap_or(error),
         }
     }
 
@@ -473,14 +489,14 @@ fn unexpected_goodbye(message: &str) -> ClientError {
 /// Connects to the first address of the server that accepts.
 fn connect_socket(login: &RemoteLogin) -> Result<TcpStream, ClientError> {
     let addresses = login.remote.addresses();
-    let mut last_error = String::new();
-    for address in addresses
-        .map_err(|error| ClientError::Fatal(format!("cannot resolve the host: {error}")))?
+    let mut last_error = io::Error::from(io::ErrorKind::NotFound);
+    for address in
+        addresses.map_err(|error| connect_failure::unknown_host(&login.remote, &error))?
     {
         match TcpStream::connect_timeout(&address, login.timeout) {
             Ok(stream) => return Ok(stream),
-            Err(error) => last_error = format!("cannot connect: {error}"),
+            Err(error) => last_error = error,
         }
     }
-    Err(ClientError::Fatal(last_error))
+    Err(connect_failure::no_connection(login, &last_error))
 }

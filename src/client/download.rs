@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use crate::client::connection::ClientConnection;
 use crate::client::error::ClientError;
+use crate::client::missing::Missing;
 use crate::client::part_file;
 use crate::client::part_file::PartFile;
 use crate::client::progress::{FileProgress, TransferProgress};
 use crate::client::sanitized::Sanitized;
 use crate::client::transfer_queue::TransferQueue;
+use crate::client::tree::RemoteTree;
+use crate::domain::error::ErrorCode;
 use crate::limits::DISCARD_BYTES_MAX;
 use crate::protocol::menu::client::ClientEvent;
 use crate::protocol::menu::text;
@@ -18,6 +21,11 @@ use crate::protocol::menu::text;
 /// The error for a path whose last component cannot be the name of a local file.
 pub(super) const INVALID_NAME: &str =
     "not a valid file name (1 to 255 bytes, no leading dot, no control characters)";
+
+const NO_SUCH_FILE: &str = text::refusal(ErrorCode::NoSuchFile);
+
+/// Missing files of one connection that are explained; an explanation takes up to three listings.
+const EXPLAINED_FILES_MAX: usize = 8;
 
 /// A file to download.
 #[derive(Debug)]
@@ -44,6 +52,9 @@ pub(super) struct Downloader<'a> {
     pub(super) force: bool,
     /// Whether part files are resumed and complete files verified.
     pub(super) resume: bool,
+    /// Files that the server does not have. They are reported at the end, when the server can be
+    /// asked what it has instead.
+    pub(super) missing: Vec<String>,
 }
 
 impl<'a> Downloader<'a> {
@@ -55,6 +66,16 @@ impl<'a> Downloader<'a> {
         mut self,
         queue: &TransferQueue<'_, FileDownload>,
     ) -> Result<(), ClientError> {
+        let result = self.run_queue(queue);
+        let missing = std::mem::take(&mut self.missing);
+        match result {
+            Ok(()) => self.explain_missing(missing),
+            Err(_) => missing.iter().for_each(|path| self.report_missing(path)),
+        }
+        result
+    }
+
+    fn run_queue(&mut self, queue: &TransferQueue<'_, FileDownload>) -> Result<(), ClientError> {
         let mut pipeline = VecDeque::new();
         loop {
             let resumed = self.fill_pipeline(queue, &mut pipeline);
@@ -134,11 +155,44 @@ impl<'a> Downloader<'a> {
         if matches!(error, ClientError::Idle) {
             return Err(error);
         }
+        if matches!(error, ClientError::Refused(NO_SUCH_FILE))
+            && self.missing.len() < EXPLAINED_FILES_MAX
+        {
+            self.missing.push(path.to_owned());
+            return Ok(());
+        }
         self.progress.report_failure(Sanitized(path), &error);
         match error {
             ClientError::Refused(_) | ClientError::Local(_) => self.discard_file(&error),
-            ClientError::Aborted(_) | ClientError::Idle | ClientError::Fatal(_) => Err(error),
+            _ => Err(error),
         }
+    }
+
+    /// Reports the files that the server does not have, with what it has instead. After an error
+    /// the others are reported as they are.
+    fn explain_missing(&mut self, missing: Vec<String>) {
+        let mut is_usable = true;
+        for path in &missing {
+            if !is_usable {
+                self.report_missing(path);
+                continue;
+            }
+            let mut tree = RemoteTree::new(self.connection);
+            match Missing::explain(&mut tree, path, NO_SUCH_FILE) {
+                Ok(Missing::IsDirectory) => self.progress.report_directory(path),
+                Ok(Missing::Nothing(reason)) => {
+                    self.progress.report_failure(Sanitized(path), reason);
+                }
+                Err(_) => {
+                    self.report_missing(path);
+                    is_usable = false;
+                }
+            }
+        }
+    }
+
+    fn report_missing(&self, path: &str) {
+        (self.progress).report_failure(Sanitized(path), NO_SUCH_FILE);
     }
 
     /// Reads the rest of a file that cannot be stored. If that takes longer than a new connection,

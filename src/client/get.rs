@@ -10,11 +10,12 @@ use crate::client::connection::ClientConnection;
 use crate::client::download::{Downloader, FileDownload, INVALID_NAME};
 use crate::client::error::ClientError;
 use crate::client::login::RemoteLogin;
+use crate::client::missing::{LEADING_SLASH, Missing};
 use crate::client::part_file;
 use crate::client::progress::TransferProgress;
 use crate::client::sanitized::Sanitized;
 use crate::client::transfer_queue::TransferQueue;
-use crate::client::tree::{RemoteTree, is_pattern};
+use crate::client::tree::{RemoteTree, fixed_part, is_pattern};
 use crate::domain::error::ErrorCode;
 use crate::domain::path::is_name;
 use crate::protocol::menu::text;
@@ -42,6 +43,8 @@ struct DownloadPlan {
     directories: Vec<PathBuf>,
     /// Paths that cannot be downloaded, with reasons.
     failures: Vec<(String, String)>,
+    /// Directories that are named without `--recursive`.
+    skipped_directories: Vec<String>,
 }
 
 /// Downloads `paths`. Failures of single files are printed by `report` and recorded in the returned
@@ -61,10 +64,14 @@ pub fn get(
     for (path, reason) in &plan.failures {
         progress.report_failure(Sanitized(path), reason);
     }
+    for path in &plan.skipped_directories {
+        progress.report_directory(path);
+    }
     for directory in &plan.directories {
         let directory = options.into.join(directory);
         if let Err(error) = fs::create_dir_all(&directory) {
-            progress.report_failure(Sanitized(&directory.to_string_lossy()), error);
+            let reason = part_file::folder_failure(&error);
+            progress.report_failure(Sanitized(&directory.to_string_lossy()), reason);
         }
     }
     for file in &mut plan.files {
@@ -77,6 +84,7 @@ pub fn get(
             progress: &progress,
             force: options.force,
             resume: options.resume,
+            missing: Vec::new(),
         };
         downloader.run(queue)
     });
@@ -100,6 +108,7 @@ fn resolve(
     for given in paths {
         let path = given.trim_end_matches('/');
         match is_pattern(path) {
+            _ if given.starts_with('/') => resolver.plan.fail(given, LEADING_SLASH),
             true => resolver.add_pattern(given, path)?,
             false => resolver.add_path(given, path)?,
         }
@@ -128,7 +137,9 @@ impl PathResolver<'_> {
         let found = match found {
             Ok(found) => found,
             Err(ClientError::Refused(reason)) => {
-                self.plan.fail(given, reason);
+                let fixed = fixed_part(pattern);
+                let explained = Missing::explain(&mut self.tree, fixed, reason)?;
+                self.plan.fail_missing(given, explained);
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -161,10 +172,14 @@ impl PathResolver<'_> {
         if self.recursive {
             self.roots.push((path.to_owned(), target));
         } else if !path.contains('/') || given.ends_with('/') {
-            self.plan.fail(
-                given,
-                "not a file: name it as DIRECTORY/FILE, or use --recursive to download a directory",
-            );
+            let refusal = text::refusal(ErrorCode::NoSuchDirectory);
+            match Missing::explain(&mut self.tree, path, refusal)? {
+                Missing::Nothing(reason) if !path.contains('/') => {
+                    let form = "name a file as DIRECTORY/FILE";
+                    self.plan.fail(given, format_args!("{reason}; {form}"));
+                }
+                explained => self.plan.fail_missing(path, explained),
+            }
         } else {
             self.plan.add_file(path.to_owned(), target, None);
         }
@@ -188,8 +203,8 @@ impl PathResolver<'_> {
 
     /// Adds everything below the roots. A root that is not a directory is added as a file.
     fn walk_roots(&mut self) -> Result<(), ClientError> {
-        let plan = &mut self.plan;
         for (root, target) in std::mem::take(&mut self.roots) {
+            let plan = &mut self.plan;
             let mut refusal = None;
             let (mut files, mut directories) = (Vec::new(), vec![target.clone()]);
             let target_of = |path: &str| target.join(path[root.len()..].trim_start_matches('/'));
@@ -215,6 +230,10 @@ impl PathResolver<'_> {
                 Some(reason) if reason == not_a_directory && root.contains('/') => {
                     plan.add_file(root, target, None);
                 }
+                Some(reason) if reason == not_a_directory => {
+                    let explained = Missing::explain(&mut self.tree, &root, reason)?;
+                    plan.fail_missing(&root, explained);
+                }
                 Some(reason) => plan.fail(&root, reason),
             }
         }
@@ -233,6 +252,13 @@ impl DownloadPlan {
 
     fn fail(&mut self, path: &str, reason: impl ToString) {
         self.failures.push((path.to_owned(), reason.to_string()));
+    }
+
+    fn fail_missing(&mut self, path: &str, explained: Missing) {
+        match explained {
+            Missing::IsDirectory => self.skipped_directories.push(path.to_owned()),
+            Missing::Nothing(reason) => self.fail(path, reason),
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! `ls`: lists a server's files, as a table or in a format for programs.
 
 use std::fmt::Write as _;
-use std::io;
 use std::io::Write;
 
 use indicatif::BinaryBytes;
@@ -10,8 +9,9 @@ use jiff::Timestamp;
 use crate::client::connection::ClientConnection;
 use crate::client::error::ClientError;
 use crate::client::login::RemoteLogin;
+use crate::client::missing::{LEADING_SLASH, Missing};
 use crate::client::sanitized::Sanitized;
-use crate::client::tree::{RemoteEntry, RemoteTree, is_pattern};
+use crate::client::tree::{RemoteEntry, RemoteTree, fixed_part, is_pattern};
 use crate::domain::error::ErrorCode;
 use crate::protocol::menu::text;
 
@@ -47,6 +47,9 @@ pub fn list(
             written = out.write_all(format_entry(entry, name, format).as_bytes());
         }
     };
+    if path.is_some_and(|path| path.starts_with('/') && path.trim_matches('/') != "") {
+        return Err(ClientError::Local(LEADING_SLASH.into()));
+    }
     match path.map(|path| path.trim_end_matches('/')) {
         None | Some("") => {
             for entry in tree.granted_directories()? {
@@ -58,7 +61,13 @@ pub fn list(
             let found = tree.expand(pattern, |path, reason| {
                 is_complete = false;
                 on_refusal(path, reason);
-            })?;
+            });
+            let found = match found {
+                Err(ClientError::Refused(reason)) => {
+                    return Err(explained(&mut tree, fixed_part(pattern), reason));
+                }
+                found => found?,
+            };
             if found.is_empty() && is_complete {
                 return Err(ClientError::Local("nothing matches the pattern".into()));
             }
@@ -78,7 +87,12 @@ pub fn list(
             })?;
             match refusals[0] {
                 Some(reason) if reason == text::refusal(ErrorCode::NoSuchDirectory) => {
-                    let entry = tree.find(directory)?;
+                    let entry = match tree.find(directory) {
+                        Err(ClientError::Refused(reason)) => {
+                            return Err(explained(&mut tree, directory, reason));
+                        }
+                        found => found?,
+                    };
                     write_entry(out, &entry, &entry.path);
                 }
                 Some(reason) => return Err(ClientError::Refused(reason)),
@@ -89,9 +103,16 @@ pub fn list(
     connection.quit();
     written
         .and_then(|()| out.flush())
-        .map_err(|error: io::Error| {
-            ClientError::Local(format!("cannot write to standard output: {error}"))
-        })
+        .map_err(|error| ClientError::output(&error))
+}
+
+/// Explains why the server refused a path.
+fn explained(tree: &mut RemoteTree<'_>, path: &str, reason: &'static str) -> ClientError {
+    match Missing::explain(tree, path, reason) {
+        Ok(Missing::Nothing(explained)) => ClientError::Local(explained),
+        Ok(Missing::IsDirectory) => ClientError::Refused(reason),
+        Err(error) => error,
+    }
 }
 
 /// Formats one line of a listing. A directory has the size `-` and a trailing `/`.

@@ -6,16 +6,20 @@
 //! terminal passes through [`sanitized::Sanitized`].
 
 pub mod connect;
+mod connect_failure;
 mod connection;
 mod download;
 pub mod error;
 pub mod get;
 pub mod list;
 pub mod login;
+mod missing;
 mod part_file;
 mod pipe;
 pub mod progress;
 pub mod put;
+mod quota;
+mod refusal;
 pub mod remote;
 pub mod sanitized;
 mod transfer_queue;

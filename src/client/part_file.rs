@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::client::connection::FileChunk;
 use crate::client::error::ClientError;
 use crate::client::sanitized::Sanitized;
+use crate::domain::io_reason::io_reason;
 use crate::limits::NAME_BYTES_MAX;
 
 /// Bytes per read of a checksum, and the largest file whose space is not checked in advance.
@@ -39,11 +40,12 @@ impl PartFile {
     /// The content of an interrupted download is kept; [`PartFile::length`] returns its size.
     pub(super) fn open(target: &Path) -> Result<PartFile, ClientError> {
         let part = part_path(target);
-        let failed = |error: io::Error| local_error(&part, error);
+        let failed = |error: io::Error| local_error(&part, folder_failure(&error));
         let file = match open_part(&part) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let folder = target.parent().unwrap_or(Path::new("."));
-                fs::create_dir_all(folder).map_err(|error| local_error(folder, error))?;
+                fs::create_dir_all(folder)
+                    .map_err(|error| local_error(folder, folder_failure(&error)))?;
                 open_part(&part)
             }
             opened => opened,
@@ -85,7 +87,7 @@ impl PartFile {
     pub(super) fn restart(&mut self) -> Result<(), ClientError> {
         if self.length > 0 {
             let truncated = self.file.set_len(0);
-            truncated.map_err(|error| local_error(&self.part, error))?;
+            truncated.map_err(|error| local_error(&self.part, io_reason(&error)))?;
             self.length = 0;
         }
         Ok(())
@@ -118,14 +120,23 @@ impl PartFile {
             FileChunk::Buffered(bytes) => self.file.write_all_at(bytes, self.length),
             FileChunk::Piped(pipe) => pipe.drain(&self.file, self.length),
         };
-        written.map_err(|error| local_error(&self.part, error))?;
+        written.map_err(|error| self.write_error(&error))?;
         self.length += count;
         Ok(())
     }
 
+    /// Says which limit stopped a write and how much is left.
+    fn write_error(&self, error: &io::Error) -> ClientError {
+        let left = fstatvfs(&self.file).map_or(0, |file_system| {
+            let blocks = file_system.blocks_available();
+            blocks.saturating_mul(file_system.fragment_size())
+        });
+        local_error(&self.part, write_failure(error, left))
+    }
+
     /// Returns the SHA-256 of the content.
     pub(super) fn checksum(&mut self) -> Result<[u8; 32], ClientError> {
-        let failed = |error| local_error(&self.part, error);
+        let failed = |error: io::Error| local_error(&self.part, io_reason(&error));
         self.file.rewind().map_err(failed)?;
         checksum(&mut self.file).map_err(failed)
     }
@@ -139,7 +150,7 @@ impl PartFile {
         self.is_published = renamed.is_ok();
         renamed.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => already_exists(&self.target),
-            _ => local_error(&self.target, error),
+            _ => local_error(&self.target, folder_failure(&error)),
         })
     }
 }
@@ -150,6 +161,41 @@ impl Drop for PartFile {
         if !self.is_published && self.length == 0 {
             let _ = fs::remove_file(&self.part);
         }
+    }
+}
+
+/// Describes why a part file cannot be written on a file system that has `left` bytes left.
+fn write_failure(error: &io::Error, left: u64) -> String {
+    const AGAIN: &str = "make room and run the command again with --continue, or choose another \
+                         folder with --into";
+    match error.kind() {
+        io::ErrorKind::StorageFull => {
+            format!("the local disk is full: {left} bytes are left; {AGAIN}")
+        }
+        io::ErrorKind::QuotaExceeded => format!(
+            "your quota on the local disk is used up, though the disk has {left} bytes left \
+             ('quota' shows it); {AGAIN}"
+        ),
+        io::ErrorKind::FileTooLarge => "the file is larger than the local file system or \
+                                        'ulimit -f' allows; choose another folder with --into"
+            .into(),
+        _ => io_reason(error),
+    }
+}
+
+/// Describes why a file or folder of the download folder cannot be created.
+pub(super) fn folder_failure(error: &io::Error) -> String {
+    let reason = io_reason(error);
+    match error.kind() {
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::AlreadyExists
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::StorageFull
+        | io::ErrorKind::QuotaExceeded => {
+            format!("{reason}; choose another folder with --into")
+        }
+        _ => reason,
     }
 }
 
@@ -165,7 +211,7 @@ pub(super) fn already_exists(target: &Path) -> ClientError {
 
 /// Returns the SHA-256 of a regular file.
 pub(super) fn checksum_of(path: &Path) -> Result<[u8; 32], ClientError> {
-    let failed = |error| local_error(path, error);
+    let failed = |error: io::Error| local_error(path, io_reason(&error));
     let mut file = OpenOptions::new()
         .read(true)
         .custom_flags(OFlag::O_NONBLOCK.bits())
@@ -282,6 +328,27 @@ mod tests {
         download(true).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"ha!");
         assert!(!exists(&part_path(&target)));
+    }
+
+    #[test]
+    fn full_disks_and_quotas_are_told_apart() {
+        let again = "make room and run the command again with --continue, or choose another \
+                     folder with --into";
+        for (kind, expected) in [
+            (
+                io::ErrorKind::StorageFull,
+                format!("the local disk is full: 12 bytes are left; {again}"),
+            ),
+            (
+                io::ErrorKind::QuotaExceeded,
+                format!(
+                    "your quota on the local disk is used up, though the disk has 12 bytes left \
+                     ('quota' shows it); {again}"
+                ),
+            ),
+        ] {
+            assert_eq!(write_failure(&kind.into(), 12), expected);
+        }
     }
 
     #[test]

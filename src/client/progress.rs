@@ -112,6 +112,13 @@ impl TransferProgress {
         self.warn(format_args!("{item}: {reason}"));
     }
 
+    /// Prints and records that a path is a directory and has no `--recursive`.
+    pub(super) fn report_directory(&self, path: &str) {
+        self.has_failed.store(true, Relaxed);
+        let path = Sanitized(path);
+        self.warn(format_args!("{path} is a directory; add --recursive"));
+    }
+
     /// Prints a line that is not a failure.
     pub(super) fn warn(&self, line: impl Display) {
         self.bars.suspend(|| (self.report)(&line.to_string()));

@@ -8,15 +8,18 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use crate::client::connection::ClientConnection;
 use crate::client::error::ClientError;
 use crate::client::login::RemoteLogin;
+use crate::client::missing::LEADING_SLASH;
 use crate::client::progress::TransferProgress;
+use crate::client::refusal;
 use crate::client::sanitized::Sanitized;
 use crate::client::transfer_queue::TransferQueue;
 use crate::client::tree::RemoteTree;
-use crate::client::upload::{FileUpload, Uploader};
+use crate::client::upload::{FileUpload, Uploader, source_failure};
 use crate::domain::error::ErrorCode;
 use crate::limits::PIPELINED_COMMANDS_MAX;
 use crate::protocol::menu::client::ClientEvent;
@@ -53,6 +56,10 @@ pub fn put(
     options: &PutOptions,
     report: fn(&str),
 ) -> Result<TransferProgress, ClientError> {
+    if directory.starts_with('/') {
+        let directory = Sanitized(directory);
+        return Err(ClientError::Local(format!("{directory}: {LEADING_SLASH}")));
+    }
     let directory = directory.trim_end_matches('/');
     let mut plan = collect(directory, files, options.recursive)?;
     let mut connection = ClientConnection::open(login)?;
@@ -71,13 +78,19 @@ pub fn put(
     }
     let files = VecDeque::from(plan.files);
     let queue = TransferQueue::new(files, options.jobs, login, &progress);
+    let refused = Mutex::new(Vec::new());
     queue.run(connection, |connection, queue| {
         let uploader = Uploader {
             connection,
             progress: &progress,
+            refused: &refused,
         };
         uploader.run(queue)
     });
+    let refused = refused
+        .into_inner()
+        .expect("no thread panics with the lock");
+    refusal::report(login, &refused, &progress);
     progress.end();
     Ok(progress)
 }
@@ -93,7 +106,7 @@ fn collect(directory: &str, files: &[PathBuf], recursive: bool) -> Result<Upload
         let name = match file_name(file) {
             Ok(name) => name,
             Err(error) => {
-                plan.fail(file, error);
+                plan.fail(file, source_failure(file, &error));
                 continue;
             }
         };
@@ -143,7 +156,7 @@ impl UploadPlan {
     fn add(&mut self, source: PathBuf, path: String, recursive: bool, is_named: bool) {
         let metadata = match fs::metadata(&source) {
             Ok(metadata) => metadata,
-            Err(error) => return self.fail(&source, error),
+            Err(error) => return self.fail(&source, source_failure(&source, &error)),
         };
         if metadata.is_file() {
             let size = metadata.len();
@@ -164,7 +177,7 @@ impl UploadPlan {
         let entries = fs::read_dir(&source).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let mut entries = match entries {
             Ok(entries) => entries,
-            Err(error) => return self.fail(&source, error),
+            Err(error) => return self.fail(&source, source_failure(&source, &error)),
         };
         entries.sort_by_key(fs::DirEntry::file_name);
         self.directories.push(path.clone());

@@ -21,6 +21,14 @@ pub struct Remote {
 }
 
 impl Remote {
+    /// The server as `HOST:PORT`, for messages.
+    pub(super) fn server(&self) -> impl fmt::Display + '_ {
+        fmt::from_fn(|f| match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", Sanitized(&self.host), self.port),
+            false => write!(f, "{}:{}", Sanitized(&self.host), self.port),
+        })
+    }
+
     /// Resolves the host. Returns at least one address, in the order of preference.
     pub(super) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let addresses: Vec<SocketAddr> =

@@ -313,6 +313,18 @@ pub(super) fn is_pattern(path: &str) -> bool {
     path.split('/').any(glob::is_pattern)
 }
 
+/// Returns the components of a pattern before the first one with `*` or `?`.
+pub(super) fn fixed_part(pattern: &str) -> &str {
+    let mut end = 0;
+    for part in pattern.split('/') {
+        if glob::is_pattern(part) {
+            break;
+        }
+        end += part.len() + 1;
+    }
+    pattern[..end.min(pattern.len())].trim_end_matches('/')
+}
+
 fn report_refusals(
     paths: &[String],
     refusals: Vec<Option<&'static str>>,

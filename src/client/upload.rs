@@ -1,19 +1,24 @@
 //! Uploads files over one connection, with pipelining.
 
 use std::collections::VecDeque;
+use std::env;
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
 
 use nix::fcntl::OFlag;
 
 use crate::client::connection::{ClientConnection, FILE_SHRANK};
 use crate::client::error::ClientError;
 use crate::client::progress::{FileProgress, TransferProgress};
+use crate::client::refusal::{Refusal, RefusedUpload};
 use crate::client::sanitized::Sanitized;
 use crate::client::transfer_queue::TransferQueue;
+use crate::domain::io_reason::io_reason;
 use crate::limits::BATCHED_FILE_BYTES_MAX;
 use crate::protocol::menu::client::ClientEvent;
 
@@ -41,6 +46,8 @@ type Pipeline<'a> = VecDeque<PendingUpload<'a>>;
 pub(super) struct Uploader<'a> {
     pub(super) connection: &'a mut ClientConnection,
     pub(super) progress: &'a TransferProgress,
+    /// Uploads whose refusal is explained at the end, when the server can be asked for more.
+    pub(super) refused: &'a Mutex<Vec<RefusedUpload>>,
 }
 
 impl<'a> Uploader<'a> {
@@ -129,7 +136,7 @@ impl<'a> Uploader<'a> {
         }
         let mut content = Vec::with_capacity(*size as usize + 1);
         let read = file.take(*size).read_to_end(&mut content);
-        read.map_err(|error| local_error(source, error))?;
+        read.map_err(|error| local_error(source, io_reason(&error)))?;
         if content.len() as u64 != *size {
             return Err(ClientError::Local(FILE_SHRANK.into()));
         }
@@ -167,13 +174,25 @@ impl<'a> Uploader<'a> {
                 Err(ClientError::Idle)
             }
             Err(error) => {
-                (self.progress).report_failure(Sanitized(&pending.upload.path), &error);
+                let FileUpload { path, size, .. } = pending.upload;
+                match Refusal::of(&error) {
+                    Some(refusal) => self.lock_refused().push(RefusedUpload {
+                        path,
+                        size,
+                        refusal,
+                    }),
+                    None => self.progress.report_failure(Sanitized(&path), &error),
+                }
                 match error {
                     ClientError::Refused(_) => Ok(()),
                     _ => Err(error),
                 }
             }
         }
+    }
+
+    fn lock_refused(&self) -> MutexGuard<'_, Vec<RefusedUpload>> {
+        self.refused.lock().expect("no thread panics with the lock")
     }
 
     /// Receives the remaining replies after the last upload could not be sent completely. If the
@@ -229,12 +248,26 @@ fn open(source: &Path) -> Result<(File, u64), ClientError> {
         .read(true)
         .custom_flags(OFlag::O_NONBLOCK.bits())
         .open(source)
-        .map_err(|error| local_error(source, error))?;
+        .map_err(|error| local_error(source, source_failure(source, &error)))?;
     let metadata = file.metadata();
-    let metadata = metadata.map_err(|error| local_error(source, error))?;
+    let metadata = metadata.map_err(|error| local_error(source, io_reason(&error)))?;
     match metadata.is_file() {
         true => Ok((file, metadata.len())),
         false => Err(local_error(source, "not a regular file")),
+    }
+}
+
+/// Describes why a local file cannot be opened. A relative path is completed by its directory.
+pub(super) fn source_failure(source: &Path, error: &io::Error) -> String {
+    let reason = io_reason(error);
+    let directory = env::current_dir().unwrap_or_default();
+    match error.kind() {
+        io::ErrorKind::NotFound if source.is_relative() && directory.is_absolute() => {
+            let directory = directory.to_string_lossy();
+            format!("{reason} in {}", Sanitized(&directory))
+        }
+        io::ErrorKind::PermissionDenied => format!("{reason}; change its permissions"),
+        _ => reason,
     }
 }
 

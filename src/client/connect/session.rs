@@ -5,10 +5,12 @@
 //! prompts. Ctrl-C during a command aborts it and replaces the connection.
 
 use std::fmt::Display;
+use std::fs;
 use std::io;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Mutex;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -21,11 +23,15 @@ use crate::client::error::ClientError;
 use crate::client::list;
 use crate::client::list::ListFormat;
 use crate::client::login::RemoteLogin;
+use crate::client::missing::LEADING_SLASH;
 use crate::client::part_file;
 use crate::client::progress::TransferProgress;
+use crate::client::quota::request_quotas;
+use crate::client::refusal;
+use crate::client::refusal::{Refusal, RefusedUpload};
 use crate::client::sanitized::Sanitized;
 use crate::client::tree::{RemoteEntry, RemoteTree};
-use crate::client::upload::Uploader;
+use crate::client::upload::{Uploader, source_failure};
 use crate::domain::path::is_name;
 use crate::protocol::menu::client::ClientEvent;
 use crate::protocol::menu::command;
@@ -187,10 +193,11 @@ impl InteractiveSession {
     }
 
     /// Returns a path from the top: a name without `/` is one in the chosen directory.
-    fn full_path(&self, name: &str) -> String {
+    fn full_path(&self, name: &str) -> Result<String, ClientError> {
         match &self.directory {
-            Some(directory) if !name.contains('/') => format!("{directory}/{name}"),
-            _ => name.to_owned(),
+            _ if name.starts_with('/') => Err(leading_slash(name)),
+            Some(directory) if !name.contains('/') => Ok(format!("{directory}/{name}")),
+            _ => Ok(name.to_owned()),
         }
     }
 
@@ -207,6 +214,9 @@ impl InteractiveSession {
         let Some(path) = self.argument_or_answer(argument, text::ENTER_DIRECTORY, kind)? else {
             return Ok(());
         };
+        if path.starts_with('/') {
+            return Err(leading_slash(&path));
+        }
         self.connection
             .send_command(|session, out| session.show_directory(&path, out))?;
         self.print_names(text::FILES, text::NO_FILES)?;
@@ -265,24 +275,13 @@ impl InteractiveSession {
     }
 
     fn show_quotas(&mut self) -> Result<(), ClientError> {
-        self.connection.send_command(|session, out| {
-            session.show_quota(out);
-            Ok(())
-        })?;
-        let count = self.connection.receive_reply(|event| match event {
-            ClientEvent::Quotas(count) => Some(count),
-            _ => None,
-        })?;
-        if count == 0 {
+        let quotas = request_quotas(&mut self.connection)?;
+        if quotas.is_empty() {
             return print_line(text::NO_QUOTA);
         }
-        for _ in 0..count {
-            let quota = self.connection.receive_reply(|event| match event {
-                ClientEvent::Quota(quota) => Some(quota),
-                _ => None,
-            })?;
+        for quota in &quotas {
             let mut line = Vec::new();
-            text::append_quota(&mut line, &quota);
+            text::append_quota(&mut line, quota);
             print_line(Sanitized(String::from_utf8_lossy(&line).trim_end()))?;
         }
         Ok(())
@@ -293,7 +292,7 @@ impl InteractiveSession {
         let Some(path) = self.argument_or_answer(argument, text::ENTER_NEW_DIRECTORY, kind)? else {
             return Ok(());
         };
-        let path = self.full_path(&path);
+        let path = self.full_path(&path)?;
         self.connection
             .send_command(|session, out| session.make_directory(&path, out))?;
         self.connection.receive_reply(|event| match event {
@@ -309,7 +308,7 @@ impl InteractiveSession {
         let Some(path) = self.argument_or_answer(argument, text::CHOOSE_FILE, kind)? else {
             return Ok(());
         };
-        let path = self.full_path(&path);
+        let path = self.full_path(&path)?;
         let name = last_component(&path);
         if !is_name(name) {
             let path = Sanitized(&path);
@@ -326,6 +325,7 @@ impl InteractiveSession {
             progress: &progress,
             force: self.options.force,
             resume,
+            missing: Vec::new(),
         };
         if resume {
             downloader.resume(&file)?;
@@ -351,21 +351,58 @@ impl InteractiveSession {
                 "{source}: the path has no file name"
             )));
         };
+        let size = match fs::metadata(source) {
+            Ok(metadata) => metadata.len(),
+            Err(error) => {
+                let reason = source_failure(source, &error);
+                let source = source.to_string_lossy();
+                return Err(ClientError::Local(format!(
+                    "{}: {reason}",
+                    Sanitized(&source)
+                )));
+            }
+        };
         let Some(directory) = self.directory.clone() else {
             return Err(ClientError::Refused(text::CHOOSE_DIRECTORY_FIRST));
         };
         if !self.options.force {
             self.check_no_such_file(directory, name)?;
         }
-        let path = self.full_path(name);
+        let path = self.full_path(name)?;
         let progress = TransferProgress::new(self.report, false, 1, 0);
         let mut uploader = Uploader {
             connection: &mut self.connection,
             progress: &progress,
+            refused: &Mutex::new(Vec::new()),
         };
-        uploader.upload(source, &path)?;
+        if let Err(error) = uploader.upload(source, &path) {
+            return self.handle_refused_upload(path, size, error);
+        }
         let summary = progress.summary();
         print_line(format_args!("{}: {summary}", Sanitized(name)))
+    }
+
+    /// Explains a lack of room on the server by the user's quotas. Returns any other error.
+    fn handle_refused_upload(
+        &mut self,
+        path: String,
+        size: u64,
+        error: ClientError,
+    ) -> Result<(), ClientError> {
+        let Some(refusal @ Refusal::NoRoom) = Refusal::of(&error) else {
+            return Err(error);
+        };
+        let upload = RefusedUpload {
+            path,
+            size,
+            refusal,
+        };
+        let progress = TransferProgress::new(self.report, true, 1, 0);
+        refusal::report(&self.login, &[upload], &progress);
+        match error {
+            ClientError::Aborted(_) => self.reconnect(),
+            _ => Ok(()),
+        }
     }
 
     /// Fails if the directory has an entry of this name.
@@ -385,7 +422,7 @@ impl InteractiveSession {
         let Some(path) = self.argument_or_answer(argument, text::CHOOSE_CHECKSUM, kind)? else {
             return Ok(());
         };
-        let path = self.full_path(&path);
+        let path = self.full_path(&path)?;
         self.connection
             .send_command(|session, out| session.checksum(&path, out))?;
         // The size of the file is unknown. The user can press Ctrl-C.
@@ -414,6 +451,10 @@ fn print_characters(out: &mut impl Write, buffer: &mut Vec<u8>, is_last: bool) -
     Ok(())
 }
 
+fn leading_slash(path: &str) -> ClientError {
+    ClientError::Local(format!("{}: {LEADING_SLASH}", Sanitized(path)))
+}
+
 fn print_help() -> Result<(), ClientError> {
     for command in MenuCommand::ALL {
         if !matches!(command, MenuCommand::Login | MenuCommand::PutFile) {
@@ -433,5 +474,5 @@ fn print_line(line: impl Display) -> Result<(), ClientError> {
 }
 
 fn output_error(error: io::Error) -> ClientError {
-    ClientError::Fatal(format!("cannot write to standard output: {error}"))
+    ClientError::output(&error)
 }

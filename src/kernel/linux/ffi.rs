@@ -51,6 +51,14 @@ pub(super) fn ignore_signal(number: Signal) -> io::Result<()> {
     Ok(())
 }
 
+/// Ends the process by SIGPIPE, as programs that do not ignore it end when the reader of their
+/// output has gone. Returns if the signal is blocked.
+pub fn end_by_broken_pipe() {
+    // SAFETY: SIG_DFL installs no handler.
+    let default = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+    let _ = default.and_then(|_| nix::sys::signal::raise(Signal::SIGPIPE));
+}
+
 /// Takes ownership of a descriptor that this process inherited from the one that started it. Call
 /// it once for each.
 ///

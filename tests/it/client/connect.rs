@@ -83,9 +83,12 @@ fn connect_downloads_and_uploads_files() {
     assert_eq!(ran.status, Some(0));
     assert_eq!(
         ran.stderr,
-        "tidegate: received/Joker: already exists; use --force to replace it\n\
-         tidegate: Welcome: already exists; use --force to replace it\n\
-         tidegate: nowhere: No such file or directory (os error 2)\n"
+        format!(
+            "tidegate: received/Joker: already exists; use --force to replace it\n\
+             tidegate: Welcome: already exists; use --force to replace it\n\
+             tidegate: nowhere: no such file or directory in {}\n",
+            server.folder.path().display()
+        )
     );
     for line in [
         "Please choose a directory first with 'SHOW DIRECTORY'\n",

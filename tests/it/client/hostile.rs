@@ -232,7 +232,14 @@ fn a_silent_server_times_out() {
         &["get", "--timeout", "1", "USER1", "Movies/Joker"],
         Client::wait_for_close,
     );
-    ran.assert_ended(1, &format!("{REMOTE} {late}"));
+    ran.assert_ended(
+        1,
+        &format!(
+            "tidegate: 127.0.0.1:PORT sent no greeting: {}; connect to the menu's port (default \
+             2100)\n",
+            late.trim_end()
+        ),
+    );
     let (ran, folder) = run(
         &[
             "get",
@@ -273,32 +280,50 @@ fn invalid_replies_are_shown_sanitized() {
     for (reply, error) in [
         (
             "HTTP/1.1 400 Bad Request\r\n",
-            "the server's reply was not understood: HTTP/1.1 400 Bad Request\\r",
+            "tidegate: 127.0.0.1:PORT speaks HTTP, not tidegate's menu; connect to the menu's port \
+             (default 2100)",
         ),
         (
             "\u{1b}]0;owned\u{7}\u{202e}\n",
-            "the server's reply was not understood: \\x1b]0;owned\\x07\\xe2\\x80\\xae",
+            "tidegate: 127.0.0.1:PORT is not tidegate's menu: it sent \
+             '\\u{1b}]0;owned\\u{7}\\u{202e}'; connect to the menu's port (default 2100)",
+        ),
+        (
+            "Please choose 'LOGIN' or 'QUIT'\n\u{1b}]0;owned\u{7}\u{202e}\n",
+            "tidegate: user1@127.0.0.1:PORT: the server's reply was not understood: \
+             \\x1b]0;owned\\x07\\xe2\\x80\\xae",
         ),
         (
             "The server is full. Please try again later.\n",
-            "The server is full. Please try again later.",
+            "tidegate: user1@127.0.0.1:PORT: The server is full. Please try again later.",
         ),
-        ("", "the server closed the connection"),
-        ("Please choose", "the server closed the connection"),
+        (
+            "",
+            "tidegate: 127.0.0.1:PORT sent no greeting: the server closed the connection; connect \
+             to the menu's port (default 2100)",
+        ),
+        (
+            "Please choose",
+            "tidegate: user1@127.0.0.1:PORT: the server closed the connection",
+        ),
     ] {
         let (ran, _) = run(&["ls", "USER1", "Movies"], move |client| {
             client.send(reply);
             let _ = client.stream.shutdown(std::net::Shutdown::Write);
             client.wait_for_close();
         });
-        ran.assert_ended(1, &format!("{REMOTE} {error}\n"));
+        ran.assert_ended(1, &format!("{error}\n"));
     }
     let (ran, _) = run(&["ls", "USER1", "Movies"], |client| {
         client.send_endlessly("x")
     });
     ran.assert_ended(
         1,
-        &format!("{REMOTE} the server sent a line that is too long\n"),
+        &format!(
+            "tidegate: 127.0.0.1:PORT is not tidegate's menu: it sent '{}'; connect to the menu's \
+             port (default 2100)\n",
+            "x".repeat(60)
+        ),
     );
     // A reply to another command.
     let (ran, _) = run(&["get", "USER1", "Movies/Joker"], |client| {

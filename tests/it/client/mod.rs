@@ -5,6 +5,7 @@ mod help;
 mod hostile;
 mod interrupted;
 mod listings;
+mod mistakes;
 mod relay;
 mod replies;
 mod run;

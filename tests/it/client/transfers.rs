@@ -51,14 +51,12 @@ fn failures_are_reported_and_the_rest_is_transferred() {
     ]);
     ran.assert_ended(
         1,
-        "tidegate: Joker: not a file: name it as DIRECTORY/FILE, or use --recursive to download a \
-         directory\n\
-         tidegate: Movies/: not a file: name it as DIRECTORY/FILE, or use --recursive to download \
-         a directory\n\
+        "tidegate: Joker: No such directory; name a file as DIRECTORY/FILE\n\
          tidegate: Movies/..: not a valid file name (1 to 255 bytes, no leading dot, no control \
          characters)\n\
+         tidegate: Movies is a directory; add --recursive\n\
          tidegate: Movies/Nobody: No such file\n\
-         tidegate: Nowhere/x: No such file\n",
+         tidegate: Nowhere/x: No such file: there is no directory 'Nowhere'\n",
     );
     assert!(ran.stdout.starts_with("1 file, 1362 bytes, "), "{ran:?}");
     assert_eq!(tree(&server.local("downloads")).len(), 1);
@@ -298,11 +296,14 @@ fn put_reports_unusable_sources() {
     };
     ran.assert_ended(
         1,
-        "tidegate: missing: No such file or directory (os error 2)\n\
-         tidegate: folder: is a directory; use --recursive to upload it\n\
-         tidegate: pipe: not a regular file or directory\n\
-         tidegate: Uploads/.dot: That is not a valid file name\n\
-         tidegate: Uploads/blank : the protocol cannot express this name\n",
+        &format!(
+            "tidegate: missing: no such file or directory in {}\n\
+             tidegate: folder: is a directory; use --recursive to upload it\n\
+             tidegate: pipe: not a regular file or directory\n\
+             tidegate: Uploads/.dot: That is not a valid file name\n\
+             tidegate: Uploads/blank : the protocol cannot express this name\n",
+            server.folder.path().display()
+        ),
     );
     let ran = server.run(&["put", "--recursive", "USER2", "Uploads", "folder"]);
     ran.assert_ended(
@@ -360,9 +361,14 @@ fn put_continues_after_a_refused_file() {
     fs::write(server.local("after"), "after").unwrap();
     fs::write(server.local("before"), "before").unwrap();
     let ran = server.run(&["put", "USER2", "Uploads", "before", "huge", "after"]);
+    let size = huge.metadata().unwrap().len();
     ran.assert_ended(
         1,
-        "tidegate: Uploads/huge: There is not enough room for that file\n",
+        &format!(
+            "tidegate: Uploads/huge: There is not enough room for that file: the server's disk \
+             cannot take its {size} bytes, or the server accepts no file of this size; ask the \
+             server's operator\n"
+        ),
     );
     assert!(ran.stdout.starts_with("2 files, "), "{ran:?}");
     assert_eq!(fs::read(server.served("Uploads/after")).unwrap(), b"after");
@@ -376,8 +382,10 @@ fn an_unwritable_download_folder_is_reported() {
         .run(&["get", "USER1", "Movies/Joker", "Movies/WAR"])
         .assert_ended(
             1,
-            "tidegate: Movies/Joker: downloads/Joker.part: Not a directory (os error 20)\n\
-             tidegate: Movies/WAR: downloads/WAR.part: Not a directory (os error 20)\n",
+            "tidegate: Movies/Joker: downloads/Joker.part: not a directory; choose another folder \
+             with --into\n\
+             tidegate: Movies/WAR: downloads/WAR.part: not a directory; choose another folder with \
+             --into\n",
         );
     assert_eq!(fs::read(server.local("downloads")).unwrap(), b"no folder");
 }
