@@ -260,6 +260,9 @@ pub const DEVICE_RECOVERY: Duration = Duration::from_secs(10);
 /// than a disk takes to spin up, and than a network file system takes to reconnect.
 pub const DISK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Interval at which the granted directories are opened again, to notice mounts that have changed.
+pub const ROOTS_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Worker threads for jobs that wait for a disk.
 pub const DISK_THREADS: usize = 4;
 

@@ -43,6 +43,12 @@ pub fn is_not_permitted(error: &io::Error) -> bool {
     )
 }
 
+/// Whether a path led out of its root or, on the event loop, to another file system (EXDEV,
+/// openat2(2)).
+pub fn crosses_devices(error: &io::Error) -> bool {
+    errno(error) == Some(Errno::EXDEV)
+}
+
 fn errno(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw)
 }

@@ -39,6 +39,14 @@ impl FileFault {
     }
 }
 
+impl StorageError {
+    /// Whether a path led to another file system, which the event loop does not enter: a worker has
+    /// to repeat the call.
+    pub fn is_elsewhere(&self) -> bool {
+        (self.fault.as_ref()).is_some_and(|fault| errors::crosses_devices(&fault.source))
+    }
+}
+
 impl From<ErrorCode> for StorageError {
     fn from(code: ErrorCode) -> StorageError {
         StorageError { code, fault: None }
@@ -66,10 +74,21 @@ impl StorageError {
 
     /// The error for a directory that cannot be opened.
     pub(super) fn opening_directory(path: PathBuf, error: io::Error) -> StorageError {
-        if errors::is_absent(&error) {
-            return ErrorCode::NoSuchDirectory.into();
+        match errors::is_absent(&error) {
+            true => StorageError::absent(ErrorCode::NoSuchDirectory, path, error),
+            false => {
+                StorageError::with_fault(ErrorCode::DirectoryUnreadable, "opening", path, error)
+            }
         }
-        StorageError::with_fault(ErrorCode::DirectoryUnreadable, "opening", path, error)
+    }
+
+    /// The error for a path that leads to nothing. The cause is kept only for
+    /// [`StorageError::is_elsewhere`].
+    pub(super) fn absent(code: ErrorCode, path: PathBuf, error: io::Error) -> StorageError {
+        match errors::crosses_devices(&error) {
+            true => StorageError::with_fault(code, "opening", path, error),
+            false => code.into(),
+        }
     }
 
     /// The error for something that cannot be created, written, renamed or removed.

@@ -17,12 +17,12 @@ mod walk;
 pub use crate::storage::error::{FileFault, StorageError};
 pub use crate::storage::listing::{EntryDetail, EntryReader, ListingSummary};
 pub use crate::storage::modify::{Modification, PendingModification, make_directory};
-pub use crate::storage::open_files::{OpenFile, OpenFileCache};
+pub use crate::storage::open_files::{CloseFile, OpenFile, OpenFileCache, open_file};
 pub use crate::storage::orphans::OrphanSweep;
 pub use crate::storage::quota::{
     QuotaLedger, QuotaLimit, QuotaReservation, UsageChange, UsageScan,
 };
-pub use crate::storage::status::{check_free_space, file_status, free_space};
+pub use crate::storage::status::{check_free_space, file_status, find_device, free_space};
 pub use crate::storage::upload::{
     StagedUpload, UploadSpec, check_upload, create_unique_upload, create_upload,
 };

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use crate::domain::error::ErrorCode;
 use crate::domain::path::{GrantedPath, is_name};
-use crate::kernel::devices::Device;
+use crate::kernel::devices::{Device, Devices};
 use crate::kernel::errors::is_absent;
 use crate::kernel::{FileKind, FileSystemKind, Kernel, OpenMode, Status};
 use crate::limits;
@@ -24,9 +24,14 @@ use crate::storage::resolve::full_path;
 /// Bytes of a page: reading one byte loads at least one page.
 const PAGE_BYTES: u64 = 4096;
 
+/// Closes a file of a device that the event loop does not call, since close(2) may wait there.
+pub type CloseFile<K> = Arc<dyn Fn(&Arc<Device>, <K as Kernel>::File) + Send + Sync>;
+
 /// A file that is open for reading.
 pub struct OpenFile<K: Kernel> {
-    file: K::File,
+    /// Open until the drop.
+    file: Option<K::File>,
+    close: CloseFile<K>,
     path: PathBuf,
     device: Arc<Device>,
     /// The status when it was opened.
@@ -38,7 +43,12 @@ pub struct OpenFile<K: Kernel> {
 impl<K: Kernel> OpenFile<K> {
     /// The handle.
     pub fn file(&self) -> &K::File {
-        &self.file
+        self.file.as_ref().expect("a file is open until its drop")
+    }
+
+    /// Whether the event loop may make calls on the file.
+    pub fn is_inline(&self) -> bool {
+        self.device.is_inline()
     }
 
     /// The device of the file.
@@ -66,7 +76,7 @@ impl<K: Kernel> OpenFile<K> {
         }
         match self.status.size {
             length @ 1..=limits::MAPPED_FILE_BYTES_MAX if self.is_cached(kernel, 0, length) => {
-                let map = kernel.map(&self.file, length as usize).ok();
+                let map = kernel.map(self.file(), length as usize).ok();
                 self.map.get_or_init(|| map).as_ref()
             }
             _ => None,
@@ -79,7 +89,7 @@ impl<K: Kernel> OpenFile<K> {
         let last = offset + count - 1;
         [offset, last]
             .iter()
-            .all(|at| kernel.is_cached(&self.file, *at).unwrap_or(false))
+            .all(|at| kernel.is_cached(self.file(), *at).unwrap_or(false))
     }
 
     /// The prefetch of a download: brings `count` bytes from `offset` on into the page cache. Waits
@@ -89,20 +99,31 @@ impl<K: Kernel> OpenFile<K> {
     /// Those of the read. A file that ends earlier is no error.
     pub fn prefetch(&self, kernel: &K, offset: u64, count: usize) -> io::Result<()> {
         // readahead(2) is advice and may be ignored: the reads below wait for its pages.
-        let _ = kernel.read_ahead(&self.file, offset, count);
+        let _ = kernel.read_ahead(self.file(), offset, count);
         let mut byte = [0];
         let end = offset + count as u64;
         let mut at = offset - offset % PAGE_BYTES;
-        while at < end && kernel.read_at(&self.file, &mut byte, at)? > 0 {
+        while at < end && kernel.read_at(self.file(), &mut byte, at)? > 0 {
             at += PAGE_BYTES;
         }
         Ok(())
     }
 }
 
+impl<K: Kernel> Drop for OpenFile<K> {
+    fn drop(&mut self) {
+        if !self.device.is_inline()
+            && let Some(file) = self.file.take()
+        {
+            (self.close)(&self.device, file);
+        }
+    }
+}
+
 /// The cache of shared files; owned by the event loop.
 pub struct OpenFileCache<K: Kernel> {
     kernel: Arc<K>,
+    close: CloseFile<K>,
     files: HashMap<OsString, CachedFile<K>>,
     /// The key of the current lookup; its allocation is reused.
     key: OsString,
@@ -126,10 +147,11 @@ impl<K: Kernel> CachedFile<K> {
 }
 
 impl<K: Kernel> OpenFileCache<K> {
-    /// An empty cache.
-    pub fn new(kernel: Arc<K>) -> OpenFileCache<K> {
+    /// An empty cache. `close` is called for files of devices that the event loop does not call.
+    pub fn new(kernel: Arc<K>, close: CloseFile<K>) -> OpenFileCache<K> {
         OpenFileCache {
             kernel,
+            close,
             files: HashMap::new(),
             key: OsString::new(),
             tick: 0,
@@ -142,10 +164,15 @@ impl<K: Kernel> OpenFileCache<K> {
         self.tick += 1;
     }
 
-    /// Opens a file for reading, or shares it where it is open and unchanged. `now` is the tick's.
+    /// Opens a file for reading, or shares it where it is open and unchanged. `device` is the one
+    /// of the granted directory, `now` the tick's time.
+    ///
+    /// # Errors
+    /// [`StorageError::is_elsewhere`] if [`open_file`] has to open it on a worker.
     pub fn open(
         &mut self,
         place: &GrantedPath,
+        device: &Arc<Device>,
         now: Instant,
     ) -> Result<Arc<OpenFile<K>>, StorageError> {
         if place.grant.rights.read
@@ -153,14 +180,36 @@ impl<K: Kernel> OpenFileCache<K> {
         {
             return Ok(file);
         }
-        let file = match open_new(&*self.kernel, place) {
+        let (kernel, close) = (self.kernel.clone(), self.close.clone());
+        let open = || open_new(&*kernel, place, &close, |_, _| device.clone());
+        let file = match open() {
             Err(error) if (error.fault.as_ref()).is_some_and(FileFault::is_out_of_descriptors) => {
                 self.evict_unused();
-                open_new(&*self.kernel, place)?
+                open()?
             }
             result => result?,
         };
-        Ok(self.insert(file, now))
+        let file = Arc::new(file);
+        self.set_key(place);
+        self.insert(file.clone(), now);
+        Ok(file)
+    }
+
+    /// Returns the open file of a path without a look at the path, for [`open_file`].
+    pub fn peek(&mut self, place: &GrantedPath) -> Option<Arc<OpenFile<K>>> {
+        self.set_key(place);
+        Some(self.files.get(&self.key)?.file.clone())
+    }
+
+    /// Adds the result of [`open_file`].
+    pub fn add(&mut self, place: &GrantedPath, file: Arc<OpenFile<K>>, now: Instant) {
+        self.set_key(place);
+        self.insert(file, now);
+    }
+
+    /// Returns the function that closes files of devices that the event loop does not call.
+    pub fn close(&self) -> &CloseFile<K> {
+        &self.close
     }
 
     /// Closes files that were not used lately; once a second is enough.
@@ -179,15 +228,23 @@ impl<K: Kernel> OpenFileCache<K> {
         self.files.retain(|_, cached| !cached.is_unused());
     }
 
-    /// Finds an open file whose path still leads to it. Leaves `key` for [`Self::insert`].
-    fn find(&mut self, place: &GrantedPath, now: Instant) -> Option<Arc<OpenFile<K>>> {
+    /// Sets `key` to that of a path.
+    fn set_key(&mut self, place: &GrantedPath) {
         self.key.clear();
         self.key.push(&place.grant.path);
         // No path below has an empty component, so the last `//` marks the end of the granted
         // directory: whether a link leads outside depends on where that ends.
         self.key.push("//");
         self.key.push(&place.relative);
+    }
+
+    /// Finds an open file whose path still leads to it.
+    fn find(&mut self, place: &GrantedPath, now: Instant) -> Option<Arc<OpenFile<K>>> {
+        self.set_key(place);
         let cached = self.files.get_mut(&self.key)?;
+        if !cached.file.is_inline() {
+            return None;
+        }
         if cached.checked != self.tick {
             if !is_unchanged(&*self.kernel, &self.key, &cached.file) {
                 self.files.remove(&self.key);
@@ -199,18 +256,17 @@ impl<K: Kernel> OpenFileCache<K> {
         Some(cached.file.clone())
     }
 
-    fn insert(&mut self, file: OpenFile<K>, now: Instant) -> Arc<OpenFile<K>> {
+    /// Inserts a file under `key`.
+    fn insert(&mut self, file: Arc<OpenFile<K>>, now: Instant) {
         if self.files.len() >= self.evict_at {
             self.evict_to(limits::CACHED_FILES_MAX / 2);
         }
-        let file = Arc::new(file);
         let cached = CachedFile {
-            file: file.clone(),
+            file,
             checked: self.tick,
             used: now,
         };
         self.files.insert(self.key.clone(), cached);
-        file
     }
 
     /// Closes the least recently used files without a download, until at most `count` are left.
@@ -234,19 +290,57 @@ fn is_unchanged<K: Kernel>(kernel: &K, key: &OsStr, file: &OpenFile<K>) -> bool 
     (kernel.status_by_path(Path::new(key))).is_ok_and(|status| status == file.status)
 }
 
+/// Opens a file for reading on a worker, whatever its device. Returns `known` instead if that is
+/// the same unchanged file.
+pub fn open_file<K: Kernel>(
+    kernel: &K,
+    place: &GrantedPath,
+    devices: &Devices,
+    known: Option<Arc<OpenFile<K>>>,
+    close: &CloseFile<K>,
+) -> Result<Arc<OpenFile<K>>, StorageError> {
+    let device = |file: &K::File, status: &Status| {
+        let kind = || kernel.file_system(file).unwrap_or(FileSystemKind::Remote);
+        devices.with_id(status.device, kind)
+    };
+    let mut file = open_new(kernel, place, close, device)?;
+    match known {
+        Some(known) if known.status == file.status => {
+            drop(file.file.take());
+            Ok(known)
+        }
+        _ => Ok(Arc::new(file)),
+    }
+}
+
 /// Opens a file for reading. A file that does not exist, is not readable for the user or lies
 /// outside gives the same error, [`ErrorCode::NoSuchFile`].
-fn open_new<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<OpenFile<K>, StorageError> {
+fn open_new<K: Kernel>(
+    kernel: &K,
+    place: &GrantedPath,
+    close: &CloseFile<K>,
+    device: impl Fn(&K::File, &Status) -> Arc<Device>,
+) -> Result<OpenFile<K>, StorageError> {
     if !place.grant.rights.read || !place.relative.split('/').all(is_name) {
         return Err(ErrorCode::NoSuchFile.into());
     }
     let opened = kernel
         .open_root(&place.grant.path)
-        .and_then(|root| open_regular(kernel, &root, place));
+        .and_then(|root| open_regular(kernel, &root, &place.relative));
     match opened {
-        Ok(Some(file)) => Ok(file),
+        Ok(Some((file, status))) => Ok(OpenFile {
+            path: full_path(place, &place.relative),
+            device: device(&file, &status),
+            file: Some(file),
+            close: close.clone(),
+            status,
+            map: OnceLock::new(),
+        }),
         Ok(None) => Err(ErrorCode::NoSuchFile.into()),
-        Err(error) if is_absent(&error) => Err(ErrorCode::NoSuchFile.into()),
+        Err(error) if is_absent(&error) => {
+            let path = full_path(place, &place.relative);
+            Err(StorageError::absent(ErrorCode::NoSuchFile, path, error))
+        }
         Err(error) => Err(StorageError::with_fault(
             ErrorCode::FileUnreadable,
             "opening",
@@ -260,17 +354,11 @@ fn open_new<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<OpenFile<K>, S
 fn open_regular<K: Kernel>(
     kernel: &K,
     root: &K::File,
-    place: &GrantedPath,
-) -> io::Result<Option<OpenFile<K>>> {
-    let file = kernel.open_beneath(root, &place.relative, OpenMode::Read)?;
+    below: &str,
+) -> io::Result<Option<(K::File, Status)>> {
+    let file = kernel.open_beneath(root, below, OpenMode::Read)?;
     let status = kernel.status(&file)?;
-    Ok((status.kind == FileKind::File).then(|| OpenFile {
-        file,
-        path: full_path(place, &place.relative),
-        device: Device::detached(0, FileSystemKind::Local),
-        status,
-        map: OnceLock::new(),
-    }))
+    Ok((status.kind == FileKind::File).then_some((file, status)))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::domain::error::ErrorCode;
 use crate::domain::listing::FileStatus;
 use crate::domain::path::{GrantedPath, is_name};
+use crate::kernel::devices::Devices;
 use crate::kernel::errors::is_absent;
 use crate::kernel::{FileKind, Kernel, OpenMode, Status};
 use crate::storage::error::StorageError;
@@ -26,7 +27,10 @@ pub fn file_status<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<FileSta
             FileKind::File if place.grant.rights.read => Ok(found.into()),
             _ => Err(ErrorCode::NoSuchFile.into()),
         },
-        Err(error) if is_absent(&error) => Err(ErrorCode::NoSuchFile.into()),
+        Err(error) if is_absent(&error) => {
+            let path = full_path(place, &place.relative);
+            Err(StorageError::absent(ErrorCode::NoSuchFile, path, error))
+        }
         Err(error) => Err(StorageError::with_fault(
             ErrorCode::FileUnreadable,
             "reading the status of",
@@ -62,6 +66,16 @@ pub fn free_space<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<u64, Sto
         let path = full_path(place, &place.relative);
         StorageError::writing("asking for the free space of", path, error)
     })
+}
+
+/// Opens a granted directory and records the device that it is on.
+pub fn find_device<K: Kernel>(kernel: &K, root: &Path, devices: &Devices) {
+    let found = (kernel.open_root(root))
+        .and_then(|directory| Ok((kernel.status(&directory)?, kernel.file_system(&directory)?)));
+    if let Ok((status, kind)) = found {
+        let device = devices.with_id(status.device, || kind);
+        devices.set_root(root, device);
+    }
 }
 
 /// Whether `length` bytes are free in the file system of the directory at an operator's path.

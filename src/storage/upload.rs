@@ -263,8 +263,8 @@ impl<K: Kernel> StagedUpload<K> {
         Ok(())
     }
 
-    /// Marks the upload as incomplete or refused: [`StagedUpload::publish`] then discards it and
-    /// fails with this code.
+    /// Marks the upload as refused: [`StagedUpload::publish`] then discards it and fails with this
+    /// code.
     pub fn reject(&mut self, code: ErrorCode) {
         self.rejection = Some(code);
     }

@@ -12,6 +12,7 @@ use crate::protocol::step::{Action, DataMode, Input, LineAhead, Representation};
 use crate::server::conn::control::ControlConnection;
 use crate::server::conn::data_command::DataCommand;
 use crate::server::conn::transfer::{Download, Source, Upload};
+use crate::server::conn::upload_writer::UploadWriter;
 use crate::server::conn::work::Work;
 use crate::server::log::transfer_log::{Direction, TransferRecord};
 use crate::server::net::send_queue::SendQueue;
@@ -136,7 +137,7 @@ impl<K: Kernel> Dialogue<'_, K> {
         }
         // A handle is dropped if the next line does not use it.
         if !opened_now && let OpenHandle::Upload(staged) = self.connection.take_handle() {
-            self.services.discard(staged);
+            self.services.transfers().discard(staged);
         }
         self.connection.work = Work::Lines;
     }
@@ -182,7 +183,7 @@ impl<K: Kernel> Dialogue<'_, K> {
     }
 
     /// Translates a completion into an input for the session and keeps the handle that it opened.
-    /// A prefetch concerns the transfer alone, so the session gets no input.
+    /// A part of a transfer does not concern the session, which gets no input.
     pub(super) fn input_of(&mut self, completion: Completion<K>) -> Option<Input<'static>> {
         match completion {
             Completion::Response(Response::Authenticated(Some(access)), _) => {
@@ -196,7 +197,7 @@ impl<K: Kernel> Dialogue<'_, K> {
                 self.connection.work = Work::Lines;
                 Some(Input::TransferDone(result))
             }
-            Completion::Prefetched(_) => None,
+            Completion::Fetched(_) | Completion::Written(_) => None,
         }
     }
 
@@ -273,7 +274,8 @@ impl<K: Kernel> Dialogue<'_, K> {
             let status = kernel.status(file.file());
             status.is_ok_and(|status| status.size >= offset + length)
         };
-        length > 0 && file.map(kernel).is_some() && (opened_now || is_whole())
+        let is_mapped = || file.map(kernel).is_some() && (opened_now || is_whole());
+        length > 0 && file.is_inline() && is_mapped()
     }
 
     fn send_data(&mut self, representation: Representation, offset: u64, length: u64) {
@@ -289,10 +291,9 @@ impl<K: Kernel> Dialogue<'_, K> {
             None => None,
         };
         self.connection.work = Work::Receiving(Box::new(Upload {
-            staged,
+            writer: staged.map(UploadWriter::new),
             record,
             left: length,
-            failed: None,
         }));
     }
 
@@ -305,6 +306,8 @@ impl<K: Kernel> Dialogue<'_, K> {
     }
 
     fn record(&self, path: &Path, direction: Direction) -> Option<Box<TransferRecord>> {
-        self.services.begin_record(self.session_id, path, direction)
+        self.services
+            .transfers()
+            .begin_record(self.session_id, path, direction)
     }
 }

@@ -138,11 +138,12 @@ impl<K: Kernel> ControlConnection<K> {
         self.work.is_transferring()
     }
 
-    /// Whether the session waits for a completion of a request, a prefetch or a data connection.
+    /// Whether the session waits for a completion of a request, of a part of its transfer or of a
+    /// data connection.
     pub(crate) fn awaits_completion(&self) -> bool {
         match self.work {
             Work::Request | Work::DataCommand | Work::LinesDuringTransfer { .. } => true,
-            _ => self.work.is_prefetching(),
+            _ => self.work.has_worker(),
         }
     }
 
@@ -180,7 +181,7 @@ impl<K: Kernel> ControlConnection<K> {
         match self.work {
             _ if self.has_output() => !self.stream.is_writable(),
             Work::Request | Work::DataCommand => true,
-            Work::Sending(_) if self.work.is_prefetching() => true,
+            Work::Sending(_) | Work::Receiving(_) if self.work.awaits_worker() => true,
             Work::Sending(_) => !self.stream.is_writable(),
             Work::LinesDuringTransfer { .. } if self.stream.has_ended() => true,
             Work::LinesDuringTransfer { .. } if self.is_input_full() => true,
@@ -268,7 +269,7 @@ impl<K: Kernel> ControlConnection<K> {
         match &self.work {
             // The session waits for the server.
             Work::Request | Work::DataCommand => None,
-            Work::Sending(_) if self.work.is_prefetching() => None,
+            Work::Sending(_) | Work::Receiving(_) if self.work.awaits_worker() => None,
             // The data connection has deadlines of its own.
             Work::LinesDuringTransfer { .. } => None,
             Work::Lines => {
@@ -298,8 +299,8 @@ impl<K: Kernel> ControlConnection<K> {
 
     /// Closes the socket, releases the connection's handles and cancels its pending work.
     pub(crate) fn close(self, key: usize, services: &mut Services<K>) {
-        if self.work.is_prefetching() {
-            services.cancel_prefetch(self.session_id(key));
+        if self.work.has_worker() {
+            services.transfers().cancel(self.session_id(key));
         }
         if let Work::Request = self.work {
             services.cancel(self.session_id(key));
@@ -308,12 +309,12 @@ impl<K: Kernel> ControlConnection<K> {
             services.end_session(user);
         }
         if let OpenHandle::Upload(staged) = self.handle {
-            services.discard(staged);
+            services.transfers().discard(staged);
         }
         if let Work::Receiving(upload) = self.work
-            && let Some(staged) = upload.staged
+            && let Some(writer) = upload.writer
         {
-            services.discard(staged);
+            writer.discard(services);
         }
     }
 }

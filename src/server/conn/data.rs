@@ -12,18 +12,20 @@ use crate::limits::{DATA_CONNECTION_TIMEOUT, LINGER_BYTES_MAX, SLICE_BUDGET_BYTE
 use crate::protocol::step::Representation;
 use crate::server::conn::ascii::{AsciiDecoder, AsciiEncoder};
 use crate::server::conn::transfer::{Download, Sent};
+use crate::server::conn::upload_writer::UploadWriter;
 use crate::server::log::transfer_log::TransferRecord;
 use crate::server::net::scratch::Scratch;
 use crate::server::net::stream::{Drained, Stream, StreamError};
 use crate::server::options::Options;
 use crate::server::service::Services;
 use crate::server::session_id::{SessionId, UserKey};
-use crate::storage::StagedUpload;
+use crate::server::workers::file_task::Fetched;
+use crate::storage::{StagedUpload, StorageError};
 
 /// A data connection (RFC 959, 3.2).
 pub(crate) struct DataConnection<K: Kernel> {
     stream: Stream<K>,
-    /// Identifies this connection to the worker that prefetches for it.
+    /// Identifies this connection to the worker that reads or writes for it.
     id: SessionId,
     /// The session that it belongs to.
     owner: SessionId,
@@ -60,14 +62,31 @@ struct DataDownload<K: Kernel> {
 
 /// An upload over a data connection.
 pub(crate) struct DataUpload<K: Kernel> {
-    pub(crate) staged: Box<StagedUpload<K>>,
-    pub(crate) record: Option<Box<TransferRecord>>,
+    writer: UploadWriter<K>,
+    record: Option<Box<TransferRecord>>,
     decoder: Option<AsciiDecoder>,
+    /// The client has closed its sending half.
+    has_ended: bool,
+}
+
+impl<K: Kernel> DataUpload<K> {
+    /// Whether a worker has to write before the upload can go on.
+    fn awaits_writer(&self) -> bool {
+        match self.has_ended {
+            true => self.writer.is_writing(),
+            false => self.writer.is_full(),
+        }
+    }
+
+    /// Returns the upload, once it is complete, and the record of its transfer.
+    pub(crate) fn into_parts(self) -> Option<(Box<StagedUpload<K>>, Option<Box<TransferRecord>>)> {
+        Some((self.writer.into_staged()?, self.record))
+    }
 }
 
 /// How a time slice or a deadline of a data connection ended.
 pub(crate) enum DataOutcome {
-    /// The connection waits for an event, a prefetch, a deadline or a command.
+    /// The connection waits for an event, a worker, a deadline or a command.
     Idle,
     /// The budget is spent: the connection belongs at the end of the run queue.
     Again,
@@ -77,8 +96,8 @@ pub(crate) enum DataOutcome {
     ConnectFailed,
     /// The transfer has ended. The connection is to be closed.
     Done(Result<(), ErrorCode>),
-    /// The client has sent everything, or writing the file failed. The connection is to be closed
-    /// and the upload published or rejected.
+    /// The client has sent everything and it is written, or writing failed. The connection is to be
+    /// closed and the upload published or rejected.
     Received,
 }
 
@@ -140,15 +159,28 @@ impl<K: Kernel> DataConnection<K> {
 
     pub(crate) fn is_transferring(&self) -> bool {
         match &self.work {
-            DataWork::Sending(sending) => !sending.download.is_prefetching(),
-            DataWork::Receiving(_) => true,
+            DataWork::Sending(sending) => !sending.download.is_fetching(),
+            DataWork::Receiving(upload) => !upload.awaits_writer(),
             _ => false,
         }
     }
 
-    /// Whether a worker prefetches the next bytes to send.
-    pub(crate) fn is_prefetching(&self) -> bool {
-        matches!(&self.work, DataWork::Sending(sending) if sending.download.is_prefetching())
+    /// Whether the transfer cannot go on before a worker has read or written a part of the file.
+    fn awaits_worker(&self) -> bool {
+        match &self.work {
+            DataWork::Sending(sending) => sending.download.is_fetching(),
+            DataWork::Receiving(upload) => upload.awaits_writer(),
+            _ => false,
+        }
+    }
+
+    /// Whether a worker reads or writes a part of the file, whose completion is awaited.
+    pub(crate) fn has_worker(&self) -> bool {
+        match &self.work {
+            DataWork::Sending(sending) => sending.download.is_fetching(),
+            DataWork::Receiving(upload) => upload.writer.is_writing(),
+            _ => false,
+        }
     }
 
     /// Returns the user whose rate limit applies to the time slices.
@@ -156,11 +188,12 @@ impl<K: Kernel> DataConnection<K> {
         self.owner.user.filter(|_| self.is_transferring())
     }
 
-    /// Whether only an event, a prefetch, a deadline or a command can give the connection work.
+    /// Whether only an event, a worker, a deadline or a command can give the connection work.
     pub(crate) fn is_blocked(&self) -> bool {
         match &self.work {
             DataWork::Dialing | DataWork::Ready => true,
-            DataWork::Sending(_) => self.is_prefetching() || !self.stream.is_writable(),
+            DataWork::Sending(_) | DataWork::Receiving(_) if self.awaits_worker() => true,
+            DataWork::Sending(_) => !self.stream.is_writable(),
             DataWork::Receiving(_) => !self.stream.is_readable(),
             DataWork::Lingering { .. } => !self.stream.is_readable() || self.stream.has_ended(),
         }
@@ -194,36 +227,57 @@ impl<K: Kernel> DataConnection<K> {
     ) {
         let decoder = (representation == Representation::Ascii).then(AsciiDecoder::default);
         self.work = DataWork::Receiving(DataUpload {
-            staged,
+            writer: UploadWriter::new(staged),
             record,
             decoder,
+            has_ended: false,
         });
         self.active_at = now;
     }
 
-    /// Resumes a download after a prefetch.
-    pub(crate) fn end_prefetch(
+    /// Resumes a download whose next range was fetched.
+    pub(crate) fn end_fetch(
         &mut self,
-        result: io::Result<()>,
+        result: io::Result<Fetched>,
         services: &Services<K>,
     ) -> DataOutcome {
         self.active_at = services.now();
-        if let DataWork::Sending(sending) = &mut self.work {
-            sending.download.end_prefetch();
-        }
         match result {
-            Ok(()) => DataOutcome::Again,
+            Ok(fetched) => {
+                if let DataWork::Sending(sending) = &mut self.work {
+                    sending.download.end_fetch(fetched);
+                }
+                DataOutcome::Again
+            }
             Err(error) => DataOutcome::Done(Err(send_error(&error, self.owner, services))),
         }
     }
 
+    /// Resumes an upload after a worker has written.
+    pub(crate) fn end_write(
+        &mut self,
+        result: Result<Box<StagedUpload<K>>, StorageError>,
+        services: &mut Services<K>,
+    ) -> DataOutcome {
+        self.active_at = services.now();
+        if let DataWork::Receiving(upload) = &mut self.work {
+            let writer = &mut upload.writer;
+            writer.end_write(result, services, self.id, self.owner);
+            if let Some(code) = writer.failed() {
+                // The worker has dropped the file.
+                return DataOutcome::Done(Err(code));
+            }
+        }
+        DataOutcome::Again
+    }
+
     /// Closes the connection and cancels its transfer.
     pub(crate) fn close(self, services: &mut Services<K>) {
-        if self.is_prefetching() {
-            services.cancel_prefetch(self.id);
+        if self.has_worker() {
+            services.transfers().cancel(self.id);
         }
         if let DataWork::Receiving(upload) = self.work {
-            services.discard(upload.staged);
+            upload.writer.discard(services);
         }
     }
 
@@ -272,7 +326,10 @@ impl<K: Kernel> DataConnection<K> {
             let moved = match &self.work {
                 DataWork::Dialing => return self.check_connect(services),
                 DataWork::Ready => return DataOutcome::Idle,
-                DataWork::Sending(_) if self.is_prefetching() => return DataOutcome::Idle,
+                DataWork::Sending(_) | DataWork::Receiving(_) if self.awaits_worker() => {
+                    return DataOutcome::Idle;
+                }
+                DataWork::Receiving(upload) if upload.has_ended => return DataOutcome::Received,
                 _ if budget == 0 => return DataOutcome::Again,
                 DataWork::Sending(sending) if sending.download.left() == 0 => {
                     self.shutdown(services)
@@ -328,8 +385,8 @@ impl<K: Kernel> DataConnection<K> {
                 self.active_at = services.now();
                 Ok(n)
             }
-            Ok(Sent::Uncached(range)) => {
-                services.prefetch(self.id, range);
+            Ok(Sent::Awaits(range)) => {
+                services.transfers().fetch(self.id, range);
                 Err(DataStop::Blocked)
             }
             Err(StreamError::Blocked) => Err(DataStop::Blocked),
@@ -381,19 +438,17 @@ impl<K: Kernel> DataConnection<K> {
                 &scratch.text[..]
             }
         };
-        if let Err(refused) = upload.staged.write(bytes) {
-            let code = services.log_refusal(self.owner, refused);
-            upload.staged.reject(code);
+        let writer = &mut upload.writer;
+        writer.write(bytes, services, self.id, self.owner);
+        if writer.failed().is_some() {
             return Err(DataStop::Ended(DataOutcome::Received));
         }
+        upload.has_ended = n == 0;
         self.transferred += bytes.len() as u64;
         if let Some(record) = &mut upload.record {
             record.add_bytes(bytes.len());
         }
-        match n {
-            0 => Err(DataStop::Ended(DataOutcome::Received)),
-            n => Ok(n),
-        }
+        Ok(n)
     }
 
     /// Discards input until the client's kernel has acknowledged every byte and the end. Closing

@@ -9,4 +9,5 @@ pub(crate) mod data_command;
 pub(crate) mod outcome;
 pub(crate) mod time_slice;
 pub(crate) mod transfer;
+mod upload_writer;
 mod work;

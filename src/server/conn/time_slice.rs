@@ -23,6 +23,7 @@ use crate::server::conn::control::{ControlConnection, Rest};
 use crate::server::conn::data_command::DataCommand;
 use crate::server::conn::outcome::Outcome;
 use crate::server::conn::transfer::Sent;
+use crate::server::conn::upload_writer::UploadWriter;
 use crate::server::conn::work::Work;
 use crate::server::net::input_buffer::InputBuffer;
 use crate::server::net::scratch::Scratch;
@@ -129,12 +130,21 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
     pub(crate) fn deliver(mut self, completion: Completion<K>) -> Outcome<K> {
         self.begin_delivery();
         match completion {
-            Completion::Prefetched(Ok(())) => {
+            Completion::Fetched(Ok(fetched)) => {
                 if let Work::Sending(download) = &mut self.dialogue.connection.work {
-                    download.end_prefetch();
+                    download.end_fetch(fetched);
                 }
             }
-            Completion::Prefetched(Err(error)) => {
+            Completion::Written(result) => {
+                let id = self.dialogue.session_id;
+                let services = &mut *self.dialogue.services;
+                if let Work::Receiving(upload) = &mut self.dialogue.connection.work
+                    && let Some(writer) = &mut upload.writer
+                {
+                    writer.end_write(result, services, id, id);
+                }
+            }
+            Completion::Fetched(Err(error)) => {
                 let reason = self.close_reason(&error);
                 return self.finish(Outcome::Close(reason));
             }
@@ -163,7 +173,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
             self.input.clear();
             self.dialogue.send_queue.clear();
             if let Some(DataCommand::Receive(staged, _)) = command {
-                self.dialogue.services.discard(staged);
+                self.dialogue.services.transfers().discard(staged);
             }
             return outcome;
         }
@@ -202,10 +212,10 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
                     Err(error) => return Outcome::Close(self.close_reason(&error)),
                 }
             }
-            let is_prefetching = self.dialogue.connection.work.is_prefetching();
+            let awaits_worker = self.dialogue.connection.work.awaits_worker();
             let moved = match self.dialogue.connection.work {
                 Work::Request | Work::DataCommand => return Outcome::Idle,
-                Work::Sending(_) if is_prefetching => return Outcome::Idle,
+                Work::Sending(_) | Work::Receiving(_) if awaits_worker => return Outcome::Idle,
                 // A call for no bytes would look like the end of the file or of the input.
                 _ if self.dialogue.budget == 0 => return Outcome::Again,
                 Work::Lines | Work::LinesDuringTransfer { .. } => self.read_lines(),
@@ -325,8 +335,8 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
                 }
                 Ok(())
             }
-            Ok(Sent::Uncached(range)) => {
-                services.prefetch(*session_id, range);
+            Ok(Sent::Awaits(range)) => {
+                services.transfers().fetch(*session_id, range);
                 Err(Stop::Blocked)
             }
             Err(StreamError::Blocked) => Err(Stop::Blocked),
@@ -376,14 +386,14 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         let Work::Receiving(upload) = work else {
             return;
         };
-        match upload.staged {
+        let failed = upload.writer.as_ref().and_then(UploadWriter::failed);
+        match upload.writer.and_then(UploadWriter::into_staged) {
             Some(staged) => {
                 let session_id = self.dialogue.session_id;
-                self.dialogue
-                    .services
-                    .publish(session_id, staged, upload.record);
+                let transfers = self.dialogue.services.transfers();
+                transfers.publish(session_id, staged, upload.record);
             }
-            None => self.end_transfer(upload.failed.map_or(Ok(()), Err)),
+            None => self.end_transfer(failed.map_or(Ok(()), Err)),
         }
     }
 

@@ -3,19 +3,19 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::domain::error::ErrorCode;
 use crate::kernel::{Kernel, Piece};
-use crate::limits::ASCII_CHUNK_BYTES;
+use crate::limits::{ASCII_CHUNK_BYTES, TRANSFER_BUFFER_BYTES};
 use crate::server::conn::ascii::AsciiEncoder;
+use crate::server::conn::upload_writer::UploadWriter;
 use crate::server::log::transfer_log::TransferRecord;
 use crate::server::net::scratch::Scratch;
 use crate::server::net::stream::{Stream, StreamError};
 use crate::server::service::Services;
 use crate::server::service::open_handle::OpenHandle;
 use crate::server::session_id::SessionId;
-use crate::server::workers::job::UncachedRange;
+use crate::server::workers::file_task::{Fetched, FileRange};
 use crate::server::workers::listing::Listing;
-use crate::storage::{OpenFile, StagedUpload};
+use crate::storage::OpenFile;
 
 /// The bytes of a download.
 pub(crate) enum Source<K: Kernel> {
@@ -41,8 +41,11 @@ pub(crate) struct Download<K: Kernel> {
     end: u64,
     /// The file's bytes before this offset were found in the page cache or prefetched.
     cached_until: u64,
-    /// A worker prefetches the bytes up to `cached_until`.
-    prefetching: bool,
+    /// Bytes of the file before `buffer_end`, for a device that the event loop does not call.
+    buffer: Vec<u8>,
+    buffer_end: u64,
+    /// A worker fetches the next range.
+    is_fetching: bool,
     record: Option<Box<TransferRecord>>,
 }
 
@@ -50,8 +53,8 @@ pub(crate) struct Download<K: Kernel> {
 pub(crate) enum Sent<K: Kernel> {
     /// This many bytes were written to the stream.
     Bytes(usize),
-    /// The download waits until this range is prefetched.
-    Uncached(UncachedRange<K>),
+    /// The download waits until this range is fetched.
+    Awaits(FileRange<K>),
 }
 
 impl<K: Kernel> Download<K> {
@@ -67,7 +70,9 @@ impl<K: Kernel> Download<K> {
             offset,
             end: offset + length,
             cached_until: offset,
-            prefetching: false,
+            buffer: Vec::new(),
+            buffer_end: offset,
+            is_fetching: false,
             record,
         }
     }
@@ -86,13 +91,17 @@ impl<K: Kernel> Download<K> {
         matches!(self.source, Source::File(_))
     }
 
-    pub(crate) fn is_prefetching(&self) -> bool {
-        self.prefetching
+    pub(crate) fn is_fetching(&self) -> bool {
+        self.is_fetching
     }
 
-    /// Resumes a download whose next range was prefetched.
-    pub(crate) fn end_prefetch(&mut self) {
-        self.prefetching = false;
+    /// Resumes a download whose next range was fetched.
+    pub(crate) fn end_fetch(&mut self, fetched: Fetched) {
+        self.is_fetching = false;
+        if let Fetched::Bytes(bytes) = fetched {
+            self.buffer_end = self.offset + bytes.len() as u64;
+            self.buffer = bytes;
+        }
     }
 
     /// Sends up to `budget` bytes by one call. `UnexpectedEof` means that the file has become
@@ -103,10 +112,15 @@ impl<K: Kernel> Download<K> {
         stream: &mut Stream<K>,
         budget: usize,
     ) -> Result<Sent<K>, StreamError> {
-        if let Some(uncached) = self.before_send(kernel, stream, budget)? {
-            return Ok(Sent::Uncached(uncached));
+        if let Some(range) = self.before_send(kernel, stream, budget)? {
+            return Ok(Sent::Awaits(range));
         }
         let sent = match &self.source {
+            Source::File(_) if !self.buffered().is_empty() => {
+                let bytes = self.buffered();
+                let piece = Piece::Bytes(&bytes[..bytes.len().min(budget)]);
+                stream.send(kernel, &[piece], false)?
+            }
             Source::File(file) => {
                 let count = (self.cached_until - self.offset).min(budget as u64) as usize;
                 stream.send_file(kernel, file.file(), self.offset, count)?
@@ -135,62 +149,88 @@ impl<K: Kernel> Download<K> {
         encoder: &mut AsciiEncoder,
         scratch: &mut Scratch<K>,
     ) -> Result<Sent<K>, StreamError> {
-        if let Some(uncached) = self.before_send(kernel, stream, budget)? {
-            return Ok(Sent::Uncached(uncached));
+        if let Some(range) = self.before_send(kernel, stream, budget)? {
+            return Ok(Sent::Awaits(range));
         }
         let Source::File(file) = &self.source else {
             // A listing has CR LF line ends already.
             return self.send(kernel, stream, budget);
         };
-        let most = (self.cached_until - self.offset).min(ASCII_CHUNK_BYTES as u64) as usize;
-        let read = kernel
-            .read_at(file.file(), &mut scratch.transfer[..most], self.offset)
-            .map_err(StreamError::Failed)?;
-        if read == 0 {
-            return Err(became_shorter());
-        }
-        let bytes = &scratch.transfer[..read];
+        let buffered = self.buffered();
+        let bytes = if buffered.is_empty() {
+            let most = (self.cached_until - self.offset).min(ASCII_CHUNK_BYTES as u64) as usize;
+            let read = kernel
+                .read_at(file.file(), &mut scratch.transfer[..most], self.offset)
+                .map_err(StreamError::Failed)?;
+            if read == 0 {
+                return Err(became_shorter());
+            }
+            &scratch.transfer[..read]
+        } else {
+            &buffered[..buffered.len().min(ASCII_CHUNK_BYTES)]
+        };
         scratch.text.clear();
         encoder.convert(bytes, &mut scratch.text);
         let sent = stream.send(kernel, &[Piece::Bytes(&scratch.text)], false)?;
-        self.advance(encoder.advance(bytes, sent));
+        let advanced = encoder.advance(bytes, sent);
+        self.advance(advanced);
         Ok(Sent::Bytes(sent))
     }
 
-    /// Checks that the stream is writable and returns the part of the next `budget` bytes that is
-    /// not in the page cache, if any; the download is prefetching from then on.
+    /// Checks that the stream is writable and returns the part of the next `budget` bytes that a
+    /// worker has to fetch, if any; the download is fetching from then on.
     fn before_send(
         &mut self,
         kernel: &K,
         stream: &Stream<K>,
         budget: usize,
-    ) -> Result<Option<UncachedRange<K>>, StreamError> {
+    ) -> Result<Option<FileRange<K>>, StreamError> {
         if !stream.is_writable() {
             return Err(StreamError::Blocked);
         }
         let Source::File(file) = &self.source else {
             return Ok(None);
         };
-        let end = self.offset + self.left().min(budget as u64);
-        let offset = self.cached_until;
+        if !self.buffered().is_empty() {
+            return Ok(None);
+        }
+        let (offset, end) = match file.is_inline() {
+            true => {
+                let end = self.offset + self.left().min(budget as u64);
+                (self.cached_until.max(self.offset), end)
+            }
+            false => {
+                let most = self.left().min(TRANSFER_BUFFER_BYTES as u64);
+                (self.offset, self.offset + most)
+            }
+        };
         if end <= offset {
             return Ok(None);
         }
         self.cached_until = end;
         let count = end - offset;
-        if file.is_cached(kernel, offset, count) {
+        if file.is_inline() && file.is_cached(kernel, offset, count) {
             return Ok(None);
         }
-        self.prefetching = true;
-        Ok(Some(UncachedRange {
+        self.is_fetching = true;
+        Ok(Some(FileRange {
             file: file.clone(),
             offset,
             count: count as usize,
         }))
     }
 
+    /// The bytes at the offset that are in the buffer.
+    fn buffered(&self) -> &[u8] {
+        let left = self.buffer_end.saturating_sub(self.offset) as usize;
+        &self.buffer[self.buffer.len() - left..]
+    }
+
     fn advance(&mut self, sent: usize) {
         self.offset += sent as u64;
+        if self.offset >= self.buffer_end {
+            self.buffer = Vec::new();
+        }
         if let Some(record) = &mut self.record {
             record.add_bytes(sent);
             if self.offset == self.end {
@@ -206,15 +246,28 @@ fn became_shorter() -> StreamError {
 
 /// Announced bytes that are being received over a control connection.
 pub(crate) struct Upload<K: Kernel> {
-    /// The file, or `None` if the bytes are discarded.
-    pub(crate) staged: Option<Box<StagedUpload<K>>>,
+    /// The file, or `None` if the bytes are discarded. The client cannot be stopped, so the rest of
+    /// a failed upload is received and discarded.
+    pub(crate) writer: Option<UploadWriter<K>>,
     pub(crate) left: u64,
-    /// Why the file failed. The client cannot be stopped, so the rest is received and discarded.
-    pub(crate) failed: Option<ErrorCode>,
     pub(crate) record: Option<Box<TransferRecord>>,
 }
 
 impl<K: Kernel> Upload<K> {
+    /// Whether a worker has to write before more bytes are received, or before the file is
+    /// complete.
+    pub(crate) fn awaits_writer(&self) -> bool {
+        (self.writer.as_ref()).is_some_and(|writer| match self.left {
+            0 => writer.is_writing(),
+            _ => writer.is_full(),
+        })
+    }
+
+    /// Whether a worker writes.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writer.as_ref().is_some_and(UploadWriter::is_writing)
+    }
+
     /// Writes received bytes to the file. If that fails, the file is abandoned.
     pub(crate) fn write(
         &mut self,
@@ -223,18 +276,15 @@ impl<K: Kernel> Upload<K> {
         session_id: SessionId,
     ) {
         self.left -= bytes.len() as u64;
-        let Some(mut staged) = self.staged.take() else {
+        let Some(writer) = &mut self.writer else {
             return;
         };
-        if let Some(record) = &mut self.record {
+        if writer.failed().is_none()
+            && let Some(record) = &mut self.record
+        {
             record.add_bytes(bytes.len());
         }
-        match staged.write(bytes) {
-            Ok(()) => self.staged = Some(staged),
-            Err(refused) => {
-                self.failed = Some(services.log_refusal(session_id, refused));
-                services.discard(staged);
-            }
-        }
+        writer.write(bytes, services, session_id, session_id);
+        writer.discard_failed(services);
     }
 }

@@ -19,7 +19,7 @@ pub(crate) enum Work<K: Kernel> {
     Request,
     /// Waits for the event loop to answer a command that concerns the data connection.
     DataCommand,
-    /// Sends a file or listing, or waits for a worker to prefetch a part of it.
+    /// Sends a file or listing, or waits for a worker to fetch a part of it.
     Sending(Box<Download<K>>),
     /// Receives announced bytes.
     Receiving(Box<Upload<K>>),
@@ -36,18 +36,31 @@ impl<K: Kernel> Work<K> {
         matches!(self, Work::Lines | Work::LinesDuringTransfer { .. })
     }
 
-    /// Whether bytes of a file are moving, as opposed to waiting for a prefetch.
+    /// Whether bytes of a file are moving, as opposed to waiting for a worker.
     pub(super) fn is_transferring(&self) -> bool {
         match self {
-            Work::Sending(download) => !download.is_prefetching(),
-            Work::Receiving(_) => true,
+            Work::Sending(download) => !download.is_fetching(),
+            Work::Receiving(upload) => !upload.awaits_writer(),
             _ => false,
         }
     }
 
-    /// Whether a worker prefetches the next bytes to send.
-    pub(super) fn is_prefetching(&self) -> bool {
-        matches!(self, Work::Sending(download) if download.is_prefetching())
+    /// Whether the transfer cannot go on before a worker has read or written a part of the file.
+    pub(super) fn awaits_worker(&self) -> bool {
+        match self {
+            Work::Sending(download) => download.is_fetching(),
+            Work::Receiving(upload) => upload.awaits_writer(),
+            _ => false,
+        }
+    }
+
+    /// Whether a worker reads or writes a part of the file.
+    pub(super) fn has_worker(&self) -> bool {
+        match self {
+            Work::Sending(download) => download.is_fetching(),
+            Work::Receiving(upload) => upload.is_writing(),
+            _ => false,
+        }
     }
 
     /// Returns the bytes of the file that the data connection has moved.

@@ -74,7 +74,10 @@ impl<K: Kernel> DataConnections<K> {
                 Some(slot)
             }
             DataCommand::Receive(staged, representation) => {
-                let record = services.begin_record(owner, staged.path(), Direction::Upload);
+                let record =
+                    services
+                        .transfers()
+                        .begin_record(owner, staged.path(), Direction::Upload);
                 let (slot, data) = self.connection(owner, connections);
                 data.receive(staged, record, representation, services.now());
                 Some(slot)

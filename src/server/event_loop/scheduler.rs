@@ -234,7 +234,7 @@ impl<K: Kernel> Scheduler<K> {
     /// Publishes a received upload, unless its client has left or aborted it. QUIT, ABOR or the end
     /// may still be unread, so the control connection is read first.
     fn publish(&mut self, owner: SessionId, data: DataConnection<K>) {
-        let Some(DataUpload { staged, record, .. }) = data.into_upload() else {
+        let Some((staged, record)) = data.into_upload().and_then(DataUpload::into_parts) else {
             return;
         };
         if let Some(slice) = self.slice(owner.key) {
@@ -242,19 +242,19 @@ impl<K: Kernel> Scheduler<K> {
             let is_aborted = matches!(outcome, Outcome::Data(DataCommand::Abort));
             self.handle_outcome(owner.key, outcome);
             if is_aborted {
-                return self.services.discard(staged);
+                return self.services.transfers().discard(staged);
             }
         }
         let control = self.connections.control(owner.key);
         if control.is_none_or(|control| control.has_left()) {
-            self.services.discard(staged);
+            self.services.transfers().discard(staged);
             let lost = Err(ErrorCode::DataConnectionLost);
             let lost = DataResult::TransferDone(lost);
             return self.data.sessions.report(owner, lost);
         }
         let sessions = &mut self.data.sessions;
         sessions.set_state(owner, DataState::Publishing);
-        self.services.publish(owner, staged, record);
+        self.services.transfers().publish(owner, staged, record);
     }
 
     /// Accepts connections to the passive ports.
@@ -316,8 +316,10 @@ impl<K: Kernel> Scheduler<K> {
             return;
         };
         if !self.connections.awaits(id) {
-            if let Completion::Response(_, OpenHandle::Upload(staged)) = completion {
-                self.services.discard(staged);
+            if let Completion::Response(_, OpenHandle::Upload(staged))
+            | Completion::Written(Ok(staged)) = completion
+            {
+                self.services.transfers().discard(staged);
             }
             return;
         }
@@ -327,10 +329,12 @@ impl<K: Kernel> Scheduler<K> {
         }
         match self.connections.data(id.key) {
             Some(data) => {
-                if let Completion::Prefetched(result) = completion {
-                    let outcome = data.end_prefetch(result, &self.services);
-                    self.handle_data_outcome(id.key, outcome);
-                }
+                let outcome = match completion {
+                    Completion::Fetched(result) => data.end_fetch(result, &self.services),
+                    Completion::Written(result) => data.end_write(result, &mut self.services),
+                    _ => DataOutcome::Idle,
+                };
+                self.handle_data_outcome(id.key, outcome);
             }
             None => {
                 if let Some(slice) = self.slice(id.key) {
@@ -358,7 +362,7 @@ impl<K: Kernel> Scheduler<K> {
             }
         }
         self.services.rates_mut().end_unparking();
-        if self.services.rates().parked().next().is_some() {
+        if self.services.rates_mut().parked().next().is_some() {
             self.next_release.get_or_insert(now + RATE_LIMIT_TICK);
         }
     }

@@ -93,7 +93,7 @@ impl<K: Kernel> Slot<K> {
             Occupant::Control(control) => {
                 control.generation() == id.generation && control.awaits_completion()
             }
-            Occupant::Data(data) => data.id() == id && data.is_prefetching(),
+            Occupant::Data(data) => data.id() == id && data.has_worker(),
             Occupant::Closed => false,
         }
     }

@@ -8,8 +8,13 @@ use crate::config::Home;
 use crate::domain::access::Grant;
 use crate::kernel::Kernel;
 use crate::kernel::devices::{Device, Devices};
-use crate::server::workers::job::Lane;
+use crate::server::service::response::Handled;
+use crate::server::session_id::SessionId;
+use crate::server::workers::file_task::FileTask;
+use crate::server::workers::job::{Job, Lane, Task};
 use crate::server::workers::lanes::Workers;
+use crate::server::workers::query::Query;
+use crate::storage::StorageError;
 
 /// The surroundings of every call, owned by the services and lent to the parts.
 pub(crate) struct Context<K: Kernel> {
@@ -35,6 +40,27 @@ impl<K: Kernel> Context<K> {
         Lane::Device(self.device(&grant.path))
     }
 
+    /// Answers a query: at once on a device that the event loop may call, else by a worker.
+    pub(crate) fn query(
+        &self,
+        session_id: SessionId,
+        query: Query,
+        device: &Arc<Device>,
+    ) -> Result<Handled<K>, StorageError> {
+        match self.call_inline(device, || query.run(&*self.kernel)) {
+            Some(Err(error)) if error.is_elsewhere() => {}
+            Some(result) => return result.map(Handled::now),
+            None => {}
+        }
+        let job = Job::owned(
+            session_id,
+            Lane::Device(device.clone()),
+            Task::File(FileTask::Query(query)),
+        );
+        self.workers.submit(job);
+        Ok(Handled::Later)
+    }
+
     /// Makes calls on the event loop if the device allows that; `None` if a worker has to make
     /// them.
     pub(crate) fn call_inline<T>(&self, device: &Device, calls: impl FnOnce() -> T) -> Option<T> {
@@ -52,9 +78,13 @@ impl Context<crate::kernel::linux::Linux> {
     /// A context without threads, for the tests of the parts.
     pub(crate) fn for_tests(home: Home) -> Self {
         let kernel = Arc::new(crate::kernel::linux::Linux::new().expect("a kernel"));
+        let devices = Devices::default();
+        for root in home.granted_paths().iter().chain([&home.path().to_owned()]) {
+            crate::storage::find_device(&*kernel, root, &devices);
+        }
         Context {
             workers: Workers::without_threads(kernel.clone()),
-            devices: Arc::default(),
+            devices: Arc::new(devices),
             now: kernel.now(),
             kernel,
             home: Arc::new(home),

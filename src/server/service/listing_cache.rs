@@ -51,6 +51,26 @@ pub(crate) struct Listed {
     pub(crate) result: Result<Arc<Listing>, StorageError>,
 }
 
+impl Listed {
+    /// Returns the completions for the sessions. `log` logs an error in the name of the first one
+    /// and returns its code.
+    pub(crate) fn into_completions<K: Kernel>(
+        self,
+        log: impl FnOnce(SessionId, StorageError) -> ErrorCode,
+    ) -> Vec<(SessionId, Completion<K>)> {
+        let Some(first) = self.waiting.first().copied() else {
+            return Vec::new();
+        };
+        let result = self.result.map_err(|error| log(first, error));
+        let completion = || match &result {
+            Ok(listing) => Completion::listing(listing.clone()),
+            Err(code) => Completion::refused(*code),
+        };
+        let sessions = self.waiting.into_iter();
+        sessions.map(|id| (id, completion())).collect()
+    }
+}
+
 /// A listing in memory.
 struct Alive {
     /// The user that it was made for.
@@ -122,8 +142,11 @@ impl Listings {
     /// Returns a cached listing of a directory that has not changed.
     fn find_cached<K: Kernel>(&self, key: &Key, context: &Context<K>) -> Option<Arc<Listing>> {
         let cached = self.cached.get(key)?;
-        let status = context.kernel.status_by_path(&key.path()).ok();
-        let is_valid = cached.listing.status == status && !cached.is_expired(context.now);
+        let device = context.device(&key.root);
+        let status = context.call_inline(&device, || context.kernel.status_by_path(&key.path()));
+        let status = status.and_then(Result::ok);
+        let is_valid =
+            status.is_some() && cached.listing.status == status && !cached.is_expired(context.now);
         is_valid.then(|| cached.listing.clone())
     }
 

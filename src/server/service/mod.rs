@@ -25,11 +25,12 @@ pub(crate) mod quotas;
 pub(crate) mod rates;
 pub(crate) mod reload;
 pub(crate) mod response;
+mod roots;
+mod transfers;
 pub(crate) mod uploads;
 
 use std::collections::HashSet;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -39,7 +40,7 @@ use crate::domain::access::Access;
 use crate::domain::error::ErrorCode;
 use crate::domain::request::Request;
 use crate::kernel::Kernel;
-use crate::server::log::transfer_log::{Direction, TransferLog, TransferRecord};
+use crate::server::log::transfer_log::TransferLog;
 use crate::server::options::Options;
 use crate::server::policy::client_prefix::ClientPrefix;
 use crate::server::service::auth::{Auth, LoginAttempt};
@@ -51,11 +52,15 @@ use crate::server::service::quotas::{Quotas, UserQuota};
 use crate::server::service::rates::Rates;
 use crate::server::service::reload::Reloader;
 use crate::server::service::response::{Completion, CompletionQueue, Handled};
+use crate::server::service::roots::Roots;
+use crate::server::service::transfers::Transfers;
 use crate::server::service::uploads::Uploads;
 use crate::server::session_id::{SessionId, UserKey};
-use crate::server::workers::job::{Job, JobResult, Lane, Success, Task, UncachedRange};
+use crate::server::workers::file_task::FileResult;
+use crate::server::workers::job::{Job, JobResult, Lane, Success, Task};
 use crate::server::workers::lanes::Workers;
-use crate::storage::{FileFault, Modification, OrphanSweep, StagedUpload, StorageError};
+use crate::server::workers::query::Query;
+use crate::storage::{FileFault, Modification, OrphanSweep, StorageError};
 
 /// The router of requests and results.
 pub(crate) struct Services<K: Kernel> {
@@ -69,6 +74,7 @@ pub(crate) struct Services<K: Kernel> {
     open_files: OpenFiles<K>,
     uploads: Uploads,
     reloader: Reloader,
+    roots: Roots,
     completions: CompletionQueue<K>,
     /// Reused by every [`Services::collect`].
     results: Vec<JobResult<K>>,
@@ -83,7 +89,7 @@ impl<K: Kernel> Services<K> {
     ) -> Services<K> {
         let now = kernel.now();
         let mut services = Services {
-            open_files: OpenFiles::new(kernel.clone()),
+            open_files: OpenFiles::new(kernel.clone(), &workers),
             context: Context {
                 kernel,
                 home: Arc::new(home),
@@ -98,10 +104,12 @@ impl<K: Kernel> Services<K> {
             listings: Listings::default(),
             uploads: Uploads::new(&options),
             reloader: Reloader::default(),
+            roots: Roots::new(now),
             completions: CompletionQueue::new(),
             results: Vec::new(),
             transfer_log: options.xferlog,
         };
+        services.roots.reload(&services.context);
         services.quotas.reload(&services.context);
         services
     }
@@ -136,7 +144,7 @@ impl<K: Kernel> Services<K> {
 
     /// Handles a request of a session.
     pub(crate) fn handle(&mut self, session_id: SessionId, request: Request) -> Handled<K> {
-        let user = self.user_quota(session_id, &request);
+        let user = UserQuota::of(session_id, &request, &mut self.auth, &self.context.home);
         if !self.quotas.is_ready(&request, &user) {
             self.quotas.defer(session_id, request);
             return Handled::Later;
@@ -166,7 +174,7 @@ impl<K: Kernel> Services<K> {
             Request::List { target, format } => {
                 self.listings.list(session_id, target, format, context)
             }
-            Request::OpenRead { path } => self.open_files.open(session_id, &path, context.now)?,
+            Request::OpenRead { path } => self.open_files.open(session_id, path, context)?,
             Request::Checksum {
                 path,
                 algorithm,
@@ -174,13 +182,13 @@ impl<K: Kernel> Services<K> {
                 end,
             } => {
                 let range = (start, end);
-                (self.open_files).checksum(session_id, &path, algorithm, range, context)?
+                (self.open_files).checksum(session_id, path, algorithm, range, context)?
             }
-            Request::CheckUpload { path } => self.uploads.check(&path, context)?,
+            Request::CheckUpload { path } => self.uploads.check(session_id, path, context)?,
             Request::CheckSpace { grant, length } => {
                 let grant = grant.as_deref();
                 let left = grant.map_or(u64::MAX, |grant| self.quotas.left(grant, user));
-                self.uploads.check_space(grant, length, left, context)?
+                (self.uploads).check_space(session_id, grant, (length, left), context)?
             }
             Request::Create { path, length, base } => {
                 let bytes = length.unwrap_or(0);
@@ -204,10 +212,14 @@ impl<K: Kernel> Services<K> {
             Request::SetModified { path, modified } => {
                 self.modify(session_id, Modification::SetModified(path, modified), user)
             }
-            Request::Status { path } => modifications::status(&path, context)?,
+            Request::Status { path } => {
+                let device = context.device(&path.grant.path);
+                context.query(session_id, Query::Status(path), &device)?
+            }
             Request::Space { path } => {
                 let left = self.quotas.left(&path.grant, user);
-                modifications::space(&path, left, context)?
+                let device = context.device(&path.grant.path);
+                context.query(session_id, Query::Space { path, left }, &device)?
             }
             Request::Quota => self.quotas.report(user, context),
         })
@@ -249,6 +261,7 @@ impl<K: Kernel> Services<K> {
         let now = self.now();
         self.context.workers.sweep(now);
         self.open_files.sweep(now);
+        self.roots.sweep(&self.context);
         self.listings.sweep(now);
         self.listings.start(&self.context);
         while let Some(listed) = self.listings.pop_timed_out(now) {
@@ -341,6 +354,7 @@ impl<K: Kernel> Services<K> {
         for (key, user) in self.auth.users() {
             self.rates.set_user_rate(key, home.limits(user).rate);
         }
+        self.roots.reload(&self.context);
         self.quotas.reload(&self.context);
         self.listings.invalidate();
         self.auth.reset(&revoked, &self.context.home);
@@ -368,32 +382,13 @@ impl<K: Kernel> Services<K> {
 
     // Files.
 
-    /// Makes a complete upload durable and gives it its name, even if its session ends. Completes
-    /// with [`Completion::TransferDone`].
-    pub(crate) fn publish(
-        &mut self,
-        session_id: SessionId,
-        upload: Box<StagedUpload<K>>,
-        record: Option<Box<TransferRecord>>,
-    ) {
-        let job = Job::publish(session_id, upload, record);
-        self.context.workers.submit(job);
-    }
-
-    /// Drops an unfinished upload, on a worker.
-    pub(crate) fn discard(&mut self, upload: Box<StagedUpload<K>>) {
-        self.context.workers.submit(Job::discard(upload));
-    }
-
-    /// Reads uncached pages of a file, on a worker. Completes with [`Completion::Prefetched`].
-    pub(crate) fn prefetch(&mut self, session_id: SessionId, range: UncachedRange<K>) {
-        let job = Job::prefetch(session_id, range);
-        self.context.workers.submit(job);
-    }
-
-    /// Cancels the prefetch of a connection that closes.
-    pub(crate) fn cancel_prefetch(&mut self, session_id: SessionId) {
-        self.context.workers.cancel(session_id);
+    /// Returns the operations of transfers in progress.
+    pub(crate) fn transfers(&self) -> Transfers<'_, K> {
+        Transfers {
+            context: &self.context,
+            log: self.transfer_log.as_ref(),
+            auth: &self.auth,
+        }
     }
 
     /// Removes the temporary files that a crash left, on workers. All granted directories are
@@ -410,19 +405,6 @@ impl<K: Kernel> Services<K> {
     /// Closes open files without a download, when the process runs out of descriptors.
     pub(crate) fn close_unused_files(&mut self) {
         self.open_files.close_unused();
-    }
-
-    /// Begins the record of a transfer, if there is a transfer log.
-    pub(crate) fn begin_record(
-        &self,
-        session_id: SessionId,
-        path: &Path,
-        direction: Direction,
-    ) -> Option<Box<TransferRecord>> {
-        let log = self.transfer_log.clone()?;
-        let user = self.auth.user_name(session_id);
-        let peer = session_id.peer.ip();
-        Some(TransferRecord::begin(log, peer, user, path, direction))
     }
 
     // Errors.
@@ -459,19 +441,6 @@ impl<K: Kernel> Services<K> {
         }
     }
 
-    /// Returns the quota of a session's user if the request depends on it.
-    fn user_quota(&mut self, session_id: SessionId, request: &Request) -> UserQuota {
-        if session_id.user.is_none() || !Quotas::concern(request) {
-            return UserQuota::default();
-        }
-        let user = self.auth.user_name(session_id).to_owned();
-        let home = &self.context.home;
-        UserQuota {
-            limit: home.limits(&user).quota,
-            access: self.auth.access(&user, home),
-        }
-    }
-
     /// Takes the result of a job.
     fn finish(&mut self, result: JobResult<K>, is_waiting: &impl Fn(SessionId) -> bool) {
         match result {
@@ -501,11 +470,7 @@ impl<K: Kernel> Services<K> {
                 let result = result.map_err(|error| self.log_error(session_id, &error));
                 self.complete(session_id, Completion::TransferDone(result));
             }
-            JobResult::Prefetched { owner, result } => {
-                if let Some(owner) = owner {
-                    self.complete(owner, Completion::Prefetched(result));
-                }
-            }
+            JobResult::File { owner, result } => self.finish_file(owner, result, is_waiting),
             JobResult::Reloaded(reloaded) => self.finish_reload(*reloaded),
             JobResult::Counted(fault) => {
                 for (session_id, request) in self.quotas.finish_count(fault) {
@@ -525,7 +490,7 @@ impl<K: Kernel> Services<K> {
     ) {
         let completion = match result {
             Ok(Success { response, upload }) => match upload {
-                Some(upload) if !is_waiting => return self.discard(upload),
+                Some(upload) if !is_waiting => return self.transfers().discard(upload),
                 Some(upload) => Completion::Response(response, OpenHandle::Upload(upload)),
                 None => Completion::plain(response),
             },
@@ -536,6 +501,35 @@ impl<K: Kernel> Services<K> {
         self.complete(owner, completion);
     }
 
+    fn finish_file(
+        &mut self,
+        owner: Option<SessionId>,
+        result: FileResult<K>,
+        is_waiting: &impl Fn(SessionId) -> bool,
+    ) {
+        match (result, owner) {
+            (FileResult::DeviceFound(path), _) => self.roots.finish(&path),
+            (FileResult::Fetched(result), Some(id)) => {
+                self.complete(id, Completion::Fetched(result));
+            }
+            (FileResult::Written(result), Some(id)) => {
+                self.complete(id, Completion::Written(result));
+            }
+            (FileResult::Queried(result), Some(owner)) => {
+                let result = result.map(Success::from);
+                self.finish_request(owner, result, is_waiting(owner));
+            }
+            (FileResult::Opened(opened), Some(owner)) if is_waiting(owner) => {
+                let handled = self.open_files.finish_open(owner, opened, &self.context);
+                let refuse = |error| Handled::Now(self.refuse(owner, error));
+                if let Handled::Now(completion) = handled.unwrap_or_else(refuse) {
+                    self.complete(owner, completion);
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn finish_reload(&mut self, outcome: ReloadOutcome) {
         if let Some((home, revoked)) = self.reloader.finish(outcome, &self.context) {
             self.apply_home(home, revoked);
@@ -544,23 +538,12 @@ impl<K: Kernel> Services<K> {
     }
 
     fn deliver_listing(&mut self, listed: Listed) {
-        let Some(first) = listed.waiting.first().copied() else {
-            return;
-        };
-        let result = match listed.result {
-            Ok(listing) => {
-                if let Some(fault) = &listing.fault {
-                    error_log::log_fault(first, fault);
-                }
-                Ok(listing)
-            }
-            Err(error) => Err(self.log_error(first, &error)),
-        };
-        for session_id in listed.waiting {
-            let completion = match &result {
-                Ok(listing) => Completion::listing(listing.clone()),
-                Err(code) => Completion::refused(*code),
-            };
+        if let (Some(first), Ok(listing)) = (listed.waiting.first(), &listed.result)
+            && let Some(fault) = &listing.fault
+        {
+            error_log::log_fault(*first, fault);
+        }
+        for (session_id, completion) in listed.into_completions(|id, e| self.log_error(id, &e)) {
             self.complete(session_id, completion);
         }
     }

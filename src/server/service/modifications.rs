@@ -1,33 +1,12 @@
-//! Requests about existing files and directories, and about new directories.
+//! Requests that change files and directories.
 
 use crate::domain::path::GrantedPath;
-use crate::domain::request::Response;
 use crate::kernel::Kernel;
 use crate::server::service::context::Context;
 use crate::server::service::response::Handled;
 use crate::server::session_id::SessionId;
 use crate::server::workers::job::{Job, Task};
-use crate::storage;
-use crate::storage::{Modification, PendingModification, QuotaReservation, StorageError};
-
-/// Returns the status of a file or directory.
-pub(super) fn status<K: Kernel>(
-    path: &GrantedPath,
-    context: &Context<K>,
-) -> Result<Handled<K>, StorageError> {
-    let status = storage::file_status(&*context.kernel, path)?;
-    Ok(Handled::now(Response::Status(status)))
-}
-
-/// Returns the bytes that can still be written, of which quotas permit `left`.
-pub(super) fn space<K: Kernel>(
-    path: &GrantedPath,
-    left: u64,
-    context: &Context<K>,
-) -> Result<Handled<K>, StorageError> {
-    let space = storage::free_space(&*context.kernel, path)?;
-    Ok(Handled::now(Response::Space(space.min(left))))
-}
+use crate::storage::{Modification, PendingModification, QuotaReservation};
 
 /// Starts a job that creates a directory.
 pub(super) fn make_directory<K: Kernel>(

@@ -15,8 +15,10 @@ use crate::server::service::open_handle::OpenHandle;
 use crate::server::service::response::{Completion, Handled};
 use crate::server::session_id::SessionId;
 use crate::server::workers::checksum::Checksum;
-use crate::server::workers::job::{Job, Task};
-use crate::storage::{OpenFileCache, StorageError};
+use crate::server::workers::file_task::{FileTask, Opened, Opening, Purpose};
+use crate::server::workers::job::{Job, Lane, Task};
+use crate::server::workers::lanes::Workers;
+use crate::storage::{OpenFile, OpenFileCache, StorageError};
 
 /// The files that clients download, opened once for all sessions.
 pub(crate) struct OpenFiles<K: Kernel> {
@@ -24,9 +26,9 @@ pub(crate) struct OpenFiles<K: Kernel> {
 }
 
 impl<K: Kernel> OpenFiles<K> {
-    pub(crate) fn new(kernel: Arc<K>) -> OpenFiles<K> {
+    pub(crate) fn new(kernel: Arc<K>, workers: &Workers<K>) -> OpenFiles<K> {
         OpenFiles {
-            cache: OpenFileCache::new(kernel),
+            cache: OpenFileCache::new(kernel, workers.closer()),
         }
     }
 
@@ -39,19 +41,10 @@ impl<K: Kernel> OpenFiles<K> {
     pub(crate) fn open(
         &mut self,
         session_id: SessionId,
-        path: &GrantedPath,
-        now: Instant,
+        path: GrantedPath,
+        context: &Context<K>,
     ) -> Result<Handled<K>, StorageError> {
-        let file = self.cache.open(path, now)?;
-        let length = file.length();
-        debug!(
-            "session={} event=open path={} length={length}",
-            session_id.generation,
-            escape_path(path),
-        );
-        let response = Response::Opened { length };
-        let handle = OpenHandle::File(file);
-        Ok(Handled::Now(Completion::Response(response, handle)))
+        self.open_for(session_id, path, Purpose::Download, context)
     }
 
     /// Starts a job that computes the checksum of the bytes from `start` to `end`, or to the end of
@@ -59,22 +52,60 @@ impl<K: Kernel> OpenFiles<K> {
     pub(crate) fn checksum(
         &mut self,
         session_id: SessionId,
-        path: &GrantedPath,
+        path: GrantedPath,
         algorithm: Algorithm,
         (start, end): (u64, Option<u64>),
         context: &Context<K>,
     ) -> Result<Handled<K>, StorageError> {
-        let file = self.cache.open(path, context.now)?;
-        if start.max(end.unwrap_or(0)) > file.length() {
-            return Err(ErrorCode::OffsetBeyondEnd.into());
+        let purpose = Purpose::Checksum {
+            algorithm,
+            start,
+            end,
+        };
+        self.open_for(session_id, path, purpose, context)
+    }
+
+    /// Opens a file: at once on a device that the event loop may call, else on a worker.
+    fn open_for(
+        &mut self,
+        session_id: SessionId,
+        path: GrantedPath,
+        purpose: Purpose,
+        context: &Context<K>,
+    ) -> Result<Handled<K>, StorageError> {
+        let device = context.device(&path.grant.path);
+        let (cache, now) = (&mut self.cache, context.now);
+        match context.call_inline(&device, || cache.open(&path, &device, now)) {
+            Some(Err(error)) if error.is_elsewhere() => {}
+            Some(result) => return use_file(session_id, &path, purpose, result?, context),
+            None => {}
         }
-        let log_path = path.grant.path.join(&path.relative);
-        let checksum = Checksum::new(file, log_path, algorithm, start, end);
-        let task = Task::Checksum(checksum);
-        let lane = context.lane(&path.grant);
-        let job = Job::owned(session_id, lane, task);
+        let opening = Opening {
+            known: self.cache.peek(&path),
+            path,
+            devices: context.devices.clone(),
+            close: self.cache.close().clone(),
+            purpose,
+        };
+        let job = Job::owned(
+            session_id,
+            Lane::Device(device),
+            Task::File(FileTask::Open(opening)),
+        );
         context.workers.submit(job);
         Ok(Handled::Later)
+    }
+
+    /// Takes a file that a worker has opened.
+    pub(crate) fn finish_open(
+        &mut self,
+        session_id: SessionId,
+        opened: Opened<K>,
+        context: &Context<K>,
+    ) -> Result<Handled<K>, StorageError> {
+        let (path, file) = (opened.path, opened.result?);
+        self.cache.add(&path, file.clone(), context.now);
+        use_file(session_id, &path, opened.purpose, file, context)
     }
 
     /// Closes files that were not used lately.
@@ -85,6 +116,44 @@ impl<K: Kernel> OpenFiles<K> {
     /// Closes all files without a download, when the process runs out of descriptors.
     pub(crate) fn close_unused(&mut self) {
         self.cache.evict_unused();
+    }
+}
+
+/// Responds with an open file, or starts the job that it was opened for.
+fn use_file<K: Kernel>(
+    session_id: SessionId,
+    path: &GrantedPath,
+    purpose: Purpose,
+    file: Arc<OpenFile<K>>,
+    context: &Context<K>,
+) -> Result<Handled<K>, StorageError> {
+    let length = file.length();
+    match purpose {
+        Purpose::Download => {
+            debug!(
+                "session={} event=open path={} length={length}",
+                session_id.generation,
+                escape_path(path),
+            );
+            let response = Response::Opened { length };
+            let handle = OpenHandle::File(file);
+            Ok(Handled::Now(Completion::Response(response, handle)))
+        }
+        Purpose::Checksum {
+            algorithm,
+            start,
+            end,
+        } => {
+            if start.max(end.unwrap_or(0)) > length {
+                return Err(ErrorCode::OffsetBeyondEnd.into());
+            }
+            let log_path = path.grant.path.join(&path.relative);
+            let lane = Lane::Device(file.device().clone());
+            let checksum = Checksum::new(file, log_path, algorithm, start, end);
+            let job = Job::owned(session_id, lane, Task::Checksum(checksum));
+            context.workers.submit(job);
+            Ok(Handled::Later)
+        }
     }
 }
 
@@ -102,7 +171,7 @@ mod tests {
         }
         std::fs::write(folder.path().join("file"), "12345").unwrap();
         let context = Context::for_tests(Home::load(folder.path()).unwrap().0);
-        let mut files = OpenFiles::new(context.kernel.clone());
+        let mut files = OpenFiles::new(context.kernel.clone(), &context.workers);
         let path = |relative: &str| GrantedPath {
             grant: Arc::new(Grant {
                 name: "Files".to_owned(),
@@ -120,12 +189,12 @@ mod tests {
             peer: ([127, 0, 0, 1], 1).into(),
             user: None,
         };
-        let opened = files.open(session_id, &path("file"), context.now);
+        let opened = files.open(session_id, path("file"), &context);
         let Ok(Handled::Now(Completion::Response(Response::Opened { length }, _))) = opened else {
             panic!("not opened");
         };
         assert_eq!(length, 5);
-        let missing = files.open(session_id, &path("missing"), context.now);
+        let missing = files.open(session_id, path("missing"), &context);
         assert_eq!(
             missing.err().map(|error| error.code),
             Some(ErrorCode::NoSuchFile)
@@ -137,7 +206,7 @@ mod tests {
             ((0, Some(6)), Some(ErrorCode::OffsetBeyondEnd)),
         ] {
             let algorithm = Algorithm::Sha256;
-            let begun = files.checksum(session_id, &path("file"), algorithm, range, &context);
+            let begun = files.checksum(session_id, path("file"), algorithm, range, &context);
             assert_eq!(begun.err().map(|error| error.code), expected, "{range:?}");
         }
         assert_eq!(context.workers.queued(), 2);

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use log::warn;
 
+use crate::config::Home;
 use crate::domain::access::{Access, Grant};
 use crate::domain::error::ErrorCode;
 use crate::domain::path::GrantedPath;
@@ -13,6 +14,7 @@ use crate::domain::request::{QuotaUsage, Request, Response};
 use crate::kernel::Kernel;
 use crate::limits::QUOTA_COUNT_AGE;
 use crate::server::log::escape::Escaped;
+use crate::server::service::auth::Auth;
 use crate::server::service::context::Context;
 use crate::server::service::response::Handled;
 use crate::server::session_id::SessionId;
@@ -36,6 +38,25 @@ pub(crate) struct UserQuota {
     pub(crate) limit: Option<u64>,
     /// The user's access, if the login is still valid.
     pub(crate) access: Option<Arc<Access>>,
+}
+
+impl UserQuota {
+    /// Returns the quota of a session's user if the request depends on it.
+    pub(crate) fn of(
+        session_id: SessionId,
+        request: &Request,
+        auth: &mut Auth,
+        home: &Home,
+    ) -> UserQuota {
+        if session_id.user.is_none() || !Quotas::concern(request) {
+            return UserQuota::default();
+        }
+        let user = auth.user_name(session_id).to_owned();
+        UserQuota {
+            limit: home.limits(&user).quota,
+            access: auth.access(&user, home),
+        }
+    }
 }
 
 impl Quotas {

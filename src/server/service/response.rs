@@ -9,7 +9,9 @@ use crate::domain::request::Response;
 use crate::kernel::Kernel;
 use crate::server::service::open_handle::OpenHandle;
 use crate::server::session_id::SessionId;
+use crate::server::workers::file_task::Fetched;
 use crate::server::workers::listing::Listing;
+use crate::storage::{StagedUpload, StorageError};
 
 /// A result for a connection.
 pub(crate) enum Completion<K: Kernel> {
@@ -17,8 +19,10 @@ pub(crate) enum Completion<K: Kernel> {
     Response(Response, OpenHandle<K>),
     /// The result of publishing an upload.
     TransferDone(Result<(), ErrorCode>),
-    /// The result of a prefetch: the range is in the page cache.
-    Prefetched(io::Result<()>),
+    /// The next range of a download is in memory.
+    Fetched(io::Result<Fetched>),
+    /// A worker has written bytes of an upload. A failed upload is lost.
+    Written(Result<Box<StagedUpload<K>>, StorageError>),
 }
 
 impl<K: Kernel> Completion<K> {

@@ -1,18 +1,18 @@
 //! The operator's limits on uploads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::domain::access::Grant;
 use crate::domain::error::ErrorCode;
 use crate::domain::path::GrantedPath;
-use crate::domain::request::{Response, UploadBase};
+use crate::domain::request::UploadBase;
 use crate::kernel::Kernel;
 use crate::server::options::Options;
 use crate::server::service::context::Context;
 use crate::server::service::response::Handled;
 use crate::server::session_id::SessionId;
 use crate::server::workers::job::{Creation, Job, Task};
-use crate::storage;
+use crate::server::workers::query::Query;
 use crate::storage::{QuotaReservation, StorageError, UploadSpec};
 
 /// Maximum size and reserved free space of uploads.
@@ -34,20 +34,22 @@ impl Uploads {
     /// Checks that an upload to this path would be accepted.
     pub(crate) fn check<K: Kernel>(
         &self,
-        path: &GrantedPath,
+        session_id: SessionId,
+        path: GrantedPath,
         context: &Context<K>,
     ) -> Result<Handled<K>, StorageError> {
-        storage::check_upload(&*context.kernel, path)?;
-        Ok(Handled::now(Response::Allowed))
+        let device = context.device(&path.grant.path);
+        let refusal = None;
+        context.query(session_id, Query::CheckUpload { path, refusal }, &device)
     }
 
     /// Checks that there is room for an upload in a granted directory, or else in the home. Quotas
     /// permit `left` bytes.
     pub(crate) fn check_space<K: Kernel>(
         &self,
+        session_id: SessionId,
         grant: Option<&Grant>,
-        length: u64,
-        left: u64,
+        (length, left): (u64, u64),
         context: &Context<K>,
     ) -> Result<Handled<K>, StorageError> {
         self.check_size(length)?;
@@ -55,9 +57,17 @@ impl Uploads {
             return Err(ErrorCode::OverQuota.into());
         }
         let granted = grant.map(|grant| &*grant.path).into_iter();
-        let directories = granted.chain([context.home.path()]);
-        self.check_free_space(&*context.kernel, directories, length)?;
-        Ok(Handled::now(Response::Allowed))
+        let directories: Vec<PathBuf> = granted
+            .chain([context.home.path()])
+            .map(Path::to_owned)
+            .collect();
+        let devices = directories.iter().map(|path| context.device(path));
+        // The last one that the event loop may not call, or else the last one.
+        let device = devices.max_by_key(|device| !device.is_inline());
+        let device = device.expect("the home is a directory");
+        let bytes = length.saturating_add(self.keep_free);
+        let query = Query::CheckSpace { directories, bytes };
+        context.query(session_id, query, &device)
     }
 
     /// Starts a job that creates an upload. If the quotas refused the `reservation`, an error about
@@ -70,14 +80,21 @@ impl Uploads {
         reservation: Result<QuotaReservation, ErrorCode>,
         context: &Context<K>,
     ) -> Result<Handled<K>, StorageError> {
-        if reservation.is_err() {
-            storage::check_upload(&*context.kernel, &path)?;
-        }
+        let reservation = match reservation {
+            Ok(reservation) => reservation,
+            Err(code) => {
+                let device = context.device(&path.grant.path);
+                let refusal = Some(code);
+                let query = Query::CheckUpload { path, refusal };
+                return context.query(session_id, query, &device);
+            }
+        };
         let lane = context.lane(&path.grant);
         let creation = Creation {
             path,
             spec: self.spec(length, base),
-            reservation: reservation?,
+            reservation,
+            devices: context.devices.clone(),
         };
         let job = Job::owned(session_id, lane, Task::Create(creation));
         context.workers.submit(job);
@@ -97,6 +114,7 @@ impl Uploads {
             path: directory,
             spec: self.spec(None, UploadBase::Empty),
             reservation: reservation?,
+            devices: context.devices.clone(),
         };
         let job = Job::owned(session_id, lane, Task::CreateUnique(creation));
         context.workers.submit(job);
@@ -119,30 +137,12 @@ impl Uploads {
             _ => Ok(()),
         }
     }
-
-    /// Checks that the file system of the first of these directories that can be opened has room
-    /// for an upload. Passes if none can be opened.
-    fn check_free_space<'a, K: Kernel>(
-        &self,
-        kernel: &K,
-        directories: impl Iterator<Item = &'a Path>,
-        length: u64,
-    ) -> Result<(), StorageError> {
-        let bytes = length.saturating_add(self.keep_free);
-        for directory in directories {
-            match storage::check_free_space(kernel, directory, bytes) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.code == ErrorCode::NoSpace => return Err(error),
-                Err(_) => {}
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::request::Response;
     use crate::kernel::linux::Linux;
 
     #[test]
@@ -164,13 +164,14 @@ mod tests {
 
         let (kernel, folder) = (Linux::new().unwrap(), tempfile::tempdir().unwrap());
         let missing = folder.path().join("missing");
-        let check = |keep_free, length| {
-            let directories = [&*missing, folder.path()].into_iter();
-            let checked = uploads(None, keep_free).check_free_space(&kernel, directories, length);
-            checked.map_err(|error| error.code)
+        let check = |bytes| {
+            let query = Query::CheckSpace {
+                directories: vec![missing.clone(), folder.path().to_owned()],
+                bytes,
+            };
+            query.run(&kernel).map_err(|error| error.code)
         };
-        assert_eq!(check(0, 1), Ok(()));
-        assert_eq!(check(u64::MAX / 2, 1), Err(ErrorCode::NoSpace));
-        assert_eq!(check(0, u64::MAX), Err(ErrorCode::NoSpace));
+        assert!(matches!(check(1), Ok(Response::Allowed)));
+        assert!(matches!(check(u64::MAX), Err(ErrorCode::NoSpace)));
     }
 }

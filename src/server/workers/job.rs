@@ -5,6 +5,7 @@
 //! they check by their [`JobToken`] whether they are cancelled.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use log::{debug, info, warn};
@@ -21,12 +22,13 @@ use crate::domain::path::GrantedPath;
 use crate::domain::request::Response;
 use crate::domain::step::Step;
 use crate::kernel::Kernel;
-use crate::kernel::devices::Device;
+use crate::kernel::devices::{Device, Devices};
 use crate::server::log::escape::{Escaped, escape_path};
 use crate::server::log::transfer_log::TransferRecord;
 use crate::server::policy::client_prefix::ClientPrefix;
 use crate::server::session_id::SessionId;
 use crate::server::workers::checksum::Checksum;
+use crate::server::workers::file_task::{FileRange, FileResult, FileTask};
 use crate::server::workers::listing;
 use crate::server::workers::listing::Listing;
 use crate::server::workers::token::JobToken;
@@ -68,12 +70,12 @@ pub(crate) enum Task<K: Kernel> {
     Publish(Publication<K>),
     /// Drops an unfinished upload: freeing its pages can take long.
     Discard(Box<StagedUpload<K>>),
+    /// Opens, reads, writes or looks at a file.
+    File(FileTask<K>),
     MakeDirectory(GrantedPath),
     /// Renames, removes or touches a file, in slices where a tree has to be walked for a quota.
     Modify(Box<PendingModification>),
     Checksum(Checksum<K>),
-    /// Reads uncached pages, so that the event loop does not wait for the disk.
-    Prefetch(UncachedRange<K>),
     /// Removes the temporary files that a crash left in one granted directory, in slices.
     SweepOrphans(OrphanSweep),
     /// Counts the bytes of one directory for a quota, in slices.
@@ -86,6 +88,7 @@ pub(crate) struct Creation {
     pub(crate) path: GrantedPath,
     pub(crate) spec: UploadSpec,
     pub(crate) reservation: QuotaReservation,
+    pub(crate) devices: Arc<Devices>,
 }
 
 /// A complete upload, and the session that waits for it to be published.
@@ -100,13 +103,6 @@ pub(crate) struct ListingJob {
     pub(crate) id: u64,
     pub(crate) target: ListingTarget,
     pub(crate) format: ListingFormat,
-}
-
-/// A range of a file that is not in the page cache.
-pub(crate) struct UncachedRange<K: Kernel> {
-    pub(crate) file: Arc<OpenFile<K>>,
-    pub(crate) offset: u64,
-    pub(crate) count: usize,
 }
 
 /// A login whose password is to be checked. Not a [`Job`]: it has a queue with an order of its own.
@@ -134,6 +130,10 @@ pub(crate) enum JobResult<K: Kernel> {
         /// Whether files or directories may have changed, so that cached listings are out of date.
         modifies: bool,
     },
+    File {
+        owner: Option<SessionId>,
+        result: FileResult<K>,
+    },
     PasswordChecked {
         check: PasswordCheck,
         is_correct: bool,
@@ -145,10 +145,6 @@ pub(crate) enum JobResult<K: Kernel> {
     Published {
         session_id: SessionId,
         result: Result<(), StorageError>,
-    },
-    Prefetched {
-        owner: Option<SessionId>,
-        result: io::Result<()>,
     },
     Reloaded(Box<ReloadOutcome>),
     /// A directory is counted; with a fault, except for the parts that cannot be read.
@@ -228,15 +224,29 @@ impl<K: Kernel> Job<K> {
     }
 
     /// A job that reads uncached pages.
-    pub(crate) fn prefetch(session_id: SessionId, range: UncachedRange<K>) -> Job<K> {
+    pub(crate) fn prefetch(id: SessionId, range: FileRange<K>) -> Job<K> {
         let lane = Lane::Device(range.file.device().clone());
-        Job::owned(session_id, lane, Task::Prefetch(range))
+        Job::owned(id, lane, Task::File(FileTask::Prefetch(range)))
+    }
+
+    /// A job that reads a range into memory.
+    pub(crate) fn read(id: SessionId, range: FileRange<K>) -> Job<K> {
+        let lane = Lane::Device(range.file.device().clone());
+        Job::owned(id, lane, Task::File(FileTask::Read(range)))
+    }
+
+    /// A job that writes bytes of an upload.
+    pub(crate) fn write(id: SessionId, staged: Box<StagedUpload<K>>, bytes: Vec<u8>) -> Job<K> {
+        let lane = Lane::Device(staged.device().clone());
+        Job::owned(id, lane, Task::File(FileTask::Write(staged, bytes)))
     }
 
     /// Returns the job that has to take the place of this one when it is cancelled.
     pub(super) fn cancelled(self) -> Option<Job<K>> {
         match self.task {
-            Task::Copy(upload) => Some(Job::discard(upload)),
+            Task::Copy(upload) | Task::File(FileTask::Write(upload, _)) => {
+                Some(Job::discard(upload))
+            }
             _ => None,
         }
     }
@@ -276,9 +286,10 @@ impl<K: Kernel> Job<K> {
                 session_id: publication.session_id,
                 result: publication.run(),
             }),
-            Task::Discard(upload) => {
-                drop(upload);
-                Ran::Finished(None)
+            Task::Discard(_) => Ran::Finished(None),
+            Task::File(task) => {
+                let result = task.run(&**kernel);
+                finished(JobResult::File { owner, result })
             }
             Task::MakeDirectory(path) => {
                 let result = storage::make_directory(&**kernel, &path);
@@ -297,10 +308,6 @@ impl<K: Kernel> Job<K> {
                 Step::More => again(Task::Checksum(checksum)),
                 Step::Done(result) => respond(result.map(Success::from), false),
             },
-            Task::Prefetch(range) => {
-                let result = range.file.prefetch(&**kernel, range.offset, range.count);
-                finished(JobResult::Prefetched { owner, result })
-            }
             Task::SweepOrphans(mut sweep) => match sweep.step(&**kernel) {
                 Step::More => again(Task::SweepOrphans(sweep)),
                 Step::Done(()) => {
@@ -319,13 +326,15 @@ impl<K: Kernel> Job<K> {
 
 impl Creation {
     fn run<K: Kernel>(self, kernel: &Arc<K>) -> Result<Box<StagedUpload<K>>, StorageError> {
-        let upload = storage::create_upload(kernel, &self.path, self.spec)?;
+        let mut upload = storage::create_upload(kernel, &self.path, self.spec)?;
+        upload.set_device(&self.devices);
         upload.with_reservation(self.reservation).map(Box::new)
     }
 
     /// Creates an upload with a generated name in the directory at the path.
     fn run_unique<K: Kernel>(self, kernel: &Arc<K>) -> Result<Success<K>, StorageError> {
-        let upload = storage::create_unique_upload(kernel, &self.path, self.spec)?;
+        let mut upload = storage::create_unique_upload(kernel, &self.path, self.spec)?;
+        upload.set_device(&self.devices);
         let upload = upload.with_reservation(self.reservation)?;
         Ok(Success {
             response: Response::CreatedUnique {

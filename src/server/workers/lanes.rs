@@ -21,8 +21,10 @@ use crate::kernel::Kernel;
 use crate::server::policy::client_prefix::ClientPrefix;
 use crate::server::policy::login_queue::LoginQueue;
 use crate::server::session_id::SessionId;
-use crate::server::workers::job::{Job, JobResult, Lane, PasswordCheck, Ran};
+use crate::server::workers::file_task::FileTask;
+use crate::server::workers::job::{Job, JobResult, Lane, PasswordCheck, Ran, Task};
 use crate::server::workers::token::JobToken;
+use crate::storage::CloseFile;
 
 /// The worker threads. A drop waits for the running jobs and drops the queued ones.
 pub(crate) struct Workers<K: Kernel> {
@@ -124,13 +126,20 @@ impl<K: Kernel> Workers<K> {
 
     /// Queues a job.
     pub(crate) fn submit(&self, job: Job<K>) {
-        let lane = job.lane.clone();
-        self.shared.queues().push(job);
-        match lane {
-            Lane::Device(_) | Lane::Background(_) => self.shared.disk_changed.notify_one(),
-            // Notifying one thread could wake the one that takes no jobs.
-            Lane::Reload => self.shared.processor_changed.notify_all(),
-        }
+        self.shared.submit(job);
+    }
+
+    /// Returns the function that closes files of devices that the event loop does not call.
+    pub(crate) fn closer(&self) -> CloseFile<K> {
+        let shared = Arc::downgrade(&self.shared);
+        Arc::new(move |device, file| {
+            if let Some(shared) = shared.upgrade() {
+                shared.submit(Job::detached(
+                    Lane::Device(device.clone()),
+                    Task::File(FileTask::Close(file)),
+                ));
+            }
+        })
     }
 
     /// Queues a password check.
@@ -291,6 +300,16 @@ impl<K: Kernel> Queues<K> {
 }
 
 impl<K: Kernel> Shared<K> {
+    fn submit(&self, job: Job<K>) {
+        let lane = job.lane.clone();
+        self.queues().push(job);
+        match lane {
+            Lane::Device(_) | Lane::Background(_) => self.disk_changed.notify_one(),
+            // Notifying one thread could wake the one that takes no jobs.
+            Lane::Reload => self.processor_changed.notify_all(),
+        }
+    }
+
     fn queues(&self) -> MutexGuard<'_, Queues<K>> {
         lock(&self.queues)
     }

@@ -127,6 +127,7 @@ fn renames_work_within_one_file_system() {
     }
     std::thread::scope(|scope| {
         let other_file_system = || {
+            directory.kernel.enter_worker();
             let nothing = None::<&str>;
             if let Err(errno) = unshare(CloneFlags::CLONE_NEWNS) {
                 return println!("skipped: no mounts of its own: {errno}");

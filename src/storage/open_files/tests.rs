@@ -19,10 +19,18 @@ use crate::storage::tests::{
 
 type OpenResult = Result<Arc<OpenFile<Linux>>, StorageError>;
 
+fn new_cache<K: Kernel>(kernel: Arc<K>) -> OpenFileCache<K> {
+    OpenFileCache::new(kernel, Arc::new(|_, _| ()))
+}
+
+fn local() -> Arc<Device> {
+    Device::detached(1, FileSystemKind::Local)
+}
+
 /// Opens in a new tick.
 fn open_in(cache: &mut OpenFileCache<Linux>, place: &GrantedPath) -> OpenResult {
     cache.begin_tick();
-    cache.open(place, Instant::now())
+    cache.open(place, &local(), Instant::now())
 }
 
 fn content(file: &OpenFile<Linux>) -> String {
@@ -60,7 +68,7 @@ fn links_are_followed_inside_the_directory_only() {
     }
     symlink(directory.at("file"), directory.at("absolute")).unwrap();
     let content = |text: &str| Ok(text.to_owned());
-    let mut cache = OpenFileCache::new(directory.kernel.clone());
+    let mut cache = new_cache(directory.kernel.clone());
     for (below, expected) in [
         ("file", content("content")),
         ("same", content("content")),
@@ -100,7 +108,7 @@ fn path_traversal_is_rejected() {
     let outside = directory.at("../outside/canary").display().to_string();
     let long = "../".repeat(1300) + "etc/passwd";
     let wide = "sub/".repeat(1020) + "file";
-    let mut cache = OpenFileCache::new(directory.kernel.clone());
+    let mut cache = new_cache(directory.kernel.clone());
     for below in [
         "../outside/canary",
         "/../outside/canary",
@@ -158,7 +166,7 @@ fn only_regular_files_are_opened_without_blocking() {
     mkfifo(&directory.at("fifo"), Mode::S_IRWXU).unwrap();
     let _socket = UnixListener::bind(directory.at("socket")).unwrap();
     symlink("fifo", directory.at("link")).unwrap();
-    let mut cache = OpenFileCache::new(directory.kernel.clone());
+    let mut cache = new_cache(directory.kernel.clone());
     for below in ["fifo", "socket", "link"] {
         let opened = outcome(open_in(&mut cache, &directory.place(below, READ)));
         assert_eq!(opened, Err(ErrorCode::NoSuchFile), "{below}");
@@ -182,7 +190,7 @@ fn unreadable_files_are_reported_with_their_cause() {
     closed("closed");
     directory.open_to_all();
     unprivileged(|| {
-        let mut cache = OpenFileCache::new(directory.kernel.clone());
+        let mut cache = new_cache(directory.kernel.clone());
         for (below, expected) in [
             ("secret", ErrorCode::FileUnreadable),
             ("closed/inner/file", ErrorCode::FileUnreadable),
@@ -202,7 +210,7 @@ fn unreadable_files_are_reported_with_their_cause() {
 fn a_drop_box_serves_no_files() {
     let directory = TestDirectory::new();
     fs::write(directory.at("file"), "content").unwrap();
-    let mut cache = OpenFileCache::new(directory.kernel.clone());
+    let mut cache = new_cache(directory.kernel.clone());
     let _shared = open_in(&mut cache, &directory.place("file", READ)).unwrap();
     for (below, expected) in [
         ("file", ErrorCode::NoSuchFile),
@@ -221,14 +229,14 @@ fn an_unchanged_file_is_shared() {
     let write = |text: &str| fs::write(directory.at("file"), text).unwrap();
     write("first");
     let place = directory.place("file", READ);
-    let mut cache = OpenFileCache::new(directory.kernel.clone());
+    let mut cache = new_cache(directory.kernel.clone());
     let first = open_in(&mut cache, &place).unwrap();
     assert!(Arc::ptr_eq(&first, &open_in(&mut cache, &place).unwrap()));
 
     // Replaced: the check is made once per tick, and a download keeps its file.
     fs::write(directory.at("new"), "second").unwrap();
     fs::rename(directory.at("new"), directory.at("file")).unwrap();
-    let same_tick = cache.open(&place, Instant::now()).unwrap();
+    let same_tick = cache.open(&place, &local(), Instant::now()).unwrap();
     assert!(Arc::ptr_eq(&first, &same_tick));
     let second = open_in(&mut cache, &place).unwrap();
     assert_eq!(
@@ -282,7 +290,7 @@ fn nested_grants_do_not_share_links() {
     fs::create_dir(directory.at("sub")).unwrap();
     fs::write(directory.at("file"), "content").unwrap();
     symlink("../file", directory.at("sub/link")).unwrap();
-    let mut cache = OpenFileCache::new(directory.kernel.clone());
+    let mut cache = new_cache(directory.kernel.clone());
     let from_above = directory.place("sub/link", READ);
     let from_within = place(&directory.at("sub"), "link", READ);
     assert!(open_in(&mut cache, &from_above).is_ok());
@@ -307,7 +315,7 @@ fn small_files_are_mapped_once() {
         vec![b'x'; limits::MAPPED_FILE_BYTES_MAX as usize + 1],
     )
     .unwrap();
-    let mut cache = OpenFileCache::new(directory.kernel.clone());
+    let mut cache = new_cache(directory.kernel.clone());
     for (name, is_mapped) in [
         ("empty", false),
         ("small", true),
@@ -324,7 +332,7 @@ fn small_files_are_mapped_once() {
 #[test]
 fn unused_files_are_evicted() {
     let directory = TestDirectory::new();
-    let mut cache = OpenFileCache::new(directory.kernel.clone());
+    let mut cache = new_cache(directory.kernel.clone());
     let start = Instant::now();
     let mut opened = Vec::new();
     for number in 0..limits::CACHED_FILES_MAX * 3 {
@@ -332,7 +340,9 @@ fn unused_files_are_evicted() {
         fs::write(directory.at(&name), &name).unwrap();
         cache.begin_tick();
         let now = start + Duration::from_micros(number as u64);
-        let file = cache.open(&directory.place(&name, READ), now).unwrap();
+        let file = cache
+            .open(&directory.place(&name, READ), &local(), now)
+            .unwrap();
         if number < 100 {
             opened.push(file);
         }
@@ -349,19 +359,21 @@ fn unused_files_are_evicted() {
     // Files with a download stay; of the others the most recently used.
     let late = start + limits::CACHED_FILE_AGE_MAX * 2;
     let last = directory.place(&(limits::CACHED_FILES_MAX * 3 - 1).to_string(), READ);
-    cache.open(&last, late).unwrap();
+    cache.open(&last, &local(), late).unwrap();
     cache.evict_expired(late);
     assert_eq!(cache.files.len(), 101);
     cache.evict_expired(late + limits::CACHED_FILE_AGE_MAX);
     assert_eq!(cache.files.len(), 100);
-    let held = cache.open(&directory.place("7", READ), late).unwrap();
+    let held = cache
+        .open(&directory.place("7", READ), &local(), late)
+        .unwrap();
     assert!(Arc::ptr_eq(&held, &opened[7]));
     drop((held, opened));
     assert_eq!(cache.files.len(), 100);
     cache.evict_expired(late + limits::CACHED_FILE_AGE_MAX * 2);
     assert_eq!(cache.files.len(), 0);
 
-    cache.open(&last, late).unwrap();
+    cache.open(&last, &local(), late).unwrap();
     cache.evict_unused();
     assert_eq!(cache.files.len(), 0);
 }
@@ -372,7 +384,7 @@ fn a_prefetch_covers_its_last_page() {
         let kernel = Arc::new(Sim::new(seed));
         kernel.put("/Movies/Joker", SimEntry::File(vec![0; 3 * 4096]));
         let joker = place(Path::new("/Movies"), "Joker", READ);
-        let file = OpenFileCache::new(kernel.clone()).open(&joker, Instant::now());
+        let file = new_cache(kernel.clone()).open(&joker, &local(), Instant::now());
         let file = file.unwrap();
         if kernel.is_cached(file.file(), 1).is_ok() {
             kernel
@@ -404,7 +416,7 @@ fn swapped_names_never_lead_outside() {
                 }
             }
         });
-        let mut cache = OpenFileCache::new(directory.kernel.clone());
+        let mut cache = new_cache(directory.kernel.clone());
         let until = Instant::now() + Duration::from_secs(1);
         while Instant::now() < until {
             for below in [
@@ -429,4 +441,33 @@ fn swapped_names_never_lead_outside() {
         counts[0] > 0 && counts[1] > 0,
         "both outcomes occurred: {counts:?}"
     );
+}
+
+#[test]
+fn a_worker_shares_and_closes_files_of_remote_devices() {
+    let directory = TestDirectory::new();
+    fs::write(directory.at("file"), "one").unwrap();
+    let place = directory.place("file", READ);
+    let devices = Devices::default();
+    let id = directory.kernel.status_by_path(&directory.at("")).unwrap();
+    devices.with_id(id.device, || FileSystemKind::Remote);
+    let closed = Arc::new(AtomicBool::new(false));
+    let close: CloseFile<Linux> = {
+        let closed = closed.clone();
+        Arc::new(move |_, _| closed.store(true, Ordering::Relaxed))
+    };
+    let mut cache = OpenFileCache::new(directory.kernel.clone(), close.clone());
+    let open = |known| open_file(&*directory.kernel, &place, &devices, known, &close).unwrap();
+
+    let file = open(cache.peek(&place));
+    assert!(!file.is_inline());
+    cache.add(&place, file.clone(), Instant::now());
+    assert!(Arc::ptr_eq(&file, &open(cache.peek(&place))));
+    fs::write(directory.at("file"), "other").unwrap();
+    let changed = open(cache.peek(&place));
+    assert!(!Arc::ptr_eq(&file, &changed));
+    assert_eq!(content(&changed), "other");
+    assert!(!closed.load(Ordering::Relaxed));
+    drop(changed);
+    assert!(closed.load(Ordering::Relaxed));
 }

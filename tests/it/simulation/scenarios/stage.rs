@@ -47,6 +47,10 @@ impl Stage {
         let (event_loop, address) = serve(&sim, home.path(), options);
         let peer = sim.peer_connect(address, CLIENT);
         let peer = peer.expect("the server listens");
+        // The granted directories are found to be on local disks.
+        while event_loop.jobs() > 0 {
+            sim.as_worker(|| event_loop.run_job(0));
+        }
         Stage {
             sim,
             event_loop,
