@@ -14,4 +14,5 @@ pub(crate) mod login;
 pub mod menu;
 pub mod session;
 pub mod step;
+pub mod telnet;
 pub(crate) mod text;

@@ -1,8 +1,8 @@
 //! FTP's commands: the table of verbs, and how a line is split into verb and argument.
 
 use crate::domain::request::Algorithm;
-use crate::protocol::ftp::telnet;
 use crate::protocol::step::LineAhead;
+use crate::protocol::telnet;
 
 /// A command. Synonyms, such as XCWD for CWD, are the same command. docs/rfc959.md describes each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,5 +10,4 @@ mod path;
 mod reply;
 pub mod session;
 mod state;
-mod telnet;
 mod transfer;

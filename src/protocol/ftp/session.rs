@@ -33,10 +33,10 @@ use crate::protocol::ftp::reply::{self, Reply, append};
 use crate::protocol::ftp::state::{
     FtpOutcome, FtpPending, FtpState, FtpTransfer, Parameters, TransferFlags, TransferKind, View,
 };
-use crate::protocol::ftp::telnet;
 use crate::protocol::ftp::transfer;
 use crate::protocol::login::{LoginState, PendingReload, regrant};
 use crate::protocol::step::{Action, DataMode, Input, unexpected_input};
+use crate::protocol::telnet;
 use crate::protocol::text::name;
 
 /// The operator's settings for FTP.

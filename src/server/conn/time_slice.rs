@@ -247,6 +247,9 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         if connection.skipping_line && !self.skip_line() {
             return false;
         }
+        let replies = self.dialogue.send_queue.bytes();
+        let removed = self.input.filter_telnet(replies);
+        self.dialogue.spend(removed);
         let at_hand = self.input.at_hand();
         let has_ended = self.dialogue.connection.stream.has_ended();
         let (line, used) = match line::split(at_hand) {

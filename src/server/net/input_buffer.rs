@@ -3,6 +3,7 @@
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::limits::{LINE_BYTES_MAX, LINE_READ_BYTES};
+use crate::protocol::telnet;
 
 /// Input at hand. One buffer serves all connections and any line may be a password, so used bytes
 /// are wiped.
@@ -31,6 +32,20 @@ impl InputBuffer {
     /// Returns the input at hand.
     pub(crate) fn at_hand(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
+    }
+
+    /// Removes Telnet commands from the first line at hand and appends their replies. Returns the
+    /// number of bytes removed.
+    pub(crate) fn filter_telnet(&mut self, replies: &mut Vec<u8>) -> usize {
+        let at_hand = &mut self.bytes[self.start..self.end];
+        if !telnet::contains_commands(at_hand) {
+            return 0;
+        }
+        let left = telnet::filter(at_hand, replies);
+        let removed = self.start + left..self.end;
+        self.end = removed.start;
+        self.bytes[removed.clone()].zeroize();
+        removed.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

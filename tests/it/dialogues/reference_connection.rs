@@ -10,6 +10,7 @@ use tidegate::protocol::line;
 use tidegate::protocol::line::LineSplit;
 use tidegate::protocol::session::Session;
 use tidegate::protocol::step::{Action, Input};
+use tidegate::protocol::telnet;
 
 /// Services that respond at once.
 pub(crate) trait Respond {
@@ -118,6 +119,9 @@ impl<S: Respond> Connection<S> {
     /// Processes the buffered input.
     fn run(&mut self) {
         while self.waits_for != WaitsFor::Closed {
+            if self.waits_for == WaitsFor::Line {
+                self.filter_telnet();
+            }
             let buffer = std::mem::take(&mut self.buffer);
             let used = self.process(&buffer);
             self.buffer = buffer[used.unwrap_or(0)..].to_vec();
@@ -125,6 +129,15 @@ impl<S: Respond> Connection<S> {
                 return;
             }
         }
+    }
+
+    /// Removes Telnet commands from the first line and sends the replies.
+    fn filter_telnet(&mut self) {
+        let mut replies = Vec::new();
+        let left = telnet::filter(&mut self.buffer, &mut replies);
+        self.buffer.truncate(left);
+        self.sent.extend_from_slice(&replies);
+        self.messages.extend_from_slice(&replies);
     }
 
     /// Processes one line or one upload and returns its length, or `None` if it is incomplete.
