@@ -150,6 +150,31 @@ pub enum Request {
     Quota,
 }
 
+impl Request {
+    /// Whether the client may cancel the request: it changes no file, or only begins to.
+    pub fn can_be_cancelled(&self) -> bool {
+        match self {
+            Request::List { .. }
+            | Request::OpenRead { .. }
+            | Request::CheckUpload { .. }
+            | Request::CheckSpace { .. }
+            | Request::Create { .. }
+            | Request::CreateUnique { .. }
+            | Request::Checksum { .. }
+            | Request::Status { .. }
+            | Request::Space { .. }
+            | Request::Quota => true,
+            Request::LookUpUser { .. }
+            | Request::Authenticate { .. }
+            | Request::MakeDirectory { .. }
+            | Request::Rename { .. }
+            | Request::Remove { .. }
+            | Request::RemoveDirectory { .. }
+            | Request::SetModified { .. } => false,
+        }
+    }
+}
+
 /// A response of the services to the open [`Request`].
 #[derive(Clone, Debug)]
 pub enum Response {

@@ -81,13 +81,16 @@ impl<K: Kernel> Dialogue<'_, K> {
                 self.holds_line = true;
                 None
             }
-            Action::Request(request) => match self.services.handle(self.session_id, request) {
-                Handled::Now(completion) => self.input_of(completion),
-                Handled::Later => {
-                    self.connection.work = Work::Request;
-                    None
+            Action::Request(request) => {
+                let is_watched = request.can_be_cancelled();
+                match self.services.handle(self.session_id, request) {
+                    Handled::Now(completion) => self.input_of(completion),
+                    Handled::Later => {
+                        self.connection.work = Work::Request { is_watched };
+                        None
+                    }
                 }
-            },
+            }
             Action::Send { offset, length } => {
                 let is_sent = self.send(offset, length, opened_now);
                 is_sent.then_some(Input::TransferDone(Ok(())))

@@ -142,7 +142,7 @@ impl<K: Kernel> ControlConnection<K> {
     /// data connection.
     pub(crate) fn awaits_completion(&self) -> bool {
         match self.work {
-            Work::Request | Work::DataCommand | Work::LinesDuringTransfer { .. } => true,
+            Work::Request { .. } | Work::DataCommand | Work::LinesDuringTransfer { .. } => true,
             _ => self.work.has_worker(),
         }
     }
@@ -180,7 +180,10 @@ impl<K: Kernel> ControlConnection<K> {
     pub(crate) fn is_blocked(&self) -> bool {
         match self.work {
             _ if self.has_output() => !self.stream.is_writable(),
-            Work::Request | Work::DataCommand => true,
+            Work::Request { is_watched: false } | Work::DataCommand => true,
+            Work::Request { .. } => {
+                self.stream.has_ended() || self.is_input_full() || !self.stream.is_readable()
+            }
             Work::Sending(_) | Work::Receiving(_) if self.work.awaits_worker() => true,
             Work::Sending(_) => !self.stream.is_writable(),
             Work::LinesDuringTransfer { .. } if self.stream.has_ended() => true,
@@ -267,8 +270,16 @@ impl<K: Kernel> ControlConnection<K> {
         let since = |then| now.saturating_duration_since(then);
         let is_idle = !is_queued && since(self.active_at) >= options.idle_timeout;
         match &self.work {
+            // A client that has closed its sending half may still read the response, but not for
+            // ever: it may have closed altogether.
+            Work::Request { is_watched: true }
+                if self.stream.has_ended() && self.rest.is_none() =>
+            {
+                let is_over = since(self.active_at) >= LINGER_TIMEOUT;
+                is_over.then_some(Expired::Close(CloseReason::ClientLeft))
+            }
             // The session waits for the server.
-            Work::Request | Work::DataCommand => None,
+            Work::Request { .. } | Work::DataCommand => None,
             Work::Sending(_) | Work::Receiving(_) if self.work.awaits_worker() => None,
             // The data connection has deadlines of its own.
             Work::LinesDuringTransfer { .. } => None,
@@ -302,7 +313,7 @@ impl<K: Kernel> ControlConnection<K> {
         if self.work.has_worker() {
             services.transfers().cancel(self.session_id(key));
         }
-        if let Work::Request = self.work {
+        if let Work::Request { .. } = self.work {
             services.cancel(self.session_id(key));
         }
         if let Some(user) = self.user {

@@ -9,6 +9,7 @@
 use std::io;
 
 use crate::domain::error::{CloseReason, ErrorCode};
+use crate::domain::request::Response;
 use crate::kernel::Kernel;
 use crate::kernel::errors;
 use crate::limits::{
@@ -214,7 +215,8 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
             }
             let awaits_worker = self.dialogue.connection.work.awaits_worker();
             let moved = match self.dialogue.connection.work {
-                Work::Request | Work::DataCommand => return Outcome::Idle,
+                Work::Request { is_watched: true } => self.watch_client(),
+                Work::Request { .. } | Work::DataCommand => return Outcome::Idle,
                 Work::Sending(_) | Work::Receiving(_) if awaits_worker => return Outcome::Idle,
                 // A call for no bytes would look like the end of the file or of the input.
                 _ if self.dialogue.budget == 0 => return Outcome::Again,
@@ -385,7 +387,9 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
 
     /// All announced bytes were received: a worker publishes the file.
     fn end_receiving(&mut self) {
-        let work = std::mem::replace(&mut self.dialogue.connection.work, Work::Request);
+        // The client has sent everything: from here on the upload is published in any case.
+        let publishing = Work::Request { is_watched: false };
+        let work = std::mem::replace(&mut self.dialogue.connection.work, publishing);
         let Work::Receiving(upload) = work else {
             return;
         };
@@ -422,6 +426,26 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         let n = read(&mut connection.stream, kernel, self.input.room())?;
         self.input.fill(n);
         self.moved(n);
+        Ok(())
+    }
+
+    /// Reads on while a request is pending, to notice the client's end and ABOR.
+    fn watch_client(&mut self) -> Result<(), Stop> {
+        let connection = &self.dialogue.connection;
+        if connection.stream.has_ended() {
+            return Err(Stop::Blocked);
+        }
+        self.read_lines()?;
+        let connection = &self.dialogue.connection;
+        let session = &connection.session;
+        let is_abort = |line| session.line_ahead(line) == Some(LineAhead::Abort);
+        if line::lines(self.input.at_hand(), connection.stream.has_ended()).any(is_abort) {
+            let id = self.dialogue.session_id;
+            self.dialogue.services.cancel(id);
+            self.dialogue.connection.work = Work::Lines;
+            let aborted = Response::Refused(ErrorCode::Aborted);
+            self.dialogue.step(Input::Response(aborted));
+        }
         Ok(())
     }
 

@@ -15,8 +15,9 @@ pub(crate) enum Work<K: Kernel> {
         /// The transfer's result is due. Lines are read, but handled after it.
         has_data_ended: bool,
     },
-    /// Waits for the response to a request.
-    Request,
+    /// Waits for the response to a request. If it only looks at files, its client is watched: ABOR
+    /// and the client's end cancel it.
+    Request { is_watched: bool },
     /// Waits for the event loop to answer a command that concerns the data connection.
     DataCommand,
     /// Sends a file or listing, or waits for a worker to fetch a part of it.

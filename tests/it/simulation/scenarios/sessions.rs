@@ -2,6 +2,7 @@
 
 use tidegate::kernel::Signal;
 use tidegate::kernel::sim::SimEntry;
+use tidegate::limits::LINGER_TIMEOUT;
 use tidegate::protocol::menu::text;
 use tidegate::server::Options;
 
@@ -203,4 +204,49 @@ fn a_session_end_cancels_its_own_job_only() {
         assert!(stage.receive().contains("The available files are: long\n"));
     }
     assert!(prefetches > 0, "no seed has an uncached file");
+}
+
+#[test]
+fn abor_cancels_a_checksum() {
+    for seed in 0..16 {
+        let mut stage = Stage::new(seed);
+        let film = SimEntry::File(vec![b'f'; 1000]);
+        stage.sim.put("/srv/Movies/Joker", film);
+        stage.connect_ftp();
+        stage.send("XCRC Joker\r\n");
+        stage.tick(20);
+        assert_eq!(stage.event_loop.jobs(), 1, "seed {seed}");
+        stage.send("NOOP\r\nABOR\r\n");
+        stage.tick(20);
+        assert_eq!(
+            stage.event_loop.jobs(),
+            0,
+            "seed {seed}: the job is cancelled"
+        );
+        let replies = stage.receive();
+        let codes: Vec<&str> = replies.lines().map(|line| &line[..3]).collect();
+        assert_eq!(codes, ["426", "200", "225"], "seed {seed}: {replies}");
+    }
+}
+
+#[test]
+fn a_client_that_left_does_not_keep_its_session_for_a_job() {
+    for (rest, is_kept) in [("", false), ("QUIT\n", true)] {
+        let mut stage = Stage::new(1);
+        let film = SimEntry::File(vec![b'f'; 1000]);
+        stage.sim.put("/srv/Movies/Joker", film);
+        stage.send("LOGIN\nuser1\n1234\n");
+        assert!(stage.receive().contains(text::LOGIN_SUCCESSFUL));
+        stage.send(&format!("CHECKSUM FILE Movies/Joker\n{rest}"));
+        stage.sim.peer_shutdown(stage.peer);
+        stage.tick(20);
+        stage.sim.advance(LINGER_TIMEOUT);
+        stage.tick(20);
+        let sessions = stage.event_loop.connections();
+        assert_eq!(sessions, usize::from(is_kept), "{rest:?}");
+        if is_kept {
+            let output = stage.receive();
+            assert!(output.contains(text::GOODBYE), "{output}");
+        }
+    }
 }
