@@ -3,7 +3,7 @@
 //! A directory counts as remote until a worker has opened it. Workers open all of them again from
 //! time to time, since a mount may come, go or be replaced while the server runs.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -47,7 +47,7 @@ impl Roots {
         self.pending.remove(path);
     }
 
-    fn check<K: Kernel>(&mut self, paths: HashSet<PathBuf>, context: &Context<K>) {
+    fn check<K: Kernel>(&mut self, paths: BTreeSet<PathBuf>, context: &Context<K>) {
         self.next_check = context.now + ROOTS_CHECK_INTERVAL;
         for path in paths {
             // One that hangs is not tried again by a second thread.
@@ -64,7 +64,8 @@ impl Roots {
     }
 }
 
-fn paths<K: Kernel>(context: &Context<K>) -> HashSet<PathBuf> {
+/// Returns the granted directories and the home, sorted.
+fn paths<K: Kernel>(context: &Context<K>) -> BTreeSet<PathBuf> {
     let granted = context.home.granted_paths().into_iter();
     granted.chain([context.home.path().to_owned()]).collect()
 }
