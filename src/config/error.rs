@@ -36,7 +36,7 @@ pub enum HomeError {
     /// One of the two files cannot be read.
     #[error(
         "{}: cannot read the file: {}{}",
-        .file.display(), io_reason(.source), advice(.source)
+        .file.display(), io_reason(.source), advice(.source).replace("of the home", "of the file")
     )]
     Read {
         /// The file.

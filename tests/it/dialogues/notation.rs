@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::changes::Change;
+use crate::support::home::example_file;
 
 /// A parsed dialogue.
 pub(super) struct Dialogue {
@@ -172,7 +173,7 @@ fn data(text: &str) -> Option<Vec<u8>> {
         }
         "file" => {
             let (path, from) = rest.split_once(" from ").unwrap_or((rest, "0"));
-            let bytes = fs::read(testdata("home/files").join(path)).ok()?;
+            let bytes = example_file(path)?;
             Some(bytes.get(from.parse().ok()?..)?.to_vec())
         }
         _ => None,

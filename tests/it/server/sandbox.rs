@@ -384,7 +384,10 @@ fn unreadable_credentials_prevent_the_start() {
     let (status, stderr) = refused_start(&home.path(), &["--listen", "127.0.0.1:0"]);
     assert_eq!(status, 2);
     assert!(
-        stderr.contains("Credentials: cannot read the file: Permission denied"),
+        stderr.contains(
+            "Credentials: cannot read the file: permission denied; run the command as the owner \
+             of the file\n"
+        ),
         "{stderr}"
     );
     if geteuid().is_root() {

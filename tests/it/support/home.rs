@@ -5,11 +5,14 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
 use nix::unistd::geteuid;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
+
+use super::needs;
 
 /// The user ID of the unprivileged user `nobody`, for servers started by tests that run as root.
 pub(crate) const NOBODY: u32 = 65_534;
@@ -25,6 +28,12 @@ static EXAMPLE: LazyLock<BTreeMap<String, Vec<u8>>> = LazyLock::new(|| {
     let files = read_listed(&testdata.join("home"), &manifest);
     files.unwrap_or_else(|error| panic!("testdata/home: {error}"))
 });
+
+/// Returns the content of a listed file in the folder `files` of the example home.
+pub(crate) fn example_file(path: &str) -> Option<&'static [u8]> {
+    let content = EXAMPLE.get(&format!("files/{path}"))?;
+    Some(content)
+}
 
 /// A copy of the example home that the test may change, removed with its last clone.
 #[derive(Clone)]
@@ -122,23 +131,35 @@ impl Home {
     }
 }
 
-/// Reads the files listed in `manifest`, which has the format of `sha256sum`.
+/// Reads the files listed in `manifest`, which has the format of `sha256sum`. If one is missing or
+/// has another hash, because a server on the example home has changed it, the committed content is
+/// taken from git.
 ///
-/// Returns an error if one is missing or has another hash.
+/// Returns an error if that fails, too.
 fn read_listed(folder: &Path, manifest: &str) -> Result<BTreeMap<String, Vec<u8>>, String> {
     let mut files = BTreeMap::new();
     for line in manifest.lines() {
         let (hash, path) = line.split_once("  ").ok_or("the manifest is invalid")?;
-        let content = fs::read(folder.join(path)).map_err(|error| format!("{path}: {error}"))?;
-        let digest = Sha256::digest(&content);
-        let actual: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        if actual != hash {
-            let restore = "restore it with 'git restore testdata/home'";
-            return Err(format!("{path} was modified; {restore}"));
-        }
+        let has_hash = |content: &Vec<u8>| {
+            let digest = Sha256::digest(content);
+            let actual: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            actual == hash
+        };
+        let found = fs::read(folder.join(path)).ok().filter(has_hash);
+        let content = found.or_else(|| read_committed(folder, path).filter(has_hash));
+        let restore = "restore it with 'git restore testdata/home'";
+        let content = content.ok_or(format!("{path} was changed; {restore}"))?;
         files.insert(path.to_owned(), content);
     }
     Ok(files)
+}
+
+/// Returns the last committed content of a file, if git has it.
+fn read_committed(folder: &Path, path: &str) -> Option<Vec<u8>> {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(folder).arg("show");
+    let output = git.arg(format!("HEAD:./{path}")).output().ok()?;
+    output.status.success().then_some(output.stdout)
 }
 
 /// Changes the owner of a file, or of a folder and everything in it.
@@ -164,10 +185,35 @@ fn only_listed_files_of_the_example_home_are_copied() {
     let expected = BTreeMap::from([("files/Uploads/listed".to_owned(), b"abc".to_vec())]);
     assert_eq!(read_listed(home, &manifest), Ok(expected));
 
+    let changed = "files/Uploads/listed was changed; restore it with 'git restore testdata/home'";
     fs::write(home.join("files/Uploads/listed"), "abd").unwrap();
-    let error = read_listed(home, &manifest).unwrap_err();
-    assert!(error.starts_with("files/Uploads/listed was modified; restore it"));
+    assert_eq!(read_listed(home, &manifest), Err(changed.to_owned()));
     fs::remove_file(home.join("files/Uploads/listed")).unwrap();
-    let error = read_listed(home, &manifest).unwrap_err();
-    assert!(error.starts_with("files/Uploads/listed: No such file"));
+    assert_eq!(read_listed(home, &manifest), Err(changed.to_owned()));
+}
+
+#[test]
+fn changed_files_of_the_example_home_are_taken_from_git() {
+    if !needs::has("git") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    let git = |arguments: &[&str]| {
+        let identity = ["-c", "user.name=a", "-c", "user.email=a@b"];
+        let mut command = Command::new("git");
+        command.arg("-C").arg(home).args(identity).args(arguments);
+        assert!(command.output().unwrap().status.success(), "{arguments:?}");
+    };
+    let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let manifest = format!("{hash}  listed\n");
+    let expected = BTreeMap::from([("listed".to_owned(), b"abc".to_vec())]);
+    fs::write(home.join("listed"), "abc").unwrap();
+    git(&["init", "--quiet"]);
+    git(&["add", "listed"]);
+    git(&["commit", "--quiet", "--message", "home"]);
+    fs::write(home.join("listed"), "abd").unwrap();
+    assert_eq!(read_listed(home, &manifest), Ok(expected.clone()));
+    fs::remove_file(home.join("listed")).unwrap();
+    assert_eq!(read_listed(home, &manifest), Ok(expected));
 }
