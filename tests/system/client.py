@@ -143,6 +143,23 @@ class FtpClient:
         """Sends a command; fails unless the reply is 2xx."""
         return self._try(self.ftp.voidcmd, line)
 
+    def send_line(self, line):
+        self._try(self.ftp.putline, line)
+
+    def reply(self):
+        """Returns the next reply, whatever its code."""
+        return self._try(self.ftp.getmultiline)
+
+    def ask(self, line):
+        """Sends a command and returns its reply, which may be a refusal."""
+        self.send_line(line)
+        return self.reply()
+
+    def connect_data(self):
+        """Makes a data connection for the next command."""
+        address = self._try(self.ftp.makepasv)
+        return socket.create_connection(address, self.ftp.timeout)
+
     def data(self, command):
         """Starts a transfer and returns its data connection."""
         return self._try(self.ftp.transfercmd, command)
@@ -172,8 +189,8 @@ class FtpClient:
 
     def abort(self):
         """Sends ABOR during a transfer and returns the transfer's reply and that of ABOR."""
-        self.ftp.putline("ABOR")
-        return [self._try(self.ftp.getmultiline) for _ in range(2)]
+        self.send_line("ABOR")
+        return [self.reply() for _ in range(2)]
 
     def reset(self):
         self.ftp.file.close()  # it holds a reference to the socket

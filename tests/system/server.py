@@ -8,6 +8,7 @@ import os
 import random
 import re
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -138,15 +139,18 @@ class Home:
 
 
 class SharedHome(Home):
-    """A home of four users: all may read Shared; user1 may add to Inbox, user2 may change it."""
+    """A home of four users: all may read Shared; user1 may add to Inbox, user2 may change it.
+
+    `more_grants` are further lines of `Directories`.
+    """
 
     # One file for each way of sending: mapped, by a single sendfile, in many time slices.
     FILES = {"small": 1024, "middle": 300_000, "large": 8 * MIB}
 
-    def __init__(self):
+    def __init__(self, more_grants=(), in_memory=False):
         users = {f"user{number}": f"pass{number}" for number in range(1, 5)}
         grants = ["*:Shared:read", "user1:Inbox:read,upload", "user2:Inbox:read,change"]
-        super().__init__(users, grants)
+        super().__init__(users, [*grants, *more_grants], in_memory)
         self.inbox = self.files / "Inbox"
         self.shared = self.files / "Shared"
         self.hashes = {}
@@ -176,6 +180,7 @@ class Server:
         with open(self.log_path, "ab") as log:
             self.child = subprocess.Popen(
                 [program(), "serve", home.path, *listeners, *options],
+                bufsize=0,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -186,7 +191,8 @@ class Server:
         self.ftp_address = self._read_address() if ftp else None
 
     def _read_address(self):
-        line = self.child.stdout.readline().decode()
+        readable, _, _ = select.select([self.child.stdout], [], [], TIMEOUT_SECONDS)
+        line = self.child.stdout.readline().decode() if readable else ""
         found = re.search(r"(\S+):(\d+)\b", line)
         if not found:
             self.kill()

@@ -4,15 +4,18 @@
 
 Several clients download and upload by the menu and by FTP, reset, half-close and stall. Meanwhile
 the home is replaced by broken and by valid files, system calls fail, and the server is killed and
-restarted over the same home. At the end every published file has the content of one upload, every
-upload that was reported as complete exists, no temporary file exists, memory and descriptors are
-those of a fresh server, and the CPU is idle. The exit status is 1 if any of this does not hold.
+restarted over the same home. Where a FUSE file system can be mounted, one granted directory is on a
+mount that hangs, is slow or fails for seconds, again and again; only requests to it may fail then.
+At the end every published file has the content of one upload, every upload that was reported as
+complete exists, no temporary file exists, memory, descriptors and sessions are those of a fresh
+server, and the CPU is idle. The exit status is 1 if any of this does not hold.
 """
 
 import errno
 import hashlib
 import os
 import random
+import re
 import socket
 import sys
 import threading
@@ -20,10 +23,12 @@ import time
 
 sys.dont_write_bytecode = True
 
+import soak_mount
 from client import FtpClient, MenuClient, reset
 from fault_injection import FaultInjector
 from server import MIB, Failed, Server, SharedHome, Skipped, build, check, content, eventually
 from server import raise_descriptor_limit
+from slow_mount import enter_private_mounts
 
 CLIENTS = 12
 NAMES = 20  # upload targets; few, so that uploads compete for them
@@ -33,6 +38,7 @@ LIFE_SECONDS = 60  # of a server before it is killed
 # it has verified a password.
 MEMORY_KIB_MAX = 24 * 1024 + os.cpu_count() * 19 * 1024
 IDLE_CPU_MAX = 0.02  # of one core
+DISK_TIMEOUT_SECONDS = 2  # shorter than some of the times for which the mount hangs
 CACHE_SECONDS = 12  # until the server has closed cached files
 COUNTED = [
     "downloads", "uploads", "ftp_downloads", "ftp_uploads", "refused", "interrupted",
@@ -52,10 +58,15 @@ def main():
     try:
         build()
         raise_descriptor_limit()
-        with SharedHome() as home:
-            soak = Soak(home, seed)
-            soak.run(minutes * 60)
-            print(f"soak ok {soak.verify()}")
+        enter_private_mounts()
+        with SharedHome([soak_mount.GRANT]) as home:
+            mount = soak_mount.create(home, seed)
+            try:
+                soak = Soak(home, seed, mount)
+                soak.run(minutes * 60)
+                print(f"soak ok {soak.verify()}")
+            finally:
+                mount.close()
     except Skipped as reason:
         print(f"soak skipped {reason}")
     except (Failed, OSError) as error:
@@ -69,8 +80,9 @@ def main():
 
 
 class Soak:
-    def __init__(self, home, seed):
+    def __init__(self, home, seed, mount):
         self.home = home
+        self.mount = mount
         self.rng = random.Random(seed)
         self.injector = FaultInjector(home)
         self.injector.set(unnamed=self.rng.choice([0, errno.EOPNOTSUPP]))
@@ -87,7 +99,8 @@ class Soak:
         self.start()
 
     def start(self):
-        self.server = Server(self.home, environment=self.injector.environment)
+        options = ["--disk-timeout", str(DISK_TIMEOUT_SECONDS)]
+        self.server = Server(self.home, options, environment=self.injector.environment)
 
     def count(self, kind):
         with self.lock:
@@ -101,6 +114,7 @@ class Soak:
             clients.append(threading.Thread(target=self.run_client, args=(rng,)))
         for client in clients:
             client.start()
+        self.mount.start(lambda: self.server)
         started = time.monotonic()
         try:
             while time.monotonic() < deadline and not self.failures:
@@ -113,6 +127,7 @@ class Soak:
                     self.rng.choice([self.reload, self.inject_fault])()
         finally:
             self.stopping = True
+            self.mount.stop()
             for client in clients:
                 client.join(120)
         check(not self.failures, f"{len(self.failures)} failures, the first: {self.failures[:1]}")
@@ -129,7 +144,8 @@ class Soak:
 
     def kill(self):
         self.restarts += 1
-        self.disturb(self.server.kill, self.start)
+        with self.mount.lock:
+            self.disturb(self.server.kill, self.start)
         self.count("kills")
 
     def reload(self):
@@ -284,11 +300,13 @@ class Soak:
         self.injector.set(unnamed=0)
         time.sleep(CACHE_SECONDS)
         memory, descriptors = self.server.memory_kib(), self.server.descriptors()
+        sessions = open_sessions(self.server)
         idle_cpu = self.server.cpu_share(5)
         self.server.stop()
         fresh_memory, fresh_descriptors = self.measure_fresh_server()
 
         check(not self.failures, f"failures: {self.failures[:1]}")
+        check(not sessions, f"sessions without a client: {sorted(sessions)[:3]}")
         check(idle_cpu <= IDLE_CPU_MAX, f"cpu={idle_cpu:.3f} without clients")
         expected = f"{fresh_descriptors} of a fresh server"
         check(descriptors == fresh_descriptors, f"{descriptors} descriptors, {expected}")
@@ -303,7 +321,7 @@ class Soak:
         check(self.complete <= names, f"reported as complete, but lost: {self.complete - names}")
         counts = " ".join(f"{name}={count}" for name, count in self.counts.items())
         usage = f"memory_kib={growth:+} descriptors=+0 idle_cpu={idle_cpu:.3f}"
-        return f"{counts} files={len(names)} {usage}"
+        return f"{counts} files={len(names)} {usage} {self.mount.verify()}"
 
     def measure_fresh_server(self):
         self.start()
@@ -318,6 +336,13 @@ class Soak:
         fresh = self.server.memory_kib(), self.server.descriptors()
         self.server.stop()
         return fresh
+
+
+def open_sessions(server):
+    """Returns the sessions whose end the log of the last server does not report."""
+    started = server.log().rsplit("event=sandbox", 1)[-1]
+    numbers = re.findall(r"session=(\d+) event=connect ", started)
+    return set(numbers) - set(re.findall(r"session=(\d+) event=end ", started))
 
 
 if __name__ == "__main__":

@@ -16,11 +16,12 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fault_injection import FaultInjector
-from faults import disk, kills, limits, traffic
+from faults import disk, kills, limits, mount_stops, mounts, traffic
 from faults.case import CASES
 from server import build, raise_descriptor_limit, run_cases
+from slow_mount import enter_private_mounts
 
-assert disk and kills and limits and traffic  # they register their cases
+assert disk and kills and limits and mount_stops and mounts and traffic  # they register their cases
 
 
 def main():
@@ -30,6 +31,7 @@ def main():
         return 2
     build()
     raise_descriptor_limit()
+    enter_private_mounts()
     try:
         return run_cases({name: CASES[name] for name in names or CASES})
     finally:
