@@ -263,8 +263,43 @@ pub const DISK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Interval at which the granted directories are opened again, to notice mounts that have changed.
 pub const ROOTS_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Worker threads for jobs that wait for a disk.
-pub const DISK_THREADS: usize = 4;
+/// Interval at which a stuck device is tried again. Each try may cost a thread for as long as the
+/// device hangs.
+pub const DISK_PROBE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Bytes per second that a disk under load is expected to write at least: publishing an upload may
+/// take longer than [`DISK_TIMEOUT`] by its length at this rate, since fsync(2) is one call.
+pub const SYNC_BYTES_PER_SECOND: u64 = 1024 * 1024;
+
+/// Worker threads for the jobs of all devices. A thread in a call that does not return is lost to
+/// the others, so there are enough for several devices that hang, each with [`LANE_THREADS_MAX`],
+/// next to a few that work. An idle thread takes some KiB.
+pub const DISK_THREADS: usize = 24;
+
+/// Those of them that only local devices may use: however many network file systems hang, local
+/// disks are served.
+pub const DISK_THREADS_RESERVED: usize = 4;
+
+/// Jobs of one device that run at once. Enough to keep a disk with a queue busy.
+pub const LANE_THREADS_MAX: usize = 4;
+
+/// Threads of one device, those in calls that were given up included. After four calls that never
+/// return, four others may run.
+pub const LANE_OCCUPIED_MAX: usize = 2 * LANE_THREADS_MAX;
+
+/// How much faster time passes for sweeps and counts than for the work of users in the same lane.
+pub const BACKGROUND_COST: u32 = 4;
+
+/// Stack of such a thread. Buffers are on the heap, and nothing is recursive.
+pub const WORKER_STACK_BYTES: usize = 512 * 1024;
+
+/// Time that the stop of the workers waits for their running calls.
+pub const WORKER_STOP_TIMEOUT: Duration = Duration::from_millis(500);
+
+const _: () = assert!(
+    LANE_OCCUPIED_MAX + DISK_THREADS_RESERVED < DISK_THREADS,
+    "one device that hangs leaves threads for others"
+);
 
 const _: () = assert!(
     TRANSFER_BUFFER_BYTES <= CHECKSUM_SLICE_BYTES,

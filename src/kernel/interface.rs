@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use crate::kernel::types::{
@@ -42,6 +44,8 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     /// Makes the calling thread a worker: lowers its scheduling priority below that of the event
     /// loop, and lets its calls wait for any file system.
     fn enter_worker(&self);
+    /// Counts the file calls of the calling thread that have returned in `calls` from now on.
+    fn count_calls(&self, _calls: &Arc<AtomicU32>) {}
     /// Ends [`Kernel::enter_worker`], for jobs that run on the thread of the event loop.
     fn leave_worker(&self) {}
     /// The system's clock in seconds since 1970, as in the times of files.

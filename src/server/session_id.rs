@@ -26,7 +26,7 @@ impl PartialEq for SessionId {
 impl Eq for SessionId {}
 
 /// Identifies a user with at least one session. Reused after the user's last session has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct UserKey(NonZeroU32);
 
 impl UserKey {

@@ -89,6 +89,11 @@ impl PendingModification {
     }
 
     /// The modification.
+    pub fn modification(&self) -> &Modification {
+        &self.modification
+    }
+
+    /// The modification.
     pub fn into_modification(self) -> Modification {
         self.modification
     }

@@ -39,6 +39,11 @@ impl OrphanSweep {
         self.walk.step(kernel, "sweeping", &mut self.removal)
     }
 
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        self.walk.root()
+    }
+
     /// The first error.
     pub fn fault(&self) -> Option<&FileFault> {
         self.walk.fault()

@@ -293,6 +293,11 @@ impl UsageScan {
         })
     }
 
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        self.walk.root()
+    }
+
     /// Visits one more directory. Directories that cannot be read are left out.
     pub fn step<K: Kernel>(&mut self, kernel: &K) -> Step<()> {
         let step = self.walk.step(kernel);

@@ -263,8 +263,8 @@ impl<K: Kernel> StagedUpload<K> {
         Ok(())
     }
 
-    /// Marks the upload as refused: [`StagedUpload::publish`] then discards it and fails with this
-    /// code.
+    /// Marks the upload as refused: [`StagedUpload::publish_unless`] then discards it and fails
+    /// with this code.
     pub fn reject(&mut self, code: ErrorCode) {
         self.rejection = Some(code);
     }
@@ -275,12 +275,16 @@ impl<K: Kernel> StagedUpload<K> {
     ///
     /// # Errors
     /// Where only the last sync fails, the file is published and complete, and a crash may lose it.
-    pub fn publish(mut self) -> Result<(), StorageError> {
+    /// An upload that was given up during the first sync, which can take long, gets no name.
+    pub fn publish_unless(mut self, is_given_up: impl Fn() -> bool) -> Result<(), StorageError> {
         if let Some(code) = self.rejection.take() {
             return Err(code.into());
         }
         self.copy_attributes()?;
         self.sync(&self.file)?;
+        if is_given_up() {
+            return Err(ErrorCode::FileUnwritable.into());
+        }
         match self.reservation.take() {
             Some(mut reservation) => reservation.settle(|_| {
                 let removed = self.link_or_replace()?;
@@ -290,6 +294,12 @@ impl<K: Kernel> StagedUpload<K> {
             None => self.link_or_replace().map(drop)?,
         }
         self.sync(&self.directory)
+    }
+
+    /// [`StagedUpload::publish_unless`] without giving up.
+    #[cfg(test)]
+    pub fn publish(self) -> Result<(), StorageError> {
+        self.publish_unless(|| false)
     }
 
     /// Gives the file its name, and returns the bytes of the file it replaced.

@@ -5,7 +5,9 @@
 //! does not. As reading that counter costs as much as a fast call, it is read only for some time
 //! after a call that took long, which therefore does not count itself.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -19,6 +21,7 @@ const SUSPICIOUS_CALLS: u32 = 256;
 thread_local! {
     static STATS: Cell<CallStats> = const { Cell::new(CallStats { calls: 0, slow: 0 }) };
     static SUSPICIOUS: Cell<u32> = const { Cell::new(0) };
+    static CALLS: RefCell<Option<Arc<AtomicU32>>> = const { RefCell::new(None) };
     static IS_WORKER: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -34,6 +37,11 @@ pub(super) fn timed<T>(call: impl FnOnce() -> T) -> T {
         true => SUSPICIOUS_CALLS,
         false => suspicious.saturating_sub(1),
     });
+    CALLS.with_borrow(|counter| {
+        if let Some(counter) = counter {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    });
     let CallStats { calls, slow } = STATS.get();
     STATS.set(CallStats {
         calls: calls.saturating_add(1),
@@ -45,6 +53,11 @@ pub(super) fn timed<T>(call: impl FnOnce() -> T) -> T {
 /// Returns the measurements of this thread since the last call of this function.
 pub(super) fn take_stats() -> CallStats {
     STATS.take()
+}
+
+/// Counts the returned calls of this thread in `calls` from now on.
+pub(super) fn count_calls(calls: &Arc<AtomicU32>) {
+    CALLS.set(Some(calls.clone()));
 }
 
 /// Whether the calling thread is a worker.

@@ -7,6 +7,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::net::{TcpListener, TcpStream};
@@ -128,6 +129,10 @@ impl Kernel for Linux {
     fn enter_worker(&self) {
         ffi::lower_priority(WORKER_NICE, WORKER_SLICE);
         call_timer::set_worker(true);
+    }
+
+    fn count_calls(&self, calls: &Arc<AtomicU32>) {
+        call_timer::count_calls(calls);
     }
 
     fn unix_time(&self) -> i64 {

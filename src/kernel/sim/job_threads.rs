@@ -119,7 +119,7 @@ impl Sim {
         };
         let due = time.map(|time| state.elapsed + time);
         state.jobs.waiting.push(WaitingJob { id, device, due });
-        let caller = state.caller;
+        let caller = state.caller.clone();
         self.notify();
         while state.jobs.running != Some(id) {
             (state, _) = self.wait(state, JOB_TIMEOUT);

@@ -3,17 +3,21 @@
 //! Must not know: threads, files, sockets, the work of a job.
 
 use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use crate::kernel::sim::devices::SimDevice;
 use crate::kernel::types::CallStats;
 
 /// The thread that makes calls, as far as they depend on it.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Caller {
     /// A worker may wait for a disk.
     pub(super) is_worker: bool,
     pub(super) stats: CallStats,
+    /// Counts the calls.
+    pub(super) calls: Option<Arc<AtomicU32>>,
 }
 
 impl Caller {

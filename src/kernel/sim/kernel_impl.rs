@@ -7,6 +7,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -133,7 +135,12 @@ impl Kernel for Sim {
     }
 
     fn leave_worker(&self) {
-        self.state().caller.is_worker = false;
+        let mut state = self.state();
+        (state.caller.is_worker, state.caller.calls) = (false, None);
+    }
+
+    fn count_calls(&self, calls: &Arc<AtomicU32>) {
+        self.state().caller.calls = Some(calls.clone());
     }
 
     fn unix_time(&self) -> i64 {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -373,6 +374,9 @@ impl Sim {
     ) -> Result<(MutexGuard<'_, SimState>, Option<InjectedFault>), Errno> {
         let mut state = self.state();
         state.caller.stats.calls += 1;
+        if let Some(calls) = &state.caller.calls {
+            calls.fetch_add(1, Ordering::Relaxed);
+        }
         if !state.devices.is_plain() {
             for device in devices(&state.files) {
                 let result;

@@ -249,6 +249,10 @@ impl<K: Kernel> DataConnection<K> {
                 }
                 DataOutcome::Again
             }
+            // The device is stuck, which is logged once.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                DataOutcome::Done(Err(ErrorCode::FileUnreadable))
+            }
             Err(error) => DataOutcome::Done(Err(send_error(&error, self.owner, services))),
         }
     }

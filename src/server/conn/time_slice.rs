@@ -145,6 +145,10 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
                     writer.end_write(result, services, id, id);
                 }
             }
+            // Logged once for the device.
+            Completion::Fetched(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                return self.finish(Outcome::Close(CloseReason::SendFailed));
+            }
             Completion::Fetched(Err(error)) => {
                 let reason = self.close_reason(&error);
                 return self.finish(Outcome::Close(reason));

@@ -87,6 +87,11 @@ impl Shutdown {
         }
     }
 
+    /// Whether the graceful shutdown has timed out.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        matches!(self.phase, Phase::Draining { until } if now >= until)
+    }
+
     /// Notes that no connection is left.
     pub(super) fn set_empty(&mut self) {
         if let Phase::HandedOver { .. } | Phase::Draining { .. } = self.phase {

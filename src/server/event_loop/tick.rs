@@ -337,7 +337,10 @@ impl<K: Kernel> EventLoop<K> {
             self.acceptor.remove(peer, control.admission());
             control.close(key, services);
         }
-        if self.scheduler.connections.is_empty() {
+        let workers = self.scheduler.services.workers();
+        if self.scheduler.connections.is_empty()
+            && (self.shutdown.is_overdue(self.now()) || workers.pending_publications() == 0)
+        {
             self.shutdown.set_empty();
         }
     }

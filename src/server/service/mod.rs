@@ -93,7 +93,7 @@ impl<K: Kernel> Services<K> {
             context: Context {
                 kernel,
                 home: Arc::new(home),
-                workers,
+                workers: workers.with_disk_timeout(options.disk_timeout),
                 devices: Arc::default(),
                 now,
             },
@@ -395,10 +395,9 @@ impl<K: Kernel> Services<K> {
     /// searched: uploads may have been allowed in other ones before.
     pub(crate) fn sweep_orphans(&mut self) {
         for root in self.context.home.granted_paths() {
-            let task = Task::SweepOrphans(OrphanSweep::new(&root));
             let lane = Lane::Background(self.context.device(&root));
-            let job = Job::detached(lane, task);
-            self.context.workers.submit(job);
+            let task = Task::SweepOrphans(OrphanSweep::new(&root));
+            (self.context.workers).submit(Job::detached(lane, task));
         }
     }
 
@@ -473,9 +472,9 @@ impl<K: Kernel> Services<K> {
             JobResult::File { owner, result } => self.finish_file(owner, result, is_waiting),
             JobResult::Reloaded(reloaded) => self.finish_reload(*reloaded),
             JobResult::Counted(fault) => {
-                for (session_id, request) in self.quotas.finish_count(fault) {
-                    if let Handled::Now(completion) = self.handle(session_id, request) {
-                        self.complete(session_id, completion);
+                for (id, request) in self.quotas.finish_count(fault) {
+                    if let Handled::Now(completion) = self.handle(id, request) {
+                        self.complete(id, completion);
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! Checksums of files, computed in slices.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use md5::Md5;
@@ -13,6 +13,7 @@ use crate::domain::request::{Algorithm, Response};
 use crate::domain::step::Step;
 use crate::kernel::Kernel;
 use crate::limits::{CHECKSUM_SLICE_BYTES, TRANSFER_BUFFER_BYTES};
+use crate::server::workers::token::JobToken;
 use crate::storage::{FileFault, OpenFile, StorageError};
 
 /// A checksum in progress.
@@ -76,12 +77,21 @@ impl<K: Kernel> Checksum<K> {
         }
     }
 
+    /// The path of the file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Hashes the next [`CHECKSUM_SLICE_BYTES`].
-    pub(crate) fn step(&mut self, kernel: &K) -> Step<Result<Response, StorageError>> {
+    pub(super) fn step(
+        &mut self,
+        kernel: &K,
+        token: &JobToken,
+    ) -> Step<Result<Response, StorageError>> {
         let mut buffer = vec![0; TRANSFER_BUFFER_BYTES];
         let end = self.end.unwrap_or(u64::MAX);
         let slice_end = end.min(self.offset + CHECKSUM_SLICE_BYTES as u64);
-        while self.offset < slice_end {
+        while self.offset < slice_end && !token.is_cancelled() {
             let count = buffer.len().min((slice_end - self.offset) as usize);
             match kernel.read_at(self.file.file(), &mut buffer[..count], self.offset) {
                 Ok(0) if self.end.is_none() => return self.finish(),

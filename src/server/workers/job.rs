@@ -4,7 +4,6 @@
 //! Long jobs run in slices and return to the end of their queue between two slices. During a slice
 //! they check by their [`JobToken`] whether they are cancelled.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,7 +25,7 @@ use crate::kernel::devices::{Device, Devices};
 use crate::server::log::escape::{Escaped, escape_path};
 use crate::server::log::transfer_log::TransferRecord;
 use crate::server::policy::client_prefix::ClientPrefix;
-use crate::server::session_id::SessionId;
+use crate::server::session_id::{SessionId, UserKey};
 use crate::server::workers::checksum::Checksum;
 use crate::server::workers::file_task::{FileRange, FileResult, FileTask};
 use crate::server::workers::listing;
@@ -34,8 +33,8 @@ use crate::server::workers::listing::Listing;
 use crate::server::workers::token::JobToken;
 use crate::storage;
 use crate::storage::{
-    FileFault, Modification, OpenFile, OrphanSweep, PendingModification, QuotaReservation,
-    StagedUpload, StorageError, UploadSpec, UsageScan,
+    FileFault, Modification, OrphanSweep, PendingModification, QuotaReservation, StagedUpload,
+    StorageError, UploadSpec, UsageScan,
 };
 
 /// A unit of work for a worker thread.
@@ -44,7 +43,22 @@ pub(crate) struct Job<K: Kernel> {
     pub(super) lane: Lane,
     /// The session whose end cancels the job; `None` for work that is finished in any case.
     pub(super) owner: Option<SessionId>,
-    task: Task<K>,
+    /// Who the time of the lane is charged to.
+    pub(super) share: Share,
+    pub(super) task: Task<K>,
+    /// The task is only to be dropped.
+    pub(super) is_cleanup: bool,
+}
+
+/// A part of a lane's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Share {
+    /// Of a user.
+    User(UserKey),
+    /// Of all work that belongs to no user.
+    Common,
+    /// Of sweeps and counts.
+    Background,
 }
 
 /// The resource that a job waits for.
@@ -80,6 +94,8 @@ pub(crate) enum Task<K: Kernel> {
     SweepOrphans(OrphanSweep),
     /// Counts the bytes of one directory for a quota, in slices.
     Count(UsageScan),
+    /// Tries whether the device of a directory answers.
+    Probe(PathBuf),
     Reload(Arc<Home>),
 }
 
@@ -93,8 +109,8 @@ pub(crate) struct Creation {
 
 /// A complete upload, and the session that waits for it to be published.
 pub(crate) struct Publication<K: Kernel> {
-    session_id: SessionId,
-    upload: Box<StagedUpload<K>>,
+    pub(super) session_id: SessionId,
+    pub(super) upload: Box<StagedUpload<K>>,
     record: Option<Box<TransferRecord>>,
 }
 
@@ -147,7 +163,8 @@ pub(crate) enum JobResult<K: Kernel> {
         result: Result<(), StorageError>,
     },
     Reloaded(Box<ReloadOutcome>),
-    /// A directory is counted; with a fault, except for the parts that cannot be read.
+    /// A directory is counted, or cannot be counted as long as its device is stuck. With a fault,
+    /// parts of it cannot be read.
     Counted(Option<FileFault>),
 }
 
@@ -187,18 +204,28 @@ impl<K: Kernel> Job<K> {
     /// A job that is cancelled when its session ends.
     pub(crate) fn owned(owner: SessionId, lane: Lane, task: Task<K>) -> Job<K> {
         Job {
-            lane,
             owner: Some(owner),
-            task,
+            ..Job::for_user(owner.user, lane, task)
         }
     }
 
     /// A job that is done whatever happens to the session that it is for.
     pub(crate) fn detached(lane: Lane, task: Task<K>) -> Job<K> {
+        Job::for_user(None, lane, task)
+    }
+
+    /// The same, with its time charged to a user.
+    pub(crate) fn for_user(user: Option<UserKey>, lane: Lane, task: Task<K>) -> Job<K> {
+        let share = match &lane {
+            Lane::Background(_) => Share::Background,
+            Lane::Device(_) | Lane::Reload => user.map_or(Share::Common, Share::User),
+        };
         Job {
             lane,
             owner: None,
+            share,
             task,
+            is_cleanup: false,
         }
     }
 
@@ -208,13 +235,13 @@ impl<K: Kernel> Job<K> {
         upload: Box<StagedUpload<K>>,
         record: Option<Box<TransferRecord>>,
     ) -> Job<K> {
+        let lane = Lane::Device(upload.device().clone());
         let publication = Publication {
             session_id,
             upload,
             record,
         };
-        let lane = Lane::Device(publication.upload.device().clone());
-        Job::detached(lane, Task::Publish(publication))
+        Job::for_user(session_id.user, lane, Task::Publish(publication))
     }
 
     /// A job that drops an unfinished upload.
@@ -241,22 +268,45 @@ impl<K: Kernel> Job<K> {
         Job::owned(id, lane, Task::File(FileTask::Write(staged, bytes)))
     }
 
-    /// Returns the job that has to take the place of this one when it is cancelled.
-    pub(super) fn cancelled(self) -> Option<Job<K>> {
-        match self.task {
-            Task::Copy(upload) | Task::File(FileTask::Write(upload, _)) => {
-                Some(Job::discard(upload))
-            }
-            _ => None,
+    /// A job that tries whether a device answers.
+    pub(super) fn probe(device: Arc<Device>, directory: PathBuf) -> Job<K> {
+        Job::detached(Lane::Device(device), Task::Probe(directory))
+    }
+
+    /// Returns the job that drops the task of this one, which was cancelled.
+    pub(super) fn into_cleanup(self) -> Job<K> {
+        Job {
+            owner: None,
+            share: Share::Common,
+            is_cleanup: true,
+            ..self
+        }
+    }
+
+    /// Returns the device that the job waits for, if any.
+    pub(super) fn device(&self) -> Option<&Arc<Device>> {
+        match &self.lane {
+            Lane::Device(device) | Lane::Background(device) => Some(device),
+            Lane::Reload => None,
         }
     }
 
     /// Runs the job, or one slice of it.
-    pub(super) fn run(self, kernel: &Arc<K>, verifier: &mut Verifier, _token: &JobToken) -> Ran<K> {
-        let Job { lane, owner, task } = self;
+    pub(super) fn run(self, kernel: &Arc<K>, verifier: &mut Verifier, token: &JobToken) -> Ran<K> {
+        if self.is_cleanup {
+            return Ran::Finished(None);
+        }
+        let Job {
+            lane, owner, share, ..
+        } = self;
         let again = |task| {
-            let lane = lane.clone();
-            Ran::Again(Job { lane, owner, task })
+            Ran::Again(Job {
+                lane: lane.clone(),
+                owner,
+                share,
+                task,
+                is_cleanup: false,
+            })
         };
         let respond = |result, modifies| {
             Ran::Finished(Some(JobResult::Response {
@@ -271,7 +321,7 @@ impl<K: Kernel> Job<K> {
             Ok(Step::Done(())) => respond(Ok(Success::created(upload)), false),
             Err(error) => respond(Err(error), false),
         };
-        match task {
+        match self.task {
             Task::List(ListingJob { id, target, format }) => {
                 let result = listing::list(&**kernel, &target, format);
                 finished(JobResult::Listed { id, result })
@@ -282,11 +332,6 @@ impl<K: Kernel> Job<K> {
             },
             Task::CreateUnique(creation) => respond(creation.run_unique(kernel), false),
             Task::Copy(upload) => copy(upload),
-            Task::Publish(publication) => finished(JobResult::Published {
-                session_id: publication.session_id,
-                result: publication.run(),
-            }),
-            Task::Discard(_) => Ran::Finished(None),
             Task::File(task) => {
                 let result = task.run(&**kernel);
                 finished(JobResult::File { owner, result })
@@ -304,23 +349,55 @@ impl<K: Kernel> Job<K> {
                     respond(result.map(|()| Response::Done.into()), true)
                 }
             },
-            Task::Checksum(mut checksum) => match checksum.step(&**kernel) {
+            Task::Checksum(mut checksum) => match checksum.step(&**kernel, token) {
                 Step::More => again(Task::Checksum(checksum)),
                 Step::Done(result) => respond(result.map(Success::from), false),
             },
+            task => task.run_detached(kernel, verifier, token, again),
+        }
+    }
+}
+
+impl<K: Kernel> Task<K> {
+    /// Runs a task that no session owns, or one slice of it. `again` makes a job of the rest.
+    fn run_detached(
+        self,
+        kernel: &Arc<K>,
+        verifier: &mut Verifier,
+        token: &JobToken,
+        again: impl FnOnce(Task<K>) -> Ran<K>,
+    ) -> Ran<K> {
+        let result = match self {
+            Task::Publish(publication) => Some(JobResult::Published {
+                session_id: publication.session_id,
+                result: publication.run(token),
+            }),
             Task::SweepOrphans(mut sweep) => match sweep.step(&**kernel) {
-                Step::More => again(Task::SweepOrphans(sweep)),
+                Step::More => return again(Task::SweepOrphans(sweep)),
                 Step::Done(()) => {
                     log_sweep(&sweep);
-                    Ran::Finished(None)
+                    None
                 }
             },
             Task::Count(mut count) => match count.step(&**kernel) {
-                Step::More => again(Task::Count(count)),
-                Step::Done(()) => finished(JobResult::Counted(count.into_fault())),
+                Step::More => return again(Task::Count(count)),
+                Step::Done(()) => Some(JobResult::Counted(count.into_fault())),
             },
-            Task::Reload(home) => finished(JobResult::Reloaded(Box::new(home.reload(verifier)))),
-        }
+            Task::Probe(directory) => {
+                // Any answer will do. No file system caches the free space for long.
+                let _ = storage::check_free_space(&**kernel, &directory, 0);
+                None
+            }
+            Task::Reload(home) => {
+                let reloaded = home.reload(verifier);
+                Some(JobResult::Reloaded(Box::new(reloaded)))
+            }
+            dropped => {
+                drop(dropped);
+                None
+            }
+        };
+        Ran::Finished(result)
     }
 }
 
@@ -347,9 +424,9 @@ impl Creation {
 
 impl<K: Kernel> Publication<K> {
     /// Makes the upload durable, gives it its name, and logs it.
-    fn run(self) -> Result<(), StorageError> {
+    fn run(self, token: &JobToken) -> Result<(), StorageError> {
         let (path, length) = (self.upload.path().to_owned(), self.upload.length());
-        self.upload.publish()?;
+        self.upload.publish_unless(|| token.is_cancelled())?;
         if let Some(mut record) = self.record {
             record.complete();
         }

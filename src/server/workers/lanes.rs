@@ -1,32 +1,32 @@
-//! The worker threads and their queues.
+//! The worker threads.
 //!
-//! There are two lanes, one for jobs that wait for a disk and one for jobs that take a processor,
-//! and a queue of password checks. All threads run at a lower priority than the event loop. Slices
-//! and password checks take turns on the processor threads, except for one thread that only checks
-//! passwords of clients without failed logins: neither long checksums nor brute force delay those.
+//! One pool of threads runs the jobs of all devices, in the order of [`DeviceLanes`]. Reloads have
+//! a thread of their own, so that they wait for no device, and so have password checks
+//! ([`Logins`]). All workers run at a lower priority than the event loop.
 //!
-//! The queues are bounded by the sessions: each has at most one job, which its end cancels. Only
-//! the publishing and discarding of uploads outlives the session, and as the disk lane runs in
-//! order of submission, these jobs are done before any that a later session submits.
+//! A job can hang in a system call for ever, and then so does its thread. Nothing here waits for
+//! such a thread, not even the stop.
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread;
-use std::thread::JoinHandle;
-use std::time::Instant;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use crate::auth::verifier::Verifier;
 use crate::kernel::Kernel;
+use crate::limits::{DISK_THREADS, DISK_TIMEOUT, WORKER_STACK_BYTES, WORKER_STOP_TIMEOUT};
 use crate::server::policy::client_prefix::ClientPrefix;
-use crate::server::policy::login_queue::LoginQueue;
 use crate::server::session_id::SessionId;
+use crate::server::workers::device_lanes::{DeviceLanes, Started};
 use crate::server::workers::file_task::FileTask;
 use crate::server::workers::job::{Job, JobResult, Lane, PasswordCheck, Ran, Task};
+use crate::server::workers::logins::Logins;
 use crate::server::workers::token::JobToken;
 use crate::storage::CloseFile;
 
-/// The worker threads. A drop waits for the running jobs and drops the queued ones.
+/// The worker threads and their queues.
 pub(crate) struct Workers<K: Kernel> {
     shared: Arc<Shared<K>>,
     threads: Vec<JoinHandle<()>>,
@@ -35,96 +35,108 @@ pub(crate) struct Workers<K: Kernel> {
 struct Shared<K: Kernel> {
     kernel: Arc<K>,
     queues: Mutex<Queues<K>>,
-    /// Signals a new job in the disk lane, and the stop.
-    disk_changed: Condvar,
-    /// Signals a new job in the processor lane or a new password check, and the stop.
-    processor_changed: Condvar,
+    /// Signals a job that may start, and the stop.
+    device_changed: Condvar,
+    /// Signals a reload, and the stop.
+    reload_changed: Condvar,
+    logins: Logins,
     results: Mutex<Vec<JobResult<K>>>,
 }
 
 struct Queues<K: Kernel> {
-    disk: VecDeque<Job<K>>,
-    processor: VecDeque<Job<K>>,
-    logins: LoginQueue<PasswordCheck>,
-    /// The owners of running jobs.
-    running: Vec<SessionId>,
-    /// Owners of running jobs that ended: these jobs run no further slice.
-    cancelled: Vec<SessionId>,
-    /// Jobs of [`Workers::start_nth`].
-    started: Vec<Queued<K>>,
+    devices: DeviceLanes<K>,
+    reloads: VecDeque<Job<K>>,
+    is_reloading: bool,
     is_stopping: bool,
 }
 
-/// An entry of the queues.
-enum Queued<K: Kernel> {
-    Job(Job<K>),
-    Check(PasswordCheck),
-}
-
-/// The queues that a thread serves.
+/// The jobs that a thread runs.
 #[derive(Clone, Copy)]
 enum Role {
-    Disk,
-    /// Password checks of clients without failed logins only.
+    Devices,
+    Reloads,
     TrustedLogins,
-    /// Password checks and jobs in turn.
-    Processor {
-        job_next: bool,
-    },
+    Logins,
+}
+
+/// A job or password check that has a thread.
+struct StartedJob<K: Kernel> {
+    shared: Arc<Shared<K>>,
+    work: Assignment<K>,
+    token: JobToken,
+}
+
+enum Assignment<K: Kernel> {
+    Job(Started<K>),
+    Reload(Job<K>),
+    Check(PasswordCheck),
 }
 
 impl<K: Kernel> Workers<K> {
     /// Creates queues without threads: jobs wait until [`Workers::run_nth`] runs them.
     pub(crate) fn without_threads(kernel: Arc<K>) -> Workers<K> {
+        Workers::with_queues_for(kernel, DISK_THREADS)
+    }
+
+    fn with_queues_for(kernel: Arc<K>, device_threads: usize) -> Workers<K> {
         Workers {
             shared: Arc::new(Shared {
                 kernel,
                 queues: Mutex::new(Queues {
-                    disk: VecDeque::new(),
-                    processor: VecDeque::new(),
-                    logins: LoginQueue::new(),
-                    running: Vec::new(),
-                    cancelled: Vec::new(),
-                    started: Vec::new(),
+                    devices: DeviceLanes::new(device_threads, DISK_TIMEOUT),
+                    reloads: VecDeque::new(),
+                    is_reloading: false,
                     is_stopping: false,
                 }),
-                disk_changed: Condvar::new(),
-                processor_changed: Condvar::new(),
+                device_changed: Condvar::new(),
+                reload_changed: Condvar::new(),
+                logins: Logins::new(),
                 results: Mutex::new(Vec::new()),
             }),
             threads: Vec::new(),
         }
     }
 
-    /// Starts `disk_threads` threads for the disk lane, and one per processor, at least two, for
-    /// the rest.
+    /// Starts `device_threads` threads for the devices, one for reloads, and one per processor, at
+    /// least two, for logins.
     ///
     /// # Errors
     /// A thread cannot be started.
     pub(crate) fn start(
         kernel: Arc<K>,
-        disk_threads: usize,
+        device_threads: usize,
         processors: usize,
     ) -> io::Result<Workers<K>> {
-        let mut workers = Workers::without_threads(kernel);
-        let roles = std::iter::repeat_n(Role::Disk, disk_threads)
-            .chain([Role::TrustedLogins])
-            .chain((1..processors.max(2)).map(|_| Role::Processor { job_next: false }));
+        let mut workers = Workers::with_queues_for(kernel, device_threads);
+        let roles = std::iter::repeat_n(Role::Devices, device_threads)
+            .chain([Role::Reloads, Role::TrustedLogins])
+            .chain((1..processors.max(2)).map(|_| Role::Logins));
         for role in roles {
             let shared = workers.shared.clone();
-            let name = match role {
-                Role::Disk => "disk",
-                Role::TrustedLogins | Role::Processor { .. } => "hash",
+            let thread = match role {
+                Role::Devices => thread::Builder::new().stack_size(WORKER_STACK_BYTES),
+                _ => thread::Builder::new(),
             };
-            let thread = thread::Builder::new()
+            let name = match role {
+                Role::Devices => "disk",
+                Role::Reloads => "reload",
+                Role::TrustedLogins | Role::Logins => "hash",
+            };
+            let thread = thread
                 .name(name.into())
-                .spawn(move || shared.run_thread(role))?;
+                .spawn(move || run_thread(&shared, role))?;
             workers.threads.push(thread);
         }
         Ok(workers)
     }
 
-    /// Queues a job.
+    /// Sets the time after which a call that has not returned makes its device stuck.
+    pub(crate) fn with_disk_timeout(self, disk_timeout: Duration) -> Workers<K> {
+        self.shared.queues().devices.set_disk_timeout(disk_timeout);
+        self
+    }
+
+    /// Queues a job. One for a stuck device is refused: its session is answered at once.
     pub(crate) fn submit(&self, job: Job<K>) {
         self.shared.submit(job);
     }
@@ -144,46 +156,30 @@ impl<K: Kernel> Workers<K> {
 
     /// Queues a password check.
     pub(crate) fn submit_check(&self, check: PasswordCheck) {
-        let (client, failures) = (check.client, check.failures);
-        self.shared.queues().logins.push(client, failures, check);
-        self.shared.processor_changed.notify_all();
+        self.shared.logins.push(check);
     }
 
-    /// Cancels the jobs of a session that ended. A running slice is completed.
+    /// Cancels the jobs of a session: queued ones are dropped, running ones end early, and there
+    /// are no results.
     pub(crate) fn cancel(&self, owner: SessionId) {
-        let mut queues = self.shared.queues();
-        let Queues {
-            disk, processor, ..
-        } = &mut *queues;
-        for queue in [disk, processor] {
-            // Dropping an upload can block, so a worker does it.
-            let is_owned = |job: &Job<K>| job.owner == Some(owner);
-            if let Some(index) = queue.iter().position(is_owned)
-                && let Some(job) = queue.remove(index)
-                && let Some(discard) = job.cancelled()
-            {
-                queue.push_back(discard);
-            }
-        }
-        if queues.running.contains(&owner) {
-            queues.cancelled.push(owner);
-        }
+        let dropped = self.shared.queues().devices.cancel(owner);
+        drop(dropped);
+        self.shared.device_changed.notify_one();
     }
 
-    /// Drops the queued password checks for which `is_cancelled` returns true.
+    /// Drops a queued password check.
     pub(crate) fn cancel_checks(&self, is_cancelled: impl Fn(&PasswordCheck) -> bool) {
-        let mut queues = self.shared.queues();
-        queues.logins.retain(|check| !is_cancelled(check));
+        self.shared.logins.retain(|check| !is_cancelled(check));
     }
 
     /// Sets the number of recently failed logins of a client, which delays its queued checks.
     pub(crate) fn set_failures(&self, client: ClientPrefix, failures: u32) {
-        self.shared.queues().logins.set_failures(client, failures);
+        self.shared.logins.set_failures(client, failures);
     }
 
     /// Removes and returns the queued password checks of a client.
     pub(crate) fn remove_checks(&self, client: ClientPrefix) -> VecDeque<PasswordCheck> {
-        self.shared.queues().logins.remove_client(client)
+        self.shared.logins.remove_client(client)
     }
 
     /// Moves the results since the last call to `results`.
@@ -191,188 +187,208 @@ impl<K: Kernel> Workers<K> {
         results.append(&mut lock(&self.shared.results));
     }
 
-    /// Returns the number of queued jobs and password checks.
+    /// Checks the running jobs against the disk timeout; call once per second.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let given_up = self.shared.queues().devices.sweep(now);
+        self.shared.deliver(given_up.results);
+        self.shared.device_changed.notify_all();
+    }
+
+    /// Returns the number of uploads that are being published.
+    pub(crate) fn pending_publications(&self) -> usize {
+        self.shared.queues().devices.publications()
+    }
+
+    /// Returns the number of jobs and password checks of which any may start.
     pub(crate) fn queued(&self) -> usize {
         let queues = self.shared.queues();
-        queues.disk.len() + queues.logins.len() + queues.processor.len()
+        queues.devices.startable() + self.shared.logins.len() + queues.startable_reloads()
     }
 
-    /// Runs the `n`th queued job or password check (`n` below [`Workers::queued`]) on the calling
-    /// thread, so that a simulation decides how late jobs are.
+    /// Runs the `n`th of those (`n` below [`Workers::queued`]) on the calling thread, so that a
+    /// simulation decides how late jobs are.
     pub(crate) fn run_nth(&self, n: usize) {
-        let started = self.start_nth(n);
-        self.finish_started(started);
+        self.take_nth(n)();
     }
 
-    /// Moves the `n`th queued job or password check to a thread without running it, as if its first
-    /// call did not return. Returns the number for [`Workers::finish_started`].
-    pub(crate) fn start_nth(&self, n: usize) -> usize {
-        let mut queues = self.shared.queues();
-        let queued = queues.remove_nth(n);
-        queues.started.extend(queued);
-        queues.started.len().saturating_sub(1)
-    }
-
-    /// Runs a job of [`Workers::start_nth`] on the calling thread and ends it.
-    pub(crate) fn finish_started(&self, index: usize) {
-        self.shared.finish_started(index);
-    }
-
-    /// Moves the `n`th queued job or password check to a thread, which runs the returned function.
+    /// Gives a thread to the `n`th of those. The returned function runs it, on any thread.
     pub(crate) fn take_nth(&self, n: usize) -> impl FnOnce() + Send + 'static {
-        let index = self.start_nth(n);
-        let shared = self.shared.clone();
-        move || shared.finish_started(index)
+        let started = self.start_nth(n);
+        move || started.into_iter().for_each(StartedJob::run)
     }
 
-    /// Checks the running jobs against the disk timeout; call once per second.
-    pub(crate) fn sweep(&self, _now: Instant) {}
-
-    /// Whether no job is queued or running.
-    pub(crate) fn is_idle(&self) -> bool {
-        let queues = self.shared.queues();
-        queues.disk.is_empty() && queues.processor.is_empty() && queues.running.is_empty()
+    fn start_nth(&self, n: usize) -> Option<StartedJob<K>> {
+        let (shared, token) = (&self.shared, JobToken::default());
+        let now = shared.kernel.now();
+        let mut queues = shared.queues();
+        let (jobs, checks) = (queues.devices.startable(), shared.logins.len());
+        let work = if n < jobs {
+            Assignment::Job(queues.devices.start_nth(n, &token, now)?)
+        } else if n < jobs + checks {
+            Assignment::Check(shared.logins.pop()?)
+        } else {
+            Assignment::Reload(queues.start_reload()?)
+        };
+        Some(StartedJob {
+            shared: shared.clone(),
+            work,
+            token,
+        })
     }
 }
 
 impl<K: Kernel> Drop for Workers<K> {
+    /// Stops the threads that are in no call, or in one that ends soon. The others are left alone.
     fn drop(&mut self) {
         self.shared.queues().is_stopping = true;
-        self.shared.disk_changed.notify_all();
-        self.shared.processor_changed.notify_all();
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has printed its message.
-            let _ = thread.join();
+        self.shared.device_changed.notify_all();
+        self.shared.reload_changed.notify_all();
+        self.shared.logins.stop();
+        let until = self.shared.kernel.now() + WORKER_STOP_TIMEOUT;
+        let are_finished = || self.threads.iter().all(JoinHandle::is_finished);
+        while !are_finished() && self.shared.kernel.now() < until {
+            thread::sleep(Duration::from_millis(1));
         }
+        let jobs = self.shared.queues().devices.drain();
+        for job in jobs {
+            match job.device() {
+                // Closing its files could wait.
+                Some(device) if !device.is_inline() => std::mem::forget(job),
+                _ => drop(job),
+            }
+        }
+    }
+}
+
+impl<K: Kernel> StartedJob<K> {
+    /// Runs the job and delivers its result.
+    fn run(self) {
+        self.shared.kernel.enter_worker();
+        self.shared.kernel.count_calls(self.token.calls());
+        self.shared
+            .run(self.work, &self.token, &mut Verifier::new());
+        self.shared.kernel.leave_worker();
     }
 }
 
 impl<K: Kernel> Queues<K> {
-    fn push(&mut self, job: Job<K>) {
-        match job.lane {
-            Lane::Device(_) | Lane::Background(_) => self.disk.push_back(job),
-            Lane::Reload => self.processor.push_back(job),
+    fn startable_reloads(&self) -> usize {
+        match self.is_reloading {
+            true => 0,
+            false => self.reloads.len(),
         }
     }
 
-    /// Removes the next entry for a thread of this role.
-    fn next(&mut self, role: &mut Role) -> Option<Queued<K>> {
-        match role {
-            Role::Disk => self.disk.pop_front().map(Queued::Job),
-            Role::TrustedLogins => self.logins.pop_unsuspected().map(Queued::Check),
-            Role::Processor { job_next } => {
-                let is_job = std::mem::replace(job_next, !*job_next);
-                let job = match is_job {
-                    true => self.processor.pop_front(),
-                    false => None,
-                };
-                job.map(Queued::Job)
-                    .or_else(|| self.logins.pop().map(Queued::Check))
-                    .or_else(|| self.processor.pop_front().map(Queued::Job))
-            }
+    fn start_reload(&mut self) -> Option<Job<K>> {
+        if self.is_reloading {
+            return None;
         }
-    }
-
-    /// Removes the `n`th job or check. The order among password checks is that of their queue.
-    fn remove_nth(&mut self, n: usize) -> Option<Queued<K>> {
-        let (disk, logins) = (self.disk.len(), self.logins.len());
-        if n < disk {
-            self.disk.remove(n).map(Queued::Job)
-        } else if n < disk + logins {
-            self.logins.pop().map(Queued::Check)
-        } else {
-            self.processor.remove(n - disk - logins).map(Queued::Job)
-        }
-    }
-
-    /// Ends a slice of a job with this owner; returns whether the job is cancelled.
-    fn end_slice(&mut self, owner: Option<SessionId>) -> bool {
-        let Some(owner) = owner else {
-            return false;
-        };
-        let remove = |owners: &mut Vec<SessionId>| {
-            let index = owners.iter().position(|other| *other == owner);
-            index.map(|index| owners.swap_remove(index)).is_some()
-        };
-        remove(&mut self.running);
-        remove(&mut self.cancelled)
+        let job = self.reloads.pop_front();
+        self.is_reloading = job.is_some();
+        job
     }
 }
 
 impl<K: Kernel> Shared<K> {
-    fn submit(&self, job: Job<K>) {
-        let lane = job.lane.clone();
-        self.queues().push(job);
-        match lane {
-            Lane::Device(_) | Lane::Background(_) => self.disk_changed.notify_one(),
-            // Notifying one thread could wake the one that takes no jobs.
-            Lane::Reload => self.processor_changed.notify_all(),
-        }
-    }
-
     fn queues(&self) -> MutexGuard<'_, Queues<K>> {
         lock(&self.queues)
     }
 
-    /// Runs jobs and checks on a thread until the stop.
-    fn run_thread(&self, mut role: Role) {
-        self.kernel.enter_worker();
-        let changed = match role {
-            Role::Disk => &self.disk_changed,
-            Role::TrustedLogins | Role::Processor { .. } => &self.processor_changed,
+    fn submit(&self, job: Job<K>) {
+        let mut queues = self.queues();
+        match &job.lane {
+            Lane::Reload => {
+                queues.reloads.push_back(job);
+                self.reload_changed.notify_one();
+            }
+            Lane::Device(device) | Lane::Background(device) => {
+                let device = device.clone();
+                let given_up = queues.devices.submit(&device, job);
+                drop(queues);
+                self.device_changed.notify_one();
+                self.deliver(given_up.results);
+            }
+        }
+    }
+
+    fn run(&self, work: Assignment<K>, token: &JobToken, verifier: &mut Verifier) {
+        match work {
+            Assignment::Check(check) => self.deliver([check.run(verifier)]),
+            Assignment::Reload(job) => {
+                let ran = job.run(&self.kernel, verifier, token);
+                self.queues().is_reloading = false;
+                if let Ran::Finished(result) = ran {
+                    self.deliver(result);
+                }
+            }
+            Assignment::Job(Started { index, job, device }) => {
+                let ran = job.run(&self.kernel, verifier, token);
+                let now = self.kernel.now();
+                device.record(self.kernel.take_call_stats(), now);
+                let ended = self.queues().devices.end(index, ran, now);
+                drop(ended.rest);
+                self.deliver(ended.result);
+            }
+        }
+    }
+
+    fn deliver(&self, delivered: impl IntoIterator<Item = JobResult<K>>) {
+        let mut delivered = delivered.into_iter().peekable();
+        if delivered.peek().is_some() {
+            lock(&self.results).extend(delivered);
+            self.kernel.wake();
+        }
+    }
+}
+
+/// Runs jobs and checks on a thread until the stop.
+fn run_thread<K: Kernel>(shared: &Arc<Shared<K>>, role: Role) {
+    shared.kernel.enter_worker();
+    let mut verifier = Verifier::new();
+    let calls = Arc::new(AtomicU32::new(0));
+    shared.kernel.count_calls(&calls);
+    loop {
+        let token = JobToken::new(calls.clone());
+        let work = match role {
+            Role::Devices => shared.wait_for_job(&token).map(Assignment::Job),
+            Role::Reloads => shared.wait_for_reload().map(Assignment::Reload),
+            Role::TrustedLogins => shared.logins.wait(true).map(Assignment::Check),
+            Role::Logins => shared.logins.wait(false).map(Assignment::Check),
         };
-        let mut verifier = Verifier::new();
+        match work {
+            Some(work) => shared.run(work, &token, &mut verifier),
+            None => return,
+        }
+    }
+}
+
+impl<K: Kernel> Shared<K> {
+    /// Waits for a job of any device; `None` at the stop.
+    fn wait_for_job(&self, token: &JobToken) -> Option<Started<K>> {
         let mut queues = self.queues();
         while !queues.is_stopping {
-            match queues.next(&mut role) {
-                Some(queued) => {
-                    if let Queued::Job(job) = &queued {
-                        queues.running.extend(job.owner);
-                    }
-                    drop(queues);
-                    self.run(queued, &mut verifier);
-                    queues = self.queues();
+            if let Some(started) = queues.devices.start(token, self.kernel.now()) {
+                // One notification may stand for several jobs that may start.
+                if queues.devices.may_start_any() {
+                    self.device_changed.notify_one();
                 }
-                None => queues = changed.wait(queues).unwrap_or_else(|e| e.into_inner()),
+                return Some(started);
             }
+            queues = wait(&self.device_changed, queues);
         }
+        None
     }
 
-    fn finish_started(&self, index: usize) {
+    /// Waits for a reload; `None` at the stop.
+    fn wait_for_reload(&self) -> Option<Job<K>> {
         let mut queues = self.queues();
-        if index < queues.started.len() {
-            let queued = queues.started.swap_remove(index);
-            drop(queues);
-            self.kernel.enter_worker();
-            self.run(queued, &mut Verifier::new());
-            self.kernel.leave_worker();
-        }
-    }
-
-    fn run(&self, queued: Queued<K>, verifier: &mut Verifier) {
-        match queued {
-            Queued::Check(check) => self.finish(check.run(verifier)),
-            Queued::Job(job) => {
-                let owner = job.owner;
-                let ran = job.run(&self.kernel, verifier, &JobToken::default());
-                let mut queues = self.queues();
-                let is_cancelled = queues.end_slice(owner);
-                match ran {
-                    Ran::Again(job) if !is_cancelled => queues.push(job),
-                    ran => {
-                        drop(queues);
-                        if let Ran::Finished(Some(result)) = ran {
-                            self.finish(result);
-                        }
-                    }
-                }
+        while !queues.is_stopping {
+            match queues.start_reload() {
+                Some(job) => return Some(job),
+                None => queues = wait(&self.reload_changed, queues),
             }
         }
-    }
-
-    fn finish(&self, result: JobResult<K>) {
-        lock(&self.results).push(result);
-        self.kernel.wake();
+        None
     }
 }
 
@@ -380,6 +396,10 @@ impl<K: Kernel> Shared<K> {
 /// half-way.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    changed.wait(guard).unwrap_or_else(|e| e.into_inner())
 }
 
 #[cfg(test)]

@@ -6,38 +6,36 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 /// Shared by a running job and the queues.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JobToken {
-    state: Arc<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    is_cancelled: AtomicBool,
-    beats: AtomicU32,
+    is_cancelled: Arc<AtomicBool>,
+    /// The file calls of the thread that have returned.
+    calls: Arc<AtomicU32>,
 }
 
 impl JobToken {
+    /// Creates a token for a thread that counts its file calls in `calls`.
+    pub(super) fn new(calls: Arc<AtomicU32>) -> JobToken {
+        JobToken {
+            is_cancelled: Arc::default(),
+            calls,
+        }
+    }
+
     /// Whether the result of the job is not wanted any more: it is to end early.
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.state.is_cancelled.load(Ordering::Relaxed)
+        self.is_cancelled.load(Ordering::Relaxed)
     }
 
-    /// Reports progress, which restarts the disk timeout.
-    pub(crate) fn beat(&self) {
-        self.state.beats.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Reports progress; returns whether the job is to go on.
-    pub(crate) fn checkpoint(&self) -> bool {
-        self.beat();
-        !self.is_cancelled()
+    /// The counter of the thread's file calls.
+    pub(super) fn calls(&self) -> &Arc<AtomicU32> {
+        &self.calls
     }
 
     pub(super) fn cancel(&self) {
-        self.state.is_cancelled.store(true, Ordering::Relaxed);
+        self.is_cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// The number of [`JobToken::beat`]s so far.
-    pub(super) fn beats(&self) -> u32 {
-        self.state.beats.load(Ordering::Relaxed)
+    /// Returns a number that changes with the job's progress.
+    pub(super) fn progress(&self) -> u32 {
+        self.calls.load(Ordering::Relaxed)
     }
 }

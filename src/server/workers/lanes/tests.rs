@@ -19,11 +19,7 @@ fn session(generation: u64) -> SessionId {
     }
 }
 
-fn disk() -> Lane {
-    Lane::Device(Device::detached(0, FileSystemKind::Local))
-}
-
-fn job(owner: u64, lane: Lane) -> Job<Linux> {
+fn job(owner: u64, device: &Arc<Device>) -> Job<Linux> {
     let grant = Arc::new(Grant {
         name: "Missing".to_owned(),
         rights: Rights::default(),
@@ -33,7 +29,12 @@ fn job(owner: u64, lane: Lane) -> Job<Linux> {
         grant,
         relative: "x".to_owned(),
     };
+    let lane = Lane::Device(device.clone());
     Job::owned(session(owner), lane, Task::MakeDirectory(path))
+}
+
+fn devices() -> [Arc<Device>; 2] {
+    [1, 2].map(|number| Device::detached(number, FileSystemKind::Local))
 }
 
 fn results(workers: &Workers<Linux>) -> Vec<u64> {
@@ -48,10 +49,10 @@ fn results(workers: &Workers<Linux>) -> Vec<u64> {
 
 #[test]
 fn the_end_of_a_session_cancels_its_queued_job() {
-    let workers = workers();
-    workers.submit(job(1, disk()));
-    workers.submit(job(2, Lane::Reload));
-    workers.submit(job(3, disk()));
+    let (workers, [a, b]) = (workers(), devices());
+    workers.submit(job(1, &a));
+    workers.submit(job(2, &b));
+    workers.submit(job(3, &a));
     workers.cancel(session(1));
     workers.cancel(session(2));
     workers.cancel(session(4));
@@ -61,38 +62,23 @@ fn the_end_of_a_session_cancels_its_queued_job() {
 }
 
 #[test]
-fn a_cancelled_job_runs_no_further_slice() {
-    let workers = workers();
-    workers.shared.queues().running.push(session(1));
+fn a_job_cancelled_while_it_runs_has_no_result() {
+    let (workers, [a, _]) = (workers(), devices());
+    workers.submit(job(1, &a));
+    workers.submit(job(2, &a));
+    let run = workers.take_nth(0);
     workers.cancel(session(1));
-    workers.cancel(session(2));
-    let mut queues = workers.shared.queues();
-    assert!(!queues.end_slice(Some(session(2))), "it was not running");
-    assert!(queues.end_slice(Some(session(1))));
-    assert!(queues.running.is_empty() && queues.cancelled.is_empty());
-    assert!(!queues.end_slice(Some(session(1))));
-    assert!(!queues.end_slice(None));
+    run();
+    workers.run_nth(0);
+    assert_eq!(results(&workers), [2]);
 }
 
 #[test]
-fn each_role_takes_tasks_from_its_queues_only() {
-    let workers = workers();
-    for owner in 1..=3 {
-        workers.submit(job(owner, Lane::Reload));
+fn threads_run_jobs_of_all_devices_and_stop() {
+    let workers = Workers::start(Arc::new(Linux::new().unwrap()), 8, 1).unwrap();
+    for (generation, device) in (1..).zip(&devices()) {
+        workers.submit(job(generation, device));
     }
-    let mut queues = workers.shared.queues();
-    let mut take = |mut role| queues.next(&mut role).is_some();
-    assert!(!take(Role::Disk));
-    assert!(!take(Role::TrustedLogins));
-    assert!(take(Role::Processor { job_next: false }));
-    assert!(take(Role::Processor { job_next: true }));
-}
-
-#[test]
-fn threads_run_jobs_of_both_lanes_and_stop() {
-    let workers = Workers::start(Arc::new(Linux::new().unwrap()), 1, 1).unwrap();
-    workers.submit(job(1, disk()));
-    workers.submit(job(2, Lane::Reload));
     let mut done = Vec::new();
     while done.len() < 2 {
         done.extend(results(&workers));
@@ -100,5 +86,7 @@ fn threads_run_jobs_of_both_lanes_and_stop() {
     }
     done.sort_unstable();
     assert_eq!(done, [1, 2]);
+    let began_at = Instant::now();
     drop(workers);
+    assert!(began_at.elapsed() < WORKER_STOP_TIMEOUT);
 }

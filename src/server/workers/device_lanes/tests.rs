@@ -1,0 +1,324 @@
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::domain::access::{Grant, Rights};
+use crate::domain::error::ErrorCode;
+use crate::domain::path::GrantedPath;
+use crate::domain::request::Response;
+use crate::kernel::FileSystemKind;
+use crate::kernel::sim::Sim;
+use crate::limits::{DISK_PROBE_INTERVAL, DISK_THREADS, LANE_OCCUPIED_MAX, LANE_THREADS_MAX};
+use crate::server::policy::sessions::UserSessions;
+use crate::server::session_id::UserKey;
+use crate::server::workers::job::{Lane, Success, Task};
+use crate::storage::{OrphanSweep, StorageError};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Lanes whose time and threads the test controls.
+struct World {
+    lanes: DeviceLanes<Sim>,
+    now: Instant,
+    generation: u64,
+}
+
+impl World {
+    fn new() -> World {
+        World {
+            lanes: DeviceLanes::new(DISK_THREADS, TIMEOUT),
+            now: Instant::now(),
+            generation: 0,
+        }
+    }
+
+    /// Submits a job of a new session, and returns the session and the refusal.
+    fn submit(&mut self, device: &Arc<Device>, user: Option<UserKey>) -> (SessionId, bool) {
+        self.generation += 1;
+        let session_id = SessionId {
+            key: 0,
+            generation: self.generation,
+            peer: ([127, 0, 0, 1], 1).into(),
+            user,
+        };
+        let path = GrantedPath {
+            grant: Arc::new(Grant {
+                name: "Box".to_owned(),
+                rights: Rights::default(),
+                path: "/box".into(),
+            }),
+            relative: "new".to_owned(),
+        };
+        let lane = Lane::Device(device.clone());
+        let job = Job::owned(session_id, lane, Task::MakeDirectory(path));
+        let refused = self.lanes.submit(device, job);
+        (session_id, !refused.results.is_empty())
+    }
+
+    fn submit_many(&mut self, count: usize, device: &Arc<Device>, user: Option<UserKey>) {
+        for _ in 0..count {
+            self.submit(device, user);
+        }
+    }
+
+    /// Starts jobs as long as there are threads.
+    fn start_all(&mut self) -> Vec<Started<Sim>> {
+        std::iter::from_fn(|| self.start()).collect()
+    }
+
+    fn start(&mut self) -> Option<Started<Sim>> {
+        self.lanes.start(&JobToken::default(), self.now)
+    }
+
+    fn end(&mut self, started: &Started<Sim>) -> Option<JobResult<Sim>> {
+        let result = Ran::Finished(Some(response(started.job.owner)));
+        self.lanes.end(started.index, result, self.now).result
+    }
+
+    /// Lets time pass and returns the sessions that are answered.
+    fn sweep_after(&mut self, elapsed: Duration) -> Vec<u64> {
+        self.now += elapsed;
+        let given_up = self.lanes.sweep(self.now);
+        given_up.results.iter().filter_map(refused_owner).collect()
+    }
+}
+
+fn response(owner: Option<SessionId>) -> JobResult<Sim> {
+    JobResult::Response {
+        owner,
+        result: Ok(Success::from(Response::Done)),
+        modifies: true,
+    }
+}
+
+/// The session whose request failed because its device is stuck.
+fn refused_owner(result: &JobResult<Sim>) -> Option<u64> {
+    match result {
+        JobResult::Response {
+            owner: Some(owner),
+            result:
+                Err(StorageError {
+                    code: ErrorCode::FileUnwritable,
+                    fault: None,
+                }),
+            ..
+        } => Some(owner.generation),
+        _ => None,
+    }
+}
+
+fn local(number: u32) -> Arc<Device> {
+    Device::detached(number, FileSystemKind::Local)
+}
+
+fn remote(number: u32) -> Arc<Device> {
+    Device::detached(number, FileSystemKind::Remote)
+}
+
+fn users() -> [Option<UserKey>; 2] {
+    let mut users = UserSessions::default();
+    ["a", "b"].map(|name| users.acquire(name, None))
+}
+
+fn count(started: &[Started<Sim>], device: &Arc<Device>) -> usize {
+    let devices = started.iter().map(|started| started.device.number());
+    devices.filter(|number| *number == device.number()).count()
+}
+
+#[test]
+fn a_hanging_device_takes_only_the_threads_of_its_lane() {
+    let (mut world, [a, b]) = (World::new(), users());
+    let (hanging, other) = (remote(1), remote(2));
+    for user in [a, b, None] {
+        world.submit_many(100, &hanging, user);
+    }
+    world.submit_many(100, &other, a);
+    world.submit_many(100, &other, b);
+    let started = world.start_all();
+    assert_eq!(count(&started, &hanging), LANE_THREADS_MAX);
+    assert_eq!(count(&started, &other), LANE_THREADS_MAX);
+}
+
+#[test]
+fn however_many_devices_hang_local_ones_are_served() {
+    let (mut world, [a, b]) = (World::new(), users());
+    for number in 1..=1000 {
+        for user in [a, b] {
+            world.submit_many(10, &remote(number), user);
+        }
+    }
+    let hanging = world.start_all();
+    assert_eq!(hanging.len(), DISK_THREADS - DISK_THREADS_RESERVED);
+    let disk = local(0);
+    world.submit_many(10, &disk, a);
+    let started = world.start_all();
+    assert!(count(&started, &disk) >= 2, "{}", started.len());
+    let (_, refused) = world.submit(&remote(2000), a);
+    assert!(!refused && world.start().is_none());
+    // The device that gets no thread at all gives up like one that hangs.
+    world.sweep_after(Duration::ZERO);
+    let answered = world.sweep_after(TIMEOUT);
+    assert!(answered.contains(&world.generation));
+}
+
+#[test]
+fn a_user_leaves_a_thread_of_each_lane_to_the_others() {
+    let (mut world, [a, b], disk) = (World::new(), users(), local(1));
+    world.submit_many(8000, &disk, a);
+    let first = world.start_all();
+    assert_eq!(first.len(), LANE_THREADS_MAX - 1);
+    let (session_id, _) = world.submit(&disk, b);
+    let second = world.start_all();
+    let owners: Vec<_> = second.iter().map(|started| started.job.owner).collect();
+    assert_eq!(owners, [Some(session_id)]);
+}
+
+#[test]
+fn the_disk_timeout_answers_all_sessions_of_the_lane() {
+    let (mut world, [a, b], disk) = (World::new(), users(), remote(1));
+    world.submit_many(20, &disk, a);
+    world.submit(&disk, b);
+    let started = world.start_all();
+    assert_eq!(started.len(), LANE_THREADS_MAX);
+    assert_eq!(world.sweep_after(TIMEOUT - Duration::from_secs(1)), []);
+    assert!(!disk.is_stuck());
+    let mut answered = world.sweep_after(Duration::from_secs(1));
+    answered.sort_unstable();
+    assert_eq!(answered, (1..=21).collect::<Vec<_>>());
+    assert!(disk.is_stuck());
+    assert_eq!(world.sweep_after(TIMEOUT), []);
+}
+
+#[test]
+fn a_stuck_device_refuses_until_a_call_returns() {
+    let (mut world, disk) = (World::new(), remote(1));
+    world.submit(&disk, None);
+    let hanging = world.start().unwrap();
+    world.sweep_after(TIMEOUT);
+    let (_, is_refused) = world.submit(&disk, None);
+    assert!(is_refused);
+    let late = world.end(&hanging);
+    assert!(
+        matches!(late, Some(JobResult::Response { owner: None, .. })),
+        "the change is noticed, and no session is answered twice"
+    );
+    assert!(!disk.is_stuck());
+    let (session_id, is_refused) = world.submit(&disk, None);
+    let started = world.start().unwrap();
+    assert_eq!((is_refused, started.job.owner), (false, Some(session_id)));
+}
+
+#[test]
+fn one_probe_at_a_time_tries_a_stuck_device() {
+    let (mut world, disk) = (World::new(), remote(1));
+    world.submit_many(4, &disk, None);
+    let _hanging = world.start_all();
+    world.sweep_after(TIMEOUT);
+    assert!(world.start().is_none(), "not yet");
+    world.sweep_after(DISK_PROBE_INTERVAL);
+    let probe = world.start().unwrap();
+    world.sweep_after(2 * DISK_PROBE_INTERVAL);
+    assert!(world.start().is_none(), "one probe runs");
+    assert!(world.end(&probe).is_some());
+    assert!(!disk.is_stuck());
+    world.submit_many(10, &disk, users()[0]);
+    let others = world.start_all();
+    assert_eq!(
+        others.len(),
+        LANE_THREADS_MAX - 1,
+        "next to those that hang"
+    );
+}
+
+#[test]
+fn calls_that_never_return_take_a_bounded_number_of_threads() {
+    let (mut world, [a, b], disk) = (World::new(), users(), remote(1));
+    let mut lost = Vec::new();
+    for _ in 0..20 {
+        for user in [a, b] {
+            world.submit_many(4, &disk, user);
+        }
+        // The probe returns, the others hang.
+        for started in world.start_all() {
+            match started.job.owner {
+                None => drop(world.end(&started)),
+                Some(_) => lost.push(started),
+            }
+        }
+        world.sweep_after(TIMEOUT);
+    }
+    assert_eq!(lost.len(), LANE_OCCUPIED_MAX);
+    let (_, is_refused) = world.submit(&disk, a);
+    assert!(is_refused);
+    for started in &lost {
+        world.end(started);
+    }
+    assert!(!disk.is_stuck());
+    assert!(world.lanes.lanes.is_empty() && world.lanes.running.is_empty());
+}
+
+#[test]
+fn a_job_that_makes_progress_is_not_given_up() {
+    let (mut world, disk) = (World::new(), remote(1));
+    world.submit(&disk, None);
+    let token = JobToken::default();
+    let started = world.lanes.start(&token, world.now).unwrap();
+    for _ in 0..10 {
+        assert_eq!(world.sweep_after(TIMEOUT - Duration::from_secs(1)), []);
+        token.calls().fetch_add(1, Ordering::Relaxed);
+    }
+    assert!(!disk.is_stuck());
+    assert!(world.end(&started).is_some());
+}
+
+#[test]
+fn a_cancelled_job_frees_its_place() {
+    let (mut world, disk) = (World::new(), remote(1));
+    let (queued, _) = world.submit(&disk, None);
+    assert_eq!(world.lanes.cancel(queued).len(), 1);
+    assert!(world.start().is_none() && world.lanes.lanes.is_empty());
+
+    let (running, _) = world.submit(&disk, None);
+    let token = JobToken::default();
+    let started = world.lanes.start(&token, world.now).unwrap();
+    assert!(world.lanes.cancel(running).is_empty());
+    assert!(token.is_cancelled());
+    // Its next slice is dropped.
+    let ended = (world.lanes).end(started.index, Ran::Again(started.job), world.now);
+    assert!(ended.result.is_none() && matches!(ended.rest, Ran::Again(_)));
+    assert!(world.start().is_none() && world.lanes.owned.sessions() == 0);
+}
+
+#[test]
+fn a_device_whose_client_has_left_is_found_stuck_all_the_same() {
+    let (mut world, disk) = (World::new(), remote(1));
+    let (session_id, _) = world.submit(&disk, None);
+    let _hanging = world.start().unwrap();
+    world.lanes.cancel(session_id);
+    assert_eq!(world.sweep_after(TIMEOUT), [], "no session waits");
+    assert!(disk.is_stuck());
+}
+
+#[test]
+fn sweeps_and_counts_run_one_at_a_time() {
+    let (mut world, disk) = (World::new(), local(1));
+    for root in ["/a", "/b", "/c"] {
+        let lane = Lane::Background(disk.clone());
+        let task = Task::SweepOrphans(OrphanSweep::new(root.as_ref()));
+        world.lanes.submit(&disk, Job::detached(lane, task));
+    }
+    world.submit_many(2, &disk, None);
+    assert_eq!(world.start_all().len(), 3);
+}
+
+/// 8,000 waiting jobs: what is looked at for one job does not grow with them.
+#[test]
+fn the_order_of_a_lane_has_one_entry_per_user() {
+    let (mut world, [a, b], disk) = (World::new(), users(), local(1));
+    world.submit_many(8000, &disk, a);
+    let (last, _) = world.submit(&disk, b);
+    assert_eq!(world.lanes.lanes[&1].queue().entries(), 2);
+    assert_eq!(world.lanes.ready[0].len() + world.lanes.ready[1].len(), 1);
+    assert_eq!(world.lanes.owned.sessions(), 8001);
+    world.lanes.cancel(last);
+    assert_eq!(world.lanes.lanes[&1].queue().entries(), 1);
+}

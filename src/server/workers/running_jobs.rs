@@ -1,0 +1,106 @@
+//! The jobs that have a thread, and for how long their calls may take.
+
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use crate::server::session_id::SessionId;
+use crate::server::workers::job::Share;
+use crate::server::workers::refusal::{Answer, Workplace};
+use crate::server::workers::token::JobToken;
+
+/// A job that has a thread.
+pub(super) struct RunningJob {
+    pub(super) device: u32,
+    pub(super) share: Share,
+    pub(super) owner: Option<SessionId>,
+    /// No session waits, from the start on.
+    is_detached: bool,
+    pub(super) answer: Answer,
+    pub(super) workplace: Workplace,
+    pub(super) token: JobToken,
+    /// Time after which a call that has not returned makes the device stuck.
+    pub(super) patience: Duration,
+    pub(super) started_at: Instant,
+    /// When the last call was seen to have returned.
+    active_at: Instant,
+    /// [`JobToken::progress`] at that time.
+    progress: u32,
+    pub(super) state: RunningState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RunningState {
+    Wanted,
+    /// The session has ended: the result is dropped.
+    Cancelled,
+    /// The patience is exceeded: the session was answered, and the result is dropped. Work that no
+    /// session waits for goes on.
+    Abandoned,
+}
+
+impl RunningJob {
+    pub(super) fn new(
+        (device, share, owner): (u32, Share, Option<SessionId>),
+        (answer, workplace): (Answer, Workplace),
+        token: &JobToken,
+        patience: Duration,
+        now: Instant,
+    ) -> RunningJob {
+        RunningJob {
+            device,
+            share,
+            owner,
+            is_detached: owner.is_none() && answer.is_nothing(),
+            answer,
+            workplace,
+            token: token.clone(),
+            patience,
+            started_at: now,
+            active_at: now,
+            progress: token.progress(),
+            state: RunningState::Wanted,
+        }
+    }
+
+    /// Notes that the patience is exceeded.
+    pub(super) fn abandon(&mut self) {
+        self.state = RunningState::Abandoned;
+        if !self.is_wanted() {
+            self.token.cancel();
+        }
+    }
+
+    /// Whether the job goes on, and its result is delivered.
+    pub(super) fn is_wanted(&self) -> bool {
+        match self.state {
+            RunningState::Wanted => true,
+            RunningState::Cancelled => false,
+            RunningState::Abandoned => self.is_detached,
+        }
+    }
+
+    pub(super) fn elapsed(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started_at)
+    }
+
+    /// Whether a call of the job takes longer than its patience. Sees progress only when called:
+    /// once per second is enough.
+    fn is_overdue(&mut self, now: Instant) -> bool {
+        let progress = self.token.progress();
+        if progress != self.progress {
+            (self.progress, self.active_at) = (progress, now);
+        }
+        let waited = now.saturating_duration_since(self.active_at);
+        self.state != RunningState::Abandoned && waited >= self.patience
+    }
+}
+
+/// Returns the indices of jobs of which a call takes too long.
+pub(super) fn overdue(running: &mut Slab<RunningJob>, now: Instant) -> Vec<usize> {
+    let overdue = running.iter_mut().filter_map(|(index, job)| {
+        let is_overdue = job.is_overdue(now);
+        is_overdue.then_some(index)
+    });
+    overdue.collect()
+}
