@@ -195,10 +195,12 @@ impl ServeArgs {
         Dialect::Ftp(FtpSettings { active })
     }
 
-    /// The number of passive ports; 0 without a range.
+    /// The number of passive ports that stay open.
     pub(super) fn passive_port_count(&self) -> u64 {
-        self.passive_ports
-            .map_or(0, |(first, last)| u64::from(last) + 1 - u64::from(first))
+        let shared = limits::SHARED_PASSIVE_PORTS as u64;
+        self.passive_ports.map_or(shared, |(first, last)| {
+            u64::from(last) + 1 - u64::from(first)
+        })
     }
 
     /// Warnings about options that have no effect, or less than they seem to have.

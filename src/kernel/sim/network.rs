@@ -19,6 +19,8 @@ const BACKLOG: usize = 64;
 
 /// All sockets of the server and its peers.
 pub(super) struct Network {
+    /// Listeners that were ever opened.
+    opened_listeners: u64,
     listeners: BTreeMap<usize, OpenListener>,
     /// The listeners of peers, with connections of the server that are not accepted yet.
     peer_listeners: BTreeMap<SocketAddr, VecDeque<usize>>,
@@ -43,6 +45,7 @@ struct OpenListener {
 impl Network {
     pub(super) fn new(rng: &mut Rng) -> Network {
         Network {
+            opened_listeners: 0,
             listeners: BTreeMap::new(),
             peer_listeners: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -72,6 +75,7 @@ impl Network {
             backlog: VecDeque::new(),
         };
         self.listeners.insert(id, listener);
+        self.opened_listeners += 1;
         Ok(id)
     }
 
@@ -227,6 +231,10 @@ impl Network {
     #[cfg(test)]
     pub(super) fn is_calm(&self) -> bool {
         self.spurious_events == 0.0
+    }
+
+    pub(super) fn opened_listeners(&self) -> u64 {
+        self.opened_listeners
     }
 
     pub(super) fn listeners(&self) -> usize {

@@ -112,6 +112,11 @@ impl Sim {
         self.state().faults.calls()
     }
 
+    /// Listeners that were ever opened.
+    pub fn opened_listeners(&self) -> u64 {
+        self.state().network.opened_listeners()
+    }
+
     /// Advances the clock at once.
     pub fn advance(&self, time: Duration) {
         self.state().elapsed += time;

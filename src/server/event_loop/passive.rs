@@ -14,6 +14,7 @@ use slab::Slab;
 
 use crate::kernel::Kernel;
 use crate::kernel::errors;
+use crate::limits::SHARED_PASSIVE_PORTS;
 use crate::server::log::escape::Escaped;
 use crate::server::net::port_reservations::{PortReservations, PortWaiter, Unmet};
 use crate::server::options::Options;
@@ -31,11 +32,13 @@ pub(super) struct PassivePorts<K: Kernel> {
     /// Out of descriptors: no accept before the next sweep, or before a slot is freed.
     paused: bool,
     reservations: PortReservations,
-    /// The ports to use; `None` opens one per session.
+    /// The ports to use; `None` lets the system choose them.
     range: Option<(u16, u16)>,
+    /// Without a range, the ports that stay open for the next session.
+    shared: Vec<usize>,
     /// Announced instead of the local address.
     announced: Option<Ipv4Addr>,
-    /// Ports of the range stay open for the next session.
+    /// Ports of the range, and a few without one, stay open for the next session.
     keeps_open: bool,
 }
 
@@ -70,8 +73,9 @@ impl<K: Kernel> PassivePorts<K> {
             paused: false,
             reservations: PortReservations::default(),
             range: options.passive_ports,
+            shared: Vec::new(),
             announced: options.passive_address,
-            keeps_open: options.passive_ports.is_some(),
+            keeps_open: true,
         }
     }
 
@@ -103,11 +107,7 @@ impl<K: Kernel> PassivePorts<K> {
         now: Instant,
     ) -> Option<ReservedPort> {
         let port = match self.range {
-            None => {
-                let mut any = local;
-                any.set_port(0);
-                self.open(kernel, any).ok()?
-            }
+            None => self.find_shared(kernel, owner.peer.ip(), local)?,
             Some(range) => self.find_free(kernel, owner.peer.ip(), local, range)?,
         };
         self.reservations.reserve(port, owner, now);
@@ -144,6 +144,50 @@ impl<K: Kernel> PassivePorts<K> {
             }
         }
         None
+    }
+
+    /// Finds a port for a client where the system chooses the ports: a random one of the shared
+    /// ports, or a new one while there are few or none is free.
+    fn find_shared(&mut self, kernel: &K, client: IpAddr, local: SocketAddr) -> Option<usize> {
+        let is_local = |port: &usize| {
+            let mut address = self.ports[*port].address;
+            address.set_port(local.port());
+            address == local
+        };
+        let is_free = |port: &usize| self.reservations.is_free(*port, client);
+        let free = self.shared.iter().copied().filter(is_local).filter(is_free);
+        let free: Vec<usize> = free.collect();
+        let is_full = self.shared.len() >= SHARED_PASSIVE_PORTS || !self.keeps_open;
+        if free.is_empty() || !is_full {
+            let mut any = local;
+            any.set_port(0);
+            if let Ok(port) = self.open(kernel, any) {
+                self.share(port, local);
+                return Some(port);
+            }
+        }
+        let index = kernel.random().ok()?.checked_rem(free.len() as u64)?;
+        Some(free[index as usize])
+    }
+
+    /// Keeps a new port open for later sessions, if there are few or instead of an unused port of
+    /// another local address.
+    fn share(&mut self, port: usize, local: SocketAddr) {
+        if !self.keeps_open {
+            return;
+        }
+        if self.shared.len() >= SHARED_PASSIVE_PORTS {
+            let replaced = self.shared.iter().position(|&port| {
+                let is_elsewhere = self.ports[port].address.ip() != local.ip();
+                is_elsewhere && !self.reservations.is_reserved(port)
+            });
+            let Some(index) = replaced else {
+                return;
+            };
+            let unused = self.shared.swap_remove(index);
+            self.close_unused(unused);
+        }
+        self.shared.push(port);
     }
 
     fn open(&mut self, kernel: &K, address: SocketAddr) -> io::Result<usize> {
@@ -185,6 +229,7 @@ impl<K: Kernel> PassivePorts<K> {
     /// the next server process.
     pub(super) fn retire(&mut self) {
         self.keeps_open = false;
+        self.shared.clear();
         let ports: Vec<usize> = self.ports.iter().map(|(port, _)| port).collect();
         for port in ports {
             self.close_unused(port);
@@ -192,7 +237,11 @@ impl<K: Kernel> PassivePorts<K> {
     }
 
     fn close_unused(&mut self, port: usize) {
-        let is_used = self.keeps_open || self.reservations.is_reserved(port);
+        let is_kept = match self.range {
+            Some(_) => self.keeps_open,
+            None => self.shared.contains(&port),
+        };
+        let is_used = is_kept || self.reservations.is_reserved(port);
         if !is_used && let Some(entry) = self.ports.try_remove(port) {
             self.by_address.remove(&entry.address);
             self.reservations.forget(port);

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tidegate::config::Home;
 use tidegate::kernel::sim::fault_plan::FaultPlan;
 use tidegate::kernel::sim::{HeldHandles, Sim, SimEntry};
+use tidegate::limits::SHARED_PASSIVE_PORTS;
 use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::Dialect;
 use tidegate::server::{EventLoop, Options};
@@ -137,7 +138,11 @@ impl Simulation {
             ..HeldHandles::default()
         };
         assert_eq!(held, at_rest, "handles remain");
-        assert!(held.listeners <= 1 + usize::from(self.passive_ports));
+        let kept = match self.passive_ports {
+            0 => SHARED_PASSIVE_PORTS,
+            count => usize::from(count),
+        };
+        assert!(held.listeners <= 1 + kept);
         drop(self.event_loop);
         assert_eq!(
             self.sim.held_handles(),

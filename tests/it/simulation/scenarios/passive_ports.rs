@@ -1,14 +1,15 @@
 //! Passive ports that are in use or connected to by other addresses.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tidegate::kernel::sim::SimEntry;
-use tidegate::limits::ACCEPTS_PER_TICK_MAX;
+use tidegate::limits::{ACCEPTS_PER_TICK_MAX, SHARED_PASSIVE_PORTS};
 use tidegate::protocol::session::Dialect;
 use tidegate::server::Options;
 
-use super::stage::{CLIENT, Stage};
+use super::stage::{CLIENT, Stage, port_of};
 
 #[test]
 fn waiting_for_a_passive_port_costs_constant_work() {
@@ -90,6 +91,71 @@ fn connections_to_all_passive_ports_delay_no_client() {
             assert_eq!(got.expect("the content arrives"), b"film", "seed {seed}");
         }
     }
+}
+
+/// As with a range of ports, transfers one after another need no new listeners.
+#[test]
+fn transfers_share_a_few_listeners_without_a_range() {
+    let mut stage = Stage::new(7);
+    let joker = SimEntry::File(b"film".to_vec());
+    stage.sim.put("/srv/Movies/Joker", joker);
+    let addresses = [1, 2, 3].map(|last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)));
+    let sessions = addresses.map(|address| {
+        stage.connect_ftp_from(address);
+        (stage.peer, address)
+    });
+    let opened = stage.sim.opened_listeners();
+    let mut ports = BTreeSet::new();
+    for _ in 0..60 {
+        // Sessions of different addresses can have the same port at the same time.
+        let reserved = sessions.map(|(control, address)| {
+            stage.peer = control;
+            stage.send("EPSV\r\n");
+            (control, address, port_of(&stage.receive()))
+        });
+        for (control, address, at) in reserved {
+            ports.insert(at);
+            let data = stage.sim.peer_connect(at, address);
+            stage.peer = control;
+            stage.send("RETR Joker\r\n");
+            let mut reply = stage.receive();
+            let data = data.expect("the server listens");
+            let got = stage.sim.peer_receive(data, usize::MAX);
+            assert_eq!(got.expect("the content arrives"), b"film");
+            stage.sim.peer_close(data);
+            reply.push_str(&stage.receive());
+            assert!(reply.contains("226 "), "{reply}");
+        }
+    }
+    let opened = stage.sim.opened_listeners() - opened;
+    assert_eq!(opened, SHARED_PASSIVE_PORTS as u64, "listeners were opened");
+    assert_eq!(ports.len(), SHARED_PASSIVE_PORTS, "all of them are used");
+}
+
+/// More sessions of one address than shared listeners get listeners of their own, which are closed
+/// after use.
+#[test]
+fn further_listeners_are_closed_after_use() {
+    let mut stage = Stage::new(8);
+    let count = SHARED_PASSIVE_PORTS + 10;
+    let sessions: Vec<_> = (0..count)
+        .map(|_| {
+            stage.connect_ftp();
+            stage.send("EPSV\r\n");
+            (stage.peer, port_of(&stage.receive()))
+        })
+        .collect();
+    let ports: BTreeSet<_> = sessions.iter().map(|(_, at)| at).collect();
+    assert_eq!(ports.len(), count, "one each");
+    let held = stage.sim.held_handles().listeners;
+    for (control, at) in &sessions {
+        stage.peer = *control;
+        let data = stage.sim.peer_connect(*at, CLIENT);
+        stage.settle();
+        stage.sim.peer_close(data.expect("the server listens"));
+    }
+    stage.settle();
+    assert_eq!(stage.sim.held_handles().listeners, held - 10);
 }
 
 fn with_passive_ports(first: u16, last: u16) -> Options {

@@ -90,6 +90,10 @@ impl Stage {
 
     /// Replaces the client by a new one that uses FTP and logs in.
     pub(super) fn connect_ftp(&mut self) {
+        self.connect_ftp_from(CLIENT);
+    }
+
+    pub(super) fn connect_ftp_from(&mut self, client: IpAddr) {
         let any = "127.0.0.1:0".parse().expect("an address");
         let dialect = Dialect::Ftp(FtpSettings { active: false });
         self.ftp = self
@@ -98,7 +102,7 @@ impl Stage {
             .expect("no fault is injected");
         self.peer = self
             .sim
-            .peer_connect(self.ftp, CLIENT)
+            .peer_connect(self.ftp, client)
             .expect("the server listens");
         self.send("USER user1\r\nPASS 1234\r\nTYPE I\r\nCWD Movies\r\n");
         assert!(self.receive().contains("\r\n250 "), "the login failed");
