@@ -134,8 +134,8 @@ pub const DATA_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 pub const RESERVATION_COOL_DOWN: Duration = Duration::from_secs(5);
 
 /// Passive listeners that stay open without a range of ports. More are opened when all are reserved
-/// for a client's address, and closed after use. A listener for each transfer would be slow: binding
-/// it takes the longer the more recent connections the kernel remembers.
+/// for a client's address, and closed after use. A listener for each transfer would be slow: the
+/// more recent connections the kernel remembers, the longer bind(2) takes.
 pub const SHARED_PASSIVE_PORTS: usize = 16;
 
 /// Time for which a session waits for a passive port when all are reserved.
