@@ -217,6 +217,9 @@ fn parse_grant(
             home.join(path)
         }
     };
+    // One spelling of each path: no repeated or trailing `/` and no `.`. A `..` stays, since it may
+    // follow a symbolic link.
+    let path = path.components().collect();
     let name = name.to_owned();
     Ok(Grant { name, rights, path })
 }

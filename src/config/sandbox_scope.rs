@@ -111,7 +111,7 @@ mod tests {
             [
                 format!(
                     "{shown}/Directories:2: the sandbox of the running server cannot write to \
-                     '{shown}/.'; \
+                     '{shown}'; \
                      restart the server to apply this grant"
                 ),
                 format!(

@@ -1,5 +1,6 @@
 //! Paths inside granted directories, and the rule for names.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::domain::access::Grant;
@@ -19,6 +20,25 @@ impl GrantedPath {
     /// The last component of the relative path; empty for the granted directory itself.
     pub fn file_name(&self) -> &str {
         (self.relative.rsplit_once('/')).map_or(&*self.relative, |(_, name)| name)
+    }
+
+    /// Returns whether every component is a valid name. The granted directory itself is valid.
+    pub fn is_valid(&self) -> bool {
+        self.relative.is_empty() || self.relative.split('/').all(is_name)
+    }
+
+    /// The path in the server's file system, for logs and comparisons. A relative path that begins
+    /// with a `/`, which is not valid, is still below the granted directory.
+    pub fn full_path(&self) -> PathBuf {
+        self.full_path_of(&self.relative)
+    }
+
+    /// [`GrantedPath::full_path`] of another path in the granted directory.
+    pub fn full_path_of(&self, relative: &str) -> PathBuf {
+        match relative.trim_start_matches('/') {
+            "" => self.grant.path.clone(),
+            relative => self.grant.path.join(relative),
+        }
     }
 
     /// The parent directory, or `None` for the granted directory itself.
@@ -47,6 +67,31 @@ pub fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::access::Rights;
+
+    #[test]
+    fn full_paths_begin_with_the_granted_directory() {
+        for (relative, expected, is_valid) in [
+            ("", "/srv/films", true),
+            ("a/b", "/srv/films/a/b", true),
+            ("/etc/passwd", "/srv/films/etc/passwd", false),
+            ("//etc", "/srv/films/etc", false),
+            ("a//b", "/srv/films/a//b", false),
+            ("a/", "/srv/films/a/", false),
+            ("../x", "/srv/films/../x", false),
+        ] {
+            let path = GrantedPath {
+                grant: Arc::new(Grant {
+                    name: "Films".to_owned(),
+                    rights: Rights::default(),
+                    path: "/srv/films".into(),
+                }),
+                relative: relative.to_owned(),
+            };
+            assert_eq!(path.full_path().to_str(), Some(expected));
+            assert_eq!(path.is_valid(), is_valid, "{relative}");
+        }
+    }
 
     #[test]
     fn names_are_single_visible_components() {

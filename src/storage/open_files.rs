@@ -6,14 +6,14 @@
 //! so that small popular files need no openat2(2).
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::domain::error::ErrorCode;
-use crate::domain::path::{GrantedPath, is_name};
+use crate::domain::path::GrantedPath;
 use crate::kernel::devices::{Device, Devices};
 use crate::kernel::errors::is_absent;
 use crate::kernel::{FileKind, FileSystemKind, Kernel, OpenMode, Status};
@@ -136,6 +136,8 @@ struct CachedFile<K: Kernel> {
     file: Arc<OpenFile<K>>,
     /// The tick in which the path was last found to lead to this file, unchanged.
     checked: u64,
+    /// When its path was last resolved beneath the granted directory.
+    resolved: Instant,
     /// When it was last opened, or seen with a download.
     used: Instant,
 }
@@ -175,9 +177,11 @@ impl<K: Kernel> OpenFileCache<K> {
         device: &Arc<Device>,
         now: Instant,
     ) -> Result<Arc<OpenFile<K>>, StorageError> {
-        if place.grant.rights.read
-            && let Some(file) = self.find(place, now)
-        {
+        // Before the lookup: a cached file may have been opened by another user with other rights.
+        if !is_readable(place) {
+            return Err(ErrorCode::NoSuchFile.into());
+        }
+        if let Some(file) = self.find(place, now) {
             return Ok(file);
         }
         let (kernel, close) = (self.kernel.clone(), self.close.clone());
@@ -189,10 +193,8 @@ impl<K: Kernel> OpenFileCache<K> {
             }
             result => result?,
         };
-        let file = Arc::new(file);
         self.set_key(place);
-        self.insert(file.clone(), now);
-        Ok(file)
+        Ok(self.insert(Arc::new(file), now))
     }
 
     /// Returns the open file of a path without a look at the path, for [`open_file`].
@@ -232,9 +234,10 @@ impl<K: Kernel> OpenFileCache<K> {
     fn set_key(&mut self, place: &GrantedPath) {
         self.key.clear();
         self.key.push(&place.grant.path);
-        // No path below has an empty component, so the last `//` marks the end of the granted
-        // directory: whether a link leads outside depends on where that ends.
-        self.key.push("//");
+        // No path contains a NUL, so it marks the end of the granted directory: the same file has
+        // another key in another one, since whether a link leads outside depends on where that
+        // ends.
+        self.key.push("\0");
         self.key.push(&place.relative);
     }
 
@@ -246,7 +249,11 @@ impl<K: Kernel> OpenFileCache<K> {
             return None;
         }
         if cached.checked != self.tick {
-            if !is_unchanged(&*self.kernel, &self.key, &cached.file) {
+            // The path may lead outside meanwhile, which only resolving it again shows.
+            if now.duration_since(cached.resolved) >= limits::CACHED_FILE_AGE_MAX {
+                return None;
+            }
+            if !is_unchanged(&*self.kernel, &cached.file) {
                 self.files.remove(&self.key);
                 return None;
             }
@@ -256,17 +263,25 @@ impl<K: Kernel> OpenFileCache<K> {
         Some(cached.file.clone())
     }
 
-    /// Inserts a file under `key`.
-    fn insert(&mut self, file: Arc<OpenFile<K>>, now: Instant) {
+    /// Adds a file that was opened under `key`, or returns the one of that key if it is the same.
+    fn insert(&mut self, file: Arc<OpenFile<K>>, now: Instant) -> Arc<OpenFile<K>> {
+        if let Some(cached) = self.files.get_mut(&self.key)
+            && cached.file.status == file.status
+        {
+            (cached.checked, cached.resolved, cached.used) = (self.tick, now, now);
+            return cached.file.clone();
+        }
         if self.files.len() >= self.evict_at {
             self.evict_to(limits::CACHED_FILES_MAX / 2);
         }
         let cached = CachedFile {
-            file,
+            file: file.clone(),
             checked: self.tick,
+            resolved: now,
             used: now,
         };
         self.files.insert(self.key.clone(), cached);
+        file
     }
 
     /// Closes the least recently used files without a download, until at most `count` are left.
@@ -285,9 +300,15 @@ impl<K: Kernel> OpenFileCache<K> {
     }
 }
 
-/// Whether a key still leads to the file that was opened by it.
-fn is_unchanged<K: Kernel>(kernel: &K, key: &OsStr, file: &OpenFile<K>) -> bool {
-    (kernel.status_by_path(Path::new(key))).is_ok_and(|status| status == file.status)
+/// Whether the user may read the file at a path, if there is one: it needs the right to read and
+/// valid names.
+fn is_readable(place: &GrantedPath) -> bool {
+    place.grant.rights.read && place.is_valid()
+}
+
+/// Whether the path of a file still leads to it.
+fn is_unchanged<K: Kernel>(kernel: &K, file: &OpenFile<K>) -> bool {
+    (kernel.status_by_path(&file.path)).is_ok_and(|status| status == file.status)
 }
 
 /// Opens a file for reading on a worker, whatever its device. Returns `known` instead if that is
@@ -321,7 +342,7 @@ fn open_new<K: Kernel>(
     close: &CloseFile<K>,
     device: impl Fn(&K::File, &Status) -> Arc<Device>,
 ) -> Result<OpenFile<K>, StorageError> {
-    if !place.grant.rights.read || !place.relative.split('/').all(is_name) {
+    if !is_readable(place) {
         return Err(ErrorCode::NoSuchFile.into());
     }
     let opened = kernel

@@ -34,10 +34,7 @@ pub(super) fn split(below: &str) -> (&str, Option<&str>) {
 
 /// The server's path of something in a granted directory, for the log.
 pub(super) fn full_path(place: &GrantedPath, below: &str) -> PathBuf {
-    match below {
-        "" => place.grant.path.clone(),
-        below => place.grant.path.join(below),
-    }
+    place.full_path_of(below)
 }
 
 /// Appends a name to a path below a directory; the directory itself is the empty path.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::domain::error::ErrorCode;
 use crate::domain::listing::FileStatus;
-use crate::domain::path::{GrantedPath, is_name};
+use crate::domain::path::GrantedPath;
 use crate::kernel::devices::Devices;
 use crate::kernel::errors::is_absent;
 use crate::kernel::{FileKind, Kernel, OpenMode, Status};
@@ -15,8 +15,7 @@ use crate::storage::resolve::{full_path, open_directory, open_root, split, statu
 /// The status of a path, links within the granted directory followed. Without the right to read,
 /// only directories exist.
 pub fn file_status<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<FileStatus, StorageError> {
-    let is_path = place.relative.is_empty() || place.relative.split('/').all(is_name);
-    if !is_path {
+    if !place.is_valid() {
         return Err(ErrorCode::NoSuchFile.into());
     }
     let found = (kernel.open_root(&place.grant.path))
@@ -54,7 +53,7 @@ impl From<Status> for FileStatus {
 /// Bytes that can still be written in a directory, or next to a file.
 pub fn free_space<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<u64, StorageError> {
     let root = open_root(kernel, place)?;
-    let directory = match place.relative.split('/').all(is_name) {
+    let directory = match place.is_valid() {
         true => kernel.open_beneath(&root, &place.relative, OpenMode::Directory),
         false => Err(io::ErrorKind::NotADirectory.into()),
     };

@@ -47,6 +47,25 @@ fn a_directory_is_in_files_unless_a_path_is_given() {
 }
 
 #[test]
+fn paths_are_normalized() {
+    for (path, expected) in [
+        ("/srv//films///", "/srv/films"),
+        ("/srv//.private", "/srv/.private"),
+        ("/./srv/./films/.", "/srv/films"),
+        ("/srv/../films", "/srv/../films"),
+        ("films//new/", "home/films/new"),
+        ("./films", "home/films"),
+        ("..", "home/.."),
+        (".", "home"),
+        ("//", "/"),
+    ] {
+        let file = parse(format!("u:A:read:{path}").as_bytes()).unwrap();
+        let found = file.records()[0].grant.path.as_os_str();
+        assert_eq!(found, expected, "{path}");
+    }
+}
+
+#[test]
 fn own_grants_take_precedence_and_keep_their_order() {
     let text = "*:A:read,change\nu:B:read\n*:C:read\nu:A:upload\nv:D:read\n";
     assert_eq!(visible(text, "u"), ["B=read", "C=read", "A=upload"]);

@@ -147,7 +147,7 @@ fn use_file<K: Kernel>(
             if start.max(end.unwrap_or(0)) > length {
                 return Err(ErrorCode::OffsetBeyondEnd.into());
             }
-            let log_path = path.grant.path.join(&path.relative);
+            let log_path = path.full_path();
             let lane = Lane::Device(file.device().clone());
             let checksum = Checksum::new(file, log_path, algorithm, start, end);
             let job = Job::owned(session_id, lane, Task::Checksum(checksum));

@@ -156,7 +156,7 @@ impl Quotas {
         if !limits.is_empty() {
             self.refresh(context);
         }
-        self.ledger.reserve(&full_path(path), limits, bytes)
+        self.ledger.reserve(&path.full_path(), limits, bytes)
     }
 
     /// Returns the reservation of a modification. It covers no bytes until the modification is
@@ -169,12 +169,12 @@ impl Quotas {
         match modification {
             Modification::Rename { from, to } => {
                 let limits = limits(&to.grant, user);
-                (self.ledger).reserve_move(&full_path(from), &full_path(to), limits)
+                (self.ledger).reserve_move(&from.full_path(), &to.full_path(), limits)
             }
             Modification::Remove(path)
             | Modification::RemoveDirectory(path)
             | Modification::SetModified(path, _) => {
-                let path = full_path(path);
+                let path = path.full_path();
                 self.ledger.reserve_move(&path, &path, Vec::new())
             }
         }
@@ -243,10 +243,6 @@ fn user_limit(user: &UserQuota) -> Option<QuotaLimit> {
         }
     }
     Some(QuotaLimit { paths, max_bytes })
-}
-
-fn full_path(path: &GrantedPath) -> PathBuf {
-    path.grant.path.join(&path.relative)
 }
 
 #[cfg(test)]

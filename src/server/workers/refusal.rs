@@ -77,7 +77,7 @@ pub(super) struct Workplace {
 impl Workplace {
     fn in_grant(path: &GrantedPath) -> Workplace {
         Workplace {
-            path: path.grant.path.join(&path.relative),
+            path: path.full_path(),
             directory: path.grant.path.clone(),
         }
     }

@@ -285,6 +285,68 @@ fn an_unchanged_file_is_shared() {
 }
 
 #[test]
+fn cached_files_are_found_by_valid_names_only() {
+    let directory = TestDirectory::new();
+    fs::create_dir_all(directory.at(".private/sub")).unwrap();
+    for name in [".private/secret", ".private/sub/file"] {
+        fs::write(directory.at(name), "secret").unwrap();
+    }
+    symlink("../outside/canary", directory.at(".private/link")).unwrap();
+    let mut cache = new_cache(directory.kernel.clone());
+    // One user reads the hidden directory, another one the directory around it.
+    let around = directory.at("").display().to_string();
+    for inner in ["/.private", "//.private", "//.private/", "/./.private//"] {
+        let inner = PathBuf::from(format!("{}{inner}", around.trim_end_matches('/')));
+        for below in ["secret", "sub/file"] {
+            assert!(open_in(&mut cache, &place(&inner, below, READ)).is_ok());
+        }
+    }
+    for below in [
+        ".private//secret",
+        ".private/secret",
+        "/.private//secret",
+        "/.private/secret",
+        ".private///secret",
+        ".private//sub/file",
+        ".private/sub//file",
+        "./.private/secret",
+        ".private//link",
+        ".private\0secret",
+    ] {
+        for root in [around.clone(), around.trim_end_matches('/').to_owned()] {
+            let opened = outcome(open_in(&mut cache, &place(Path::new(&root), below, READ)));
+            assert_eq!(opened, Err(ErrorCode::NoSuchFile), "{below:?}");
+        }
+    }
+}
+
+#[test]
+fn a_path_that_came_to_lead_outside_expires() {
+    let directory = TestDirectory::new();
+    fs::create_dir(directory.at("sub")).unwrap();
+    fs::write(directory.at("sub/file"), "content").unwrap();
+    let path = directory.place("sub/file", READ);
+    let mut cache = new_cache(directory.kernel.clone());
+    let start = Instant::now();
+    let mut open_after = |seconds| {
+        cache.begin_tick();
+        code_of(
+            cache
+                .open(&path, &local(), start + Duration::from_secs(seconds))
+                .map(drop),
+        )
+    };
+    assert_eq!(open_after(0), Ok(()));
+    // The file itself does not change.
+    fs::rename(directory.at("sub"), directory.at("../outside/sub")).unwrap();
+    symlink("../outside/sub", directory.at("sub")).unwrap();
+    for seconds in 1..10 {
+        assert_eq!(open_after(seconds), Ok(()));
+    }
+    assert_eq!(open_after(10), Err(ErrorCode::NoSuchFile));
+}
+
+#[test]
 fn nested_grants_do_not_share_links() {
     let directory = TestDirectory::new();
     fs::create_dir(directory.at("sub")).unwrap();

@@ -7,7 +7,7 @@ mod documentation;
 mod lines;
 mod paths;
 mod resources;
-
+mod rights;
 mod secrets;
 
 use std::fs;
