@@ -24,9 +24,17 @@ pub(crate) fn login(
     password_file: Option<&Path>,
     timeout: Duration,
 ) -> Result<RemoteLogin, Failure> {
+    let mut password_source = None;
     let password = match (password_file, std::env::var_os(VARIABLE)) {
-        (Some(file), _) => first_line(file)?,
-        (None, Some(password)) => Zeroizing::new(password.into_encoded_bytes()),
+        (Some(file), _) => {
+            let shown = file.to_string_lossy();
+            password_source = Some(Sanitized(&shown).to_string());
+            first_line(file)?
+        }
+        (None, Some(password)) => {
+            password_source = Some(VARIABLE.to_owned());
+            Zeroizing::new(password.into_encoded_bytes())
+        }
         (None, None) => read_password(
             &format!("Password for {remote}: "),
             "--password-file or TIDEGATE_PASSWORD",
@@ -35,6 +43,7 @@ pub(crate) fn login(
     Ok(RemoteLogin {
         remote,
         password,
+        password_source,
         timeout,
     })
 }

@@ -24,7 +24,10 @@ pub(crate) fn new_password(user: &str, from_stdin: bool) -> Result<Zeroizing<Vec
         }
         new
     };
-    check_new_password(&new).map_err(Failure::new)?;
+    check_new_password(&new).map_err(|what| match from_stdin {
+        true => Failure::new(format!("{what}; it is the first line of standard input")),
+        false => Failure::new(what),
+    })?;
     Ok(new)
 }
 

@@ -21,6 +21,7 @@ use crate::cli::failure::Failure;
 use crate::cli::serve::listeners::{Listening, announce, to_tag};
 use crate::config::Home;
 use crate::config::sandbox_scope::SandboxScope;
+use crate::domain::io_reason::io_reason;
 use crate::kernel::linux;
 use crate::kernel::linux::Linux;
 use crate::limits::SESSIONS_MAX;
@@ -196,8 +197,14 @@ fn serve(prepared: Prepared) -> io::Result<Stopped> {
 }
 
 fn open_transfer_log(path: &Path) -> io::Result<Arc<TransferLog>> {
-    let log = TransferLog::open(path)
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+    let log = TransferLog::open(path).map_err(|error| {
+        let (shown, reason) = (path.display(), io_reason(&error));
+        let what = format!(
+            "cannot open the transfer log {shown}: {reason}; create its directory, or choose \
+             another file with --xferlog"
+        );
+        io::Error::new(error.kind(), what)
+    })?;
     Ok(Arc::new(log))
 }
 

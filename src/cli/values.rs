@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::domain::access::Rights;
@@ -106,6 +107,12 @@ pub(crate) fn ipv4_address(value: &str) -> Result<Ipv4Addr, String> {
     }
 }
 
+/// Parses a number of at least 0.
+pub(crate) fn number<T: FromStr>(value: &str) -> Result<T, String> {
+    let expected = |_| "expected a number, 0 or more".to_owned();
+    value.parse().map_err(expected)
+}
+
 /// Parses a range of ports, `LOW-HIGH`, or a single port. Port 0 is refused.
 pub(crate) fn ports(value: &str) -> Result<(u16, u16), String> {
     let (low, high) = value.split_once('-').unwrap_or((value, value));
@@ -157,6 +164,9 @@ pub(crate) fn user_or_all(value: &str) -> Result<String, String> {
 
 /// Parses the name of a granted directory.
 pub(crate) fn directory(value: &str) -> Result<String, String> {
+    if value.contains('/') {
+        return Err("the name contains a '/'; name the directory, and give its path last".into());
+    }
     check_directory_name(value)?;
     Ok(value.to_owned())
 }

@@ -130,8 +130,13 @@ impl ClientConnection {
     }
 
     fn log_in(&mut self, login: &RemoteLogin) -> Result<(), ClientError> {
-        let failed =
-            || ClientError::Fatal("login failed; check the username and the password".into());
+        let failed = || {
+            let source = login.password_source.iter();
+            let source: String = source.map(|source| format!(" in {source}")).collect();
+            ClientError::Fatal(format!(
+                "login failed; check the username and the password{source}"
+            ))
+        };
         self.send_command(|session, out| session.login(&login.remote.user, out))?;
         let reply = self.receive_event(|event| event == ClientEvent::PasswordWanted);
         match reply.map_err(|error| self.explain_greeting(login, error))? {

@@ -47,7 +47,7 @@ pub fn list(
             written = out.write_all(format_entry(entry, name, format).as_bytes());
         }
     };
-    if path.is_some_and(|path| path.starts_with('/') && path.trim_matches('/') != "") {
+    if path.is_some_and(|path| path.starts_with('/') && !path.trim_matches('/').is_empty()) {
         return Err(ClientError::Local(LEADING_SLASH.into()));
     }
     match path.map(|path| path.trim_end_matches('/')) {

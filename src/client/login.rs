@@ -12,6 +12,8 @@ pub struct RemoteLogin {
     pub remote: Remote,
     /// The user's password.
     pub password: Zeroizing<Vec<u8>>,
+    /// Where the password comes from, for the message that it is wrong: a file or a variable.
+    pub password_source: Option<String>,
     /// Longest time without a byte in either direction.
     pub timeout: Duration,
 }

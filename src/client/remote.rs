@@ -80,7 +80,9 @@ impl FromStr for Remote {
                 .filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
                 .and_then(|port| port.parse().ok())
                 .filter(|&port| port != 0)
-                .ok_or("the port must be a number from 1 to 65535")?,
+                .ok_or(
+                    "the port must be a number from 1 to 65535; a path is an argument of its own",
+                )?,
             None => DEFAULT_PORT,
         };
         Ok(Remote {

@@ -133,6 +133,15 @@ fn parse_record(line: &str) -> Result<Account, RecordError> {
         None if secret.is_empty() => {
             return Err(RecordError::new("nothing follows the name", FORMS));
         }
+        None if secret.starts_with([' ', '\t']) => {
+            return Err(RecordError::new("a space follows the first ':'", FORMS));
+        }
+        None if is_in_capitals(secret) => {
+            return Err(RecordError::new(
+                "'plain:' or 'anyone' is not in lower case",
+                FORMS,
+            ));
+        }
         None => {
             return Err(RecordError::new(
                 "the name is followed by neither a hash, 'plain:' nor 'anyone'",
@@ -144,6 +153,13 @@ fn parse_record(line: &str) -> Result<Account, RecordError> {
         user: user.to_owned(),
         secret,
     })
+}
+
+fn is_in_capitals(secret: &str) -> bool {
+    let is_plain = secret
+        .get(..6)
+        .is_some_and(|word| word.eq_ignore_ascii_case("plain:"));
+    is_plain || secret.eq_ignore_ascii_case("anyone")
 }
 
 fn parse_plain(password: &str) -> Result<Secret, RecordError> {

@@ -204,8 +204,12 @@ fn parse_grant(
     path: Option<&str>,
     home: &Path,
 ) -> Result<Grant, RecordError> {
-    check_directory_name(name)
-        .map_err(|what| RecordError::new(what, "a directory name after the first ':'"))?;
+    check_directory_name(name).map_err(|what| {
+        RecordError::new(
+            what,
+            "a directory name after the first ':', and its path after the third",
+        )
+    })?;
     let rights = rights
         .parse()
         .map_err(|what: String| RecordError::new(what, Rights::EXPECTED))?;

@@ -16,8 +16,9 @@ pub(super) fn unusable_directory(path: &Path, rights: Rights) -> Option<String> 
     let shown = path.display();
     let found = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let quoted = quoted(path);
             return Some(format!(
-                "'{shown}' does not exist; create it with 'mkdir -p {shown}' or correct the path"
+                "'{shown}' does not exist; create it with 'mkdir -p {quoted}' or correct the path"
             ));
         }
         Err(error) => {
@@ -48,6 +49,16 @@ pub(super) fn unusable_directory(path: &Path, rights: Rights) -> Option<String> 
     Some(format!(
         "'{shown}' cannot be {done} by this user; change its owner or permissions, or the grant"
     ))
+}
+
+/// A path as a word of a shell command.
+fn quoted(path: &Path) -> String {
+    let shown = path.to_string_lossy();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-:@+,=".contains(c);
+    match shown.chars().all(is_plain) {
+        true => shown.into_owned(),
+        false => format!("\"{}\"", shown.escape_debug()),
+    }
 }
 
 /// Whether the effective user of this process lacks these permissions.

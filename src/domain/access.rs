@@ -121,6 +121,10 @@ impl FromStr for Rights {
 /// Describes an unknown right. Whether only the letter case is wrong shows in [`Rights::EXPECTED`].
 fn unknown_right(word: &str) -> String {
     const NAMES: [&str; 4] = ["read", "upload", "change", "hidden"];
+    if word.contains('#') {
+        let word = word.escape_debug();
+        return format!("unknown right '{word}' (write a comment on a line of its own)");
+    }
     let names = NAMES.into_iter();
     let names = names.filter(|name| !name.eq_ignore_ascii_case(word));
     let suggestion = Suggestion::new(word, names);

@@ -57,12 +57,17 @@ pub(crate) struct ServeArgs {
 
     /// maximum concurrent sessions per client address (IPv6: per /64 prefix); 0 is unlimited
     /// (default: 0)
-    #[argh(option, arg_name = "n", default = "0")]
+    #[argh(option, arg_name = "n", default = "0", from_str_fn(values::number))]
     max_per_address: usize,
 
     /// failed logins of a user from one address before this pair is blocked for a time; twice as
     /// many block the whole address; 0 never blocks (default: 10)
-    #[argh(option, arg_name = "n", default = "limits::FAILURES_MAX")]
+    #[argh(
+        option,
+        arg_name = "n",
+        default = "limits::FAILURES_MAX",
+        from_str_fn(values::number)
+    )]
     max_failures: u32,
 
     /// seconds for which a failed login counts (default: 300)

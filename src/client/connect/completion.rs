@@ -109,6 +109,7 @@ impl LineCompleter {
                 let login = RemoteLogin {
                     remote: self.login.remote.clone(),
                     password: self.login.password.clone(),
+                    password_source: None,
                     timeout: COMPLETION_TIMEOUT.min(self.login.timeout),
                 };
                 ClientConnection::open_with_deadline(&login, deadline)?

@@ -53,7 +53,10 @@ fn faults_are_reported_with_their_lines() {
             &format!("1: nothing follows the name; expected {FORMS}"),
         ),
         ("a:secret", &format!("1: {NEITHER}; expected {FORMS}")),
-        ("a:Plain:secret", &format!("1: {NEITHER}; expected {FORMS}")),
+        (
+            "a:Plain:secret",
+            &format!("1: 'plain:' or 'anyone' is not in lower case; expected {FORMS}"),
+        ),
         ("\n a:plain", &format!("2: {NEITHER}; expected {FORMS}")),
         (
             "a:plain:",

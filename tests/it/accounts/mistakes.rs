@@ -58,6 +58,18 @@ fn faults_quote_the_word_and_list_what_is_expected() {
             "anna:A:read, upload",
             format!("unknown right ' upload' (did you mean 'upload'?); {rights}"),
         ),
+        (
+            "anna:A:read # films",
+            format!(
+                "unknown right 'read # films' (write a comment on a line of its own); {rights}"
+            ),
+        ),
+        (
+            "anna:/srv/films:read",
+            "the name contains a '/'; expected a directory name after the first ':', and its path \
+             after the third"
+                .into(),
+        ),
         ("anna:A:rw", format!("unknown right 'rw'; {rights}")),
         (
             "anna:A:read,quota=much",
@@ -78,6 +90,28 @@ fn faults_quote_the_word_and_list_what_is_expected() {
     let what = "tidegate: HOME/Directories:1: unknown limit 'session=4' (did you mean \
                 'sessions'?); expected ";
     assert!(ran.stderr.starts_with(what), "{ran:?}");
+}
+
+#[test]
+fn faults_in_credentials_name_the_mistake_but_no_password() {
+    let forms = "expected USER:HASH, USER:plain:PASSWORD or USER:anyone";
+    for (line, what) in [
+        (
+            "anna:1234",
+            "the name is followed by neither a hash, 'plain:' nor 'anyone'",
+        ),
+        ("anna: plain:1234", "a space follows the first ':'"),
+        (
+            "anna:Plain:1234",
+            "'plain:' or 'anyone' is not in lower case",
+        ),
+        ("anna:ANYONE", "'plain:' or 'anyone' is not in lower case"),
+        ("anna", "the line has no ':'"),
+    ] {
+        let home = EditedHome::with(&format!("{line}\n"), "");
+        let expected = format!("tidegate: HOME/Credentials:1: {what}; {forms}\n");
+        assert_eq!(home.run(&["serve", "HOME"]), failed(2, &expected));
+    }
 }
 
 #[test]
@@ -161,13 +195,16 @@ fn unusable_paths_of_grants_are_warned_about() {
     assert_eq!(
         warnings(
             "",
-            "*:A:read\n*:B:read\n*:C:read:/nowhere/c\n*:D:read:files/note\n*:E:read:files/note/x\n"
+            "*:A:read\n*:B:read\n*:C:read:/nowhere/c # x\n*:D:read:files/note\n*:E:read:files/note/x\n"
         )[..],
         [
             format!(
                 "HOME/Directories:2: 'HOME/files/B' {missing} HOME/files/B' or correct the path"
             ),
-            format!("HOME/Directories:3: '/nowhere/c' {missing} /nowhere/c' or correct the path"),
+            format!(
+                "HOME/Directories:3: '/nowhere/c # x' {missing} \"/nowhere/c # x\"' or correct the \
+                 path"
+            ),
             "HOME/Directories:4: 'HOME/files/note' is not a directory; name the directory that \
              contains it"
                 .into(),

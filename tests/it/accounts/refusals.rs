@@ -88,7 +88,7 @@ fn usage_errors_are_reported_and_change_nothing() {
         ),
         (
             &["grant", "HOME", "a", "D/E", "read"],
-            "DIRECTORY 'D/E': the name contains a '/'",
+            "DIRECTORY 'D/E': the name contains a '/'; name the directory, and give its path last",
             "tidegate grant",
         ),
         (
@@ -212,14 +212,21 @@ fn commands_do_not_create_a_missing_home() {
 fn rejected_passwords_are_not_printed() {
     let home = EditedHome::new();
     let add = ["user", "add", "HOME", "a", "--password-stdin"];
-    let empty = failed(1, "tidegate: the password is empty\n");
+    let empty = failed(
+        1,
+        "tidegate: the password is empty; it is the first line of standard input\n",
+    );
     assert_eq!(home.run_with(&add, ""), empty);
     assert_eq!(home.run_with(&add, "\nx\n"), empty);
     assert_eq!(home.run_with(&add, "\r\n"), empty);
     let long = "p".repeat(4096);
     assert_eq!(
         home.run_with(&add, &long),
-        failed(1, "tidegate: the password is longer than 4,095 bytes\n")
+        failed(
+            1,
+            "tidegate: the password is longer than 4,095 bytes; it is the first line of standard \
+             input\n"
+        )
     );
     assert_eq!(home.run_with(&add, &long[1..]), ok());
     assert!(home.accepts("a", &long[1..]));

@@ -130,7 +130,10 @@ fn failed_logins_and_lost_servers_exit_nonzero() {
     command.env("TIDEGATE_PASSWORD", "wrong");
     finish(command).assert_ended(
         1,
-        &format!("tidegate: {remote}: login failed; check the username and the password\n"),
+        &format!(
+            "tidegate: {remote}: login failed; check the username and the password in \
+             TIDEGATE_PASSWORD\n"
+        ),
     );
 
     let mut child = server.command(&["connect", "USER1"]);

@@ -69,11 +69,21 @@ fn password_sources_are_tried_in_order() {
     );
     ls(Some("wrong"), None).assert_ended(
         1,
-        &format!("tidegate: {remote}: login failed; check the username and the password\n"),
+        &format!(
+            "tidegate: {remote}: login failed; check the username and the password in \
+             TIDEGATE_PASSWORD\n"
+        ),
     );
     ls(Some("1234\n"), None).assert_ended(
         1,
         &format!("tidegate: {remote}: the password cannot be sent: it is too long or contains a line end\n"),
+    );
+    fs::write(server.local("stale"), "wrong\n").unwrap();
+    ls(Some("1234"), Some("stale")).assert_ended(
+        1,
+        &format!(
+            "tidegate: {remote}: login failed; check the username and the password in stale\n"
+        ),
     );
     ls(None, Some("empty")).assert_ended(
         1,
@@ -91,7 +101,10 @@ fn password_sources_are_tried_in_order() {
     command.env("TIDEGATE_PASSWORD", "x");
     finish(command).assert_ended(
         1,
-        &format!("tidegate: {unknown}: login failed; check the username and the password\n"),
+        &format!(
+            "tidegate: {unknown}: login failed; check the username and the password in \
+             TIDEGATE_PASSWORD\n"
+        ),
     );
 }
 
@@ -113,7 +126,8 @@ fn usage_errors_precede_any_connection() {
         ),
         (
             &["connect", "user1@h:0"],
-            "REMOTE 'user1@h:0': the port must be a number from 1 to 65535",
+            "REMOTE 'user1@h:0': the port must be a number from 1 to 65535; a path is an argument of \
+             its own",
         ),
         (
             &["get", "--jobs=0", "USER1", "x/y"],

@@ -46,6 +46,57 @@ fn listeners_have_short_forms() {
 }
 
 #[test]
+fn wrong_values_of_options_are_answered_with_examples() {
+    let home = Home::new();
+    for (option, value, what) in [
+        (
+            "--idle-timeout",
+            "5m",
+            "expected whole seconds, such as 300",
+        ),
+        ("--max-per-address", "-1", "expected a number, 0 or more"),
+        ("--max-failures", "many", "expected a number, 0 or more"),
+        ("--max-sessions", "0", "expected a number of at least 1"),
+        (
+            "--max-upload",
+            "10XB",
+            "expected bytes, such as 10000000, 10M or 10MiB",
+        ),
+        (
+            "--passive-ports",
+            "9-5",
+            "expected a range of ports, such as 50000-50009",
+        ),
+        (
+            "--passive-address",
+            "host",
+            "expected an IPv4 address, such as 203.0.113.5",
+        ),
+        ("--log-format", "xml", "expected text or json"),
+    ] {
+        let expected =
+            format!("tidegate: {option} '{value}': {what}; see 'tidegate serve --help'\n");
+        assert_eq!(refused_start(&home.path(), &[option, value]), (2, expected));
+    }
+}
+
+#[test]
+fn an_unusable_transfer_log_is_reported() {
+    let home = Home::new();
+    let path = home.parent().join("none/transfers");
+    let shown = path.display();
+    let (status, stderr) = refused_start(
+        &home.path(),
+        &["--listen", "0", "--xferlog", path.to_str().unwrap()],
+    );
+    let expected = format!(
+        "tidegate: cannot open the transfer log {shown}: no such file or directory; create its \
+         directory, or choose another file with --xferlog\n"
+    );
+    assert!(status == 1 && stderr.ends_with(&expected), "{stderr}");
+}
+
+#[test]
 fn an_address_of_another_machine_is_reported() {
     let (status, stderr) = refused_start(&Home::new().path(), &["--listen", "192.0.2.1:2100"]);
     assert_eq!(
