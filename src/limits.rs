@@ -272,6 +272,10 @@ pub const ROOTS_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// device hangs.
 pub const DISK_PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Time in which a probe has to return; else its device is stuck. Short, since a call has exceeded
+/// [`DISK_TIMEOUT`] already, and the other sessions of the lane wait.
+pub const DISK_PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Bytes per second that a disk under load is expected to write at least: publishing an upload may
 /// take longer than [`DISK_TIMEOUT`] by its length at this rate, since fsync(2) is one call.
 pub const SYNC_BYTES_PER_SECOND: u64 = 1024 * 1024;

@@ -320,6 +320,7 @@ impl<K: Kernel> Services<K> {
     pub(crate) fn end_session(&mut self, user: UserKey) {
         if self.auth.end_session(user) {
             self.rates.remove_user(user);
+            self.context.workers.end_user(user);
         }
     }
 

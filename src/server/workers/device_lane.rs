@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::kernel::devices::Device;
-use crate::limits::{BACKGROUND_COST, DISK_PROBE_INTERVAL, LANE_OCCUPIED_MAX, LANE_THREADS_MAX};
+use crate::limits::{
+    BACKGROUND_COST, DISK_PROBE_INTERVAL, DISK_PROBE_TIMEOUT, LANE_OCCUPIED_MAX, LANE_THREADS_MAX,
+};
 use crate::server::workers::fair_queue::{Allowance, FairQueue};
 use crate::server::workers::job::Share;
+use crate::server::workers::refusal::Workplace;
 
 /// Occupied threads, last turn, number of the device: the order in which lanes are served.
 pub(super) type ReadyKey = (usize, u64, u32);
@@ -26,15 +29,17 @@ pub(super) struct DeviceLane {
     pub(super) ready: Option<ReadyKey>,
     /// Since when jobs have waited in vain for a thread.
     unserved_since: Option<Instant>,
-    /// How to probe the device while it is stuck.
+    /// How to probe the device while it may be stuck, or is.
     probe: Option<Probe>,
 }
 
 struct Probe {
-    directory: PathBuf,
+    /// Where a call has not returned.
+    workplace: Workplace,
+    /// When the next one is to start.
     due: Instant,
-    /// Queued or running.
-    is_pending: bool,
+    /// Since when one is queued or running.
+    pending_since: Option<Instant>,
 }
 
 impl DeviceLane {
@@ -95,10 +100,16 @@ impl DeviceLane {
         self.queue.end(share, elapsed);
     }
 
-    /// Gives up the job of a thread.
-    pub(super) fn abandon(&mut self, share: Share, elapsed: Duration) {
-        self.end(share, elapsed);
+    /// Gives up the job of a thread: another job may have its place in the lane. The place in its
+    /// share stays taken, so that a user does not use up the lane with one file that hangs.
+    pub(super) fn abandon(&mut self) {
+        self.running -= 1;
         self.abandoned += 1;
+    }
+
+    /// Frees the place that an abandoned job has in its share.
+    pub(super) fn release_share(&mut self, share: Share, elapsed: Duration) {
+        self.queue.end(share, elapsed);
     }
 
     /// Takes back the thread of a job that was given up, or of a probe.
@@ -121,7 +132,7 @@ impl DeviceLane {
         self.queue.startable() > 0
             && self.running < LANE_THREADS_MAX
             && self.occupied() < LANE_OCCUPIED_MAX
-            && !self.device.is_stuck()
+            && self.probe.is_none()
     }
 
     /// Whether the lane can be forgotten.
@@ -139,18 +150,28 @@ impl DeviceLane {
         now.saturating_duration_since(since) >= most
     }
 
-    /// Notes that the device does not answer. Returns whether that is news.
-    pub(super) fn set_stuck(&mut self, directory: PathBuf, now: Instant) -> bool {
+    /// Suspects that the device does not answer, since a call has not returned. A probe finds out,
+    /// and no job starts before.
+    pub(super) fn suspect(&mut self, workplace: Workplace, now: Instant) {
         self.unserved_since = None;
-        let is_news = self.device.set_stuck(true);
-        if is_news {
-            self.probe = Some(Probe {
-                directory,
-                due: now + DISK_PROBE_INTERVAL,
-                is_pending: false,
-            });
-        }
-        is_news
+        let probe = || Probe {
+            workplace,
+            due: now,
+            pending_since: None,
+        };
+        self.probe.get_or_insert_with(probe);
+    }
+
+    /// Returns where a call has not returned if the probe has not returned in time either, or if
+    /// no thread is left to go on.
+    pub(super) fn confirmed_hang(&self, now: Instant) -> Option<&Workplace> {
+        let probe = self.probe.as_ref()?;
+        let is_late = probe.pending_since.is_some_and(|since| {
+            let waited = now.saturating_duration_since(since);
+            waited >= DISK_PROBE_TIMEOUT
+        });
+        let is_confirmed = is_late || self.occupied() >= LANE_OCCUPIED_MAX;
+        is_confirmed.then_some(&probe.workplace)
     }
 
     /// Removes all queued jobs, in order of submission.
@@ -158,12 +179,12 @@ impl DeviceLane {
         self.queue.drain()
     }
 
-    /// Whether the device is stuck and to be probed now; if so, the probe counts as queued.
+    /// Whether a probe is to start now; if so, it counts as queued.
     pub(super) fn take_due_probe(&mut self, now: Instant) -> bool {
         let has_thread = self.occupied() <= LANE_OCCUPIED_MAX;
         match &mut self.probe {
-            Some(probe) if !probe.is_pending && has_thread && now >= probe.due => {
-                probe.is_pending = true;
+            Some(probe) if probe.pending_since.is_none() && has_thread && now >= probe.due => {
+                probe.pending_since = Some(now);
                 probe.due = now + DISK_PROBE_INTERVAL;
                 true
             }
@@ -173,7 +194,7 @@ impl DeviceLane {
 
     /// Gives a thread to the probe; returns the directory to try.
     pub(super) fn start_probe(&mut self) -> Option<PathBuf> {
-        let directory = self.probe.as_ref()?.directory.clone();
+        let directory = self.probe.as_ref()?.workplace.directory.clone();
         self.abandoned += 1;
         Some(directory)
     }
@@ -185,7 +206,7 @@ impl DeviceLane {
             && let Some(probe) = &mut self.probe
         {
             // The device answers, but not the calls that were given up: no thread is left to go on.
-            probe.is_pending = false;
+            probe.pending_since = None;
             return false;
         }
         self.probe = None;

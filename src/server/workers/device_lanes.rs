@@ -4,9 +4,10 @@
 //! threads are free, so that devices which answer slowly or not at all never take all threads. Some
 //! threads are reserved for local devices. Within a lane the users take turns.
 //!
-//! A job whose call exceeds its patience makes its device stuck: the job is abandoned, its session
-//! is answered, and so are all sessions with a queued or a new job in the lane. A probe tries the
-//! device from time to time. As soon as the probe or an abandoned job returns, the lane goes on.
+//! A job whose call exceeds its patience is abandoned, and its session is answered. A probe then
+//! finds out whether the device answers at all. If it does not return either, the device is stuck:
+//! all sessions with a queued or a new job in the lane are answered at once. The device is probed
+//! again from time to time, and as soon as any call on it returns, the lane goes on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,15 +16,14 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use slab::Slab;
 
-use crate::kernel::Kernel;
 use crate::kernel::devices::Device;
-use crate::limits::DISK_THREADS_RESERVED;
+use crate::kernel::{CallStats, Kernel};
+use crate::limits::{DISK_THREADS_RESERVED, SLOW_CALLS_MAX};
 use crate::server::log::escape::Escaped;
-use crate::server::session_id::SessionId;
+use crate::server::session_id::{SessionId, UserKey};
 use crate::server::workers::device_lane::{DeviceLane, ReadyKey};
 use crate::server::workers::job::{Job, JobResult, Ran, Share};
 use crate::server::workers::owned_jobs::{OwnedJobs, Place};
-use crate::server::workers::refusal::Workplace;
 use crate::server::workers::running_jobs::{RunningJob, RunningState, overdue};
 use crate::server::workers::token::JobToken;
 
@@ -46,6 +46,12 @@ pub(super) struct DeviceLanes<K: Kernel> {
     submitted: u64,
     turns: u64,
 }
+
+/// Measurements that take a device off the event loop.
+const SLOW_DEVICE: CallStats = CallStats {
+    calls: SLOW_CALLS_MAX,
+    slow: SLOW_CALLS_MAX,
+};
 
 /// A job that is to run.
 pub(super) struct Started<K: Kernel> {
@@ -226,7 +232,7 @@ impl<K: Kernel> DeviceLanes<K> {
         let device = lane.device.clone();
         let job = Job::probe(device.clone(), directory);
         let index = self.occupy(number, &job, token, now);
-        self.running[index].state = RunningState::Abandoned;
+        self.running[index].set_probe();
         Some(Started { index, job, device })
     }
 
@@ -246,7 +252,12 @@ impl<K: Kernel> DeviceLanes<K> {
         let number = running.device;
         if let Some(lane) = self.lanes.get_mut(&number) {
             match running.state {
-                RunningState::Abandoned => lane.end_abandoned(),
+                RunningState::Abandoned | RunningState::Probe => {
+                    lane.end_abandoned();
+                    if running.holds_share {
+                        lane.release_share(running.share, running.elapsed(now));
+                    }
+                }
                 RunningState::Wanted | RunningState::Cancelled => {
                     lane.end(running.share, running.elapsed(now));
                 }
@@ -293,7 +304,7 @@ impl<K: Kernel> DeviceLanes<K> {
         given_up
     }
 
-    /// Gives up a running job: its device is stuck.
+    /// Gives up a running job: its device may be stuck.
     fn abandon(&mut self, index: usize, now: Instant, given_up: &mut GivenUp<K>) {
         let running = &mut self.running[index];
         if running.state == RunningState::Wanted {
@@ -301,16 +312,18 @@ impl<K: Kernel> DeviceLanes<K> {
         }
         running.abandon();
         let (number, owner) = (running.device, running.owner.take());
-        let workplace = running.workplace.clone();
-        let (share, elapsed) = (running.share, running.elapsed(now));
-        if let Some(lane) = self.lanes.get_mut(&number) {
-            lane.abandon(share, elapsed);
-        }
         self.owned.remove(owner, Place::Running(index));
-        self.set_stuck(number, workplace, now, given_up);
+        if let Some(lane) = self.lanes.get_mut(&number) {
+            lane.abandon();
+            lane.suspect(running.workplace.clone(), now);
+            // The event loop must not make the next call that hangs.
+            lane.device.record(SLOW_DEVICE, now);
+        }
+        self.update_ready(number);
     }
 
-    /// Finds stuck devices to be probed, and lanes whose jobs wait in vain for a thread.
+    /// Probes devices that are suspected or stuck, and finds lanes whose jobs wait in vain for a
+    /// thread.
     fn sweep_lane(&mut self, number: u32, now: Instant, given_up: &mut GivenUp<K>) {
         let Some(lane) = self.lanes.get(&number) else {
             return;
@@ -319,39 +332,46 @@ impl<K: Kernel> DeviceLanes<K> {
         let Some(lane) = self.lanes.get_mut(&number) else {
             return;
         };
-        if lane.device.is_stuck() {
-            if lane.take_due_probe(now) && !self.probes.contains(&number) {
-                self.probes.push_back(number);
-            }
-        } else if lane.is_unserved(may_start, now, self.disk_timeout)
+        if lane.is_unserved(may_start, now, self.disk_timeout)
             && let Some(job) = first.and_then(|id| self.jobs.get(&id))
         {
-            let workplace = job.workplace();
-            self.set_stuck(number, workplace, now, given_up);
+            lane.suspect(job.workplace(), now);
         }
-    }
-
-    /// Notes that a device does not answer, and gives up the queued jobs.
-    fn set_stuck(
-        &mut self,
-        number: u32,
-        workplace: Workplace,
-        now: Instant,
-        given_up: &mut GivenUp<K>,
-    ) {
-        let Some(lane) = self.lanes.get_mut(&number) else {
-            return;
-        };
-        if lane.set_stuck(workplace.directory, now) {
+        if lane.take_due_probe(now) && !self.probes.contains(&number) {
+            self.probes.push_back(number);
+        }
+        if let Some(workplace) = lane.confirmed_hang(now)
+            && lane.device.set_stuck(true)
+        {
             let path = workplace.path.to_string_lossy();
             let (path, threads) = (Escaped(&path), lane.abandoned());
             warn!("event=disk-stuck device={number} path={path} threads={threads}");
             given_up.results.push(JobResult::Counted(None));
-        }
-        for id in lane.drain() {
-            self.give_up_queued(id, given_up);
+            for id in lane.drain() {
+                self.give_up_queued(id, given_up);
+            }
         }
         self.update_ready(number);
+    }
+
+    /// Frees the places of abandoned jobs of a user whose last session has ended: the key may
+    /// become that of another user.
+    pub(super) fn end_user(&mut self, user: UserKey, now: Instant) {
+        let share = Share::User(user);
+        let mut changed = Vec::new();
+        for (_, running) in &mut self.running {
+            let is_abandoned = running.state == RunningState::Abandoned;
+            if is_abandoned && running.share == share && running.holds_share {
+                running.holds_share = false;
+                if let Some(lane) = self.lanes.get_mut(&running.device) {
+                    lane.release_share(share, running.elapsed(now));
+                    changed.push(running.device);
+                }
+            }
+        }
+        for number in changed {
+            self.update_ready(number);
+        }
     }
 
     /// Gives up a queued job that was removed from its lane.

@@ -18,7 +18,7 @@ use crate::auth::verifier::Verifier;
 use crate::kernel::Kernel;
 use crate::limits::{DISK_THREADS, DISK_TIMEOUT, WORKER_STACK_BYTES, WORKER_STOP_TIMEOUT};
 use crate::server::policy::client_prefix::ClientPrefix;
-use crate::server::session_id::SessionId;
+use crate::server::session_id::{SessionId, UserKey};
 use crate::server::workers::device_lanes::{DeviceLanes, Started};
 use crate::server::workers::file_task::FileTask;
 use crate::server::workers::job::{Job, JobResult, Lane, PasswordCheck, Ran, Task};
@@ -165,6 +165,12 @@ impl<K: Kernel> Workers<K> {
         let dropped = self.shared.queues().devices.cancel(owner);
         drop(dropped);
         self.shared.device_changed.notify_one();
+    }
+
+    /// Notes that a user's last session has ended.
+    pub(crate) fn end_user(&self, user: UserKey) {
+        let now = self.shared.kernel.now();
+        self.shared.queues().devices.end_user(user, now);
     }
 
     /// Drops a queued password check.

@@ -27,6 +27,8 @@ pub(super) struct RunningJob {
     /// [`JobToken::progress`] at that time.
     progress: u32,
     pub(super) state: RunningState,
+    /// Whether it takes one of the places that its share has in the lane.
+    pub(super) holds_share: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub(super) enum RunningState {
     /// The patience is exceeded: the session was answered, and the result is dropped. Work that no
     /// session waits for goes on.
     Abandoned,
+    /// Not a job of a user, and not waited for.
+    Probe,
 }
 
 impl RunningJob {
@@ -60,7 +64,13 @@ impl RunningJob {
             active_at: now,
             progress: token.progress(),
             state: RunningState::Wanted,
+            holds_share: true,
         }
+    }
+
+    /// Notes that the job is a probe, which takes no place in its share.
+    pub(super) fn set_probe(&mut self) {
+        (self.state, self.holds_share) = (RunningState::Probe, false);
     }
 
     /// Notes that the patience is exceeded.
@@ -75,7 +85,7 @@ impl RunningJob {
     pub(super) fn is_wanted(&self) -> bool {
         match self.state {
             RunningState::Wanted => true,
-            RunningState::Cancelled => false,
+            RunningState::Cancelled | RunningState::Probe => false,
             RunningState::Abandoned => self.is_detached,
         }
     }
@@ -92,7 +102,8 @@ impl RunningJob {
             (self.progress, self.active_at) = (progress, now);
         }
         let waited = now.saturating_duration_since(self.active_at);
-        self.state != RunningState::Abandoned && waited >= self.patience
+        matches!(self.state, RunningState::Wanted | RunningState::Cancelled)
+            && waited >= self.patience
     }
 }
 
