@@ -5,7 +5,8 @@
 //! is learned once, from statfs(2); how fast it answers is measured.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -138,7 +139,8 @@ struct Known {
     /// [`Kernel::mount_of`]: crate::kernel::Kernel::mount_of
     unopened: HashMap<u64, Arc<Device>>,
     /// The devices of granted directories.
-    roots: HashMap<PathBuf, Arc<Device>>,
+    /// Hashed as bytes, which is faster than the components of a path.
+    roots: HashMap<OsString, Arc<Device>>,
     created: u32,
 }
 
@@ -147,25 +149,25 @@ impl Devices {
     /// remote device shared by all directories with the same `mount`.
     pub fn of_root(&self, path: &Path, mount: impl FnOnce(&Path) -> u64) -> Arc<Device> {
         let known = &mut *lock(&self.known);
-        if let Some(device) = known.roots.get(path) {
+        if let Some(device) = known.roots.get(path.as_os_str()) {
             return device.clone();
         }
         let created = &mut known.created;
         let device = (known.unopened.entry(mount(path)))
             .or_insert_with(|| create(created, FileSystemKind::Remote))
             .clone();
-        known.roots.insert(path.to_owned(), device.clone());
+        known.roots.insert(path.into(), device.clone());
         device
     }
 
     /// Reports the device of a granted directory that was opened.
     pub fn set_root(&self, path: &Path, device: Arc<Device>) {
-        lock(&self.known).roots.insert(path.to_owned(), device);
+        lock(&self.known).roots.insert(path.into(), device);
     }
 
     /// Drops the directories for which `is_granted` returns false.
     pub fn retain_roots(&self, is_granted: impl Fn(&Path) -> bool) {
-        (lock(&self.known).roots).retain(|path, _| is_granted(path));
+        (lock(&self.known).roots).retain(|path, _| is_granted(Path::new(path)));
     }
 
     /// Returns the device with the number `id` (`st_dev`). `kind` is called for one that is new.

@@ -166,23 +166,25 @@ impl<K: Kernel> OpenFileCache<K> {
         self.tick += 1;
     }
 
-    /// Opens a file for reading, or shares it where it is open and unchanged. `device` is the one
-    /// of the granted directory, `now` the tick's time.
-    ///
-    /// # Errors
-    /// [`StorageError::is_elsewhere`] if [`open_file`] has to open it on a worker.
+    /// Opens a file for reading, or shares it where it is open and unchanged. `device` returns the
+    /// one of the granted directory; `now` is the tick's time. `None` if [`open_file`] has to open
+    /// the file on a worker.
     pub fn open(
         &mut self,
         place: &GrantedPath,
-        device: &Arc<Device>,
+        device: impl FnOnce() -> Arc<Device>,
         now: Instant,
-    ) -> Result<Arc<OpenFile<K>>, StorageError> {
+    ) -> Result<Option<Arc<OpenFile<K>>>, StorageError> {
         // Before the lookup: a cached file may have been opened by another user with other rights.
         if !is_readable(place) {
             return Err(ErrorCode::NoSuchFile.into());
         }
         if let Some(file) = self.find(place, now) {
-            return Ok(file);
+            return Ok(Some(file));
+        }
+        let device = device();
+        if !device.is_inline() {
+            return Ok(None);
         }
         let (kernel, close) = (self.kernel.clone(), self.close.clone());
         let open = || open_new(&*kernel, place, &close, |_, _| device.clone());
@@ -191,10 +193,11 @@ impl<K: Kernel> OpenFileCache<K> {
                 self.evict_unused();
                 open()?
             }
+            Err(error) if error.is_elsewhere() => return Ok(None),
             result => result?,
         };
         self.set_key(place);
-        Ok(self.insert(Arc::new(file), now))
+        Ok(Some(self.insert(Arc::new(file), now)))
     }
 
     /// Returns the open file of a path without a look at the path, for [`open_file`].

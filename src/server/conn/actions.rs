@@ -278,7 +278,9 @@ impl<K: Kernel> Dialogue<'_, K> {
             status.is_ok_and(|status| status.size >= offset + length)
         };
         let is_mapped = || file.map(kernel).is_some() && (opened_now || is_whole());
-        length > 0 && file.is_inline() && is_mapped()
+        let is_sent_mapped = length > 0 && file.is_inline() && is_mapped();
+        (file.device()).record(kernel.take_call_stats(), self.services.now());
+        is_sent_mapped
     }
 
     fn send_data(&mut self, representation: Representation, offset: u64, length: u64) {

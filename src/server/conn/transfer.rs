@@ -123,7 +123,9 @@ impl<K: Kernel> Download<K> {
             }
             Source::File(file) => {
                 let count = (self.cached_until - self.offset).min(budget as u64) as usize;
-                stream.send_file(kernel, file.file(), self.offset, count)?
+                let sent = stream.send_file(kernel, file.file(), self.offset, count);
+                (file.device()).record(kernel.take_call_stats(), kernel.now());
+                sent?
             }
             Source::Text(listing) => {
                 let from = self.offset as usize;
@@ -159,9 +161,9 @@ impl<K: Kernel> Download<K> {
         let buffered = self.buffered();
         let bytes = if buffered.is_empty() {
             let most = (self.cached_until - self.offset).min(ASCII_CHUNK_BYTES as u64) as usize;
-            let read = kernel
-                .read_at(file.file(), &mut scratch.transfer[..most], self.offset)
-                .map_err(StreamError::Failed)?;
+            let read = kernel.read_at(file.file(), &mut scratch.transfer[..most], self.offset);
+            (file.device()).record(kernel.take_call_stats(), kernel.now());
+            let read = read.map_err(StreamError::Failed)?;
             if read == 0 {
                 return Err(became_shorter());
             }

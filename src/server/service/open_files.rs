@@ -73,13 +73,17 @@ impl<K: Kernel> OpenFiles<K> {
         purpose: Purpose,
         context: &Context<K>,
     ) -> Result<Handled<K>, StorageError> {
-        let device = context.device(&path.grant.path);
-        let (cache, now) = (&mut self.cache, context.now);
-        match context.call_inline(&device, || cache.open(&path, &device, now)) {
-            Some(Err(error)) if error.is_elsewhere() => {}
-            Some(result) => return use_file(session_id, &path, purpose, result?, context),
-            None => {}
+        let root = &path.grant.path;
+        let opened = (self.cache).open(&path, || context.device(root), context.now);
+        let stats = context.kernel.take_call_stats();
+        match &opened {
+            Ok(Some(file)) => file.device().record(stats, context.now),
+            _ => context.device(root).record(stats, context.now),
         }
+        if let Some(file) = opened? {
+            return use_file(session_id, &path, purpose, file, context);
+        }
+        let device = context.device(root);
         let opening = Opening {
             known: self.cache.peek(&path),
             path,

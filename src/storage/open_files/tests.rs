@@ -27,10 +27,20 @@ fn local() -> Arc<Device> {
     Device::detached(1, FileSystemKind::Local)
 }
 
+/// Opens on a local device.
+fn open_shared<K: Kernel>(
+    cache: &mut OpenFileCache<K>,
+    place: &GrantedPath,
+    now: Instant,
+) -> Result<Arc<OpenFile<K>>, StorageError> {
+    let opened = cache.open(place, local, now)?;
+    Ok(opened.expect("a local device is called at once"))
+}
+
 /// Opens in a new tick.
 fn open_in(cache: &mut OpenFileCache<Linux>, place: &GrantedPath) -> OpenResult {
     cache.begin_tick();
-    cache.open(place, &local(), Instant::now())
+    open_shared(cache, place, Instant::now())
 }
 
 fn content(file: &OpenFile<Linux>) -> String {
@@ -236,7 +246,7 @@ fn an_unchanged_file_is_shared() {
     // Replaced: the check is made once per tick, and a download keeps its file.
     fs::write(directory.at("new"), "second").unwrap();
     fs::rename(directory.at("new"), directory.at("file")).unwrap();
-    let same_tick = cache.open(&place, &local(), Instant::now()).unwrap();
+    let same_tick = open_shared(&mut cache, &place, Instant::now()).unwrap();
     assert!(Arc::ptr_eq(&first, &same_tick));
     let second = open_in(&mut cache, &place).unwrap();
     assert_eq!(
@@ -332,7 +342,7 @@ fn a_path_that_came_to_lead_outside_expires() {
         cache.begin_tick();
         code_of(
             cache
-                .open(&path, &local(), start + Duration::from_secs(seconds))
+                .open(&path, local, start + Duration::from_secs(seconds))
                 .map(drop),
         )
     };
@@ -403,7 +413,7 @@ fn unused_files_are_evicted() {
         cache.begin_tick();
         let now = start + Duration::from_micros(number as u64);
         let file = cache
-            .open(&directory.place(&name, READ), &local(), now)
+            .open(&directory.place(&name, READ), local, now)
             .unwrap();
         if number < 100 {
             opened.push(file);
@@ -421,13 +431,13 @@ fn unused_files_are_evicted() {
     // Files with a download stay; of the others the most recently used.
     let late = start + limits::CACHED_FILE_AGE_MAX * 2;
     let last = directory.place(&(limits::CACHED_FILES_MAX * 3 - 1).to_string(), READ);
-    cache.open(&last, &local(), late).unwrap();
+    open_shared(&mut cache, &last, late).unwrap();
     cache.evict_expired(late);
     assert_eq!(cache.files.len(), 101);
     cache.evict_expired(late + limits::CACHED_FILE_AGE_MAX);
     assert_eq!(cache.files.len(), 100);
     let held = cache
-        .open(&directory.place("7", READ), &local(), late)
+        .open(&directory.place("7", READ), local, late)
         .unwrap();
     assert!(Arc::ptr_eq(&held, &opened[7]));
     drop((held, opened));
@@ -435,7 +445,7 @@ fn unused_files_are_evicted() {
     cache.evict_expired(late + limits::CACHED_FILE_AGE_MAX * 2);
     assert_eq!(cache.files.len(), 0);
 
-    cache.open(&last, &local(), late).unwrap();
+    open_shared(&mut cache, &last, late).unwrap();
     cache.evict_unused();
     assert_eq!(cache.files.len(), 0);
 }
@@ -446,7 +456,7 @@ fn a_prefetch_covers_its_last_page() {
         let kernel = Arc::new(Sim::new(seed));
         kernel.put("/Movies/Joker", SimEntry::File(vec![0; 3 * 4096]));
         let joker = place(Path::new("/Movies"), "Joker", READ);
-        let file = new_cache(kernel.clone()).open(&joker, &local(), Instant::now());
+        let file = open_shared(&mut new_cache(kernel.clone()), &joker, Instant::now());
         let file = file.unwrap();
         if kernel.is_cached(file.file(), 1).is_ok() {
             kernel
