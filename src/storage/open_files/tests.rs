@@ -412,9 +412,7 @@ fn unused_files_are_evicted() {
         fs::write(directory.at(&name), &name).unwrap();
         cache.begin_tick();
         let now = start + Duration::from_micros(number as u64);
-        let file = cache
-            .open(&directory.place(&name, READ), local, now)
-            .unwrap();
+        let file = open_shared(&mut cache, &directory.place(&name, READ), now).unwrap();
         if number < 100 {
             opened.push(file);
         }
@@ -436,9 +434,7 @@ fn unused_files_are_evicted() {
     assert_eq!(cache.files.len(), 101);
     cache.evict_expired(late + limits::CACHED_FILE_AGE_MAX);
     assert_eq!(cache.files.len(), 100);
-    let held = cache
-        .open(&directory.place("7", READ), local, late)
-        .unwrap();
+    let held = open_shared(&mut cache, &directory.place("7", READ), late).unwrap();
     assert!(Arc::ptr_eq(&held, &opened[7]));
     drop((held, opened));
     assert_eq!(cache.files.len(), 100);
