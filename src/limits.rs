@@ -111,6 +111,16 @@ pub const LINGER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Time for which a closing connection may flush its last message and wait for the peer to close.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The same time during a graceful shutdown, once the peer has acknowledged everything.
+pub const DRAIN_LINGER_TIMEOUT: Duration = Duration::from_millis(800);
+
+/// Time without input after which an acknowledged connection is closed earlier than that.
+pub const DRAIN_QUIET_TIME: Duration = Duration::from_millis(300);
+
+/// Interval at which lingering connections are looked at during a graceful shutdown: no event
+/// reports an acknowledgement.
+pub const DRAIN_LINGER_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Descriptors passed in one handover: the control socket and the listeners. Linux's SCM_MAX_FD is
 /// 253.
 pub const HANDOVER_DESCRIPTORS_MAX: usize = 64;

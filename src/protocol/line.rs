@@ -34,6 +34,17 @@ pub fn split(buffer: &[u8]) -> LineSplit<'_> {
     }
 }
 
+/// Splits the first line off a buffer; at the end of input the rest is a line.
+pub fn split_until_end(buffer: &[u8], has_ended: bool) -> LineSplit<'_> {
+    match (split(buffer), last(buffer)) {
+        (LineSplit::Incomplete, Some(line)) if has_ended => LineSplit::Line {
+            line,
+            used: buffer.len(),
+        },
+        (split, _) => split,
+    }
+}
+
 /// Returns the last line at the end of input, which has no line end: the rest that [`split`] left.
 /// `None` if the rest is empty.
 pub fn last(buffer: &[u8]) -> Option<&[u8]> {
@@ -44,12 +55,11 @@ pub fn last(buffer: &[u8]) -> Option<&[u8]> {
 /// input follows.
 pub fn lines(buffer: &[u8], has_ended: bool) -> impl Iterator<Item = &[u8]> {
     let mut rest = buffer;
-    std::iter::from_fn(move || match split(rest) {
+    std::iter::from_fn(move || match split_until_end(rest, has_ended) {
         LineSplit::Line { line, used } => {
             rest = &rest[used..];
             Some(line)
         }
-        LineSplit::Incomplete if has_ended => last(std::mem::take(&mut rest)),
         LineSplit::Incomplete | LineSplit::TooLong => None,
     })
 }

@@ -36,8 +36,8 @@ pub struct Options {
     pub disk_timeout: Duration,
     /// Time that a graceful shutdown allows for transfers to finish.
     pub drain_timeout: Duration,
-    /// First and last port of the range for passive data connections; `None` for a port chosen by
-    /// the system for each.
+    /// First and last port of the range for passive data connections; `None` for ports chosen by
+    /// the system.
     pub passive_ports: Option<(u16, u16)>,
     /// IPv4 address announced to FTP clients for data connections, where it differs from the
     /// address that they connected to (NAT).

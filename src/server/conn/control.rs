@@ -11,8 +11,8 @@ use crate::domain::access::Access;
 use crate::domain::error::CloseReason;
 use crate::kernel::{Kernel, Readiness};
 use crate::limits::{
-    LINE_BYTES_MAX, LINE_READ_BYTES, LINGER_TIMEOUT, MAPPED_FILE_BYTES_MAX,
-    SEND_QUEUE_HIGH_WATER_BYTES,
+    DRAIN_LINGER_TIMEOUT, DRAIN_QUIET_TIME, LINE_BYTES_MAX, LINE_READ_BYTES, LINGER_TIMEOUT,
+    MAPPED_FILE_BYTES_MAX, SEND_QUEUE_HIGH_WATER_BYTES,
 };
 use crate::protocol::line;
 use crate::protocol::session::Session;
@@ -154,6 +154,20 @@ impl<K: Kernel> ControlConnection<K> {
 
     pub(crate) fn is_closing(&self) -> bool {
         self.work.is_closing()
+    }
+
+    /// Whether everything is written and only the client's end is awaited.
+    pub(crate) fn is_lingering(&self) -> bool {
+        matches!(self.work, Work::Lingering { .. })
+    }
+
+    /// Whether a shutdown no longer waits for the client's end: it has acknowledged everything and
+    /// had time to read it. Further input causes a reset, which could discard what it has not read.
+    pub(super) fn ends_lingering(&self, kernel: &K, now: Instant) -> bool {
+        let since = |then| now.saturating_duration_since(then);
+        let had_time = since(self.active_at) >= DRAIN_QUIET_TIME
+            || since(self.began_at) >= DRAIN_LINGER_TIMEOUT;
+        had_time && matches!(self.stream.unsent(kernel), Ok(0))
     }
 
     /// Whether the client has closed its sending half without saying QUIT first. It may have been

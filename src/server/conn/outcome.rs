@@ -1,7 +1,10 @@
 //! The outcome of a time slice.
 
+use std::io;
+
 use crate::domain::error::CloseReason;
 use crate::kernel::Kernel;
+use crate::kernel::errors;
 use crate::server::conn::data_command::DataCommand;
 
 /// How a control connection's time slice ended.
@@ -15,4 +18,16 @@ pub(crate) enum Outcome<K: Kernel> {
     Data(DataCommand<K>),
     /// The connection is to be removed.
     Close(CloseReason),
+}
+
+/// Returns why a failed write closes the connection.
+pub(super) fn reason_of_write_error(error: &io::Error) -> CloseReason {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => CloseReason::FileShrank,
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::NotConnected => CloseReason::Reset,
+        _ if errors::is_file_truncated(error) => CloseReason::FileShrank,
+        _ => CloseReason::SendFailed,
+    }
 }

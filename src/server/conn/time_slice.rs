@@ -11,7 +11,6 @@ use std::io;
 use crate::domain::error::{CloseReason, ErrorCode};
 use crate::domain::request::Response;
 use crate::kernel::Kernel;
-use crate::kernel::errors;
 use crate::limits::{
     COMMAND_COST_BYTES, LINE_BYTES_MAX, LINGER_BYTES_MAX, SEND_QUEUE_HIGH_WATER_BYTES,
     SLICE_BUDGET_BYTES,
@@ -22,7 +21,7 @@ use crate::protocol::step::{Input, LineAhead};
 use crate::server::conn::actions::Dialogue;
 use crate::server::conn::control::{ControlConnection, Rest};
 use crate::server::conn::data_command::DataCommand;
-use crate::server::conn::outcome::Outcome;
+use crate::server::conn::outcome::{Outcome, reason_of_write_error};
 use crate::server::conn::transfer::Sent;
 use crate::server::conn::upload_writer::UploadWriter;
 use crate::server::conn::work::Work;
@@ -258,13 +257,9 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         self.dialogue.spend(removed);
         let at_hand = self.input.at_hand();
         let has_ended = self.dialogue.connection.stream.has_ended();
-        let (line, used) = match line::split(at_hand) {
+        let (line, used) = match line::split_until_end(at_hand, has_ended) {
             LineSplit::Line { line, used } => (Input::Line(line), used),
             LineSplit::TooLong => (Input::LineTooLong, 0),
-            LineSplit::Incomplete if has_ended => match line::last(at_hand) {
-                Some(line) => (Input::Line(line), at_hand.len()),
-                None => return false,
-            },
             LineSplit::Incomplete => return false,
         };
         let is_too_long = matches!(line, Input::LineTooLong);
@@ -470,18 +465,25 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         self.input.clear();
         let most = self.dialogue.budget.min(self.transfer.len());
         let buffer = &mut self.transfer[..most];
-        let kernel = self.dialogue.services.kernel();
-        let connection = &mut self.dialogue.connection;
+        let Dialogue {
+            connection,
+            services,
+            ..
+        } = &mut self.dialogue;
+        let (kernel, now) = (services.kernel(), services.now());
         match connection.stream.drain(kernel, buffer, &mut left) {
             Ok(Drained::Some(_)) => {
                 connection.work = Work::Lingering { reason, left };
+                connection.active_at = now;
                 self.dialogue.spend(most);
                 Ok(())
             }
-            Err(StreamError::Blocked) => Err(Stop::Blocked),
-            Ok(Drained::End | Drained::TooMuch) | Err(StreamError::Failed(_)) => {
-                Err(Stop::Close(reason))
+            Err(StreamError::Blocked)
+                if !services.is_draining() || !connection.ends_lingering(kernel, now) =>
+            {
+                Err(Stop::Blocked)
             }
+            _ => Err(Stop::Close(reason)),
         }
     }
 
@@ -498,18 +500,12 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
 
     /// Returns why a failed write closes the connection. A fault of the file is logged.
     fn close_reason(&self, error: &io::Error) -> CloseReason {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof => CloseReason::FileShrank,
-            io::ErrorKind::ConnectionReset
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::NotConnected => CloseReason::Reset,
-            _ if errors::is_file_truncated(error) => CloseReason::FileShrank,
-            _ => {
-                let session_id = self.dialogue.session_id;
-                self.dialogue.services.log_send_error(session_id, error);
-                CloseReason::SendFailed
-            }
+        let reason = reason_of_write_error(error);
+        if reason == CloseReason::SendFailed {
+            let session_id = self.dialogue.session_id;
+            self.dialogue.services.log_send_error(session_id, error);
         }
+        reason
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::domain::error::ErrorCode;
 use crate::kernel::{Kernel, Readiness};
-use crate::limits::{RATE_LIMIT_TICK, RUN_QUEUE_BUDGET};
+use crate::limits::{DRAIN_LINGER_INTERVAL, RATE_LIMIT_TICK, RUN_QUEUE_BUDGET};
 use crate::protocol::step::Input;
 use crate::server::conn::data::{DataConnection, DataOutcome, DataUpload};
 use crate::server::conn::data_command::DataCommand;
@@ -32,6 +32,8 @@ pub(super) struct Scheduler<K: Kernel> {
     scratch: Scratch<K>,
     /// When parked connections are looked at next; `None` while there are none.
     next_release: Option<Instant>,
+    /// When lingering connections are looked at next; `None` before a shutdown.
+    next_linger_check: Option<Instant>,
 }
 
 impl<K: Kernel> Scheduler<K> {
@@ -42,6 +44,7 @@ impl<K: Kernel> Scheduler<K> {
             services,
             scratch: Scratch::new(),
             next_release: None,
+            next_linger_check: None,
         }
     }
 
@@ -55,7 +58,11 @@ impl<K: Kernel> Scheduler<K> {
         if self.data.sessions.has_results() {
             return Some(self.services.now());
         }
-        let times = [self.services.next_due(), self.next_release];
+        let times = [
+            self.services.next_due(),
+            self.next_release,
+            self.next_linger_check,
+        ];
         times.into_iter().flatten().min()
     }
 
@@ -341,6 +348,31 @@ impl<K: Kernel> Scheduler<K> {
                     let outcome = slice.deliver(completion);
                     self.handle_outcome(id.key, outcome);
                 }
+            }
+        }
+    }
+
+    /// Begins a graceful shutdown: every session that waits for a line ends in its next time slice.
+    pub(super) fn drain(&mut self) {
+        self.services.drain();
+        self.next_linger_check = Some(self.services.now() + DRAIN_LINGER_INTERVAL);
+        for key in self.connections.keys() {
+            self.connections.enqueue(key);
+        }
+    }
+
+    /// During a shutdown, lets lingering connections look whether their clients have acknowledged
+    /// everything.
+    pub(super) fn check_lingering(&mut self) {
+        let now = self.services.now();
+        if self.next_linger_check.is_none_or(|next| next > now) {
+            return;
+        }
+        self.next_linger_check = Some(now + DRAIN_LINGER_INTERVAL);
+        for key in self.connections.keys() {
+            let control = self.connections.control(key);
+            if control.is_some_and(|control| control.is_lingering()) {
+                self.connections.enqueue(key);
             }
         }
     }

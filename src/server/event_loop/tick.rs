@@ -140,6 +140,7 @@ impl<K: Kernel> EventLoop<K> {
             self.scheduler.handle_event(*event);
         }
         self.ready = ready;
+        self.scheduler.check_lingering();
         self.scheduler.run_released();
         self.scheduler.run_queued();
         self.scheduler.deliver_completions();
@@ -204,11 +205,7 @@ impl<K: Kernel> EventLoop<K> {
                 info!("event=drain sessions={}", connections.len());
                 self.kernel.report(Milestone::Stopping);
                 self.acceptor.close_listeners();
-                self.scheduler.services.drain();
-                // A session that waits for a line ends in its next time slice.
-                for key in connections.keys() {
-                    connections.enqueue(key);
-                }
+                self.scheduler.drain();
             }
             ShutdownStep::CutOff => {
                 for key in connections.keys() {

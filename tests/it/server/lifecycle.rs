@@ -12,6 +12,7 @@ use crate::support::{Client, FIRST_CHOICE, Home, Server, eventually, pattern};
 const LONG: usize = 48 * 1024 * 1024;
 
 const STOPPING: &str = "The server is shutting down. Connection is terminated.";
+const GOODBYE: &str = "Connection is terminated. You are logged out.";
 const REVOKED: &str = "Your login is no longer valid. Connection is terminated.";
 
 #[test]
@@ -65,6 +66,22 @@ fn shutdown_finishes_uploads() {
         fs::read(server.home.file("Uploads/Late")).unwrap(),
         b"abcdef"
     );
+}
+
+#[test]
+fn clients_that_keep_their_end_open_do_not_delay_a_stop() {
+    let mut server = Server::start(&[]);
+    let mut logged_out = server.login("user1");
+    logged_out.send_line("QUIT");
+    logged_out.expect(GOODBYE);
+    let mut idle = server.login("user1");
+    let start = Instant::now();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_status(), 0);
+    assert!(start.elapsed() < Duration::from_secs(1));
+    idle.expect(STOPPING);
+    idle.expect_end();
+    logged_out.expect_end();
 }
 
 #[test]

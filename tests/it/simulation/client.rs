@@ -12,7 +12,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use log::debug;
 use tidegate::kernel::sim::{Peer, Sim};
-use tidegate::limits::{LINGER_TIMEOUT, SWEEP_INTERVAL};
+use tidegate::limits::{DRAIN_QUIET_TIME, LINGER_TIMEOUT, SWEEP_INTERVAL};
 use tidegate::protocol::menu::text;
 use tidegate::server::Options;
 
@@ -439,7 +439,10 @@ impl Client {
     /// fault.
     fn may_be_cut(&self, sim: &Sim, model: &Model) -> bool {
         // A lingering close ends after this time, even if the goodbye was not read.
-        let linger = LINGER_TIMEOUT - Duration::from_secs(1);
+        let linger = match model.stopping {
+            Some(_) => DRAIN_QUIET_TIME / 2,
+            None => LINGER_TIMEOUT - Duration::from_secs(1),
+        };
         let is_long_ago = |at: Duration| sim.elapsed() - at > linger;
         let ends = |sent: &SentItem| {
             let replies = replies(sent, model, &self.session);

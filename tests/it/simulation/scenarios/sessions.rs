@@ -2,7 +2,7 @@
 
 use tidegate::kernel::Signal;
 use tidegate::kernel::sim::SimEntry;
-use tidegate::limits::LINGER_TIMEOUT;
+use tidegate::limits::{DRAIN_LINGER_INTERVAL, DRAIN_QUIET_TIME, LINGER_TIMEOUT};
 use tidegate::protocol::menu::text;
 use tidegate::server::Options;
 
@@ -21,6 +21,41 @@ fn unread_input_does_not_reset_the_goodbye() {
             format!("{}\n", text::STOPPING),
             "seed {seed}"
         );
+    }
+}
+
+#[test]
+fn a_shutdown_waits_for_no_end_after_acknowledgements() {
+    for (seed, has_quit) in [(1, false), (2, true), (3, false), (4, true)] {
+        let mut stage = Stage::new(seed);
+        stage.send("LOGIN\nuser1\n1234\n");
+        if has_quit {
+            stage.send("QUIT\n");
+        }
+        assert!(stage.receive().contains(text::LOGIN_SUCCESSFUL));
+        stage.sim.send_signal(Signal::Stop);
+        stage.tick(1);
+        // The client keeps its end open. Everything sent is acknowledged.
+        stage.receive();
+        stage.sim.advance(DRAIN_QUIET_TIME);
+        stage.tick(5);
+        assert!(stage.event_loop.stopped().is_some(), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_shutdown_waits_for_acknowledgements() {
+    let mut stage = Stage::new(5);
+    let long = SimEntry::File(vec![0; 16_000_000]);
+    stage.sim.put("/srv/Movies/long", long);
+    stage.send("LOGIN\nuser1\n1234\nDOWNLOAD FILE Movies/long\n");
+    stage.settle();
+    stage.sim.send_signal(Signal::Stop);
+    stage.tick(1);
+    for _ in 0..20 {
+        stage.sim.advance(DRAIN_LINGER_INTERVAL);
+        stage.tick(5);
+        assert!(stage.event_loop.stopped().is_none(), "a transfer continues");
     }
 }
 
