@@ -7,6 +7,7 @@
 mod args;
 mod listeners;
 
+use std::collections::HashSet;
 use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -22,12 +23,13 @@ use crate::cli::serve::listeners::{Listening, announce, to_tag};
 use crate::config::Home;
 use crate::config::sandbox_scope::SandboxScope;
 use crate::domain::io_reason::io_reason;
-use crate::kernel::linux;
 use crate::kernel::linux::Linux;
+use crate::kernel::{Kernel, linux};
 use crate::limits::SESSIONS_MAX;
 use crate::process::handover::Handover;
 use crate::process::sandbox::Sandbox;
 use crate::process::sandbox::rules::SandboxRules;
+use crate::process::silent_directories::silent_directories;
 use crate::process::systemd::Notifier;
 use crate::process::user::{ProcessUser, become_user, set_umask};
 use crate::protocol::session::Dialect;
@@ -37,6 +39,9 @@ use crate::server::{Stopped, TransferLog};
 
 /// Time that the process waits at exit for the log to be written.
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Time in which a granted directory has to answer at the start.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A server that is ready to start its threads.
 struct Prepared {
@@ -75,7 +80,7 @@ fn failed(error: io::Error) -> Failure {
 /// log.
 fn prepare(mut args: ServeArgs) -> Result<(Prepared, Vec<String>), Failure> {
     set_umask(args.umask);
-    let (mut home, mut home_warnings) = Home::load(&args.home)?;
+    let (home, _) = Home::load_where(&args.home, &|_| false)?;
     // Blocks the signals that it watches; every thread inherits that, the log's too.
     let mut kernel = Linux::new().map_err(cannot_start)?;
     let notifier = Notifier::from_env().map_err(cannot_start)?;
@@ -90,13 +95,17 @@ fn prepare(mut args: ServeArgs) -> Result<(Prepared, Vec<String>), Failure> {
     warnings.extend(fit_sessions(&mut args, speaks_ftp).map_err(cannot_start)?);
 
     let user = become_user(args.user.as_deref(), &args.home).map_err(cannot_start)?;
-    if user.has_changed() {
-        // Checks that this user can read the home and the granted directories.
-        (home, home_warnings) = Home::load(&args.home).map_err(|faults| {
-            Failure::from(faults).and(format!("the server would run as {user}"))
-        })?;
-    }
+    let silent = silent_directories(
+        home.granted_paths(),
+        |path| kernel.mount_of(path),
+        LOOK_TIMEOUT,
+    );
+    let may_look = |path: &Path| !silent.contains(path);
+    // Checks that this user can read the home and the granted directories.
+    let (mut home, home_warnings) = Home::load_where(&args.home, &may_look)
+        .map_err(|faults| Failure::from(faults).and(format!("the server would run as {user}")))?;
     warnings.extend(home_warnings);
+    warnings.extend(silent.iter().map(|path| silent_warning(path)));
     warnings.extend(root_warning(&user));
     handover
         .lock_pid_files(home.path(), args.pid_file.as_deref())
@@ -106,8 +115,9 @@ fn prepare(mut args: ServeArgs) -> Result<(Prepared, Vec<String>), Failure> {
     handover.offer(&kernel, offered).map_err(failed)?;
     warnings.extend(handover.take_warnings());
 
-    let rules = sandbox_rules(&args, &home, speaks_ftp);
-    let scope = SandboxScope::new(&rules.read, &rules.write);
+    let scope = SandboxScope::new(&home.readable_paths(), &home.writable_paths(), &may_look);
+    let mut rules = sandbox_rules(&args, &home, speaks_ftp);
+    rules.silent = silent;
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let mut sandbox = Sandbox::new(args.sandbox, rules, user).map_err(failed)?;
     warnings.extend(sandbox.restrict_files().map_err(failed)?);
@@ -149,10 +159,18 @@ fn root_warning(user: &ProcessUser) -> Option<String> {
     })
 }
 
+fn silent_warning(path: &Path) -> String {
+    format!(
+        "the file system of '{}' does not answer; requests for it fail until it does",
+        path.display()
+    )
+}
+
 fn sandbox_rules(args: &ServeArgs, home: &Home, speaks_ftp: bool) -> SandboxRules {
     SandboxRules {
         read: home.readable_paths(),
         write: home.writable_paths(),
+        silent: HashSet::new(),
         log: Vec::from_iter(args.xferlog.as_deref().map(directory_of)),
         listen: speaks_ftp,
         connect: speaks_ftp && !args.no_active_ftp,

@@ -45,6 +45,24 @@ impl Grants {
         all
     }
 
+    /// Returns the grants but those in certain lines.
+    pub(super) fn without(&self, lines: &HashSet<usize>) -> Grants {
+        let owners = self
+            .own
+            .iter()
+            .flat_map(|(user, all)| all.iter().map(move |at| (at, user)));
+        let owners: HashMap<usize, &String> = owners.map(|(at, user)| (*at, user)).collect();
+        let kept = (0..self.grants.len()).filter(|at| !lines.contains(&self.lines[*at]));
+        let records: Vec<GrantRecord> = kept
+            .map(|at| GrantRecord {
+                line: self.lines[at],
+                user: owners.get(&at).map_or(ALL_USERS, |user| user).to_owned(),
+                grant: Arc::clone(&self.grants[at]),
+            })
+            .collect();
+        Grants::new(&records)
+    }
+
     /// All grants, of all users.
     pub fn all(&self) -> impl Iterator<Item = &Grant> {
         self.grants.iter().map(|grant| &**grant)

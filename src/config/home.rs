@@ -1,6 +1,6 @@
 //! A loaded home.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,8 +44,20 @@ impl Home {
     /// # Errors
     /// All faults of both files.
     pub fn load(path: &Path) -> Result<LoadedHome, Vec<HomeError>> {
+        Home::load_where(path, &|_| true)
+    }
+
+    /// [`Home::load`] without a look at the granted directories for which `may_look` returns false:
+    /// a look could wait for a file system that does not answer.
+    ///
+    /// # Errors
+    /// As for [`Home::load`].
+    pub fn load_where(
+        path: &Path,
+        may_look: &dyn Fn(&Path) -> bool,
+    ) -> Result<LoadedHome, Vec<HomeError>> {
         let (credentials, directories) = read_home(path)?;
-        let warnings = warnings(path, &credentials, &directories);
+        let warnings = warnings(path, &credentials, &directories, may_look);
         Ok((Home::new(path, &credentials, &directories), warnings))
     }
 
@@ -86,6 +98,11 @@ impl Home {
     /// The path of the file `Directories`.
     pub(super) fn directories_file(&self) -> PathBuf {
         self.path.join(DIRECTORIES)
+    }
+
+    /// Drops the grants in these lines of `Directories`.
+    pub(super) fn drop_grants(&mut self, lines: &HashSet<usize>) {
+        self.grants = self.grants.without(lines);
     }
 
     pub(super) fn grants(&self) -> &Grants {

@@ -1,6 +1,7 @@
 //! Reloading: reading a home again and finding the logins that become invalid.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::auth::verifier::{Verifier, same_login};
@@ -12,6 +13,8 @@ use crate::config::home::{Home, LoadedHome};
 pub struct ReloadOutcome {
     /// The new home with its warnings, or all faults of both files.
     pub result: Result<LoadedHome, Vec<HomeError>>,
+    /// The grants that the new home lacks because they cannot be used.
+    pub dropped: Vec<HomeError>,
     /// The users whose logins become invalid: their record was removed or changed to another login.
     /// Empty if the result is an error.
     pub revoked: HashSet<String>,
@@ -19,11 +22,18 @@ pub struct ReloadOutcome {
 
 impl Home {
     /// Reads both files again and compares the accounts. Verifies one password for each account
-    /// whose plain password was replaced by a hash.
-    pub fn reload(&self, verifier: &mut Verifier) -> ReloadOutcome {
-        let result = Home::load(self.path()).and_then(|loaded| self.within_sandbox(loaded));
+    /// whose plain password was replaced by a hash. Looks only at directories for which `may_look`
+    /// returns true; the others are granted as they are.
+    pub fn reload(
+        &self,
+        verifier: &mut Verifier,
+        may_look: &dyn Fn(&Path) -> bool,
+    ) -> ReloadOutcome {
+        let mut result = Home::load_where(self.path(), may_look);
         let mut revoked = HashSet::new();
-        if let Ok((new, _)) = &result {
+        let mut dropped = Vec::new();
+        if let Ok((new, _)) = &mut result {
+            dropped = self.drop_outside_sandbox(new, may_look);
             for old in self.accounts() {
                 let same = new
                     .account(&old.user)
@@ -33,23 +43,26 @@ impl Home {
                 }
             }
         }
-        ReloadOutcome { result, revoked }
+        ReloadOutcome {
+            result,
+            dropped,
+            revoked,
+        }
     }
 
-    /// Gives a newly loaded home the sandbox scope of this one. Fails if it grants a directory
-    /// outside.
-    fn within_sandbox(
+    /// Gives a newly loaded home the sandbox scope of this one, and drops its grants outside.
+    fn drop_outside_sandbox(
         &self,
-        (mut new, warnings): LoadedHome,
-    ) -> Result<LoadedHome, Vec<HomeError>> {
+        new: &mut Home,
+        may_look: &dyn Fn(&Path) -> bool,
+    ) -> Vec<HomeError> {
         let Some(scope) = self.sandbox_scope() else {
-            return Ok((new, warnings));
+            return Vec::new();
         };
-        let faults = scope.faults(&new.directories_file(), new.grants());
+        let faults = scope.faults(&new.directories_file(), new.grants(), may_look);
         new.set_sandbox_scope(Arc::clone(scope));
-        match faults.is_empty() {
-            true => Ok((new, warnings)),
-            false => Err(faults),
-        }
+        let lines = faults.iter().map(|(line, _)| *line).collect();
+        new.drop_grants(&lines);
+        faults.into_iter().map(|(_, fault)| fault).collect()
     }
 }

@@ -24,9 +24,17 @@ pub struct SandboxScope {
 type FileId = (u64, u64);
 
 impl SandboxScope {
-    /// Creates the scope of these directories, following symbolic links. Missing ones are left out.
-    pub fn new(read: &[PathBuf], write: &[PathBuf]) -> SandboxScope {
-        let ids = |paths: &[PathBuf]| paths.iter().filter_map(file_id).collect();
+    /// Creates the scope of these directories, following symbolic links. Missing ones are left out,
+    /// and those for which `may_look` returns false.
+    pub fn new(
+        read: &[PathBuf],
+        write: &[PathBuf],
+        may_look: &dyn Fn(&Path) -> bool,
+    ) -> SandboxScope {
+        let ids = |paths: &[PathBuf]| {
+            let paths = paths.iter().filter(|path| may_look(path));
+            paths.filter_map(file_id).collect()
+        };
         SandboxScope {
             read: ids(read),
             write: ids(write),
@@ -34,20 +42,30 @@ impl SandboxScope {
     }
 
     /// Returns the grants outside the scope, each as a fault of its line in `file`.
-    pub(super) fn faults(&self, file: &Path, grants: &Grants) -> Vec<HomeError> {
+    /// The kernel alone judges directories for which `may_look` returns false.
+    pub(super) fn faults(
+        &self,
+        file: &Path,
+        grants: &Grants,
+        may_look: &dyn Fn(&Path) -> bool,
+    ) -> Vec<(usize, HomeError)> {
         let mut faults = Vec::new();
         for (line, grant) in grants.numbered() {
+            if !may_look(&grant.path) {
+                continue;
+            }
             let (scope, access) = match grant.rights.may_add() {
                 true => (&self.write, "write to"),
                 false => (&self.read, "read"),
             };
             if !includes(scope, &grant.path) {
-                faults.push(HomeError::OutsideSandbox {
+                let fault = HomeError::OutsideSandbox {
                     file: file.to_path_buf(),
                     line,
                     path: grant.path.clone(),
                     access,
-                });
+                };
+                faults.push((line, fault));
             }
         }
         faults
@@ -76,8 +94,8 @@ mod tests {
     use crate::config::home::Home;
 
     fn faults(home: &Home, scope: &SandboxScope) -> Vec<String> {
-        let faults = scope.faults(&home.directories_file(), home.grants());
-        faults.iter().map(ToString::to_string).collect()
+        let faults = scope.faults(&home.directories_file(), home.grants(), &|_| true);
+        faults.iter().map(|(_, fault)| fault.to_string()).collect()
     }
 
     #[test]
@@ -95,7 +113,7 @@ mod tests {
             Home::load(&home).unwrap().0
         };
         let start = load("*:A:read,upload\n*:C:upload:C\n");
-        let scope = SandboxScope::new(&start.readable_paths(), &start.writable_paths());
+        let scope = SandboxScope::new(&start.readable_paths(), &start.writable_paths(), &|_| true);
         for included in [
             "*:A:change\n",
             "*:link:upload\n",
@@ -137,7 +155,11 @@ mod tests {
             "another directory has the name"
         );
         let read_only = load("*:A:read\n");
-        let scope = SandboxScope::new(&read_only.readable_paths(), &read_only.writable_paths());
+        let scope = SandboxScope::new(
+            &read_only.readable_paths(),
+            &read_only.writable_paths(),
+            &|_| true,
+        );
         assert_eq!(
             faults(&load("*:A:read,upload\n"), &scope).len(),
             1,

@@ -19,6 +19,7 @@ pub(super) fn warnings(
     home: &Path,
     credentials: &Credentials,
     directories: &Directories,
+    may_look: &dyn Fn(&Path) -> bool,
 ) -> Vec<String> {
     let mut warnings = write_warnings(home);
     for file in [CREDENTIALS, DIRECTORIES] {
@@ -26,7 +27,7 @@ pub(super) fn warnings(
     }
     warnings.extend(account_warnings(home, credentials));
     warnings.extend(anonymous_warnings(home, credentials, directories));
-    warnings.extend(grant_warnings(home, credentials, directories));
+    warnings.extend(grant_warnings(home, credentials, directories, may_look));
     warnings
 }
 
@@ -110,6 +111,7 @@ fn grant_warnings(
     home: &Path,
     credentials: &Credentials,
     directories: &Directories,
+    may_look: &dyn Fn(&Path) -> bool,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     let records = credentials.records().iter();
@@ -136,7 +138,10 @@ fn grant_warnings(
                 credentials.similar_user(user)
             ));
         }
-        if let Some(what) = unusable_directory(&record.grant.path, record.grant.rights) {
+        let path = &record.grant.path;
+        if may_look(path)
+            && let Some(what) = unusable_directory(path, record.grant.rights)
+        {
             warnings.push(format!("{file}:{line}: {what}"));
         }
     }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
+use crate::kernel::interface::Kernel;
 use crate::kernel::types::{CallStats, FileSystemKind};
 use crate::limits::{DEVICE_RECOVERY, SLOW_CALLS_MAX};
 
@@ -163,6 +164,19 @@ impl Devices {
     /// Reports the device of a granted directory that was opened.
     pub fn set_root(&self, path: &Path, device: Arc<Device>) {
         lock(&self.known).roots.insert(path.into(), device);
+    }
+
+    /// Whether a look at a directory that may not have been granted before will not wait for a
+    /// remote or stuck device.
+    pub fn may_look<K: Kernel>(&self, path: &Path, kernel: &K) -> bool {
+        let mount = kernel.mount_of(path);
+        let known = &mut *lock(&self.known);
+        let device = (known.roots.get(path.as_os_str())).or_else(|| known.unopened.get(&mount));
+        match device {
+            Some(device) if device.is_stuck() => false,
+            Some(device) if device.is_local() => true,
+            _ => kernel.kind_of_mount(path) == FileSystemKind::Local,
+        }
     }
 
     /// Drops the directories for which `is_granted` returns false.

@@ -107,6 +107,8 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     /// A number that paths below the same mount point share, judged by the path alone: no call on
     /// a file system is made.
     fn mount_of(&self, path: &Path) -> u64;
+    /// The kind of the file system at a path, judged like [`Kernel::mount_of`].
+    fn kind_of_mount(&self, path: &Path) -> FileSystemKind;
     /// Opens the directory at an operator's path, links followed, as the root of
     /// [`Kernel::open_beneath`].
     fn open_root(&self, path: &Path) -> io::Result<Self::File>;

@@ -5,5 +5,6 @@ pub mod control_socket;
 pub mod handover;
 pub mod pid_file;
 pub mod sandbox;
+pub mod silent_directories;
 pub mod systemd;
 pub mod user;

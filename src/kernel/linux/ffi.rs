@@ -51,6 +51,34 @@ pub(super) fn ignore_signal(number: Signal) -> io::Result<()> {
     Ok(())
 }
 
+/// Adds a Landlock rule for everything below a directory (landlock_add_rule(2)). Makes no call on
+/// the directory's file system.
+pub fn add_landlock_rule(ruleset: &OwnedFd, directory: &File, access: u64) -> io::Result<()> {
+    const PATH_BENEATH: nix::libc::c_int = 1;
+    /// `struct landlock_path_beneath_attr`.
+    #[repr(C, packed)]
+    struct PathBeneath {
+        allowed_access: u64,
+        parent: RawFd,
+    }
+    let rule = PathBeneath {
+        allowed_access: access,
+        parent: directory.as_raw_fd(),
+    };
+    // SAFETY: both descriptors are open, and the kernel copies `rule`.
+    let result = unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_landlock_add_rule,
+            ruleset.as_raw_fd(),
+            PATH_BENEATH,
+            &raw const rule,
+            0,
+        )
+    };
+    Errno::result(result)?;
+    Ok(())
+}
+
 /// Ends the process by SIGPIPE, as programs that do not ignore it end when the reader of their
 /// output has gone. Returns if the signal is blocked.
 pub fn end_by_broken_pipe() {

@@ -210,6 +210,10 @@ impl Kernel for Linux {
         self.mounts.of(path)
     }
 
+    fn kind_of_mount(&self, path: &Path) -> FileSystemKind {
+        self.mounts.kind_of(path)
+    }
+
     fn open_root(&self, path: &Path) -> io::Result<File> {
         timed(|| File::open_root(path))
     }

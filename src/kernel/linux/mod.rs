@@ -10,7 +10,9 @@ mod mounts;
 mod poll;
 mod socket;
 
-pub use crate::kernel::linux::ffi::{Map, end_by_broken_pipe, own_inherited, receive_descriptors};
+pub use crate::kernel::linux::ffi::{
+    Map, add_landlock_rule, end_by_broken_pipe, own_inherited, receive_descriptors,
+};
 pub use crate::kernel::linux::file::File;
 pub use crate::kernel::linux::kernel_impl::{Linux, raise_descriptor_limit};
 

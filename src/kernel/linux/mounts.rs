@@ -4,9 +4,28 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use crate::kernel::types::FileSystemKind;
+
+/// Names of file systems on disks of this machine or in memory (filesystems(5)).
+const LOCAL_TYPES: &[&[u8]] = &[
+    b"ext2",
+    b"ext3",
+    b"ext4",
+    b"xfs",
+    b"btrfs",
+    b"f2fs",
+    b"tmpfs",
+    b"overlay",
+    b"vfat",
+    b"zfs",
+    b"bcachefs",
+    b"exfat",
+    b"ramfs",
+];
+
 /// The mount points, without any call on the file systems themselves.
 pub(super) struct Mounts {
-    points: Vec<PathBuf>,
+    points: Vec<(PathBuf, FileSystemKind)>,
 }
 
 impl Mounts {
@@ -17,19 +36,39 @@ impl Mounts {
 
     fn parse(table: &[u8]) -> Mounts {
         let lines = table.split(|byte| *byte == b'\n');
-        let points = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+        let point = |line: &[u8]| {
+            let mut fields = line.split(|byte| *byte == b' ');
+            let point = PathBuf::from(unescape(fields.nth(4)?));
+            // The type follows the end of the optional fields.
+            let kind = fields.skip_while(|field| field != b"-").nth(1)?;
+            let kind = match LOCAL_TYPES.contains(&kind) {
+                true => FileSystemKind::Local,
+                false => FileSystemKind::Remote,
+            };
+            Some((point, kind))
+        };
         Mounts {
-            points: points.map(|point| PathBuf::from(unescape(point))).collect(),
+            points: lines.filter_map(point).collect(),
         }
     }
 
     /// Returns the index of the last mount point that is a prefix of most of `path`; links are not
     /// followed.
     pub(super) fn of(&self, path: &Path) -> u64 {
+        self.nearest(path).map_or(0, |(index, _)| index as u64)
+    }
+
+    /// Returns the kind of the file system of that mount point.
+    pub(super) fn kind_of(&self, path: &Path) -> FileSystemKind {
+        let nearest = self.nearest(path);
+        nearest.map_or(FileSystemKind::Remote, |(_, kind)| kind)
+    }
+
+    fn nearest(&self, path: &Path) -> Option<(usize, FileSystemKind)> {
         let points = self.points.iter().enumerate();
-        let above = points.filter(|(_, point)| path.starts_with(point));
-        let nearest = above.max_by_key(|(index, point)| (point.as_os_str().len(), *index));
-        nearest.map_or(0, |(index, _)| index as u64)
+        let above = points.filter(|(_, (point, _))| path.starts_with(point));
+        let nearest = above.max_by_key(|(index, (point, _))| (point.as_os_str().len(), *index));
+        nearest.map(|(index, (_, kind))| (index, *kind))
     }
 }
 
@@ -72,7 +111,13 @@ mod tests {
         assert_eq!(of("/srv/a bc"), 0);
         assert_eq!(of("/srv/a b/d/e"), 1);
         assert_eq!(of("/srv/a b/c/d"), 2);
-        assert_eq!(Mounts::parse(b"").of(Path::new("/srv")), 0);
+        let kind_of = |path| mounts.kind_of(Path::new(path));
+        assert_eq!(kind_of("/srv"), FileSystemKind::Local);
+        assert_eq!(kind_of("/srv/a b/d"), FileSystemKind::Remote);
+        assert_eq!(kind_of("/srv/a b/c/d"), FileSystemKind::Local);
+        let empty = Mounts::parse(b"");
+        assert_eq!(empty.of(Path::new("/srv")), 0);
+        assert_eq!(empty.kind_of(Path::new("/srv")), FileSystemKind::Remote);
         assert_eq!(unescape(b"a\\134b\\"), OsString::from("a\\b\\"));
     }
 }

@@ -287,6 +287,11 @@ impl Kernel for Sim {
         self.state().devices.of_path(path).0 as u64
     }
 
+    fn kind_of_mount(&self, path: &Path) -> FileSystemKind {
+        let state = self.state();
+        state.devices.kind(state.devices.of_path(path))
+    }
+
     fn open_root(&self, path: &Path) -> io::Result<SimFile> {
         let path = path.as_os_str().as_bytes();
         let devices = |files: &SimFiles| files.tree.devices(ROOT, path, false);

@@ -1,5 +1,6 @@
 //! The rules of the sandbox, and whether it is required.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -34,6 +35,8 @@ pub struct SandboxRules {
     pub read: Vec<PathBuf>,
     /// Directories below which files may also be created, replaced, renamed and removed.
     pub write: Vec<PathBuf>,
+    /// Those of both that do not answer.
+    pub silent: HashSet<PathBuf>,
     /// Directories in which log files may be created and written.
     pub log: Vec<PathBuf>,
     /// Whether new listeners may be opened (FTP's passive mode).

@@ -9,7 +9,7 @@ use crate::config::reload::ReloadOutcome;
 use crate::kernel::{Kernel, Milestone};
 use crate::server::log::escape::Escaped;
 use crate::server::service::context::Context;
-use crate::server::workers::job::{Job, Lane, Task};
+use crate::server::workers::job::{Job, Lane, Reload, Task};
 
 /// The state of the reload, and the revocations that the sessions have not received yet.
 #[derive(Default)]
@@ -36,7 +36,10 @@ impl Reloader {
     pub(crate) fn request<K: Kernel>(&mut self, context: &Context<K>) {
         self.state = match self.state {
             ReloadState::Idle => {
-                let task = Task::Reload(context.home.clone());
+                let task = Task::Reload(Reload {
+                    home: context.home.clone(),
+                    devices: context.devices.clone(),
+                });
                 context.workers.submit(Job::detached(Lane::Reload, task));
                 ReloadState::Running
             }
@@ -59,6 +62,13 @@ impl Reloader {
             Ok((home, warnings)) => {
                 for warning in warnings {
                     warn!("event=reload warning={}", Escaped(&warning.to_string()));
+                }
+                for fault in outcome.dropped {
+                    let fault = fault.to_string();
+                    error!(
+                        "event=reload result=grant-dropped fault={}",
+                        Escaped(&fault)
+                    );
                 }
                 info!("event=reload result=taken-up");
                 Some((home, outcome.revoked))

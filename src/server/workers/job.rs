@@ -4,6 +4,7 @@
 //! Long jobs run in slices and return to the end of their queue between two slices. During a slice
 //! they check by their [`JobToken`] whether they are cancelled.
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -96,7 +97,13 @@ pub(crate) enum Task<K: Kernel> {
     Count(UsageScan),
     /// Tries whether the device of a directory answers.
     Probe(PathBuf),
-    Reload(Arc<Home>),
+    Reload(Reload),
+}
+
+/// A configuration to be read again.
+pub(crate) struct Reload {
+    pub(crate) home: Arc<Home>,
+    pub(crate) devices: Arc<Devices>,
 }
 
 /// An upload to be created, within the quotas of its user.
@@ -388,8 +395,9 @@ impl<K: Kernel> Task<K> {
                 let _ = storage::check_free_space(&**kernel, &directory, 0);
                 None
             }
-            Task::Reload(home) => {
-                let reloaded = home.reload(verifier);
+            Task::Reload(Reload { home, devices }) => {
+                let may_look = |path: &Path| devices.may_look(path, &**kernel);
+                let reloaded = home.reload(verifier, &may_look);
                 Some(JobResult::Reloaded(Box::new(reloaded)))
             }
             dropped => {

@@ -175,7 +175,7 @@ impl<K: Kernel> Job<K> {
             Task::SweepOrphans(sweep) => Workplace::of_directory(sweep.root()),
             Task::Count(count) => Workplace::of_directory(count.root()),
             Task::Probe(directory) => Workplace::of_directory(directory),
-            Task::Reload(home) => Workplace::of_directory(home.path()),
+            Task::Reload(reload) => Workplace::of_directory(reload.home.path()),
         }
     }
 

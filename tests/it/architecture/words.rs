@@ -51,6 +51,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "cli",
             "config/replace.rs",
             "kernel/sim",
+            "process/silent_directories.rs",
         ],
     ),
     ("println!", &["cli", "client"]),
@@ -159,7 +160,7 @@ fn unsafe_code_is_in_one_short_file() {
     let ffi = ffi.expect("kernel/linux/ffi.rs holds all unsafe code");
     let lines = ffi.code.iter().filter(|(_, line)| !line.trim().is_empty());
     let lines = lines.count();
-    assert!(lines <= 150, "{lines} lines of code in {}", ffi.path);
+    assert!(lines <= 180, "{lines} lines of code in {}", ffi.path);
 }
 
 #[test]

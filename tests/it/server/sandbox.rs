@@ -43,6 +43,7 @@ fn child_in_a_sandbox() {
         read: vec![home.clone()],
         write: vec![home.join("files/Uploads")],
         log: vec![home.join("../log")],
+        silent: Default::default(),
         listen: network != "none",
         connect: network == "both",
     };
@@ -410,7 +411,7 @@ fn unreadable_credentials_prevent_the_start() {
 }
 
 #[test]
-fn a_reload_beyond_the_sandbox_scope_is_refused() {
+fn a_reload_drops_only_grants_beyond_the_sandbox_scope() {
     let home = Home::new();
     fs::create_dir(home.parent().join("outside")).unwrap();
     let server = Server::with_home(home, &["--sandbox", "try"]);
@@ -435,13 +436,14 @@ fn a_reload_beyond_the_sandbox_scope_is_refused() {
         server.signal(Signal::SIGHUP);
         let refusal = format!("the sandbox of the running server cannot {operation} ");
         server.log_line(&[
-            "error event=reload result=kept-the-old",
+            "error event=reload result=grant-dropped",
             &format!("Directories:{line}:"),
             &refusal,
         ]);
         assert_eq!(
             client.command("SHOW DIRECTORIES"),
-            "The available directories are: Movies, Music, Docs"
+            "The available directories are: Movies, Music, Docs, More",
+            "the valid grant is applied"
         );
     }
     fs::write(
