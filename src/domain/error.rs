@@ -103,6 +103,8 @@ pub enum ErrorCode {
     IntoItself,
     /// The file is shorter than the requested offset.
     OffsetBeyondEnd,
+    /// The client sent fewer bytes than it had announced.
+    UploadTooShort,
     /// The file became shorter during the transfer.
     FileShrank,
     /// No passive port became free within

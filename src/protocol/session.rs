@@ -51,6 +51,14 @@ impl Session {
         }
     }
 
+    /// Returns whether an upload over a data connection has begun.
+    pub fn is_receiving_data(&self) -> bool {
+        match self {
+            Session::Menu(_) => false,
+            Session::Ftp(ftp) => ftp.is_receiving_data(),
+        }
+    }
+
     /// Returns what a line means that is not handled yet, if it matters before.
     pub fn line_ahead(&self, line: &[u8]) -> Option<LineAhead> {
         match self {

@@ -84,6 +84,8 @@ pub enum Action {
     ReceiveData {
         /// The conversion of line ends.
         representation: Representation,
+        /// The length that the client announced.
+        allocation: Option<Allocation>,
     },
     /// Receive `length` bytes and discard them.
     Discard {
@@ -122,6 +124,28 @@ pub enum DataMode {
     Passive,
     /// The server connects to this address, which the session has verified to be the client's.
     Active(SocketAddr),
+}
+
+/// The length of an upload as ALLO announced it (RFC 959, 4.1.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// The announced bytes.
+    pub bytes: u64,
+    /// The offset of the upload in the file. RFC 959 does not say whether `bytes` includes it, so
+    /// both are accepted.
+    pub restart: u64,
+}
+
+impl Allocation {
+    /// Whether more than `received` bytes were announced.
+    pub fn is_more_than(self, received: u64) -> bool {
+        self.restart.saturating_add(received) < self.bytes
+    }
+
+    /// Whether exactly `received` bytes were announced.
+    pub fn is_exactly(self, received: u64) -> bool {
+        received == self.bytes || self.restart.saturating_add(received) == self.bytes
+    }
 }
 
 /// The representation type of a transfer (RFC 959, 3.1.1).

@@ -42,6 +42,8 @@ pub struct Options {
     /// IPv4 address announced to FTP clients for data connections, where it differs from the
     /// address that they connected to (NAT).
     pub passive_address: Option<Ipv4Addr>,
+    /// Publish an FTP upload whose client closes both connections without waiting for the reply.
+    pub trust_close: bool,
     /// The transfer log, if there is one.
     pub xferlog: Option<Arc<TransferLog>>,
 }
@@ -64,6 +66,7 @@ impl Default for Options {
             drain_timeout: Duration::from_secs(30),
             passive_ports: None,
             passive_address: None,
+            trust_close: false,
             xferlog: None,
         }
     }

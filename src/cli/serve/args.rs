@@ -46,6 +46,11 @@ pub(crate) struct ServeArgs {
     #[argh(switch)]
     pub(super) no_active_ftp: bool,
 
+    /// keep an FTP upload whose client closes its connections without waiting for the reply, as
+    /// some cameras do; an upload cut off by a crash of its client is then kept, too
+    #[argh(switch)]
+    trust_close: bool,
+
     /// ask for a password whether or not the user exists
     #[argh(switch)]
     hide_usernames: bool,
@@ -217,6 +222,7 @@ impl ServeArgs {
             (self.passive_ports.is_some(), "--passive-ports"),
             (self.passive_address.is_some(), "--passive-address"),
             (self.no_active_ftp, "--no-active-ftp"),
+            (self.trust_close, "--trust-close"),
         ];
         let given = given.iter().filter(|(is_given, _)| *is_given);
         let warning = |(_, option): &(bool, &str)| {
@@ -261,6 +267,7 @@ impl ServeArgs {
             drain_timeout: self.drain_timeout,
             passive_ports: self.passive_ports,
             passive_address: self.passive_address,
+            trust_close: self.trust_close,
             xferlog,
         }
     }

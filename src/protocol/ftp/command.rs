@@ -40,12 +40,14 @@ pub enum FtpCommand {
 }
 
 impl FtpCommand {
-    /// Returns whether clients send the command between REST and the transfer, so that the offset
-    /// stays.
-    pub(super) fn keeps_restart(self) -> bool {
+    /// Returns whether clients send the command between REST or ALLO and the transfer, so that the
+    /// offset and the length stay.
+    pub(super) fn prepares_transfer(self) -> bool {
         matches!(
             self,
             FtpCommand::DataAddress(_)
+                | FtpCommand::Mode
+                | FtpCommand::Stru
                 | FtpCommand::Type
                 | FtpCommand::Noop
                 | FtpCommand::File(FileCommand::Size | FileCommand::Mdtm)

@@ -26,7 +26,7 @@ pub(super) fn begin(
     out: &mut Vec<u8>,
 ) -> Result<FtpOutcome, Reply> {
     match command {
-        FileCommand::Allo => allocate(argument, view, out),
+        FileCommand::Allo => allocate(argument, view),
         FileCommand::Avbl => space(argument, view),
         FileCommand::Cdup => {
             let current = view.parameters.current.as_ref();
@@ -146,15 +146,14 @@ fn space(argument: &[u8], view: &View<'_>) -> Result<FtpOutcome, Reply> {
 }
 
 /// ALLO: checks the space in the current directory, as nothing is allocated in advance.
-fn allocate(argument: &[u8], view: &View<'_>, out: &mut Vec<u8>) -> Result<FtpOutcome, Reply> {
+fn allocate(argument: &[u8], view: &View<'_>) -> Result<FtpOutcome, Reply> {
     let length = arguments::allocation(argument).ok_or(reply::BAD_NUMBER)?;
     let Some(path) = view.parameters.current.clone() else {
-        reply::append(out, reply::NO_ALLOCATION);
-        return Ok(FtpOutcome::Ready);
+        return Ok(FtpOutcome::Allocation(length));
     };
     let grant = Some(path.grant.clone());
     Ok(FtpOutcome::Request(
-        FtpPending::Allocation(path),
+        FtpPending::Allocation(path, length),
         Request::CheckSpace { grant, length },
     ))
 }
@@ -253,8 +252,8 @@ pub(super) fn respond(
             }
         }
         (FtpPending::Space, Response::Space(left)) => reply::append_value(out, left),
-        (FtpPending::Allocation(_), Response::Allowed) => {
-            reply::append(out, reply::NO_ALLOCATION);
+        (FtpPending::Allocation(_, length), Response::Allowed) => {
+            return Ok(FtpOutcome::Allocation(length));
         }
         (FtpPending::SpaceLeft { code, flags }, Response::Space(left)) => {
             reply::append_no_space(out, code, left);
@@ -270,18 +269,18 @@ pub(super) fn respond(
         (FtpPending::Download { restart }, Response::Opened { length }) => {
             return download(restart, length);
         }
-        (FtpPending::Upload(path), Response::Created) => {
-            let unique_name = None;
+        (FtpPending::Upload(path, allocation), Response::Created) => {
             return Ok(FtpOutcome::Connect(TransferKind::Upload {
                 path,
-                unique_name,
+                unique_name: None,
+                allocation,
             }));
         }
-        (FtpPending::Upload(path), Response::CreatedUnique { name }) => {
-            let unique_name = Some(name);
+        (FtpPending::Upload(path, allocation), Response::CreatedUnique { name }) => {
             return Ok(FtpOutcome::Connect(TransferKind::Upload {
                 path,
-                unique_name,
+                unique_name: Some(name),
+                allocation,
             }));
         }
         (pending, _) => unexpected_input(&pending),
@@ -307,7 +306,7 @@ fn refused(pending: FtpPending, code: ErrorCode, out: &mut Vec<u8>) -> Result<Ft
         (FtpPending::MakeDirectory(_), ErrorCode::FileExists) => Err(reply::MKD_FILE_EXISTS),
         (FtpPending::MakeDirectory(_), ErrorCode::InvalidName) => Err(reply::MKD_BAD_NAME),
         (
-            FtpPending::Allocation(path),
+            FtpPending::Allocation(path, _),
             ErrorCode::NoSpace | ErrorCode::OverQuota | ErrorCode::TooLarge,
         ) => {
             let flags = TransferFlags::default();

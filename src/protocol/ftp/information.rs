@@ -1,7 +1,8 @@
-//! Commands that only report: HELP, FEAT, STAT, SYST and the like.
+//! Commands that only report: HELP, FEAT, STAT, SYST and the like; and OPTS.
 
 use std::net::IpAddr;
 
+use crate::protocol::ftp::arguments::FtpOption;
 use crate::protocol::ftp::command::{FtpCommand, Verb, split};
 use crate::protocol::ftp::features;
 use crate::protocol::ftp::path::AbsolutePath;
@@ -65,6 +66,22 @@ pub(super) fn append(
         _ => reply::NOT_IMPLEMENTED,
     };
     append_reply(out, reply);
+}
+
+/// Sets an option of OPTS and appends the reply.
+pub(super) fn set_option(option: FtpOption, parameters: &mut Parameters, out: &mut Vec<u8>) {
+    match option {
+        FtpOption::Utf8 => append_reply(out, reply::UTF8_ON),
+        FtpOption::Facts(facts) => {
+            parameters.facts = facts;
+            features::append_selected_facts(out, facts);
+        }
+        FtpOption::Hash(algorithm) => {
+            let algorithm = algorithm.unwrap_or(parameters.algorithm);
+            parameters.algorithm = algorithm;
+            features::append_selected_algorithm(out, algorithm);
+        }
+    }
 }
 
 fn append_help(word: &[u8], out: &mut Vec<u8>) {

@@ -167,6 +167,7 @@ pub(super) const fn error(code: ErrorCode) -> Reply {
         ErrorCode::CrossDevice => Reply(553, "Cannot rename across file systems."),
         ErrorCode::IntoItself => Reply(553, "Cannot move a directory into itself."),
         ErrorCode::OffsetBeyondEnd => BEYOND_END,
+        ErrorCode::UploadTooShort => Reply(426, "Fewer bytes than announced by ALLO; not stored."),
         ErrorCode::FileShrank => Reply(451, "File was truncated during the transfer."),
         ErrorCode::NoPassivePort => Reply(425, "No passive port available; try again later."),
         ErrorCode::NoDataConnection => Reply(425, "Cannot open data connection."),

@@ -23,9 +23,8 @@ use crate::domain::access::Access;
 use crate::domain::error::{CloseReason, ErrorCode};
 use crate::domain::request::{Request, Response};
 use crate::limits::UNKNOWN_COMMANDS_MAX;
-use crate::protocol::ftp::arguments::{self, FtpOption};
+use crate::protocol::ftp::arguments;
 use crate::protocol::ftp::command::{FtpCommand, Verb, is_foreign, split};
-use crate::protocol::ftp::features;
 use crate::protocol::ftp::files;
 use crate::protocol::ftp::information::{self, SessionInformation};
 use crate::protocol::ftp::path::AbsolutePath;
@@ -155,6 +154,10 @@ impl FtpSession {
         matches!(&self.state, FtpState::Transferring(transfer) if transfer.flags.is_quitting)
     }
 
+    pub(crate) fn is_receiving_data(&self) -> bool {
+        matches!(&self.state, FtpState::Transferring(transfer) if transfer.is_receiving())
+    }
+
     fn line(&mut self, line: &[u8], out: &mut Vec<u8>) -> Action {
         match self.login.apply_reload() {
             PendingReload::Unchanged => {}
@@ -204,7 +207,7 @@ impl FtpSession {
     fn command(&mut self, command: FtpCommand, argument: &[u8], out: &mut Vec<u8>) -> Action {
         let rename_from = self.parameters.rename_from.take();
         let restart = std::mem::take(&mut self.parameters.restart);
-        if command.keeps_restart() {
+        if command.prepares_transfer() {
             self.parameters.restart = restart;
         }
         let outcome = match command {
@@ -252,6 +255,9 @@ impl FtpSession {
                 Ok(FtpOutcome::Ready)
             }
         };
+        if !command.prepares_transfer() && command != FtpCommand::Rest {
+            self.parameters.allocation = None;
+        }
         self.apply(outcome, out)
     }
 
@@ -288,11 +294,18 @@ impl FtpSession {
                 reply::append_restarting(out, offset);
                 self.ready()
             }
+            Ok(FtpOutcome::Allocation(bytes)) => {
+                self.parameters.allocation = Some(bytes);
+                self.reply(reply::NO_ALLOCATION, out)
+            }
             Ok(FtpOutcome::Representation(representation)) => {
                 self.parameters.representation = representation;
                 self.reply(reply::type_set(representation), out)
             }
-            Ok(FtpOutcome::Option(option)) => self.set_option(option, out),
+            Ok(FtpOutcome::Option(option)) => {
+                information::set_option(option, &mut self.parameters, out);
+                self.ready()
+            }
             Ok(FtpOutcome::Listen { extended }) => {
                 self.parameters.data_mode = None;
                 self.state = FtpState::Listening { extended };
@@ -369,22 +382,6 @@ impl FtpSession {
             }
             _ => unexpected_input(&FtpState::Authenticating),
         }
-    }
-
-    fn set_option(&mut self, option: FtpOption, out: &mut Vec<u8>) -> Action {
-        match option {
-            FtpOption::Utf8 => append(out, reply::UTF8_ON),
-            FtpOption::Facts(facts) => {
-                self.parameters.facts = facts;
-                features::append_selected_facts(out, facts);
-            }
-            FtpOption::Hash(algorithm) => {
-                let algorithm = algorithm.unwrap_or(self.parameters.algorithm);
-                self.parameters.algorithm = algorithm;
-                features::append_selected_algorithm(out, algorithm);
-            }
-        }
-        self.ready()
     }
 
     fn connect(&mut self, kind: TransferKind, out: &mut Vec<u8>) -> Action {

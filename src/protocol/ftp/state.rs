@@ -14,7 +14,7 @@ use crate::domain::request::{Algorithm, Request};
 use crate::protocol::ftp::arguments::FtpOption;
 use crate::protocol::ftp::path::{Location, resolve};
 use crate::protocol::ftp::reply::Reply;
-use crate::protocol::step::{DataMode, Representation};
+use crate::protocol::step::{Allocation, DataMode, Representation};
 
 /// The event that an FTP session waits for.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ pub(super) struct Parameters {
     pub(super) is_epsv_only: bool,
     /// The offset of REST, for the next transfer.
     pub(super) restart: u64,
+    /// The bytes of ALLO, for the next upload.
+    pub(super) allocation: Option<u64>,
     /// The path of RNFR, for RNTO.
     pub(super) rename_from: Option<GrantedPath>,
     /// The facts of MLST and MLSD.
@@ -69,6 +71,7 @@ impl Default for Parameters {
             data_mode: None,
             is_epsv_only: false,
             restart: 0,
+            allocation: None,
             rename_from: None,
             facts: MlstFacts {
                 kind: true,
@@ -94,6 +97,12 @@ impl View<'_> {
     pub(super) fn resolve(&self, path: &[u8]) -> Location {
         resolve(self.access, self.parameters.current.as_ref(), path)
     }
+
+    /// Returns the announced length of an upload from the offset `restart` on.
+    pub(super) fn allocation(&self, restart: u64) -> Option<Allocation> {
+        let bytes = self.parameters.allocation?;
+        Some(Allocation { bytes, restart })
+    }
 }
 
 /// The open request, with what its response does not repeat.
@@ -117,8 +126,8 @@ pub(super) enum FtpPending {
         is_hash: bool,
     },
     Space,
-    /// ALLO in the directory of this path.
-    Allocation(GrantedPath),
+    /// ALLO of so many bytes in the directory of this path.
+    Allocation(GrantedPath, u64),
     /// The space left, after a refusal for lack of space.
     SpaceLeft {
         code: ErrorCode,
@@ -132,7 +141,7 @@ pub(super) enum FtpPending {
         restart: u64,
     },
     /// An upload to this path, or into this directory for STOU.
-    Upload(GrantedPath),
+    Upload(GrantedPath, Option<Allocation>),
 }
 
 /// The command that needs the status of a file.
@@ -156,6 +165,13 @@ pub(super) struct FtpTransfer {
     pub(super) flags: TransferFlags,
 }
 
+impl FtpTransfer {
+    /// Returns whether the data of an upload is on its way.
+    pub(super) fn is_receiving(&self) -> bool {
+        self.flags.has_begun && matches!(self.kind, TransferKind::Upload { .. })
+    }
+}
+
 /// The kind of data in a transfer.
 #[derive(Debug)]
 pub(super) enum TransferKind {
@@ -167,6 +183,7 @@ pub(super) enum TransferKind {
     Upload {
         path: GrantedPath,
         unique_name: Option<String>,
+        allocation: Option<Allocation>,
     },
 }
 
@@ -196,6 +213,8 @@ pub(super) enum FtpOutcome {
     RenameFrom(GrantedPath),
     /// Set the offset for the next transfer.
     Restart(u64),
+    /// Set the announced length for the next upload.
+    Allocation(u64),
     /// Set the type.
     Representation(Representation),
     /// Set an option.

@@ -222,7 +222,11 @@ fn list_facts(argument: &[u8], view: &View<'_>) -> Result<FtpOutcome, Reply> {
 fn store(base: UploadBase, argument: &[u8], view: &View<'_>) -> Result<FtpOutcome, Reply> {
     match view.resolve(argument) {
         Location::Path(path) => {
-            let pending = FtpPending::Upload(path.clone());
+            let restart = match base {
+                UploadBase::Prefix(restart) => restart,
+                UploadBase::Empty | UploadBase::Whole => 0,
+            };
+            let pending = FtpPending::Upload(path.clone(), view.allocation(restart));
             let length = None;
             let request = Request::Create { path, length, base };
             Ok(FtpOutcome::Request(pending, request))
@@ -242,7 +246,7 @@ fn store_unique(argument: &[u8], view: &View<'_>) -> Result<FtpOutcome, Reply> {
     };
     match directory {
         Location::Path(directory) => {
-            let pending = FtpPending::Upload(directory.clone());
+            let pending = FtpPending::Upload(directory.clone(), view.allocation(0));
             let request = Request::CreateUnique { directory };
             Ok(FtpOutcome::Request(pending, request))
         }
@@ -297,12 +301,19 @@ pub(super) fn start(transfer: &FtpTransfer, out: &mut Vec<u8>) -> Action {
                 length,
             }
         }
-        TransferKind::Upload { unique_name, .. } => {
+        TransferKind::Upload {
+            unique_name,
+            allocation,
+            ..
+        } => {
             match unique_name {
                 Some(name) => reply::append_receiving_as(out, name),
                 None => reply::append(out, reply::READY_TO_RECEIVE),
             }
-            Action::ReceiveData { representation }
+            Action::ReceiveData {
+                representation,
+                allocation: *allocation,
+            }
         }
     }
 }

@@ -183,6 +183,7 @@ pub const fn refusal(code: ErrorCode) -> &'static str {
         | ErrorCode::CrossDevice
         | ErrorCode::IntoItself
         | ErrorCode::OffsetBeyondEnd
+        | ErrorCode::UploadTooShort
         | ErrorCode::FileShrank
         | ErrorCode::NoPassivePort
         | ErrorCode::NoDataConnection

@@ -108,9 +108,13 @@ impl<K: Kernel> Dialogue<'_, K> {
                 self.receive(Some(staged), length);
                 None
             }
-            Action::ReceiveData { representation } => {
+            Action::ReceiveData {
+                representation,
+                allocation,
+            } => {
                 let staged = self.take_upload();
-                self.start_transfer(DataCommand::Receive(staged, representation));
+                let command = DataCommand::Receive(staged, representation, allocation);
+                self.start_transfer(command);
                 None
             }
             Action::Discard { length } => {

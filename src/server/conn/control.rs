@@ -177,6 +177,17 @@ impl<K: Kernel> ControlConnection<K> {
         has_ended && !self.session.is_quitting() && !self.holds(LineAhead::Quit)
     }
 
+    /// After a reset: whether the session goes on until the data of its upload has ended, as after
+    /// the end of the client's input. A client that closes its socket before it has read a reply
+    /// causes a reset.
+    pub(super) fn outlives_reset(&mut self) -> bool {
+        let is_receiving = self.reads_lines_during_transfer() && self.session.is_receiving_data();
+        if is_receiving {
+            self.stream.set_ended();
+        }
+        is_receiving
+    }
+
     /// Whether a certain command is among the lines that wait for the end of a transfer.
     fn holds(&self, command: LineAhead) -> bool {
         let input = self.rest.as_ref().map_or(&[][..], |rest| &rest.input);

@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use crate::domain::error::ErrorCode;
 use crate::kernel::{Kernel, Readiness};
-use crate::limits::{DATA_CONNECTION_TIMEOUT, LINGER_BYTES_MAX, SLICE_BUDGET_BYTES};
+use crate::limits::{
+    DATA_CONNECTION_TIMEOUT, LINGER_BYTES_MAX, LINGER_TIMEOUT, SLICE_BUDGET_BYTES, SWEEP_INTERVAL,
+};
 use crate::protocol::step::Representation;
-use crate::server::conn::ascii::{AsciiDecoder, AsciiEncoder};
+use crate::server::conn::ascii::AsciiEncoder;
+use crate::server::conn::data_upload::DataUpload;
 use crate::server::conn::transfer::{Download, Sent};
-use crate::server::conn::upload_writer::UploadWriter;
-use crate::server::log::transfer_log::TransferRecord;
 use crate::server::net::scratch::Scratch;
 use crate::server::net::stream::{Drained, Stream, StreamError};
 use crate::server::options::Options;
@@ -44,7 +45,7 @@ enum DataWork<K: Kernel> {
     /// Connected. The session has not begun a transfer.
     Ready,
     Sending(DataDownload<K>),
-    Receiving(DataUpload<K>),
+    Receiving(Box<DataUpload<K>>),
     /// Everything is written and the sending half is shut: discards input until the client's kernel
     /// has acknowledged every byte.
     Lingering {
@@ -58,30 +59,6 @@ enum DataWork<K: Kernel> {
 struct DataDownload<K: Kernel> {
     download: Box<Download<K>>,
     encoder: Option<AsciiEncoder>,
-}
-
-/// An upload over a data connection.
-pub(crate) struct DataUpload<K: Kernel> {
-    writer: UploadWriter<K>,
-    record: Option<Box<TransferRecord>>,
-    decoder: Option<AsciiDecoder>,
-    /// The client has closed its sending half.
-    has_ended: bool,
-}
-
-impl<K: Kernel> DataUpload<K> {
-    /// Whether a worker has to write before the upload can go on.
-    fn awaits_writer(&self) -> bool {
-        match self.has_ended {
-            true => self.writer.is_writing(),
-            false => self.writer.is_full(),
-        }
-    }
-
-    /// Returns the upload, once it is complete, and the record of its transfer.
-    pub(crate) fn into_parts(self) -> Option<(Box<StagedUpload<K>>, Option<Box<TransferRecord>>)> {
-        Some((self.writer.into_staged()?, self.record))
-    }
 }
 
 /// How a time slice or a deadline of a data connection ended.
@@ -99,6 +76,9 @@ pub(crate) enum DataOutcome {
     /// The client has sent everything and it is written, or writing failed. The connection is to be
     /// closed and the upload published or rejected.
     Received,
+    /// The client has left without the end of its data. The connection is to be closed and the
+    /// upload discarded.
+    Unconfirmed,
 }
 
 /// Why a transfer cannot go on.
@@ -148,8 +128,12 @@ impl<K: Kernel> DataConnection<K> {
         self.is_transferring().then_some(self.transferred)
     }
 
-    pub(crate) fn is_receiving(&self) -> bool {
-        matches!(self.work, DataWork::Receiving(_))
+    /// Returns the upload that is being received.
+    pub(crate) fn upload(&self) -> Option<&DataUpload<K>> {
+        match &self.work {
+            DataWork::Receiving(upload) => Some(upload),
+            _ => None,
+        }
     }
 
     /// Whether everything was sent and only the client's acknowledgement is awaited.
@@ -218,21 +202,16 @@ impl<K: Kernel> DataConnection<K> {
     }
 
     /// Begins to receive.
-    pub(crate) fn receive(
-        &mut self,
-        staged: Box<StagedUpload<K>>,
-        record: Option<Box<TransferRecord>>,
-        representation: Representation,
-        now: Instant,
-    ) {
-        let decoder = (representation == Representation::Ascii).then(AsciiDecoder::default);
-        self.work = DataWork::Receiving(DataUpload {
-            writer: UploadWriter::new(staged),
-            record,
-            decoder,
-            has_ended: false,
-        });
+    pub(crate) fn receive(&mut self, upload: DataUpload<K>, now: Instant) {
+        self.work = DataWork::Receiving(Box::new(upload));
         self.active_at = now;
+    }
+
+    /// The control connection has ended. The data is received for a while, up to its end.
+    pub(crate) fn abandon_upload(&mut self, now: Instant) {
+        if let DataWork::Receiving(upload) = &mut self.work {
+            upload.abandoned_at.get_or_insert(now);
+        }
     }
 
     /// Resumes a download whose next range was fetched.
@@ -264,15 +243,15 @@ impl<K: Kernel> DataConnection<K> {
         services: &mut Services<K>,
     ) -> DataOutcome {
         self.active_at = services.now();
-        if let DataWork::Receiving(upload) = &mut self.work {
-            let writer = &mut upload.writer;
-            writer.end_write(result, services, self.id, self.owner);
-            if let Some(code) = writer.failed() {
+        let ids = (self.id, self.owner);
+        match &mut self.work {
+            DataWork::Receiving(upload) => match upload.end_write(result, services, ids) {
                 // The worker has dropped the file.
-                return DataOutcome::Done(Err(code));
-            }
+                Some(code) => DataOutcome::Done(Err(code)),
+                None => DataOutcome::Again,
+            },
+            _ => DataOutcome::Again,
         }
-        DataOutcome::Again
     }
 
     /// Closes the connection and cancels its transfer.
@@ -288,7 +267,7 @@ impl<K: Kernel> DataConnection<K> {
     /// Closes the connection and returns the upload that it has received.
     pub(crate) fn into_upload(self) -> Option<DataUpload<K>> {
         match self.work {
-            DataWork::Receiving(upload) => Some(upload),
+            DataWork::Receiving(upload) => Some(*upload),
             _ => None,
         }
     }
@@ -305,8 +284,15 @@ impl<K: Kernel> DataConnection<K> {
         let is_late = since(self.began_at) >= DATA_CONNECTION_TIMEOUT;
         let is_idle = since(self.active_at) >= options.idle_timeout;
         let idle = DataOutcome::Done(Err(ErrorCode::DataConnectionIdle));
-        match self.work {
+        match &self.work {
             DataWork::Dialing if is_late => DataOutcome::ConnectFailed,
+            DataWork::Receiving(upload)
+                if upload.abandoned_at.is_some_and(|at| {
+                    since(at) >= LINGER_TIMEOUT || since(self.active_at) >= SWEEP_INTERVAL
+                }) =>
+            {
+                DataOutcome::Unconfirmed
+            }
             DataWork::Lingering { .. } => match self.run_slice(services, scratch) {
                 DataOutcome::Idle if is_idle => idle,
                 outcome => outcome,
@@ -431,28 +417,13 @@ impl<K: Kernel> DataConnection<K> {
             Err(StreamError::Failed(_)) => return Err(lost()),
         };
         self.active_at = services.now();
-        let bytes = match &mut upload.decoder {
-            None => &scratch.transfer[..n],
-            Some(decoder) => {
-                scratch.text.clear();
-                match n {
-                    0 => decoder.end(&mut scratch.text),
-                    _ => decoder.convert(&scratch.transfer[..n], &mut scratch.text),
-                }
-                &scratch.text[..]
+        match upload.take(n, scratch, services, (self.id, self.owner)) {
+            Some(stored) => {
+                self.transferred += stored as u64;
+                Ok(n)
             }
-        };
-        let writer = &mut upload.writer;
-        writer.write(bytes, services, self.id, self.owner);
-        if writer.failed().is_some() {
-            return Err(DataStop::Ended(DataOutcome::Received));
+            None => Err(DataStop::Ended(DataOutcome::Received)),
         }
-        upload.has_ended = n == 0;
-        self.transferred += bytes.len() as u64;
-        if let Some(record) = &mut upload.record {
-            record.add_bytes(bytes.len());
-        }
-        Ok(n)
     }
 
     /// Discards input until the client's kernel has acknowledged every byte and the end. Closing

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::kernel::Kernel;
-use crate::protocol::step::{DataMode, Representation};
+use crate::protocol::step::{Allocation, DataMode, Representation};
 use crate::server::conn::transfer::Download;
 use crate::storage::StagedUpload;
 
@@ -17,7 +17,7 @@ pub(crate) enum DataCommand<K: Kernel> {
     /// Send a file or listing.
     Send(Box<Download<K>>, Representation),
     /// Receive an upload up to the end of the data connection.
-    Receive(Box<StagedUpload<K>>, Representation),
+    Receive(Box<StagedUpload<K>>, Representation, Option<Allocation>),
     /// Cancel the connection attempt or the transfer and report its end.
     Abort,
 }

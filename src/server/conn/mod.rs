@@ -6,6 +6,7 @@ mod ascii;
 pub(crate) mod control;
 pub(crate) mod data;
 pub(crate) mod data_command;
+pub(crate) mod data_upload;
 pub(crate) mod outcome;
 pub(crate) mod time_slice;
 pub(crate) mod transfer;

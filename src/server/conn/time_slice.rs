@@ -176,7 +176,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         if let Outcome::Close(_) = outcome {
             self.input.clear();
             self.dialogue.send_queue.clear();
-            if let Some(DataCommand::Receive(staged, _)) = command {
+            if let Some(DataCommand::Receive(staged, ..)) = command {
                 self.dialogue.services.transfers().discard(staged);
             }
             return outcome;
@@ -287,11 +287,9 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
     /// Discards the input at hand up to the end of a line that was too long. Returns true if the
     /// end was found.
     fn skip_line(&mut self) -> bool {
-        let at_hand = self.input.at_hand();
-        let end = at_hand.iter().position(|byte| *byte == b'\n');
-        self.input.consume(end.map_or(at_hand.len(), |end| end + 1));
-        self.dialogue.connection.skipping_line = end.is_none();
-        end.is_some()
+        let is_found = self.input.skip_line();
+        self.dialogue.connection.skipping_line = !is_found;
+        is_found
     }
 
     fn flush_then(&mut self, outcome: Outcome<K>) -> Outcome<K> {
@@ -312,6 +310,9 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
             match self.dialogue.send_queue.write(kernel, stream, more) {
                 Ok(n) => self.moved(n),
                 Err(StreamError::Blocked) => return Ok(false),
+                Err(StreamError::Failed(_)) if self.dialogue.connection.outlives_reset() => {
+                    self.dialogue.send_queue.clear();
+                }
                 Err(StreamError::Failed(error)) => return Err(error),
             }
         }
@@ -422,7 +423,10 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
             return Err(Stop::Blocked);
         }
         let kernel = self.dialogue.services.kernel();
-        let n = read(&mut connection.stream, kernel, self.input.room())?;
+        let n = match read(&mut connection.stream, kernel, self.input.room()) {
+            Err(Stop::Close(_)) if connection.outlives_reset() => return Err(Stop::Blocked),
+            n => n?,
+        };
         self.input.fill(n);
         self.moved(n);
         Ok(())

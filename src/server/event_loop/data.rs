@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use log::{debug, warn};
 
@@ -11,6 +12,7 @@ use crate::limits::ACCEPTS_PER_TICK_MAX;
 use crate::protocol::step::DataMode;
 use crate::server::conn::data::DataConnection;
 use crate::server::conn::data_command::DataCommand;
+use crate::server::conn::data_upload::DataUpload;
 use crate::server::event_loop::connections::Connections;
 use crate::server::event_loop::data_sessions::{DataResult, DataSessions, DataState};
 use crate::server::event_loop::passive::{
@@ -73,13 +75,14 @@ impl<K: Kernel> DataConnections<K> {
                 data.send(download, representation, services.now());
                 Some(slot)
             }
-            DataCommand::Receive(staged, representation) => {
+            DataCommand::Receive(staged, representation, allocation) => {
                 let record =
                     services
                         .transfers()
                         .begin_record(owner, staged.path(), Direction::Upload);
                 let (slot, data) = self.connection(owner, connections);
-                data.receive(staged, record, representation, services.now());
+                let upload = DataUpload::new(staged, record, representation, allocation);
+                data.receive(upload, services.now());
                 Some(slot)
             }
             DataCommand::Abort => {
@@ -279,23 +282,23 @@ impl<K: Kernel> DataConnections<K> {
         self.release(owner, connections, services);
     }
 
-    /// The client has half-closed its control connection: it may have been killed, so the end of
-    /// its data is not taken for the end of the file.
+    /// The client has left its control connection during an upload: it may have been killed, so the
+    /// end of its data may not be the end of the file. It is awaited for a short time, for the log,
+    /// or like any other if it will decide whether the upload is complete: if `trusts_close`, or if
+    /// the client has announced the length.
     pub(super) fn client_left(
         &mut self,
         owner: SessionId,
+        trusts_close: bool,
         connections: &mut Connections<K>,
-        services: &mut Services<K>,
+        now: Instant,
     ) {
-        let DataState::Open { slot } = self.sessions.state(owner) else {
-            return;
-        };
-        let data = connections.data(slot);
-        let is_receiving = data.is_some_and(|data| data.is_receiving());
-        if is_receiving && self.sessions.pending(owner).is_none() {
-            self.release(owner, connections, services);
-            let lost = Err(ErrorCode::DataConnectionLost);
-            self.sessions.report(owner, DataResult::TransferDone(lost));
+        if let DataState::Open { slot } = self.sessions.state(owner)
+            && let Some(data) = connections.data(slot)
+            && !trusts_close
+            && !data.upload().is_some_and(DataUpload::is_decided_by_end)
+        {
+            data.abandon_upload(now);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::domain::error::ErrorCode;
 use crate::kernel::{Kernel, Readiness};
 use crate::limits::{DRAIN_LINGER_INTERVAL, RATE_LIMIT_TICK, RUN_QUEUE_BUDGET};
 use crate::protocol::step::Input;
-use crate::server::conn::data::{DataConnection, DataOutcome, DataUpload};
+use crate::server::conn::data::{DataConnection, DataOutcome};
 use crate::server::conn::data_command::DataCommand;
 use crate::server::conn::outcome::Outcome;
 use crate::server::conn::time_slice::TimeSlice;
@@ -32,6 +32,8 @@ pub(super) struct Scheduler<K: Kernel> {
     scratch: Scratch<K>,
     /// When parked connections are looked at next; `None` while there are none.
     next_release: Option<Instant>,
+    /// Publish uploads whose client has left before the reply.
+    trusts_close: bool,
     /// When lingering connections are looked at next; `None` before a shutdown.
     next_linger_check: Option<Instant>,
 }
@@ -44,6 +46,7 @@ impl<K: Kernel> Scheduler<K> {
             services,
             scratch: Scratch::new(),
             next_release: None,
+            trusts_close: options.trust_close,
             next_linger_check: None,
         }
     }
@@ -189,7 +192,8 @@ impl<K: Kernel> Scheduler<K> {
         if is_closing {
             self.data.release(owner, connections, services);
         } else if has_left && !connections.is_queued(key) {
-            self.data.client_left(owner, connections, services);
+            let (trusts_close, now) = (self.trusts_close, services.now());
+            self.data.client_left(owner, trusts_close, connections, now);
         }
     }
 
@@ -199,8 +203,10 @@ impl<K: Kernel> Scheduler<K> {
             return;
         };
         let (owner, transferred) = (data.owner(), data.transferred());
+        let upload = data.upload();
+        let has_ended = upload.is_some_and(|upload| upload.has_ended)
+            || matches!(outcome, DataOutcome::Done(_) | DataOutcome::Received);
         if let Some(control) = self.connections.control(owner.key) {
-            let has_ended = matches!(outcome, DataOutcome::Done(_) | DataOutcome::Received);
             control.set_data_progress(transferred, has_ended);
         }
         let sessions = &mut self.data.sessions;
@@ -222,6 +228,7 @@ impl<K: Kernel> Scheduler<K> {
                 sessions.report(owner, DataResult::TransferDone(result));
                 self.close_data(key);
             }
+            DataOutcome::Unconfirmed => self.discard_unconfirmed(key, owner),
             DataOutcome::Received => {
                 sessions.take_state(owner);
                 let data = self.connections.take_data(key, &mut self.services);
@@ -241,27 +248,50 @@ impl<K: Kernel> Scheduler<K> {
     /// Publishes a received upload, unless its client has left or aborted it. QUIT, ABOR or the end
     /// may still be unread, so the control connection is read first.
     fn publish(&mut self, owner: SessionId, data: DataConnection<K>) {
-        let Some((staged, record)) = data.into_upload().and_then(DataUpload::into_parts) else {
+        let Some(upload) = data.into_upload() else {
             return;
         };
+        let mut is_aborted = false;
         if let Some(slice) = self.slice(owner.key) {
             let outcome = slice.run_to_end();
-            let is_aborted = matches!(outcome, Outcome::Data(DataCommand::Abort));
+            is_aborted = matches!(outcome, Outcome::Data(DataCommand::Abort));
             self.handle_outcome(owner.key, outcome);
-            if is_aborted {
-                return self.services.transfers().discard(staged);
-            }
         }
+        let is_trusted = self.trusts_close || upload.is_confirmed();
         let control = self.connections.control(owner.key);
-        if control.is_none_or(|control| control.has_left()) {
+        let has_left = control.is_none_or(|control| control.has_left());
+        if has_left && !is_trusted && !is_aborted {
+            upload.log_unconfirmed(owner);
+        }
+        let Some((staged, record)) = upload.into_parts() else {
+            return;
+        };
+        if is_aborted {
+            return self.services.transfers().discard(staged);
+        }
+        if has_left && !is_trusted {
             self.services.transfers().discard(staged);
-            let lost = Err(ErrorCode::DataConnectionLost);
-            let lost = DataResult::TransferDone(lost);
-            return self.data.sessions.report(owner, lost);
+            return self.report_lost(owner);
         }
         let sessions = &mut self.data.sessions;
         sessions.set_state(owner, DataState::Publishing);
         self.services.transfers().publish(owner, staged, record);
+    }
+
+    /// The client has left during an upload, whose data does not end soon.
+    fn discard_unconfirmed(&mut self, key: usize, owner: SessionId) {
+        if let Some(upload) = self.connections.data(key).and_then(|data| data.upload()) {
+            upload.log_unconfirmed(owner);
+        }
+        self.data.sessions.take_state(owner);
+        self.close_data(key);
+        self.report_lost(owner);
+    }
+
+    fn report_lost(&mut self, owner: SessionId) {
+        let lost = Err(ErrorCode::DataConnectionLost);
+        let lost = DataResult::TransferDone(lost);
+        self.data.sessions.report(owner, lost);
     }
 
     /// Accepts connections to the passive ports.

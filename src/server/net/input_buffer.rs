@@ -59,6 +59,13 @@ impl InputBuffer {
         self.bytes[used].zeroize();
     }
 
+    /// Wipes the input at hand up to a line end. Returns true if there is one.
+    pub(crate) fn skip_line(&mut self) -> bool {
+        let end = self.at_hand().iter().position(|byte| *byte == b'\n');
+        self.consume(end.map_or(self.end - self.start, |end| end + 1));
+        end.is_some()
+    }
+
     /// Wipes the input at hand.
     pub(crate) fn clear(&mut self) {
         self.bytes[self.start..self.end].zeroize();

@@ -83,6 +83,11 @@ impl<K: Kernel> Stream<K> {
         self.ended
     }
 
+    /// Treats a broken connection as one whose peer has closed its sending half.
+    pub(crate) fn set_ended(&mut self) {
+        self.ended = true;
+    }
+
     /// Makes later reads continue up to the peer's end even if no event has announced it yet.
     /// Returns the flag for [`Stream::restore_end`].
     pub(crate) fn expect_end(&mut self) -> bool {

@@ -42,6 +42,7 @@ pub(crate) const REFUSALS: &[(u8, ErrorCode)] = &[
     (b'K', ErrorCode::CrossDevice),
     (b'L', ErrorCode::UploadDenied),
     (b'M', ErrorCode::OverQuota),
+    (b'N', ErrorCode::UploadTooShort),
 ];
 
 /// A session and its state.

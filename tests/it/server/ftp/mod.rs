@@ -6,3 +6,4 @@ mod input;
 mod limits;
 mod login;
 mod transfers;
+mod unconfirmed;
