@@ -20,13 +20,12 @@ pub(crate) const FULL: &str = "The server is full. Please try again later.";
 /// Connects from a given local address.
 pub(crate) fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
     let from = SocketAddr::new(from.parse::<IpAddr>().expect("an address"), 0);
-    let fd: OwnedFd = socket(
-        AddressFamily::Inet,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )
-    .expect("a socket is created");
+    let family = match from {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let fd: OwnedFd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+        .expect("a socket is created");
     bind(fd.as_raw_fd(), &SockaddrStorage::from(from)).expect("the address is local");
     connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).expect("the server listens");
     let stream = TcpStream::from(fd);

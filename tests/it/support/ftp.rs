@@ -10,7 +10,12 @@ use super::server::Server;
 
 /// Starts a server with an FTP listener only.
 pub(crate) fn serve_ftp(home: Home, options: &[&str]) -> Server {
-    Server::with_home(home, &[&["--ftp", "127.0.0.1:0"], options].concat())
+    serve_ftp_at(home, "127.0.0.1:0", options)
+}
+
+/// Starts a server with an FTP listener only, at this address.
+pub(crate) fn serve_ftp_at(home: Home, address: &str, options: &[&str]) -> Server {
+    Server::with_home(home, &[&["--ftp", address], options].concat())
 }
 
 /// Starts a server with an FTP listener only, on a home with plain passwords.

@@ -1,13 +1,14 @@
 //! Skips tests on machines that lack a program or a privilege.
 
 use std::io::Write;
+use std::net::{Ipv6Addr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{env, io, thread};
 
 use nix::unistd::geteuid;
 
-/// Returns whether a test can use `tool`: a program, or `root`.
+/// Returns whether a test can use `tool`: a program, `root` or `IPv6`.
 ///
 /// If it cannot, prints that the test is skipped, or panics if `TIDEGATE_NO_SKIP` is set.
 pub(crate) fn has(tool: &str) -> bool {
@@ -41,6 +42,7 @@ fn is_usable_in(folder: Option<&Path>, tool: &str) -> bool {
     let is_silent = |arguments: &[&str]| output(arguments).is_some_and(|output| output.is_empty());
     match tool {
         "root" => geteuid().is_root(),
+        "IPv6" => TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok(),
         // Other programs of this name close the connection at different times.
         "nc" => output(&["-h"]).is_some_and(|help| {
             help.contains("OpenBSD netcat") || help.starts_with("usage: nc [-46")

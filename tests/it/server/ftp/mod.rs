@@ -1,5 +1,6 @@
 //! FTP over real sockets.
 
+mod address_families;
 pub(crate) mod data;
 mod in_process;
 mod input;
