@@ -47,7 +47,7 @@ impl Answer {
             },
             Answer::Listed(id) => JobResult::Listed {
                 id,
-                result: Err(ErrorCode::DirectoryUnreadable.into()),
+                result: Err(ErrorCode::FileUnreadable.into()),
             },
             Answer::Published(session_id) => JobResult::Published {
                 session_id,
