@@ -21,6 +21,9 @@ use crate::server::service::Services;
 use crate::server::session_id::SessionId;
 use crate::storage::{StagedUpload, StorageError};
 
+/// An upload whose data has been written, and the record of its transfer.
+type Received<K> = (Box<StagedUpload<K>>, Option<Box<TransferRecord>>);
+
 /// An upload that a data connection receives.
 pub(crate) struct DataUpload<K: Kernel> {
     pub(super) writer: UploadWriter<K>,
@@ -116,7 +119,7 @@ impl<K: Kernel> DataUpload<K> {
 
     /// Returns the upload, once everything is written, and the record of its transfer. One with
     /// fewer bytes than announced is rejected.
-    pub(crate) fn into_parts(self) -> Option<(Box<StagedUpload<K>>, Option<Box<TransferRecord>>)> {
+    pub(crate) fn into_parts(self) -> Option<Received<K>> {
         let is_short = |allocation: Allocation| allocation.is_more_than(self.received);
         let is_rejected = self.writer.failed().is_none() && self.allocation.is_some_and(is_short);
         let mut staged = self.writer.into_staged()?;
