@@ -13,7 +13,7 @@ use crate::server::conn::control::ControlConnection;
 use crate::server::conn::data_command::DataCommand;
 use crate::server::conn::transfer::{Download, Source, Upload};
 use crate::server::conn::upload_writer::UploadWriter;
-use crate::server::conn::work::Work;
+use crate::server::conn::work::{DataStage, Work};
 use crate::server::log::transfer_log::{Direction, TransferRecord};
 use crate::server::net::send_queue::SendQueue;
 use crate::server::service::Services;
@@ -175,7 +175,7 @@ impl<K: Kernel> Dialogue<'_, K> {
         self.command = Some(command);
         self.connection.work = Work::LinesDuringTransfer {
             transferred: 0,
-            has_data_ended: false,
+            stage: DataStage::Moving,
         };
     }
 

@@ -17,7 +17,7 @@ use crate::limits::{
 use crate::protocol::line;
 use crate::protocol::session::Session;
 use crate::protocol::step::LineAhead;
-use crate::server::conn::work::Work;
+use crate::server::conn::work::{DataStage, Work};
 use crate::server::net::stream::Stream;
 use crate::server::options::Options;
 use crate::server::service::Services;
@@ -177,11 +177,13 @@ impl<K: Kernel> ControlConnection<K> {
         has_ended && !self.session.is_quitting() && !self.holds(LineAhead::Quit)
     }
 
-    /// After a reset: whether the session goes on until the data of its upload has ended, as after
-    /// the end of the client's input. A client that closes its socket before it has read a reply
-    /// causes a reset.
+    /// After a reset: whether the session goes on until all of its upload is received, as after the
+    /// end of the client's input. A client that closes its socket before it has read a reply causes
+    /// a reset.
     pub(super) fn outlives_reset(&mut self) -> bool {
-        let is_receiving = self.reads_lines_during_transfer() && self.session.is_receiving_data();
+        let is_receiving = self.reads_lines_during_transfer()
+            && self.session.is_receiving_data()
+            && !self.work.is_publishing_data();
         if is_receiving {
             self.stream.set_ended();
         }
@@ -261,16 +263,12 @@ impl<K: Kernel> ControlConnection<K> {
         self.is_transferring().then_some(transferred)
     }
 
-    /// Notes how many bytes of the file the session's data connection has moved, and whether these
-    /// were the last.
-    pub(crate) fn set_data_progress(&mut self, bytes: u64, has_ended: bool) {
-        if let Work::LinesDuringTransfer {
-            transferred,
-            has_data_ended,
-        } = &mut self.work
-        {
+    /// Notes how many bytes of the file the session's data connection has moved, and the stage of
+    /// the transfer.
+    pub(crate) fn set_data_progress(&mut self, bytes: u64, reached: DataStage) {
+        if let Work::LinesDuringTransfer { transferred, stage } = &mut self.work {
             *transferred = bytes;
-            *has_data_ended |= has_ended;
+            *stage = reached.max(*stage);
         }
     }
 

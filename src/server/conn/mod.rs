@@ -11,4 +11,4 @@ pub(crate) mod outcome;
 pub(crate) mod time_slice;
 pub(crate) mod transfer;
 mod upload_writer;
-mod work;
+pub(crate) mod work;

@@ -12,8 +12,7 @@ pub(crate) enum Work<K: Kernel> {
     LinesDuringTransfer {
         /// Bytes of the file that the data connection has moved.
         transferred: u64,
-        /// The transfer's result is due. Lines are read, but handled after it.
-        has_data_ended: bool,
+        stage: DataStage,
     },
     /// Waits for the response to a request. If it only looks at files, its client is watched: ABOR
     /// and the client's end cancel it.
@@ -28,6 +27,17 @@ pub(crate) enum Work<K: Kernel> {
     Closing { reason: CloseReason },
     /// Lingering close: discards input until the client closes, at most `left` bytes.
     Lingering { reason: CloseReason, left: u64 },
+}
+
+/// The stage of a transfer over a data connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum DataStage {
+    /// The connection is being made, or bytes are moving.
+    Moving,
+    /// The transfer's result is due. Lines are read, but handled after it.
+    Ended,
+    /// The upload was received and a worker publishes it, whatever becomes of the session.
+    Publishing,
 }
 
 impl<K: Kernel> Work<K> {
@@ -74,7 +84,13 @@ impl<K: Kernel> Work<K> {
 
     /// Whether the result of a transfer over a data connection is due.
     pub(super) fn has_data_ended(&self) -> bool {
-        matches!(self, Work::LinesDuringTransfer { has_data_ended, .. } if *has_data_ended)
+        matches!(self, Work::LinesDuringTransfer { stage, .. } if *stage >= DataStage::Ended)
+    }
+
+    /// Whether a worker publishes an upload that a data connection has received.
+    pub(super) fn is_publishing_data(&self) -> bool {
+        let publishing = DataStage::Publishing;
+        matches!(self, Work::LinesDuringTransfer { stage, .. } if *stage == publishing)
     }
 
     /// Whether the connection is being closed.

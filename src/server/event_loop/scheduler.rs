@@ -13,6 +13,7 @@ use crate::server::conn::data::{DataConnection, DataOutcome};
 use crate::server::conn::data_command::DataCommand;
 use crate::server::conn::outcome::Outcome;
 use crate::server::conn::time_slice::TimeSlice;
+use crate::server::conn::work::DataStage;
 use crate::server::event_loop::connections::Connections;
 use crate::server::event_loop::data::DataConnections;
 use crate::server::event_loop::data_sessions::{DataResult, DataState};
@@ -206,8 +207,12 @@ impl<K: Kernel> Scheduler<K> {
         let upload = data.upload();
         let has_ended = upload.is_some_and(|upload| upload.has_ended)
             || matches!(outcome, DataOutcome::Done(_) | DataOutcome::Received);
+        let stage = match has_ended {
+            true => DataStage::Ended,
+            false => DataStage::Moving,
+        };
         if let Some(control) = self.connections.control(owner.key) {
-            control.set_data_progress(transferred, has_ended);
+            control.set_data_progress(transferred, stage);
         }
         let sessions = &mut self.data.sessions;
         match outcome {
@@ -248,6 +253,7 @@ impl<K: Kernel> Scheduler<K> {
     /// Publishes a received upload, unless its client has left or aborted it. QUIT, ABOR or the end
     /// may still be unread, so the control connection is read first.
     fn publish(&mut self, owner: SessionId, data: DataConnection<K>) {
+        let transferred = data.transferred();
         let Some(upload) = data.into_upload() else {
             return;
         };
@@ -272,6 +278,9 @@ impl<K: Kernel> Scheduler<K> {
         if has_left && !is_trusted {
             self.services.transfers().discard(staged);
             return self.report_lost(owner);
+        }
+        if let Some(control) = self.connections.control(owner.key) {
+            control.set_data_progress(transferred, DataStage::Publishing);
         }
         let sessions = &mut self.data.sessions;
         sessions.set_state(owner, DataState::Publishing);
