@@ -214,9 +214,12 @@ pub enum Response {
     },
     /// To [`Request::Status`].
     Status(FileStatus),
-    /// To [`Request::Rename`], [`Request::Remove`], [`Request::RemoveDirectory`] and
-    /// [`Request::SetModified`]: the change is durable.
+    /// To [`Request::Rename`], [`Request::Remove`] and [`Request::RemoveDirectory`]: the change is
+    /// durable.
     Done,
+    /// To [`Request::SetModified`]: the time that the file system has stored, in seconds since
+    /// 1970. It may have rounded or limited the requested one.
+    Modified(i64),
     /// To [`Request::Space`]: bytes left.
     Space(u64),
     /// To [`Request::Quota`]: the user's own quota first, if there is one, then those of

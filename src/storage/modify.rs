@@ -7,6 +7,7 @@ use std::io;
 
 use crate::domain::error::ErrorCode;
 use crate::domain::path::GrantedPath;
+use crate::domain::request::Response;
 use crate::domain::step::Step;
 use crate::kernel::{FileKind, Kernel, OpenMode, Status};
 use crate::storage::error::StorageError;
@@ -99,7 +100,7 @@ impl PendingModification {
     }
 
     /// Runs the next slice: one directory of the walk, or the modification itself.
-    pub fn step<K: Kernel>(&mut self, kernel: &K) -> Step<Result<(), StorageError>> {
+    pub fn step<K: Kernel>(&mut self, kernel: &K) -> Step<Result<Response, StorageError>> {
         if let Modification::Rename { from, to } = &self.modification
             && self.reservation.changes_usage()
             && self.size.is_none()
@@ -116,12 +117,15 @@ impl PendingModification {
         }
         let reservation = &mut self.reservation;
         let tree_bytes = self.size.as_ref().map(SizeWalk::bytes);
-        Step::Done(match &self.modification {
+        let changed = match &self.modification {
             Modification::Rename { from, to } => rename(kernel, from, to, tree_bytes, reservation),
             Modification::Remove(place) => remove(kernel, place, reservation),
             Modification::RemoveDirectory(place) => remove_directory(kernel, place),
-            Modification::SetModified(place, modified) => set_modified(kernel, place, *modified),
-        })
+            Modification::SetModified(place, modified) => {
+                return Step::Done(set_modified(kernel, place, *modified).map(Response::Modified));
+            }
+        };
+        Step::Done(changed.map(|()| Response::Done))
     }
 }
 
@@ -283,11 +287,12 @@ fn remove_directory<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<(), St
     kernel.sync(&directory).map_err(failed)
 }
 
+/// Sets the modification time and returns the one that the file system has stored.
 fn set_modified<K: Kernel>(
     kernel: &K,
     place: &GrantedPath,
     modified: i64,
-) -> Result<(), StorageError> {
+) -> Result<i64, StorageError> {
     let (directory, name) = open_parent_to_change(kernel, place, ErrorCode::NoSuchFile)?;
     match status_of_name(kernel, &directory, name, place)?.kind {
         FileKind::File | FileKind::Directory => {}
@@ -298,10 +303,11 @@ fn set_modified<K: Kernel>(
         .set_modified(&directory, name, modified)
         .map_err(failed)?;
     // A file that the server may not read cannot be synced: a power failure may restore its time.
-    match kernel.open_beneath(&directory, name, OpenMode::Read) {
-        Ok(file) => kernel.sync(&file).map_err(failed),
-        Err(_) => Ok(()),
+    if let Ok(file) = kernel.open_beneath(&directory, name, OpenMode::Read) {
+        kernel.sync(&file).map_err(failed)?;
     }
+    let stored = status_of_name(kernel, &directory, name, place)?;
+    Ok(stored.modified.0)
 }
 
 fn failed(operation: &'static str, place: &GrantedPath, error: io::Error) -> StorageError {

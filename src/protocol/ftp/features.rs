@@ -141,7 +141,7 @@ mod tests {
         let mut out = Vec::new();
         append_features(&mut out, facts, Algorithm::Sha256);
         append_help(&mut out);
-        reply::append_status(&mut out, Some("221 me"), "127.0.0.1", true);
+        reply::append_status(&mut out, Some("221 me"), "127.0.0.1", true, None);
         reply::append_top_facts(&mut out, facts);
         append_site_help(&mut out);
         let text = String::from_utf8(out).unwrap();

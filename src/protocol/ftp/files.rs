@@ -181,8 +181,7 @@ fn modification_time(
 fn set_modified(modified: i64, path: &[u8], view: &View<'_>) -> Result<FtpOutcome, Reply> {
     match view.resolve(path) {
         Location::Path(target) if !target.relative.is_empty() => {
-            let path = name(path);
-            let pending = FtpPending::SetModified { modified, path };
+            let pending = FtpPending::SetModified(name(path));
             let request = Request::SetModified {
                 path: target,
                 modified,
@@ -241,7 +240,7 @@ pub(super) fn respond(
         (FtpPending::MakeDirectory(path), Response::DirectoryCreated) => {
             reply::append_directory_created(out, AbsolutePath(Some(&path)));
         }
-        (FtpPending::SetModified { modified, path }, Response::Done) => {
+        (FtpPending::SetModified(path), Response::Modified(modified)) => {
             reply::append_modified(out, time(modified), &path);
         }
         (FtpPending::Checksum { path, is_hash }, Response::Checksum { digest, end }) => {

@@ -58,7 +58,8 @@ pub(super) fn append(
         FtpCommand::Site => return append_site(word, out),
         FtpCommand::Stat => {
             let is_ascii = session.parameters.representation == Representation::Ascii;
-            return reply::append_status(out, session.user, session.peer, is_ascii);
+            let data_mode = session.parameters.data_mode;
+            return reply::append_status(out, session.user, session.peer, is_ascii, data_mode);
         }
         FtpCommand::Stru if word.eq_ignore_ascii_case(b"F") => reply::STRUCTURE,
         FtpCommand::Stru => reply::STRUCTURE_UNSUPPORTED,

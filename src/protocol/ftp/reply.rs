@@ -9,7 +9,7 @@ use crate::domain::access::Rights;
 use crate::domain::error::ErrorCode;
 use crate::domain::listing::{FileStatus, MlstFacts};
 use crate::protocol::ftp::listing::append_facts;
-use crate::protocol::step::Representation;
+use crate::protocol::step::{DataMode, Representation};
 use crate::protocol::text::hex;
 
 /// A reply of one line: its code and its text.
@@ -290,6 +290,7 @@ pub(super) fn append_status(
     user: Option<&str>,
     peer: impl Display,
     is_ascii: bool,
+    data_mode: Option<DataMode>,
 ) {
     line(
         out,
@@ -302,7 +303,12 @@ pub(super) fn append_status(
     }
     let kind = if is_ascii { 'A' } else { 'I' };
     line(out, format_args!(" Type {kind}, structure F, mode S"));
-    line(out, " No data connection");
+    let data = match data_mode {
+        None => "No data connection",
+        Some(DataMode::Passive) => "Passive data connection for the next transfer",
+        Some(DataMode::Active(_)) => "Active data connection for the next transfer",
+    };
+    line(out, format_args!(" {data}"));
     line(out, "211 End");
 }
 

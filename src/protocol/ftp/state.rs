@@ -113,10 +113,8 @@ pub(super) enum FtpPending {
     Remove,
     RemoveDirectory,
     MakeDirectory(GrantedPath),
-    SetModified {
-        modified: i64,
-        path: String,
-    },
+    /// The path as the client wrote it.
+    SetModified(String),
     /// The status of MDTM's whole argument; if there is no such file, this outcome, which sets a
     /// time.
     MdtmOrSet(Box<Result<FtpOutcome, Reply>>),

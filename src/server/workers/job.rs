@@ -350,10 +350,10 @@ impl<K: Kernel> Job<K> {
             Task::Modify(mut pending) => match pending.step(&**kernel) {
                 Step::More => again(Task::Modify(pending)),
                 Step::Done(result) => {
-                    if let (Ok(()), Some(session_id)) = (&result, owner) {
+                    if let (Ok(_), Some(session_id)) = (&result, owner) {
                         log_modification(session_id, &pending.into_modification());
                     }
-                    respond(result.map(|()| Response::Done.into()), true)
+                    respond(result.map(Success::from), true)
                 }
             },
             Task::Checksum(mut checksum) => match checksum.step(&**kernel, token) {

@@ -222,6 +222,22 @@ fn a_new_login_drops_the_previous_data_connection() {
 }
 
 #[test]
+fn replies_report_what_was_stored() {
+    let server = serve_ftp_plain();
+    let mut ftp = FtpClient::login(&server, "user3", "3456");
+    // File systems limit times and round them; ext4 has none after 2446.
+    for time in ["99990101000000", "00010101000000", "20260101000001"] {
+        let set = ftp.command(&format!("MFMT {time} Uploads/Welcome"), "213");
+        let stored = ftp.command("MDTM Uploads/Welcome", "213");
+        assert_eq!(set, format!("213 Modify={}; Uploads/Welcome", &stored[4..]));
+    }
+    let _data = ftp.connect_data();
+    ftp.send_line("STAT");
+    let status = ftp.read_reply().concat();
+    assert!(status.contains(" Passive data connection for"), "{status}");
+}
+
+#[test]
 fn uploads_are_appended_replaced_and_resumed() {
     let server = serve_ftp_plain();
     let mut ftp = FtpClient::login(&server, "user3", "3456");
