@@ -43,6 +43,11 @@ impl Session {
         self.login().has_succeeded()
     }
 
+    /// Returns whether a user is logged in.
+    pub fn has_user(&self) -> bool {
+        self.login().access().is_some()
+    }
+
     /// Returns whether the client sent QUIT during a transfer, which ends the session after it.
     pub fn is_quitting(&self) -> bool {
         match self {

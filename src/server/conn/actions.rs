@@ -45,6 +45,19 @@ impl<K: Kernel> Dialogue<'_, K> {
             opened_now = matches!(next, Input::Response(_));
             action = self.step_session(next);
         }
+        self.leave();
+    }
+
+    /// Ends the session of a user who has logged out, so that it no longer counts. A transfer that
+    /// goes on meanwhile still belongs to the user.
+    fn leave(&mut self) {
+        if !self.connection.session.has_user()
+            && !self.connection.reads_lines_during_transfer()
+            && let Some(user) = self.connection.user.take()
+        {
+            self.session_id.user = None;
+            self.services.end_session(user);
+        }
     }
 
     /// Gives the session a line. Returns false if it is to be handed in again after the transfer.

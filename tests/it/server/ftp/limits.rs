@@ -175,6 +175,12 @@ fn blocked_clients_and_session_limits_are_421() {
     let mut second = FtpClient::login(&server, "user2", "2345");
     let reply = guess(&mut FtpClient::connect(&server), "user2", "2345", "421");
     assert!(reply.starts_with("421 Too many sessions"), "{reply}");
+    // A session whose user has logged out no longer counts.
+    for logout in ["REIN", "USER user1"] {
+        second.command(logout, if logout == "REIN" { "220" } else { "331" });
+        FtpClient::login(&server, "user2", "2345").command("QUIT", "221");
+        guess(&mut second, "user2", "2345", "230");
+    }
     let elsewhere = || Client::from_stream(connect_from("127.0.0.2", server.address()));
     FtpClient::login_over(elsewhere(), "user1", "1234").command("QUIT", "221");
     // Failures as different users block the address, but not its existing sessions.
