@@ -51,6 +51,11 @@ impl<K: Kernel> DataConnections<K> {
     ) -> Option<usize> {
         match command {
             DataCommand::Listen { local } => {
+                if let DataState::Reserved { port } = self.sessions.state(owner) {
+                    let renewed = self.passive.renew(port, owner, services.now());
+                    self.report_listening(owner, renewed);
+                    return None;
+                }
                 self.release(owner, connections, services);
                 self.listen(owner, local, services);
                 None

@@ -111,11 +111,22 @@ impl<K: Kernel> PassivePorts<K> {
             Some(range) => self.find_free(kernel, owner.peer.ip(), local, range)?,
         };
         self.reservations.reserve(port, owner, now);
+        Some(self.reserved_port(port))
+    }
+
+    /// Renews the reservation of a session that asks for a port again before its client has
+    /// connected. Another port would be taken from other sessions during the cool-down of this one.
+    pub(super) fn renew(&mut self, port: usize, owner: SessionId, now: Instant) -> ReservedPort {
+        self.extend(port, owner, now);
+        self.reserved_port(port)
+    }
+
+    fn reserved_port(&self, port: usize) -> ReservedPort {
         let mut address = self.ports[port].address;
         if let (Some(announced), true) = (self.announced, address.is_ipv4()) {
             address.set_ip(announced.into());
         }
-        Some(ReservedPort { port, address })
+        ReservedPort { port, address }
     }
 
     /// Finds a port of the range that is free for a client. The search begins at a random port, so

@@ -371,6 +371,29 @@ fn sessions_share_a_small_passive_port_range() {
 }
 
 #[test]
+fn repeated_pasv_takes_no_further_port() {
+    let ports = free_ports();
+    let server = Server::start(Options {
+        passive_ports: Some(ports),
+        ..Options::default()
+    });
+    let mut control = server.login("user1");
+    control.expect("TYPE I", "200");
+    let at = control.passive();
+    for _ in 0..10 {
+        assert_eq!(control.passive(), at);
+    }
+    // The other port is free for the other session of the address.
+    let start = Instant::now();
+    server.login("user1").passive();
+    assert!(start.elapsed() < Duration::from_secs(4));
+    control.send("RETR Movies/Joker");
+    let mut received = Vec::new();
+    connect_from(LOCAL, at).read_to_end(&mut received).unwrap();
+    assert_eq!(received.len(), 4096);
+}
+
+#[test]
 fn passive_ports_are_unpredictable() {
     let ports = free_ports();
     let server = Server::start(Options {
