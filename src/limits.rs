@@ -111,7 +111,11 @@ pub const LINGER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Time for which a closing connection may flush its last message and wait for the peer to close.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The same time during a graceful shutdown, once the peer has acknowledged everything.
+/// Time for which a client that has closed its sending half still gets the response to its last
+/// request. It may have closed altogether.
+pub const CLIENT_LEFT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// [`LINGER_TIMEOUT`] during a graceful shutdown, once the peer has acknowledged everything.
 pub const DRAIN_LINGER_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// Time without input after which an acknowledged connection is closed earlier than that.

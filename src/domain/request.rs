@@ -151,27 +151,13 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether the client may cancel the request: it changes no file, or only begins to.
+    /// Whether the client may cancel the request: all but those of a login. A change that has begun
+    /// is completed nevertheless.
     pub fn can_be_cancelled(&self) -> bool {
-        match self {
-            Request::List { .. }
-            | Request::OpenRead { .. }
-            | Request::CheckUpload { .. }
-            | Request::CheckSpace { .. }
-            | Request::Create { .. }
-            | Request::CreateUnique { .. }
-            | Request::Checksum { .. }
-            | Request::Status { .. }
-            | Request::Space { .. }
-            | Request::Quota => true,
-            Request::LookUpUser { .. }
-            | Request::Authenticate { .. }
-            | Request::MakeDirectory { .. }
-            | Request::Rename { .. }
-            | Request::Remove { .. }
-            | Request::RemoveDirectory { .. }
-            | Request::SetModified { .. } => false,
-        }
+        !matches!(
+            self,
+            Request::LookUpUser { .. } | Request::Authenticate { .. }
+        )
     }
 }
 

@@ -95,11 +95,11 @@ impl<K: Kernel> Dialogue<'_, K> {
                 None
             }
             Action::Request(request) => {
-                let is_watched = request.can_be_cancelled();
+                let is_cancellable = request.can_be_cancelled();
                 match self.services.handle(self.session_id, request) {
                     Handled::Now(completion) => self.input_of(completion),
                     Handled::Later => {
-                        self.connection.work = Work::Request { is_watched };
+                        self.connection.work = Work::Request { is_cancellable };
                         None
                     }
                 }

@@ -11,8 +11,8 @@ use crate::domain::access::Access;
 use crate::domain::error::CloseReason;
 use crate::kernel::{Kernel, Readiness};
 use crate::limits::{
-    DRAIN_LINGER_TIMEOUT, DRAIN_QUIET_TIME, LINE_BYTES_MAX, LINE_READ_BYTES, LINGER_TIMEOUT,
-    MAPPED_FILE_BYTES_MAX, SEND_QUEUE_HIGH_WATER_BYTES,
+    CLIENT_LEFT_TIMEOUT, DRAIN_LINGER_TIMEOUT, DRAIN_QUIET_TIME, LINE_BYTES_MAX, LINE_READ_BYTES,
+    LINGER_TIMEOUT, MAPPED_FILE_BYTES_MAX, SEND_QUEUE_HIGH_WATER_BYTES,
 };
 use crate::protocol::line;
 use crate::protocol::session::Session;
@@ -193,8 +193,18 @@ impl<K: Kernel> ControlConnection<K> {
     /// Whether a certain command is among the lines that wait for the end of a transfer.
     fn holds(&self, command: LineAhead) -> bool {
         let input = self.rest.as_ref().map_or(&[][..], |rest| &rest.input);
+        self.has_ahead(command, input)
+    }
+
+    /// Whether a certain command is among the lines of an input.
+    pub(super) fn has_ahead(&self, command: LineAhead, input: &[u8]) -> bool {
         let mut lines = line::lines(input, self.stream.has_ended());
         lines.any(|line| self.session.line_ahead(line) == Some(command))
+    }
+
+    /// Whether the client has closed its sending half, and has sent nothing that waits.
+    fn has_nothing_ahead(&self) -> bool {
+        self.stream.has_ended() && self.rest.is_none()
     }
 
     /// Whether the lines that wait for the end of a transfer leave no room for a read.
@@ -207,16 +217,17 @@ impl<K: Kernel> ControlConnection<K> {
     pub(crate) fn is_blocked(&self) -> bool {
         match self.work {
             _ if self.has_output() => !self.stream.is_writable(),
-            Work::Request { is_watched: false } | Work::DataCommand => true,
-            Work::Request { .. } => {
+            Work::DataCommand => true,
+            _ if self.work.watches_client() => {
                 self.stream.has_ended() || self.is_input_full() || !self.stream.is_readable()
             }
-            Work::Sending(_) | Work::Receiving(_) if self.work.awaits_worker() => true,
+            Work::Receiving(_) if self.work.awaits_worker() => true,
             Work::Sending(_) => !self.stream.is_writable(),
             Work::LinesDuringTransfer { .. } if self.stream.has_ended() => true,
             Work::LinesDuringTransfer { .. } if self.is_input_full() => true,
             Work::Lines
             | Work::LinesDuringTransfer { .. }
+            | Work::Request { .. }
             | Work::Receiving(_)
             | Work::Lingering { .. } => !self.stream.is_readable(),
             Work::Closing { .. } => false,
@@ -295,10 +306,8 @@ impl<K: Kernel> ControlConnection<K> {
         match &self.work {
             // A client that has closed its sending half may still read the response, but not for
             // ever: it may have closed altogether.
-            Work::Request { is_watched: true }
-                if self.stream.has_ended() && self.rest.is_none() =>
-            {
-                let is_over = since(self.active_at) >= LINGER_TIMEOUT;
+            _ if self.work.watches_client() && self.has_nothing_ahead() => {
+                let is_over = since(self.active_at) >= CLIENT_LEFT_TIMEOUT;
                 is_over.then_some(Expired::Close(CloseReason::ClientLeft))
             }
             // The session waits for the server.

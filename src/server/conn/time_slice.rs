@@ -218,9 +218,10 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
             }
             let awaits_worker = self.dialogue.connection.work.awaits_worker();
             let moved = match self.dialogue.connection.work {
-                Work::Request { is_watched: true } => self.watch_client(),
-                Work::Request { .. } | Work::DataCommand => return Outcome::Idle,
-                Work::Sending(_) | Work::Receiving(_) if awaits_worker => return Outcome::Idle,
+                Work::Request { is_cancellable } => self.watch_client(is_cancellable),
+                Work::DataCommand => return Outcome::Idle,
+                Work::Sending(_) if awaits_worker => self.watch_client(false),
+                Work::Receiving(_) if awaits_worker => return Outcome::Idle,
                 // A call for no bytes would look like the end of the file or of the input.
                 _ if self.dialogue.budget == 0 => return Outcome::Again,
                 Work::Lines | Work::LinesDuringTransfer { .. } => self.read_lines(),
@@ -265,7 +266,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         let is_too_long = matches!(line, Input::LineTooLong);
         self.dialogue.spend(COMMAND_COST_BYTES);
         if !self.dialogue.hand_in(line) {
-            return self.abort_ahead(has_ended);
+            return self.abort_ahead();
         }
         self.dialogue.connection.skipping_line = is_too_long;
         self.input.consume(used);
@@ -274,14 +275,17 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
 
     /// Looks for ABOR among the lines that wait for the end of a transfer. It cancels the transfer,
     /// and is answered in its turn. Returns whether there is one.
-    fn abort_ahead(&mut self, has_ended: bool) -> bool {
-        let session = &self.dialogue.connection.session;
-        let is_abort = |line| session.line_ahead(line) == Some(LineAhead::Abort);
-        let found = line::lines(self.input.at_hand(), has_ended).any(is_abort);
+    fn abort_ahead(&mut self) -> bool {
+        let found = self.holds_abort();
         if found {
             self.dialogue.step(Input::AbortAhead);
         }
         found
+    }
+
+    fn holds_abort(&self) -> bool {
+        let input = self.input.at_hand();
+        self.dialogue.connection.has_ahead(LineAhead::Abort, input)
     }
 
     /// Discards the input at hand up to the end of a line that was too long. Returns true if the
@@ -342,7 +346,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
             }
             Ok(Sent::Awaits(range)) => {
                 services.transfers().fetch(*session_id, range);
-                Err(Stop::Blocked)
+                Ok(())
             }
             Err(StreamError::Blocked) => Err(Stop::Blocked),
             Err(StreamError::Failed(error)) => Err(Stop::Close(self.close_reason(&error))),
@@ -388,8 +392,7 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
     /// All announced bytes were received: a worker publishes the file.
     fn end_receiving(&mut self) {
         // The client has sent everything: from here on the upload is published in any case.
-        let publishing = Work::Request { is_watched: false };
-        let work = std::mem::replace(&mut self.dialogue.connection.work, publishing);
+        let work = std::mem::replace(&mut self.dialogue.connection.work, Work::PUBLISHING);
         let Work::Receiving(upload) = work else {
             return;
         };
@@ -432,17 +435,15 @@ impl<'a, K: Kernel> TimeSlice<'a, K> {
         Ok(())
     }
 
-    /// Reads on while a request is pending, to notice the client's end and ABOR.
-    fn watch_client(&mut self) -> Result<(), Stop> {
+    /// Reads on while a worker is awaited, to notice the client's end and, if it `is_cancellable`,
+    /// ABOR.
+    fn watch_client(&mut self, is_cancellable: bool) -> Result<(), Stop> {
         let connection = &self.dialogue.connection;
         if connection.stream.has_ended() {
             return Err(Stop::Blocked);
         }
         self.read_lines()?;
-        let connection = &self.dialogue.connection;
-        let session = &connection.session;
-        let is_abort = |line| session.line_ahead(line) == Some(LineAhead::Abort);
-        if line::lines(self.input.at_hand(), connection.stream.has_ended()).any(is_abort) {
+        if is_cancellable && self.holds_abort() {
             let id = self.dialogue.session_id;
             self.dialogue.services.cancel(id);
             self.dialogue.connection.work = Work::Lines;

@@ -1,12 +1,12 @@
 //! Writes the received bytes of an upload to its file.
 //!
-//! The event loop writes to a device that it may call. For any other device a worker writes, while
-//! the connection gathers the next bytes in a second buffer. When that is full too, the client's
-//! bytes stay in the kernel's buffers (backpressure).
+//! The event loop writes to a device that it may call. For any other device, and after a write that
+//! took long, a worker writes, while the connection gathers the next bytes in a second buffer. When
+//! that is full too, the client's bytes stay in the kernel's buffers (backpressure).
 
 use crate::domain::error::ErrorCode;
 use crate::kernel::Kernel;
-use crate::limits::TRANSFER_BUFFER_BYTES;
+use crate::limits::{SLOW_CALL, TRANSFER_BUFFER_BYTES};
 use crate::server::service::Services;
 use crate::server::session_id::SessionId;
 use crate::storage::{StagedUpload, StorageError};
@@ -16,6 +16,9 @@ pub(crate) struct UploadWriter<K: Kernel> {
     state: WriterState<K>,
     /// Received bytes that wait for the worker.
     buffer: Vec<u8>,
+    /// A write took long: the disk is busy, or its part of the page cache is full. The others are
+    /// left to workers, even if the device does not count as slow yet.
+    is_slow: bool,
 }
 
 enum WriterState<K: Kernel> {
@@ -33,6 +36,7 @@ impl<K: Kernel> UploadWriter<K> {
         UploadWriter {
             state: WriterState::Idle(staged),
             buffer: Vec::new(),
+            is_slow: false,
         }
     }
 
@@ -63,10 +67,7 @@ impl<K: Kernel> UploadWriter<K> {
         id: SessionId,
         owner: SessionId,
     ) {
-        if let WriterState::Idle(staged) = &mut self.state
-            && self.buffer.is_empty()
-            && let Some(written) = services.transfers().write_inline(staged, bytes)
-        {
+        if let Some(written) = self.write_inline(bytes, services) {
             if let Err(error) = written {
                 self.fail(error, services, owner);
             }
@@ -74,6 +75,24 @@ impl<K: Kernel> UploadWriter<K> {
             self.buffer.extend_from_slice(bytes);
             self.start(services, id);
         }
+    }
+
+    /// Writes on the event loop; `None` if a worker has to write.
+    fn write_inline(
+        &mut self,
+        bytes: &[u8],
+        services: &mut Services<K>,
+    ) -> Option<Result<(), StorageError>> {
+        let WriterState::Idle(staged) = &mut self.state else {
+            return None;
+        };
+        if self.is_slow || !self.buffer.is_empty() {
+            return None;
+        }
+        let began_at = services.kernel().now();
+        let written = services.transfers().write_inline(staged, bytes);
+        self.is_slow = services.kernel().now().duration_since(began_at) >= SLOW_CALL;
+        written
     }
 
     /// Takes the result of the worker and gives it the next bytes.

@@ -14,9 +14,9 @@ pub(crate) enum Work<K: Kernel> {
         transferred: u64,
         stage: DataStage,
     },
-    /// Waits for the response to a request. If it only looks at files, its client is watched: ABOR
-    /// and the client's end cancel it.
-    Request { is_watched: bool },
+    /// Waits for the response to a request, or for the publication of an upload. The client is
+    /// watched: its end cancels the request, and so does ABOR if it `is_cancellable`.
+    Request { is_cancellable: bool },
     /// Waits for the event loop to answer a command that concerns the data connection.
     DataCommand,
     /// Sends a file or listing, or waits for a worker to fetch a part of it.
@@ -41,6 +41,11 @@ pub(crate) enum DataStage {
 }
 
 impl<K: Kernel> Work<K> {
+    /// Waits for the publication of an upload.
+    pub(super) const PUBLISHING: Work<K> = Work::Request {
+        is_cancellable: false,
+    };
+
     /// Whether lines are read. Backpressure: in all other states the client's input stays in the
     /// kernel's buffers, and TCP slows the client down.
     pub(super) fn reads_lines(&self) -> bool {
@@ -61,6 +66,16 @@ impl<K: Kernel> Work<K> {
         match self {
             Work::Sending(download) => download.is_fetching(),
             Work::Receiving(upload) => upload.awaits_writer(),
+            _ => false,
+        }
+    }
+
+    /// Whether the input is read only to notice the client's end and ABOR.
+    pub(super) fn watches_client(&self) -> bool {
+        match self {
+            Work::Request { .. } => true,
+            Work::LinesDuringTransfer { stage, .. } => *stage == DataStage::Publishing,
+            Work::Sending(download) => download.is_fetching(),
             _ => false,
         }
     }

@@ -126,10 +126,10 @@ def check_other_users(server, home):
         MenuClient(server.address).login("user4").close()
 
     login_seconds = timed("a login", login)
+    guest = f"guest{server.log().count('event=reload result=')}"
     with open(home.path / "Credentials", "a", encoding="ascii") as file:
-        file.write(f"guest{server.log().count('event=reload')}:plain:guest\n")
+        file.write(f"{guest}:plain:guest\n")
     reload_seconds = timed("a reload", lambda: check_reload(server))
-    guest = f"guest{server.log().count('event=reload') - 1}"
     timed("the login of a new user", lambda: MenuClient(server.address).login(guest, "guest"))
     return f"login={login_seconds:.2f} s reload={reload_seconds:.2f} s"
 

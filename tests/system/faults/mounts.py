@@ -140,8 +140,14 @@ def requests_that_hang(server, home):
 
 @with_mount(*NEVER)
 def clients_that_leave_hanging_requests(server, home):
+    """The server notices it, except for an upload in the menu of which everything was sent."""
     failures = []
-    for kind, request in exchanges():
+    watched = [
+        (kind, request)
+        for kind, request in exchanges()
+        if kind is FtpExchange or request.kind != "upload"
+    ]
+    for kind, request in watched:
         home.restore_files()
         home.mount.set(hang=request.operations)
         one = kind(server, request)
@@ -149,19 +155,23 @@ def clients_that_leave_hanging_requests(server, home):
         def leave(one=one, request=request):
             home.mount.until_waiting(*request.operations)
             one.close()
-            eventually("the end of the session", lambda: session_ended(server, one.local_port), 2)
+            eventually("the end of the session", lambda: session_ended(server, one.local_port), 4)
 
         collect(request, leave, failures)
         one.close()
         home.mount.recover()
-    check(not failures, f"{len(failures)} of {len(exchanges())} requests: " + "; ".join(failures))
-    return f"{len(exchanges())} clients leave during a call that hangs; each session ends"
+    check(not failures, f"{len(failures)} of {len(watched)} requests: " + "; ".join(failures))
+    return f"{len(watched)} clients leave during a call that hangs; each session ends"
 
 
 @with_mount(*NEVER)
 def abor_of_hanging_requests(server, home):
     failures = []
-    requests = [request for kind, request in exchanges() if kind is FtpExchange]
+    requests = [
+        request
+        for kind, request in exchanges()
+        if kind is FtpExchange and not request.is_published
+    ]
     for request in requests:
         home.restore_files()
         home.mount.set(hang=request.operations)

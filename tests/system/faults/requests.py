@@ -17,7 +17,8 @@ class Request:
     `operations` are the FUSE calls of which one is not answered. An `upload` is sent with data of
     `LENGTH` bytes, a `download` makes a data connection in FTP. `before` is a command that precedes
     it. In the menu, `late` means that the server has announced the length, so that it can report
-    an error only by closing the connection.
+    an error only by closing the connection. `is_published`: all bytes of an upload have been sent, so
+    that it takes its name even if the client leaves or sends ABOR.
     """
 
     line: str
@@ -25,6 +26,7 @@ class Request:
     kind: str = ""
     before: str = ""
     late: bool = False
+    is_published: bool = False
 
     def __str__(self):
         return f"{self.line} ({self.operations[0]})"
@@ -52,14 +54,14 @@ FTP = [
     Request("MFMT 20260101000000 Remote/small", ("SETATTR",)),
     Request("STOR Remote/a", ("TMPFILE", "CREATE"), "upload"),
     Request("STOR Remote/b", ("WRITE",), "upload"),
-    Request("STOR Remote/c", ("FSYNC",), "upload"),
-    Request("STOR Remote/d", ("LINK", "RENAME", "RENAME2"), "upload"),
+    Request("STOR Remote/c", ("FSYNC",), "upload", is_published=True),
+    Request("STOR Remote/d", ("LINK", "RENAME", "RENAME2"), "upload", is_published=True),
     Request("APPE Remote/large", ("READ",), "upload"),
 ]
 
 MENU = [
     Request("SHOW DIRECTORY Remote", ("OPENDIR", "READDIR")),
-    Request("SHOW DETAILS Remote", ("LOOKUP",)),
+    Request("SHOW DETAILS", ("LOOKUP",), before="SHOW DIRECTORY Remote"),
     Request("DOWNLOAD FILE Remote/small", ("LOOKUP",)),
     Request("DOWNLOAD FILE Remote/middle", ("OPEN",)),
     Request("DOWNLOAD FILE Remote/large", ("READ",), late=True),
@@ -131,6 +133,8 @@ class MenuExchange:
         self.client = MenuClient(server.address).login("user2")
         self.local_port = self.client.socket.getsockname()[1]
         self.late = request.late
+        if request.before:
+            self.client.ask(request.before)
         self.client.send_line(request.line)
         if request.kind == "upload":
             self.client.send(bytes(LENGTH))
