@@ -16,6 +16,32 @@ pub fn is_out_of_resources(error: &io::Error) -> bool {
     is_out_of_descriptors(error) || matches!(errno(error), Some(Errno::ENOBUFS | Errno::ENOMEM))
 }
 
+/// Whether accept(2) failed because of the connection that it was to return, or of its network,
+/// which Linux reports there. The next one may be fine.
+pub fn is_of_one_connection(error: &io::Error) -> bool {
+    use Errno::{
+        ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, EINTR, ENETDOWN, ENETUNREACH, ENONET, ENOPROTOOPT,
+        EOPNOTSUPP, EPERM, EPROTO, ETIMEDOUT,
+    };
+    matches!(
+        errno(error),
+        Some(
+            ECONNABORTED
+                | EHOSTDOWN
+                | EHOSTUNREACH
+                | EINTR
+                | ENETDOWN
+                | ENETUNREACH
+                | ENONET
+                | ENOPROTOOPT
+                | EOPNOTSUPP
+                | EPERM
+                | EPROTO
+                | ETIMEDOUT
+        )
+    )
+}
+
 /// Whether a write found a mapped page beyond the end of its file (EFAULT): the file was truncated
 /// after it was mapped.
 pub fn is_file_truncated(error: &io::Error) -> bool {
@@ -51,4 +77,17 @@ pub fn crosses_devices(error: &io::Error) -> bool {
 
 fn errno(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_faults_of_one_connection_are_retried_at_once() {
+        let is_of_one = |errno: Errno| is_of_one_connection(&errno.into());
+        assert!(is_of_one(Errno::ECONNABORTED) && is_of_one(Errno::ENETDOWN));
+        assert!(!is_of_one(Errno::EINVAL) && !is_of_one(Errno::ENOTSOCK));
+        assert!(!is_of_one(Errno::EMFILE));
+    }
 }

@@ -117,6 +117,7 @@ impl SystemCall {
                 Error(ENOMEM),
                 Error(ECONNABORTED),
                 Error(EPROTO),
+                Error(EINVAL),
                 Error(EAGAIN),
             ],
             SystemCall::Register => &[Error(ENOMEM), Error(ENOSPC)],

@@ -40,6 +40,11 @@ struct SessionListener<K: Kernel> {
     paused: bool,
 }
 
+/// Logs that a listener cannot accept and is tried again after the next sweep.
+pub(super) fn log_accept_failed(error: &io::Error) {
+    warn!("event=accept-failed why={}", Escaped(&error.to_string()));
+}
+
 /// Rejected connections, counted for the log: a line for each would be a flood.
 #[derive(Default)]
 struct Rejections {
@@ -140,8 +145,11 @@ impl<K: Kernel> Acceptor<K> {
                     listener.paused = true;
                     warn!("event=accept-paused why={}", Escaped(&error.to_string()));
                 }
-                // This client has left, or its network failed. The next may be fine.
-                Err(_) => {}
+                Err(error) if errors::is_of_one_connection(&error) => {}
+                Err(error) => {
+                    listener.paused = true;
+                    log_accept_failed(&error);
+                }
             }
         }
         None

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use log::{debug, warn};
+use log::{Level, debug, log, warn};
 
 use crate::domain::error::ErrorCode;
 use crate::kernel::Kernel;
@@ -155,7 +155,11 @@ impl<K: Kernel> DataConnections<K> {
             Err(error) => {
                 let (generation, why) = (owner.generation, error.to_string());
                 let why = Escaped(&why);
-                debug!("session={generation} event=dial-failed to={to} why={why}");
+                let level = dial_log_level(&error);
+                log!(
+                    level,
+                    "session={generation} event=dial-failed to={to} why={why}"
+                );
                 None
             }
         };
@@ -250,6 +254,7 @@ impl<K: Kernel> DataConnections<K> {
             }
         }
         for owner in unmet.waiters {
+            self.passive.log_no_port(owner);
             let result = DataResult::Listening(Err(ErrorCode::NoPassivePort));
             self.sessions.report(owner, result);
         }
@@ -338,6 +343,16 @@ impl<K: Kernel> DataConnections<K> {
     ) {
         self.release(owner, connections, services);
         self.sessions.remove(owner);
+    }
+}
+
+/// Returns the level for a failure to dial: a client that does not listen is no concern of the
+/// operator, a lack of ports or descriptors is.
+fn dial_log_level(error: &io::Error) -> Level {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut};
+    match error.kind() {
+        ConnectionRefused | HostUnreachable | NetworkUnreachable | TimedOut => Level::Debug,
+        _ => Level::Warn,
     }
 }
 

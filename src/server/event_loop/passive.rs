@@ -15,6 +15,7 @@ use slab::Slab;
 use crate::kernel::Kernel;
 use crate::kernel::errors;
 use crate::limits::SHARED_PASSIVE_PORTS;
+use crate::server::event_loop::accept::log_accept_failed;
 use crate::server::log::escape::Escaped;
 use crate::server::net::port_reservations::{PortReservations, PortWaiter, Unmet};
 use crate::server::options::Options;
@@ -32,6 +33,8 @@ pub(super) struct PassivePorts<K: Kernel> {
     /// Out of descriptors: no accept before the next sweep, or before a slot is freed.
     paused: bool,
     reservations: PortReservations,
+    /// Why the last port could not be opened, for the log.
+    open_fault: Option<String>,
     /// The ports to use; `None` lets the system choose them.
     range: Option<(u16, u16)>,
     /// Without a range, the ports that stay open for the next session.
@@ -72,6 +75,7 @@ impl<K: Kernel> PassivePorts<K> {
             ready: VecDeque::new(),
             paused: false,
             reservations: PortReservations::default(),
+            open_fault: None,
             range: options.passive_ports,
             shared: Vec::new(),
             announced: options.passive_address,
@@ -111,6 +115,7 @@ impl<K: Kernel> PassivePorts<K> {
             Some(range) => self.find_free(kernel, owner.peer.ip(), local, range)?,
         };
         self.reservations.reserve(port, owner, now);
+        self.open_fault = None;
         Some(self.reserved_port(port))
     }
 
@@ -202,6 +207,14 @@ impl<K: Kernel> PassivePorts<K> {
     }
 
     fn open(&mut self, kernel: &K, address: SocketAddr) -> io::Result<usize> {
+        let opened = self.try_open(kernel, address);
+        if let Err(error) = &opened {
+            self.open_fault = Some(error.to_string());
+        }
+        opened
+    }
+
+    fn try_open(&mut self, kernel: &K, address: SocketAddr) -> io::Result<usize> {
         let entry = self.ports.vacant_entry();
         let port = entry.key();
         let listener = kernel.listen(address, FIRST_PASSIVE + port)?;
@@ -289,7 +302,13 @@ impl<K: Kernel> PassivePorts<K> {
                     warn!("event=accept-paused why={}", Escaped(&error.to_string()));
                     return Err(OutOfDescriptors);
                 }
-                Err(_) => self.ready.push_back(port),
+                Err(error) => {
+                    self.ready.push_back(port);
+                    if !errors::is_of_one_connection(&error) {
+                        self.paused = true;
+                        log_accept_failed(&error);
+                    }
+                }
             }
         }
         Ok(None)
@@ -312,6 +331,14 @@ impl<K: Kernel> PassivePorts<K> {
             owner,
             freed: (peer.ip(), at.ip()),
         })
+    }
+
+    /// Logs that a session gets no port, and why.
+    pub(super) fn log_no_port(&self, owner: SessionId) {
+        let generation = owner.generation;
+        let taken = "every port is in use for the client's address";
+        let why = Escaped(self.open_fault.as_deref().unwrap_or(taken));
+        warn!("session={generation} event=no-passive-port why={why}");
     }
 
     /// Ends the reservations and the waits that took too long.

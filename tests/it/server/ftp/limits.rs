@@ -1,5 +1,6 @@
 //! Quotas, rate limits, login limits and the transfer log, over FTP.
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use crate::support::changes::plain_home;
@@ -152,6 +153,25 @@ fn ftp_transfers_are_logged_with_their_result() {
     drop(data);
     ftp.expect("426");
     has("/files/Movies/Long b _ o r user2 tidegate 0 * i");
+}
+
+#[test]
+fn a_lack_of_passive_ports_is_logged_with_its_cause() {
+    // Another program has the only port.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let server = serve_ftp(
+        plain_home(),
+        &["--passive-ports", &format!("{port}-{port}")],
+    );
+    let mut ftp = FtpClient::login(&server, "user1", "1234");
+    ftp.command("EPSV", "425");
+    server.log_line(&["event=no-passive-port", "Address already in use"]);
+    drop(taken);
+    let _holder = ftp.passive_address();
+    let mut late = FtpClient::login(&server, "user1", "1234");
+    late.command("EPSV", "425");
+    server.log_line(&["event=no-passive-port", "every port is in use"]);
 }
 
 #[test]
