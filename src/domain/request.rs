@@ -206,7 +206,7 @@ pub enum Response {
     /// To [`Request::SetModified`]: the time that the file system has stored, in seconds since
     /// 1970. It may have rounded or limited the requested one.
     Modified(i64),
-    /// To [`Request::Space`]: bytes left.
+    /// To [`Request::Space`]: bytes left; `u64::MAX` if unknown or unlimited.
     Space(u64),
     /// To [`Request::Quota`]: the user's own quota first, if there is one, then those of
     /// directories.

@@ -155,7 +155,8 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     /// FALLOC_FL_KEEP_SIZE).
     fn preallocate(&self, file: &Self::File, length: u64) -> io::Result<()>;
     /// Bytes that an unprivileged process can still write in `directory`'s file system
-    /// (statvfs(3), `f_bavail`).
+    /// (statvfs(3), `f_bavail`); `u64::MAX` if the file system does not know: some FUSE file
+    /// systems and those in memory without a limit report no blocks at all.
     fn free_space(&self, directory: &Self::File) -> io::Result<u64>;
     /// Waits until the content of a file, or the names of a directory, are on the disk (fsync(2)).
     fn sync(&self, file: &Self::File) -> io::Result<()>;

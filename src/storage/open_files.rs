@@ -381,8 +381,28 @@ fn open_regular<K: Kernel>(
     below: &str,
 ) -> io::Result<Option<(K::File, Status)>> {
     let file = kernel.open_beneath(root, below, OpenMode::Read)?;
-    let status = kernel.status(&file)?;
+    let status = status_to_read(kernel, &file)?;
     Ok((status.kind == FileKind::File).then_some((file, status)))
+}
+
+/// Returns the status of a file that is to be read up to its size. Fails if the file is not empty
+/// although its size is zero, as in /proc and some FUSE file systems: the length is unknown.
+pub(super) fn status_to_read<K: Kernel>(kernel: &K, file: &K::File) -> io::Result<Status> {
+    let status = kernel.status(file)?;
+    if status.kind != FileKind::File || status.size > 0 {
+        return Ok(status);
+    }
+    match kernel.read_at(file, &mut [0], 0) {
+        Ok(1..) => {}
+        Ok(0) | Err(_) => return Ok(status),
+    }
+    // It may have been written in the meantime.
+    match kernel.status(file)? {
+        Status { size: 0, .. } => Err(io::Error::other(
+            "it has bytes, but its file system reports a size of zero",
+        )),
+        status => Ok(status),
+    }
 }
 
 #[cfg(test)]

@@ -194,9 +194,10 @@ impl File {
 
     pub(super) fn free_space(&self) -> io::Result<u64> {
         let found = retry(|| fstatvfs(&self.0))?;
-        Ok(found
-            .blocks_available()
-            .saturating_mul(found.fragment_size()))
+        Ok(match found.blocks() {
+            0 => u64::MAX,
+            _ => (found.blocks_available()).saturating_mul(found.fragment_size()),
+        })
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {

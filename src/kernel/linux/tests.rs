@@ -428,6 +428,9 @@ fn preallocation_keeps_the_size() {
     let linux = Linux::new().unwrap();
     let (_folder, root) = folder(&linux);
     assert!(linux.free_space(&root).unwrap() > 0);
+    // Without blocks the free space is unknown.
+    let proc = linux.open_root(Path::new("/proc")).unwrap();
+    assert_eq!(linux.free_space(&proc).unwrap(), u64::MAX);
     let file = linux.create_named(&root, "file").unwrap();
     linux.preallocate(&file, 0).unwrap();
     match linux.preallocate(&file, 1 << 20) {

@@ -250,41 +250,52 @@ pub(super) fn respond(
                 false => reply::append_digest(out, &digest),
             }
         }
+        (FtpPending::Space, Response::Space(u64::MAX)) => return Err(reply::SPACE_UNKNOWN),
         (FtpPending::Space, Response::Space(left)) => reply::append_value(out, left),
         (FtpPending::Allocation(_, length), Response::Allowed) => {
             return Ok(FtpOutcome::Allocation(length));
         }
         (FtpPending::SpaceLeft { code, flags }, Response::Space(left)) => {
-            reply::append_no_space(out, code, left);
+            match left {
+                u64::MAX => reply::append(out, reply::error(code)),
+                left => reply::append_no_space(out, code, left),
+            }
             return Ok(FtpOutcome::EndTransfer(flags));
         }
+        (pending, response) => return opened(pending, response, out),
+    }
+    Ok(FtpOutcome::Ready)
+}
+
+/// Handles the response that opens a file or listing, or creates an upload. The error is the reply.
+fn opened(pending: FtpPending, response: Response, out: &mut Vec<u8>) -> Result<FtpOutcome, Reply> {
+    match (pending, response) {
         (FtpPending::StatusListing, Response::Listing { length, .. }) => {
             reply::begin_status_listing(out);
-            return Ok(FtpOutcome::SendStatusListing { length });
+            Ok(FtpOutcome::SendStatusListing { length })
         }
         (FtpPending::Listing, Response::Listing { length, .. }) => {
-            return Ok(FtpOutcome::Connect(TransferKind::Listing(length)));
+            Ok(FtpOutcome::Connect(TransferKind::Listing(length)))
         }
         (FtpPending::Download { restart }, Response::Opened { length }) => {
-            return download(restart, length);
+            download(restart, length)
         }
         (FtpPending::Upload(path, allocation), Response::Created) => {
-            return Ok(FtpOutcome::Connect(TransferKind::Upload {
+            Ok(FtpOutcome::Connect(TransferKind::Upload {
                 path,
                 unique_name: None,
                 allocation,
-            }));
+            }))
         }
         (FtpPending::Upload(path, allocation), Response::CreatedUnique { name }) => {
-            return Ok(FtpOutcome::Connect(TransferKind::Upload {
+            Ok(FtpOutcome::Connect(TransferKind::Upload {
                 path,
                 unique_name: Some(name),
                 allocation,
-            }));
+            }))
         }
         (pending, _) => unexpected_input(&pending),
     }
-    Ok(FtpOutcome::Ready)
 }
 
 fn download(restart: u64, length: u64) -> Result<FtpOutcome, Reply> {

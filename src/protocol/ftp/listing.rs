@@ -61,7 +61,8 @@ pub fn append_facts(out: &mut Vec<u8>, facts: MlstFacts, status: &FileStatus, ri
         append_perm(out, status, rights, facts.of_top);
         out.push(b';');
     }
-    if facts.unique {
+    // Zero is no identity: a client would take all such files for one.
+    if facts.unique && status.identity.1 != 0 {
         let (device, inode) = status.identity;
         append(out, format_args!("unique={device:x}g{inode:x};"));
     }
@@ -174,6 +175,24 @@ mod tests {
         assert_eq!(time(1_709_164_800), "Feb 29  2024");
         assert_eq!(time(i64::MAX), "Dec 30  9999");
         assert_eq!(time(i64::MIN), "Jan  1  0001");
+    }
+
+    #[test]
+    fn inode_zero_is_no_unique_fact() {
+        let unique = |inode| {
+            let status = FileStatus {
+                is_directory: true,
+                size: 0,
+                modified: 0,
+                identity: (5, inode),
+            };
+            let mut out = Vec::new();
+            append_facts(&mut out, ALL, &status, READ);
+            String::from_utf8(out).unwrap()
+        };
+        let [known, unknown] = [unique(1), unique(0)];
+        assert!(known.contains("unique=5g1;"), "{known}");
+        assert!(!unknown.contains("unique"), "{unknown}");
     }
 
     #[test]

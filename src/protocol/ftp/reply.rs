@@ -108,6 +108,7 @@ pub(super) const TOP_IS_FIXED: Reply = Reply(550, "Cannot change the top-level d
 pub(super) const SIZE_NEEDS_IMAGE: Reply = Reply(550, "SIZE requires type I.");
 pub(super) const IS_DIRECTORY: Reply = Reply(550, "Is a directory.");
 pub(super) const NOT_A_DIRECTORY: Reply = Reply(501, "Not a directory."); // RFC 3659, 7.2
+pub(super) const SPACE_UNKNOWN: Reply = Reply(550, "The free space is unknown.");
 pub(super) const AVBL_NEEDS_DIRECTORY: Reply = Reply(550, "No space information for /.");
 
 // Other commands.

@@ -9,6 +9,7 @@ use crate::kernel::errors::is_absent;
 use crate::kernel::{FileKind, Kernel, OpenMode, Status};
 use crate::limits::TRANSFER_BUFFER_BYTES;
 use crate::storage::error::StorageError;
+use crate::storage::open_files::status_to_read;
 use crate::storage::resolve::full_path;
 
 /// An existing file whose first bytes an upload starts with.
@@ -37,7 +38,7 @@ impl<K: Kernel> BaseFile<K> {
             let named = kernel.status_at(directory, name)?;
             let root = kernel.open_root(&place.grant.path)?;
             let file = kernel.open_beneath(&root, &place.relative, OpenMode::Read)?;
-            let status = kernel.status(&file)?;
+            let status = status_to_read(kernel, &file)?;
             io::Result::Ok((named, file, status))
         };
         let found = match open() {

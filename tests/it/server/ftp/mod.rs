@@ -8,3 +8,4 @@ mod limits;
 mod login;
 mod transfers;
 mod unconfirmed;
+mod unknown_values;
