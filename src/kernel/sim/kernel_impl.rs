@@ -14,78 +14,14 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use crate::kernel::interface::Kernel;
-use crate::kernel::sim::devices::SimDevice;
 use crate::kernel::sim::fault_plan::{InjectedFault, SystemCall};
 use crate::kernel::sim::files::SimFiles;
+use crate::kernel::sim::handles::{SimFile, SimListener, SimMap, SimSocket};
 use crate::kernel::sim::simulator::{Sim, SimState};
 use crate::kernel::sim::tree::ROOT;
 use crate::kernel::types::{
     CallStats, FileKind, FileSystemKind, OpenMode, PIECES_MAX, Piece, Readiness, Signal, Status,
 };
-
-/// A listener. Its drop closes it.
-pub struct SimListener {
-    sim: Sim,
-    id: usize,
-}
-
-/// A socket. Its drop closes it.
-pub struct SimSocket {
-    sim: Sim,
-    id: usize,
-}
-
-/// An open file or directory. Its drop closes it.
-pub struct SimFile {
-    sim: Sim,
-    handle: u64,
-}
-
-/// A map. Its drop unmaps it.
-pub struct SimMap {
-    sim: Sim,
-    inode: u64,
-    length: usize,
-}
-
-impl Drop for SimListener {
-    fn drop(&mut self) {
-        let state = &mut *self.sim.state();
-        state.network.close_listener(&mut state.rng, self.id);
-    }
-}
-
-impl Drop for SimSocket {
-    fn drop(&mut self) {
-        let state = &mut *self.sim.state();
-        state.network.close(&mut state.rng, self.id);
-    }
-}
-
-impl SimFile {
-    fn new(sim: &Sim, handle: u64) -> SimFile {
-        let sim = sim.clone();
-        SimFile { sim, handle }
-    }
-
-    /// Returns its device, for [`Sim::file_call`].
-    fn device(&self) -> impl FnOnce(&SimFiles) -> Vec<SimDevice> {
-        let handle = self.handle;
-        move |files| vec![files.device(handle)]
-    }
-}
-
-impl Drop for SimFile {
-    fn drop(&mut self) {
-        self.sim.close(self.handle);
-    }
-}
-
-impl Drop for SimMap {
-    fn drop(&mut self) {
-        self.sim.unmap(self.inode);
-    }
-}
 
 impl Kernel for Sim {
     type Listener = SimListener;

@@ -11,6 +11,7 @@ mod connection;
 mod devices;
 pub mod fault_plan;
 mod files;
+mod handles;
 mod inode;
 mod job_threads;
 mod jobs;
@@ -20,8 +21,8 @@ mod simulator;
 mod tree;
 
 pub use crate::kernel::sim::devices::{DeviceBehaviour, SimDevice};
+pub use crate::kernel::sim::handles::{SimFile, SimListener, SimMap, SimSocket};
 pub use crate::kernel::sim::inode::SimEntry;
-pub use crate::kernel::sim::kernel_impl::{SimFile, SimListener, SimMap, SimSocket};
 pub use crate::kernel::sim::simulator::{HeldHandles, Peer, Sim};
 
 #[cfg(test)]
