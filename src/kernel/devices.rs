@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use crate::kernel::interface::Kernel;
-use crate::kernel::types::{CallStats, FileSystemKind};
+use crate::kernel::types::{CallStats, FileSystemKind, Status};
 use crate::limits::{DEVICE_RECOVERY, SLOW_CALLS_MAX};
 
 /// Calls that [`Health`] remembers.
@@ -140,8 +140,13 @@ struct Known {
     /// [`Kernel::mount_of`]: crate::kernel::Kernel::mount_of
     unopened: HashMap<u64, Arc<Device>>,
     /// The devices of granted directories.
-    /// Hashed as bytes, which is faster than the components of a path.
+    ///
+    /// Here and below, paths are hashed as bytes, which is faster than their components.
     roots: HashMap<OsString, Arc<Device>>,
+    /// Stand-ins for the devices below mount points in granted directories.
+    beyond: HashMap<OsString, Arc<Device>>,
+    /// The status of each granted directory when it was last opened.
+    statuses: HashMap<OsString, Status>,
     created: u32,
 }
 
@@ -158,6 +163,18 @@ impl Devices {
             .or_insert_with(|| create(created, FileSystemKind::Remote))
             .clone();
         known.roots.insert(path.into(), device.clone());
+        device
+    }
+
+    /// Returns the remote device that stands in for all file systems that are mounted in a granted
+    /// directory or over it, as long as no file there is open.
+    pub fn beyond(&self, root: &Path) -> Arc<Device> {
+        let known = &mut *lock(&self.known);
+        if let Some(device) = known.beyond.get(root.as_os_str()) {
+            return device.clone();
+        }
+        let device = create(&mut known.created, FileSystemKind::Remote);
+        known.beyond.insert(root.into(), device.clone());
         device
     }
 
@@ -179,9 +196,30 @@ impl Devices {
         }
     }
 
+    /// Reports the status of a granted directory; `None` if it cannot be opened.
+    pub fn set_status(&self, path: &Path, status: Option<Status>) {
+        let statuses = &mut lock(&self.known).statuses;
+        match status {
+            Some(status) => drop(statuses.insert(path.into(), status)),
+            None => drop(statuses.remove(path.as_os_str())),
+        }
+    }
+
+    /// Returns whether the status of a granted directory can be read without waiting for a network
+    /// or another process, and the last one that was read.
+    pub fn status(&self, path: &Path) -> (bool, Option<Status>) {
+        let known = lock(&self.known);
+        let is_inline =
+            (known.roots.get(path.as_os_str())).is_some_and(|device| device.is_inline());
+        (is_inline, known.statuses.get(path.as_os_str()).copied())
+    }
+
     /// Drops the directories for which `is_granted` returns false.
     pub fn retain_roots(&self, is_granted: impl Fn(&Path) -> bool) {
-        (lock(&self.known).roots).retain(|path, _| is_granted(Path::new(path)));
+        let known = &mut *lock(&self.known);
+        known.roots.retain(|path, _| is_granted(Path::new(path)));
+        known.beyond.retain(|path, _| is_granted(Path::new(path)));
+        known.statuses.retain(|path, _| is_granted(Path::new(path)));
     }
 
     /// Returns the device with the number `id` (`st_dev`). `kind` is called for one that is new.

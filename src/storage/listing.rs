@@ -14,6 +14,7 @@ use crate::domain::error::ErrorCode;
 use crate::domain::glob;
 use crate::domain::listing::{FileStatus, ListingEntry, ListingTarget};
 use crate::domain::path::{GrantedPath, is_name};
+use crate::kernel::devices::Devices;
 use crate::kernel::errors::is_absent;
 use crate::kernel::{FileKind, Kernel, Status};
 use crate::limits;
@@ -24,6 +25,7 @@ use crate::storage::status::file_status;
 /// Reads the entries of a listing one by one.
 pub struct EntryReader<'a, K: Kernel> {
     kernel: &'a K,
+    devices: Option<&'a Devices>,
     source: EntrySource<'a, K>,
     /// The directory's status before its names were read; `None` as soon as an entry depends on
     /// more than its directory.
@@ -134,6 +136,7 @@ impl<'a, K: Kernel> EntryReader<'a, K> {
     fn new(kernel: &'a K, source: EntrySource<'a, K>) -> EntryReader<'a, K> {
         EntryReader {
             kernel,
+            devices: None,
             source,
             directory_status: None,
             fault: None,
@@ -176,6 +179,15 @@ impl<'a, K: Kernel> EntryReader<'a, K> {
         })
     }
 
+    /// Lets the listing of granted directories wait for none of them: of those on a device that may
+    /// wait it shows the status that was last read.
+    pub fn with_devices(self, devices: &'a Devices) -> EntryReader<'a, K> {
+        EntryReader {
+            devices: Some(devices),
+            ..self
+        }
+    }
+
     /// Bytes of all names together, a lower bound for the text of the listing.
     pub fn name_bytes(&self) -> usize {
         match &self.source {
@@ -191,7 +203,10 @@ impl<'a, K: Kernel> EntryReader<'a, K> {
                 if !pattern.is_none_or(|pattern| glob::matches(pattern, &grant.name)) {
                     return None;
                 }
-                let found = self.kernel.status_by_path(&grant.path).ok()?;
+                let found = match self.devices.map(|devices| devices.status(&grant.path)) {
+                    Some((false, last)) => last?,
+                    Some((true, _)) | None => self.kernel.status_by_path(&grant.path).ok()?,
+                };
                 (found.kind == FileKind::Directory).then(|| ListingEntry {
                     prefix: "",
                     name: &grant.name,

@@ -22,7 +22,9 @@ pub use crate::storage::orphans::OrphanSweep;
 pub use crate::storage::quota::{
     QuotaLedger, QuotaLimit, QuotaReservation, UsageChange, UsageScan,
 };
-pub use crate::storage::status::{check_free_space, file_status, find_device, free_space};
+pub use crate::storage::status::{
+    check_free_space, file_status, find_device, free_space, leads_beyond, probe,
+};
 pub use crate::storage::upload::{
     StagedUpload, UploadSpec, check_upload, create_unique_upload, create_upload,
 };

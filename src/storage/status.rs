@@ -67,10 +67,31 @@ pub fn free_space<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<u64, Sto
     })
 }
 
-/// Opens a granted directory and records the device that it is on.
+/// Whether the way to a path leads through a mount point in its granted directory. The file system
+/// that is mounted there is not called.
+pub fn leads_beyond<K: Kernel>(kernel: &K, place: &GrantedPath) -> bool {
+    place.is_valid()
+        && (open_root(kernel, place)).is_ok_and(|root| kernel.crosses_mount(&root, &place.relative))
+}
+
+/// Tries whether the device of a file or directory answers: waits until it does. The file system of
+/// the nearest existing directory is asked for its free space, which none caches for long.
+pub fn probe<K: Kernel>(kernel: &K, path: &Path) {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    for directory in path.ancestors() {
+        match kernel.open_root(directory) {
+            Ok(directory) => return drop(kernel.free_space(&directory)),
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Opens a granted directory and records its device and its status.
 pub fn find_device<K: Kernel>(kernel: &K, root: &Path, devices: &Devices) {
     let found = (kernel.open_root(root))
         .and_then(|directory| Ok((kernel.status(&directory)?, kernel.file_system(&directory)?)));
+    devices.set_status(root, found.as_ref().ok().map(|(status, _)| *status));
     if let Ok((status, kind)) = found {
         let device = devices.with_id(status.device, || kind);
         devices.set_root(root, device);

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::net::{TcpListener, TcpStream};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::kernel::errors;
 use crate::kernel::interface::Kernel;
 use crate::kernel::linux::call_timer::{self, timed};
 use crate::kernel::linux::external::{External, MilestoneHandler, ReadableHandler};
@@ -212,6 +213,11 @@ impl Kernel for Linux {
 
     fn kind_of_mount(&self, path: &Path) -> FileSystemKind {
         self.mounts.kind_of(path)
+    }
+
+    fn crosses_mount(&self, root: &File, path: &str) -> bool {
+        let opened = timed(|| root.open_beneath(path, OpenMode::Path, false));
+        opened.is_err_and(|error| errors::crosses_devices(&error))
     }
 
     fn open_root(&self, path: &Path) -> io::Result<File> {

@@ -228,6 +228,11 @@ impl Kernel for Sim {
         state.devices.kind(state.devices.of_path(path))
     }
 
+    fn crosses_mount(&self, root: &SimFile, path: &str) -> bool {
+        let files = &self.state().files;
+        files.devices_beneath(root.handle, path.as_bytes()).len() > 1
+    }
+
     fn open_root(&self, path: &Path) -> io::Result<SimFile> {
         let path = path.as_os_str().as_bytes();
         let devices = |files: &SimFiles| files.tree.devices(ROOT, path, false);
