@@ -337,6 +337,9 @@ pub const LISTING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Maximum size of all listings in memory. Further listings wait until one has been sent.
 pub const LISTINGS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Memory that a listing in progress takes before its length is known: some thousand entries.
+pub const LISTING_START_BYTES: usize = 256 * 1024;
+
 /// Memory reserved for users without a listing in memory, so that slow clients of one user do not
 /// delay the listings of others.
 pub const LISTINGS_RESERVE_BYTES: usize = 32 * 1024 * 1024;

@@ -3,6 +3,7 @@
 pub(crate) mod client_prefix;
 pub(crate) mod login_queue;
 pub(crate) mod login_throttle;
+pub(crate) mod memory_use;
 pub(crate) mod rate_limit;
 pub(crate) mod sessions;
 pub(crate) mod stall_detector;

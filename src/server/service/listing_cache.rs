@@ -3,46 +3,50 @@
 //!
 //! A listing stays in memory until the last session has sent it, which may take as long as a client
 //! likes. Part of the memory is therefore reserved for users without a listing in memory: no user's
-//! listings can keep another user waiting.
+//! listings can keep another user waiting. A listing in progress takes as much as its text so far,
+//! so that one of a slow device does not keep others waiting. If the text does not fit, the listing
+//! is made again when there is room for the longest.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::domain::error::ErrorCode;
 use crate::domain::listing::{ListingFormat, ListingTarget};
-use crate::kernel::Kernel;
+use crate::kernel::{FileSystemKind, Kernel};
 use crate::limits::{
-    LISTING_BYTES_MAX, LISTING_CACHE_AGE_MAX, LISTING_QUEUE_TIMEOUT, LISTINGS_BYTES_MAX,
-    LISTINGS_RESERVE_BYTES,
+    LISTING_BYTES_MAX, LISTING_CACHE_AGE_MAX, LISTING_QUEUE_TIMEOUT, LISTING_START_BYTES,
+    LISTINGS_BYTES_MAX, LISTINGS_RESERVE_BYTES,
 };
+use crate::server::policy::memory_use::MemoryUse;
 use crate::server::service::context::Context;
+use crate::server::service::listing_queue::{ListingQueue, Requester};
 use crate::server::service::response::{Completion, Handled};
-use crate::server::session_id::{SessionId, UserKey};
-use crate::server::workers::job::{Job, Lane, ListingJob, Task};
-use crate::server::workers::listing::Listing;
+use crate::server::session_id::SessionId;
+use crate::server::workers::job::{Job, Lane, Task};
+use crate::server::workers::listing::{Listing, ListingError, ListingJob};
 use crate::storage::{FileFault, StorageError};
 
 /// Listings that are requested, in progress, cached and in memory.
 #[derive(Default)]
 pub(crate) struct Listings {
-    /// The sessions that wait for each listing.
-    waiting: HashMap<Key, Vec<SessionId>>,
-    /// Listings that wait for memory.
-    queue: VecDeque<Pending>,
-    /// Listings that a worker is making, by the id of their job.
-    running: HashMap<u64, Pending>,
-    next_id: u64,
+    /// Listings that are queued or that a worker is making, by number.
+    pending: HashMap<u64, Pending>,
+    by_key: HashMap<Key, u64>,
+    /// The listing that each session waits for, by the generation of the session.
+    by_session: HashMap<u64, u64>,
+    /// Listings that wait for memory: those of unknown length, and long ones.
+    queues: [ListingQueue; 2],
+    /// The same, the oldest first.
+    queued: BTreeSet<u64>,
+    last_id: u64,
     /// Changes made by the server. A request after a change gets no listing begun before it.
     changes: u64,
     cached: HashMap<Key, Cached>,
-    /// All listings that may still be in memory.
-    alive: Vec<Alive>,
-    /// No queued listing fits into memory, and nothing was requested or completed since.
-    is_stuck: bool,
+    /// All listings in progress and in memory.
+    memory: MemoryUse,
 }
 
 /// The result of a listing for all sessions that wait for it.
@@ -71,20 +75,15 @@ impl Listed {
     }
 }
 
-/// A listing in memory.
-struct Alive {
-    /// The user that it was made for.
-    user: Option<UserKey>,
-    listing: Weak<Listing>,
-}
-
 /// A listing that is requested or in progress.
 struct Pending {
     target: ListingTarget,
     key: Key,
-    /// The user that it is made for: the first that asked, or one without a listing in memory.
-    user: Option<UserKey>,
+    /// By generation.
+    waiting: BTreeMap<u64, SessionId>,
     since: Instant,
+    /// The text did not fit into the memory that was left.
+    is_long: bool,
 }
 
 struct Cached {
@@ -127,14 +126,15 @@ impl Listings {
 
     /// Starts the listings that fit into memory.
     pub(crate) fn start<K: Kernel>(&mut self, context: &Context<K>) {
-        while let Some(job) = self.next_job() {
+        while let Some((user, mut job)) = self.next_job() {
+            job.devices = context.devices.clone();
             let lane = match &job.target {
                 ListingTarget::Top { .. } => Lane::Device(context.device(context.home.path())),
                 ListingTarget::Directory(path) | ListingTarget::Path { path, .. } => {
                     context.lane(&path.grant)
                 }
             };
-            let job = Job::detached(lane, Task::List(job));
+            let job = Job::for_user(user, lane, Task::List(Box::new(job)));
             context.workers.submit(job);
         }
     }
@@ -142,130 +142,154 @@ impl Listings {
     /// Returns a cached listing of a directory that has not changed.
     fn find_cached<K: Kernel>(&self, key: &Key, context: &Context<K>) -> Option<Arc<Listing>> {
         let cached = self.cached.get(key)?;
-        let device = context.device(&key.root);
+        let before = cached
+            .listing
+            .status
+            .filter(|_| !cached.is_expired(context.now))?;
+        // The directory may be on another device than the granted one.
+        let device = (context.devices).with_id(before.device, || FileSystemKind::Remote);
         let status = context.call_inline(&device, || context.kernel.status_by_path(&key.path()));
-        let status = status.and_then(Result::ok);
-        let is_valid =
-            status.is_some() && cached.listing.status == status && !cached.is_expired(context.now);
+        let is_valid = status.and_then(Result::ok) == Some(before);
         is_valid.then(|| cached.listing.clone())
     }
 
     /// Adds a session to those that wait for a listing.
     fn request(&mut self, session_id: SessionId, target: ListingTarget, key: Key, now: Instant) {
-        self.is_stuck = false;
-        match self.waiting.entry(key.clone()) {
-            // In the queue or in progress, even if all sessions that waited have ended.
-            Entry::Occupied(mut waiting) => waiting.get_mut().push(session_id),
-            Entry::Vacant(vacant) => {
-                vacant.insert(vec![session_id]);
-                self.queue.push_back(Pending {
-                    target,
-                    key,
-                    user: session_id.user,
-                    since: now,
-                });
+        let (generation, user) = (session_id.generation, session_id.user);
+        let id = self.by_key.get(&key).copied().unwrap_or_else(|| {
+            self.last_id += 1;
+            let pending = Pending {
+                target,
+                key: key.clone(),
+                waiting: BTreeMap::new(),
+                since: now,
+                is_long: false,
+            };
+            self.pending.insert(self.last_id, pending);
+            self.by_key.insert(key, self.last_id);
+            self.queued.insert(self.last_id);
+            self.last_id
+        });
+        self.by_session.insert(generation, id);
+        if let Some(pending) = self.pending.get_mut(&id) {
+            pending.waiting.insert(generation, session_id);
+            if self.queued.contains(&id) {
+                self.queues[usize::from(pending.is_long)].add(user, id);
             }
         }
     }
 
     /// Removes the next listing that fits into memory from the queue.
-    fn next_job(&mut self) -> Option<ListingJob> {
-        if self.queue.is_empty() {
-            return None;
+    fn next_job(&mut self) -> Option<(Requester, ListingJob)> {
+        for user in self.memory.take_freed() {
+            self.set_in_memory(user, false);
         }
-        let alive = self.alive.len();
-        self.alive.retain(|alive| alive.listing.strong_count() > 0);
-        if self.is_stuck && self.alive.len() == alive {
-            return None;
-        }
-        let next = self.find_fitting();
-        self.is_stuck = next.is_none();
-        let (index, user) = next?;
-        let mut pending = self.queue.remove(index)?;
-        pending.user = user;
-        let id = self.next_id;
-        self.next_id += 1;
+        let (user, id, bytes) = (self.next_fitting(true)).or_else(|| self.next_fitting(false))?;
+        let sum_max = match self.queues[0].has_in_memory(user) {
+            true => LISTINGS_BYTES_MAX,
+            false => LISTINGS_BYTES_MAX + LISTINGS_RESERVE_BYTES,
+        };
+        let pending = self.pending.get(&id)?;
         let job = ListingJob {
             id,
             target: pending.target.clone(),
             format: pending.key.format,
+            devices: Arc::default(),
+            charge: self.memory.charge(user, bytes, sum_max),
         };
-        self.running.insert(id, pending);
-        Some(job)
+        self.set_queued(id, false);
+        self.set_in_memory(user, true);
+        self.queues
+            .iter_mut()
+            .for_each(|queue| queue.end_turn(user));
+        Some((user, job))
     }
 
-    /// Returns the index of a queued listing that fits into memory even at its maximum size, and
-    /// the user to whom it is charged.
-    fn find_fitting(&self) -> Option<(usize, Option<UserKey>)> {
-        let alive = (self.alive.iter()).filter_map(|alive| alive.listing.upgrade());
-        let alive: usize = alive.map(|listing| listing.text.len()).sum();
-        let bytes = alive + (self.running.len() + 1) * LISTING_BYTES_MAX;
-        if bytes <= LISTINGS_BYTES_MAX {
-            return self.queue.front().map(|pending| (0, pending.user));
+    /// Returns the next long or other listing if there is memory for it, and its bytes.
+    fn next_fitting(&self, is_long: bool) -> Option<(Requester, u64, usize)> {
+        let bytes = match is_long {
+            true => LISTING_BYTES_MAX,
+            false => LISTING_START_BYTES,
+        };
+        let sum = self.memory.bytes() + bytes;
+        let is_reserve = sum > LISTINGS_BYTES_MAX;
+        let (user, id) = self.queues[usize::from(is_long)].next(is_reserve)?;
+        let is_fitting = sum <= LISTINGS_BYTES_MAX + LISTINGS_RESERVE_BYTES;
+        is_fitting.then_some((user, id, bytes))
+    }
+
+    /// Notes that a listing of a user takes memory, or no longer does.
+    fn set_in_memory(&mut self, user: Requester, is_in_memory: bool) {
+        for queue in &mut self.queues {
+            queue.set_in_memory(user, is_in_memory);
         }
-        if bytes > LISTINGS_BYTES_MAX + LISTINGS_RESERVE_BYTES {
-            return None;
+    }
+
+    /// Queues a listing, or removes it from the queue, for all sessions that wait for it.
+    fn set_queued(&mut self, id: u64, is_queued: bool) {
+        let Some(pending) = self.pending.get(&id) else {
+            return;
+        };
+        let is_change = match is_queued {
+            true => self.queued.insert(id),
+            false => self.queued.remove(&id),
+        };
+        let queue = &mut self.queues[usize::from(pending.is_long)];
+        for session_id in pending.waiting.values().filter(|_| is_change) {
+            match is_queued {
+                true => queue.add(session_id.user, id),
+                false => queue.remove(session_id.user, id),
+            }
         }
-        let alive = self.alive.iter().map(|alive| alive.user);
-        let running = self.running.values().map(|pending| pending.user);
-        let served: HashSet<_> = alive.chain(running).collect();
-        self.queue.iter().enumerate().find_map(|(index, pending)| {
-            let mut users = self.waiting[&pending.key]
-                .iter()
-                .map(|waiting| waiting.user);
-            let user = users.find(|user| !served.contains(user))?;
-            Some((index, user))
-        })
     }
 
     /// Takes the result of a job. Caches a listing that depends on nothing but an unchanged
-    /// directory.
+    /// directory. Returns `None` if the listing has to wait for memory.
     pub(crate) fn finish(
         &mut self,
         id: u64,
-        result: Result<Listing, StorageError>,
+        result: Result<Listing, ListingError>,
         now: Instant,
-    ) -> Listed {
-        let mut listed = Listed {
-            waiting: Vec::new(),
-            result: result.map(Arc::new),
-        };
-        self.is_stuck = false;
-        let Some(Pending { key, user, .. }) = self.running.remove(&id) else {
-            return listed;
-        };
-        listed.waiting = self.waiting.remove(&key).unwrap_or_default();
-        if let Ok(listing) = &listed.result {
-            self.alive.push(Alive {
-                user,
-                listing: Arc::downgrade(listing),
-            });
-            let is_current = key.changes == self.changes;
-            if listing.status.is_some() && is_current && key.only_for.is_none() {
-                let cached = Cached {
-                    listing: listing.clone(),
-                    made_at: now,
-                };
-                self.cached.insert(key, cached);
+    ) -> Option<Listed> {
+        let result = match result {
+            Ok(listing) => Ok(Arc::new(listing)),
+            Err(ListingError::Failed(error)) => Err(error),
+            Err(ListingError::OutOfMemory) => {
+                self.pending.get_mut(&id)?.is_long = true;
+                self.set_queued(id, true);
+                return None;
             }
+        };
+        let pending = self.remove(id)?;
+        if let Ok(listing) = &result
+            && listing.status.is_some()
+            && pending.key.changes == self.changes
+            && pending.key.only_for.is_none()
+        {
+            let cached = Cached {
+                listing: listing.clone(),
+                made_at: now,
+            };
+            self.cached.insert(pending.key, cached);
         }
-        listed
+        let waiting = pending.waiting.into_values().collect();
+        Some(Listed { waiting, result })
     }
 
     /// Removes a listing that waited for memory for too long.
     pub(crate) fn pop_timed_out(&mut self, now: Instant) -> Option<Listed> {
-        let first = self.queue.front()?;
-        if now < first.since + LISTING_QUEUE_TIMEOUT {
+        let id = *self.queued.first()?;
+        if now < self.pending.get(&id)?.since + LISTING_QUEUE_TIMEOUT {
             return None;
         }
-        let pending = self.queue.pop_front()?;
+        let pending = self.remove(id)?;
         let fault = FileFault {
             operation: "listing",
             path: pending.key.path(),
             source: io::Error::other("no memory for another listing"),
         };
         Some(Listed {
-            waiting: self.waiting.remove(&pending.key).unwrap_or_default(),
+            waiting: pending.waiting.into_values().collect(),
             result: Err(StorageError {
                 code: ErrorCode::DirectoryUnreadable,
                 fault: Some(fault),
@@ -273,20 +297,34 @@ impl Listings {
         })
     }
 
-    /// Cancels the request of a session that ended. A listing in progress is completed for the
-    /// cache.
-    pub(crate) fn cancel(&mut self, session_id: SessionId) {
-        let Listings { waiting, queue, .. } = self;
-        for waiting in waiting.values_mut() {
-            waiting.retain(|other| *other != session_id);
+    /// Cancels the request of a session that ended. Returns the listing in progress that no session
+    /// waits for any longer.
+    pub(crate) fn cancel(&mut self, session_id: SessionId) -> Option<u64> {
+        let id = self.by_session.remove(&session_id.generation)?;
+        let is_queued = self.queued.contains(&id);
+        let pending = self.pending.get_mut(&id)?;
+        // As it was when the session asked.
+        let asked = pending.waiting.remove(&session_id.generation)?;
+        let is_wanted = !pending.waiting.is_empty();
+        if is_queued {
+            self.queues[usize::from(pending.is_long)].remove(asked.user, id);
         }
-        queue.retain(|pending| {
-            let is_wanted = !waiting[&pending.key].is_empty();
-            if !is_wanted {
-                waiting.remove(&pending.key);
-            }
-            is_wanted
-        });
+        if is_wanted {
+            return None;
+        }
+        self.remove(id);
+        (!is_queued).then_some(id)
+    }
+
+    /// Removes a listing and the requests for it.
+    fn remove(&mut self, id: u64) -> Option<Pending> {
+        self.set_queued(id, false);
+        let pending = self.pending.remove(&id)?;
+        self.by_key.remove(&pending.key);
+        for generation in pending.waiting.keys() {
+            self.by_session.remove(generation);
+        }
+        Some(pending)
     }
 
     /// Drops expired listings from the cache.

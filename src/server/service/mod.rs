@@ -18,6 +18,7 @@ mod context;
 mod delayed_responses;
 mod error_log;
 pub(crate) mod listing_cache;
+mod listing_queue;
 mod modifications;
 pub(crate) mod open_files;
 pub(crate) mod open_handle;
@@ -251,7 +252,8 @@ impl<K: Kernel> Services<K> {
     /// Cancels the request of a session that ended.
     pub(crate) fn cancel(&mut self, session_id: SessionId) {
         self.auth.cancel(session_id, &self.context);
-        self.listings.cancel(session_id);
+        let listing = self.listings.cancel(session_id);
+        listing.inspect(|id| self.context.workers.cancel_listing(*id));
         self.quotas.cancel(session_id);
         self.context.workers.cancel(session_id);
     }
@@ -461,8 +463,9 @@ impl<K: Kernel> Services<K> {
                 self.deliver_auth_responses();
             }
             JobResult::Listed { id, result } => {
-                let listed = self.listings.finish(id, result, self.context.now);
-                self.deliver_listing(listed);
+                if let Some(listed) = self.listings.finish(id, result, self.context.now) {
+                    self.deliver_listing(listed);
+                }
             }
             JobResult::Published { session_id, result } => {
                 self.listings.invalidate();

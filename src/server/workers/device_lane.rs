@@ -1,6 +1,6 @@
 //! The lane of one device: its queue, its threads, and whether it is stuck.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,6 @@ use crate::limits::{
 };
 use crate::server::workers::fair_queue::{Allowance, FairQueue};
 use crate::server::workers::job::Share;
-use crate::server::workers::refusal::Workplace;
 
 /// Occupied threads, last turn, number of the device: the order in which lanes are served.
 pub(super) type ReadyKey = (usize, u64, u32);
@@ -35,7 +34,7 @@ pub(super) struct DeviceLane {
 
 struct Probe {
     /// Where a call has not returned.
-    workplace: Workplace,
+    path: PathBuf,
     /// When the next one is to start.
     due: Instant,
     /// Since when one is queued or running.
@@ -152,10 +151,10 @@ impl DeviceLane {
 
     /// Suspects that the device does not answer, since a call has not returned. A probe finds out,
     /// and no job starts before.
-    pub(super) fn suspect(&mut self, workplace: Workplace, now: Instant) {
+    pub(super) fn suspect(&mut self, path: PathBuf, now: Instant) {
         self.unserved_since = None;
         let probe = || Probe {
-            workplace,
+            path,
             due: now,
             pending_since: None,
         };
@@ -164,14 +163,14 @@ impl DeviceLane {
 
     /// Returns where a call has not returned if the probe has not returned in time either, or if
     /// no thread is left to go on.
-    pub(super) fn confirmed_hang(&self, now: Instant) -> Option<&Workplace> {
+    pub(super) fn confirmed_hang(&self, now: Instant) -> Option<&Path> {
         let probe = self.probe.as_ref()?;
         let is_late = probe.pending_since.is_some_and(|since| {
             let waited = now.saturating_duration_since(since);
             waited >= DISK_PROBE_TIMEOUT
         });
         let is_confirmed = is_late || self.occupied() >= LANE_OCCUPIED_MAX;
-        is_confirmed.then_some(&probe.workplace)
+        is_confirmed.then_some(&*probe.path)
     }
 
     /// Removes all queued jobs, in order of submission.
@@ -192,11 +191,11 @@ impl DeviceLane {
         }
     }
 
-    /// Gives a thread to the probe; returns the directory to try.
+    /// Gives a thread to the probe; returns the path to try.
     pub(super) fn start_probe(&mut self) -> Option<PathBuf> {
-        let directory = self.probe.as_ref()?.workplace.directory.clone();
+        let path = self.probe.as_ref()?.path.clone();
         self.abandoned += 1;
-        Some(directory)
+        Some(path)
     }
 
     /// Notes that a call on the device has returned. Returns whether the device was stuck and is

@@ -20,10 +20,10 @@ use crate::kernel::devices::Device;
 use crate::kernel::{CallStats, Kernel};
 use crate::limits::{DISK_THREADS_RESERVED, SLOW_CALLS_MAX};
 use crate::server::log::escape::Escaped;
-use crate::server::session_id::{SessionId, UserKey};
+use crate::server::session_id::UserKey;
 use crate::server::workers::device_lane::{DeviceLane, ReadyKey};
 use crate::server::workers::job::{Job, JobResult, Ran, Share};
-use crate::server::workers::owned_jobs::{OwnedJobs, Place};
+use crate::server::workers::owned_jobs::{CancelKey, OwnedJobs, Place};
 use crate::server::workers::running_jobs::{RunningJob, RunningState, overdue};
 use crate::server::workers::token::JobToken;
 
@@ -80,8 +80,8 @@ impl<K: Kernel> Default for GivenUp<K> {
 
 /// The end of one slice of a job.
 pub(super) struct Ended<K: Kernel> {
-    /// The result for the event loop.
-    pub(super) result: Option<JobResult<K>>,
+    /// The results for the event loop.
+    pub(super) results: Vec<JobResult<K>>,
     /// To be dropped without the lock of the queues.
     pub(super) rest: Ran<K>,
 }
@@ -119,7 +119,8 @@ impl<K: Kernel> DeviceLanes<K> {
     fn push(&mut self, device: &Arc<Device>, job: Job<K>) {
         let number = device.number();
         self.submitted += 1;
-        self.owned.add(job.owner, Place::Queued(self.submitted));
+        self.owned
+            .add(job.cancel_key(), Place::Queued(self.submitted));
         let turn = self.next_turn();
         let lane = (self.lanes.entry(number)).or_insert_with(|| {
             let device = device.clone();
@@ -130,11 +131,11 @@ impl<K: Kernel> DeviceLanes<K> {
         self.update_ready(number);
     }
 
-    /// Cancels the jobs of a session. Returns those that were queued, to be dropped without the
-    /// lock of the queues.
-    pub(super) fn cancel(&mut self, owner: SessionId) -> Vec<Job<K>> {
+    /// Cancels the jobs of a session, or a listing. Returns those that were queued, to be dropped
+    /// without the lock of the queues.
+    pub(super) fn cancel(&mut self, key: CancelKey) -> Vec<Job<K>> {
         let mut dropped = Vec::new();
-        for place in self.owned.take(owner) {
+        for place in self.owned.take(key) {
             match place {
                 Place::Queued(id) => dropped.extend(self.cancel_queued(id)),
                 Place::Running(index) => {
@@ -217,7 +218,7 @@ impl<K: Kernel> DeviceLanes<K> {
         let job = self.jobs.remove(&id)?;
         let index = self.occupy(number, &job, token, now);
         let (old, new) = (Place::Queued(id), Place::Running(index));
-        self.owned.replace(job.owner, old, new);
+        self.owned.replace(job.cancel_key(), old, new);
         self.update_ready(number);
         Some(Started { index, job, device })
     }
@@ -228,9 +229,9 @@ impl<K: Kernel> DeviceLanes<K> {
         }
         let number = self.probes.pop_front()?;
         let lane = self.lanes.get_mut(&number)?;
-        let directory = lane.start_probe()?;
+        let path = lane.start_probe()?;
         let device = lane.device.clone();
-        let job = Job::probe(device.clone(), directory);
+        let job = Job::probe(device.clone(), path);
         let index = self.occupy(number, &job, token, now);
         self.running[index].set_probe();
         Some(Started { index, job, device })
@@ -238,8 +239,8 @@ impl<K: Kernel> DeviceLanes<K> {
 
     fn occupy(&mut self, device: u32, job: &Job<K>, token: &JobToken, now: Instant) -> usize {
         self.running.insert(RunningJob::new(
-            (device, job.share, job.owner),
-            (job.answer(), job.workplace()),
+            (device, job.share, job.cancel_key()),
+            (job.answer(), job.path()),
             token,
             self.disk_timeout + job.extra_patience(),
             now,
@@ -267,27 +268,36 @@ impl<K: Kernel> DeviceLanes<K> {
                 self.probes.retain(|probed| *probed != number);
             }
         }
-        self.owned.remove(running.owner, Place::Running(index));
+        self.owned.remove(running.cancel_key, Place::Running(index));
         let (result, rest) = match ran {
-            Ran::Again(job) if running.is_wanted() => (None, self.push_again(job)),
+            Ran::Again(job) if running.is_wanted() => {
+                self.update_ready(number);
+                return self.push_again(job);
+            }
             Ran::Finished(result) if running.is_wanted() => (result, Ran::Finished(None)),
             // A change that was made must be noticed even if no session waits for it.
             Ran::Finished(Some(result)) => (result.modification(), Ran::Finished(Some(result))),
             rest => (None, rest),
         };
         self.update_ready(number);
-        Ended { result, rest }
+        let results = result.into_iter().collect();
+        Ended { results, rest }
     }
 
-    /// Queues a job again after a slice.
-    fn push_again(&mut self, job: Job<K>) -> Ran<K> {
-        match job.device().cloned() {
+    /// Queues a job again after a slice, perhaps in another lane.
+    fn push_again(&mut self, job: Job<K>) -> Ended<K> {
+        let (results, rest) = match job.device().cloned() {
             Some(device) => {
-                self.push(&device, job);
-                Ran::Finished(None)
+                let mut given_up = self.submit(&device, job);
+                let dropped = given_up.dropped.pop();
+                (
+                    given_up.results,
+                    dropped.map_or(Ran::Finished(None), Ran::Again),
+                )
             }
-            None => Ran::Again(job),
-        }
+            None => (Vec::new(), Ran::Again(job)),
+        };
+        Ended { results, rest }
     }
 
     /// Checks the running jobs against their patience, and finds devices to probe.
@@ -311,11 +321,11 @@ impl<K: Kernel> DeviceLanes<K> {
             given_up.results.extend(running.answer.into_timeout());
         }
         running.abandon();
-        let (number, owner) = (running.device, running.owner.take());
-        self.owned.remove(owner, Place::Running(index));
+        let (number, key) = (running.device, running.cancel_key.take());
+        self.owned.remove(key, Place::Running(index));
         if let Some(lane) = self.lanes.get_mut(&number) {
             lane.abandon();
-            lane.suspect(running.workplace.clone(), now);
+            lane.suspect(running.path.clone(), now);
             // The event loop must not make the next call that hangs.
             lane.device.record(SLOW_DEVICE, now);
         }
@@ -335,15 +345,15 @@ impl<K: Kernel> DeviceLanes<K> {
         if lane.is_unserved(may_start, now, self.disk_timeout)
             && let Some(job) = first.and_then(|id| self.jobs.get(&id))
         {
-            lane.suspect(job.workplace(), now);
+            lane.suspect(job.path(), now);
         }
         if lane.take_due_probe(now) && !self.probes.contains(&number) {
             self.probes.push_back(number);
         }
-        if let Some(workplace) = lane.confirmed_hang(now)
+        if let Some(path) = lane.confirmed_hang(now)
             && lane.device.set_stuck(true)
         {
-            let path = workplace.path.to_string_lossy();
+            let path = path.to_string_lossy();
             let (path, threads) = (Escaped(&path), lane.abandoned());
             warn!("event=disk-stuck device={number} path={path} threads={threads}");
             given_up.results.push(JobResult::Counted(None));
@@ -379,7 +389,7 @@ impl<K: Kernel> DeviceLanes<K> {
         let Some(job) = self.jobs.remove(&id) else {
             return;
         };
-        self.owned.remove(job.owner, Place::Queued(id));
+        self.owned.remove(job.cancel_key(), Place::Queued(id));
         if let Some(device) = job.device().cloned() {
             self.give_up(&device, job, given_up);
         }

@@ -17,7 +17,6 @@ use crate::auth::verified_cache::PasswordTag;
 use crate::auth::verifier::Verifier;
 use crate::config::Home;
 use crate::config::reload::ReloadOutcome;
-use crate::domain::listing::{ListingFormat, ListingTarget};
 use crate::domain::path::GrantedPath;
 use crate::domain::request::Response;
 use crate::domain::step::Step;
@@ -29,8 +28,7 @@ use crate::server::policy::client_prefix::ClientPrefix;
 use crate::server::session_id::{SessionId, UserKey};
 use crate::server::workers::checksum::Checksum;
 use crate::server::workers::file_task::{FileRange, FileResult, FileTask};
-use crate::server::workers::listing;
-use crate::server::workers::listing::Listing;
+use crate::server::workers::listing::{Listing, ListingError, ListingJob};
 use crate::server::workers::token::JobToken;
 use crate::storage;
 use crate::storage::{
@@ -67,7 +65,7 @@ pub(crate) enum Share {
 pub(crate) enum Lane {
     /// A device: its users take turns, each with its jobs in the order of submission.
     Device(Arc<Device>),
-    /// The same for work that no session waits for: one job at a time, at a lower priority.
+    /// A device, for work that no session waits for: one job at a time, at a lower priority.
     Background(Arc<Device>),
     /// Reloads of the configuration, which wait for nothing else.
     Reload,
@@ -75,7 +73,7 @@ pub(crate) enum Lane {
 
 /// The work of a job.
 pub(crate) enum Task<K: Kernel> {
-    List(ListingJob),
+    List(Box<ListingJob>),
     Create(Creation),
     /// Creates an upload with a generated name in the directory at the path.
     CreateUnique(Creation),
@@ -95,7 +93,7 @@ pub(crate) enum Task<K: Kernel> {
     SweepOrphans(OrphanSweep),
     /// Counts the bytes of one directory for a quota, in slices.
     Count(UsageScan),
-    /// Tries whether the device of a directory answers.
+    /// Tries whether the device of a path answers.
     Probe(PathBuf),
     Reload(Reload),
 }
@@ -119,13 +117,6 @@ pub(crate) struct Publication<K: Kernel> {
     pub(super) session_id: SessionId,
     pub(super) upload: Box<StagedUpload<K>>,
     record: Option<Box<TransferRecord>>,
-}
-
-/// A listing to be made. `id` identifies it among the listings in progress.
-pub(crate) struct ListingJob {
-    pub(crate) id: u64,
-    pub(crate) target: ListingTarget,
-    pub(crate) format: ListingFormat,
 }
 
 /// A login whose password is to be checked. Not a [`Job`]: it has a queue with an order of its own.
@@ -163,7 +154,7 @@ pub(crate) enum JobResult<K: Kernel> {
     },
     Listed {
         id: u64,
-        result: Result<Listing, StorageError>,
+        result: Result<Listing, ListingError>,
     },
     Published {
         session_id: SessionId,
@@ -225,7 +216,7 @@ impl<K: Kernel> Job<K> {
     pub(crate) fn for_user(user: Option<UserKey>, lane: Lane, task: Task<K>) -> Job<K> {
         let share = match &lane {
             Lane::Background(_) => Share::Background,
-            Lane::Device(_) | Lane::Reload => user.map_or(Share::Common, Share::User),
+            _ => user.map_or(Share::Common, Share::User),
         };
         Job {
             lane,
@@ -276,8 +267,8 @@ impl<K: Kernel> Job<K> {
     }
 
     /// A job that tries whether a device answers.
-    pub(super) fn probe(device: Arc<Device>, directory: PathBuf) -> Job<K> {
-        Job::detached(Lane::Device(device), Task::Probe(directory))
+    pub(super) fn probe(device: Arc<Device>, path: PathBuf) -> Job<K> {
+        Job::detached(Lane::Device(device), Task::Probe(path))
     }
 
     /// Returns the job that drops the task of this one, which was cancelled.
@@ -329,8 +320,8 @@ impl<K: Kernel> Job<K> {
             Err(error) => respond(Err(error), false),
         };
         match self.task {
-            Task::List(ListingJob { id, target, format }) => {
-                let result = listing::list(&**kernel, &target, format);
+            Task::List(job) => {
+                let (id, result) = (job.id, job.run(&**kernel, token));
                 finished(JobResult::Listed { id, result })
             }
             Task::Create(creation) => match creation.run(kernel) {
@@ -390,9 +381,8 @@ impl<K: Kernel> Task<K> {
                 Step::More => return again(Task::Count(count)),
                 Step::Done(()) => Some(JobResult::Counted(count.into_fault())),
             },
-            Task::Probe(directory) => {
-                // Any answer will do. No file system caches the free space for long.
-                let _ = storage::check_free_space(&**kernel, &directory, 0);
+            Task::Probe(path) => {
+                storage::probe(&**kernel, &path);
                 None
             }
             Task::Reload(Reload { home, devices }) => {

@@ -23,6 +23,7 @@ use crate::server::workers::device_lanes::{DeviceLanes, Started};
 use crate::server::workers::file_task::FileTask;
 use crate::server::workers::job::{Job, JobResult, Lane, PasswordCheck, Ran, Task};
 use crate::server::workers::logins::Logins;
+use crate::server::workers::owned_jobs::CancelKey;
 use crate::server::workers::token::JobToken;
 use crate::storage::CloseFile;
 
@@ -162,9 +163,12 @@ impl<K: Kernel> Workers<K> {
     /// Cancels the jobs of a session: queued ones are dropped, running ones end early, and there
     /// are no results.
     pub(crate) fn cancel(&self, owner: SessionId) {
-        let dropped = self.shared.queues().devices.cancel(owner);
-        drop(dropped);
-        self.shared.device_changed.notify_one();
+        self.shared.cancel(CancelKey::Session(owner.generation));
+    }
+
+    /// Cancels a listing.
+    pub(crate) fn cancel_listing(&self, id: u64) {
+        self.shared.cancel(CancelKey::Listing(id));
     }
 
     /// Notes that a user's last session has ended.
@@ -317,6 +321,12 @@ impl<K: Kernel> Shared<K> {
         }
     }
 
+    fn cancel(&self, key: CancelKey) {
+        let dropped = self.queues().devices.cancel(key);
+        drop(dropped);
+        self.device_changed.notify_one();
+    }
+
     fn run(&self, work: Assignment<K>, token: &JobToken, verifier: &mut Verifier) {
         match work {
             Assignment::Check(check) => self.deliver([check.run(verifier)]),
@@ -333,7 +343,7 @@ impl<K: Kernel> Shared<K> {
                 device.record(self.kernel.take_call_stats(), now);
                 let ended = self.queues().devices.end(index, ran, now);
                 drop(ended.rest);
-                self.deliver(ended.result);
+                self.deliver(ended.results);
             }
         }
     }

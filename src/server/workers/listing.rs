@@ -1,9 +1,15 @@
 //! The text of a listing: storage yields the entries, the protocol formats them.
 
+use std::sync::Arc;
+
+use crate::domain::error::ErrorCode;
 use crate::domain::listing::{ListingFormat, ListingTarget};
+use crate::kernel::devices::Devices;
 use crate::kernel::{Kernel, Status};
 use crate::limits::LISTING_BYTES_MAX;
 use crate::protocol;
+use crate::server::policy::memory_use::MemoryCharge;
+use crate::server::workers::token::JobToken;
 use crate::storage::{EntryDetail, EntryReader, FileFault, StorageError};
 
 /// A listing as text.
@@ -18,46 +24,91 @@ pub(crate) struct Listing {
     pub(crate) status: Option<Status>,
     /// The first error that left out an entry because its status is unknown.
     pub(crate) fault: Option<FileFault>,
+    /// The memory of the text, until the last session has sent it.
+    pub(crate) _charge: MemoryCharge,
 }
 
-/// Lists a target: granted directories in their own order, entries sorted by the bytes of their
-/// names.
-pub(crate) fn list<K: Kernel>(
-    kernel: &K,
-    target: &ListingTarget,
-    format: ListingFormat,
-) -> Result<Listing, StorageError> {
-    list_within(kernel, target, format, LISTING_BYTES_MAX)
+/// Why there is no listing.
+#[derive(Debug)]
+pub(crate) enum ListingError {
+    /// The text does not fit into the memory that is left.
+    OutOfMemory,
+    Failed(StorageError),
 }
 
-/// [`list`] with another limit, for the tests.
+impl From<StorageError> for ListingError {
+    fn from(error: StorageError) -> ListingError {
+        ListingError::Failed(error)
+    }
+}
+
+/// A listing to be made: granted directories in their own order, entries sorted by the bytes of
+/// their names.
+pub(crate) struct ListingJob {
+    /// Identifies it among the listings in progress.
+    pub(crate) id: u64,
+    pub(crate) target: ListingTarget,
+    pub(crate) format: ListingFormat,
+    /// The devices of the granted directories.
+    pub(crate) devices: Arc<Devices>,
+    /// The memory that the listing may take.
+    pub(crate) charge: MemoryCharge,
+}
+
+impl ListingJob {
+    /// Makes the listing. The result of a cancelled job is an error.
+    pub(super) fn run<K: Kernel>(
+        self,
+        kernel: &K,
+        token: &JobToken,
+    ) -> Result<Listing, ListingError> {
+        list_within(kernel, self, LISTING_BYTES_MAX, token)
+    }
+}
+
+/// [`ListingJob::run`] with another limit, for the tests.
 fn list_within<K: Kernel>(
     kernel: &K,
-    target: &ListingTarget,
-    format: ListingFormat,
+    mut job: ListingJob,
     bytes_max: usize,
-) -> Result<Listing, StorageError> {
+    token: &JobToken,
+) -> Result<Listing, ListingError> {
+    let (target, format) = (&job.target, job.format);
     let detail = match format.needs_only_names() {
         true => EntryDetail::Kind,
         false => EntryDetail::Status,
     };
-    let mut reader = EntryReader::open(kernel, target, detail, bytes_max)?;
+    let reader = EntryReader::open(kernel, target, detail, bytes_max)?;
+    let mut reader = reader.with_devices(&job.devices);
     let now = kernel.unix_time();
-    let mut text = Vec::with_capacity(reader.name_bytes());
+    let name_bytes = reader.name_bytes();
+    if !job.charge.cover(2 * name_bytes) {
+        return Err(ListingError::OutOfMemory);
+    }
+    let mut text = Vec::with_capacity(name_bytes);
     let mut entries = 0;
     while let Some(entry) = reader.next_entry() {
         protocol::listing::append(&mut text, format, &entry, now);
         entries += 1;
+        if token.is_cancelled() {
+            return Err(StorageError::from(ErrorCode::DirectoryUnreadable).into());
+        }
         if text.len() > bytes_max {
-            return Err(reader.too_long(bytes_max));
+            return Err(reader.too_long(bytes_max).into());
+        }
+        if !job.charge.cover(text.len()) {
+            return Err(ListingError::OutOfMemory);
         }
     }
     let summary = reader.into_summary();
+    text.shrink_to_fit();
+    job.charge.set(text.len());
     Ok(Listing {
         text,
         entries,
         status: summary.directory_status,
         fault: summary.fault,
+        _charge: job.charge,
     })
 }
 
@@ -66,8 +117,18 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::domain::error::ErrorCode;
+    use crate::server::policy::memory_use::MemoryUse;
     use crate::storage::tests::{READ, TestDirectory, code_of};
+
+    fn job(target: &ListingTarget, format: ListingFormat) -> ListingJob {
+        ListingJob {
+            id: 0,
+            target: target.clone(),
+            format,
+            devices: Arc::default(),
+            charge: MemoryUse::default().charge(None, 0, usize::MAX),
+        }
+    }
 
     fn directory() -> (TestDirectory, ListingTarget) {
         let directory = TestDirectory::new();
@@ -82,7 +143,8 @@ mod tests {
     fn the_format_decides_about_the_text() {
         let (directory, target) = directory();
         let text = |target: &ListingTarget, format| {
-            let listing = list(&*directory.kernel, target, format).unwrap();
+            let job = job(target, format);
+            let listing = job.run(&*directory.kernel, &JobToken::default()).unwrap();
             (String::from_utf8(listing.text).unwrap(), listing.entries)
         };
         let names = text(&target, ListingFormat::Names);
@@ -103,8 +165,12 @@ mod tests {
     fn a_text_beyond_the_limit_is_refused() {
         let (directory, target) = directory();
         let within = |format, bytes_max| {
-            let listing = list_within(&*directory.kernel, &target, format, bytes_max);
-            listing.map(|listing| listing.text.len())
+            let (job, token) = (job(&target, format), JobToken::default());
+            match list_within(&*directory.kernel, job, bytes_max, &token) {
+                Ok(listing) => Ok(listing.text.len()),
+                Err(ListingError::Failed(error)) => Err(error),
+                Err(ListingError::OutOfMemory) => panic!("there is memory"),
+            }
         };
         // The names have 11 bytes, and 15 with their separators.
         for (format, bytes_max) in [
@@ -123,5 +189,24 @@ mod tests {
             assert_eq!(fault.source.to_string(), expected);
         }
         assert_eq!(code_of(within(ListingFormat::Names, 15)), Ok(15));
+    }
+
+    #[test]
+    fn a_text_beyond_the_memory_that_is_left_is_made_later() {
+        let (directory, target) = directory();
+        let memory = MemoryUse::default();
+        let list = |sum_max| {
+            let charge = memory.charge(None, 1, sum_max);
+            let job = ListingJob {
+                charge,
+                ..job(&target, ListingFormat::Details)
+            };
+            let listing = job.run(&*directory.kernel, &JobToken::default());
+            listing.map(|listing| (memory.bytes(), listing.text.len()))
+        };
+        assert!(matches!(list(60), Err(ListingError::OutOfMemory)));
+        assert_eq!(memory.bytes(), 0);
+        let (used, length) = list(1000).unwrap();
+        assert_eq!(used, length);
     }
 }

@@ -1,19 +1,20 @@
 //! What becomes of the sessions that wait for a device which does not answer.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::error::ErrorCode;
 use crate::domain::listing::ListingTarget;
-use crate::domain::path::GrantedPath;
 use crate::domain::request::Response;
 use crate::kernel::Kernel;
 use crate::limits::SYNC_BYTES_PER_SECOND;
 use crate::server::session_id::SessionId;
 use crate::server::workers::file_task::{FileResult, FileTask};
 use crate::server::workers::job::{Job, JobResult, Task};
+use crate::server::workers::owned_jobs::CancelKey;
 use crate::server::workers::query::Query;
+use crate::storage::StorageError;
 
 /// How a session is answered whose job is given up.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +48,7 @@ impl Answer {
             },
             Answer::Listed(id) => JobResult::Listed {
                 id,
-                result: Err(ErrorCode::FileUnreadable.into()),
+                result: Err(StorageError::from(ErrorCode::FileUnreadable).into()),
             },
             Answer::Published(session_id) => JobResult::Published {
                 session_id,
@@ -62,57 +63,6 @@ impl Answer {
                 result: FileResult::Written(Err(ErrorCode::FileUnwritable.into())),
             },
         })
-    }
-}
-
-/// Where a job works.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Workplace {
-    /// For the log.
-    pub(super) path: PathBuf,
-    /// A directory on the same device, to probe it.
-    pub(super) directory: PathBuf,
-}
-
-impl Workplace {
-    fn in_grant(path: &GrantedPath) -> Workplace {
-        Workplace {
-            path: path.full_path(),
-            directory: path.grant.path.clone(),
-        }
-    }
-
-    fn of_file(path: &Path) -> Workplace {
-        Workplace {
-            path: path.to_owned(),
-            directory: path.parent().unwrap_or(path).to_owned(),
-        }
-    }
-
-    fn of_task<K: Kernel>(task: &FileTask<K>) -> Workplace {
-        match task {
-            FileTask::Open(opening) => Workplace::in_grant(&opening.path),
-            FileTask::Query(
-                Query::Status(path) | Query::Space { path, .. } | Query::CheckUpload { path, .. },
-            ) => Workplace::in_grant(path),
-            FileTask::Query(Query::CheckSpace { directories, .. }) => {
-                let first = directories.first();
-                first.map_or_else(Workplace::default, |path| Workplace::of_directory(path))
-            }
-            FileTask::FindDevice(find) => Workplace::of_directory(&find.path),
-            FileTask::Prefetch(range) | FileTask::Read(range) => {
-                Workplace::of_file(range.file.path())
-            }
-            FileTask::Write(staged, _) => Workplace::of_file(staged.path()),
-            FileTask::Close(_) => Workplace::default(),
-        }
-    }
-
-    fn of_directory(path: &Path) -> Workplace {
-        Workplace {
-            path: path.to_owned(),
-            directory: path.to_owned(),
-        }
     }
 }
 
@@ -154,28 +104,37 @@ impl<K: Kernel> Job<K> {
         }
     }
 
-    /// Returns where the job works.
-    pub(super) fn workplace(&self) -> Workplace {
+    /// Returns what cancels the job.
+    pub(super) fn cancel_key(&self) -> Option<CancelKey> {
+        match (&self.task, self.owner) {
+            _ if self.is_cleanup => None,
+            (_, Some(owner)) => Some(CancelKey::Session(owner.generation)),
+            (Task::List(job), None) => Some(CancelKey::Listing(job.id)),
+            _ => None,
+        }
+    }
+
+    /// Returns the path that the job works on, for the log and for a probe of its device. It is
+    /// empty where the job works on none.
+    pub(super) fn path(&self) -> PathBuf {
         match &self.task {
             Task::List(job) => match &job.target {
                 ListingTarget::Directory(path) | ListingTarget::Path { path, .. } => {
-                    Workplace::in_grant(path)
+                    path.full_path()
                 }
-                ListingTarget::Top { .. } => Workplace::default(),
+                ListingTarget::Top { .. } => PathBuf::new(),
             },
-            Task::Create(creation) | Task::CreateUnique(creation) => {
-                Workplace::in_grant(&creation.path)
-            }
-            Task::MakeDirectory(path) => Workplace::in_grant(path),
-            Task::Copy(upload) | Task::Discard(upload) => Workplace::of_file(upload.path()),
-            Task::Publish(publication) => Workplace::of_file(publication.upload.path()),
-            Task::Modify(pending) => Workplace::in_grant(pending.modification().path()),
-            Task::Checksum(checksum) => Workplace::of_file(checksum.path()),
-            Task::File(task) => Workplace::of_task(task),
-            Task::SweepOrphans(sweep) => Workplace::of_directory(sweep.root()),
-            Task::Count(count) => Workplace::of_directory(count.root()),
-            Task::Probe(directory) => Workplace::of_directory(directory),
-            Task::Reload(reload) => Workplace::of_directory(reload.home.path()),
+            Task::Create(creation) | Task::CreateUnique(creation) => creation.path.full_path(),
+            Task::MakeDirectory(path) => path.full_path(),
+            Task::Copy(upload) | Task::Discard(upload) => upload.path().to_owned(),
+            Task::Publish(publication) => publication.upload.path().to_owned(),
+            Task::Modify(pending) => pending.modification().path().full_path(),
+            Task::Checksum(checksum) => checksum.path().to_owned(),
+            Task::File(task) => file_task_path(task),
+            Task::SweepOrphans(sweep) => sweep.root().to_owned(),
+            Task::Count(count) => count.root().to_owned(),
+            Task::Probe(path) => path.clone(),
+            Task::Reload(reload) => reload.home.path().to_owned(),
         }
     }
 
@@ -216,5 +175,21 @@ impl<K: Kernel> JobResult<K> {
             result: Ok(Response::Done.into()),
             modifies,
         })
+    }
+}
+
+fn file_task_path<K: Kernel>(task: &FileTask<K>) -> PathBuf {
+    match task {
+        FileTask::Open(opening) => opening.path.full_path(),
+        FileTask::Query(
+            Query::Status(path) | Query::Space { path, .. } | Query::CheckUpload { path, .. },
+        ) => path.full_path(),
+        FileTask::Query(Query::CheckSpace { directories, .. }) => {
+            directories.first().cloned().unwrap_or_default()
+        }
+        FileTask::FindDevice(find) => find.path.clone(),
+        FileTask::Prefetch(range) | FileTask::Read(range) => range.file.path().to_owned(),
+        FileTask::Write(staged, _) => staged.path().to_owned(),
+        FileTask::Close(_) => PathBuf::new(),
     }
 }

@@ -1,23 +1,24 @@
 //! The jobs that have a thread, and for how long their calls may take.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::server::session_id::SessionId;
 use crate::server::workers::job::Share;
-use crate::server::workers::refusal::{Answer, Workplace};
+use crate::server::workers::owned_jobs::CancelKey;
+use crate::server::workers::refusal::Answer;
 use crate::server::workers::token::JobToken;
 
 /// A job that has a thread.
 pub(super) struct RunningJob {
     pub(super) device: u32,
     pub(super) share: Share,
-    pub(super) owner: Option<SessionId>,
+    pub(super) cancel_key: Option<CancelKey>,
     /// No session waits, from the start on.
     is_detached: bool,
     pub(super) answer: Answer,
-    pub(super) workplace: Workplace,
+    pub(super) path: PathBuf,
     pub(super) token: JobToken,
     /// Time after which a call that has not returned makes the device stuck.
     pub(super) patience: Duration,
@@ -45,8 +46,8 @@ pub(super) enum RunningState {
 
 impl RunningJob {
     pub(super) fn new(
-        (device, share, owner): (u32, Share, Option<SessionId>),
-        (answer, workplace): (Answer, Workplace),
+        (device, share, cancel_key): (u32, Share, Option<CancelKey>),
+        (answer, path): (Answer, PathBuf),
         token: &JobToken,
         patience: Duration,
         now: Instant,
@@ -54,10 +55,10 @@ impl RunningJob {
         RunningJob {
             device,
             share,
-            owner,
-            is_detached: owner.is_none() && answer.is_nothing(),
+            cancel_key,
+            is_detached: cancel_key.is_none() && answer.is_nothing(),
             answer,
-            workplace,
+            path,
             token: token.clone(),
             patience,
             started_at: now,

@@ -353,7 +353,7 @@ fn unread_listings_do_not_delay_other_users() {
     }
     let menu = stage.address;
     stage.switch_to_ftp();
-    let unread = (0..40).map(|_| stage.list("USER user1\r\nPASS 1234\r\n"));
+    let unread = (0..75).map(|_| stage.list("USER user1\r\nPASS 1234\r\n"));
     let mut unread: Vec<_> = unread.collect();
     stage.wait(Duration::from_millis(10));
 

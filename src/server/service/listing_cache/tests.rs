@@ -3,42 +3,42 @@ use std::path::Path;
 use super::*;
 use crate::domain::access::{Grant, Rights};
 use crate::domain::path::GrantedPath;
+use crate::kernel::Status;
 use crate::kernel::linux::Linux;
 use crate::server::policy::sessions::UserSessions;
+use crate::server::session_id::UserKey;
 
 #[test]
-fn an_abandoned_listing_serves_the_next_session() {
+fn the_last_session_that_leaves_cancels_a_listing() {
     let mut listings = Listings::default();
     request(&mut listings, session_id(1), "one");
-    request(&mut listings, session_id(2), "two");
-    let one = listings.next_job().unwrap();
-    let two = listings.next_job().unwrap();
-    listings.cancel(session_id(1));
-    request(&mut listings, session_id(3), "one");
+    request(&mut listings, session_id(2), "one");
+    request(&mut listings, session_id(3), "two");
+    let one = listings.next_job().unwrap().1;
+    assert_eq!(listings.cancel(session_id(1)), None);
+    assert_eq!(listings.cancel(session_id(2)), Some(one.id));
+    assert_eq!(listings.cancel(session_id(3)), None, "it is queued");
     assert!(listings.next_job().is_none());
-    assert_eq!(fail(&mut listings, &one), [session_id(3)]);
-    listings.cancel(session_id(2));
-    assert_eq!(fail(&mut listings, &two), []);
-    assert!(listings.waiting.is_empty() && listings.queue.is_empty());
-    assert!(listings.running.is_empty());
+    request(&mut listings, session_id(4), "one");
+    let again = listings.next_job().unwrap().1;
+    assert_eq!(fail(&mut listings, one), []);
+    assert_eq!(fail(&mut listings, again), [session_id(4)]);
+    assert_idle(&mut listings);
 }
 
 #[test]
 fn a_request_after_a_change_gets_a_new_listing() {
     let mut listings = Listings::default();
     request(&mut listings, session_id(1), "one");
-    let before = listings.next_job().unwrap();
+    let before = listings.next_job().unwrap().1;
     listings.invalidate();
     request(&mut listings, session_id(2), "one");
-    let after = listings.next_job().unwrap();
-    assert_eq!(fail(&mut listings, &after), [session_id(2)]);
-    let old = Listing {
-        text: Vec::new(),
-        entries: 0,
-        status: Linux::new().unwrap().status_by_path(Path::new("/")).ok(),
-        fault: None,
-    };
-    let listed = listings.finish(before.id, Ok(old), Instant::now());
+    let after = listings.next_job().unwrap().1;
+    assert_eq!(fail(&mut listings, after), [session_id(2)]);
+    let status = Linux::new().unwrap().status_by_path(Path::new("/")).ok();
+    let id = before.id;
+    let old = listing(before, 0, status);
+    let listed = listings.finish(id, Ok(old), Instant::now()).unwrap();
     assert_eq!(listed.waiting, [session_id(1)]);
     assert!(listings.cached.is_empty(), "the old one is not cached");
 }
@@ -50,19 +50,19 @@ fn a_user_with_many_listings_keeps_no_other_waiting() {
     let names: Vec<_> = (0..100).map(|n| n.to_string()).collect();
     for (generation, name) in names.iter().enumerate() {
         request(&mut listings, of(users[0], generation as u64), name);
-        if let Some(job) = listings.next_job() {
-            alive.push(make(&mut listings, &job, 1024 * 1024));
+        if let Some((_, job)) = listings.next_job() {
+            alive.push(make(&mut listings, job, 1024 * 1024));
         }
     }
-    assert_eq!(alive.len(), 33, "the next could have the maximum size");
+    assert_eq!(alive.len(), LISTINGS_BYTES_MAX / (1024 * 1024));
     for (generation, user) in (200..).zip(&users[1..]) {
         // The second user asks for a listing that the first one waits for.
-        let name = if generation == 201 { "50" } else { "others" };
+        let name = if generation == 201 { "90" } else { "others" };
         request(&mut listings, of(*user, generation), name);
-        let job = listings.next_job().expect("the reserve has room");
-        assert_eq!(listings.running[&job.id].user, Some(*user));
-        alive.push(make(&mut listings, &job, 1024 * 1024));
-        request(&mut listings, of(*user, generation), "second");
+        let (charged, job) = listings.next_job().expect("the reserve has room");
+        assert_eq!(charged, Some(*user));
+        alive.push(make(&mut listings, job, 1024 * 1024));
+        request(&mut listings, of(*user, generation + 100), "second");
         assert!(
             listings.next_job().is_none(),
             "the reserve is for the first"
@@ -74,17 +74,36 @@ fn a_user_with_many_listings_keeps_no_other_waiting() {
 }
 
 #[test]
-fn listings_stay_within_memory_and_requests_time_out() {
+fn listings_in_progress_keep_no_other_waiting() {
+    let mut users = UserSessions::default();
+    let mut listings = Listings::default();
+    let mut jobs = Vec::new();
+    for generation in 0..100 {
+        let user = users.acquire(&generation.to_string(), None).unwrap();
+        request(&mut listings, of(user, generation), &generation.to_string());
+        jobs.push(listings.next_job().expect("a slow listing takes little"));
+    }
+}
+
+#[test]
+fn a_long_listing_is_made_when_the_longest_fits() {
     let users = users();
     let (mut listings, mut alive) = (Listings::default(), Vec::new());
     for (generation, user) in (0..).zip(&users) {
-        for name in ["one", "two", "three"] {
-            let name = format!("{name} of {generation}");
-            request(&mut listings, of(*user, generation), &name);
-        }
-        while let Some(job) = listings.next_job() {
-            alive.push(make(&mut listings, &job, LISTING_BYTES_MAX));
-        }
+        request(
+            &mut listings,
+            of(*user, generation),
+            &generation.to_string(),
+        );
+    }
+    let jobs: Vec<_> = std::iter::from_fn(|| listings.next_job()).collect();
+    assert_eq!(jobs.len(), users.len());
+    for (_, ListingJob { id, .. }) in jobs {
+        let result = Err(ListingError::OutOfMemory);
+        assert!(listings.finish(id, result, Instant::now()).is_none());
+    }
+    while let Some((_, job)) = listings.next_job() {
+        alive.push(make(&mut listings, job, LISTING_BYTES_MAX));
     }
     let bytes = LISTINGS_BYTES_MAX + LISTINGS_RESERVE_BYTES;
     assert_eq!(alive.len(), bytes / LISTING_BYTES_MAX);
@@ -92,8 +111,9 @@ fn listings_stay_within_memory_and_requests_time_out() {
     assert!(listings.pop_timed_out(now).is_none());
     let later = now + LISTING_QUEUE_TIMEOUT;
     let timed_out = std::iter::from_fn(|| listings.pop_timed_out(later));
-    assert_eq!(timed_out.count(), 3 * users.len() - alive.len());
-    assert!(listings.queue.is_empty() && listings.waiting.is_empty());
+    assert_eq!(timed_out.count(), users.len() - alive.len());
+    drop(alive);
+    assert_idle(&mut listings);
 }
 
 #[test]
@@ -114,21 +134,37 @@ fn request(listings: &mut Listings, session_id: SessionId, name: &str) {
     listings.request(session_id, target, key, Instant::now());
 }
 
-fn fail(listings: &mut Listings, job: &ListingJob) -> Vec<SessionId> {
-    let failed = Err(ErrorCode::DirectoryUnreadable.into());
-    listings.finish(job.id, failed, Instant::now()).waiting
+fn fail(listings: &mut Listings, job: ListingJob) -> Vec<SessionId> {
+    let failed = StorageError::from(ErrorCode::DirectoryUnreadable).into();
+    let listed = listings.finish(job.id, Err(failed), Instant::now());
+    listed.map_or_else(Vec::new, |listed| listed.waiting)
 }
 
 /// Completes a job with a listing of this size.
-fn make(listings: &mut Listings, job: &ListingJob, bytes: usize) -> Arc<Listing> {
-    let listing = Listing {
+fn make(listings: &mut Listings, job: ListingJob, bytes: usize) -> Arc<Listing> {
+    let id = job.id;
+    let listing = listing(job, bytes, None);
+    let listed = listings.finish(id, Ok(listing), Instant::now());
+    listed.unwrap().result.unwrap()
+}
+
+fn listing(mut job: ListingJob, bytes: usize, status: Option<Status>) -> Listing {
+    job.charge.set(bytes);
+    Listing {
         text: vec![0; bytes],
         entries: 0,
-        status: None,
+        status,
         fault: None,
-    };
-    let listed = listings.finish(job.id, Ok(listing), Instant::now());
-    listed.result.unwrap()
+        _charge: job.charge,
+    }
+}
+
+fn assert_idle(listings: &mut Listings) {
+    assert!(listings.next_job().is_none());
+    assert!(listings.pending.is_empty() && listings.queued.is_empty());
+    assert!(listings.by_key.is_empty() && listings.by_session.is_empty());
+    assert!(listings.queues.iter().all(ListingQueue::is_empty));
+    assert_eq!(listings.memory.bytes(), 0);
 }
 
 fn users() -> Vec<UserKey> {

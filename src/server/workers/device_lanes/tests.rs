@@ -11,7 +11,7 @@ use crate::limits::{
     DISK_PROBE_INTERVAL, DISK_PROBE_TIMEOUT, DISK_THREADS, LANE_OCCUPIED_MAX, LANE_THREADS_MAX,
 };
 use crate::server::policy::sessions::UserSessions;
-use crate::server::session_id::UserKey;
+use crate::server::session_id::{SessionId, UserKey};
 use crate::server::workers::job::{Lane, Success, Task};
 use crate::storage::{OrphanSweep, StorageError};
 
@@ -74,7 +74,10 @@ impl World {
 
     fn end(&mut self, started: &Started<Sim>) -> Option<JobResult<Sim>> {
         let result = Ran::Finished(Some(response(started.job.owner)));
-        self.lanes.end(started.index, result, self.now).result
+        self.lanes
+            .end(started.index, result, self.now)
+            .results
+            .pop()
     }
 
     /// Lets time pass and returns the sessions that are answered.
@@ -310,18 +313,42 @@ fn a_job_that_makes_progress_is_not_given_up() {
 fn a_cancelled_job_frees_its_place() {
     let (mut world, disk) = (World::new(), remote(1));
     let (queued, _) = world.submit(&disk, None);
-    assert_eq!(world.lanes.cancel(queued).len(), 1);
+    assert_eq!(
+        world
+            .lanes
+            .cancel(CancelKey::Session(queued.generation))
+            .len(),
+        1
+    );
     assert!(world.start().is_none() && world.lanes.lanes.is_empty());
 
     let (running, _) = world.submit(&disk, None);
     let token = JobToken::default();
     let started = world.lanes.start(&token, world.now).unwrap();
-    assert!(world.lanes.cancel(running).is_empty());
+    assert!(
+        world
+            .lanes
+            .cancel(CancelKey::Session(running.generation))
+            .is_empty()
+    );
     assert!(token.is_cancelled());
     // Its next slice is dropped.
     let ended = (world.lanes).end(started.index, Ran::Again(started.job), world.now);
-    assert!(ended.result.is_none() && matches!(ended.rest, Ran::Again(_)));
-    assert!(world.start().is_none() && world.lanes.owned.sessions() == 0);
+    assert!(ended.results.is_empty() && matches!(ended.rest, Ran::Again(_)));
+    assert!(world.start().is_none() && world.lanes.owned.len() == 0);
+}
+
+#[test]
+fn a_job_that_turns_out_to_be_on_a_stuck_device_is_answered() {
+    let (mut world, disk, mount) = (World::new(), local(1), remote(2));
+    mount.set_stuck(true);
+    let (session_id, _) = world.submit(&disk, None);
+    let Started { index, job, .. } = world.start().unwrap();
+    let lane = Lane::Device(mount);
+    let ended = (world.lanes).end(index, Ran::Again(Job { lane, ..job }), world.now);
+    let answered: Vec<_> = ended.results.iter().filter_map(refused_owner).collect();
+    assert_eq!(answered, [session_id.generation]);
+    assert!(world.start().is_none() && world.lanes.lanes.is_empty());
 }
 
 #[test]
@@ -329,7 +356,9 @@ fn a_device_whose_client_has_left_is_found_stuck_all_the_same() {
     let (mut world, disk) = (World::new(), remote(1));
     let (session_id, _) = world.submit(&disk, None);
     let _hanging = world.start().unwrap();
-    world.lanes.cancel(session_id);
+    world
+        .lanes
+        .cancel(CancelKey::Session(session_id.generation));
     assert_eq!(world.sweep_after(TIMEOUT), [], "no session waits");
     world.sweep_after(DISK_PROBE_TIMEOUT);
     assert!(disk.is_stuck());
@@ -355,7 +384,7 @@ fn the_order_of_a_lane_has_one_entry_per_user() {
     let (last, _) = world.submit(&disk, b);
     assert_eq!(world.lanes.lanes[&1].queue().entries(), 2);
     assert_eq!(world.lanes.ready[0].len() + world.lanes.ready[1].len(), 1);
-    assert_eq!(world.lanes.owned.sessions(), 8001);
-    world.lanes.cancel(last);
+    assert_eq!(world.lanes.owned.len(), 8001);
+    world.lanes.cancel(CancelKey::Session(last.generation));
     assert_eq!(world.lanes.lanes[&1].queue().entries(), 1);
 }
