@@ -279,6 +279,9 @@ pub const DEVICE_RECOVERY: Duration = Duration::from_secs(10);
 /// than a disk takes to spin up, and than a network file system takes to reconnect.
 pub const DISK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Time after which a granted directory that a worker could not open counts as remote.
+pub const ROOT_OPEN_MAX: Duration = Duration::from_secs(1);
+
 /// Interval at which the granted directories are opened again, to notice mounts that have changed.
 pub const ROOTS_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -37,24 +37,33 @@ impl<K: Kernel> Context<K> {
 
     /// Returns the lane for requests in a granted directory.
     pub(crate) fn lane(&self, grant: &Grant) -> Lane {
-        Lane::Device(self.device(&grant.path))
+        self.lane_of(&grant.path)
     }
 
-    /// Answers a query: at once on a device that the event loop may call, else by a worker.
+    /// Returns the lane for requests in the granted directory at a path, or in the home.
+    pub(crate) fn lane_of(&self, root: &Path) -> Lane {
+        Lane::Granted {
+            device: self.device(root),
+            beyond: self.devices.beyond(root),
+        }
+    }
+
+    /// Answers a query below `root`: at once on a device that the event loop may call, else by a
+    /// worker.
     pub(crate) fn query(
         &self,
         session_id: SessionId,
         query: Query,
-        device: &Arc<Device>,
+        root: &Path,
     ) -> Result<Handled<K>, StorageError> {
-        match self.call_inline(device, || query.run(&*self.kernel)) {
+        match self.call_inline(&self.device(root), || query.run(&*self.kernel)) {
             Some(Err(error)) if error.is_elsewhere() => {}
             Some(result) => return result.map(Handled::now),
             None => {}
         }
         let job = Job::owned(
             session_id,
-            Lane::Device(device.clone()),
+            self.lane_of(root),
             Task::File(FileTask::Query(query)),
         );
         self.workers.submit(job);

@@ -25,7 +25,7 @@ use crate::server::service::context::Context;
 use crate::server::service::listing_queue::{ListingQueue, Requester};
 use crate::server::service::response::{Completion, Handled};
 use crate::server::session_id::SessionId;
-use crate::server::workers::job::{Job, Lane, Task};
+use crate::server::workers::job::{Job, Task};
 use crate::server::workers::listing::{Listing, ListingError, ListingJob};
 use crate::storage::{FileFault, StorageError};
 
@@ -129,7 +129,7 @@ impl Listings {
         while let Some((user, mut job)) = self.next_job() {
             job.devices = context.devices.clone();
             let lane = match &job.target {
-                ListingTarget::Top { .. } => Lane::Device(context.device(context.home.path())),
+                ListingTarget::Top { .. } => context.lane_of(context.home.path()),
                 ListingTarget::Directory(path) | ListingTarget::Path { path, .. } => {
                     context.lane(&path.grant)
                 }

@@ -214,13 +214,13 @@ impl<K: Kernel> Services<K> {
                 self.modify(session_id, Modification::SetModified(path, modified), user)
             }
             Request::Status { path } => {
-                let device = context.device(&path.grant.path);
-                context.query(session_id, Query::Status(path), &device)?
+                let grant = path.grant.clone();
+                context.query(session_id, Query::Status(path), &grant.path)?
             }
             Request::Space { path } => {
                 let left = self.quotas.left(&path.grant, user);
-                let device = context.device(&path.grant.path);
-                context.query(session_id, Query::Space { path, left }, &device)?
+                let grant = path.grant.clone();
+                context.query(session_id, Query::Space { path, left }, &grant.path)?
             }
             Request::Quota => self.quotas.report(user, context),
         })

@@ -83,7 +83,7 @@ impl<K: Kernel> OpenFiles<K> {
         if let Some(file) = opened? {
             return use_file(session_id, &path, purpose, file, context);
         }
-        let device = context.device(root);
+        let lane = context.lane(&path.grant);
         let opening = Opening {
             known: self.cache.peek(&path),
             path,
@@ -91,11 +91,7 @@ impl<K: Kernel> OpenFiles<K> {
             close: self.cache.close().clone(),
             purpose,
         };
-        let job = Job::owned(
-            session_id,
-            Lane::Device(device),
-            Task::File(FileTask::Open(opening)),
-        );
+        let job = Job::owned(session_id, lane, Task::File(FileTask::Open(opening)));
         context.workers.submit(job);
         Ok(Handled::Later)
     }

@@ -3,27 +3,28 @@
 //! A directory counts as remote until a worker has opened it. Workers open all of them again from
 //! time to time, since a mount may come, go or be replaced while the server runs.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::kernel::Kernel;
-use crate::limits::ROOTS_CHECK_INTERVAL;
+use crate::limits::{ROOT_OPEN_MAX, ROOTS_CHECK_INTERVAL};
 use crate::server::service::context::Context;
 use crate::server::workers::file_task::{FileTask, FindDevice};
 use crate::server::workers::job::{Job, Lane, Task};
 
 /// The checks of the granted directories and of the home.
 pub(crate) struct Roots {
-    /// The directories that a worker opens.
-    pending: HashSet<PathBuf>,
+    /// The directories that a worker opens, and since when.
+    pending: HashMap<PathBuf, Instant>,
     next_check: Instant,
 }
 
 impl Roots {
     pub(crate) fn new(now: Instant) -> Roots {
         Roots {
-            pending: HashSet::new(),
+            pending: HashMap::new(),
             next_check: now,
         }
     }
@@ -37,6 +38,12 @@ impl Roots {
 
     /// Lets workers open the directories again when it is time; call once per second.
     pub(crate) fn sweep<K: Kernel>(&mut self, context: &Context<K>) {
+        // The directory may be hidden by a mount that hangs: the event loop must not open it.
+        for (path, since) in &self.pending {
+            if context.now.saturating_duration_since(*since) >= ROOT_OPEN_MAX {
+                context.devices.set_root(path, context.devices.beyond(path));
+            }
+        }
         if context.now >= self.next_check {
             self.check(paths(context), context);
         }
@@ -51,12 +58,13 @@ impl Roots {
         self.next_check = context.now + ROOTS_CHECK_INTERVAL;
         for path in paths {
             // One that hangs is not tried again by a second thread.
-            if self.pending.insert(path.clone()) {
+            if let Entry::Vacant(pending) = self.pending.entry(path.clone()) {
+                pending.insert(context.now);
                 let find = FindDevice {
                     path,
                     devices: context.devices.clone(),
                 };
-                let lane = Lane::Device(context.device(&find.path));
+                let lane = Lane::Device(context.devices.beyond(&find.path));
                 let job = Job::detached(lane, Task::File(FileTask::FindDevice(find)));
                 context.workers.submit(job);
             }

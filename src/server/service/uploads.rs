@@ -38,9 +38,12 @@ impl Uploads {
         path: GrantedPath,
         context: &Context<K>,
     ) -> Result<Handled<K>, StorageError> {
-        let device = context.device(&path.grant.path);
-        let refusal = None;
-        context.query(session_id, Query::CheckUpload { path, refusal }, &device)
+        let (grant, refusal) = (path.grant.clone(), None);
+        context.query(
+            session_id,
+            Query::CheckUpload { path, refusal },
+            &grant.path,
+        )
     }
 
     /// Checks that there is room for an upload in a granted directory, or else in the home. Quotas
@@ -61,13 +64,13 @@ impl Uploads {
             .chain([context.home.path()])
             .map(Path::to_owned)
             .collect();
-        let devices = directories.iter().map(|path| context.device(path));
         // The last one that the event loop may not call, or else the last one.
-        let device = devices.max_by_key(|device| !device.is_inline());
-        let device = device.expect("the home is a directory");
+        let roots = directories.iter();
+        let root = roots.max_by_key(|path| !context.device(path).is_inline());
+        let root = root.expect("the home is a directory").clone();
         let bytes = length.saturating_add(self.keep_free);
         let query = Query::CheckSpace { directories, bytes };
-        context.query(session_id, query, &device)
+        context.query(session_id, query, &root)
     }
 
     /// Starts a job that creates an upload. If the quotas refused the `reservation`, an error about
@@ -83,10 +86,9 @@ impl Uploads {
         let reservation = match reservation {
             Ok(reservation) => reservation,
             Err(code) => {
-                let device = context.device(&path.grant.path);
-                let refusal = Some(code);
+                let (grant, refusal) = (path.grant.clone(), Some(code));
                 let query = Query::CheckUpload { path, refusal };
-                return context.query(session_id, query, &device);
+                return context.query(session_id, query, &grant.path);
             }
         };
         let lane = context.lane(&path.grant);

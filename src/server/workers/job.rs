@@ -65,6 +65,12 @@ pub(crate) enum Share {
 pub(crate) enum Lane {
     /// A device: its users take turns, each with its jobs in the order of submission.
     Device(Arc<Device>),
+    /// The device of a granted directory, or the stand-in for all devices `beyond` the mount points
+    /// in it, if the path of the task leads there.
+    Granted {
+        device: Arc<Device>,
+        beyond: Arc<Device>,
+    },
     /// A device, for work that no session waits for: one job at a time, at a lower priority.
     Background(Arc<Device>),
     /// Reloads of the configuration, which wait for nothing else.
@@ -284,7 +290,9 @@ impl<K: Kernel> Job<K> {
     /// Returns the device that the job waits for, if any.
     pub(super) fn device(&self) -> Option<&Arc<Device>> {
         match &self.lane {
-            Lane::Device(device) | Lane::Background(device) => Some(device),
+            Lane::Device(device) | Lane::Granted { device, .. } | Lane::Background(device) => {
+                Some(device)
+            }
             Lane::Reload => None,
         }
     }
@@ -293,6 +301,9 @@ impl<K: Kernel> Job<K> {
     pub(super) fn run(self, kernel: &Arc<K>, verifier: &mut Verifier, token: &JobToken) -> Ran<K> {
         if self.is_cleanup {
             return Ran::Finished(None);
+        }
+        if let Some(lane) = self.settled_lane(&**kernel) {
+            return Ran::Again(Job { lane, ..self });
         }
         let Job {
             lane, owner, share, ..

@@ -311,7 +311,7 @@ impl<K: Kernel> Shared<K> {
                 queues.reloads.push_back(job);
                 self.reload_changed.notify_one();
             }
-            Lane::Device(device) | Lane::Background(device) => {
+            Lane::Device(device) | Lane::Granted { device, .. } | Lane::Background(device) => {
                 let device = device.clone();
                 let given_up = queues.devices.submit(&device, job);
                 drop(queues);

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use crate::domain::error::ErrorCode;
 use crate::domain::listing::ListingTarget;
+use crate::domain::path::GrantedPath;
 use crate::domain::request::Response;
 use crate::kernel::Kernel;
 use crate::limits::SYNC_BYTES_PER_SECOND;
 use crate::server::session_id::SessionId;
 use crate::server::workers::file_task::{FileResult, FileTask};
-use crate::server::workers::job::{Job, JobResult, Task};
+use crate::server::workers::job::{Job, JobResult, Lane, Task};
 use crate::server::workers::owned_jobs::CancelKey;
 use crate::server::workers::query::Query;
-use crate::storage::StorageError;
+use crate::storage;
+use crate::storage::{Modification, StorageError};
 
 /// How a session is answered whose job is given up.
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +137,42 @@ impl<K: Kernel> Job<K> {
             Task::Count(count) => count.root().to_owned(),
             Task::Probe(path) => path.clone(),
             Task::Reload(reload) => reload.home.path().to_owned(),
+        }
+    }
+
+    /// Returns the lane of a job in a granted directory once it is known on which device its path
+    /// is; `None` if the lane is right.
+    pub(super) fn settled_lane(&self, kernel: &K) -> Option<Lane> {
+        let Lane::Granted { device, beyond } = &self.lane else {
+            return None;
+        };
+        // A network file system that is mounted in another one hangs with it.
+        let leads_beyond = device.is_local()
+            && (self.granted_paths().into_iter().flatten())
+                .any(|path| storage::leads_beyond(kernel, path));
+        leads_beyond.then(|| Lane::Device(beyond.clone()))
+    }
+
+    /// Returns the paths of which a look-up may cross a mount point.
+    fn granted_paths(&self) -> [Option<&GrantedPath>; 2] {
+        match &self.task {
+            Task::List(job) => match &job.target {
+                ListingTarget::Directory(path) | ListingTarget::Path { path, .. } => {
+                    [Some(path), None]
+                }
+                ListingTarget::Top { .. } => [None, None],
+            },
+            Task::Create(creation) | Task::CreateUnique(creation) => [Some(&creation.path), None],
+            Task::MakeDirectory(path) => [Some(path), None],
+            Task::Modify(pending) => match pending.modification() {
+                Modification::Rename { from, to } => [Some(from), Some(to)],
+                modification => [Some(modification.path()), None],
+            },
+            Task::File(FileTask::Open(opening)) => [Some(&opening.path), None],
+            Task::File(FileTask::Query(
+                Query::Status(path) | Query::Space { path, .. } | Query::CheckUpload { path, .. },
+            )) => [Some(path), None],
+            _ => [None, None],
         }
     }
 
