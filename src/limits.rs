@@ -129,6 +129,20 @@ pub const DRAIN_LINGER_INTERVAL: Duration = Duration::from_millis(100);
 /// 253.
 pub const HANDOVER_DESCRIPTORS_MAX: usize = 64;
 
+/// Clients of the control socket at once; further ones wait. Each uses one of
+/// [`DESCRIPTORS_RESERVED`].
+pub const CONTROL_CLIENTS_MAX: usize = 8;
+
+/// Maximum length of a request on the control socket.
+pub const CONTROL_LINE_BYTES_MAX: usize = 4096;
+
+/// Length of the answers to one request from which on they are cut short, so that the socket
+/// buffers all of them: the server does not wait for the client.
+pub const CONTROL_ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Sweeps for which a client of the control socket may be silent.
+pub const CONTROL_REQUEST_TICKS: u32 = 10;
+
 const _: () = assert!(
     REJECTED_CONNECTIONS_MAX as u64 <= DESCRIPTORS_RESERVED / 4,
     "rejected connections leave descriptors to work with"

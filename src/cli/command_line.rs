@@ -16,6 +16,7 @@ use crate::cli::ls::LsArgs;
 use crate::cli::manual::ManualArgs;
 #[cfg(feature = "client")]
 use crate::cli::put::PutArgs;
+use crate::cli::reload::ReloadArgs;
 use crate::cli::revoke::RevokeArgs;
 use crate::cli::serve::ServeArgs;
 use crate::cli::user::UserArgs;
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     User(UserArgs),
     Grant(GrantArgs),
     Revoke(RevokeArgs),
+    Reload(ReloadArgs),
     #[cfg(feature = "client")]
     Get(GetArgs),
     #[cfg(feature = "client")]

@@ -32,6 +32,11 @@ impl Failure {
         }
     }
 
+    /// Creates a failure with exit status 1 and several messages.
+    pub(crate) fn from_lines(lines: Vec<String>) -> Failure {
+        Failure { status: 1, lines }
+    }
+
     /// Creates a failure for a wrong command line, with exit status 2. `command` is the command as
     /// far as it was recognized.
     pub(crate) fn usage(what: impl AsRef<str>, command: &str) -> Failure {

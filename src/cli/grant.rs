@@ -7,7 +7,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use crate::cli::failure::Failure;
 use crate::cli::output::warn;
-use crate::cli::reload::ReloadRequest;
+use crate::cli::reload_request::{ReloadOptions, ReloadRequest};
 use crate::cli::values;
 use crate::config::edit;
 use crate::domain::access::Rights;
@@ -38,18 +38,30 @@ pub(crate) struct GrantArgs {
     #[argh(positional, from_str_fn(values::path))]
     path: Option<String>,
 
-    /// make the running server of the home reload it
+    /// make the running server of the home reload it, and wait for the result
     #[argh(switch)]
     reload: bool,
 
-    /// the pid file of that server (default: the one in the home)
+    /// the run directory of that server (default: TIDEGATE_RUN_DIR, or else the home)
+    #[argh(option, arg_name = "dir", from_str_fn(values::directory_path))]
+    run_dir: Option<PathBuf>,
+
+    /// a pid file of that server, to signal it instead; the result is in its log
     #[argh(option, arg_name = "file")]
     pid_file: Option<PathBuf>,
 }
 
 impl GrantArgs {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let reload = ReloadRequest::new(&self.home, self.reload, self.pid_file, "tidegate grant")?;
+        let reload = ReloadRequest::new(
+            &self.home,
+            ReloadOptions {
+                reload: self.reload,
+                run_dir: self.run_dir,
+                pid_file: self.pid_file,
+            },
+            "tidegate grant",
+        )?;
         let path = self.path.as_deref();
         let warnings = edit::grant(&self.home, &self.user, &self.directory, self.rights, path)?;
         warnings.iter().for_each(|warning| warn(warning));

@@ -20,7 +20,9 @@ mod prompt;
 #[cfg(feature = "client")]
 mod put;
 mod reload;
+mod reload_request;
 mod revoke;
+mod run_dir;
 mod serve;
 #[cfg(feature = "client")]
 mod transfers;
@@ -58,6 +60,7 @@ fn run_command(args: &[&str]) -> Result<ExitCode, Failure> {
         Command::User(args) => args.run(),
         Command::Grant(args) => args.run(),
         Command::Revoke(args) => args.run(),
+        Command::Reload(args) => args.run(),
         #[cfg(feature = "client")]
         Command::Get(args) => args.run(),
         #[cfg(feature = "client")]

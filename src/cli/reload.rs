@@ -1,41 +1,39 @@
-//! The options `--reload` and `--pid-file` of the commands that edit a home.
+//! `tidegate reload`: makes the running server read its home again.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use argh::{ArgsInfo, FromArgs};
+
 use crate::cli::failure::Failure;
-use crate::process::pid_file;
+use crate::cli::output::{print, warn};
+use crate::cli::reload_request::failure;
+use crate::cli::run_dir::run_dir;
+use crate::cli::values;
+use crate::process::control::client;
 
-/// The pid file of the server to reload, if any.
-pub(crate) struct ReloadRequest(Option<PathBuf>);
+/// make the running server of a home read it again, and report the result
+#[derive(FromArgs, ArgsInfo, Debug)]
+#[argh(subcommand, name = "reload", help_triggers("-h", "--help"))]
+pub(crate) struct ReloadArgs {
+    /// the home
+    #[argh(positional, from_str_fn(values::home))]
+    home: PathBuf,
 
-impl ReloadRequest {
-    /// Checks the two options of `command`. Called before anything is changed.
-    pub(crate) fn new(
-        home: &Path,
-        reload: bool,
-        pid_file: Option<PathBuf>,
-        command: &str,
-    ) -> Result<ReloadRequest, Failure> {
-        match (reload, pid_file) {
-            (true, file) => Ok(ReloadRequest(Some(
-                file.unwrap_or_else(|| pid_file::of_home(home)),
-            ))),
-            (false, None) => Ok(ReloadRequest(None)),
-            (false, Some(_)) => Err(Failure::usage("--pid-file requires --reload", command)),
-        }
-    }
+    /// the run directory of that server (default: TIDEGATE_RUN_DIR, or else the home)
+    #[argh(option, arg_name = "dir", from_str_fn(values::directory_path))]
+    run_dir: Option<PathBuf>,
+}
 
-    /// Signals the server. Called after the change.
+impl ReloadArgs {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let Some(file) = self.0 else {
-            return Ok(ExitCode::SUCCESS);
-        };
-        match pid_file::signal_reload(&file) {
-            Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(error) => Err(Failure::new(format!(
-                "the home was changed, but no server has reloaded it: {error}"
-            ))),
-        }
+        let run_dir = run_dir(self.run_dir, &self.home);
+        let warnings =
+            client::reload(&run_dir.control_socket()).map_err(|error| failure(error, ""))?;
+        warnings.iter().for_each(|warning| warn(warning));
+        print(&format!(
+            "the running server has reloaded {}\n",
+            self.home.display()
+        ))
     }
 }

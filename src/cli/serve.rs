@@ -19,8 +19,10 @@ use std::time::Duration;
 pub(crate) use crate::cli::serve::args::ServeArgs;
 
 use crate::cli::failure::Failure;
-use crate::cli::serve::listeners::{Listening, announce, to_tag};
+use crate::cli::run_dir::run_dir;
+use crate::cli::serve::listeners::{Listening, announce, name_of};
 use crate::config::Home;
+use crate::config::permissions::write_warnings;
 use crate::config::sandbox_scope::SandboxScope;
 use crate::domain::io_reason::io_reason;
 use crate::kernel::linux::Linux;
@@ -30,7 +32,7 @@ use crate::process::handover::Handover;
 use crate::process::sandbox::Sandbox;
 use crate::process::sandbox::rules::SandboxRules;
 use crate::process::silent_directories::silent_directories;
-use crate::process::systemd::Notifier;
+use crate::process::systemd::{Notifier, has_passed_sockets};
 use crate::process::user::{ProcessUser, become_user, set_umask};
 use crate::protocol::session::Dialect;
 use crate::server;
@@ -85,7 +87,9 @@ fn prepare(mut args: ServeArgs) -> Result<(Prepared, Vec<String>), Failure> {
     let mut kernel = Linux::new().map_err(cannot_start)?;
     let notifier = Notifier::from_env().map_err(cannot_start)?;
     kernel.on_milestone(Box::new(move |milestone| notifier.notify(milestone)));
-    let mut handover = Handover::begin(&args.home, args.take_over).map_err(failed)?;
+    let run_dir = run_dir(args.run_dir.take(), &args.home);
+    let mut handover =
+        Handover::begin(run_dir.clone(), args.take_over, has_passed_sockets()).map_err(failed)?;
     let listeners = listeners::open(&kernel, &mut handover, args.addresses(), args.ftp_dialect())
         .map_err(failed)?;
     let speaks_ftp = listeners
@@ -108,15 +112,20 @@ fn prepare(mut args: ServeArgs) -> Result<(Prepared, Vec<String>), Failure> {
     warnings.extend(silent.iter().map(|path| silent_warning(path)));
     warnings.extend(root_warning(&user));
     handover
-        .lock_pid_files(home.path(), args.pid_file.as_deref())
+        .lock_pid_files(args.pid_file.as_deref())
         .map_err(failed)?;
+    if run_dir.is_given() {
+        warnings.extend(write_warnings(run_dir.path()));
+    }
     let offered = listeners.iter();
-    let offered = offered.map(|(listener, dialect)| (listener, to_tag(*dialect)));
+    let offered = offered.map(|(listener, dialect)| (listener, name_of(*dialect)));
     handover.offer(&kernel, offered).map_err(failed)?;
     warnings.extend(handover.take_warnings());
 
     let scope = SandboxScope::new(&home.readable_paths(), &home.writable_paths(), &may_look);
     let mut rules = sandbox_rules(&args, &home, speaks_ftp);
+    // The home is not among these: its files must outlive a server that an attacker controls.
+    rules.remove = Vec::from_iter(run_dir.is_given().then(|| run_dir.path().to_owned()));
     rules.silent = silent;
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let mut sandbox = Sandbox::new(args.sandbox, rules, user).map_err(failed)?;
@@ -171,6 +180,7 @@ fn sandbox_rules(args: &ServeArgs, home: &Home, speaks_ftp: bool) -> SandboxRule
         read: home.readable_paths(),
         write: home.writable_paths(),
         silent: HashSet::new(),
+        remove: Vec::new(),
         log: Vec::from_iter(args.xferlog.as_deref().map(directory_of)),
         listen: speaks_ftp,
         connect: speaks_ftp && !args.no_active_ftp,
@@ -202,7 +212,7 @@ fn serve(prepared: Prepared) -> io::Result<Stopped> {
     // All threads are running now.
     sandbox.restrict_calls()?.iter().for_each(|what| warn(what));
     log::info!("event=sandbox {sandbox}");
-    handover.complete().iter().for_each(|what| warn(what));
+    handover.complete()?;
     announce(addresses.iter().zip(dialects))?;
     let stopped = event_loop.run()?;
     handover.end();

@@ -10,7 +10,7 @@ use crate::auth::phc::hash_password;
 use crate::cli::failure::Failure;
 use crate::cli::output::{print, warn};
 use crate::cli::prompt::new_password;
-use crate::cli::reload::ReloadRequest;
+use crate::cli::reload_request::{ReloadOptions, ReloadRequest};
 use crate::cli::values;
 use crate::config::Home;
 use crate::config::edit;
@@ -68,19 +68,30 @@ struct AddArgs {
     #[argh(switch)]
     password_stdin: bool,
 
-    /// make the running server of the home reload it
+    /// make the running server of the home reload it, and wait for the result
     #[argh(switch)]
     reload: bool,
 
-    /// the pid file of that server (default: the one in the home)
+    /// the run directory of that server (default: TIDEGATE_RUN_DIR, or else the home)
+    #[argh(option, arg_name = "dir", from_str_fn(values::directory_path))]
+    run_dir: Option<PathBuf>,
+
+    /// a pid file of that server, to signal it instead; the result is in its log
     #[argh(option, arg_name = "file")]
     pid_file: Option<PathBuf>,
 }
 
 impl AddArgs {
     fn run(self) -> Result<ExitCode, Failure> {
-        let reload =
-            ReloadRequest::new(&self.home, self.reload, self.pid_file, "tidegate user add")?;
+        let reload = ReloadRequest::new(
+            &self.home,
+            ReloadOptions {
+                reload: self.reload,
+                run_dir: self.run_dir,
+                pid_file: self.pid_file,
+            },
+            "tidegate user add",
+        )?;
         // Checked before the password is read, and again by the edit.
         let (home, _) = Home::load(&self.home)?;
         if home.account(&self.user).is_some() {
@@ -108,11 +119,15 @@ struct PasswdArgs {
     #[argh(switch)]
     password_stdin: bool,
 
-    /// make the running server of the home reload it
+    /// make the running server of the home reload it, and wait for the result
     #[argh(switch)]
     reload: bool,
 
-    /// the pid file of that server (default: the one in the home)
+    /// the run directory of that server (default: TIDEGATE_RUN_DIR, or else the home)
+    #[argh(option, arg_name = "dir", from_str_fn(values::directory_path))]
+    run_dir: Option<PathBuf>,
+
+    /// a pid file of that server, to signal it instead; the result is in its log
     #[argh(option, arg_name = "file")]
     pid_file: Option<PathBuf>,
 }
@@ -121,8 +136,11 @@ impl PasswdArgs {
     fn run(self) -> Result<ExitCode, Failure> {
         let reload = ReloadRequest::new(
             &self.home,
-            self.reload,
-            self.pid_file,
+            ReloadOptions {
+                reload: self.reload,
+                run_dir: self.run_dir,
+                pid_file: self.pid_file,
+            },
             "tidegate user passwd",
         )?;
         let (home, _) = Home::load(&self.home)?;
@@ -148,11 +166,15 @@ struct RemoveArgs {
     #[argh(positional, from_str_fn(values::user))]
     user: String,
 
-    /// make the running server of the home reload it
+    /// make the running server of the home reload it, and wait for the result
     #[argh(switch)]
     reload: bool,
 
-    /// the pid file of that server (default: the one in the home)
+    /// the run directory of that server (default: TIDEGATE_RUN_DIR, or else the home)
+    #[argh(option, arg_name = "dir", from_str_fn(values::directory_path))]
+    run_dir: Option<PathBuf>,
+
+    /// a pid file of that server, to signal it instead; the result is in its log
     #[argh(option, arg_name = "file")]
     pid_file: Option<PathBuf>,
 }
@@ -161,8 +183,11 @@ impl RemoveArgs {
     fn run(self) -> Result<ExitCode, Failure> {
         let reload = ReloadRequest::new(
             &self.home,
-            self.reload,
-            self.pid_file,
+            ReloadOptions {
+                reload: self.reload,
+                run_dir: self.run_dir,
+                pid_file: self.pid_file,
+            },
             "tidegate user remove",
         )?;
         edit::remove_user(&self.home, &self.user)?;
@@ -217,19 +242,30 @@ struct HashArgs {
     #[argh(positional, from_str_fn(values::home))]
     home: PathBuf,
 
-    /// make the running server of the home reload it
+    /// make the running server of the home reload it, and wait for the result
     #[argh(switch)]
     reload: bool,
 
-    /// the pid file of that server (default: the one in the home)
+    /// the run directory of that server (default: TIDEGATE_RUN_DIR, or else the home)
+    #[argh(option, arg_name = "dir", from_str_fn(values::directory_path))]
+    run_dir: Option<PathBuf>,
+
+    /// a pid file of that server, to signal it instead; the result is in its log
     #[argh(option, arg_name = "file")]
     pid_file: Option<PathBuf>,
 }
 
 impl HashArgs {
     fn run(self) -> Result<ExitCode, Failure> {
-        let reload =
-            ReloadRequest::new(&self.home, self.reload, self.pid_file, "tidegate user hash")?;
+        let reload = ReloadRequest::new(
+            &self.home,
+            ReloadOptions {
+                reload: self.reload,
+                run_dir: self.run_dir,
+                pid_file: self.pid_file,
+            },
+            "tidegate user hash",
+        )?;
         let count = edit::hash_plain(&self.home, hash_password)?;
         print(&format!("passwords hashed: {count}\n"))?;
         reload.run()

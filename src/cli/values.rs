@@ -139,6 +139,11 @@ pub(crate) fn home(value: &str) -> Result<PathBuf, String> {
     Ok(value.into())
 }
 
+/// Parses the path of another directory of the operator.
+pub(crate) fn directory_path(value: &str) -> Result<PathBuf, String> {
+    home(value)
+}
+
 /// Parses a number of concurrent transfers.
 #[cfg(feature = "client")]
 pub(crate) fn jobs(value: &str) -> Result<usize, String> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
+use crate::domain::reload_report::ReloadReport;
 use crate::kernel::types::{
     CallStats, FileKind, FileSystemKind, Milestone, OpenMode, Piece, Readiness, Signal, Status,
 };
@@ -41,6 +42,8 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     fn next_signal(&self) -> Option<Signal>;
     /// Notifies the service manager, if there is one. Never blocks.
     fn report(&self, _milestone: Milestone) {}
+    /// Reports the result of a reload to those who asked for it from outside. Never blocks.
+    fn report_reload(&self, _report: &ReloadReport) {}
     /// Makes the calling thread a worker: lowers its scheduling priority below that of the event
     /// loop, and lets its calls wait for any file system.
     fn enter_worker(&self);

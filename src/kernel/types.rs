@@ -30,7 +30,7 @@ pub enum Signal {
 pub enum Milestone {
     /// The server accepts connections, or a reload is complete.
     Ready,
-    /// A reload has begun.
+    /// A reload begins to read the home's files.
     Reloading,
     /// The server drains and will exit.
     Stopping,

@@ -1,31 +1,40 @@
-//! The handover of a home from one server process to the next: listeners, pid files and the control
-//! socket.
+//! The run directory of this process, and the handover from one server process to the next:
+//! listeners, pid files and the control socket.
 //!
 //! A server started with `--take-over` connects to the running one, inherits its listeners, and
-//! waits for its locks. Every server offers its own listeners to the one after it.
+//! serves once that one has released its locks. Every server offers its own listeners to the one
+//! after it. Any other second server in a run directory is refused.
 
 use std::fmt::Display;
+use std::fs;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::path::Path;
+use std::sync::Arc;
 
 use crate::kernel::linux::Linux;
-use crate::process::control_socket;
-use crate::process::control_socket::{ControlSocket, Predecessor};
-use crate::process::pid_file;
+use crate::process::control::predecessor::Predecessor;
+use crate::process::control::server;
+use crate::process::control::server::ControlSocket;
+use crate::process::held_files::HeldFiles;
 use crate::process::pid_file::{PidFile, UnlockedPidFile};
+use crate::process::run_dir::RunDir;
 
-/// The locks and sockets that a server process holds of its home, and its relation to the processes
-/// before and after it.
+/// The locks and sockets that a server process holds, and its relation to the processes before and
+/// after it.
 pub struct Handover {
+    run_dir: RunDir,
     /// The running server, until it is relieved.
     predecessor: Option<Predecessor>,
-    /// The socket for the next server, until it is polled.
+    /// Whether the service manager has passed sockets, so that a second server is intended.
+    has_passed_sockets: bool,
+    /// The control socket, until it is polled.
     control: Option<UnixListener>,
+    /// Whether this process has bound the control socket, or has received it.
+    owns_control: bool,
     /// The pid files that the predecessor has locked.
     awaited: Vec<UnlockedPidFile>,
     held: HeldFiles,
@@ -33,24 +42,22 @@ pub struct Handover {
     warnings: Vec<String>,
 }
 
-/// The locked pid files, shared with the control socket, which releases them.
-#[derive(Clone, Default)]
-struct HeldFiles(Arc<Mutex<Vec<PidFile>>>);
-
-impl HeldFiles {
-    fn lock(&self) -> MutexGuard<'_, Vec<PidFile>> {
-        self.0.lock().expect("no holder panics")
-    }
-}
-
 impl Handover {
     /// Begins a start: with `take_over`, connects to the running server.
     ///
     /// # Errors
-    /// If no server answers, or it refuses.
-    pub fn begin(home: &Path, take_over: bool) -> io::Result<Handover> {
-        let path = control_path(home);
+    /// With `take_over` if no server answers or it refuses; without it, if a server uses the run
+    /// directory and `has_passed_sockets` is false.
+    pub fn begin(
+        run_dir: RunDir,
+        take_over: bool,
+        has_passed_sockets: bool,
+    ) -> io::Result<Handover> {
+        if !take_over && !has_passed_sockets && run_dir.is_in_use() {
+            return Err(already_running(&run_dir));
+        }
         let connect = || {
+            let path = run_dir.control_socket();
             Predecessor::connect(&path).map_err(|error| {
                 let what = format!(
                     "cannot take over from a running server: {}: {error}; start without \
@@ -62,37 +69,60 @@ impl Handover {
         };
         Ok(Handover {
             predecessor: take_over.then(connect).transpose()?,
+            run_dir,
+            has_passed_sockets,
             control: None,
+            owns_control: false,
             awaited: Vec::new(),
             held: HeldFiles::default(),
             warnings: Vec::new(),
         })
     }
 
-    /// The addresses and tags of the predecessor's listeners; `None` without a predecessor.
-    pub fn inherited_addresses(&self) -> Option<Vec<(SocketAddr, u8)>> {
-        let predecessor = self.predecessor.as_ref()?;
-        Some(predecessor.addresses().collect())
+    /// The addresses and dialects of the predecessor's listeners; `None` without a predecessor.
+    pub fn inherited_addresses(&self) -> Option<Vec<(SocketAddr, String)>> {
+        let addresses = self.predecessor.as_ref()?.addresses();
+        let addresses = addresses.map(|(address, dialect)| (address, dialect.to_owned()));
+        Some(addresses.collect())
     }
 
-    /// Returns the predecessor's listener with this address and tag.
-    pub fn claim(&mut self, address: SocketAddr, tag: u8) -> Option<OwnedFd> {
-        self.predecessor.as_mut()?.claim(address, tag)
+    /// Returns the predecessor's listener with this address and dialect.
+    pub fn claim(&mut self, address: SocketAddr, dialect: &str) -> Option<OwnedFd> {
+        self.predecessor.as_mut()?.claim(address, dialect)
     }
 
-    /// Locks the home's pid file and the one of `--pid-file`, and binds the control socket.
-    /// Prepares for it only while the predecessor holds the locks. Called as the user of the server
-    /// and before the sandbox is entered. A failure with the home's own file is a warning.
+    /// Locks the pid file of the run directory and the one of `--pid-file`, and binds the control
+    /// socket. Prepares for it only while the predecessor holds the locks. Called as the user of
+    /// the server and before the sandbox is entered.
     ///
     /// # Errors
-    /// If the file of `--pid-file` cannot be locked.
-    pub fn lock_pid_files(&mut self, home: &Path, pid_file: Option<&Path>) -> io::Result<()> {
-        let own = pid_file::of_home(home);
-        if let Err(error) = self.lock_home(home, &own) {
-            let own = own.display();
-            self.warnings.push(format!(
-                "'--reload' cannot find this server: {own}: {error}"
-            ));
+    /// If another server has locked a file. If a file cannot be created, unless it is in the home
+    /// and the run directory was not given: then it is a warning.
+    pub fn lock_pid_files(&mut self, pid_file: Option<&Path>) -> io::Result<()> {
+        let own = self.run_dir.pid_file();
+        match self.lock_run_dir(&own) {
+            Err(error) if self.run_dir.is_given() => {
+                let path = self.run_dir.path().display();
+                return Err(io::Error::new(
+                    error.kind(),
+                    format!(
+                        "cannot use the run directory {path}: {error}; give it to the server's \
+                         user, or choose another one with --run-dir"
+                    ),
+                ));
+            }
+            Err(error) => self.warnings.push(format!(
+                "no command can reach this server, because {}: {error}; choose a run directory \
+                 with --run-dir",
+                own.display()
+            )),
+            Ok(true) => {}
+            Ok(false) if self.has_passed_sockets => self.warnings.push(format!(
+                "another server keeps {}, so no command can reach this one; choose another run \
+                 directory with --run-dir",
+                own.display()
+            )),
+            Ok(false) => return Err(already_running(&self.run_dir)),
         }
         let Some(path) = pid_file.filter(|path| *path != own) else {
             return Ok(());
@@ -105,33 +135,36 @@ impl Handover {
         }
         let file = PidFile::lock(path).map_err(|error| failed(&error))?;
         let file = file.ok_or_else(|| failed(&"another process has locked the pid file"))?;
-        self.held.lock().push(file);
+        self.held.push(file);
         Ok(())
     }
 
-    fn lock_home(&mut self, home: &Path, own: &Path) -> io::Result<()> {
+    /// Returns whether the run directory is free for this server.
+    fn lock_run_dir(&mut self, own: &Path) -> io::Result<bool> {
         if let Some(predecessor) = &self.predecessor {
             self.control = Some(predecessor.control_socket()?);
+            self.owns_control = true;
             self.awaited.push(UnlockedPidFile::open(own)?);
-            return Ok(());
+            return Ok(true);
         }
+        self.run_dir.create()?;
         let Some(file) = PidFile::lock(own)? else {
-            self.warnings.push(format!(
-                "another server of this home is running; it keeps {}",
-                own.display()
-            ));
-            return Ok(());
+            return Ok(false);
         };
-        self.held.lock().push(file);
-        let path = control_path(home);
-        match control_socket::bind(&path) {
-            Ok(socket) => self.control = Some(socket),
+        self.held.push(file);
+        let path = self.run_dir.control_socket();
+        match server::bind(&path) {
+            Ok(socket) => {
+                self.control = Some(socket);
+                self.owns_control = true;
+            }
             Err(error) => self.warnings.push(format!(
-                "'--take-over' cannot find this server: {}: {error}",
+                "no command can reach this server, because {}: {error}; choose a run directory \
+                 with --run-dir",
                 path.display()
             )),
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Returns the warnings since the last call.
@@ -139,67 +172,69 @@ impl Handover {
         mem::take(&mut self.warnings)
     }
 
-    /// Offers the listeners, with their tags, to the next server from now on.
+    /// Answers requests on the control socket from now on, and offers the listeners, each with its
+    /// dialect, to the next server.
     pub fn offer<'a, L: AsRawFd + Send + Sync + 'static>(
         &mut self,
         kernel: &Linux,
-        listeners: impl Iterator<Item = (&'a Arc<L>, u8)>,
+        listeners: impl Iterator<Item = (&'a Arc<L>, &'static str)>,
     ) -> io::Result<()> {
         let Some(control) = self.control.take() else {
             return Ok(());
         };
-        let held = self.held.clone();
-        let release = move || {
-            for file in held.lock().drain(..) {
-                if let Err(error) = file.unlock() {
-                    let why = error.to_string();
-                    log::warn!("event=take-over result=lock-kept why={why:?}");
-                }
-            }
-        };
         let listeners = listeners
-            .map(|(listener, tag)| (Arc::downgrade(listener), tag))
+            .map(|(listener, dialect)| (Arc::downgrade(listener), dialect))
             .collect();
         let fd = control.as_raw_fd();
-        let mut socket = ControlSocket::new(control, listeners, Box::new(release))?;
-        kernel.on_readable(&fd, Box::new(move |poll| socket.handle_readable(poll)))
+        let socket = ControlSocket::new(control, listeners, self.held.clone())?;
+        kernel.set_control(&fd, Box::new(socket))
     }
 
     /// Completes the handover from the predecessor when this server is ready: relieves it and locks
-    /// the pid files. Returns warnings.
-    pub fn complete(&mut self) -> Vec<String> {
+    /// the pid files.
+    ///
+    /// # Errors
+    /// If the predecessor goes on serving, or another server was faster. This one must not serve
+    /// then.
+    pub fn complete(&mut self) -> io::Result<()> {
         let Some(predecessor) = self.predecessor.take() else {
-            return Vec::new();
+            return Ok(());
         };
-        let mut warnings = Vec::new();
-        match predecessor.relieve() {
-            Ok(()) => log::info!("event=take-over result=done"),
-            Err(error) => warnings.push(format!(
-                "the previous server did not confirm the handover: {error}"
-            )),
-        }
+        let control = self.owns_control;
+        self.owns_control = false;
+        predecessor.relieve().map_err(|error| {
+            let what = format!("the running server has not handed over: {error}");
+            io::Error::new(error.kind(), what)
+        })?;
         for file in mem::take(&mut self.awaited) {
-            match file.lock() {
-                Ok(Some(file)) => self.held.lock().push(file),
-                Ok(None) => warnings.push(
-                    "another process has locked the pid file; '--reload' cannot find this server"
-                        .into(),
-                ),
-                Err(error) => {
-                    warnings.push(format!("'--reload' cannot find this server: {error}"));
-                }
+            match file.lock()? {
+                Some(file) => self.held.push(file),
+                None => return Err(already_running(&self.run_dir)),
             }
         }
-        warnings
+        self.owns_control = control;
+        log::info!("event=take-over result=done");
+        Ok(())
     }
 
-    /// Unlocks and removes the pid files that are still held, at the end of the process.
+    /// Removes the pid files and the control socket and releases the locks, at the end of the
+    /// process. After a handover to another server there is nothing to remove.
     pub fn end(&self) {
-        self.held.lock().clear();
+        if self.held.is_released() {
+            return;
+        }
+        if self.owns_control {
+            // The sandbox may forbid it. A socket without a process refuses connections.
+            let _ = fs::remove_file(self.run_dir.control_socket());
+        }
+        self.held.remove();
     }
 }
 
-/// The path of the control socket.
-fn control_path(home: &Path) -> PathBuf {
-    home.join(".tidegate.sock")
+fn already_running(run_dir: &RunDir) -> io::Error {
+    let path = run_dir.path().display();
+    io::Error::other(format!(
+        "another server is running on {path}. Replace it with --take-over, or choose another run \
+         directory with --run-dir DIR."
+    ))
 }

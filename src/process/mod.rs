@@ -1,9 +1,11 @@
-//! The server process: its user, sandbox and pid file, the handover to the next process, and the
-//! service manager.
+//! The server process: its user, sandbox, run directory and control socket, the handover to the
+//! next process, and the service manager.
 
-pub mod control_socket;
+pub mod control;
 pub mod handover;
+pub mod held_files;
 pub mod pid_file;
+pub mod run_dir;
 pub mod sandbox;
 pub mod silent_directories;
 pub mod systemd;

@@ -1,15 +1,17 @@
-//! The pid file: names the process that serves a home, which keeps it locked.
+//! The pid file: names the process that uses a run directory, which keeps it locked.
 //!
 //! The lock is a record lock (fcntl_locking(2)), because the kernel reports the process that holds
 //! one. A process id left by a crash is therefore never signalled, nor one that another user has
 //! written into the file. Closing any descriptor of the file releases such a lock, so the server
 //! opens it once.
+//!
+//! On a network file system the lock works across machines, but the process id is that of the other
+//! machine. A process is therefore signalled only if the file is on a local file system.
 
 use std::fs;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::io::Write;
-use std::mem;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -19,10 +21,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use thiserror::Error;
 
-/// Returns the path of the pid file in a home.
-pub fn of_home(home: &Path) -> PathBuf {
-    home.join(".tidegate.pid")
-}
+use crate::kernel::linux::is_local;
 
 /// A pid file that is open but not locked yet, because the previous server still holds the lock.
 #[derive(Debug)]
@@ -53,9 +52,9 @@ impl UnlockedPidFile {
     }
 
     /// Locks the file and writes the id of this process. Returns `None` if another process holds
-    /// the lock.
+    /// the lock, or if the file was removed meanwhile.
     pub fn lock(self) -> io::Result<Option<PidFile>> {
-        match self.try_lock()? {
+        match self.try_lock()? && self.is_current()? {
             true => self.write_pid().map(Some),
             false => Ok(None),
         }
@@ -87,14 +86,14 @@ impl UnlockedPidFile {
     fn write_pid(mut self) -> io::Result<PidFile> {
         self.file.set_len(0)?;
         writeln!(self.file, "{}", std::process::id())?;
-        Ok(PidFile(self))
+        Ok(PidFile(Some(self)))
     }
 }
 
 /// A locked pid file with the id of this process. Dropping it removes the file, or empties it if
 /// the sandbox forbids that.
 #[derive(Debug)]
-pub struct PidFile(UnlockedPidFile);
+pub struct PidFile(Option<UnlockedPidFile>);
 
 impl PidFile {
     /// Creates and locks the file, or locks an existing one. Returns `None` if another process
@@ -115,12 +114,17 @@ impl PidFile {
     }
 
     /// Unlocks the file and leaves it to the next server, which has it open.
-    pub fn unlock(self) -> io::Result<()> {
+    pub fn unlock(mut self) -> io::Result<UnlockedPidFile> {
         let mut lock = whole_file();
         lock.l_type = libc::F_UNLCK as libc::c_short;
-        fcntl(&self.0.file, FcntlArg::F_SETLK(&lock))?;
-        mem::forget(self); // neither removes nor empties the file; the process exits soon
-        Ok(())
+        let opened = self.0.take().expect("only this and the drop take it");
+        match fcntl(&opened.file, FcntlArg::F_SETLK(&lock)) {
+            Ok(_) => Ok(opened),
+            Err(error) => {
+                self.0 = Some(opened);
+                Err(error.into())
+            }
+        }
     }
 }
 
@@ -128,8 +132,11 @@ impl Drop for PidFile {
     fn drop(&mut self) {
         // The lock is still held, so the file is ours. If it cannot be emptied either, it stays
         // without a lock, which means that no server is running.
-        if fs::remove_file(&self.0.path).is_err() {
-            let _ = self.0.file.set_len(0);
+        let Some(opened) = &self.0 else {
+            return;
+        };
+        if fs::remove_file(&opened.path).is_err() {
+            let _ = opened.file.set_len(0);
         }
     }
 }
@@ -140,6 +147,12 @@ pub enum SignalError {
     /// No process visible from here holds the lock.
     #[error("no server is running: {} is not locked", .0.display())]
     NoServer(PathBuf),
+    /// The process may be one of another machine.
+    #[error(
+        "{}: the process cannot be signalled, because it may run on another machine: the file is \
+         not on a local file system; use --run-dir instead of --pid-file", .0.display()
+    )]
+    NotLocal(PathBuf),
     /// The file could not be read.
     #[error("{}: {}", .0.display(), .1)]
     File(PathBuf, io::Error),
@@ -148,31 +161,55 @@ pub enum SignalError {
     Process(Pid, io::Error),
 }
 
-/// Asks the server that holds the lock of the file to reload its home (SIGHUP).
+/// Asks the server that holds the lock of the file to reload its home (SIGHUP). The result is only
+/// in that server's log.
+///
+/// # Errors
+/// Also if the process could be one of another machine.
 pub fn signal_reload(path: &Path) -> Result<(), SignalError> {
-    match lock_holder(path) {
-        Ok(Some(pid)) => {
-            kill(pid, Signal::SIGHUP).map_err(|error| SignalError::Process(pid, error.into()))
-        }
-        Ok(None) => Err(SignalError::NoServer(path.to_path_buf())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(SignalError::NoServer(path.to_path_buf()))
-        }
-        Err(error) => Err(SignalError::File(path.to_path_buf(), error)),
+    let no_server = || SignalError::NoServer(path.to_path_buf());
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => no_server(),
+        _ => SignalError::File(path.to_path_buf(), error),
+    };
+    let file = open(path).map_err(failed)?;
+    let lock = conflicting_lock(&file)
+        .map_err(failed)?
+        .ok_or_else(no_server)?;
+    if !is_local(&file).map_err(failed)? {
+        return Err(SignalError::NotLocal(path.to_path_buf()));
+    }
+    // 0 or less: in another PID namespace, or a client of this machine's NFS server.
+    let pid = Some(lock.l_pid).filter(|pid| *pid > 0);
+    let pid = pid.map(Pid::from_raw).ok_or_else(no_server)?;
+    kill(pid, Signal::SIGHUP).map_err(|error| SignalError::Process(pid, error.into()))
+}
+
+/// Whether a process, on this machine or another one, holds the lock of the file.
+///
+/// # Errors
+/// If the file exists and cannot be read.
+pub fn is_locked(path: &Path) -> io::Result<bool> {
+    match open(path) {
+        Ok(file) => Ok(conflicting_lock(&file)?.is_some()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
-/// Returns the process that holds the lock, as the kernel reports it. `None` if there is none, or
-/// one on another machine or in another PID namespace.
-fn lock_holder(path: &Path) -> io::Result<Option<Pid>> {
-    let file = OpenOptions::new()
+/// Closing the returned file releases a lock of this process on the same file.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
         .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)?;
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
+        .open(path)
+}
+
+/// Returns the lock of another process.
+fn conflicting_lock(file: &File) -> io::Result<Option<libc::flock>> {
     let mut lock = whole_file();
-    fcntl(&file, FcntlArg::F_GETLK(&mut lock))?;
-    let is_held = lock.l_type == libc::F_WRLCK as libc::c_short && lock.l_pid > 0;
-    Ok(is_held.then(|| Pid::from_raw(lock.l_pid)))
+    fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
+    Ok((lock.l_type == libc::F_WRLCK as libc::c_short).then_some(lock))
 }
 
 /// A write lock on the whole of a file.
@@ -206,7 +243,7 @@ mod tests {
     #[test]
     fn only_the_holder_of_the_lock_is_signalled() {
         let folder = tempfile::tempdir().unwrap();
-        let path = of_home(folder.path());
+        let path = folder.path().join("pid");
         assert!(matches!(
             signal_reload(&path),
             Err(SignalError::NoServer(_))
@@ -235,7 +272,7 @@ mod tests {
             .spawn()
             .unwrap();
         let begin = Instant::now();
-        while lock_holder(&path).ok().flatten().is_none() {
+        while !is_locked(&path).unwrap() {
             assert!(begin.elapsed() < Duration::from_secs(30));
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -273,7 +310,7 @@ mod tests {
     #[test]
     fn symbolic_links_and_fifos_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let path = of_home(folder.path());
+        let path = folder.path().join("pid");
         let other = folder.path().join("other");
         fs::write(&other, "precious").unwrap();
         std::os::unix::fs::symlink(&other, &path).unwrap();

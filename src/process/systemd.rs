@@ -66,6 +66,13 @@ impl Notifier {
     }
 }
 
+/// Whether the service manager has opened sockets for this process. False once they are taken.
+pub fn has_passed_sockets() -> bool {
+    let number = |name| env::var(name).ok()?.parse::<u32>().ok();
+    number("LISTEN_PID") == Some(std::process::id())
+        && number("LISTEN_FDS").is_some_and(|count| count > 0)
+}
+
 /// Takes the sockets that the service manager has opened for this process, with their names. Works
 /// once.
 ///

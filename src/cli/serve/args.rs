@@ -143,8 +143,13 @@ pub(crate) struct ServeArgs {
     #[argh(option, arg_name = "file")]
     pub(super) pid_file: Option<PathBuf>,
 
-    /// take over the listeners of the running server of this home, which then finishes its sessions
-    /// and exits
+    /// directory of the pid file, lock and control socket; a second server needs another one
+    /// (default: TIDEGATE_RUN_DIR, or else the home)
+    #[argh(option, arg_name = "dir", from_str_fn(values::directory_path))]
+    pub(super) run_dir: Option<PathBuf>,
+
+    /// take over the listeners of the running server of this run directory, which then finishes its
+    /// sessions and exits
     #[argh(switch)]
     pub(super) take_over: bool,
 

@@ -36,14 +36,14 @@ pub(super) fn open(
         _ if !given.is_empty() => given,
         Some(inherited) => inherited
             .into_iter()
-            .map(|(address, tag)| (address, from_tag(tag, ftp)))
-            .collect(),
+            .map(|(address, name)| Ok((address, from_name(&name, ftp)?)))
+            .collect::<io::Result<_>>()?,
         None if opened.is_empty() => vec![(DEFAULT_ADDRESS, Dialect::Menu)],
         None => Vec::new(),
     };
     for &(address, dialect) in &addresses {
         let token = server::listener_token(opened.len());
-        let listener = match handover.claim(address, to_tag(dialect)) {
+        let listener = match handover.claim(address, name_of(dialect)) {
             Some(socket) => kernel.adopt(socket, token)?,
             None => {
                 let listener = match is_dual_stack(address, &addresses) {
@@ -104,21 +104,25 @@ fn listen_failure(address: SocketAddr, dialect: Dialect, error: &io::Error) -> S
     format!("cannot listen on {address}: {what}. {advice}")
 }
 
-/// The tags of the dialects in a handover.
-const MENU_TAG: u8 = b'm';
-const FTP_TAG: u8 = b'f';
+/// The names of the dialects, on standard output and in a handover.
+const MENU: &str = "menu";
+const FTP: &str = "ftp";
 
-pub(super) fn to_tag(dialect: Dialect) -> u8 {
+/// Returns the name of a dialect.
+pub(super) fn name_of(dialect: Dialect) -> &'static str {
     match dialect {
-        Dialect::Menu => MENU_TAG,
-        Dialect::Ftp(_) => FTP_TAG,
+        Dialect::Menu => MENU,
+        Dialect::Ftp(_) => FTP,
     }
 }
 
-fn from_tag(tag: u8, ftp: Dialect) -> Dialect {
-    match tag {
-        FTP_TAG => ftp,
-        _ => Dialect::Menu,
+fn from_name(name: &str, ftp: Dialect) -> io::Result<Dialect> {
+    match name {
+        MENU => Ok(Dialect::Menu),
+        FTP => Ok(ftp),
+        _ => Err(io::Error::other(format!(
+            "the running server has a listener for {name}, which this version does not serve"
+        ))),
     }
 }
 
@@ -128,11 +132,7 @@ pub(super) fn announce<'a>(
 ) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for (address, dialect) in listening {
-        let name = match dialect {
-            Dialect::Menu => "menu",
-            Dialect::Ftp(_) => "ftp",
-        };
-        writeln!(out, "listening on {address} ({name})")?;
+        writeln!(out, "listening on {address} ({})", name_of(dialect))?;
     }
     out.flush()
 }

@@ -5,16 +5,26 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Mutex;
 
+use crate::domain::reload_report::ReloadReport;
 use crate::kernel::linux::poll::Poller;
 use crate::kernel::types::{Milestone, Signal};
 
-/// Called in the event loop's thread when an external descriptor is readable. Must not block.
-pub type ReadableHandler = Box<dyn FnMut(&PollHandle<'_>) + Send>;
+/// Handles external descriptors, in the event loop's thread. Must not block.
+pub trait ControlHandler: Send {
+    /// An external descriptor is readable.
+    fn handle_readable(&mut self, poll: &PollHandle<'_>);
+    /// The event loop is alive; called once per sweep.
+    fn handle_tick(&mut self, poll: &PollHandle<'_>);
+    /// A reload begins, which answers all requests before it.
+    fn handle_reload_begin(&mut self);
+    /// The reload is complete.
+    fn handle_reload_end(&mut self, report: &ReloadReport);
+}
 
 /// Called for every milestone. Must not block.
 pub type MilestoneHandler = Box<dyn Fn(Milestone) + Send + Sync>;
 
-/// The access of a [`ReadableHandler`] to the poll.
+/// The access of a [`ControlHandler`] to the poll.
 pub struct PollHandle<'a>(&'a Poller);
 
 impl PollHandle<'_> {
@@ -38,7 +48,7 @@ impl PollHandle<'_> {
 /// The handlers of the rest of the process.
 #[derive(Default)]
 pub(super) struct External {
-    on_readable: Mutex<Option<ReadableHandler>>,
+    control: Mutex<Option<Box<dyn ControlHandler>>>,
     on_milestone: Option<MilestoneHandler>,
 }
 
@@ -47,20 +57,35 @@ impl External {
         self.on_milestone = Some(handler);
     }
 
-    /// Replaces the handler for readable descriptors.
-    pub(super) fn set_on_readable(&self, handler: ReadableHandler) {
-        *self.on_readable.lock().expect("no handler panics") = Some(handler);
+    /// Replaces the handler of external descriptors.
+    pub(super) fn set_control(&self, handler: Box<dyn ControlHandler>) {
+        *self.control.lock().expect("no handler panics") = Some(handler);
+    }
+
+    fn with_control(&self, call: impl FnOnce(&mut dyn ControlHandler)) {
+        if let Some(handler) = &mut *self.control.lock().expect("no handler panics") {
+            call(&mut **handler);
+        }
     }
 
     pub(super) fn handle_readable(&self, poller: &Poller) {
-        if let Some(handler) = &mut *self.on_readable.lock().expect("no handler panics") {
-            handler(&PollHandle(poller));
-        }
+        self.with_control(|control| control.handle_readable(&PollHandle(poller)));
     }
 
-    pub(super) fn handle_milestone(&self, milestone: Milestone) {
+    pub(super) fn handle_milestone(&self, milestone: Milestone, poller: &Poller) {
         if let Some(handler) = &self.on_milestone {
             handler(milestone);
         }
+        match milestone {
+            Milestone::Alive => {
+                self.with_control(|control| control.handle_tick(&PollHandle(poller)));
+            }
+            Milestone::Reloading => self.with_control(|control| control.handle_reload_begin()),
+            Milestone::Ready | Milestone::Stopping => {}
+        }
+    }
+
+    pub(super) fn handle_reload_end(&self, report: &ReloadReport) {
+        self.with_control(|control| control.handle_reload_end(report));
     }
 }

@@ -99,14 +99,14 @@ pub fn own_inherited(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The descriptors that arrive with the next bytes of a stream (SCM_RIGHTS, unix(7)), one byte for
-/// each.
-pub fn receive_descriptors(stream: &UnixStream) -> io::Result<Vec<(OwnedFd, u8)>> {
-    let mut tags = [0; limits::HANDOVER_DESCRIPTORS_MAX];
+/// Receives the next bytes of a stream and the descriptors that come with them (SCM_RIGHTS,
+/// unix(7)). No bytes are the end of the stream.
+pub fn receive_descriptors(stream: &UnixStream) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut bytes = vec![0; limits::CONTROL_LINE_BYTES_MAX];
     let mut space = nix::cmsg_space!([RawFd; limits::HANDOVER_DESCRIPTORS_MAX]);
     let mut received = Vec::new();
-    {
-        let mut vectors = [IoSliceMut::new(&mut tags)];
+    let length = {
+        let mut vectors = [IoSliceMut::new(&mut bytes)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         let message = recvmsg::<()>(stream.as_raw_fd(), &mut vectors, Some(&mut space), flags)?;
         for part in message.cmsgs()? {
@@ -119,8 +119,10 @@ pub fn receive_descriptors(stream: &UnixStream) -> io::Result<Vec<(OwnedFd, u8)>
                 received.extend(owned);
             }
         }
-    }
-    Ok(received.into_iter().zip(tags).collect())
+        message.bytes
+    };
+    bytes.truncate(length);
+    Ok((bytes, received))
 }
 
 /// Limits the bytes that a socket accepts beyond those already sent (TCP_NOTSENT_LOWAT, tcp(7)).

@@ -62,6 +62,12 @@ impl From<OwnedFd> for File {
     }
 }
 
+/// Whether the file system of an open file is of a type that is known to be local.
+pub fn is_local(file: &std::fs::File) -> io::Result<bool> {
+    let found = retry(|| fstatfs(file))?;
+    Ok(LOCAL_TYPES.contains(&found.filesystem_type()))
+}
+
 impl File {
     pub(super) fn open_root(path: &Path) -> io::Result<File> {
         retry(|| open(path, DIRECTORY, Mode::empty())).map(File::from)
@@ -158,8 +164,7 @@ impl File {
 
     /// The kind of the file system, by its type. A type that is not known counts as remote.
     pub(super) fn file_system(&self) -> io::Result<FileSystemKind> {
-        let found = retry(|| fstatfs(&self.0))?;
-        Ok(match LOCAL_TYPES.contains(&found.filesystem_type()) {
+        Ok(match is_local(&self.0)? {
             true => FileSystemKind::Local,
             false => FileSystemKind::Remote,
         })

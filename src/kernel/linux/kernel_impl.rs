@@ -13,10 +13,11 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::net::{TcpListener, TcpStream};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::domain::reload_report::ReloadReport;
 use crate::kernel::errors;
 use crate::kernel::interface::Kernel;
 use crate::kernel::linux::call_timer::{self, timed};
-use crate::kernel::linux::external::{External, MilestoneHandler, ReadableHandler};
+use crate::kernel::linux::external::{ControlHandler, External, MilestoneHandler};
 use crate::kernel::linux::ffi::{Map, retry};
 use crate::kernel::linux::file::File;
 use crate::kernel::linux::mounts::Mounts;
@@ -57,13 +58,13 @@ impl Linux {
 
     /// Polls `descriptor` with the event loop and calls `handler` when it is readable. Replaces the
     /// earlier handler.
-    pub fn on_readable(
+    pub fn set_control(
         &self,
         descriptor: &impl AsRawFd,
-        handler: ReadableHandler,
+        handler: Box<dyn ControlHandler>,
     ) -> io::Result<()> {
         self.poller.watch_external(descriptor.as_raw_fd())?;
-        self.external.set_on_readable(handler);
+        self.external.set_control(handler);
         Ok(())
     }
 
@@ -124,7 +125,11 @@ impl Kernel for Linux {
     }
 
     fn report(&self, milestone: Milestone) {
-        self.external.handle_milestone(milestone);
+        self.external.handle_milestone(milestone, &self.poller);
+    }
+
+    fn report_reload(&self, report: &ReloadReport) {
+        self.external.handle_reload_end(report);
     }
 
     fn enter_worker(&self) {

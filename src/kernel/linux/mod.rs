@@ -13,7 +13,7 @@ mod socket;
 pub use crate::kernel::linux::ffi::{
     Map, add_landlock_rule, end_by_broken_pipe, own_inherited, receive_descriptors,
 };
-pub use crate::kernel::linux::file::File;
+pub use crate::kernel::linux::file::{File, is_local};
 pub use crate::kernel::linux::kernel_impl::{Linux, raise_descriptor_limit};
 
 #[cfg(test)]

@@ -41,7 +41,8 @@ pub(super) fn restrict_files(rules: &SandboxRules) -> Result<Option<i32>, Rulese
             rules.write.iter().filter(answers),
             read | write_access(),
         ))?
-        .add_rules(path_beneath_rules(&rules.log, log))?;
+        .add_rules(path_beneath_rules(&rules.log, log))?
+        .add_rules(path_beneath_rules(&rules.remove, AccessFs::RemoveFile))?;
     add_silent(&created, rules, read);
     let status = created.restrict_self()?;
     Ok(match (status.ruleset, status.landlock) {

@@ -39,6 +39,8 @@ pub struct SandboxRules {
     pub silent: HashSet<PathBuf>,
     /// Directories in which log files may be created and written.
     pub log: Vec<PathBuf>,
+    /// Directories in which files may be removed.
+    pub remove: Vec<PathBuf>,
     /// Whether new listeners may be opened (FTP's passive mode).
     pub listen: bool,
     /// Whether outgoing connections may be opened (FTP's active mode).

@@ -179,7 +179,6 @@ impl<K: Kernel> EventLoop<K> {
         let sessions = self.scheduler.connections.len();
         match signal {
             Signal::Reload => {
-                self.kernel.report(Milestone::Reloading);
                 if let Some(transfer_log) = &self.options.xferlog {
                     transfer_log.reopen();
                 }

@@ -6,6 +6,7 @@ use log::{error, info, warn};
 
 use crate::config::Home;
 use crate::config::reload::ReloadOutcome;
+use crate::domain::reload_report::ReloadReport;
 use crate::kernel::{Kernel, Milestone};
 use crate::server::log::escape::Escaped;
 use crate::server::service::context::Context;
@@ -36,6 +37,7 @@ impl Reloader {
     pub(crate) fn request<K: Kernel>(&mut self, context: &Context<K>) {
         self.state = match self.state {
             ReloadState::Idle => {
+                context.kernel.report(Milestone::Reloading);
                 let task = Task::Reload(Reload {
                     home: context.home.clone(),
                     devices: context.devices.clone(),
@@ -56,31 +58,24 @@ impl Reloader {
         outcome: ReloadOutcome,
         context: &Context<K>,
     ) -> Option<(Home, HashSet<String>)> {
-        // A supervisor waits for this even if the new configuration is invalid.
-        context.kernel.report(Milestone::Ready);
-        match outcome.result {
+        let mut report = ReloadReport::default();
+        let home = match outcome.result {
             Ok((home, warnings)) => {
-                for warning in warnings {
-                    warn!("event=reload warning={}", Escaped(&warning.to_string()));
-                }
-                for fault in outcome.dropped {
-                    let fault = fault.to_string();
-                    error!(
-                        "event=reload result=grant-dropped fault={}",
-                        Escaped(&fault)
-                    );
-                }
-                info!("event=reload result=taken-up");
+                report.warnings = warnings.iter().map(ToString::to_string).collect();
+                report.faults = outcome.dropped.iter().map(ToString::to_string).collect();
                 Some((home, outcome.revoked))
             }
             Err(faults) => {
-                for fault in faults {
-                    let fault = fault.to_string();
-                    error!("event=reload result=kept-the-old fault={}", Escaped(&fault));
-                }
+                report.has_kept_all = true;
+                report.faults = faults.iter().map(ToString::to_string).collect();
                 None
             }
-        }
+        };
+        log_report(&report);
+        // A supervisor waits for this even if the new configuration is invalid.
+        context.kernel.report(Milestone::Ready);
+        context.kernel.report_reload(&report);
+        home
     }
 
     /// Ends the reload and starts the next one if it was requested.
@@ -101,6 +96,22 @@ impl Reloader {
     /// Returns the users whose logins were revoked since the last call; `None` without a reload.
     pub(crate) fn take_revoked(&mut self) -> Option<HashSet<String>> {
         self.revoked.take()
+    }
+}
+
+fn log_report(report: &ReloadReport) {
+    for warning in &report.warnings {
+        warn!("event=reload warning={}", Escaped(warning));
+    }
+    let result = match report.has_kept_all {
+        true => "kept-the-old",
+        false => "grant-dropped",
+    };
+    for fault in &report.faults {
+        error!("event=reload result={result} fault={}", Escaped(fault));
+    }
+    if !report.has_kept_all {
+        info!("event=reload result=taken-up");
     }
 }
 

@@ -1,18 +1,21 @@
-//! `--reload` signals the running server and no other process.
+//! `--reload` and `reload` reach the running server and no other process, and report its result.
 
 use std::fs;
+use std::fs::Permissions;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::libc;
-use tidegate::config::Home;
-use tidegate::process::pid_file;
 use tidegate::process::pid_file::PidFile;
 
 use super::edited_home::{EditedHome, TIMEOUT, failed};
-use crate::support::{needs, test_path};
+use crate::support::{Home, Server, TIDEGATE, needs, test_path};
 
 /// Not a test by itself: other tests run it in place of a server. It holds the file until it is
 /// signalled.
@@ -54,79 +57,208 @@ fn spawn_holder(path: &Path) -> Child {
     child
 }
 
+/// Runs the program on the home of a server. Returns status, standard output and standard error,
+/// with `HOME` for the home.
+fn run_on(server: &Server, args: &[&str], input: &str) -> (Option<i32>, String, String) {
+    let path = server.home.path();
+    let args = args.iter().map(|arg| match *arg {
+        "HOME" => path.clone().into_os_string(),
+        other => other.into(),
+    });
+    let mut child = Command::new(TIDEGATE)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        text.replace(path.to_str().unwrap(), "HOME")
+    };
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    (output.status.code(), stdout, stderr)
+}
+
 #[test]
-fn reload_option_signals_the_running_server() {
-    let home = EditedHome::with("a:plain:x\nb:plain:y\n", "a:A:read\n");
-    let other_path = home.folder.path().join("pid");
-    let other = format!("--pid-file={}", other_path.display());
-    for (args, file) in [
-        (
-            &["user", "add", "HOME", "c", "--password-stdin", "--reload"][..],
-            pid_file::of_home(&home.path()),
-        ),
-        (
-            &[
-                "user",
-                "passwd",
-                "HOME",
-                "a",
-                "--password-stdin",
-                "--reload",
-                &other,
-            ],
-            other_path.clone(),
-        ),
-        (
-            &["user", "hash", "HOME", "--reload"],
-            pid_file::of_home(&home.path()),
-        ),
-        (
-            &["grant", "HOME", "b", "B", "read", "--reload"],
-            pid_file::of_home(&home.path()),
-        ),
-        (
-            &["revoke", "HOME", "b", "B", &other, "--reload"],
-            other_path.clone(),
-        ),
-        (
-            &["user", "remove", "HOME", "a", "--reload"],
-            pid_file::of_home(&home.path()),
-        ),
+fn reload_option_waits_until_the_change_is_in_force() {
+    let server = Server::start(&[]);
+    let done = |stdout: &str| (Some(0), stdout.to_owned(), String::new());
+    for (args, stdout) in [
+        (&["user", "add", "HOME", "new", "--password-stdin"][..], ""),
+        (&["grant", "HOME", "new", "Movies", "read"], ""),
+        (&["user", "passwd", "HOME", "new", "--password-stdin"], ""),
+        (&["user", "hash", "HOME"], "passwords hashed: 0\n"),
     ] {
-        let mut server = spawn_holder(&file);
-        let ran = home.run_with(args, "new\n");
-        assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{args:?}");
-        assert_eq!(
-            server.wait().unwrap().signal(),
-            Some(libc::SIGHUP),
-            "{args:?}"
-        );
+        let args = [args, &["--reload"]].concat();
+        assert_eq!(run_on(&server, &args, "secret\n"), done(stdout), "{args:?}");
+        let mut client = server.connect();
+        client.login_with("new", "secret");
+        client.quit();
     }
-    let (loaded, _) = Home::load(&home.path()).unwrap();
-    let users: Vec<_> = loaded
-        .accounts()
-        .map(|account| account.user.as_str())
-        .collect();
-    assert_eq!(users, ["b", "c"]);
+    let mut client = server.connect();
+    client.login_with("new", "secret");
+    assert_eq!(
+        client.command("SHOW DIRECTORIES"),
+        "The available directories are: Movies"
+    );
+    let revoke = ["revoke", "HOME", "new", "Movies", "--reload"];
+    assert_eq!(run_on(&server, &revoke, ""), done(""));
+    assert_eq!(
+        client.command("SHOW DIRECTORIES"),
+        "There are no directories for you"
+    );
+    let remove = ["user", "remove", "HOME", "new", "--reload"];
+    assert_eq!(run_on(&server, &remove, ""), done(""));
+    client.send_line("SHOW DIRECTORIES");
+    client.expect("Your login is no longer valid. Connection is terminated.");
+}
+
+#[test]
+fn reload_reports_faults_and_warnings_of_the_server() {
+    let server = Server::start(&[]);
+    let credentials = server.home.path().join("Credentials");
+    fs::set_permissions(credentials, Permissions::from_mode(0o600)).unwrap();
+    let reload = ["reload", "HOME"];
+    let done = "the running server has reloaded HOME\n".to_owned();
+    assert_eq!(
+        run_on(&server, &reload, ""),
+        (Some(0), done.clone(), String::new())
+    );
+    server.home.append("Credentials", "odd:plain:secret");
+    let (status, stdout, stderr) = run_on(&server, &reload, "");
+    assert_eq!((status, stdout), (Some(0), done));
+    assert!(
+        stderr.starts_with("tidegate: warning: HOME/Credentials:")
+            && stderr.contains("the password of 'odd' is not hashed"),
+        "{stderr}"
+    );
+    server.home.append("Directories", "user1:Movies:fly");
+    let (status, stdout, stderr) = run_on(&server, &reload, "");
+    assert_eq!((status, stdout.as_str()), (Some(1), ""));
+    assert!(
+        stderr.starts_with(
+            "tidegate: the running server keeps all of the old accounts: HOME/Directories:"
+        ) && stderr.lines().count() == 1,
+        "{stderr}"
+    );
+    server.home.append("Directories", "user1");
+    let (status, _, stderr) = run_on(&server, &reload, "");
+    assert_eq!((status, stderr.lines().count()), (Some(1), 3), "{stderr}");
+}
+
+#[test]
+fn reload_takes_rights_away_whatever_else_is_wrong() {
+    let home = Home::new();
+    let (disk, other) = (home.parent().join("disk"), home.parent().join("other"));
+    for directory in [&disk, &other] {
+        fs::create_dir(directory).unwrap();
+    }
+    let current = home.parent().join("current");
+    symlink(&disk, &current).unwrap();
+    home.append(
+        "Directories",
+        &format!("user1:Disk:read:{}", current.display()),
+    );
+    let server = Server::with_home(home, &[]);
+    let mut client = server.login("user2");
+    // The grant now leads to a directory that the sandbox does not allow.
+    fs::remove_file(&current).unwrap();
+    symlink(&other, &current).unwrap();
+    let remove = ["user", "remove", "HOME", "user2", "--reload"];
+    let (status, _, stderr) = run_on(&server, &remove, "");
+    assert_eq!(status, Some(1));
+    let expected = "tidegate: the home was changed, but the running server has applied everything \
+                    but one grant: HOME/Directories:";
+    assert!(stderr.starts_with(expected), "{stderr}");
+    client.send_line("SHOW DIRECTORIES");
+    client.expect("Your login is no longer valid. Connection is terminated.");
+}
+
+#[test]
+fn a_running_server_with_old_accounts_is_mentioned() {
+    let server = Server::start(&[]);
+    let grant = ["grant", "HOME", "user1", "Extra", "read"];
+    let mention = "tidegate: the running server has the old accounts: tidegate reload HOME";
+    assert_eq!(
+        run_on(&server, &grant, ""),
+        (Some(0), String::new(), format!("{mention}\n"))
+    );
+
+    let home = Home::new();
+    let run_dir = home.parent().join("run");
+    let run_dir = run_dir.to_str().unwrap();
+    let server = Server::with_home(home.clone(), &["--run-dir", run_dir]);
+    let (status, _, stderr) = run_on(&server, &grant, "");
+    assert_eq!((status, stderr.as_str()), (Some(0), ""), "not in the home");
+    let with_option = [&grant[..], &["--run-dir", run_dir]].concat();
+    let (status, _, stderr) = run_on(&server, &with_option, "");
+    let expected = format!("{mention} --run-dir {run_dir}\n");
+    assert_eq!((status, stderr), (Some(0), expected));
+    let reload = ["reload", "HOME", "--run-dir", run_dir];
+    assert_eq!(run_on(&server, &reload, "").0, Some(0));
+    assert_eq!(run_on(&server, &["reload", "HOME"], "").0, Some(1));
+}
+
+#[test]
+fn a_server_that_leaves_without_an_answer_is_a_failure() {
+    let home = EditedHome::with("", "");
+    let socket = UnixListener::bind(home.path().join(".tidegate.sock")).unwrap();
+    let server = thread::spawn(move || {
+        // The second answer is what version 0.1.0 sends first.
+        for answer in [&b"{\"warning\":\"x\"}\n"[..], b"\0m"] {
+            let (mut stream, _) = socket.accept().unwrap();
+            let mut request = String::new();
+            let mut lines = BufReader::new(stream.try_clone().unwrap());
+            lines.read_line(&mut request).unwrap();
+            assert_eq!(request, "{\"v\":1,\"do\":\"reload\"}\n");
+            stream.write_all(answer).unwrap();
+        }
+    });
+    for expected in [
+        "the running server has not answered: it has closed the connection",
+        "the running server has not answered: it does not speak this version of the control \
+         protocol; stop it and start the new one",
+    ] {
+        let expected = format!("tidegate: {expected}\n");
+        assert_eq!(home.run(&["reload", "HOME"]), failed(1, &expected));
+    }
+    server.join().unwrap();
+}
+
+#[test]
+fn a_pid_file_names_the_process_to_signal() {
+    let home = EditedHome::with("b:plain:y\n", "");
+    let file = home.folder.path().join("pid");
+    let option = format!("--pid-file={}", file.display());
+    let mut server = spawn_holder(&file);
+    let ran = home.run(&["grant", "HOME", "b", "B", "read", "--reload", &option]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""));
+    assert_eq!(server.wait().unwrap().signal(), Some(libc::SIGHUP));
 }
 
 #[test]
 fn only_the_process_holding_the_pid_file_is_signalled() {
     let home = EditedHome::with("", "");
     let mut other = Command::new("sleep").arg("60").spawn().unwrap();
-    let file = pid_file::of_home(&home.path());
+    let file = home.path().join(".tidegate.pid");
     fs::write(&file, format!("{}\n", other.id())).unwrap();
-    let error = "tidegate: the home was changed, but no server has reloaded it: no server is running: HOME/.tidegate.pid is not locked\n";
-    assert_eq!(
-        home.run(&["grant", "HOME", "*", "A", "read", "--reload"]),
-        failed(1, error)
-    );
-    assert_eq!(home.read_files().1, "*:A:read\n", "the home is edited");
-    fs::remove_file(&file).unwrap();
-    assert_eq!(
-        home.run(&["grant", "HOME", "*", "B", "read", "--reload"]),
-        failed(1, error)
-    );
+    let option = format!("--pid-file={}", file.display());
+    let begin = "tidegate: the home was changed, but no server has reloaded it:";
+    let unlocked = "no server is running: HOME/.tidegate.pid is not locked";
+    let no_socket = "no server answers at HOME/.tidegate.sock: No such file or directory (os \
+                     error 2); name its run directory with --run-dir";
+    for (name, options, error) in [
+        ("A", &["--reload"][..], no_socket),
+        ("B", &["--reload", &option], unlocked),
+    ] {
+        let args = [&["grant", "HOME", "*", name, "read"], options].concat();
+        let error = format!("{begin} {error}\n");
+        assert_eq!(home.run(&args), failed(1, &error));
+    }
+    assert_eq!(home.read_files().1, "*:A:read\n*:B:read\n", "it is edited");
     assert_eq!(other.try_wait().unwrap(), None, "it runs");
     other.kill().unwrap();
     other.wait().unwrap();

@@ -43,6 +43,7 @@ fn child_in_a_sandbox() {
     let rules = SandboxRules {
         read: vec![home.clone()],
         write: vec![home.join("files/Uploads")],
+        remove: Vec::new(),
         log: vec![home.join("../log")],
         silent: Default::default(),
         listen: network != "none",
@@ -353,7 +354,7 @@ fn serving_as_root_warns_and_sandbox_require_refuses() {
         server.login("user1").quit();
         assert_eq!(server.log().matches("AS ROOT").count(), 1);
         let (status, stderr) = refused_start(
-            &server.home.path(),
+            &Home::new().path(),
             &["--listen", "127.0.0.1:0", "--sandbox", "require"],
         );
         assert_eq!(status, 1);

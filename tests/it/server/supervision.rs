@@ -1,11 +1,11 @@
 //! Notifications to systemd, sockets passed by it, and the handover between servers.
 
 use std::fs;
-use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tidegate::process::control_socket::Predecessor;
+use tidegate::process::control::predecessor::Predecessor;
 
 use crate::server::ftp::data::free_ports;
 use crate::support::ftp::FtpClient;
@@ -331,7 +331,8 @@ fn a_handover_needs_a_running_server() {
 fn child_requests_the_listeners() {
     if let Some(path) = std::env::var_os("TIDEGATE_TEST_CONTROL").map(PathBuf::from) {
         let error = Predecessor::connect(&path).unwrap_err();
-        assert_eq!(error.to_string(), "the running server refused the handover");
+        let expected = "only root and the user of the server may use the control socket";
+        assert_eq!(error.to_string(), expected);
         println!("refused");
     }
 }
@@ -376,4 +377,78 @@ fn other_users_cannot_take_over() {
     eventually("the server keeps its listeners", || {
         !server.log().contains("event=relieved")
     });
+}
+
+#[test]
+fn a_second_server_needs_another_run_directory() {
+    let first = Server::start(&[]);
+    let path = first.home.path();
+    let (status, stderr) = refused_start(&path, &["--listen", "127.0.0.1:0"]);
+    let expected = format!(
+        "tidegate: another server is running on {}. Replace it with --take-over, or choose \
+         another run directory with --run-dir DIR.\n",
+        path.display()
+    );
+    assert_eq!((status, stderr), (1, expected));
+
+    let run_dir = first.home.parent().join("run");
+    let option = ["--run-dir", run_dir.to_str().unwrap()];
+    let mut second = Server::with_home(first.home.clone(), &option);
+    assert!(run_dir.join(".tidegate.sock").exists());
+    assert_eq!(fs::metadata(&run_dir).unwrap().mode() & 0o777, 0o700);
+    let (status, stderr) = refused_start(&path, &option);
+    assert_eq!(status, 1);
+    assert!(stderr.contains(&format!(" on {}. ", run_dir.display())));
+    second.login("user1").quit();
+    first.login("user1").quit();
+    second.signal(Signal::SIGTERM);
+    assert_eq!(second.exit_status(), 0);
+    assert_eq!(
+        fs::read_dir(&run_dir).unwrap().count(),
+        0,
+        "both files are removed"
+    );
+}
+
+#[test]
+fn of_two_handovers_only_one_server_serves() {
+    let mut first = Server::start(&[]);
+    let slow = Predecessor::connect(&first.home.path().join(".tidegate.sock")).unwrap();
+    let second = successor(&first);
+    let error = slow
+        .relieve()
+        .expect_err("another server serves")
+        .to_string();
+    assert_eq!(
+        error,
+        "another server has requested the handover after this one"
+    );
+    assert_eq!(first.exit_status(), 0);
+    second.login("user1").quit();
+    let pid = fs::read_to_string(first.home.path().join(".tidegate.pid")).unwrap();
+    assert_eq!(pid, format!("{}\n", second.pid()));
+}
+
+#[test]
+fn a_server_serves_on_if_the_next_one_has_left() {
+    let mut first = Server::start(&[]);
+    let home = first.home.path();
+    let mut next = UnixStream::connect(home.join(".tidegate.sock")).unwrap();
+    next.write_all(b"{\"v\":1,\"do\":\"take-over\"}\n").unwrap();
+    let mut listeners = [0; 256];
+    assert!(next.read(&mut listeners).unwrap() > 0);
+    // The confirmation cannot be sent any more.
+    next.shutdown(Shutdown::Read).unwrap();
+    next.write_all(b"{\"v\":1,\"do\":\"ready\"}\n").unwrap();
+    first.log_line(&[
+        "event=take-over",
+        "result=failed",
+        "the new server has left",
+    ]);
+    first.login("user1").quit();
+    let (status, _) = refused_start(&home, &["--listen", "127.0.0.1:0"]);
+    assert_eq!(status, 1, "it has locked its run directory again");
+    let second = successor(&first);
+    assert_eq!(first.exit_status(), 0);
+    second.login("user1").quit();
 }

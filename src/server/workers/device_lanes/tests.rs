@@ -189,18 +189,18 @@ fn the_disk_timeout_answers_all_sessions_of_the_lane() {
     world.submit(&disk, b);
     let started = world.start_all();
     assert_eq!(started.len(), LANE_THREADS_MAX);
-    assert_eq!(world.sweep_after(TIMEOUT - SECOND), []);
+    assert_eq!(world.sweep_after(TIMEOUT - SECOND), [0_u64; 0]);
     let hanging: Vec<_> = started.iter().map(|started| started.job.owner).collect();
     let first = world.sweep_after(SECOND);
     assert_eq!(first.len(), LANE_THREADS_MAX, "{first:?} of {hanging:?}");
     let probe = world.start_all();
     assert_eq!(probe.len(), 1, "nothing else starts");
-    assert_eq!(world.sweep_after(SECOND), []);
+    assert_eq!(world.sweep_after(SECOND), [0_u64; 0]);
     assert!(!disk.is_stuck());
     let rest = world.sweep_after(SECOND);
     assert_eq!(rest.len(), 21 - LANE_THREADS_MAX);
     assert!(disk.is_stuck());
-    assert_eq!(world.sweep_after(TIMEOUT), []);
+    assert_eq!(world.sweep_after(TIMEOUT), [0_u64; 0]);
 }
 
 #[test]
@@ -302,7 +302,10 @@ fn a_job_that_makes_progress_is_not_given_up() {
     let token = JobToken::default();
     let started = world.lanes.start(&token, world.now).unwrap();
     for _ in 0..10 {
-        assert_eq!(world.sweep_after(TIMEOUT - Duration::from_secs(1)), []);
+        assert_eq!(
+            world.sweep_after(TIMEOUT - Duration::from_secs(1)),
+            [0_u64; 0]
+        );
         token.calls().fetch_add(1, Ordering::Relaxed);
     }
     assert!(!disk.is_stuck());
@@ -359,7 +362,7 @@ fn a_device_whose_client_has_left_is_found_stuck_all_the_same() {
     world
         .lanes
         .cancel(CancelKey::Session(session_id.generation));
-    assert_eq!(world.sweep_after(TIMEOUT), [], "no session waits");
+    assert_eq!(world.sweep_after(TIMEOUT), [0_u64; 0], "no session waits");
     world.sweep_after(DISK_PROBE_TIMEOUT);
     assert!(disk.is_stuck());
 }
