@@ -133,8 +133,9 @@ class MenuExchange:
         self.client = MenuClient(server.address).login("user2")
         self.local_port = self.client.socket.getsockname()[1]
         self.late = request.late
+        self.before = request.before
         if request.before:
-            self.client.ask(request.before)
+            self.client.send_line(request.before)
         self.client.send_line(request.line)
         if request.kind == "upload":
             self.client.send(bytes(LENGTH))
@@ -148,7 +149,10 @@ class MenuExchange:
             while line.startswith("LENGTH ") and self.client.socket.recv(1 << 16):
                 pass
             return "closed" if line.startswith("LENGTH ") else line
-        return self.client.line()
+        line = self.client.line()
+        while self.before and line.startswith(("The available", "Please choose")):
+            line = self.client.line()
+        return line
 
     def is_error(self, result):
         return result == "closed" or result.startswith(self.ERRORS)
