@@ -2,7 +2,7 @@
 
 use tidegate::kernel::Signal;
 use tidegate::kernel::sim::SimEntry;
-use tidegate::limits::{DRAIN_LINGER_INTERVAL, DRAIN_QUIET_TIME, LINGER_TIMEOUT};
+use tidegate::limits::{CLIENT_LEFT_TIMEOUT, DRAIN_LINGER_INTERVAL, DRAIN_QUIET_TIME};
 use tidegate::protocol::menu::text;
 use tidegate::server::Options;
 
@@ -275,7 +275,7 @@ fn a_client_that_left_does_not_keep_its_session_for_a_job() {
         stage.send(&format!("CHECKSUM FILE Movies/Joker\n{rest}"));
         stage.sim.peer_shutdown(stage.peer);
         stage.tick(20);
-        stage.sim.advance(LINGER_TIMEOUT);
+        stage.sim.advance(CLIENT_LEFT_TIMEOUT);
         stage.tick(20);
         let sessions = stage.event_loop.connections();
         assert_eq!(sessions, usize::from(is_kept), "{rest:?}");
