@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::failure::{Failure, print_error};
+use crate::cli::output::warn;
 use crate::cli::run_dir::run_dir;
 use crate::process::control::client::{RequestError, reload};
 use crate::process::pid_file;
@@ -60,8 +61,9 @@ impl ReloadRequest {
         match self.action {
             ReloadAction::Mention => self.mention(),
             ReloadAction::Ask => reload(&self.run_dir.control_socket())
-                .map(drop)
-                .map_err(|error| failure(error, changed))?,
+                .map_err(|error| failure(error, changed))?
+                .iter()
+                .for_each(|warning| warn(warning)),
             ReloadAction::Signal(file) => pid_file::signal_reload(&file).map_err(|error| {
                 Failure::new(format!("{changed} no server has reloaded it: {error}"))
             })?,

@@ -214,11 +214,11 @@ fn serve(prepared: Prepared) -> io::Result<Stopped> {
     log::info!("event=sandbox {sandbox}");
     handover.complete()?;
     announce(addresses.iter().zip(dialects))?;
-    let stopped = event_loop.run()?;
+    let stopped = event_loop.run();
     handover.end();
+    let stopped = stopped?;
     if stopped == Stopped::AtOnce {
-        // Dropping it would wait for the workers, which may hang on a disk. The end of the process
-        // does not.
+        // Dropping it would wait for the workers, which may hang on a disk. All sockets are closed.
         std::mem::forget(event_loop);
     }
     Ok(stopped)

@@ -15,6 +15,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::domain::io_reason::io_reason;
 use crate::kernel::linux::Linux;
 use crate::process::control::predecessor::Predecessor;
 use crate::process::control::server;
@@ -60,9 +61,10 @@ impl Handover {
             let path = run_dir.control_socket();
             Predecessor::connect(&path).map_err(|error| {
                 let what = format!(
-                    "cannot take over from a running server: {}: {error}; start without \
+                    "cannot take over from a running server: {}: {}; start without \
                      --take-over if none is running",
-                    path.display()
+                    path.display(),
+                    io_reason(&error)
                 );
                 io::Error::new(error.kind(), what)
             })
@@ -106,15 +108,17 @@ impl Handover {
                 return Err(io::Error::new(
                     error.kind(),
                     format!(
-                        "cannot use the run directory {path}: {error}; give it to the server's \
-                         user, or choose another one with --run-dir"
+                        "cannot use the run directory {path}: {}; give it to the server's user, \
+                         or choose another one with --run-dir",
+                        io_reason(&error)
                     ),
                 ));
             }
             Err(error) => self.warnings.push(format!(
-                "no command can reach this server, because {}: {error}; choose a run directory \
-                 with --run-dir",
-                own.display()
+                "no command can reach this server, because {}: {}; choose a run directory with \
+                 --run-dir",
+                own.display(),
+                io_reason(&error)
             )),
             Ok(true) => {}
             Ok(false) if self.has_passed_sockets => self.warnings.push(format!(
@@ -129,11 +133,11 @@ impl Handover {
         };
         let failed = |what: &dyn Display| io::Error::other(format!("{}: {what}", path.display()));
         if self.predecessor.is_some() {
-            let opened = UnlockedPidFile::open(path).map_err(|error| failed(&error))?;
+            let opened = UnlockedPidFile::open(path).map_err(|error| failed(&io_reason(&error)))?;
             self.awaited.push(opened);
             return Ok(());
         }
-        let file = PidFile::lock(path).map_err(|error| failed(&error))?;
+        let file = PidFile::lock(path).map_err(|error| failed(&io_reason(&error)))?;
         let file = file.ok_or_else(|| failed(&"another process has locked the pid file"))?;
         self.held.push(file);
         Ok(())
@@ -158,10 +162,12 @@ impl Handover {
                 self.control = Some(socket);
                 self.owns_control = true;
             }
+            Err(error) if self.run_dir.is_given() => return Err(error),
             Err(error) => self.warnings.push(format!(
-                "no command can reach this server, because {}: {error}; choose a run directory \
-                 with --run-dir",
-                path.display()
+                "no command can reach this server, because {}: {}; choose a run directory with \
+                 --run-dir",
+                path.display(),
+                io_reason(&error)
             )),
         }
         Ok(true)
@@ -203,7 +209,8 @@ impl Handover {
         let control = self.owns_control;
         self.owns_control = false;
         predecessor.relieve().map_err(|error| {
-            let what = format!("the running server has not handed over: {error}");
+            let reason = io_reason(&error);
+            let what = format!("the running server has not handed over: {reason}");
             io::Error::new(error.kind(), what)
         })?;
         for file in mem::take(&mut self.awaited) {

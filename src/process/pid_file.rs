@@ -21,6 +21,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use thiserror::Error;
 
+use crate::domain::io_reason::io_reason;
 use crate::kernel::linux::is_local;
 
 /// A pid file that is open but not locked yet, because the previous server still holds the lock.
@@ -154,10 +155,10 @@ pub enum SignalError {
     )]
     NotLocal(PathBuf),
     /// The file could not be read.
-    #[error("{}: {}", .0.display(), .1)]
+    #[error("{}: {}", .0.display(), io_reason(.1))]
     File(PathBuf, io::Error),
     /// The process could not be signalled.
-    #[error("cannot signal process {}: {}", .0, .1)]
+    #[error("cannot signal process {}: {}", .0, io_reason(.1))]
     Process(Pid, io::Error),
 }
 

@@ -10,6 +10,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use thiserror::Error;
 
+use crate::domain::io_reason::io_reason;
 use crate::process::control::message::{ControlAnswer, ControlRequest};
 
 /// How long a command waits for the next answer. Longer than the server waits for a file system
@@ -23,7 +24,10 @@ const ANSWER_BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug, Error)]
 pub enum RequestError {
     /// No server listens on the socket.
-    #[error("no server answers at {path}: {source}; name its run directory with --run-dir")]
+    #[error(
+        "no server answers at {path}: {}; name its run directory with --run-dir",
+        io_reason(source)
+    )]
     NoServer {
         /// The control socket.
         path: String,
@@ -31,7 +35,7 @@ pub enum RequestError {
         source: io::Error,
     },
     /// The connection failed.
-    #[error("the running server has not answered: {0}")]
+    #[error("the running server has not answered: {}", io_reason(.0))]
     Connection(io::Error),
     /// The server's reason, and what it has not applied.
     #[error("{why}")]

@@ -107,7 +107,7 @@ impl<L: AsRawFd> ControlSocket<L> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     let why = error.to_string();
-                    log::warn!("event=take-over result=failed why={why:?}");
+                    log::warn!("event=control result=failed why={why:?}");
                     return;
                 }
             }
@@ -127,7 +127,7 @@ impl<L: AsRawFd> ControlSocket<L> {
             },
         };
         if peer.uid() != 0 && peer.uid() != self.uid {
-            log::warn!("event=take-over result=refused uid={}", peer.uid());
+            log::warn!("event=control result=refused uid={}", peer.uid());
             client.finish(&ControlAnswer::error(
                 "only root and the user of the server may use the control socket",
             ));

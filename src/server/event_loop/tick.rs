@@ -206,14 +206,18 @@ impl<K: Kernel> EventLoop<K> {
                 self.acceptor.close_listeners();
                 self.scheduler.drain();
             }
-            ShutdownStep::CutOff => {
-                for key in connections.keys() {
-                    self.close_control(key, CloseReason::DrainTimeout);
-                }
-            }
+            ShutdownStep::CutOff => self.cut_off(),
             ShutdownStep::StopAtOnce => {
                 info!("event=stop how=at-once sessions={}", connections.len());
+                // The process may outlive the loop, in a call on a disk.
+                self.cut_off();
             }
+        }
+    }
+
+    fn cut_off(&mut self) {
+        for key in self.scheduler.connections.keys() {
+            self.close_control(key, CloseReason::DrainTimeout);
         }
     }
 

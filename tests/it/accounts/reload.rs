@@ -248,8 +248,8 @@ fn only_the_process_holding_the_pid_file_is_signalled() {
     let option = format!("--pid-file={}", file.display());
     let begin = "tidegate: the home was changed, but no server has reloaded it:";
     let unlocked = "no server is running: HOME/.tidegate.pid is not locked";
-    let no_socket = "no server answers at HOME/.tidegate.sock: No such file or directory (os \
-                     error 2); name its run directory with --run-dir";
+    let no_socket = "no server answers at HOME/.tidegate.sock: no such file or directory; name \
+                     its run directory with --run-dir";
     for (name, options, error) in [
         ("A", &["--reload"][..], no_socket),
         ("B", &["--reload", &option], unlocked),

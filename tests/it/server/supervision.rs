@@ -372,7 +372,7 @@ fn other_users_cannot_take_over() {
         "{stdout}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    server.log_line(&["event=take-over", "result=refused", "uid=65534"]);
+    server.log_line(&["event=control", "result=refused", "uid=65534"]);
     server.connect().expect(FIRST_CHOICE);
     eventually("the server keeps its listeners", || {
         !server.log().contains("event=relieved")

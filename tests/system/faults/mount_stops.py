@@ -24,27 +24,34 @@ from server import check, eventually
 STOP_SECONDS_MAX = 1.2  # in addition to the drain timeout: a second, and some to notice it
 
 
-def stop_during_a_hang(name, prepare):
-    """Registers a case that stops a server while requests hang, as `prepare` leaves them."""
+def stop_during_a_hang(name, prepare, drain_timeout=2, signals=1):
+    """Registers a case that stops a server while requests hang, as `prepare` leaves them.
+
+    A second signal does not wait for the drain timeout.
+    """
 
     def run():
-        options = ["--drain-timeout", "2", *NEVER]
+        options = ["--drain-timeout", str(drain_timeout), *NEVER]
         with MountHome() as home, MountServer(home, options) as server:
             kept = prepare(server, home)
-            details = check_stop(server, home, 2 + STOP_SECONDS_MAX)
+            seconds_max = STOP_SECONDS_MAX + (drain_timeout if signals == 1 else 0)
+            details = check_stop(server, home, seconds_max, signals)
             del kept
             return details
 
     register(name, run)
 
 
-def check_stop(server, home, seconds_max):
+def check_stop(server, home, seconds_max, signals):
     """Stops a server whose mount hangs, and starts another on the same ports."""
     menu, ftp = (f"{host}:{port}" for host, port in (server.address, server.ftp_address))
     idle = MenuClient(server.address)
     idle.login("user3")
     start = time.monotonic()
     server.signal(signal.SIGTERM)
+    if signals == 2:
+        eventually("the drain", lambda: "event=drain" in server.log())
+        server.signal(signal.SIGTERM)
 
     def is_released():
         return not server.is_running() or not any(
@@ -65,7 +72,8 @@ def check_stop(server, home, seconds_max):
         home.mount.abort()
         start = time.monotonic()
         server.child.wait(5)
-        check(server.child.returncode == 0, f"exit status {server.child.returncode}")
+        expected = 0 if signals == 1 else 1
+        check(server.child.returncode == expected, f"exit status {server.child.returncode}")
         second.stop()
     exit_kind = "exits when the mount is aborted" if survives else "exits"
     return f"released after {seconds:.1f} s; the process {exit_kind}; the next one serves"
@@ -127,6 +135,7 @@ def hang_everything(server, home):
 stop_during_a_hang("stop_while_reads_hang", hang_reads)
 stop_during_a_hang("stop_while_uploads_hang", hang_uploads)
 stop_during_a_hang("stop_while_everything_hangs", hang_everything)
+stop_during_a_hang("second_stop_while_reads_hang", hang_reads, drain_timeout=60, signals=2)
 
 
 def start_with_a_hanging_mount():
