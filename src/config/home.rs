@@ -152,6 +152,12 @@ impl Home {
         paths.into_iter().cloned().collect()
     }
 
+    /// Whether a path is, or contains, that of a directory granted to any user for reading.
+    pub fn leads_to_readable(&self, path: &Path) -> bool {
+        let mut readable = self.grants.all().filter(|grant| grant.rights.read);
+        readable.any(|grant| grant.path.starts_with(path))
+    }
+
     /// The paths that the server of this home reads: the home, its two files (which may be symbolic
     /// links) and the granted directories.
     pub fn readable_paths(&self) -> Vec<PathBuf> {

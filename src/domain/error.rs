@@ -95,6 +95,8 @@ pub enum ErrorCode {
     TooLarge,
     /// The user has no right to rename, remove or modify in the directory.
     ChangeDenied,
+    /// The operation would show content that the user has no right to read.
+    ReadDenied,
     /// The directory to be removed is not empty.
     NotEmpty,
     /// The two directories of a rename lie in different file systems.

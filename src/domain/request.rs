@@ -88,7 +88,7 @@ pub enum Request {
         /// The announced length in bytes, if there is one.
         length: Option<u64>,
         /// The existing bytes to keep. Anything but [`UploadBase::Empty`] replaces a file and needs
-        /// the right to do so.
+        /// the rights to change and to read it.
         base: UploadBase,
     },
     /// Creates a staged upload under an unused name that the server chooses.
@@ -118,6 +118,7 @@ pub enum Request {
         path: GrantedPath,
     },
     /// Renames a file or directory, within one file system. An existing file or link is replaced.
+    /// To leave a directory, the user needs the right to read there.
     Rename {
         /// The current path; never a granted directory itself.
         from: GrantedPath,

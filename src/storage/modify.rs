@@ -42,7 +42,8 @@ pub fn make_directory<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<(), 
 #[derive(Clone, Debug)]
 pub enum Modification {
     /// Renames a file, a directory or a link within one file system. An existing file or link of
-    /// the new name is replaced where the user has the right to change.
+    /// the new name is replaced where the user has the right to change. Leaving a directory needs
+    /// the right to read there.
     Rename {
         /// The old path.
         from: GrantedPath,
@@ -195,6 +196,10 @@ impl<'a, K: Kernel> RenamePaths<'a, K> {
     ) -> Result<RenamePaths<'a, K>, StorageError> {
         let (from, old) = open_parent_to_change(kernel, from_place, ErrorCode::NoSuchFile)?;
         let (to, new) = open_parent_to_create(kernel, to_place)?;
+        // A rename in place shows nothing; in another directory the user may have more rights.
+        if !from_place.grant.rights.read && !is_same_directory(kernel, &from, &to) {
+            return Err(ErrorCode::ReadDenied.into());
+        }
         let found = status_of_name(kernel, &from, old, from_place)?;
         Ok(RenamePaths {
             from,
@@ -319,6 +324,12 @@ fn file_bytes(found: Option<Status>) -> u64 {
     found
         .filter(|found| found.kind == FileKind::File)
         .map_or(0, |found| found.size)
+}
+
+/// Whether two open directories are the same one; false if their status is unknown.
+fn is_same_directory<K: Kernel>(kernel: &K, one: &K::File, other: &K::File) -> bool {
+    let identity = |file| kernel.status(file).map(identity).ok();
+    identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
 fn identity(found: Status) -> (u64, u64) {

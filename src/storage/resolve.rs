@@ -127,18 +127,18 @@ pub(super) fn status_of_name<K: Kernel>(
     }
 }
 
-/// Whether a file may be given `name`: it is free, or has a file or a link that the user may
-/// replace.
+/// Checks that a file may be given `name`: it is free, or has a file or a link that the user may
+/// replace. Returns whether it is taken.
 pub(super) fn check_name<K: Kernel>(
     kernel: &K,
     directory: &K::File,
     name: &str,
     place: &GrantedPath,
-) -> Result<(), StorageError> {
+) -> Result<bool, StorageError> {
     match kernel.status_at(directory, name) {
-        Ok(found) if place.grant.rights.change && is_replaceable(found.kind) => Ok(()),
+        Ok(found) if place.grant.rights.change && is_replaceable(found.kind) => Ok(true),
         Ok(_) => Err(ErrorCode::FileExists.into()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => {
             let path = full_path(place, &place.relative);
             Err(StorageError::writing("reading the status of", path, error))

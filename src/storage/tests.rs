@@ -34,6 +34,12 @@ pub(crate) const DROP_BOX: Rights = Rights {
     ..UPLOAD
 };
 
+/// Change without the right to read.
+pub(crate) const CHANGE_UNSEEN: Rights = Rights {
+    read: false,
+    ..CHANGE
+};
+
 /// The content of a file outside the granted directory, which no path may reach.
 pub(crate) const CANARY: &str = "canary: outside the granted directory";
 

@@ -74,7 +74,7 @@ pub struct UploadSpec {
 /// Whether an upload to `place` would be accepted now.
 pub fn check_upload<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<(), StorageError> {
     let (directory, name) = open_parent_to_create(kernel, place)?;
-    check_name(kernel, &directory, name, place)
+    check_name(kernel, &directory, name, place).map(drop)
 }
 
 /// Begins an upload: checks its name and allocates its space. A base file is to be copied by
@@ -125,7 +125,8 @@ fn create_with<K: Kernel>(
     create_unnamed: fn(&K, &K::File) -> io::Result<K::File>,
 ) -> Result<StagedUpload<K>, StorageError> {
     let (directory, name) = open_parent_to_create(&**kernel, place)?;
-    check_name(&**kernel, &directory, name, place)?;
+    let is_taken = check_name(&**kernel, &directory, name, place)?;
+    check_base(place, spec.base, is_taken)?;
     let path = full_path(place, &place.relative);
     let base = BaseFile::open(&**kernel, &directory, name, place, spec.base)?;
     let copied = base.as_ref().map_or(0, |base| base.length);
@@ -147,7 +148,8 @@ fn create_with<K: Kernel>(
         directory,
         file,
         name: name.to_owned(),
-        replaces: place.grant.rights.change,
+        // What appears meanwhile under a name that was free for APPE is not what it continues.
+        replaces: place.grant.rights.change && (is_taken || spec.base == UploadBase::Empty),
         temporary,
         offset: 0,
         max_length: spec.max_length,
@@ -167,6 +169,20 @@ fn create_with<K: Kernel>(
         }
         // Other uploads have allocated space in the meantime.
         _ => upload.check_free_space().map(|()| upload),
+    }
+}
+
+/// Checks that the user may read the existing bytes that an upload is to keep. Otherwise an offset
+/// would show the length of a file, and a part of an upload the content.
+fn check_base(place: &GrantedPath, base: UploadBase, is_taken: bool) -> Result<(), StorageError> {
+    let keeps_bytes = match base {
+        UploadBase::Empty => false,
+        UploadBase::Prefix(count) => count > 0,
+        UploadBase::Whole => is_taken,
+    };
+    match keeps_bytes && !place.grant.rights.read {
+        true => Err(ErrorCode::ReadDenied.into()),
+        false => Ok(()),
     }
 }
 

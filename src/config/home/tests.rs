@@ -84,6 +84,26 @@ fn a_world_readable_credentials_file_causes_a_warning() {
 }
 
 #[test]
+fn readable_directories_and_those_above_are_known() {
+    let home = home(
+        b"",
+        b"u:A:change:/srv/box\nu:B:read,upload:/srv/box/sub/mine\nv:C:upload:/srv/drop\n",
+    );
+    let (home, _) = Home::load(home.path()).unwrap();
+    for (path, expected) in [
+        ("/", true),
+        ("/srv", true),
+        ("/srv/box/sub", true),
+        ("/srv/box/sub/mine", true),
+        ("/srv/box/sub/mine/deep", false),
+        ("/srv/box/su", false),
+        ("/srv/drop", false),
+    ] {
+        assert_eq!(home.leads_to_readable(Path::new(path)), expected, "{path}");
+    }
+}
+
+#[test]
 fn faults_of_both_files_are_reported() {
     let broken = home(b"x\ny\n", b"z\n");
     let faults = Home::load(broken.path()).unwrap_err();

@@ -158,6 +158,7 @@ pub(super) const fn error(code: ErrorCode) -> Reply {
         ErrorCode::FileUnwritable => Reply(451, "Cannot write file."),
         ErrorCode::UploadDenied => Reply(550, "Permission denied: no right to upload."),
         ErrorCode::ChangeDenied => Reply(550, "Permission denied: no right to change files."),
+        ErrorCode::ReadDenied => Reply(550, "Permission denied: no right to read."),
         ErrorCode::FileExists => Reply(553, "File exists."),
         ErrorCode::DirectoryExists => Reply(550, "Directory exists."),
         ErrorCode::InvalidName => Reply(553, "Invalid file name."),

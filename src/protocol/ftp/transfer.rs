@@ -143,6 +143,9 @@ fn without_data_address(
             TransferCommand::Appe | TransferCommand::Stor | TransferCommand::Stou,
             Location::Path(path),
         ) if !path.grant.rights.may_add() => Err(reply::error(ErrorCode::UploadDenied)),
+        (TransferCommand::Stor, Location::Path(path)) if restart > 0 && !path.grant.rights.read => {
+            Err(reply::error(ErrorCode::ReadDenied))
+        }
         (TransferCommand::Retr | TransferCommand::Stor, Location::Path(path)) if restart > 0 => {
             let pending = FtpPending::Status(StatusPurpose::Restart(restart), path.clone());
             Ok(FtpOutcome::Request(pending, Request::Status { path }))

@@ -179,6 +179,7 @@ pub const fn refusal(code: ErrorCode) -> &'static str {
         ErrorCode::LoginBlocked => LOGIN_BLOCKED,
         // Only FTP's requests have these errors.
         ErrorCode::ChangeDenied
+        | ErrorCode::ReadDenied
         | ErrorCode::NotEmpty
         | ErrorCode::CrossDevice
         | ErrorCode::IntoItself

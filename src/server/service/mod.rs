@@ -227,13 +227,14 @@ impl<K: Kernel> Services<K> {
     }
 
     fn modify(
-        &self,
+        &mut self,
         session_id: SessionId,
         modification: Modification,
         user: &UserQuota,
     ) -> Handled<K> {
         let reservation = self.quotas.reserve_modification(&modification, user);
         modifications::modify(session_id, modification, reservation, &self.context)
+            .unwrap_or_else(|error| Handled::Now(self.refuse(session_id, error)))
     }
 
     /// Takes the results of jobs since the last call. Completions are then to be popped until there

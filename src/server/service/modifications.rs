@@ -1,12 +1,13 @@
 //! Requests that change files and directories.
 
+use crate::domain::error::ErrorCode;
 use crate::domain::path::GrantedPath;
 use crate::kernel::Kernel;
 use crate::server::service::context::Context;
 use crate::server::service::response::Handled;
 use crate::server::session_id::SessionId;
 use crate::server::workers::job::{Job, Task};
-use crate::storage::{Modification, PendingModification, QuotaReservation};
+use crate::storage::{Modification, PendingModification, QuotaReservation, StorageError};
 
 /// Starts a job that creates a directory.
 pub(super) fn make_directory<K: Kernel>(
@@ -26,10 +27,25 @@ pub(super) fn modify<K: Kernel>(
     modification: Modification,
     reservation: QuotaReservation,
     context: &Context<K>,
-) -> Handled<K> {
+) -> Result<Handled<K>, StorageError> {
+    check(&modification, context)?;
     let lane = context.lane(&modification.path().grant);
     let pending = PendingModification::new(modification, reservation);
     let task = Task::Modify(Box::new(pending));
     context.workers.submit(Job::owned(session_id, lane, task));
-    Handled::Later
+    Ok(Handled::Later)
+}
+
+/// Checks that a rename in a directory without the right to read does not give something the name
+/// of a directory that is granted for reading, or of one that contains it. Storage refuses moves
+/// into other directories.
+fn check<K: Kernel>(modification: &Modification, context: &Context<K>) -> Result<(), StorageError> {
+    match modification {
+        Modification::Rename { from, to }
+            if !from.grant.rights.read && context.home.leads_to_readable(&to.full_path()) =>
+        {
+            Err(ErrorCode::ReadDenied.into())
+        }
+        _ => Ok(()),
+    }
 }

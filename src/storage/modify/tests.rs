@@ -14,7 +14,7 @@ use crate::storage::modify::*;
 use crate::storage::quota::QuotaLedger;
 use crate::storage::status::file_status;
 use crate::storage::tests::{
-    CHANGE, DROP_BOX, READ, TestDirectory, UPLOAD, code_of, place, unprivileged,
+    CHANGE, CHANGE_UNSEEN, DROP_BOX, READ, TestDirectory, UPLOAD, code_of, place, unprivileged,
 };
 
 /// Runs a modification without quotas.
@@ -108,6 +108,48 @@ fn a_refused_rename_changes_nothing() {
     assert_eq!(renamed, Err(ErrorCode::UploadDenied));
     assert_eq!(directory.files(), before);
     directory.assert_canary();
+}
+
+#[test]
+fn leaving_an_unreadable_directory_is_refused() {
+    let directory = TestDirectory::with_every_kind();
+    let renamed = |from: &str, to: &str, rights| {
+        let from = directory.place(from, CHANGE_UNSEEN);
+        code_of(rename(
+            &directory.kernel,
+            &from,
+            &directory.place(to, rights),
+        ))
+    };
+    for (from, to) in [
+        ("file", "empty/file"),
+        ("sub", "empty/sub"),
+        ("sub/other", "other"),
+        ("sub/deep", "deep"),
+        ("link", "empty/link"),
+        ("missing", "empty/missing"),
+        ("file", "sub/other"),
+    ] {
+        for rights in [CHANGE, UPLOAD, CHANGE_UNSEEN] {
+            let refused = Err(ErrorCode::ReadDenied);
+            assert_eq!(renamed(from, to, rights), refused, "{from} to {to}");
+        }
+    }
+    // Another granted directory inside the first one, and the same directory by another path.
+    let inner = place(&directory.at("empty"), "sub", CHANGE);
+    let from = directory.place("sub", CHANGE_UNSEEN);
+    let refused = code_of(rename(&directory.kernel, &from, &inner));
+    assert_eq!(refused, Err(ErrorCode::ReadDenied));
+    for (from, to) in [
+        ("file", "new"),
+        ("sub", "new-sub"),
+        ("new-sub/other", "link-new/x"),
+    ] {
+        if to.starts_with("link-new") {
+            symlink("new-sub", directory.at("link-new")).unwrap();
+        }
+        assert_eq!(renamed(from, to, CHANGE), Ok(()), "{from} to {to}");
+    }
 }
 
 #[test]

@@ -17,7 +17,8 @@ use crate::storage::quota::QuotaLedger;
 use crate::storage::status::check_free_space;
 use crate::storage::temp_names::is_temporary;
 use crate::storage::tests::{
-    CANARY, CHANGE, DROP_BOX, READ, TestDirectory, UPLOAD, code_of, place, unprivileged,
+    CANARY, CHANGE, CHANGE_UNSEEN, DROP_BOX, READ, TestDirectory, UPLOAD, code_of, place,
+    unprivileged,
 };
 use crate::storage::upload::*;
 
@@ -271,6 +272,55 @@ fn a_missing_or_short_base_file_is_refused() {
     );
     let canary = fs::read_to_string(directory.at("../outside/canary")).unwrap();
     assert_eq!(canary, CANARY);
+}
+
+#[test]
+fn continuing_a_file_needs_the_right_to_read() {
+    let directory = TestDirectory::with_every_kind();
+    let create = |below, rights, base| {
+        let place = directory.place(below, rights);
+        code_of(create_upload(&directory.kernel, &place, continuing(base)).map(drop))
+    };
+    let denied = Err(ErrorCode::ReadDenied);
+    for (below, base, expected) in [
+        ("file", UploadBase::Empty, Ok(())),
+        ("file", UploadBase::Prefix(0), Ok(())),
+        // The same for every offset and every name, so that no length can be found.
+        ("file", UploadBase::Prefix(1), denied),
+        ("file", UploadBase::Prefix(5), denied),
+        ("file", UploadBase::Prefix(6), denied),
+        ("file", UploadBase::Prefix(u64::MAX), denied),
+        ("missing", UploadBase::Prefix(1), denied),
+        ("link", UploadBase::Prefix(1), denied),
+        ("file", UploadBase::Whole, denied),
+        ("link", UploadBase::Whole, denied),
+        ("missing", UploadBase::Whole, Ok(())),
+    ] {
+        assert_eq!(
+            create(below, CHANGE_UNSEEN, base),
+            expected,
+            "{below} {base:?}"
+        );
+    }
+    let taken = Err(ErrorCode::FileExists);
+    assert_eq!(create("file", DROP_BOX, UploadBase::Whole), taken);
+    assert_eq!(create("missing", DROP_BOX, UploadBase::Whole), Ok(()));
+}
+
+#[test]
+fn a_name_taken_since_the_start_of_appe_is_not_replaced() {
+    let directory = TestDirectory::new();
+    for rights in [CHANGE, CHANGE_UNSEEN] {
+        let place = directory.place("log", rights);
+        let spec = continuing(UploadBase::Whole);
+        let mut upload = create_upload(&directory.kernel, &place, spec).unwrap();
+        assert_eq!(upload.copy_base().unwrap(), Step::Done(()));
+        upload.write(b"mine").unwrap();
+        fs::write(directory.at("log"), "theirs").unwrap();
+        assert_eq!(code_of(upload.publish()), Err(ErrorCode::FileExists));
+        assert_eq!(directory.files(), [file("log", "theirs")]);
+        fs::remove_file(directory.at("log")).unwrap();
+    }
 }
 
 /// Two sessions append to one file: publishing the second would lose the bytes of the first.
