@@ -211,6 +211,26 @@ pub const DELAYED_RESPONSES_MAX: usize = 10_000;
 /// older half is forgotten.
 pub const THROTTLE_ENTRIES_MAX: usize = 64 * 1024;
 
+/// Pairs of a user and a network from which the user has logged in; 16 bytes each.
+pub const FAMILIAR_LOGINS_MAX: usize = 64 * 1024;
+
+/// Virtual time that a login takes in the queue of logins: how many logins of other clients,
+/// networks and users may come between two of the same.
+pub const LOGIN_COST: u64 = 64;
+
+/// Failed logins of a network that make its logins cost [`LOGIN_COST`] more.
+pub const LOGIN_COST_FAILURES: u32 = 8;
+
+/// Maximum cost of a login of a network with failed logins, as a multiple of [`LOGIN_COST`].
+pub const LOGIN_COST_FACTOR_MAX: u64 = 16;
+
+/// Maximum virtual time by which a login is put off, and so the number of later logins that it lets
+/// pass: about a minute of logins.
+pub const LOGIN_LEAD_MAX: u64 = 4096;
+
+/// Clients, networks and users whose next login in the queue is put off.
+pub const LOGIN_CLOCKS_MAX: usize = 64 * 1024;
+
 /// Recently verified passwords remembered by their keyed hash.
 pub const VERIFIED_CACHE_MAX: usize = 4096;
 

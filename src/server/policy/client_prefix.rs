@@ -1,6 +1,6 @@
-//! The address prefix by which clients are limited.
+//! The address prefixes by which clients are limited.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The address prefix of a client: an IPv4 address, or the /64 network of an IPv6 address, because
 /// a host with one address of such a network can use all of them (RFC 6177).
@@ -9,13 +9,33 @@ pub(crate) struct ClientPrefix(IpAddr);
 
 impl ClientPrefix {
     pub(crate) fn of(peer: SocketAddr) -> ClientPrefix {
-        ClientPrefix(match peer.ip() {
-            IpAddr::V6(address) => {
-                let network = u128::from(address) >> 64 << 64;
-                IpAddr::V6(Ipv6Addr::from(network))
-            }
-            address => address,
-        })
+        ClientPrefix(truncated(peer.ip(), 32, 64))
+    }
+}
+
+/// The network of a client, which one operator can have as a whole: a /24 of IPv4, or a /48 of
+/// IPv6 (RFC 6177).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ClientNetwork(IpAddr);
+
+impl ClientNetwork {
+    pub(crate) fn of(client: ClientPrefix) -> ClientNetwork {
+        ClientNetwork(truncated(client.0, 24, 48))
+    }
+}
+
+/// Returns an address with all but its first bits cleared, of which IPv4 and IPv6 have different
+/// numbers.
+fn truncated(address: IpAddr, v4_bits: u32, v6_bits: u32) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX << (32 - v4_bits);
+            Ipv4Addr::from(u32::from(address) & mask).into()
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX << (128 - v6_bits);
+            Ipv6Addr::from(u128::from(address) & mask).into()
+        }
     }
 }
 
@@ -30,5 +50,17 @@ mod tests {
         assert_ne!(of("10.0.0.1:1"), of("10.0.0.2:1"));
         assert_eq!(of("[2001:db8:0:1::1]:1"), of("[2001:db8:0:1:ffff::2]:2"));
         assert_ne!(of("[2001:db8:0:1::1]:1"), of("[2001:db8:0:2::1]:1"));
+    }
+
+    #[test]
+    fn networks_are_24_and_48_bits_long() {
+        let of = |address: &str| {
+            let client = ClientPrefix::of(address.parse().unwrap());
+            ClientNetwork::of(client)
+        };
+        assert_eq!(of("10.0.0.1:1"), of("10.0.0.255:2"));
+        assert_ne!(of("10.0.0.1:1"), of("10.0.1.1:1"));
+        assert_eq!(of("[2001:db8:0:1::1]:1"), of("[2001:db8:0:ffff::2]:2"));
+        assert_ne!(of("[2001:db8:0:1::1]:1"), of("[2001:db8:1:1::1]:1"));
     }
 }

@@ -1,67 +1,150 @@
 //! The queue of logins whose passwords are to be checked.
 //!
-//! Clients are ordered by recently failed logins, then by logins requested since their queue was
-//! last empty, then round robin. A client that floods the server with guesses delays only itself,
-//! and a single login does not wait for a flood.
+//! Users who logged in before from the same network go first, and clients with recently failed
+//! logins last. The others are ordered by a virtual time: a login comes after earlier ones of its
+//! client, of other clients of its network, and of its user. A flood of guesses, from however many
+//! addresses of one network or against one user, delays only itself.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 
-use crate::server::policy::client_prefix::ClientPrefix;
+use crate::limits::{
+    LOGIN_CLOCKS_MAX, LOGIN_COST, LOGIN_COST_FACTOR_MAX, LOGIN_COST_FAILURES, LOGIN_LEAD_MAX,
+    UNDELAYED_FAILURES,
+};
+use crate::server::policy::client_prefix::{ClientNetwork, ClientPrefix};
+
+/// What the place of a login depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LoginOrigin {
+    pub(crate) client: ClientPrefix,
+    /// A hash of the username.
+    pub(crate) user: u64,
+    /// Whether the user logged in before from the network of the client.
+    pub(crate) is_familiar: bool,
+    /// Recently failed logins of the client.
+    pub(crate) failures: u32,
+    /// Recently failed logins of the client's network.
+    pub(crate) network_failures: u32,
+}
 
 /// Queued logins, ordered by the rank of their client.
 pub(crate) struct LoginQueue<T> {
-    clients: HashMap<ClientPrefix, Client<T>>,
-    /// The clients by rank. Ranks are unique, since `turn` is.
-    order: BTreeMap<Rank, ClientPrefix>,
-    turns: u64,
+    sources: HashMap<LoginSource, SourceLogins<T>>,
+    /// The sources by the rank of their first login.
+    order: BTreeMap<LoginRank, LoginSource>,
+    clients: LoginClocks<ClientPrefix>,
+    networks: LoginClocks<ClientNetwork>,
+    users: LoginClocks<u64>,
+    /// The virtual time: it advances with each login that leaves.
+    now: u64,
+    added: u64,
+    len: usize,
 }
 
-/// The queued logins of one client.
-struct Client<T> {
-    rank: Rank,
-    logins: VecDeque<T>,
+/// Where a login is in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LoginPlace {
+    source: LoginSource,
+    turn: LoginTurn,
 }
+
+/// A client, with or without users that are familiar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct LoginSource {
+    client: ClientPrefix,
+    is_familiar: bool,
+}
+
+/// The virtual time of a login, and its number.
+type LoginTurn = (u64, u64);
 
 /// The lowest rank goes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
+struct LoginRank {
     failures: u32,
-    /// Logins requested since the queue of the client was last empty.
-    requested: u32,
-    /// The last turn of the client.
-    turn: u64,
+    is_strange: bool,
+    turn: LoginTurn,
+}
+
+/// The queued logins of one source.
+struct SourceLogins<T> {
+    failures: u32,
+    logins: BTreeMap<LoginTurn, T>,
+}
+
+impl<T> SourceLogins<T> {
+    fn rank(&self, source: LoginSource) -> Option<LoginRank> {
+        let (&turn, _) = self.logins.first_key_value()?;
+        let forgiven = match source.is_familiar {
+            true => UNDELAYED_FAILURES,
+            false => 0,
+        };
+        Some(LoginRank {
+            failures: self.failures.saturating_sub(forgiven),
+            is_strange: !source.is_familiar,
+            turn,
+        })
+    }
 }
 
 impl<T> LoginQueue<T> {
     pub(crate) fn new() -> LoginQueue<T> {
         LoginQueue {
-            clients: HashMap::new(),
+            sources: HashMap::new(),
             order: BTreeMap::new(),
-            turns: 0,
+            clients: LoginClocks::new(),
+            networks: LoginClocks::new(),
+            users: LoginClocks::new(),
+            now: 0,
+            added: 0,
+            len: 0,
         }
     }
 
-    /// Adds a login of a client with `failures` recently failed logins.
-    pub(crate) fn push(&mut self, client: ClientPrefix, failures: u32, login: T) {
-        self.update(client, |client| {
-            client.rank.failures = failures;
-            client.rank.requested = client.rank.requested.saturating_add(1);
-            client.logins.push_back(login);
+    /// Adds a login. Returns its place, for [`LoginQueue::remove`].
+    pub(crate) fn push(&mut self, origin: LoginOrigin, login: T) -> LoginPlace {
+        let source = LoginSource {
+            client: origin.client,
+            is_familiar: origin.is_familiar,
+        };
+        self.added += 1;
+        let turn = (self.time_of(origin, source), self.added);
+        self.update(source, |queued| {
+            queued.failures = origin.failures;
+            queued.logins.insert(turn, login);
         });
+        LoginPlace { source, turn }
+    }
+
+    /// Returns the virtual time of a new login.
+    fn time_of(&mut self, origin: LoginOrigin, source: LoginSource) -> u64 {
+        let (client, now) = (origin.client, self.now);
+        let time = self.clients.next(client, now, LOGIN_COST);
+        if origin.is_familiar || origin.failures > 0 {
+            return time;
+        }
+        let time = time.max(self.users.next(origin.user, now, LOGIN_COST));
+        if self.sources.contains_key(&source) {
+            // Further logins of one client are delayed by the earlier ones, not by other clients.
+            return time;
+        }
+        let factor = 1 + u64::from(origin.network_failures / LOGIN_COST_FAILURES);
+        let cost = LOGIN_COST * factor.min(LOGIN_COST_FACTOR_MAX);
+        let network = ClientNetwork::of(client);
+        time.max(self.networks.next(network, now, cost))
     }
 
     /// Removes the next login.
     pub(crate) fn pop(&mut self) -> Option<T> {
-        let (_, &first) = self.order.first_key_value()?;
-        self.turns += 1;
-        let turn = self.turns;
-        self.update(first, |client| {
-            client.rank.turn = turn;
-            client.logins.pop_front()
-        })
+        let (rank, &source) = self.order.first_key_value()?;
+        let is_in_order = rank.is_strange && rank.failures == 0;
+        let (turn, passed) = (rank.turn, if is_in_order { rank.turn.0 } else { 0 });
+        self.now = passed.max(self.now + 1);
+        self.remove(LoginPlace { source, turn })
     }
 
-    /// Removes the next login if its client has no recent failures.
+    /// Removes the next login unless its client has recently failed logins.
     pub(crate) fn pop_unsuspected(&mut self) -> Option<T> {
         let (first, _) = self.order.first_key_value()?;
         match first.failures {
@@ -71,131 +154,97 @@ impl<T> LoginQueue<T> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        let clients = self.clients.values();
-        clients.map(|client| client.logins.len()).sum()
+        self.len
     }
 
     /// Sets the number of recently failed logins of a client, which moves its queued logins.
     pub(crate) fn set_failures(&mut self, client: ClientPrefix, failures: u32) {
-        self.update(client, |client| client.rank.failures = failures);
-    }
-
-    /// Removes the logins for which `keep` returns false.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
-        let clients = self.clients.iter();
-        let changed = clients.filter(|(_, client)| !client.logins.iter().all(&keep));
-        for client in changed.map(|(client, _)| *client).collect::<Vec<_>>() {
-            self.update(client, |client| client.logins.retain(&keep));
+        for source in sources_of(client) {
+            self.update(source, |queued| queued.failures = failures);
         }
     }
 
-    /// Removes and returns all logins of a client.
-    pub(crate) fn remove_client(&mut self, client: ClientPrefix) -> VecDeque<T> {
-        self.update(client, |client| std::mem::take(&mut client.logins))
+    /// Removes a login that is queued.
+    pub(crate) fn remove(&mut self, place: LoginPlace) -> Option<T> {
+        self.update(place.source, |queued| queued.logins.remove(&place.turn))
     }
 
-    /// Changes the entry of a client and moves it to the place of its new rank.
-    fn update<R>(&mut self, prefix: ClientPrefix, change: impl FnOnce(&mut Client<T>) -> R) -> R {
-        let mut client = match self.clients.remove(&prefix) {
-            Some(client) => {
-                self.order.remove(&client.rank);
-                client
-            }
-            None => {
-                self.turns += 1;
-                Client {
-                    rank: Rank {
-                        failures: 0,
-                        requested: 0,
-                        turn: self.turns,
-                    },
-                    logins: VecDeque::new(),
-                }
-            }
-        };
-        let result = change(&mut client);
-        if !client.logins.is_empty() {
-            self.order.insert(client.rank, prefix);
-            self.clients.insert(prefix, client);
+    /// Removes and returns all logins of a client.
+    pub(crate) fn remove_client(&mut self, client: ClientPrefix) -> Vec<T> {
+        let taken = sources_of(client).map(|source| {
+            let taken = self.update(source, |queued| std::mem::take(&mut queued.logins));
+            taken.into_values()
+        });
+        taken.into_iter().flatten().collect()
+    }
+
+    /// Changes the entry of a source and moves it to the place of its new rank.
+    fn update<R>(
+        &mut self,
+        source: LoginSource,
+        change: impl FnOnce(&mut SourceLogins<T>) -> R,
+    ) -> R {
+        let mut queued = self.sources.remove(&source).unwrap_or(SourceLogins {
+            failures: 0,
+            logins: BTreeMap::new(),
+        });
+        if let Some(rank) = queued.rank(source) {
+            self.order.remove(&rank);
+        }
+        self.len -= queued.logins.len();
+        let result = change(&mut queued);
+        self.len += queued.logins.len();
+        if let Some(rank) = queued.rank(source) {
+            self.order.insert(rank, source);
+            self.sources.insert(source, queued);
+        }
+        if self.len == 0 {
+            self.clients.clear();
+            self.networks.clear();
+            self.users.clear();
+            self.now = 0;
         }
         result
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn sources_of(client: ClientPrefix) -> [LoginSource; 2] {
+    [true, false].map(|is_familiar| LoginSource {
+        client,
+        is_familiar,
+    })
+}
 
-    fn client(number: u8) -> ClientPrefix {
-        ClientPrefix::of(([127, 0, 0, number], 1).into())
-    }
+/// When the next login of each key may take place, in virtual time.
+struct LoginClocks<K> {
+    next: HashMap<K, u64>,
+}
 
-    fn drain(logins: &mut LoginQueue<u32>) -> Vec<u32> {
-        std::iter::from_fn(|| logins.pop()).collect()
-    }
-
-    #[test]
-    fn a_flood_of_logins_delays_only_its_own_client() {
-        let mut logins = LoginQueue::new();
-        for guess in 0..4 {
-            logins.push(client(1), 0, guess);
+impl<K: Copy + Eq + Hash> LoginClocks<K> {
+    fn new() -> LoginClocks<K> {
+        LoginClocks {
+            next: HashMap::new(),
         }
-        logins.push(client(2), 1, 10);
-        logins.push(client(2), 1, 11);
-        logins.push(client(3), 2, 20);
-        logins.push(client(4), 0, 30);
-        assert_eq!(logins.len(), 8);
-        assert_eq!(drain(&mut logins), [30, 0, 1, 2, 3, 10, 11, 20]);
-        assert_eq!(logins.len(), 0);
     }
 
-    #[test]
-    fn clients_of_equal_rank_take_turns() {
-        let mut logins = LoginQueue::new();
-        for round in 0..3 {
-            for number in [1, 2, 3] {
-                logins.push(client(number), 0, 10 * round + u32::from(number));
+    /// Returns the time of the next login of a key, and puts the one after it off by `cost`.
+    fn next(&mut self, key: K, now: u64, cost: u64) -> u64 {
+        if self.next.len() >= LOGIN_CLOCKS_MAX {
+            self.next.retain(|_, next| *next > now);
+            if self.next.len() >= LOGIN_CLOCKS_MAX {
+                self.next.clear();
             }
         }
-        assert_eq!(drain(&mut logins), [1, 2, 3, 11, 12, 13, 21, 22, 23]);
+        let next = self.next.entry(key).or_insert(now);
+        let time = (*next).clamp(now, now + LOGIN_LEAD_MAX);
+        *next = time + cost;
+        time
     }
 
-    #[test]
-    fn a_first_login_overtakes_queued_brute_force() {
-        let mut logins = LoginQueue::new();
-        for guess in 0..200 {
-            logins.push(client(1 + (guess % 50) as u8), 0, guess);
-        }
-        logins.push(client(100), 0, 1000);
-        assert_eq!(logins.pop(), Some(1000), "the others have four each");
-        for number in 1..=50 {
-            logins.set_failures(client(number), 1);
-        }
-        assert_eq!(logins.pop_unsuspected(), None);
-        // Two logins of a client that never failed.
-        logins.push(client(100), 0, 1001);
-        logins.push(client(100), 0, 1002);
-        assert_eq!(logins.pop_unsuspected(), Some(1001));
-        assert_eq!(logins.pop(), Some(1002));
-        // One failure goes before clients with more failures.
-        (1..=50).for_each(|number| logins.set_failures(client(number), 2));
-        logins.push(client(100), 1, 1003);
-        assert_eq!(logins.pop_unsuspected(), None);
-        assert_eq!(logins.pop(), Some(1003));
-        assert_eq!(drain(&mut logins), (0..200).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn removed_logins_leave_no_entry() {
-        let mut logins = LoginQueue::new();
-        for (number, login) in [(1, 1), (2, 2), (1, 3), (3, 4)] {
-            logins.push(client(number), u32::from(number == 3), login);
-        }
-        logins.retain(|login| *login != 2);
-        assert_eq!(logins.remove_client(client(1)), [1, 3]);
-        assert!(logins.remove_client(client(1)).is_empty());
-        logins.push(client(2), 0, 5);
-        assert_eq!(drain(&mut logins), [5, 4]);
-        assert!(logins.clients.is_empty() && logins.order.is_empty());
+    fn clear(&mut self) {
+        self.next.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;

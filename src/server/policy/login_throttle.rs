@@ -3,7 +3,8 @@
 //! Failed logins are counted by client, by user and client, and by user. Responses to further
 //! failures are delayed, and a client, or a user at a client, is blocked for a time. A user as such
 //! is never blocked, so that guesses from elsewhere cannot lock anyone out; they only slow down the
-//! responses to failed logins.
+//! responses to failed logins. Failures are also counted by network, whose further logins then wait
+//! longer for their turn.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -13,7 +14,7 @@ use crate::limits::{
     FAILURE_DELAY, FAILURE_DELAY_MAX, FAILURES_PER_ADDRESS_FACTOR, THROTTLE_ENTRIES_MAX,
     UNDELAYED_FAILURES, UNDELAYED_USER_FAILURES,
 };
-use crate::server::policy::client_prefix::ClientPrefix;
+use crate::server::policy::client_prefix::{ClientNetwork, ClientPrefix};
 
 /// Counts of failed logins. Entries are keyed by a keyed hash, so that long usernames take no more
 /// memory than short ones.
@@ -74,6 +75,7 @@ pub(crate) struct Penalty {
 #[derive(Hash)]
 enum Subject<'a> {
     Client(ClientPrefix),
+    Network(ClientNetwork),
     UserAtClient(ClientPrefix, &'a str),
     User(&'a str),
 }
@@ -109,6 +111,11 @@ impl LoginThrottle {
         self.count(Subject::Client(client), now)
     }
 
+    /// Returns the number of failed logins from the network of this client that still count.
+    pub(crate) fn network_failures(&self, client: ClientPrefix, now: Instant) -> u32 {
+        self.count(Subject::Network(ClientNetwork::of(client)), now)
+    }
+
     /// Counts a failed login.
     pub(crate) fn record_failure(
         &mut self,
@@ -123,6 +130,7 @@ impl LoginThrottle {
             };
         }
         let was_blocked = self.is_blocked(client, user, now);
+        self.add(Subject::Network(ClientNetwork::of(client)), now);
         let delays = [
             (Subject::Client(client), UNDELAYED_FAILURES),
             (Subject::UserAtClient(client, user), UNDELAYED_FAILURES),

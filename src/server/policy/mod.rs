@@ -1,6 +1,7 @@
 //! Limits on logins, sessions and transfer rates. Pure: time and addresses are arguments.
 
 pub(crate) mod client_prefix;
+pub(crate) mod familiar_logins;
 pub(crate) mod login_queue;
 pub(crate) mod login_throttle;
 pub(crate) mod memory_use;

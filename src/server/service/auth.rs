@@ -8,7 +8,7 @@ use log::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::auth::account::{Account, Secret};
-use crate::auth::verified_cache::{PasswordTag, VerifiedCache};
+use crate::auth::verified_cache::VerifiedCache;
 use crate::config::Home;
 use crate::domain::access::Access;
 use crate::domain::error::ErrorCode;
@@ -17,11 +17,14 @@ use crate::kernel::Kernel;
 use crate::server::log::escape::Escaped;
 use crate::server::options::Options;
 use crate::server::policy::client_prefix::ClientPrefix;
+use crate::server::policy::familiar_logins::FamiliarLogins;
+use crate::server::policy::login_queue::LoginOrigin;
 use crate::server::policy::login_throttle::{LoginThrottle, Penalty};
 use crate::server::policy::sessions::UserSessions;
 use crate::server::service::context::Context;
 use crate::server::service::delayed_responses::DelayedResponses;
 use crate::server::service::response::Handled;
+use crate::server::service::waiting_logins::WaitingLogins;
 use crate::server::session_id::{SessionId, UserKey};
 use crate::server::workers::job::PasswordCheck;
 
@@ -30,8 +33,8 @@ pub(crate) struct Auth {
     hide_usernames: bool,
     throttle: LoginThrottle,
     verified: VerifiedCache,
-    /// The sessions that wait for each password check. Equal logins are checked once.
-    waiting: HashMap<PasswordTag, Vec<SessionId>>,
+    familiar: FamiliarLogins,
+    waiting: WaitingLogins,
     responses: DelayedResponses,
     users: UserSessions,
     /// The access of users that logged in since the last reload, shared by their sessions.
@@ -66,7 +69,8 @@ impl Auth {
             hide_usernames: options.hide_usernames,
             throttle: LoginThrottle::new(options.max_failures, options.failure_window),
             verified: VerifiedCache::new(),
-            waiting: HashMap::new(),
+            familiar: FamiliarLogins::default(),
+            waiting: WaitingLogins::default(),
             responses: DelayedResponses::default(),
             users: UserSessions::default(),
             access: HashMap::new(),
@@ -130,15 +134,11 @@ impl Auth {
         if is_known && self.verified.contains(&tag, context.now) {
             return Some(self.succeed(session_id, &account.user, &context.home));
         }
-        let waiting = self.waiting.entry(tag).or_default();
-        waiting.push(session_id);
-        if waiting.len() == 1 {
+        if self.waiting.add(tag, session_id) {
             let conceals = login.conceal_user || self.hide_usernames;
-            let client = ClientPrefix::of(session_id.peer);
             context.workers.submit_check(PasswordCheck {
                 tag,
-                client,
-                failures: self.throttle.failures(client, context.now),
+                origin: self.origin(session_id, &account.user, context.now),
                 account,
                 is_known,
                 hidden: conceals.then(|| context.home.typical_cost()),
@@ -148,6 +148,18 @@ impl Auth {
         None
     }
 
+    /// Returns what the place of a login in the queue depends on.
+    fn origin(&self, session_id: SessionId, user: &str, now: Instant) -> LoginOrigin {
+        let client = ClientPrefix::of(session_id.peer);
+        LoginOrigin {
+            client,
+            user: self.familiar.user_hash(user),
+            is_familiar: self.familiar.contains(client, user),
+            failures: self.throttle.failures(client, now),
+            network_failures: self.throttle.network_failures(client, now),
+        }
+    }
+
     /// Takes the result of a password check.
     pub(crate) fn finish_check<K: Kernel>(
         &mut self,
@@ -155,7 +167,7 @@ impl Auth {
         is_correct: bool,
         context: &Context<K>,
     ) {
-        let waiting = self.waiting.remove(&check.tag).unwrap_or_default();
+        let waiting = self.waiting.take(&check.tag);
         let user = &check.account.user;
         if check.is_known && context.home.account(user) != Some(&check.account) {
             // A reload replaced the record that was checked.
@@ -179,7 +191,7 @@ impl Auth {
         }
         if accepted.is_empty() {
             // The guess counts even if its sessions have ended.
-            self.record_failure(check.client, user, context);
+            self.record_failure(check.origin.client, user, context);
         }
         self.fail(&accepted, user, &Response::Authenticated(None), context);
     }
@@ -277,17 +289,8 @@ impl Auth {
     /// Cancels the request of a session that ended, and its password check if no other session
     /// waits for it.
     pub(crate) fn cancel<K: Kernel>(&mut self, session_id: SessionId, context: &Context<K>) {
-        let mut cancelled = Vec::new();
-        self.waiting.retain(|tag, waiting| {
-            waiting.retain(|other| *other != session_id);
-            if waiting.is_empty() {
-                cancelled.push(*tag);
-            }
-            !waiting.is_empty()
-        });
-        if !cancelled.is_empty() {
-            let is_cancelled = |check: &PasswordCheck| cancelled.contains(&check.tag);
-            context.workers.cancel_checks(is_cancelled);
+        if let Some(tag) = self.waiting.cancel(session_id) {
+            context.workers.cancel_check(&tag);
         }
     }
 
@@ -354,7 +357,7 @@ impl Auth {
                 // The queued checks of a blocked client are dropped. Other clients may wait for the
                 // same checks, and theirs are queued again.
                 for check in context.workers.remove_checks(client) {
-                    let waiting = self.waiting.remove(&check.tag).unwrap_or_default();
+                    let waiting = self.waiting.take(&check.tag);
                     self.check_again(&check, waiting, context);
                 }
             }
@@ -393,6 +396,7 @@ impl Auth {
     fn succeed(&mut self, session_id: SessionId, user: &str, home: &Home) -> Response {
         let client = ClientPrefix::of(session_id.peer);
         self.throttle.record_success(client, user);
+        self.familiar.record(client, user);
         Response::Authenticated(self.access(user, home))
     }
 }

@@ -29,6 +29,7 @@ pub(crate) mod response;
 mod roots;
 mod transfers;
 pub(crate) mod uploads;
+mod waiting_logins;
 
 use std::collections::HashSet;
 use std::io;

@@ -1,5 +1,6 @@
 //! Quotas: how many bytes users may add, and how many they use.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,7 +29,8 @@ pub(crate) struct Quotas {
     ledger: Arc<QuotaLedger>,
     /// Time of the last count.
     counted_at: Instant,
-    deferred: Vec<(SessionId, Request)>,
+    /// By the generation of the session.
+    deferred: BTreeMap<u64, (SessionId, Request)>,
 }
 
 /// The quota of a user over all directories to which the user may add files.
@@ -64,7 +66,7 @@ impl Quotas {
         Quotas {
             ledger: Arc::default(),
             counted_at: now,
-            deferred: Vec::new(),
+            deferred: BTreeMap::new(),
         }
     }
 
@@ -98,17 +100,18 @@ impl Quotas {
         if let Some(fault) = fault {
             warn!("event=fault what={}", Escaped(&fault.to_string()));
         }
-        std::mem::take(&mut self.deferred)
+        std::mem::take(&mut self.deferred).into_values().collect()
     }
 
     /// Keeps a request until the next count is done.
     pub(crate) fn defer(&mut self, session_id: SessionId, request: Request) {
-        self.deferred.push((session_id, request));
+        let generation = session_id.generation;
+        self.deferred.insert(generation, (session_id, request));
     }
 
     /// Drops the deferred request of a session that ended.
     pub(crate) fn cancel(&mut self, session_id: SessionId) {
-        self.deferred.retain(|(other, _)| *other != session_id);
+        self.deferred.remove(&session_id.generation);
     }
 
     /// Returns whether a request depends on quotas.

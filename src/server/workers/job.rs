@@ -24,7 +24,7 @@ use crate::kernel::Kernel;
 use crate::kernel::devices::{Device, Devices};
 use crate::server::log::escape::{Escaped, escape_path};
 use crate::server::log::transfer_log::TransferRecord;
-use crate::server::policy::client_prefix::ClientPrefix;
+use crate::server::policy::login_queue::LoginOrigin;
 use crate::server::session_id::{SessionId, UserKey};
 use crate::server::workers::checksum::Checksum;
 use crate::server::workers::file_task::{FileRange, FileResult, FileTask};
@@ -129,10 +129,8 @@ pub(crate) struct Publication<K: Kernel> {
 pub(crate) struct PasswordCheck {
     /// Identifies equal logins, which are checked once.
     pub(crate) tag: PasswordTag,
-    /// The client that asked first.
-    pub(crate) client: ClientPrefix,
-    /// Recently failed logins of that client.
-    pub(crate) failures: u32,
+    /// That of the first login.
+    pub(crate) origin: LoginOrigin,
     pub(crate) account: Arc<Account>,
     /// Whether the account exists; if not, `account` carries only the username.
     pub(crate) is_known: bool,

@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::auth::verified_cache::PasswordTag;
 use crate::auth::verifier::Verifier;
 use crate::kernel::Kernel;
 use crate::limits::{DISK_THREADS, DISK_TIMEOUT, WORKER_STACK_BYTES, WORKER_STOP_TIMEOUT};
@@ -178,8 +179,8 @@ impl<K: Kernel> Workers<K> {
     }
 
     /// Drops a queued password check.
-    pub(crate) fn cancel_checks(&self, is_cancelled: impl Fn(&PasswordCheck) -> bool) {
-        self.shared.logins.retain(|check| !is_cancelled(check));
+    pub(crate) fn cancel_check(&self, tag: &PasswordTag) {
+        self.shared.logins.cancel(tag);
     }
 
     /// Sets the number of recently failed logins of a client, which delays its queued checks.
@@ -188,7 +189,7 @@ impl<K: Kernel> Workers<K> {
     }
 
     /// Removes and returns the queued password checks of a client.
-    pub(crate) fn remove_checks(&self, client: ClientPrefix) -> VecDeque<PasswordCheck> {
+    pub(crate) fn remove_checks(&self, client: ClientPrefix) -> Vec<PasswordCheck> {
         self.shared.logins.remove_client(client)
     }
 

@@ -3,11 +3,13 @@
 //! One thread checks only passwords of clients without failed logins, so that brute force does not
 //! delay those. No job of a device delays a login, and no login a job.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
+use crate::auth::verified_cache::PasswordTag;
 use crate::server::policy::client_prefix::ClientPrefix;
-use crate::server::policy::login_queue::LoginQueue;
+use crate::server::policy::login_queue::{LoginPlace, LoginQueue};
 use crate::server::workers::job::PasswordCheck;
 
 /// The queued password checks.
@@ -19,7 +21,27 @@ pub(super) struct Logins {
 
 struct State {
     queue: LoginQueue<PasswordCheck>,
+    /// The places of the queued checks.
+    places: HashMap<PasswordTag, LoginPlace>,
     is_stopping: bool,
+}
+
+impl State {
+    /// Queues a check, unless a session that has left wanted the same: it is queued already.
+    fn push(&mut self, check: PasswordCheck) {
+        if let Entry::Vacant(vacant) = self.places.entry(check.tag) {
+            vacant.insert(self.queue.push(check.origin, check));
+        }
+    }
+
+    fn pop(&mut self, trusted: bool) -> Option<PasswordCheck> {
+        let check = match trusted {
+            true => self.queue.pop_unsuspected(),
+            false => self.queue.pop(),
+        }?;
+        self.places.remove(&check.tag);
+        Some(check)
+    }
 }
 
 impl Logins {
@@ -27,6 +49,7 @@ impl Logins {
         Logins {
             state: Mutex::new(State {
                 queue: LoginQueue::new(),
+                places: HashMap::new(),
                 is_stopping: false,
             }),
             changed: Condvar::new(),
@@ -34,15 +57,14 @@ impl Logins {
     }
 
     pub(super) fn push(&self, check: PasswordCheck) {
-        let (client, failures) = (check.client, check.failures);
-        self.state().queue.push(client, failures, check);
+        self.state().push(check);
         // Notifying one thread could wake the one that takes no checks of suspects.
         self.changed.notify_all();
     }
 
     /// Removes the next check, for a simulation.
     pub(super) fn pop(&self) -> Option<PasswordCheck> {
-        self.state().queue.pop()
+        self.state().pop(false)
     }
 
     /// Waits for a check, with `trusted` for one of a client without failed logins; `None` at the
@@ -50,11 +72,7 @@ impl Logins {
     pub(super) fn wait(&self, trusted: bool) -> Option<PasswordCheck> {
         let mut state = self.state();
         while !state.is_stopping {
-            let next = match trusted {
-                true => state.queue.pop_unsuspected(),
-                false => state.queue.pop(),
-            };
-            match next {
+            match state.pop(trusted) {
                 Some(check) => return Some(check),
                 None => state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner()),
             }
@@ -71,16 +89,25 @@ impl Logins {
         self.state().queue.len()
     }
 
-    pub(super) fn retain(&self, keep: impl Fn(&PasswordCheck) -> bool) {
-        self.state().queue.retain(keep);
+    /// Drops a queued check.
+    pub(super) fn cancel(&self, tag: &PasswordTag) {
+        let state = &mut *self.state();
+        if let Some(place) = state.places.remove(tag) {
+            state.queue.remove(place);
+        }
     }
 
     pub(super) fn set_failures(&self, client: ClientPrefix, failures: u32) {
         self.state().queue.set_failures(client, failures);
     }
 
-    pub(super) fn remove_client(&self, client: ClientPrefix) -> VecDeque<PasswordCheck> {
-        self.state().queue.remove_client(client)
+    pub(super) fn remove_client(&self, client: ClientPrefix) -> Vec<PasswordCheck> {
+        let state = &mut *self.state();
+        let removed = state.queue.remove_client(client);
+        for check in &removed {
+            state.places.remove(&check.tag);
+        }
+        removed
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -286,15 +286,15 @@ fn a_transfer_below_min_rate_is_closed_silently() {
 fn queued_guesses_move_to_the_back_after_a_failure() {
     let mut stage = Stage::new("", Options::default());
     stage.wait(Duration::from_millis(10));
-    let login = |from: u8, user: &str, password: &str| {
+    let login = |stage: &mut Stage, from: u8, user: &str, password: &str| {
         let lines = format!("LOGIN\n{user}\n{password}\n");
-        stage.connect_from(Ipv4Addr::new(10, 0, 0, from), &lines)
+        let reader = stage.connect_from(Ipv4Addr::new(10, 0, from, 1), &lines);
+        stage.tick_without_jobs();
+        reader
     };
-    // The client with the fewest requests is served first, which is the guessing one here.
-    let mut guesses = ["a", "b"].map(|password| login(1, "user1", password));
+    let mut guesses = ["a", "b"].map(|password| login(&mut stage, 1, "user1", password));
     let rightful = [("user1", "1234"), ("user2", "2345"), ("user3", "3456")];
-    let mut rightful = rightful.map(|(user, password)| login(2, user, password));
-    stage.tick_without_jobs();
+    let mut rightful = rightful.map(|(user, password)| login(&mut stage, 2, user, password));
     assert_eq!(stage.event_loop.jobs(), 5);
     let mut results_after = |verifications: usize| {
         for _ in 0..verifications {

@@ -33,10 +33,15 @@ impl World {
 
     /// Runs the queued password checks; returns how many there were.
     fn run_checks(&mut self) -> usize {
-        let (mut results, mut count) = (Vec::new(), 0);
         while self.context.workers.queued() > 0 {
             self.context.workers.run_nth(0);
         }
+        self.finish_checks()
+    }
+
+    /// Takes the results of the checks that have run; returns how many there were.
+    fn finish_checks(&mut self) -> usize {
+        let (mut results, mut count) = (Vec::new(), 0);
         self.context.workers.collect(&mut results);
         for result in results {
             if let JobResult::PasswordChecked { check, is_correct } = result {
@@ -178,6 +183,50 @@ fn queued_guesses_of_a_blocked_client_are_refused() {
     );
     let all = world.responses(Duration::from_secs(2));
     assert_eq!(all.len(), 6, "each session has a response: {all:?}");
+}
+
+/// A session of a client at another address.
+fn session_from(generation: u64, address: [u8; 4]) -> SessionId {
+    SessionId {
+        peer: (address, 1).into(),
+        ..session(generation)
+    }
+}
+
+#[test]
+fn guesses_from_1000_addresses_delay_no_login_from_elsewhere() {
+    let mut world = World::new(Options::default());
+    for guess in 0..1000_u64 {
+        let address = [10, 0, (guess / 250) as u8, (guess % 250) as u8];
+        let user = if guess % 2 == 0 { "ann" } else { "bob" };
+        world.log_in(session_from(guess, address), user, &guess.to_string());
+    }
+    // The password of a user is guessed; those of others are not.
+    world.log_in(session_from(2000, [192, 0, 2, 1]), "eve", "secret");
+    for _ in 0..5 {
+        world.context.workers.run_nth(0);
+    }
+    world.finish_checks();
+    let responses = world.responses(Duration::from_secs(2));
+    assert!(responses.contains(&(2000, false)), "{responses:?}");
+}
+
+#[test]
+fn a_login_from_a_familiar_network_overtakes_all_guesses() {
+    let mut world = World::new(Options::default());
+    world.log_in(session_from(1, [192, 0, 2, 1]), "ann", "secret");
+    world.run_checks();
+    assert_eq!(world.responses(Duration::ZERO), [(1, true)]);
+    // A reload forgets the verified passwords, but not the networks of the users.
+    world.auth.reset(&HashSet::new(), &world.context.home);
+    for guess in 0..1000_u64 {
+        let address = [10, (guess / 250) as u8, (guess % 250) as u8, 1];
+        world.log_in(session_from(10 + guess, address), "ann", &guess.to_string());
+    }
+    world.log_in(session_from(2000, [192, 0, 2, 77]), "ann", "secret");
+    world.context.workers.run_nth(0);
+    world.finish_checks();
+    assert_eq!(world.responses(Duration::ZERO), [(2000, true)]);
 }
 
 #[test]
