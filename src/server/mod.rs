@@ -17,4 +17,6 @@ pub(crate) mod workers;
 pub use crate::server::event_loop::{EventLoop, Stopped, listener_token};
 pub use crate::server::log::transfer_log::TransferLog;
 pub use crate::server::options::Options;
+#[cfg(feature = "sim")]
+pub use crate::server::session_id::comparisons;
 pub use crate::server::start::{fit_sessions, listen, start};

@@ -1,7 +1,21 @@
 //! The identities of sessions and of their users.
 
+#[cfg(feature = "sim")]
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+
+#[cfg(feature = "sim")]
+thread_local! {
+    static COMPARISONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Returns how many sessions were compared on this thread. A search through the sessions that wait
+/// for something compares each of them.
+#[cfg(feature = "sim")]
+pub fn comparisons() -> u64 {
+    COMPARISONS.get()
+}
 
 /// Identifies the session that made a request, so that the response reaches that session only.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +33,8 @@ pub(crate) struct SessionId {
 /// A login does not change the identity.
 impl PartialEq for SessionId {
     fn eq(&self, other: &SessionId) -> bool {
+        #[cfg(feature = "sim")]
+        COMPARISONS.set(COMPARISONS.get() + 1);
         (self.key, self.generation) == (other.key, other.generation)
     }
 }

@@ -24,8 +24,6 @@ pub(super) struct SimConnection {
     pub(super) has_edge: bool,
     /// A write has found no space, and no event has reported any since.
     pub(super) is_blocked: bool,
-    /// The server holds the socket.
-    pub(super) is_held: bool,
     /// The server has closed the socket, or its listener.
     pub(super) is_closed: bool,
     pub(super) is_peer_closed: bool,
@@ -74,12 +72,19 @@ impl SimConnection {
             token: None,
             has_edge: false,
             is_blocked: false,
-            is_held: false,
             is_closed: false,
             is_peer_closed: false,
             to_server: StreamHalf::new(rng),
             to_peer: StreamHalf::new(rng),
         }
+    }
+
+    /// Whether something is in flight or to be reported.
+    pub(super) fn is_active(&self) -> bool {
+        self.has_edge
+            || self.state == ConnectState::Connecting
+            || self.to_server.is_moving()
+            || self.to_peer.is_moving()
     }
 
     /// Whether the connection is established. A refusal is reported once.
@@ -206,6 +211,12 @@ impl StreamHalf {
         count
     }
 
+    /// Whether bytes, the end or a reset are in flight.
+    fn is_moving(&self) -> bool {
+        let ends = self.is_shut && !self.has_end_arrived && self.reset == ResetState::None;
+        !self.in_flight.is_empty() || self.reset == ResetState::InFlight || ends
+    }
+
     /// Puts all but the first arrived byte back in flight.
     pub(super) fn withhold(&mut self) {
         let mut late = self.arrived.split_off(1);
@@ -220,7 +231,7 @@ impl StreamHalf {
     /// Lets bytes arrive, then the end or a reset. With `all`, everything arrives. Returns whether
     /// anything did.
     pub(super) fn deliver(&mut self, rng: &mut Rng, all: bool) -> bool {
-        if !all && rng.bool() {
+        if !self.is_moving() || !all && rng.bool() {
             return false;
         }
         let count = match all || rng.bool() {

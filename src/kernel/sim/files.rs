@@ -387,7 +387,10 @@ impl SimFiles {
     }
 
     pub(super) fn free_space(&self) -> u64 {
-        self.capacity.saturating_sub(self.tree.used())
+        match self.capacity {
+            u64::MAX => u64::MAX,
+            capacity => capacity.saturating_sub(self.tree.used()),
+        }
     }
 
     /// Makes content or names durable. Content whose sync has `failed` never becomes durable.

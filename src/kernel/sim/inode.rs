@@ -178,8 +178,13 @@ impl InodeContent {
                 durable,
                 unsynced,
             } => {
-                durable.clone_from(names);
-                unsynced.clear();
+                // No other names differ.
+                for (name, _) in unsynced.drain(..).flatten() {
+                    match names.get(&name) {
+                        Some(inode) => _ = durable.insert(name, *inode),
+                        None => _ = durable.remove(&name),
+                    }
+                }
             }
             InodeContent::Link(_) | InodeContent::Other => {}
         }

@@ -26,9 +26,16 @@ pub(super) struct Network {
     peer_listeners: BTreeMap<SocketAddr, VecDeque<usize>>,
     /// By id, which is never reused.
     connections: BTreeMap<usize, SimConnection>,
+    /// The connections that were used since the last poll, or have something in flight or to
+    /// report. The others need no look.
+    active: BTreeSet<usize>,
     next_id: usize,
     /// Every token that was ever registered. A spurious event has one of them.
     tokens: BTreeSet<usize>,
+    /// The tokens of open handles.
+    claimed_tokens: BTreeSet<usize>,
+    /// Sockets that the server holds.
+    held_sockets: usize,
     /// Probability that a write is shorter than necessary.
     short_writes: f64,
     /// Probability of a spurious event per poll.
@@ -49,8 +56,11 @@ impl Network {
             listeners: BTreeMap::new(),
             peer_listeners: BTreeMap::new(),
             connections: BTreeMap::new(),
+            active: BTreeSet::new(),
             next_id: 0,
             tokens: BTreeSet::new(),
+            claimed_tokens: BTreeSet::new(),
+            held_sockets: 0,
             short_writes: *rng.choice(&[0.0, 0.1, 0.5, 0.9]).expect("four choices"),
             spurious_events: *rng.choice(&[0.0, 0.05, 0.3]).expect("three choices"),
         }
@@ -95,16 +105,17 @@ impl Network {
             return Err(errno);
         }
         let id = listener.backlog.pop_front().ok_or(Errno::EAGAIN)?;
-        self.connection(id).is_held = true;
+        self.held_sockets += 1;
         Ok(id)
     }
 
     pub(super) fn connect(&mut self, rng: &mut Rng, from: IpAddr, to: SocketAddr) -> usize {
         let id = self.new_id();
         let mut connection = SimConnection::new(rng, to, SocketAddr::new(from, client_port(id)));
-        connection.is_held = true;
         connection.state = ConnectState::Connecting;
         self.connections.insert(id, connection);
+        self.active.insert(id);
+        self.held_sockets += 1;
         id
     }
 
@@ -210,16 +221,21 @@ impl Network {
 
     pub(super) fn close(&mut self, rng: &mut Rng, id: usize) {
         let connection = self.connection(id);
-        (connection.is_held, connection.is_closed) = (false, true);
-        connection.token = None;
+        connection.is_closed = true;
+        let token = connection.token.take();
         connection.to_peer.is_shut = true;
         if connection.to_server.has_unread() {
             connection.reset_peer(rng);
+        }
+        self.held_sockets -= 1;
+        if let Some(token) = token {
+            self.claimed_tokens.remove(&token);
         }
     }
 
     pub(super) fn close_listener(&mut self, rng: &mut Rng, id: usize) {
         let listener = self.listeners.remove(&id).expect("an open listener");
+        self.claimed_tokens.remove(&listener.token);
         for id in listener.backlog {
             let connection = self.connection(id);
             connection.is_closed = true;
@@ -243,8 +259,7 @@ impl Network {
 
     /// Sockets that the server holds.
     pub(super) fn held_sockets(&self) -> usize {
-        let connections = self.connections.values();
-        connections.filter(|connection| connection.is_held).count()
+        self.held_sockets
     }
 
     // Between the two sides.
@@ -253,7 +268,10 @@ impl Network {
     /// the server.
     pub(super) fn deliver(&mut self, rng: &mut Rng, all: bool) -> bool {
         let mut any = false;
-        for (&id, connection) in &mut self.connections {
+        for &id in &self.active {
+            let Some(connection) = self.connections.get_mut(&id) else {
+                continue;
+            };
             if connection.state == ConnectState::Connecting && (all || rng.bool()) {
                 let backlog = self.peer_listeners.get_mut(&connection.address);
                 match backlog.filter(|_| !connection.is_closed) {
@@ -282,8 +300,17 @@ impl Network {
                 connection.reset_peer(rng);
             }
         }
-        self.connections
-            .retain(|_, connection| !(connection.is_closed && connection.is_peer_closed));
+        let connections = &mut self.connections;
+        self.active.retain(|id| {
+            let Some(connection) = connections.get(id) else {
+                return false;
+            };
+            let is_over = connection.is_closed && connection.is_peer_closed;
+            if is_over {
+                connections.remove(id);
+            }
+            !is_over
+        });
         any
     }
 
@@ -300,16 +327,20 @@ impl Network {
             }
         }
         let delays = !all && rng.u8(..) < 32;
-        for connection in self.connections.values_mut() {
-            let Some(token) = connection.token else {
-                continue;
+        let connections = &mut self.connections;
+        self.active.retain(|id| {
+            let Some(connection) = connections.get_mut(id) else {
+                return false;
             };
-            if !connection.has_edge || delays && rng.bool() {
-                continue;
+            if let Some(token) = connection.token
+                && connection.has_edge
+                && !(delays && rng.bool())
+            {
+                connection.has_edge = false;
+                ready.extend(connection.readiness(token));
             }
-            connection.has_edge = false;
-            ready.extend(connection.readiness(token));
-        }
+            connection.is_active()
+        });
         if rng.f64() < self.spurious_events
             && let Some(&token) = rng.choice(&self.tokens)
         {
@@ -377,13 +408,15 @@ impl Network {
     }
 
     pub(super) fn peer_receive(&mut self, id: usize, count: usize) -> Result<Vec<u8>, Errno> {
-        let connection = self.connection(id);
+        let connection = self.connections.get_mut(&id);
+        let connection = connection.expect("an open connection");
         let stream = &mut connection.to_peer;
         let mut bytes = vec![0; count.min(stream.arrived.len())];
         if stream.read(&mut bytes) > 0 {
             if connection.is_blocked && connection.to_peer.is_writable() {
                 connection.is_blocked = false;
                 connection.has_edge = true;
+                self.active.insert(id);
             }
             return Ok(bytes);
         }
@@ -423,20 +456,13 @@ impl Network {
 
     /// Records a token, which no open handle may have.
     fn claim_token(&mut self, token: usize) {
-        let mut taken = self.listeners.values().map(|listener| listener.token);
-        assert!(
-            !taken.any(|other| other == token),
-            "a listener has the token"
-        );
-        let mut taken = self.connections.values().map(|c| c.token);
-        assert!(
-            !taken.any(|other| other == Some(token)),
-            "a socket has the token"
-        );
+        let is_new = self.claimed_tokens.insert(token);
+        assert!(is_new, "an open handle has the token");
         self.tokens.insert(token);
     }
 
     fn connection(&mut self, id: usize) -> &mut SimConnection {
+        self.active.insert(id);
         self.connections.get_mut(&id).expect("an open connection")
     }
 }

@@ -476,8 +476,9 @@ impl SimState {
 
     /// Whether a call that creates a descriptor may do so.
     pub(super) fn check_descriptors(&self) -> Result<(), Errno> {
-        let held = self.held_handles();
-        match held.listeners + held.sockets + held.files < self.descriptors_max {
+        let (network, files) = (&self.network, &self.files);
+        let held = network.listeners() + network.held_sockets() + files.handles();
+        match held < self.descriptors_max {
             true => Ok(()),
             false => Err(Errno::EMFILE),
         }

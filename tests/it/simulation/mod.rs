@@ -17,6 +17,7 @@ mod scenarios;
 mod script;
 mod users;
 mod walk;
+mod work_per_request;
 
 use std::fs;
 use std::net::SocketAddr;
