@@ -48,25 +48,20 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// Answers a query below `root`: at once on a device that the event loop may call, else by a
-    /// worker.
+    /// Answers a query: at once on a device that the event loop may call, else by a worker.
     pub(crate) fn query(
         &self,
         session_id: SessionId,
         query: Query,
-        root: &Path,
     ) -> Result<Handled<K>, StorageError> {
-        match self.call_inline(&self.device(root), || query.run(&*self.kernel)) {
+        match self.call_inline(&self.device(query.root()), || query.run(&*self.kernel)) {
             Some(Err(error)) if error.is_elsewhere() => {}
             Some(result) => return result.map(Handled::now),
             None => {}
         }
-        let job = Job::owned(
-            session_id,
-            self.lane_of(root),
-            Task::File(FileTask::Query(query)),
-        );
-        self.workers.submit(job);
+        let lane = self.lane_of(query.root());
+        let task = Task::File(FileTask::Query(query));
+        self.workers.submit(Job::owned(session_id, lane, task));
         Ok(Handled::Later)
     }
 

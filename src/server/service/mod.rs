@@ -214,14 +214,10 @@ impl<K: Kernel> Services<K> {
             Request::SetModified { path, modified } => {
                 self.modify(session_id, Modification::SetModified(path, modified), user)
             }
-            Request::Status { path } => {
-                let grant = path.grant.clone();
-                context.query(session_id, Query::Status(path), &grant.path)?
-            }
+            Request::Status { path } => context.query(session_id, Query::Status(path))?,
             Request::Space { path } => {
                 let left = self.quotas.left(&path.grant, user);
-                let grant = path.grant.clone();
-                context.query(session_id, Query::Space { path, left }, &grant.path)?
+                context.query(session_id, Query::Space { path, left })?
             }
             Request::Quota => self.quotas.report(user, context),
         })

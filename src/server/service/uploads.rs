@@ -38,12 +38,8 @@ impl Uploads {
         path: GrantedPath,
         context: &Context<K>,
     ) -> Result<Handled<K>, StorageError> {
-        let (grant, refusal) = (path.grant.clone(), None);
-        context.query(
-            session_id,
-            Query::CheckUpload { path, refusal },
-            &grant.path,
-        )
+        let refusal = None;
+        context.query(session_id, Query::CheckUpload { path, refusal })
     }
 
     /// Checks that there is room for an upload in a granted directory, or else in the home. Quotas
@@ -69,8 +65,12 @@ impl Uploads {
         let root = roots.max_by_key(|path| !context.device(path).is_inline());
         let root = root.expect("the home is a directory").clone();
         let bytes = length.saturating_add(self.keep_free);
-        let query = Query::CheckSpace { directories, bytes };
-        context.query(session_id, query, &root)
+        let query = Query::CheckSpace {
+            directories,
+            root,
+            bytes,
+        };
+        context.query(session_id, query)
     }
 
     /// Starts a job that creates an upload. If the quotas refused the `reservation`, an error about
@@ -86,9 +86,8 @@ impl Uploads {
         let reservation = match reservation {
             Ok(reservation) => reservation,
             Err(code) => {
-                let (grant, refusal) = (path.grant.clone(), Some(code));
-                let query = Query::CheckUpload { path, refusal };
-                return context.query(session_id, query, &grant.path);
+                let refusal = Some(code);
+                return context.query(session_id, Query::CheckUpload { path, refusal });
             }
         };
         let lane = context.lane(&path.grant);
@@ -168,6 +167,7 @@ mod tests {
         let missing = folder.path().join("missing");
         let check = |bytes| {
             let query = Query::CheckSpace {
+                root: PathBuf::new(),
                 directories: vec![missing.clone(), folder.path().to_owned()],
                 bytes,
             };

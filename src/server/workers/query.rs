@@ -1,7 +1,7 @@
 //! Requests that look at files and change nothing. The event loop answers them where it may call
 //! the device, a worker elsewhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::domain::error::ErrorCode;
 use crate::domain::path::GrantedPath;
@@ -25,11 +25,23 @@ pub(crate) enum Query {
     /// `bytes`. It has if none can be opened.
     CheckSpace {
         directories: Vec<PathBuf>,
+        /// The directory whose device decides where this runs.
+        root: PathBuf,
         bytes: u64,
     },
 }
 
 impl Query {
+    /// Returns the granted directory in which it looks.
+    pub(crate) fn root(&self) -> &Path {
+        match self {
+            Query::Status(path) | Query::Space { path, .. } | Query::CheckUpload { path, .. } => {
+                &path.grant.path
+            }
+            Query::CheckSpace { root, .. } => root,
+        }
+    }
+
     /// Looks at the files.
     pub(crate) fn run<K: Kernel>(&self, kernel: &K) -> Result<Response, StorageError> {
         match self {
@@ -45,7 +57,9 @@ impl Query {
                     None => Ok(Response::Allowed),
                 }
             }
-            Query::CheckSpace { directories, bytes } => {
+            Query::CheckSpace {
+                directories, bytes, ..
+            } => {
                 for directory in directories {
                     match storage::check_free_space(kernel, directory, *bytes) {
                         Ok(()) => return Ok(Response::Allowed),
