@@ -90,8 +90,12 @@ fn prepare(mut args: ServeArgs) -> Result<(Prepared, Vec<String>), Failure> {
     let run_dir = run_dir(args.run_dir.take(), &args.home);
     let mut handover =
         Handover::begin(run_dir.clone(), args.take_over, has_passed_sockets()).map_err(failed)?;
-    let listeners = listeners::open(&kernel, &mut handover, args.addresses(), args.ftp_dialect())
-        .map_err(failed)?;
+    let mut listeners =
+        listeners::open(&kernel, &mut handover, args.addresses(), args.ftp_dialect())
+            .map_err(failed)?;
+    if !args.allow_loopback_active {
+        listeners::restrict_active_mode(&kernel, &mut listeners).map_err(failed)?;
+    }
     let speaks_ftp = listeners
         .iter()
         .any(|(_, dialect)| *dialect != Dialect::Menu);

@@ -96,12 +96,14 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// Creates a session with the client at `peer`, the remote end of the control connection. It
-    /// waits for [`Input::Begin`].
-    pub fn session(self, peer: SocketAddr) -> Session {
+    /// Creates a session with the client at `peer`, the remote end of the control connection, which
+    /// `is_local` if it comes from the server's own machine. It waits for [`Input::Begin`].
+    pub fn session(self, peer: SocketAddr, is_local: bool) -> Session {
         match self {
             Dialect::Menu => Session::Menu(MenuSession::new()),
-            Dialect::Ftp(settings) => Session::Ftp(Box::new(FtpSession::new(settings, peer))),
+            Dialect::Ftp(settings) => {
+                Session::Ftp(Box::new(FtpSession::new(settings, peer, is_local)))
+            }
         }
     }
 }

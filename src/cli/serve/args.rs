@@ -11,6 +11,7 @@ use log::LevelFilter;
 use crate::cli::values;
 use crate::limits;
 use crate::process::sandbox::rules::SandboxMode;
+use crate::protocol::ftp::active_mode::ActiveMode;
 use crate::protocol::ftp::session::FtpSettings;
 use crate::protocol::session::Dialect;
 use crate::server::log::Format;
@@ -45,6 +46,11 @@ pub(crate) struct ServeArgs {
     /// refuse active FTP data connections (PORT and EPRT)
     #[argh(switch)]
     pub(super) no_active_ftp: bool,
+
+    /// allow active FTP data connections to clients on the server's own machine (default: only if
+    /// every FTP listener has a loopback address)
+    #[argh(switch)]
+    pub(super) allow_loopback_active: bool,
 
     /// keep an FTP upload whose client closes its connections without waiting for the reply, as
     /// some cameras do; an upload cut off by a crash of its client is then kept, too
@@ -206,7 +212,10 @@ impl ServeArgs {
     }
 
     pub(super) fn ftp_dialect(&self) -> Dialect {
-        let active = !self.no_active_ftp;
+        let active = match self.no_active_ftp {
+            true => ActiveMode::Disabled,
+            false => ActiveMode::Enabled,
+        };
         Dialect::Ftp(FtpSettings { active })
     }
 
@@ -221,12 +230,17 @@ impl ServeArgs {
     /// Warnings about options that have no effect, or less than they seem to have.
     pub(super) fn warnings(&self, speaks_ftp: bool) -> Vec<String> {
         if speaks_ftp {
-            return Vec::from_iter(self.passive_range_warning());
+            let contradiction = self.no_active_ftp && self.allow_loopback_active;
+            let contradiction = contradiction
+                .then(|| "--allow-loopback-active has no effect with --no-active-ftp".into());
+            let range = self.passive_range_warning();
+            return range.into_iter().chain(contradiction).collect();
         }
         let given = [
             (self.passive_ports.is_some(), "--passive-ports"),
             (self.passive_address.is_some(), "--passive-address"),
             (self.no_active_ftp, "--no-active-ftp"),
+            (self.allow_loopback_active, "--allow-loopback-active"),
             (self.trust_close, "--trust-close"),
         ];
         let given = given.iter().filter(|(is_given, _)| *is_given);

@@ -8,6 +8,7 @@ use crate::kernel::Kernel;
 use crate::kernel::linux::Linux;
 use crate::process::handover::Handover;
 use crate::process::systemd::activation_sockets;
+use crate::protocol::ftp::active_mode::ActiveMode;
 use crate::protocol::session::Dialect;
 use crate::server;
 
@@ -58,6 +59,25 @@ pub(super) fn open(
         opened.push((listener, dialect));
     }
     Ok(opened)
+}
+
+/// Allows active mode to clients of other machines only, if such clients can reach an FTP listener.
+/// Then a loopback address as the client's is that of a tunnel, which any client may be using.
+pub(super) fn restrict_active_mode(kernel: &Linux, listeners: &mut [Listening]) -> io::Result<()> {
+    let mut is_reachable = false;
+    for (listener, dialect) in &*listeners {
+        let ip = kernel.listener_address(listener)?.ip().to_canonical();
+        is_reachable |= *dialect != Dialect::Menu && !ip.is_loopback();
+    }
+    for (_, dialect) in listeners {
+        if let Dialect::Ftp(settings) = dialect
+            && settings.active == ActiveMode::Enabled
+            && is_reachable
+        {
+            settings.active = ActiveMode::Remote;
+        }
+    }
+    Ok(())
 }
 
 /// Returns whether a listener serves IPv4 clients, too: at `[::]`, unless another listener has the
@@ -144,7 +164,9 @@ mod tests {
 
     #[test]
     fn failures_to_listen_say_what_to_do_next() {
-        let ftp = Dialect::Ftp(FtpSettings { active: true });
+        let ftp = Dialect::Ftp(FtpSettings {
+            active: ActiveMode::Enabled,
+        });
         for (address, dialect, kind, expected) in [
             (
                 "127.0.0.1:2100",

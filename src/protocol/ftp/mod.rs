@@ -1,5 +1,6 @@
 //! The FTP session (RFC 959, 2389, 2428, 3659).
 
+pub mod active_mode;
 mod arguments;
 pub mod command;
 mod features;

@@ -69,6 +69,11 @@ pub(super) const FOREIGN_ADDRESS: Reply = Reply(501, "Address is not the client'
 /// RFC 2577, 3: no connections to well-known services.
 pub(super) const RESERVED_PORT: Reply = Reply(504, "Ports below 1024 are not allowed.");
 pub(super) const ACTIVE_DISABLED: Reply = Reply(502, "Active mode is disabled; use EPSV or PASV.");
+/// The parameter is at fault: other clients may use the command.
+pub(super) const LOCAL_ACTIVE_DISABLED: Reply = Reply(
+    504,
+    "Active mode to the server's own machine is disabled; use EPSV or PASV.",
+);
 /// RFC 2428, 4.
 pub(super) const EPSV_ONLY: Reply = Reply(501, "Only EPSV is allowed after EPSV ALL.");
 pub(super) const EPSV_ALL: Reply = Reply(200, "EPSV ALL accepted."); // RFC 2428, 4

@@ -23,6 +23,7 @@ use crate::domain::access::Access;
 use crate::domain::error::{CloseReason, ErrorCode};
 use crate::domain::request::{Request, Response};
 use crate::limits::UNKNOWN_COMMANDS_MAX;
+use crate::protocol::ftp::active_mode::ActiveMode;
 use crate::protocol::ftp::arguments;
 use crate::protocol::ftp::command::{FtpCommand, Verb, is_foreign, split};
 use crate::protocol::ftp::files;
@@ -41,8 +42,8 @@ use crate::protocol::text::name;
 /// The operator's settings for FTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FtpSettings {
-    /// Whether active mode (PORT and EPRT) is allowed.
-    pub active: bool,
+    /// Which clients may use active mode (PORT and EPRT).
+    pub active: ActiveMode,
 }
 
 /// An FTP session.
@@ -51,6 +52,8 @@ pub struct FtpSession {
     settings: FtpSettings,
     /// The client's end of the control connection.
     peer: SocketAddr,
+    /// Whether the control connection comes from the server's own machine.
+    is_local: bool,
     state: FtpState,
     login: LoginState,
     /// The user of USER, until PASS.
@@ -65,11 +68,12 @@ const _: () = assert!(size_of::<FtpSession>() <= 384);
 
 impl FtpSession {
     /// Creates a session that waits for [`Input::Begin`]. `peer` is the client's end of the control
-    /// connection.
-    pub fn new(settings: FtpSettings, peer: SocketAddr) -> FtpSession {
+    /// connection, which `is_local` if it comes from the server's own machine.
+    pub fn new(settings: FtpSettings, peer: SocketAddr, is_local: bool) -> FtpSession {
         FtpSession {
             settings,
             peer,
+            is_local,
             state: FtpState::New,
             login: LoginState::default(),
             user: None,
@@ -223,9 +227,8 @@ impl FtpSession {
             FtpCommand::Quit => return self.close(reply::GOODBYE, CloseReason::Quit, out),
             FtpCommand::Abor => Ok(FtpOutcome::Release(reply::NO_TRANSFER)),
             FtpCommand::DataAddress(command) => {
-                let (peer, is_active_allowed) = (self.peer, self.settings.active);
-                let parameters = &self.parameters;
-                transfer::data_address(command, argument, peer, is_active_allowed, parameters)
+                let (peer, active) = (self.peer, self.settings.active.allow(self.is_local));
+                transfer::data_address(command, argument, peer, active, &self.parameters)
             }
             FtpCommand::Rest => transfer::restart(argument, self.parameters.representation),
             FtpCommand::Transfer(command) => self

@@ -21,13 +21,13 @@ use crate::protocol::text::{name, trim};
 /// Privileged ports, which active mode never connects to (RFC 2577, 3).
 const RESERVED_PORTS_END: u16 = 1024;
 
-/// EPSV, PASV, EPRT or PORT. `peer` is the client's end of the control connection; the error is the
-/// reply.
+/// EPSV, PASV, EPRT or PORT. `peer` is the client's end of the control connection, and
+/// `active_allowed` the refusal of EPRT and PORT, if any; the error is the reply.
 pub(super) fn data_address(
     command: DataAddressCommand,
     argument: &[u8],
     peer: SocketAddr,
-    is_active_allowed: bool,
+    active_allowed: Result<(), Reply>,
     parameters: &Parameters,
 ) -> Result<FtpOutcome, Reply> {
     if parameters.is_epsv_only && command != DataAddressCommand::Epsv {
@@ -37,17 +37,18 @@ pub(super) fn data_address(
         DataAddressCommand::Epsv => extended_passive(argument, peer.ip()),
         DataAddressCommand::Pasv if peer.is_ipv6() => Err(reply::PASV_NEEDS_IPV4),
         DataAddressCommand::Pasv => Ok(FtpOutcome::Listen { extended: false }),
-        DataAddressCommand::Eprt | DataAddressCommand::Port if !is_active_allowed => {
-            Err(reply::ACTIVE_DISABLED)
-        }
-        DataAddressCommand::Eprt => match arguments::extended_port(argument) {
-            None => Err(reply::BAD_ADDRESS),
-            Some(ExtendedPort::Address(address)) if address.is_ipv4() == peer.is_ipv4() => {
-                active(address, peer)
+        DataAddressCommand::Eprt => {
+            active_allowed?;
+            match arguments::extended_port(argument) {
+                None => Err(reply::BAD_ADDRESS),
+                Some(ExtendedPort::Address(address)) if address.is_ipv4() == peer.is_ipv4() => {
+                    active(address, peer)
+                }
+                Some(_) => Err(reply::needs_family(peer.ip())),
             }
-            Some(_) => Err(reply::needs_family(peer.ip())),
-        },
+        }
         DataAddressCommand::Port => {
+            active_allowed?;
             let address = arguments::port(argument).ok_or(reply::BAD_ADDRESS)?;
             active(address, peer)
         }

@@ -238,7 +238,8 @@ impl<K: Kernel> EventLoop<K> {
         } = accepted;
         // A client that sends lines at once may have sent them already.
         let mut stream = Stream::new(socket, true);
-        let mut session = dialect.session(peer);
+        let is_local = dialect != Dialect::Menu && is_local(&stream, peer, &*self.kernel);
+        let mut session = dialect.session(peer, is_local);
         let blocked = self.scheduler.services.is_blocked(ClientPrefix::of(peer));
         let first = self.acceptor.first_input(peer, blocked, &self.options);
         let admission = match first {
@@ -381,4 +382,11 @@ impl<K: Kernel> EventLoop<K> {
     pub fn assert_invariants(&self) {
         invariants::assert_all(&self.acceptor, &self.scheduler);
     }
+}
+
+/// Returns whether a client connected from this machine: from a loopback address, or from the
+/// address that it connected to.
+fn is_local<K: Kernel>(stream: &Stream<K>, peer: SocketAddr, kernel: &K) -> bool {
+    let is_own = |local: SocketAddr| local.ip() == peer.ip();
+    peer.ip().is_loopback() || stream.local_address(kernel).is_ok_and(is_own)
 }

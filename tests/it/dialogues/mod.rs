@@ -19,6 +19,7 @@ use std::thread;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 use notation::{Dialogue, Event, Stage, all};
+use tidegate::protocol::ftp::active_mode::ActiveMode;
 use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::Dialect;
 
@@ -132,11 +133,13 @@ fn play_session(dialogue: &Dialogue, fragments: Fragments) -> Result<(), String>
     }
     let services = Services::new(home.path(), hide_usernames, max_upload);
     let dialect = match dialogue.is_ftp {
-        true => Dialect::Ftp(FtpSettings { active: true }),
+        true => Dialect::Ftp(FtpSettings {
+            active: ActiveMode::Enabled,
+        }),
         false => Dialect::Menu,
     };
     let peer = "127.0.0.1:40000".parse().expect("an address");
-    let mut connection = Connection::new(dialect.session(peer), services);
+    let mut connection = Connection::new(dialect.session(peer, true), services);
     let mut ends = false;
     for stage in &dialogue.stages {
         for fragment in fragments.of(&stage.client) {

@@ -115,11 +115,27 @@ fn options_without_effect_are_warned_about() {
         "--passive-ports=50000-50001",
         "--passive-address=192.0.2.1",
         "--no-active-ftp",
+        "--allow-loopback-active",
     ]);
-    for option in ["--passive-ports", "--passive-address", "--no-active-ftp"] {
+    for option in [
+        "--passive-ports",
+        "--passive-address",
+        "--no-active-ftp",
+        "--allow-loopback-active",
+    ] {
         let what = format!("what=\"{option} has no effect without FTP; add --ftp ADDR:PORT\"");
         server.log_line(&["warn event=warning", &what]);
     }
+}
+
+#[test]
+fn contradicting_options_for_active_mode_are_warned_about() {
+    let options = ["--no-active-ftp", "--allow-loopback-active"];
+    let server = Server::start(&[&["--ftp=127.0.0.1:0"], &options[..]].concat());
+    server.log_line(&[
+        "warn event=warning",
+        "what=\"--allow-loopback-active has no effect with --no-active-ftp\"",
+    ]);
 }
 
 #[test]

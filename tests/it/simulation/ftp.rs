@@ -14,6 +14,7 @@ use tidegate::config::Home;
 use tidegate::kernel::sim::fault_plan::FaultPlan;
 use tidegate::kernel::sim::{HeldHandles, Sim, SimEntry};
 use tidegate::limits::SHARED_PASSIVE_PORTS;
+use tidegate::protocol::ftp::active_mode::ActiveMode;
 use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::Dialect;
 use tidegate::server::{EventLoop, Options};
@@ -76,7 +77,9 @@ impl Simulation {
         };
         let mut event_loop = EventLoop::without_threads(Arc::new(sim.clone()), home, options);
         let any = "127.0.0.1:0".parse().expect("an address");
-        let dialect = Dialect::Ftp(FtpSettings { active: true });
+        let dialect = Dialect::Ftp(FtpSettings {
+            active: ActiveMode::Enabled,
+        });
         let address = event_loop
             .listen(any, dialect)
             .expect("no fault is injected");

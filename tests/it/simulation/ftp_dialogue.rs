@@ -13,6 +13,7 @@ use tidegate::domain::access::{Access, Grant, Rights};
 use tidegate::domain::error::ErrorCode;
 use tidegate::domain::listing::FileStatus;
 use tidegate::domain::request::{Request, Response};
+use tidegate::protocol::ftp::active_mode::ActiveMode;
 use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::{Dialect, Session};
 use tidegate::protocol::step::{Action, DataMode, Input, LineAhead};
@@ -89,12 +90,16 @@ impl<D: FnMut() -> u8> Dialogue<D> {
             _ => "[::1%7]:40000",
         };
         let settings = FtpSettings {
-            active: first & 2 == 0,
+            active: match first & 6 {
+                0 | 4 => ActiveMode::Enabled,
+                2 => ActiveMode::Disabled,
+                _ => ActiveMode::Remote,
+            },
         };
         let peer = peer.parse().expect("an address");
         let mut dialogue = Dialogue {
             peer,
-            session: Dialect::Ftp(settings).session(peer),
+            session: Dialect::Ftp(settings).session(peer, true),
             decide,
             sent: Vec::new(),
             operation: None,

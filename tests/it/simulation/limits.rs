@@ -7,6 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidegate::kernel::sim::{Peer, Sim, SimEntry};
 use tidegate::limits::LISTING_QUEUE_TIMEOUT;
+use tidegate::protocol::ftp::active_mode::ActiveMode;
 use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::Dialect;
 use tidegate::server::{EventLoop, Options};
@@ -69,7 +70,9 @@ impl Stage {
     /// Makes all further clients use FTP.
     fn switch_to_ftp(&mut self) {
         let any = "127.0.0.1:0".parse().expect("an address");
-        let dialect = Dialect::Ftp(FtpSettings { active: false });
+        let dialect = Dialect::Ftp(FtpSettings {
+            active: ActiveMode::Disabled,
+        });
         self.address = self
             .event_loop
             .listen(any, dialect)

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tidegate::kernel::sim::{Peer, Sim, SimEntry};
+use tidegate::protocol::ftp::active_mode::ActiveMode;
 use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::Dialect;
 use tidegate::server::{EventLoop, Options, comparisons};
@@ -72,7 +73,9 @@ impl Crowd {
         };
         let (mut event_loop, menu) = serve(&sim, home.path(), options);
         let any = "127.0.0.1:0".parse().expect("an address");
-        let dialect = Dialect::Ftp(FtpSettings { active: false });
+        let dialect = Dialect::Ftp(FtpSettings {
+            active: ActiveMode::Disabled,
+        });
         let ftp = event_loop.listen(any, dialect).expect("no fault");
         Crowd {
             sim,

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 
 use nix::sys::socket::{MsgFlags, send};
 use tidegate::kernel::linux::Linux;
+use tidegate::protocol::ftp::active_mode::ActiveMode;
 use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::Dialect;
 use tidegate::server;
@@ -35,7 +36,9 @@ impl Server {
         let stopping = stop.clone();
         let thread = std::thread::spawn(move || {
             let (home, _) = tidegate::config::Home::load(&path).expect("the home is valid");
-            let dialect = Dialect::Ftp(FtpSettings { active: true });
+            let dialect = Dialect::Ftp(FtpSettings {
+                active: ActiveMode::Enabled,
+            });
             let at = "127.0.0.1:0".parse().expect("an address");
             let kernel = Linux::new().expect("the kernel is supported");
             let listener = server::listen(&kernel, at, server::listener_token(0))

@@ -1,13 +1,16 @@
 //! FTP transfers through a server process.
 
 use std::io::{Read, Write};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{MsgFlags, send};
 
 use crate::support::changes::plain_home;
-use crate::support::ftp::{FtpClient, connect_to, read_to_end, serve_ftp, serve_ftp_plain};
-use crate::support::{connect_from, eventually};
+use crate::support::ftp::{
+    FtpClient, connect_to, read_to_end, serve_ftp, serve_ftp_at, serve_ftp_plain,
+};
+use crate::support::{Client, Server, connect_from, eventually};
 
 #[test]
 fn data_connections_from_other_addresses_are_rejected() {
@@ -42,6 +45,58 @@ fn port_to_another_address_is_rejected() {
     let server = serve_ftp(plain_home(), &["--no-active-ftp"]);
     let mut ftp = FtpClient::login(&server, "user1", "1234");
     ftp.command("PORT 127,0,0,1,200,1", "502");
+}
+
+/// A client behind a tunnel that ends on the server's machine has an address of that machine.
+#[test]
+fn active_mode_to_the_own_machine_is_off_when_reachable() {
+    let (v4, v6) = ("PORT 127,0,0,1,200,1", "EPRT |2|::1|51201|");
+    for (listeners, option, command, code) in [
+        (&["127.0.0.1:0"][..], None, v4, "200"),
+        (&["127.5.6.7:0"], None, v4, "200"),
+        (&["[::1]:0"], None, v6, "200"),
+        (&["127.0.0.1:0"], Some("--no-active-ftp"), v4, "502"),
+        (&["0.0.0.0:0"], None, v4, "504"),
+        (&["0.0.0.0:0"], None, "EPRT |1|127.0.0.1|51201|", "504"),
+        (&["[::]:0"], None, v6, "504"),
+        (&["[::]:0"], None, "EPRT |2|::ffff:127.0.0.1|51201|", "504"),
+        (&["127.0.0.1:0", "0.0.0.0:0"], None, v4, "504"),
+        (&["0.0.0.0:0"], Some("--allow-loopback-active"), v4, "200"),
+        (&["[::]:0"], Some("--allow-loopback-active"), v6, "200"),
+    ] {
+        let ftp = listeners.iter().flat_map(|address| ["--ftp", *address]);
+        let options: Vec<&str> = ftp.chain(option).collect();
+        let server = Server::with_home(plain_home(), &options);
+        let mut ftp = FtpClient::login(&server, "user1", "1234");
+        ftp.command(command, code);
+        ftp.command(
+            "PASV",
+            if listeners[0].starts_with('[') {
+                "425"
+            } else {
+                "227"
+            },
+        );
+    }
+}
+
+#[test]
+fn active_mode_to_any_own_address_is_off_when_reachable() {
+    let server = serve_ftp_at(plain_home(), "0.0.0.0:0", &[]);
+    let outside = "192.0.2.1:9";
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a port is free");
+    let own = match socket.connect(outside).and_then(|()| socket.local_addr()) {
+        Ok(address) => address.ip().to_string(),
+        Err(_) => "127.0.0.1".to_owned(), // a machine without a network
+    };
+    for (address, to) in [(&*own, &*own), ("127.0.0.2", "127.0.0.1")] {
+        let to = SocketAddr::new(to.parse().expect("an address"), server.address().port());
+        let stream = connect_from(address, to);
+        let mut ftp = FtpClient::login_over(Client::from_stream(stream), "user1", "1234");
+        let port = format!("PORT {},200,1", address.replace('.', ","));
+        ftp.command(&port, "504");
+        ftp.command("RETR Movies/Joker", "425");
+    }
 }
 
 #[test]

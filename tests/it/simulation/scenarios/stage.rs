@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tidegate::kernel::sim::{Peer, Sim, SimEntry};
+use tidegate::protocol::ftp::active_mode::ActiveMode;
 use tidegate::protocol::ftp::session::FtpSettings;
 use tidegate::protocol::session::Dialect;
 use tidegate::server::{EventLoop, Options};
@@ -95,7 +96,9 @@ impl Stage {
 
     pub(super) fn connect_ftp_from(&mut self, client: IpAddr) {
         let any = "127.0.0.1:0".parse().expect("an address");
-        let dialect = Dialect::Ftp(FtpSettings { active: false });
+        let dialect = Dialect::Ftp(FtpSettings {
+            active: ActiveMode::Disabled,
+        });
         self.ftp = self
             .event_loop
             .listen(any, dialect)
