@@ -40,7 +40,8 @@ impl Roots {
     pub(crate) fn sweep<K: Kernel>(&mut self, context: &Context<K>) {
         // The directory may be hidden by a mount that hangs: the event loop must not open it.
         for (path, since) in &self.pending {
-            if context.now.saturating_duration_since(*since) >= ROOT_OPEN_MAX {
+            let is_late = context.now.saturating_duration_since(*since) >= ROOT_OPEN_MAX;
+            if is_late && context.device(path).is_inline() {
                 context.devices.set_root(path, context.devices.beyond(path));
             }
         }

@@ -146,13 +146,14 @@ impl<K: Kernel> Workers<K> {
     /// Returns the function that closes files of devices that the event loop does not call.
     pub(crate) fn closer(&self) -> CloseFile<K> {
         let shared = Arc::downgrade(&self.shared);
-        Arc::new(move |device, file| {
-            if let Some(shared) = shared.upgrade() {
-                shared.submit(Job::detached(
-                    Lane::Device(device.clone()),
-                    Task::File(FileTask::Close(file)),
-                ));
-            }
+        Arc::new(move |device, file| match shared.upgrade() {
+            Some(shared) => shared.submit(Job::detached(
+                Lane::Device(device.clone()),
+                Task::File(FileTask::Close(file)),
+            )),
+            // The process ends, and must not wait.
+            None if !device.is_inline() => std::mem::forget(file),
+            None => drop(file),
         })
     }
 

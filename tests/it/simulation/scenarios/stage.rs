@@ -38,8 +38,13 @@ impl Stage {
 
     pub(super) fn granting(seed: u64, options: Options, directories: &str) -> Stage {
         let sim = Sim::new(seed);
-        sim.set_max_wait(Duration::from_millis(1));
         sim.put("/srv/Movies", SimEntry::Directory);
+        Stage::on(sim, options, directories)
+    }
+
+    /// A server on a kernel that may have further devices.
+    pub(super) fn on(sim: Sim, options: Options, directories: &str) -> Stage {
+        sim.set_max_wait(Duration::from_millis(1));
         let home = TempDir::new().expect("a temporary folder is created");
         write_home(
             home.path(),
@@ -72,8 +77,14 @@ impl Stage {
     pub(super) fn settle_once(&mut self) {
         self.event_loop.tick().expect("polling does not fail");
         self.event_loop.assert_invariants();
+        self.run_jobs();
+    }
+
+    /// Runs jobs until all are done or wait for a device.
+    pub(super) fn run_jobs(&mut self) {
+        while self.sim.resume_job(0) {}
         while self.event_loop.jobs() > 0 {
-            self.sim.as_worker(|| self.event_loop.run_job(0));
+            self.sim.run_job(self.event_loop.start_job(0));
         }
     }
 
