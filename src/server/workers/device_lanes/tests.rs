@@ -296,6 +296,21 @@ fn calls_that_never_return_take_a_bounded_number_of_threads() {
 }
 
 #[test]
+fn users_take_turns_slice_by_slice() {
+    let (mut world, [a, b], disk) = (World::new(), users(), local(1));
+    world.submit_many(300, &disk, a);
+    let (session_id, _) = world.submit(&disk, b);
+    let mut slices = 0;
+    for _ in 0..40 {
+        let Started { index, job, .. } = world.start().unwrap();
+        slices += usize::from(job.owner == Some(session_id));
+        world.now += Duration::from_millis(10);
+        world.lanes.end(index, Ran::Again(job), world.now);
+    }
+    assert!((19..=21).contains(&slices), "{slices} of 40");
+}
+
+#[test]
 fn a_job_that_makes_progress_is_not_given_up() {
     let (mut world, disk) = (World::new(), remote(1));
     world.submit(&disk, None);

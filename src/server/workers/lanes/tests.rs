@@ -1,10 +1,11 @@
 use super::*;
+use crate::config::Home;
 use crate::domain::access::{Grant, Rights};
 use crate::domain::path::GrantedPath;
 use crate::kernel::FileSystemKind;
 use crate::kernel::devices::Device;
 use crate::kernel::linux::Linux;
-use crate::server::workers::job::Task;
+use crate::server::workers::job::{Reload, Task};
 
 fn workers() -> Workers<Linux> {
     Workers::without_threads(Arc::new(Linux::new().unwrap()))
@@ -71,6 +72,25 @@ fn a_job_cancelled_while_it_runs_has_no_result() {
     run();
     workers.run_nth(0);
     assert_eq!(results(&workers), [2]);
+}
+
+#[test]
+fn a_reload_starts_at_once_however_many_jobs_wait() {
+    let (workers, [disk, _]) = (workers(), devices());
+    for generation in 0..1500 {
+        workers.submit(job(generation, &disk));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["Credentials", "Directories"] {
+        std::fs::write(folder.path().join(name), "").unwrap();
+    }
+    let (home, _) = Home::load(folder.path()).unwrap();
+    let reload = Reload {
+        home: Arc::new(home),
+        devices: Arc::default(),
+    };
+    workers.submit(Job::detached(Lane::Reload, Task::Reload(reload)));
+    assert!(workers.shared.queues().start_reload().is_some());
 }
 
 #[test]

@@ -78,6 +78,40 @@ fn a_reload_during_a_reload_runs_after_it() {
 }
 
 #[test]
+fn a_reload_waits_for_no_checksum() {
+    let options = Options {
+        max_sessions: 400,
+        ..Options::default()
+    };
+    let mut stage = Stage::with(1, options);
+    stage
+        .sim
+        .put("/srv/Movies/film", SimEntry::File(vec![b'f'; 1000]));
+    let clients = [(); 300].map(|()| {
+        let peer = stage.sim.peer_connect(stage.address, CLIENT);
+        stage.peer = peer.expect("the server listens");
+        stage.send("LOGIN\nuser1\n1234\n");
+        stage.settle_once();
+        stage.peer
+    });
+    stage.settle();
+    for peer in clients {
+        stage.peer = peer;
+        stage.send("CHECKSUM FILE Movies/film\n");
+    }
+    stage.tick(20);
+    let checksums = stage.event_loop.jobs();
+    assert!(checksums > 290, "{checksums}");
+    stage.sim.send_signal(Signal::Reload);
+    stage.tick(1);
+    // Jobs of devices come first in this order; threads run reloads apart from them.
+    assert_eq!(stage.event_loop.jobs(), checksums + 1);
+    (stage.sim).as_worker(|| stage.event_loop.run_job(checksums));
+    stage.tick(1);
+    assert!(stage.event_loop.jobs() >= checksums, "no checksum has run");
+}
+
+#[test]
 fn waiting_for_a_worker_is_not_idleness() {
     let mut stage = Stage::new(1);
     stage.send("LOGIN\nuser1\n1234\n");
