@@ -117,6 +117,7 @@ fn listing(criterion: &mut Criterion) {
             read: true,
             upload: false,
             change: false,
+            hidden: false,
             quota: None,
         },
         path: PathBuf::from("/srv/Many"),

@@ -19,6 +19,7 @@ const READ: Rights = Rights {
     read: true,
     upload: false,
     change: false,
+    hidden: false,
     quota: None,
 };
 

@@ -29,7 +29,8 @@ pub(crate) struct GrantArgs {
     directory: String,
 
     /// a comma-separated list of read (list and download), upload (add new files), change (add,
-    /// replace, rename, delete) and quota=BYTES (maximum size of the directory)
+    /// replace, rename, delete), hidden (the same for names that begin with a dot) and quota=BYTES
+    /// (maximum size of the directory)
     #[argh(positional, from_str_fn(values::rights))]
     rights: Rights,
 

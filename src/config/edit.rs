@@ -154,8 +154,9 @@ const DIRECTORIES_COMMENT: &str = "\
 # One grant per line: USER:DIRECTORY:RIGHTS, or USER:DIRECTORY:RIGHTS:PATH for a
 # directory outside files/. USER * is every user; a user's own line takes precedence.
 # RIGHTS is a comma-separated list of read, upload (add new files), change (add,
-# replace, rename, delete) and quota=BYTES. USER::LIMITS limits a user; LIMITS is a
-# comma-separated list of sessions=N, rate=BYTES (per second) and quota=BYTES.
+# replace, rename, delete), hidden (names that begin with a dot, too) and
+# quota=BYTES. USER::LIMITS limits a user; LIMITS is a comma-separated list of
+# sessions=N, rate=BYTES (per second) and quota=BYTES.
 ";
 
 /// An edit in progress: both files as they are, and the lock.

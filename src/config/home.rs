@@ -13,7 +13,7 @@ use crate::config::files::{CREDENTIALS, DIRECTORIES, read_home};
 use crate::config::grants::Grants;
 use crate::config::sandbox_scope::SandboxScope;
 use crate::config::warnings::warnings;
-use crate::domain::access::{Access, Grant};
+use crate::domain::access::{Access, Grant, Rights};
 use crate::domain::name::ALL_USERS;
 use crate::domain::user_limits::UserLimits;
 
@@ -152,10 +152,13 @@ impl Home {
         paths.into_iter().cloned().collect()
     }
 
-    /// Whether a path is, or contains, that of a directory granted to any user for reading.
-    pub fn leads_to_readable(&self, path: &Path) -> bool {
-        let mut readable = self.grants.all().filter(|grant| grant.rights.read);
-        readable.any(|grant| grant.path.starts_with(path))
+    /// Whether a path is, or contains, that of a directory in which a grant to any user shows more
+    /// than `rights` do: content or hidden names.
+    pub fn leads_to_more(&self, path: &Path, rights: Rights) -> bool {
+        let shows_more =
+            |other: Rights| other.read && (!rights.read || other.hidden > rights.hidden);
+        let mut more = self.grants.all().filter(|grant| shows_more(grant.rights));
+        more.any(|grant| grant.path.starts_with(path))
     }
 
     /// The paths that the server of this home reads: the home, its two files (which may be symbolic

@@ -62,7 +62,8 @@ fn open_lock(path: &Path) -> io::Result<File> {
 pub(super) fn replace_file(file: &Path, text: &[u8], mask: u32) -> Result<(), EditError> {
     let file = &file.canonicalize().map_err(failed("find", file))?;
     let old = fs::metadata(file).map_err(failed("find", file))?;
-    let mut name = OsString::from(".");
+    // No grant gives access to names that begin like this.
+    let mut name = OsString::from(".tidegate.");
     name.push(file.file_name().unwrap_or_default());
     name.push(".new");
     let new = &file.with_file_name(name);

@@ -50,6 +50,8 @@ pub struct Rights {
     pub upload: bool,
     /// Add, replace, rename and delete.
     pub change: bool,
+    /// The other rights apply to names that begin with a dot too.
+    pub hidden: bool,
     /// Maximum size of the directory in bytes, files of other users included, when this user adds
     /// to it; `None` is unlimited.
     pub quota: Option<u64>,
@@ -72,6 +74,7 @@ impl fmt::Display for Rights {
             (self.read, "read"),
             (self.upload, "upload"),
             (self.change, "change"),
+            (self.hidden, "hidden"),
         ];
         let mut names = names.iter().filter(|(has, _)| *has).map(|(_, name)| name);
         if let Some(first) = names.next() {
@@ -85,8 +88,8 @@ impl fmt::Display for Rights {
     }
 }
 
-/// Parses at least one of `read`, `upload`, `change`, and optionally `quota=BYTES`, each at most
-/// once, separated by `,`. The error names the fault.
+/// Parses at least one of `read`, `upload`, `change`, and optionally `hidden` and `quota=BYTES`,
+/// each at most once, separated by `,`. The error names the fault.
 impl FromStr for Rights {
     type Err = String;
 
@@ -98,6 +101,7 @@ impl FromStr for Rights {
                 "read" => std::mem::replace(&mut rights.read, true),
                 "upload" => std::mem::replace(&mut rights.upload, true),
                 "change" => std::mem::replace(&mut rights.change, true),
+                "hidden" => std::mem::replace(&mut rights.hidden, true),
                 "" => return Err("a right is missing".into()),
                 _ => {
                     let quota = word.strip_prefix("quota=");
@@ -113,6 +117,7 @@ impl FromStr for Rights {
         }
         match rights.read || rights.may_add() {
             true => Ok(rights),
+            false if rights.hidden => Err("'hidden' needs read, upload or change".into()),
             false => Err("no right is given".into()),
         }
     }

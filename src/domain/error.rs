@@ -87,6 +87,9 @@ pub enum ErrorCode {
     DirectoryExists,
     /// Not a valid name for a new file.
     InvalidName,
+    /// The new name begins with a dot, or the change would show such names, and the user has no
+    /// right to them.
+    HiddenDenied,
     /// The file system is full.
     NoSpace,
     /// The upload exceeds a quota.
@@ -99,6 +102,11 @@ pub enum ErrorCode {
     ReadDenied,
     /// The directory to be removed is not empty.
     NotEmpty,
+    /// The same, and the user sees nothing in it for lack of the right to names that begin with a
+    /// dot.
+    NotEmptyHidden,
+    /// The same, and nothing in it is ever listed.
+    NotEmptyUnlisted,
     /// The two directories of a rename lie in different file systems.
     CrossDevice,
     /// A directory cannot be moved into itself.

@@ -11,9 +11,10 @@ pub fn is_pattern(name: &str) -> bool {
     name.contains(['*', '?']) && name.len() <= NAME_BYTES_MAX
 }
 
-/// Returns whether a name matches a pattern.
+/// Returns whether a name matches a pattern. A name that begins with a dot matches only a pattern
+/// that does, as in a shell.
 pub fn matches(pattern: &str, name: &str) -> bool {
-    matches_counted(pattern, name, &mut 0)
+    (pattern.starts_with('.') || !name.starts_with('.')) && matches_counted(pattern, name, &mut 0)
 }
 
 /// Matches and counts the steps.
@@ -55,6 +56,12 @@ mod tests {
         for (pattern, name, expected) in [
             ("*", "", true),
             ("*", "Joker", true),
+            ("*", ".Joker", false),
+            ("?Joker", ".Joker", false),
+            ("*er", ".Joker", false),
+            (".*", ".Joker", true),
+            (".*", "Joker", false),
+            ("J*", "J.oker", true),
             ("J*r", "Joker", true),
             ("J*k", "Joker", false),
             ("*e*", "Joker", true),

@@ -22,9 +22,16 @@ impl GrantedPath {
         (self.relative.rsplit_once('/')).map_or(&*self.relative, |(_, name)| name)
     }
 
-    /// Returns whether every component is a valid name. The granted directory itself is valid.
+    /// Returns whether the user has access to every component. The granted directory itself is
+    /// valid.
     pub fn is_valid(&self) -> bool {
-        self.relative.is_empty() || self.relative.split('/').all(is_name)
+        self.relative.is_empty() || self.relative.split('/').all(|name| self.admits(name))
+    }
+
+    /// Returns whether the user has access to such a name: it is valid and does not begin with a
+    /// dot, or the user has the right `hidden`.
+    pub fn admits(&self, name: &str) -> bool {
+        is_name(name) && (self.grant.rights.hidden || !is_hidden(name))
     }
 
     /// The path in the server's file system, for logs and comparisons. A relative path that begins
@@ -54,14 +61,32 @@ impl GrantedPath {
     }
 }
 
+/// The names of the server's own files begin like this: locks, sockets, and temporary files.
+const RESERVED_PREFIX: &str = ".tidegate";
+
 /// Returns whether `name` is valid as one component of a path: not empty, at most
-/// [`NAME_BYTES_MAX`] bytes, no leading dot, no `/` and no control character (Unicode category Cc).
-/// Such a name cannot leave its directory and is safe to print on a terminal.
+/// [`NAME_BYTES_MAX`] bytes, no `/` and no control character (Unicode category Cc), not `.` or
+/// `..`, and not reserved for the server's own files. Such a name cannot leave its directory and is
+/// safe to print on a terminal.
 pub fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= NAME_BYTES_MAX
-        && !name.starts_with('.')
+        && name != "."
+        && name != ".."
         && !name.contains(|character: char| character == '/' || character.is_control())
+        && !is_reserved(name)
+}
+
+/// Returns whether a valid name needs the right `hidden`: it begins with a dot.
+pub fn is_hidden(name: &str) -> bool {
+    name.starts_with('.')
+}
+
+/// Returns whether a name is reserved for the server's own files. Some file systems ignore the
+/// letter case.
+fn is_reserved(name: &str) -> bool {
+    (name.as_bytes().get(..RESERVED_PREFIX.len()))
+        .is_some_and(|start| start.eq_ignore_ascii_case(RESERVED_PREFIX.as_bytes()))
 }
 
 #[cfg(test)]
@@ -94,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_single_visible_components() {
+    fn names_are_single_components() {
         let longest = "ä".repeat(127) + "x";
         for good in [
             "a",
@@ -106,13 +131,32 @@ mod tests {
             "a\\b",
             "%2e%2e",
             "\u{feff}",
+            ".a",
+            "..a",
+            "...",
+            ".tidegat",
+            "a.tidegate",
             &longest,
         ] {
             assert!(is_name(good), "{good:?}");
         }
         let too_long = "ä".repeat(128);
         for bad in [
-            "", ".", "..", ".a", "a/b", "/", "a\0", "\n", "a\tb", "\x7f", "\u{80}", "\u{9f}x",
+            "",
+            ".",
+            "..",
+            "./a",
+            ".tidegate",
+            ".tidegate.pid",
+            ".Tidegate-x",
+            "a/b",
+            "/",
+            "a\0",
+            "\n",
+            "a\tb",
+            "\x7f",
+            "\u{80}",
+            "\u{9f}x",
             &too_long,
         ] {
             assert!(!is_name(bad), "{bad:?}");

@@ -1,8 +1,9 @@
 //! The entries of a listing, in the order of their names' bytes.
 //!
 //! Only what can be downloaded or entered is listed: regular files, directories, and links that
-//! lead to either within the granted directory. Hidden names, names that are not UTF-8 and names
-//! with control characters are left out.
+//! lead to either within the granted directory. Names that are not UTF-8, names with control
+//! characters, the server's own files, and without the right to them names that begin with a dot
+//! are left out.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use crate::domain::access::Grant;
 use crate::domain::error::ErrorCode;
 use crate::domain::glob;
 use crate::domain::listing::{FileStatus, ListingEntry, ListingTarget};
-use crate::domain::path::{GrantedPath, is_name};
+use crate::domain::path::GrantedPath;
 use crate::kernel::devices::Devices;
 use crate::kernel::errors::is_absent;
 use crate::kernel::{FileKind, Kernel, Status};
@@ -150,7 +151,7 @@ impl<'a, K: Kernel> EntryReader<'a, K> {
         below: &'a str,
         options: ReadOptions<'a>,
     ) -> Result<EntryReader<'a, K>, StorageError> {
-        if !below.is_empty() && !below.split('/').all(is_name) {
+        if !below.is_empty() && !below.split('/').all(|name| place.admits(name)) {
             return Err(ErrorCode::NoSuchDirectory.into());
         }
         let root = open_root(kernel, place)?;
@@ -161,8 +162,8 @@ impl<'a, K: Kernel> EntryReader<'a, K> {
         let status = kernel
             .status(&file)
             .map_err(|error| unreadable(place, error))?;
-        let mut names =
-            Names::read(kernel, &file, &options).map_err(|error| unreadable(place, error))?;
+        let mut names = Names::read(kernel, &file, place, &options)
+            .map_err(|error| unreadable(place, error))?;
         names.sort();
         let directory = OpenDirectory {
             place,
@@ -376,6 +377,7 @@ impl Names {
     fn read<K: Kernel>(
         kernel: &K,
         directory: &K::File,
+        place: &GrantedPath,
         options: &ReadOptions<'_>,
     ) -> io::Result<Names> {
         let bytes_max = options.bytes_max;
@@ -388,7 +390,7 @@ impl Names {
             let Ok(name) = str::from_utf8(name) else {
                 return true;
             };
-            if kind == Some(FileKind::Other) || !is_name(name) || !options.matches(name) {
+            if kind == Some(FileKind::Other) || !place.admits(name) || !options.matches(name) {
                 return true;
             }
             is_complete = names.text.len() + name.len() <= bytes_max;

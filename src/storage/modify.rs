@@ -6,17 +6,20 @@
 use std::io;
 
 use crate::domain::error::ErrorCode;
-use crate::domain::path::GrantedPath;
+use crate::domain::path::{GrantedPath, is_hidden, is_name};
 use crate::domain::request::Response;
 use crate::domain::step::Step;
 use crate::kernel::{FileKind, Kernel, OpenMode, Status};
 use crate::storage::error::StorageError;
 use crate::storage::quota::{QuotaReservation, UsageChange};
 use crate::storage::resolve::{
-    full_path, is_replaceable, open_parent_to_change, open_parent_to_create, open_root,
+    full_path, is_replaceable, join, open_parent_to_change, open_parent_to_create, open_root,
     status_beneath, status_of_name,
 };
 use crate::storage::walk::SizeWalk;
+
+/// Links and names of unknown kind that are looked at to find why a directory is not empty.
+const UNKNOWN_NAMES_MAX: usize = 100;
 
 /// Creates a directory, and waits until its name is durable.
 pub fn make_directory<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<(), StorageError> {
@@ -196,11 +199,17 @@ impl<'a, K: Kernel> RenamePaths<'a, K> {
     ) -> Result<RenamePaths<'a, K>, StorageError> {
         let (from, old) = open_parent_to_change(kernel, from_place, ErrorCode::NoSuchFile)?;
         let (to, new) = open_parent_to_create(kernel, to_place)?;
+        let (rights, more) = (from_place.grant.rights, to_place.grant.rights);
         // A rename in place shows nothing; in another directory the user may have more rights.
-        if !from_place.grant.rights.read && !is_same_directory(kernel, &from, &to) {
+        let is_denied = !rights.read || more.hidden > rights.hidden;
+        let is_denied = is_denied && !is_same_directory(kernel, &from, &to);
+        if is_denied && !rights.read {
             return Err(ErrorCode::ReadDenied.into());
         }
         let found = status_of_name(kernel, &from, old, from_place)?;
+        if is_denied && found.kind == FileKind::Directory {
+            return Err(ErrorCode::HiddenDenied.into());
+        }
         Ok(RenamePaths {
             from,
             old,
@@ -284,12 +293,55 @@ fn remove_directory<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<(), St
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorCode::NoSuchDirectory.into(),
         // rmdir(2) allows EEXIST for ENOTEMPTY.
         io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => {
-            ErrorCode::NotEmpty.into()
+            not_empty(kernel, &directory, name, place).into()
         }
         _ => failed("removing", place, error),
     };
     kernel.remove_directory(&directory, name).map_err(failed)?;
     kernel.sync(&directory).map_err(failed)
+}
+
+/// Returns the reason why a directory is not empty, judged by what a listing shows to the user.
+/// Without the right to read it stays unknown.
+fn not_empty<K: Kernel>(
+    kernel: &K,
+    parent: &K::File,
+    name: &str,
+    place: &GrantedPath,
+) -> ErrorCode {
+    if !place.grant.rights.read {
+        return ErrorCode::NotEmpty;
+    }
+    let (mut is_listed, mut has_hidden, mut unknown) = (false, false, Vec::new());
+    let read = kernel.open_beneath(parent, name, OpenMode::Directory);
+    let read = read.and_then(|directory| {
+        kernel.read_directory(&directory, &mut |name, kind| {
+            match (str::from_utf8(name), kind) {
+                (Ok(name), _) if !place.admits(name) => {
+                    has_hidden |= is_name(name) && is_hidden(name);
+                }
+                (Ok(_), Some(FileKind::File | FileKind::Directory)) => is_listed = true,
+                (Ok(name), Some(FileKind::Link) | None) => unknown.push(name.to_owned()),
+                (Ok(_), Some(FileKind::Other)) | (Err(_), _) => {}
+            }
+            !is_listed && unknown.len() < UNKNOWN_NAMES_MAX
+        })
+    });
+    if read.is_err() || is_listed || unknown.len() == UNKNOWN_NAMES_MAX {
+        return ErrorCode::NotEmpty;
+    }
+    let Ok(root) = open_root(kernel, place) else {
+        return ErrorCode::NotEmpty;
+    };
+    let leads_somewhere = |name: &String| {
+        let found = status_beneath(kernel, &root, &join(&place.relative, name));
+        found.is_ok_and(|found| matches!(found.kind, FileKind::File | FileKind::Directory))
+    };
+    match unknown.iter().any(leads_somewhere) {
+        true => ErrorCode::NotEmpty,
+        false if has_hidden => ErrorCode::NotEmptyHidden,
+        false => ErrorCode::NotEmptyUnlisted,
+    }
 }
 
 /// Sets the modification time and returns the one that the file system has stored.

@@ -9,24 +9,31 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::domain::error::ErrorCode;
-use crate::domain::path::{GrantedPath, is_name};
+use crate::domain::path::{GrantedPath, is_hidden, is_name};
 use crate::kernel::errors::is_absent;
 use crate::kernel::{FileKind, Kernel, OpenMode, Status};
 use crate::storage::error::StorageError;
 
-/// Splits a path below a granted directory into the directory and the last name. An invalid
-/// component ends the directory before it and leaves no name: `sub/../x` is an invalid name in
-/// `sub`, not a file in a missing directory.
-pub(super) fn split(below: &str) -> (&str, Option<&str>) {
+/// Splits a path below a granted directory into the directory and the last name. A component to
+/// which the user has no access ends the directory before it and gives the error: `sub/../x` is an
+/// invalid name in `sub`, not a file in a missing directory.
+pub(super) fn split(place: &GrantedPath) -> (&str, Result<&str, ErrorCode>) {
+    let below = &*place.relative;
     let mut start = 0;
     loop {
         let (part, is_last) = match below[start..].split_once('/') {
             Some((part, _)) => (part, false),
             None => (&below[start..], true),
         };
-        if !is_name(part) || is_last {
+        let is_admitted = place.admits(part);
+        if !is_admitted || is_last {
             let directory = &below[..start.saturating_sub(1)];
-            return (directory, is_name(part).then_some(part));
+            let name = match is_admitted {
+                true => Ok(part),
+                false if is_name(part) && is_hidden(part) => Err(ErrorCode::HiddenDenied),
+                false => Err(ErrorCode::InvalidName),
+            };
+            return (directory, name);
         }
         start += part.len() + 1;
     }
@@ -77,33 +84,34 @@ pub(super) fn status_beneath<K: Kernel>(
 }
 
 /// Opens the directory for a new name, and returns the name. Errors about the directory come
-/// before [`ErrorCode::UploadDenied`], and that before [`ErrorCode::InvalidName`].
+/// before [`ErrorCode::UploadDenied`], and that before [`ErrorCode::InvalidName`] and
+/// [`ErrorCode::HiddenDenied`].
 pub(super) fn open_parent_to_create<'a, K: Kernel>(
     kernel: &K,
     place: &'a GrantedPath,
 ) -> Result<(K::File, &'a str), StorageError> {
-    let (below, name) = split(&place.relative);
+    let (below, name) = split(place);
     let root = open_root(kernel, place)?;
     let directory = open_directory(kernel, &root, place, below)?;
     if !place.grant.rights.may_add() {
         return Err(ErrorCode::UploadDenied.into());
     }
-    Ok((directory, name.ok_or(ErrorCode::InvalidName)?))
+    Ok((directory, name?))
 }
 
 /// Opens the directory of an existing name that is to be changed, and returns the name. Errors
 /// about the directory come before [`ErrorCode::ChangeDenied`], and that before `absent`, the code
-/// for a path that ends with no valid name.
+/// for a path that ends with no name to which the user has access.
 pub(super) fn open_parent_to_change<'a, K: Kernel>(
     kernel: &K,
     place: &'a GrantedPath,
     absent: ErrorCode,
 ) -> Result<(K::File, &'a str), StorageError> {
-    let (below, name) = split(&place.relative);
+    let (below, name) = split(place);
     let root = open_root(kernel, place)?;
     let directory = open_directory(kernel, &root, place, below)?;
     match place.grant.rights.change {
-        true => Ok((directory, name.ok_or(absent)?)),
+        true => Ok((directory, name.map_err(|_| absent)?)),
         false => Err(ErrorCode::ChangeDenied.into()),
     }
 }
@@ -154,22 +162,39 @@ pub(super) fn is_replaceable(kind: FileKind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::access::Rights;
+    use crate::storage::tests::{CHANGE, place};
 
     #[test]
     fn paths_split_before_an_invalid_name() {
-        for (below, directory, name) in [
-            ("x", "", Some("x")),
-            ("sub/deep/x", "sub/deep", Some("x")),
-            ("", "", None),
-            ("/x", "", None),
-            ("sub/", "sub", None),
-            ("sub//x", "sub", None),
-            ("../x", "", None),
-            ("sub/../x", "sub", None),
-            ("sub/.hidden/deep/x", "sub", None),
-            ("sub/x\n", "sub", None),
+        const INVALID: Result<&str, ErrorCode> = Err(ErrorCode::InvalidName);
+        const HIDDEN: Result<&str, ErrorCode> = Err(ErrorCode::HiddenDenied);
+        let with_hidden = Rights {
+            hidden: true,
+            ..CHANGE
+        };
+        for (rights, below, directory, name) in [
+            (CHANGE, "x", "", Ok("x")),
+            (CHANGE, "sub/deep/x", "sub/deep", Ok("x")),
+            (CHANGE, "", "", INVALID),
+            (CHANGE, "/x", "", INVALID),
+            (CHANGE, "sub/", "sub", INVALID),
+            (CHANGE, "sub//x", "sub", INVALID),
+            (CHANGE, "../x", "", INVALID),
+            (CHANGE, "sub/../x", "sub", INVALID),
+            (CHANGE, "sub/./x", "sub", INVALID),
+            (CHANGE, "sub/.hidden/deep/x", "sub", HIDDEN),
+            (CHANGE, ".x", "", HIDDEN),
+            (CHANGE, ".x/../y", "", HIDDEN),
+            (CHANGE, ".tidegate-0123456789abcdef.part", "", INVALID),
+            (CHANGE, "sub/x\n", "sub", INVALID),
+            (with_hidden, "sub/.hidden/.x", "sub/.hidden", Ok(".x")),
+            (with_hidden, ".x/../y", ".x", INVALID),
+            (with_hidden, "sub/.", "sub", INVALID),
+            (with_hidden, ".TIDEGATE.sock", "", INVALID),
         ] {
-            assert_eq!(split(below), (directory, name), "{below:?}");
+            let place = place("/srv".as_ref(), below, rights);
+            assert_eq!(split(&place), (directory, name), "{below:?}");
         }
     }
 }

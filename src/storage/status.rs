@@ -59,7 +59,7 @@ pub fn free_space<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<u64, Sto
     };
     let directory = match directory {
         Ok(directory) => directory,
-        Err(_) => open_directory(kernel, &root, place, split(&place.relative).0)?,
+        Err(_) => open_directory(kernel, &root, place, split(place).0)?,
     };
     kernel.free_space(&directory).map_err(|error| {
         let path = full_path(place, &place.relative);

@@ -19,6 +19,7 @@ pub(crate) const READ: Rights = Rights {
     read: true,
     upload: false,
     change: false,
+    hidden: false,
     quota: None,
 };
 pub(crate) const UPLOAD: Rights = Rights {
@@ -37,6 +38,12 @@ pub(crate) const DROP_BOX: Rights = Rights {
 /// Change without the right to read.
 pub(crate) const CHANGE_UNSEEN: Rights = Rights {
     read: false,
+    ..CHANGE
+};
+
+/// Change, also of names that begin with a dot.
+pub(crate) const CHANGE_HIDDEN: Rights = Rights {
+    hidden: true,
     ..CHANGE
 };
 

@@ -176,12 +176,15 @@ fn edits_keep_comments_and_order() {
 }
 
 fn rights() -> impl Strategy<Value = Rights> {
-    (1u8..8, proptest::option::of(1u64..)).prop_map(|(bits, quota)| Rights {
-        read: bits & 1 != 0,
-        upload: bits & 2 != 0,
-        change: bits & 4 != 0,
-        quota,
-    })
+    (1u8..16, proptest::option::of(1u64..))
+        .prop_filter("a right besides hidden", |(bits, _)| bits & 7 != 0)
+        .prop_map(|(bits, quota)| Rights {
+            read: bits & 1 != 0,
+            upload: bits & 2 != 0,
+            change: bits & 4 != 0,
+            hidden: bits & 8 != 0,
+            quota,
+        })
 }
 
 type Printed = ((String, String), (Rights, Option<String>));

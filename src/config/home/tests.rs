@@ -84,22 +84,28 @@ fn a_world_readable_credentials_file_causes_a_warning() {
 }
 
 #[test]
-fn readable_directories_and_those_above_are_known() {
+fn directories_granted_with_more_sight_are_known() {
     let home = home(
         b"",
-        b"u:A:change:/srv/box\nu:B:read,upload:/srv/box/sub/mine\nv:C:upload:/srv/drop\n",
+        b"u:A:change:/srv/box\nu:B:read,upload:/srv/box/sub/mine\nv:C:upload:/srv/drop\n\
+          w:D:read,hidden:/srv/web/all\n",
     );
     let (home, _) = Home::load(home.path()).unwrap();
+    let rights = ["change", "read,change", "read,change,hidden"];
+    let rights = rights.map(|rights| rights.parse::<Rights>().unwrap());
     for (path, expected) in [
-        ("/", true),
-        ("/srv", true),
-        ("/srv/box/sub", true),
-        ("/srv/box/sub/mine", true),
-        ("/srv/box/sub/mine/deep", false),
-        ("/srv/box/su", false),
-        ("/srv/drop", false),
+        ("/", [true, true, false]),
+        ("/srv", [true, true, false]),
+        ("/srv/box/sub", [true, false, false]),
+        ("/srv/box/sub/mine", [true, false, false]),
+        ("/srv/box/sub/mine/deep", [false, false, false]),
+        ("/srv/box/su", [false, false, false]),
+        ("/srv/drop", [false, false, false]),
+        ("/srv/web", [true, true, false]),
+        ("/srv/web/all", [true, true, false]),
     ] {
-        assert_eq!(home.leads_to_readable(Path::new(path)), expected, "{path}");
+        let found = rights.map(|rights| home.leads_to_more(Path::new(path), rights));
+        assert_eq!(found, expected, "{path}");
     }
 }
 

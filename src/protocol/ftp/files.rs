@@ -315,6 +315,7 @@ fn refused(pending: FtpPending, code: ErrorCode, out: &mut Vec<u8>) -> Result<Ft
         ) => Err(reply::error(ErrorCode::NoSuchDirectory)),
         (FtpPending::MakeDirectory(_), ErrorCode::FileExists) => Err(reply::MKD_FILE_EXISTS),
         (FtpPending::MakeDirectory(_), ErrorCode::InvalidName) => Err(reply::MKD_BAD_NAME),
+        (FtpPending::MakeDirectory(_), ErrorCode::HiddenDenied) => Err(reply::MKD_HIDDEN_NAME),
         (
             FtpPending::Allocation(path, _),
             ErrorCode::NoSpace | ErrorCode::OverQuota | ErrorCode::TooLarge,

@@ -116,12 +116,14 @@ mod tests {
         read: true,
         upload: false,
         change: false,
+        hidden: false,
     };
     const CHANGE: Rights = Rights {
         quota: None,
         read: true,
         upload: false,
         change: true,
+        hidden: false,
     };
     const ALL: MlstFacts = MlstFacts {
         kind: true,

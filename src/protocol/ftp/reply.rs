@@ -108,6 +108,8 @@ pub(super) const DIRECTORY_REMOVED: Reply = Reply(250, "Directory removed.");
 pub(super) const MKD_FILE_EXISTS: Reply = Reply(550, "A file of that name exists.");
 /// For MKD, which may reply 550 but not 553 (5.4).
 pub(super) const MKD_BAD_NAME: Reply = Reply(550, "Invalid directory name.");
+pub(super) const MKD_HIDDEN_NAME: Reply =
+    Reply(550, "Names beginning with a dot need the right 'hidden'.");
 pub(super) const TOP_IS_FIXED: Reply = Reply(550, "Cannot change the top-level directories.");
 /// RFC 3659, 4.2: the size in type A is known only after reading the file.
 pub(super) const SIZE_NEEDS_IMAGE: Reply = Reply(550, "SIZE requires type I.");
@@ -167,10 +169,22 @@ pub(super) const fn error(code: ErrorCode) -> Reply {
         ErrorCode::FileExists => Reply(553, "File exists."),
         ErrorCode::DirectoryExists => Reply(550, "Directory exists."),
         ErrorCode::InvalidName => Reply(553, "Invalid file name."),
+        ErrorCode::HiddenDenied => {
+            Reply(553, "Names beginning with a dot need the right 'hidden'.")
+        }
         ErrorCode::NoSpace => Reply(452, "Insufficient storage space."),
         ErrorCode::OverQuota => Reply(552, "Quota exceeded."),
         ErrorCode::TooLarge => Reply(552, "File too large."),
         ErrorCode::NotEmpty => Reply(550, "Directory not empty."),
+        ErrorCode::NotEmptyHidden => Reply(
+            550,
+            "Directory not empty: it has names beginning with a dot, which need the right 'hidden'.",
+        ),
+        ErrorCode::NotEmptyUnlisted => Reply(
+            550,
+            "Directory not empty: it has special files, broken links, unfinished uploads or \
+             invalid names.",
+        ),
         ErrorCode::CrossDevice => Reply(553, "Cannot rename across file systems."),
         ErrorCode::IntoItself => Reply(553, "Cannot move a directory into itself."),
         ErrorCode::OffsetBeyondEnd => BEYOND_END,

@@ -123,7 +123,7 @@ pub(crate) const PROMPTS: [&str; 9] = [
 pub(crate) const EMPTY: [&str; 3] = [NO_FILES, NO_DIRECTORIES, NO_QUOTA];
 
 /// Errors after which the session continues.
-pub(crate) const ERRORS: [&str; 15] = [
+pub(crate) const ERRORS: [&str; 16] = [
     LOG_IN_FIRST,
     ALREADY_LOGGED_IN,
     UNKNOWN_COMMAND,
@@ -138,6 +138,7 @@ pub(crate) const ERRORS: [&str; 15] = [
     refusal(ErrorCode::FileExists),
     refusal(ErrorCode::DirectoryExists),
     refusal(ErrorCode::InvalidName),
+    refusal(ErrorCode::HiddenDenied),
     refusal(ErrorCode::NoSpace),
 ];
 
@@ -172,6 +173,7 @@ pub const fn refusal(code: ErrorCode) -> &'static str {
         ErrorCode::FileExists => "The file already exists",
         ErrorCode::DirectoryExists => "The directory already exists",
         ErrorCode::InvalidName => "That is not a valid file name",
+        ErrorCode::HiddenDenied => "Names beginning with a dot need the right 'hidden'",
         ErrorCode::NoSpace | ErrorCode::OverQuota | ErrorCode::TooLarge => {
             "There is not enough room for that file"
         }
@@ -181,6 +183,8 @@ pub const fn refusal(code: ErrorCode) -> &'static str {
         ErrorCode::ChangeDenied
         | ErrorCode::ReadDenied
         | ErrorCode::NotEmpty
+        | ErrorCode::NotEmptyHidden
+        | ErrorCode::NotEmptyUnlisted
         | ErrorCode::CrossDevice
         | ErrorCode::IntoItself
         | ErrorCode::OffsetBeyondEnd

@@ -98,6 +98,8 @@ struct Key {
     below: String,
     /// Whether the user may read the directory; if not, it looks empty.
     may_read: bool,
+    /// Whether names that begin with a dot are listed.
+    shows_hidden: bool,
     format: ListingFormat,
     changes: u64,
     /// The session, by its generation, if the text depends on its rights or on more than the
@@ -368,6 +370,7 @@ impl Key {
             root: path.map_or_else(PathBuf::new, |path| path.grant.path.clone()),
             below: path.map_or_else(String::new, |path| path.relative.clone()),
             may_read: path.is_none_or(|path| path.grant.rights.read),
+            shows_hidden: path.is_some_and(|path| path.grant.rights.hidden),
             format,
             changes,
             only_for: (!is_shared).then_some(session_id.generation),

@@ -36,15 +36,18 @@ pub(super) fn modify<K: Kernel>(
     Ok(Handled::Later)
 }
 
-/// Checks that a rename in a directory without the right to read does not give something the name
-/// of a directory that is granted for reading, or of one that contains it. Storage refuses moves
-/// into other directories.
+/// Checks that a rename in a directory does not give something the name of a directory that is
+/// granted with more rights to see what it contains, or of one that contains such a directory.
+/// Storage refuses moves into other directories.
 fn check<K: Kernel>(modification: &Modification, context: &Context<K>) -> Result<(), StorageError> {
     match modification {
         Modification::Rename { from, to }
-            if !from.grant.rights.read && context.home.leads_to_readable(&to.full_path()) =>
+            if (context.home).leads_to_more(&to.full_path(), from.grant.rights) =>
         {
-            Err(ErrorCode::ReadDenied.into())
+            Err(match from.grant.rights.read {
+                false => ErrorCode::ReadDenied.into(),
+                true => ErrorCode::HiddenDenied.into(),
+            })
         }
         _ => Ok(()),
     }

@@ -262,6 +262,7 @@ mod tests {
                 read: true,
                 upload,
                 change: false,
+                hidden: false,
                 quota,
             },
             path,

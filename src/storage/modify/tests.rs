@@ -1,6 +1,8 @@
 //! Renames, removals and times on a real file system.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +16,8 @@ use crate::storage::modify::*;
 use crate::storage::quota::QuotaLedger;
 use crate::storage::status::file_status;
 use crate::storage::tests::{
-    CHANGE, CHANGE_UNSEEN, DROP_BOX, READ, TestDirectory, UPLOAD, code_of, place, unprivileged,
+    CHANGE, CHANGE_HIDDEN, CHANGE_UNSEEN, DROP_BOX, READ, TestDirectory, UPLOAD, code_of, place,
+    unprivileged,
 };
 
 /// Runs a modification without quotas.
@@ -88,7 +91,7 @@ fn a_refused_rename_changes_nothing() {
         ("", CHANGE, "new", ErrorCode::NoSuchFile),
         ("../outside/canary", CHANGE, "new", ErrorCode::NoSuchFile),
         ("out/canary", CHANGE, "new", ErrorCode::NoSuchDirectory),
-        ("file", CHANGE, ".new", ErrorCode::InvalidName),
+        ("file", CHANGE, ".new", ErrorCode::HiddenDenied),
         ("file", CHANGE, "", ErrorCode::InvalidName),
         ("file", CHANGE, "sub/", ErrorCode::InvalidName),
         ("file", CHANGE, "../outside/new", ErrorCode::InvalidName),
@@ -241,11 +244,101 @@ fn files_links_and_empty_directories_are_removed() {
     for below in ["empty", "sub/deep", "sub"] {
         assert_eq!(gone(below, CHANGE), Ok(()), "{below}");
     }
-    // A hidden file keeps the directory.
-    fs::create_dir(directory.at("kept")).unwrap();
-    fs::write(directory.at("kept/.hidden"), "").unwrap();
-    assert_eq!(gone("kept", CHANGE), Err(ErrorCode::NotEmpty));
     directory.assert_canary();
+}
+
+#[test]
+fn a_full_directory_that_looks_empty_is_explained() {
+    use ErrorCode::{NotEmpty, NotEmptyHidden, NotEmptyUnlisted};
+    let directory = TestDirectory::with_every_kind();
+    type Fill = fn(&Path);
+    let cases: [(Fill, ErrorCode, ErrorCode); 7] = [
+        (
+            |at| fs::write(at.join(".DS_Store"), "").unwrap(),
+            NotEmptyHidden,
+            NotEmpty,
+        ),
+        (
+            |at| fs::create_dir(at.join(".git")).unwrap(),
+            NotEmptyHidden,
+            NotEmpty,
+        ),
+        (
+            |at| fs::write(at.join(".tidegate-0123456789abcdef.part"), "").unwrap(),
+            NotEmptyUnlisted,
+            NotEmptyUnlisted,
+        ),
+        (
+            |at| fs::write(at.join(OsStr::from_bytes(b"invalid-\xff")), "").unwrap(),
+            NotEmptyUnlisted,
+            NotEmptyUnlisted,
+        ),
+        (
+            |at| symlink("nowhere", at.join("link")).unwrap(),
+            NotEmptyUnlisted,
+            NotEmptyUnlisted,
+        ),
+        (
+            |at| symlink("../file", at.join("link")).unwrap(),
+            NotEmpty,
+            NotEmpty,
+        ),
+        (
+            |at| {
+                fs::write(at.join(".hidden"), "").unwrap();
+                fs::write(at.join("visible"), "").unwrap();
+            },
+            NotEmpty,
+            NotEmpty,
+        ),
+    ];
+    for (fill, expected, with_hidden) in cases {
+        let kept = directory.at("kept");
+        fs::create_dir(&kept).unwrap();
+        fill(&kept);
+        let reason = |rights| {
+            let place = directory.place("kept", rights);
+            code_of(remove_directory(&*directory.kernel, &place))
+        };
+        assert_eq!(reason(CHANGE), Err(expected));
+        assert_eq!(reason(CHANGE_HIDDEN), Err(with_hidden));
+        assert_eq!(reason(CHANGE_UNSEEN), Err(NotEmpty));
+        fs::remove_dir_all(kept).unwrap();
+    }
+}
+
+#[test]
+fn the_right_hidden_covers_names_with_a_leading_dot() {
+    let directory = TestDirectory::with_every_kind();
+    let kernel = &directory.kernel;
+    let made = |below, rights| code_of(make_directory(&**kernel, &directory.place(below, rights)));
+    assert_eq!(made(".git", CHANGE), Err(ErrorCode::HiddenDenied));
+    assert_eq!(made(".git", READ), Err(ErrorCode::UploadDenied));
+    assert_eq!(made("sub/.git/x", CHANGE), Err(ErrorCode::HiddenDenied));
+    for name in [".", "..", ".tidegate-x", ".tidegate.lock", ".TIDEGATE.pid"] {
+        for rights in [CHANGE, CHANGE_HIDDEN] {
+            assert_eq!(made(name, rights), Err(ErrorCode::InvalidName), "{name}");
+        }
+    }
+    assert_eq!(made(".git", CHANGE_HIDDEN), Ok(()));
+    assert_eq!(made(".git/.x", CHANGE_HIDDEN), Ok(()));
+
+    let renamed = |from, to, from_rights, to_rights| {
+        let from = directory.place(from, from_rights);
+        code_of(rename(kernel, &from, &directory.place(to, to_rights)))
+    };
+    // A directory may contain names that the user has no right to see.
+    let denied = Err(ErrorCode::HiddenDenied);
+    assert_eq!(renamed("sub", "empty/sub", CHANGE, CHANGE_HIDDEN), denied);
+    assert_eq!(renamed("file", "empty/.x", CHANGE, CHANGE), denied);
+    assert_eq!(renamed("sub", "new", CHANGE, CHANGE_HIDDEN), Ok(()));
+    assert_eq!(renamed("file", "new/x", CHANGE, CHANGE_HIDDEN), Ok(()));
+    assert_eq!(renamed("new", "empty/new", CHANGE, CHANGE), Ok(()));
+    assert_eq!(renamed(".git", "git", CHANGE_HIDDEN, CHANGE), Ok(()));
+    assert_eq!(
+        code_of(remove(kernel, &directory.place(".hidden", CHANGE_HIDDEN))),
+        Ok(())
+    );
 }
 
 #[test]
@@ -324,7 +417,7 @@ fn directories_are_created() {
         ("file", CHANGE, Err(ErrorCode::FileExists)),
         ("leading-out/new", CHANGE, Err(ErrorCode::NoSuchDirectory)),
         ("other", READ, Err(ErrorCode::UploadDenied)),
-        (".other", UPLOAD, Err(ErrorCode::InvalidName)),
+        (".other", UPLOAD, Err(ErrorCode::HiddenDenied)),
         ("new/", UPLOAD, Err(ErrorCode::InvalidName)),
     ] {
         let made = code_of(make_directory(

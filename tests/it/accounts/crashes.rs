@@ -158,14 +158,14 @@ fn a_failed_write_keeps_the_old_file() {
     assert!(home.has_no_temporary_files(), "the next edit removes it");
 
     // A directory with the name of the temporary file is not removed.
-    let directory = home.path().join(".Credentials.new");
+    let directory = home.path().join(".tidegate.Credentials.new");
     fs::create_dir(&directory).unwrap();
     let ran = home.run(&["user", "remove", "HOME", "b"]);
     assert_eq!(
         ran,
         failed(
             1,
-            "tidegate: cannot remove HOME/.Credentials.new: is a directory\n"
+            "tidegate: cannot remove HOME/.tidegate.Credentials.new: is a directory\n"
         )
     );
     assert!(directory.is_dir());

@@ -139,3 +139,93 @@ fn change_without_read_shows_no_content_and_no_length() {
     client.command("RNTO /Box/renamed", "250");
     client.command("DELE /Box/new", "250");
 }
+
+#[test]
+fn hidden_names_are_for_users_with_the_right_only() {
+    let grants = [
+        "user1:All:read:ROOT",
+        "user2:All:read,hidden:ROOT",
+        "user3:All:read,change:ROOT",
+        "user4:All:read,change,hidden:ROOT",
+    ];
+    let home = home_with(&grants, |root| {
+        fs::create_dir(root.join(".private")).unwrap();
+        for name in [
+            ".private/.secret",
+            ".secret",
+            ".tidegate.pid",
+            ".tidegate-0.part",
+            "visible",
+        ] {
+            fs::write(root.join(name), CANARY).unwrap();
+        }
+    });
+    let root = home.parent().join("srv");
+    let server = serve_ftp(home, &[]);
+    let paths = ["/All/.secret", "/All/.private/.secret"];
+    let own = ["/All/.tidegate.pid", "/All/.tidegate-0.part"];
+    // The same listings and files for one after the other, so that one could be cached.
+    for _ in 0..3 {
+        let mut with_right = FtpClient::login(&server, "user2", "2345");
+        let mut without = FtpClient::login(&server, "user1", "1234");
+        for (client, expected) in [
+            (&mut with_right, ".private\r\n.secret\r\nvisible\r\n"),
+            (&mut without, "visible\r\n"),
+        ] {
+            assert_eq!(client.listing("NLST /All"), expected);
+            for command in ["LIST -a /All", "MLSD /All"] {
+                let names = client.listing(command);
+                let shown = [".private", ".secret"].map(|name| names.contains(name));
+                assert_eq!(shown, [expected.contains(".secret"); 2], "{names}");
+                assert!(
+                    !names.contains("tidegate") && !names.contains(".."),
+                    "{names}"
+                );
+            }
+            assert_eq!(client.listing("NLST /All/*"), "/All/visible\r\n");
+            client.command("TYPE I", "200");
+        }
+        for path in paths {
+            assert_eq!(with_right.retrieve(path), CANARY.as_bytes());
+            for command in ["SIZE", "MDTM", "MLST", "RETR", "HASH", "STAT", "CWD"] {
+                let reply = without.attempt_transfer(&format!("{command} {path}"), b"");
+                assert!(reply.starts_with("550"), "{command} {path}: {reply}");
+            }
+        }
+        for path in own {
+            with_right.command(&format!("SIZE {path}"), "550");
+            with_right.passive_address();
+            with_right.command(&format!("RETR {path}"), "550");
+        }
+        with_right.command("CWD /All/.private", "250");
+        with_right.command("SIZE ../.private/.secret", "213");
+        with_right.command("SIZE ../../../../etc/passwd", "550");
+    }
+
+    let needs_right = "553 Names beginning with a dot need the right 'hidden'.";
+    let mut client = FtpClient::login(&server, "user3", "3456");
+    for command in ["STOR", "APPE"] {
+        for path in paths.iter().chain(&["/All/.new", "/All/.new/x"]) {
+            client.passive_address();
+            let reply = client.command(&format!("{command} {path}"), "553");
+            assert_eq!(reply, needs_right, "{command} {path}");
+        }
+    }
+    let mut client = FtpClient::login(&server, "user4", "4567");
+    for path in own.iter().chain(&["/All/.tidegate", "/All/.Tidegate.sock"]) {
+        client.passive_address();
+        let reply = client.command(&format!("STOR {path}"), "553");
+        assert_eq!(reply, "553 Invalid file name.", "{path}");
+        client.command(&format!("DELE {path}"), "550");
+        client.command(&format!("RNFR {path}"), "550");
+    }
+    client.store("STOR /All/.htaccess", b"deny");
+    client.expect("226");
+    client.command("RNFR /All/.htaccess", "350");
+    client.command("RNTO /All/.private/.htaccess", "250");
+    client.command("DELE /All/.private/.htaccess", "250");
+    client.command("DELE /All/.private/.secret", "250");
+    client.command("RMD /All/.private", "250");
+    let kept = [".tidegate.pid", ".tidegate-0.part"];
+    assert!(kept.iter().all(|name| root.join(name).exists()));
+}

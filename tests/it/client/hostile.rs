@@ -35,7 +35,7 @@ fn path_traversal_by_server_names_is_rejected() {
         ],
         &["directory - 2026-11-22T18:00:00Z ."],
         &["directory - 2026-11-22T18:00:00Z /etc"],
-        &["file 3 2026-11-22T18:00:00Z .bashrc"],
+        &["file 3 2026-11-22T18:00:00Z .tidegate.lock"],
         &["file 3 2026-11-22T18:00:00Z a\u{1b}]0;owned\u{7}"],
         &["file 3 2026-11-22T18:00:00Z "],
         &["file 3 2026-11-22T18:00:00Z \u{9b}2J"],

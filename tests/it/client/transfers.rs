@@ -274,6 +274,59 @@ fn put_replaces_files_only_on_request() {
 }
 
 #[test]
+fn hidden_names_are_transferred_with_the_right() {
+    let server = Server::with(|home| {
+        for directory in ["Uploads/web", "Uploads/web/.git"] {
+            change(home, &Change::Directory(directory.into()));
+        }
+        for path in ["Uploads/web/.git/config", "Uploads/web/.htaccess"] {
+            change(home, &Change::File(path.into(), b"old".into()));
+        }
+        change(
+            home,
+            &Change::DropLines("Directories".into(), "user3:Uploads".into()),
+        );
+        home.append("Directories", "user3:Uploads:read,change,hidden");
+    });
+    let web = ["get", "--recursive", "--into"];
+    server
+        .run(&[&web[..], &["all", "USER3", "Uploads/web"]].concat())
+        .assert_transferred(2, 6);
+    let there = tree(&server.served("Uploads/web"));
+    assert_eq!(tree(&server.local("all/web")), there);
+    // Patterns match them only by a dot, as in a shell.
+    for (pattern, expected) in [
+        ("Uploads/web/.h*", Some(1)),
+        ("Uploads/*/.h*", Some(1)),
+        ("Uploads/web/*", None),
+        ("Uploads/web/?htaccess", None),
+    ] {
+        let ran = server.run(&["get", "--force", "--into", "some", "USER3", pattern]);
+        assert_eq!(ran.status == Some(0), expected.is_some(), "{ran:?}");
+    }
+    fs::write(server.local("all/web/.htaccess"), "new").unwrap();
+    let ran = server.run(&["put", "--recursive", "USER3", "Uploads", "all/web"]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    assert_eq!(tree(&server.served("Uploads/web")), there);
+    server
+        .run(&[
+            "put",
+            "--force",
+            "--recursive",
+            "USER3",
+            "Uploads",
+            "all/web",
+        ])
+        .assert_transferred(2, 6);
+    assert_eq!(
+        fs::read(server.served("Uploads/web/.htaccess")).unwrap(),
+        b"new"
+    );
+    let ran = server.run(&["ls", "--recursive", "USER2", "Uploads"]);
+    assert!(!ran.stdout.contains(".htaccess"), "{ran:?}");
+}
+
+#[test]
 fn put_reports_unusable_sources() {
     let server = Server::new();
     fs::create_dir_all(server.local("folder/.hidden")).unwrap();
@@ -300,7 +353,7 @@ fn put_reports_unusable_sources() {
             "tidegate: missing: no such file or directory in {}\n\
              tidegate: folder: is a directory; use --recursive to upload it\n\
              tidegate: pipe: not a regular file or directory\n\
-             tidegate: Uploads/.dot: That is not a valid file name\n\
+             tidegate: Uploads/.dot: Names beginning with a dot need the right 'hidden'\n\
              tidegate: Uploads/blank : the protocol cannot express this name\n",
             server.folder.path().display()
         ),
@@ -310,7 +363,7 @@ fn put_reports_unusable_sources() {
         1,
         "tidegate: folder/up: not following the symbolic link to a directory; name it on the \
          command line\n\
-         tidegate: Uploads/folder/.hidden: That is not a valid file name\n",
+         tidegate: Uploads/folder/.hidden: Names beginning with a dot need the right 'hidden'\n",
     );
     let names: Vec<String> = tree(&server.served("Uploads/folder"))
         .into_iter()

@@ -78,6 +78,7 @@ impl Services {
                     read: has("read"),
                     upload: has("upload"),
                     change: has("change"),
+                    hidden: has("hidden"),
                     quota: None,
                 };
                 let path = self.home.join("files").join(name);
@@ -238,16 +239,21 @@ fn resolve(root: &Path, below: &Path) -> Option<PathBuf> {
     Some(inside.pop().unwrap_or(root.to_owned()))
 }
 
-fn is_name(part: &str) -> bool {
+/// Returns whether a user has access to a name.
+fn is_name(part: &str, rights: Rights) -> bool {
+    let is_special = matches!(part, "." | "..") || part.starts_with(".tidegate");
     !part.is_empty()
-        && !part.starts_with('.')
+        && !is_special
+        && (rights.hidden || !part.starts_with('.'))
         && !part.chars().any(char::is_control)
         && part.len() <= NAME_BYTES_MAX
 }
 
 /// Resolves a path from a client.
 fn find(path: &GrantedPath) -> Option<PathBuf> {
-    let are_names = path.relative.is_empty() || path.relative.split('/').all(is_name);
+    let rights = path.grant.rights;
+    let mut parts = path.relative.split('/');
+    let are_names = path.relative.is_empty() || parts.all(|part| is_name(part, rights));
     are_names.then(|| resolve(&path.grant.path, Path::new(&path.relative)))?
 }
 
@@ -264,6 +270,7 @@ fn list(path: &GrantedPath, format: ListingFormat, out: &mut Vec<u8>) -> Result<
         };
     }
     let mut names = Vec::new();
+    let rights = path.grant.rights;
     if !is_readable(&directory) {
         return Err(ErrorCode::DirectoryUnreadable);
     }
@@ -274,7 +281,7 @@ fn list(path: &GrantedPath, format: ListingFormat, out: &mut Vec<u8>) -> Result<
                 .file_name()
                 .into_string()
                 .ok()
-                .filter(|name| is_name(name)),
+                .filter(|name| is_name(name, rights)),
         );
     }
     names.sort_unstable();
@@ -321,12 +328,19 @@ fn is_readable(path: &Path) -> bool {
 
 /// Returns the directory and the name of a new file.
 fn resolve_new(path: &GrantedPath) -> Result<(PathBuf, &str), ErrorCode> {
+    let rights = path.grant.rights;
+    let all_names = Rights {
+        hidden: true,
+        ..rights
+    };
     let mut directory = PathBuf::new();
     let mut parts = path.relative.split('/').peekable();
     let name = loop {
         match parts.next() {
-            Some(part) if is_name(part) && parts.peek().is_some() => directory.push(part),
-            Some(part) => break Some(part).filter(|part| is_name(part)),
+            Some(part) if is_name(part, rights) && parts.peek().is_some() => directory.push(part),
+            Some(part) if is_name(part, rights) => break Ok(part),
+            Some(part) if is_name(part, all_names) => break Err(ErrorCode::HiddenDenied),
+            Some(_) => break Err(ErrorCode::InvalidName),
             None => unreachable!("split returns a part"),
         }
     };
@@ -335,7 +349,7 @@ fn resolve_new(path: &GrantedPath) -> Result<(PathBuf, &str), ErrorCode> {
     if !path.grant.rights.may_add() {
         return Err(ErrorCode::UploadDenied);
     }
-    Ok((directory, name.ok_or(ErrorCode::InvalidName)?))
+    Ok((directory, name?))
 }
 
 /// Returns the path of an upload, or why it is refused.

@@ -367,6 +367,7 @@ impl<D: FnMut() -> u8> Dialogue<D> {
                     read: rights & 1 > 0,
                     upload: rights & 2 > 0,
                     change: rights & 4 > 0,
+                    hidden: rights & 8 > 0,
                     quota: None,
                 },
                 path: PathBuf::from("/srv").join(name),

@@ -102,6 +102,16 @@ impl FtpClient {
         received
     }
 
+    /// Returns the text of a listing over a new data connection.
+    #[track_caller]
+    pub(crate) fn listing(&mut self, command: &str) -> String {
+        let mut data = self.connect_data();
+        self.command(command, "150");
+        let text = read_to_end(&mut data);
+        self.expect("226");
+        String::from_utf8(text).expect("the listing is text")
+    }
+
     /// Sends EPSV and returns the address of the data connection.
     #[track_caller]
     pub(crate) fn passive_address(&mut self) -> SocketAddr {

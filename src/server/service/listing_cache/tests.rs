@@ -128,6 +128,20 @@ fn listings_that_show_rights_are_not_shared() {
     assert!(!is_shared(ListingFormat::Long));
 }
 
+#[test]
+fn listings_with_hidden_names_are_not_shared() {
+    let key = |hidden| {
+        let ListingTarget::Directory(mut path) = directory("one") else {
+            unreachable!()
+        };
+        Arc::get_mut(&mut path.grant).unwrap().rights.hidden = hidden;
+        let target = ListingTarget::Directory(path);
+        Key::new(&target, ListingFormat::Names, session_id(1), 0)
+    };
+    assert!(key(true) != key(false));
+    assert!(key(true) == key(true));
+}
+
 fn request(listings: &mut Listings, session_id: SessionId, name: &str) {
     let target = directory(name);
     let key = Key::new(&target, ListingFormat::Names, session_id, listings.changes);
