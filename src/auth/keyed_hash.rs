@@ -6,12 +6,12 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// A random key. It never leaves the process.
-pub(super) struct RandomKey(Zeroizing<[u8; 32]>);
+pub(crate) struct RandomKey(Zeroizing<[u8; 32]>);
 
 impl RandomKey {
     /// # Panics
     /// If the kernel returns no random bytes.
-    pub(super) fn new() -> RandomKey {
+    pub(crate) fn new() -> RandomKey {
         let mut key = Zeroizing::new([0; 32]);
         fill(&mut key[..]).expect("the kernel returns random bytes");
         RandomKey(key)
@@ -19,7 +19,7 @@ impl RandomKey {
 
     /// Returns HMAC-SHA-256 (RFC 2104) of the fields. Each field is preceded by its length, so that
     /// different lists of fields never hash the same bytes.
-    pub(super) fn hash(&self, fields: &[&[u8]]) -> [u8; 32] {
+    pub(crate) fn hash(&self, fields: &[&[u8]]) -> [u8; 32] {
         let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0[..])
             .expect("HMAC takes keys of any length");
         for field in fields {

@@ -4,7 +4,7 @@
 //! sessions.
 
 pub mod account;
-mod keyed_hash;
+pub(crate) mod keyed_hash;
 pub mod phc;
 pub mod verified_cache;
 pub mod verifier;

@@ -4,7 +4,7 @@
 
 The log is written by a real server, in both formats. It is checked as it is and with the prefixes
 that the journal and syslog add. Some usernames imitate the fields of a log line, in order to inject
-another address. Needs fail2ban-regex.
+another address; known users can have some of them. Needs fail2ban-regex.
 """
 
 import socket
@@ -16,7 +16,18 @@ sys.dont_write_bytecode = True
 from server import ROOT, Home, Server, build, check, needs, run_cases
 
 FILTER = ROOT / "packaging/fail2ban/filter.d/tidegate.conf"
-USERNAMES = [
+# Users of the home.
+USERS = [
+    "user",
+    "some user",
+    'x" from=9.9.9.9',
+    "x from=9.9.9.9",
+    "x\\",
+    '","from","9.9.9.9"}',
+    "\u202ex",
+]
+# Names that are not those of a user, most of which could not be.
+NAMES = [
     "nobody",
     "no body",
     "",
@@ -41,17 +52,18 @@ PREFIXES = {
 
 
 def fail_logins(address):
-    for username in USERNAMES:
+    for username in USERS + NAMES:
         with socket.create_connection(address, 10) as client:
-            client.sendall(b"LOGIN\n" + username.encode() + b"\nQUIT\n")
+            client.sendall(b"LOGIN\n" + username.encode() + b"\nwrong\nQUIT\n")
             while client.recv(4096):
                 pass
 
 
 def check_format(log_format):
     needs("fail2ban-regex")
+    count = len(USERS + NAMES)
     options = ["--max-failures", "0", "--log-format", log_format]
-    with Home({"user": "secret"}, ["user:Files:read"]) as home:
+    with Home(dict.fromkeys(USERS, "secret"), ["user:Files:read"]) as home:
         with Server(home, options, ftp=None) as server:
             fail_logins(server.address)
             server.stop()
@@ -62,11 +74,11 @@ def check_format(log_format):
             command = ["fail2ban-regex", "--print-all-matched", "-o", "<ip>", log_path, FILTER]
             output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             check(
-                output.split() == ["127.0.0.1"] * len(USERNAMES),
-                f"{name}: {len(USERNAMES)} failed logins, found {output.split()} in:\n"
+                output.split() == ["127.0.0.1"] * count,
+                f"{name}: {count} failed logins, found {output.split()} in:\n"
                 f"{open(log_path).read()}",
             )
-    return f"{len(USERNAMES)} failed logins found, each from 127.0.0.1, with every prefix"
+    return f"{count} failed logins found, each from 127.0.0.1, with every prefix"
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ use crate::server::policy::login_throttle::{LoginThrottle, Penalty};
 use crate::server::policy::sessions::UserSessions;
 use crate::server::service::context::Context;
 use crate::server::service::delayed_responses::DelayedResponses;
+use crate::server::service::logged_names::LoggedNames;
 use crate::server::service::response::Handled;
 use crate::server::service::waiting_logins::WaitingLogins;
 use crate::server::session_id::{SessionId, UserKey};
@@ -31,6 +32,7 @@ use crate::server::workers::job::PasswordCheck;
 /// The state of authentication.
 pub(crate) struct Auth {
     hide_usernames: bool,
+    names: LoggedNames,
     throttle: LoginThrottle,
     verified: VerifiedCache,
     familiar: FamiliarLogins,
@@ -67,6 +69,7 @@ impl Auth {
     pub(crate) fn new(options: &Options) -> Auth {
         Auth {
             hide_usernames: options.hide_usernames,
+            names: LoggedNames::new(),
             throttle: LoginThrottle::new(options.max_failures, options.failure_window),
             verified: VerifiedCache::new(),
             familiar: FamiliarLogins::default(),
@@ -89,7 +92,7 @@ impl Auth {
         user: &str,
         context: &Context<K>,
     ) -> Handled<K> {
-        if let Some(refused) = self.refuse_blocked(session_id, user, context.now) {
+        if let Some(refused) = self.refuse_blocked(session_id, user, context) {
             return Handled::now(refused);
         }
         if self.hide_usernames || context.home.account(user).is_some() {
@@ -119,7 +122,7 @@ impl Auth {
         login: LoginAttempt,
         context: &Context<K>,
     ) -> Option<Response> {
-        if let Some(refused) = self.refuse_blocked(session_id, &login.user, context.now) {
+        if let Some(refused) = self.refuse_blocked(session_id, &login.user, context) {
             return Some(refused);
         }
         let (account, is_known) = match context.home.account(&login.user) {
@@ -176,7 +179,7 @@ impl Auth {
         // Logins queued before the failure that blocked them are refused, whether correct or not.
         let mut accepted = Vec::with_capacity(waiting.len());
         for session_id in waiting {
-            match self.refuse_blocked(session_id, user, context.now) {
+            match self.refuse_blocked(session_id, user, context) {
                 None => accepted.push(session_id),
                 Some(refused) => self.respond(session_id, refused, context.now),
             }
@@ -338,8 +341,9 @@ impl Auth {
         context: &Context<K>,
     ) {
         let mut delays: HashMap<ClientPrefix, Duration> = HashMap::new();
+        let name = self.names.name(user, &context.home);
         for session_id in session_ids {
-            let (generation, peer, name) = (session_id.generation, session_id.peer, Escaped(user));
+            let (generation, peer) = (session_id.generation, session_id.peer);
             warn!("session={generation} event=login-failed user={name} from={peer}");
             let client = ClientPrefix::of(session_id.peer);
             let delay = *delays.entry(client).or_insert_with(|| {
@@ -378,17 +382,18 @@ impl Auth {
     }
 
     /// Refuses a login that is blocked.
-    fn refuse_blocked(
+    fn refuse_blocked<K: Kernel>(
         &mut self,
         session_id: SessionId,
         user: &str,
-        now: Instant,
+        context: &Context<K>,
     ) -> Option<Response> {
         let client = ClientPrefix::of(session_id.peer);
-        if !self.throttle.is_blocked(client, user, now) {
+        if !self.throttle.is_blocked(client, user, context.now) {
             return None;
         }
-        let (generation, peer, name) = (session_id.generation, session_id.peer, Escaped(user));
+        let (generation, peer) = (session_id.generation, session_id.peer);
+        let name = self.names.name(user, &context.home);
         warn!("session={generation} event=refused limit=failures user={name} from={peer}");
         Some(Response::Refused(ErrorCode::LoginBlocked))
     }

@@ -19,6 +19,7 @@ mod delayed_responses;
 mod error_log;
 pub(crate) mod listing_cache;
 mod listing_queue;
+mod logged_names;
 mod modifications;
 pub(crate) mod open_files;
 pub(crate) mod open_handle;

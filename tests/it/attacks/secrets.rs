@@ -25,6 +25,7 @@ fn passwords_appear_in_no_log_argument_or_message() {
         "LOGIN\nvisitor\nWRONG-secret\nLOGIN\nuser1\nWRONG-secret\nQUIT\n",
         "sesame-OPEN-1234\nLOGIN visitor sesame-OPEN-1234\nPASS sesame-OPEN-1234\nQUIT\n",
         "LOGIN\nvisitor\nsesame-OPEN-1234",
+        "LOGIN\nsesame-OPEN-1234\nQUIT\n",
     ] {
         let mut client = server.connect();
         client.send(dialogue);
@@ -37,13 +38,14 @@ fn passwords_appear_in_no_log_argument_or_message() {
         "USER visitor\r\nPASS WRONG-secret\r\nPASS WRONG-secret\r\nQUIT\r\n",
         "PASS sesame-OPEN-1234\r\nACCT sesame-OPEN-1234\r\nAUTH WRONG-secret\r\nSITE WRONG-secret\r\nsesame-OPEN-1234\r\nQUIT\r\n",
         "USER visitor\r\nPASS sesame-OPEN-1234",
+        "USER sesame-OPEN-1234\r\nPASS visitor\r\nQUIT\r\n",
     ] {
         let mut client = Client::connect(server.addresses[1]);
         client.send(dialogue);
         client.close_sending();
         output.push_str(&String::from_utf8(client.read_to_end()).unwrap());
     }
-    server.log_line(&["session=8", "event=end"]);
+    server.log_line(&["session=10", "event=end"]);
     let arguments = fs::read(server.proc_file("cmdline")).unwrap();
     output.push_str(&String::from_utf8_lossy(&arguments));
     output.push_str(&server.log());

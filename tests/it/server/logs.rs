@@ -5,31 +5,50 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{FIRST_CHOICE, Home, Log, Server, TIDEGATE, eventually};
+use crate::support::{Client, FIRST_CHOICE, Home, Log, Server, TIDEGATE, eventually};
 
-/// Usernames that imitate log fields.
-const FORGED_NAMES: [&str; 5] = [
+/// Names of users that imitate log fields.
+const FORGED_USERS: [&str; 5] = [
     "a b",
+    "x\" from=9.9.9.9",
+    "x from=9.9.9.9",
+    "\",\"from\",\"9.9.9.9",
+    "\u{202e}2J\\",
+];
+
+/// The same for names that no user can have.
+const FORGED_NAMES: [&str; 4] = [
     "x\" from=9.9.9.9:1",
     "x from=9.9.9.9:1",
     "\",\"from\":\"9.9.9.9:1",
-    "\u{202e}\u{9b}2J\\",
+    "\u{1b}[2J\u{9b}31m\rsession=9 event=login user=root",
 ];
 
+const FORGED: usize = FORGED_USERS.len() + FORGED_NAMES.len();
+
+/// Starts a server to which the forged users are known.
+fn serve_forged_users(options: &[&str]) -> Server {
+    let home = Home::new();
+    for name in FORGED_USERS {
+        home.append("Credentials", &format!("{name}:plain:secret"));
+    }
+    Server::with_home(home, options)
+}
+
 fn fail_logins(server: &Server) {
-    for name in FORGED_NAMES {
+    for name in FORGED_USERS.iter().chain(&FORGED_NAMES) {
         let mut client = server.connect();
-        client.send(format!("LOGIN\n{name}\nQUIT\n"));
+        client.send(format!("LOGIN\n{name}\nwrong\nQUIT\n"));
         client.read_to_end();
     }
 }
 
 #[test]
 fn a_failed_login_is_one_line_ending_in_the_address() {
-    let server = Server::start(&[]);
+    let server = serve_forged_users(&[]);
     fail_logins(&server);
     eventually("all logins fail", || {
-        server.log().matches("event=login-failed").count() == FORGED_NAMES.len()
+        server.log().matches("event=login-failed").count() == FORGED
     });
     let log = server.log();
     for line in log.lines().filter(|line| line.contains("login-failed")) {
@@ -41,10 +60,10 @@ fn a_failed_login_is_one_line_ending_in_the_address() {
 
 #[test]
 fn names_cannot_break_json_log_lines() {
-    let server = Server::start(&["--log-format", "json"]);
+    let server = serve_forged_users(&["--log-format", "json"]);
     fail_logins(&server);
     eventually("all logins fail", || {
-        server.log().matches("\"event\":\"login-failed\"").count() == FORGED_NAMES.len()
+        server.log().matches("\"event\":\"login-failed\"").count() == FORGED
     });
     for line in server.log().lines() {
         assert!(
@@ -113,18 +132,65 @@ fn the_transfer_log_has_results_and_is_reopened() {
 
 #[test]
 fn usernames_are_escaped_in_the_log() {
-    let server = Server::start(&[]);
+    let home = Home::new();
+    home.append(
+        "Credentials",
+        "\u{202e}x event=login user=\"root\":plain:secret",
+    );
+    let server = Server::with_home(home, &[]);
     let mut client = server.connect();
-    client.send("LOGIN\n\u{1b}[2Jx\rsession=9 event=login user=\"root\"\u{9b}31m\n");
-    for _ in 0..4 {
-        client.read_line();
-    }
+    client.send("LOGIN\n\u{202e}x event=login user=\"root\"\nwrong\n");
     let line = server.log_line(&["event=login-failed"]);
     assert!(
-        line.contains(r#"user="\u{1b}[2Jx\rsession=9 event=login user=\"root\"\u{9b}31m" from="#),
+        line.contains(r#"user="\u{202e}x event=login user=\"root\"" from="#),
         "{line}"
     );
-    assert!(!server.log().chars().any(|c| c.is_control() && c != '\n'));
+}
+
+#[test]
+fn a_password_in_place_of_a_username_is_not_logged() {
+    const PASSWORD: &str = "sesame-OPEN-1234";
+    for format in ["text", "json"] {
+        let home = Home::new();
+        let path = home.parent().join("xferlog");
+        let options = [
+            "--listen",
+            "127.0.0.1:0",
+            "--ftp",
+            "127.0.0.1:0",
+            "--max-failures",
+            "2",
+            "--log-level",
+            "debug",
+            "--log-format",
+            format,
+            "--xferlog",
+            path.to_str().expect("UTF-8"),
+        ];
+        let server = Server::with_home(home, &options);
+        // The last attempts are refused, because too many have failed.
+        let ftp = format!("USER {PASSWORD}\r\nPASS user1\r\nUSER user1\r\nACCT {PASSWORD}\r\n");
+        let dialogues = [
+            (0, format!("LOGIN\n{PASSWORD}\nuser1\n{PASSWORD}\nQUIT\n")),
+            (
+                1,
+                ftp + &format!("{PASSWORD}\r\nHOST {PASSWORD}\r\nQUIT\r\n"),
+            ),
+            (1, format!("USER {PASSWORD}\r\nPASS x\r\nQUIT\r\n")),
+            (0, format!("LOGIN\n{PASSWORD}\nQUIT\n")),
+        ];
+        for (listener, dialogue) in dialogues {
+            let mut client = Client::connect(server.addresses[listener]);
+            client.send(dialogue);
+            client.close_sending();
+            client.read_to_end();
+        }
+        for event in ["login-failed", "turn-away", "limit"] {
+            server.log_line(&[event, "?"]);
+        }
+        let logs = server.log() + &fs::read_to_string(&path).unwrap_or_default();
+        assert!(!logs.contains("sesame"), "{logs}");
+    }
 }
 
 #[test]
