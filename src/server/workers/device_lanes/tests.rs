@@ -354,6 +354,7 @@ fn a_cancelled_job_frees_its_place() {
     let ended = (world.lanes).end(started.index, Ran::Again(started.job), world.now);
     assert!(ended.results.is_empty() && matches!(ended.rest, Ran::Again(_)));
     assert!(world.start().is_none() && world.lanes.owned.len() == 0);
+    assert!(world.lanes.lanes.is_empty(), "no thread is occupied");
 }
 
 #[test]
