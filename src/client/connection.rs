@@ -52,6 +52,14 @@ impl FileChunk<'_> {
     }
 }
 
+/// The file of a server that an upload creates.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UploadTarget<'a> {
+    pub(super) path: &'a str,
+    /// Whether an existing file is replaced.
+    pub(super) replaces: bool,
+}
+
 /// A connection to a server, logged in.
 pub(super) struct ClientConnection {
     stream: TcpStream,
@@ -181,13 +189,25 @@ impl ClientConnection {
             .map_err(|error| ClientError::Local(error.to_string()))
     }
 
+    fn announce_upload(
+        &mut self,
+        target: UploadTarget<'_>,
+        length: u64,
+    ) -> Result<(), ClientError> {
+        let UploadTarget { path, replaces } = target;
+        self.send_command(|session, out| match replaces {
+            true => session.put(path, length, out),
+            false => session.put_new(path, length, out),
+        })
+    }
+
     /// Appends an upload with its content to the send buffer, and sends the buffer if it is full.
     pub(super) fn send_small_file(
         &mut self,
-        path: &str,
+        target: UploadTarget<'_>,
         content: &[u8],
     ) -> Result<(), ClientError> {
-        self.send_command(|session, out| session.put(path, content.len() as u64, out))?;
+        self.announce_upload(target, content.len() as u64)?;
         self.send_buffer.extend_from_slice(content);
         match self.send_buffer.len() > SEND_BUFFER_BYTES {
             true => self.flush(),
@@ -199,12 +219,12 @@ impl ClientConnection {
     /// of bytes of each chunk sent.
     pub(super) fn send_file(
         &mut self,
-        path: &str,
+        target: UploadTarget<'_>,
         file: &File,
         length: u64,
         mut on_progress: impl FnMut(u64),
     ) -> Result<(), ClientError> {
-        self.send_command(|session, out| session.put(path, length, out))?;
+        self.announce_upload(target, length)?;
         self.flush()?;
         let mut offset: i64 = 0;
         while (offset as u64) < length {

@@ -83,6 +83,7 @@ pub fn put(
         let uploader = Uploader {
             connection,
             progress: &progress,
+            force: options.force,
             refused: &refused,
         };
         uploader.run(queue)

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use nix::fcntl::OFlag;
 
-use crate::client::connection::{ClientConnection, FILE_SHRANK};
+use crate::client::connection::{ClientConnection, FILE_SHRANK, UploadTarget};
 use crate::client::error::ClientError;
 use crate::client::progress::{FileProgress, TransferProgress};
 use crate::client::refusal::{Refusal, RefusedUpload};
@@ -46,6 +46,8 @@ type Pipeline<'a> = VecDeque<PendingUpload<'a>>;
 pub(super) struct Uploader<'a> {
     pub(super) connection: &'a mut ClientConnection,
     pub(super) progress: &'a TransferProgress,
+    /// Whether existing files are replaced.
+    pub(super) force: bool,
     /// Uploads whose refusal is explained at the end, when the server can be asked for more.
     pub(super) refused: &'a Mutex<Vec<RefusedUpload>>,
 }
@@ -130,9 +132,13 @@ impl<'a> Uploader<'a> {
         bar: &FileProgress<'_>,
     ) -> Result<(), ClientError> {
         let FileUpload { source, path, size } = upload;
+        let target = UploadTarget {
+            path,
+            replaces: self.force,
+        };
         self.connection.set_server_work(pending_bytes);
         if *size > BATCHED_FILE_BYTES_MAX {
-            return (self.connection).send_file(path, file, *size, |count| bar.advance(count));
+            return (self.connection).send_file(target, file, *size, |count| bar.advance(count));
         }
         let mut content = Vec::with_capacity(*size as usize + 1);
         let read = file.take(*size).read_to_end(&mut content);
@@ -140,7 +146,7 @@ impl<'a> Uploader<'a> {
         if content.len() as u64 != *size {
             return Err(ClientError::Local(FILE_SHRANK.into()));
         }
-        self.connection.send_small_file(path, &content)?;
+        self.connection.send_small_file(target, &content)?;
         bar.advance(*size);
         Ok(())
     }

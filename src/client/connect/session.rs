@@ -373,6 +373,7 @@ impl InteractiveSession {
         let mut uploader = Uploader {
             connection: &mut self.connection,
             progress: &progress,
+            force: self.options.force,
             refused: &Mutex::new(Vec::new()),
         };
         if let Err(error) = uploader.upload(source, &path) {

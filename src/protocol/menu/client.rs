@@ -231,10 +231,33 @@ impl ClientSession {
     }
 
     /// Announces an upload, whose `length` bytes the caller sends next: [`ClientEvent::Uploaded`].
+    /// An existing file is replaced where the user has the right to.
     pub fn put(&mut self, path: &str, length: u64, out: &mut Vec<u8>) -> Result<(), InvalidName> {
+        let line = format!("{} {length} {path}\n", MenuCommand::PutFile.words());
+        self.announce_upload(path, length, &line, out)
+    }
+
+    /// Announces an upload as [`ClientSession::put`] does. An existing file is not replaced.
+    pub fn put_new(
+        &mut self,
+        path: &str,
+        length: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), InvalidName> {
+        let (command, new) = (MenuCommand::PutFile.words(), text::NEW);
+        let line = format!("{command} {new} {length} {path}\n");
+        self.announce_upload(path, length, &line, out)
+    }
+
+    fn announce_upload(
+        &mut self,
+        path: &str,
+        length: u64,
+        line: &str,
+        out: &mut Vec<u8>,
+    ) -> Result<(), InvalidName> {
         check_path(path)?;
         check_number(length)?;
-        let line = format!("{} {length} {path}\n", MenuCommand::PutFile.words());
         if has_outer_blank(path) || line.len() > LINE_BYTES_MAX {
             return Err(InvalidName);
         }

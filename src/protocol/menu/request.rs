@@ -1,6 +1,8 @@
 //! Builds the requests of menu commands from their arguments.
 
-use crate::domain::access::Access;
+use std::sync::Arc;
+
+use crate::domain::access::{Access, Grant, Rights};
 use crate::domain::error::ErrorCode;
 use crate::domain::listing::{ListingFormat, ListingTarget};
 use crate::domain::path::GrantedPath;
@@ -68,11 +70,16 @@ pub(super) fn from_answer(
 
 /// Builds the request for PUT FILE from the words after it. If the upload is refused already, its
 /// bytes have to be discarded, as they follow without waiting. `None` if there is no valid length.
+/// After `NEW`, no existing file is replaced, whatever the user's rights are.
 pub(super) fn put_file(
     words: &[u8],
     access: &Access,
     chosen: Option<&GrantedPath>,
 ) -> Option<(MenuPending, Request)> {
+    let (is_new, words) = match first_word(words) {
+        (word, rest) if word.eq_ignore_ascii_case(text::NEW.as_bytes()) => (true, rest),
+        _ => (false, words),
+    };
     let (length, name) = first_word(words);
     let length = number(length)?;
     if name.is_empty() {
@@ -84,6 +91,7 @@ pub(super) fn put_file(
     Some(
         match path::resolve(access, chosen, name, ErrorCode::NoSuchDirectory) {
             Ok(path) => {
+                let path = if is_new { without_change(path) } else { path };
                 let request = create(path.clone(), length);
                 (MenuPending::Put { path, length }, request)
             }
@@ -94,6 +102,28 @@ pub(super) fn put_file(
             }
         },
     )
+}
+
+/// The same path with the right to upload in place of the right to change, so that nothing is
+/// replaced there.
+fn without_change(mut path: GrantedPath) -> GrantedPath {
+    let Grant {
+        name,
+        rights,
+        path: root,
+    } = &*path.grant;
+    if rights.change {
+        path.grant = Arc::new(Grant {
+            name: name.clone(),
+            rights: Rights {
+                upload: true,
+                change: false,
+                ..*rights
+            },
+            path: root.clone(),
+        });
+    }
+    path
 }
 
 fn create(path: GrantedPath, length: u64) -> Request {

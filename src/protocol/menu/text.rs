@@ -106,6 +106,9 @@ pub const LOGIN_BLOCKED: &str = "Too many failed logins. Please try again later.
 /// The server shuts down.
 pub const STOPPING: &str = "The server is shutting down. Connection is terminated.";
 
+/// The word after PUT FILE for an upload that replaces no file.
+pub(crate) const NEW: &str = "NEW";
+
 /// All prompts.
 pub(crate) const PROMPTS: [&str; 9] = [
     ENTER_USERNAME,

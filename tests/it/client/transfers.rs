@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use super::run::{Output, Server, random_bytes, tree};
+use super::run::{Output, Server, finish, random_bytes, tree};
 use crate::support::changes::{Change, change};
 
 #[test]
@@ -324,6 +324,45 @@ fn hidden_names_are_transferred_with_the_right() {
     );
     let ran = server.run(&["ls", "--recursive", "USER2", "Uploads"]);
     assert!(!ran.stdout.contains(".htaccess"), "{ran:?}");
+}
+
+#[test]
+fn put_without_force_replaces_nothing_it_cannot_see() {
+    let server = Server::with(|home| {
+        change(home, &Change::Directory("Box".into()));
+        change(home, &Change::Directory("Box/Sub".into()));
+        for path in ["Box/Letter", "Box/Large", "Box/Sub/Letter"] {
+            change(home, &Change::File(path.into(), b"old".into()));
+        }
+        home.append("Directories", "user3:Box:change");
+    });
+    fs::create_dir(server.local("Sub")).unwrap();
+    for path in ["Letter", "Sub/Letter"] {
+        fs::write(server.local(path), "new").unwrap();
+    }
+    fs::write(server.local("Large"), vec![b'x'; 3_000_000]).unwrap();
+    for name in ["Letter", "Large"] {
+        server.run(&["put", "USER3", "Box", name]).assert_ended(
+            1,
+            &format!("tidegate: Box/{name}: The file already exists\n"),
+        );
+    }
+    server
+        .run(&["put", "--recursive", "USER3", "Box", "Sub"])
+        .assert_ended(1, "tidegate: Box/Sub/Letter: The file already exists\n");
+    let mut command = server.command(&["connect", "USER3"]);
+    let lines = server.local("lines");
+    fs::write(&lines, "SHOW DIRECTORY Box\nupload Letter\n").unwrap();
+    command.stdin(fs::File::open(lines).unwrap());
+    let ran = finish(command);
+    assert!(ran.stdout.contains("The file already exists"), "{ran:?}");
+    for path in ["Box/Letter", "Box/Large", "Box/Sub/Letter"] {
+        assert_eq!(fs::read(server.served(path)).unwrap(), b"old", "{path}");
+    }
+    server
+        .run(&["put", "--force", "USER3", "Box", "Letter", "Large"])
+        .assert_transferred(2, 3_000_003);
+    assert_eq!(fs::read(server.served("Box/Letter")).unwrap(), b"new");
 }
 
 #[test]
