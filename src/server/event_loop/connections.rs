@@ -3,7 +3,6 @@
 //! A slot is freed only at the end of a tick, so that no event of the tick reaches a new occupant.
 //! The generation distinguishes successive occupants of one slot.
 
-use std::collections::VecDeque;
 use std::io;
 
 use slab::Slab;
@@ -12,6 +11,7 @@ use crate::domain::error::CloseReason;
 use crate::kernel::Kernel;
 use crate::server::conn::control::ControlConnection;
 use crate::server::conn::data::DataConnection;
+use crate::server::event_loop::run_queue::RunQueue;
 use crate::server::event_loop::slot::{Occupant, Schedule, Slot};
 use crate::server::net::stream::Stream;
 use crate::server::service::Services;
@@ -20,8 +20,10 @@ use crate::server::session_id::SessionId;
 /// All connections, and the queue of those due for a time slice.
 pub(super) struct Connections<K: Kernel> {
     slots: Slab<Slot<K>>,
-    /// Keys of the slots that used up their time slice, or were given work.
-    run_queue: VecDeque<usize>,
+    /// Slots that may have a line to handle, or another short piece of work.
+    lines: RunQueue,
+    /// Slots that may have a part of a file to move.
+    transfers: RunQueue,
     /// Slots to remove at the end of the tick: control connections with the reason.
     closed: Vec<(usize, Option<CloseReason>)>,
     next_generation: u64,
@@ -31,7 +33,8 @@ impl<K: Kernel> Connections<K> {
     pub(super) fn new() -> Connections<K> {
         Connections {
             slots: Slab::new(),
-            run_queue: VecDeque::new(),
+            lines: RunQueue::default(),
+            transfers: RunQueue::default(),
             closed: Vec::new(),
             next_generation: 1,
         }
@@ -87,8 +90,8 @@ impl<K: Kernel> Connections<K> {
         match self.slots.get_mut(key)? {
             Slot {
                 occupant: Occupant::Control(control),
-                schedule: Schedule::Waiting | Schedule::Queued,
-            } => Some(control),
+                schedule,
+            } if *schedule != Schedule::Closed => Some(control),
             _ => None,
         }
     }
@@ -117,24 +120,30 @@ impl<K: Kernel> Connections<K> {
 
     pub(super) fn is_queued(&self, key: usize) -> bool {
         let slot = self.slots.get(key);
-        slot.is_some_and(|slot| slot.schedule == Schedule::Queued)
+        slot.is_some_and(|slot| slot.schedule.is_queued())
     }
 
     pub(super) fn has_queued(&self) -> bool {
-        !self.run_queue.is_empty()
+        !self.lines.is_empty() || !self.transfers.is_empty()
     }
 
     pub(super) fn queued(&self) -> impl Iterator<Item = usize> {
-        self.run_queue.iter().copied()
+        self.lines.keys().into_iter().chain(self.transfers.keys())
     }
 
-    /// Puts a waiting slot at the end of the run queue.
+    /// Puts a waiting slot at the end of its share of the run queue.
     pub(super) fn enqueue(&mut self, key: usize) {
         if let Some(slot) = self.slots.get_mut(key)
             && slot.schedule == Schedule::Waiting
+            && let Some(share) = slot.share()
         {
-            slot.schedule = Schedule::Queued;
-            self.run_queue.push_back(key);
+            if slot.is_transferring() {
+                slot.schedule = Schedule::QueuedTransfer(share);
+                self.transfers.push(share, key);
+            } else {
+                slot.schedule = Schedule::QueuedLine(share);
+                self.lines.push(share, key);
+            }
         }
     }
 
@@ -146,22 +155,27 @@ impl<K: Kernel> Connections<K> {
             && let Some(user) = slot.rate_limited_by()
             && services.rates_mut().park(user, key)
         {
-            slot.schedule = Schedule::Queued;
+            slot.schedule = Schedule::Parked;
             return true;
         }
         self.enqueue(key);
         false
     }
 
-    /// Returns the next slot of the run queue.
-    pub(super) fn next_queued(&mut self) -> Option<usize> {
-        self.run_queue.pop_front()
+    /// Takes the next slot with a short piece of work out of the run queue.
+    pub(super) fn next_line(&mut self) -> Option<usize> {
+        self.lines.pop()
     }
 
-    /// Takes a slot out of its queue for a time slice.
+    /// Takes the next slot with a transfer out of the run queue.
+    pub(super) fn next_transfer(&mut self) -> Option<usize> {
+        self.transfers.pop()
+    }
+
+    /// Begins the time slice of a slot that was taken out of its queue.
     pub(super) fn begin_slice(&mut self, key: usize) {
         if let Some(slot) = self.slots.get_mut(key)
-            && slot.schedule == Schedule::Queued
+            && slot.schedule.is_queued()
         {
             slot.schedule = Schedule::Waiting;
         }
@@ -201,8 +215,9 @@ impl<K: Kernel> Connections<K> {
         match std::mem::replace(&mut slot.schedule, Schedule::Closed) {
             Schedule::Closed => return None,
             Schedule::Waiting => {}
-            Schedule::Queued => {
-                self.run_queue.retain(|queued| *queued != key);
+            Schedule::QueuedLine(share) => self.lines.remove(share, key),
+            Schedule::QueuedTransfer(share) => self.transfers.remove(share, key),
+            Schedule::Parked => {
                 if let Some(user) = slot.user() {
                     services.rates_mut().cancel(user, key);
                 }

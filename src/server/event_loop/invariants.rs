@@ -7,7 +7,7 @@ use crate::server::conn::control::{Admission, ControlConnection};
 use crate::server::event_loop::accept::Acceptor;
 use crate::server::event_loop::data_sessions::DataState;
 use crate::server::event_loop::scheduler::Scheduler;
-use crate::server::event_loop::slot::{Occupant, Schedule};
+use crate::server::event_loop::slot::Occupant;
 use crate::server::session_id::SessionId;
 
 /// Asserts all invariants.
@@ -27,7 +27,7 @@ fn assert_schedule<K: Kernel>(scheduler: &Scheduler<K>) {
     }
     for (key, slot) in scheduler.connections.slots() {
         let count = entries.remove(&key).unwrap_or(0);
-        let is_queued = slot.schedule == Schedule::Queued;
+        let is_queued = slot.schedule.is_queued();
         assert_eq!(
             count,
             usize::from(is_queued),

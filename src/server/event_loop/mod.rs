@@ -9,6 +9,7 @@ mod data;
 mod data_sessions;
 mod invariants;
 mod passive;
+mod run_queue;
 mod scheduler;
 mod shutdown;
 mod slot;

@@ -70,29 +70,20 @@ impl<K: Kernel> Scheduler<K> {
         times.into_iter().flatten().min()
     }
 
-    /// Sets the flags of a slot. A connection without a transfer runs at once, one with a transfer
-    /// joins the run queue. So does a session whose data connection has one, so that the end of the
-    /// data that preceded a line is seen before the line.
+    /// Sets the flags of a slot and puts it into the run queue. A session whose data connection has
+    /// a transfer is queued like a transfer, so that the end of the data that preceded a line is
+    /// seen before the line.
     pub(super) fn handle_event(&mut self, event: Readiness) {
         // Events of freed slots are ignored. A new occupant treats one as a hint.
         let Some(slot) = self.connections.get_mut(event.token) else {
             return;
         };
-        let is_transferring = match &mut slot.occupant {
-            Occupant::Control(control) => {
-                control.set_ready(event);
-                control.is_transferring() || control.reads_lines_during_transfer()
-            }
-            Occupant::Data(data) => {
-                data.set_ready(event);
-                data.is_transferring()
-            }
+        match &mut slot.occupant {
+            Occupant::Control(control) => control.set_ready(event),
+            Occupant::Data(data) => data.set_ready(event),
             Occupant::Closed => return,
-        };
-        match is_transferring {
-            true => self.connections.enqueue(event.token),
-            false => self.run(event.token),
         }
+        self.connections.enqueue(event.token);
     }
 
     /// Looks for the client's acknowledgement of a download before its next line: no event reports
@@ -439,13 +430,20 @@ impl<K: Kernel> Scheduler<K> {
     }
 
     /// Runs the run queue, for a bounded time: then the sockets are polled again, so that a small
-    /// request does not wait until every queued connection has used its budget.
+    /// request does not wait until every queued connection has used its budget. Lines and transfers
+    /// get half of the time each.
     pub(super) fn run_queued(&mut self) {
-        let until = self.services.now() + RUN_QUEUE_BUDGET;
-        while let Some(key) = self.connections.next_queued() {
+        self.run_while(Connections::next_line);
+        self.run_while(Connections::next_transfer);
+    }
+
+    fn run_while(&mut self, next: fn(&mut Connections<K>) -> Option<usize>) {
+        let mut until = None;
+        while let Some(key) = next(&mut self.connections) {
             self.connections.begin_slice(key);
             self.run(key);
-            if self.services.kernel().now() >= until {
+            let now = self.services.kernel().now();
+            if now >= *until.get_or_insert(now + RUN_QUEUE_BUDGET) {
                 break;
             }
         }

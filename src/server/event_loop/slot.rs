@@ -3,6 +3,7 @@
 use crate::kernel::Kernel;
 use crate::server::conn::control::ControlConnection;
 use crate::server::conn::data::DataConnection;
+use crate::server::event_loop::run_queue::RunShare;
 use crate::server::session_id::{SessionId, UserKey};
 
 /// One slot.
@@ -33,10 +34,24 @@ pub(super) enum Occupant<K: Kernel> {
 pub(super) enum Schedule {
     /// An event, a completion or a deadline.
     Waiting,
-    /// Its next time slice: it is in the run queue, or waits for its rate limit.
-    Queued,
+    /// Its turn in the run queue, among the slots with short work.
+    QueuedLine(RunShare),
+    /// Its turn in the run queue, among the transfers.
+    QueuedTransfer(RunShare),
+    /// Its rate limit.
+    Parked,
     /// Its removal at the end of the tick.
     Closed,
+}
+
+impl Schedule {
+    /// Whether the slot waits for its next time slice.
+    pub(super) fn is_queued(self) -> bool {
+        match self {
+            Schedule::QueuedLine(_) | Schedule::QueuedTransfer(_) | Schedule::Parked => true,
+            Schedule::Waiting | Schedule::Closed => false,
+        }
+    }
 }
 
 impl<K: Kernel> Slot<K> {
@@ -62,6 +77,28 @@ impl<K: Kernel> Slot<K> {
             Occupant::Control(control) => control.user(),
             Occupant::Data(data) => data.owner().user,
             Occupant::Closed => None,
+        }
+    }
+
+    /// Returns the connections with which the slot takes turns.
+    pub(super) fn share(&self) -> Option<RunShare> {
+        let peer = match &self.occupant {
+            Occupant::Control(control) => control.peer(),
+            Occupant::Data(data) => data.owner().peer,
+            Occupant::Closed => return None,
+        };
+        Some(RunShare::of(self.user(), peer))
+    }
+
+    /// Whether the next time slice is for a transfer, or for lines that are handled in order with
+    /// the end of one.
+    pub(super) fn is_transferring(&self) -> bool {
+        match &self.occupant {
+            Occupant::Control(control) => {
+                control.is_transferring() || control.reads_lines_during_transfer()
+            }
+            Occupant::Data(data) => data.is_transferring(),
+            Occupant::Closed => false,
         }
     }
 

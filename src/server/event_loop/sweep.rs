@@ -65,7 +65,7 @@ impl Sweep {
                 Finding::EndData(DataOutcome::Done(idle))
             }
             Occupant::Control(control) => {
-                let is_queued = slot.schedule == Schedule::Queued;
+                let is_queued = slot.schedule.is_queued();
                 match control.expired(now, is_queued, options) {
                     None => Finding::Nothing,
                     Some(Expired::Close(reason)) => Finding::CloseControl(reason),

@@ -11,6 +11,16 @@ impl ClientPrefix {
     pub(crate) fn of(peer: SocketAddr) -> ClientPrefix {
         ClientPrefix(truncated(peer.ip(), 32, 64))
     }
+
+    /// Returns a number that the clients of one network share. Neighbouring networks have others.
+    pub(crate) fn network_number(self) -> usize {
+        let number = match ClientNetwork::of(self).0 {
+            IpAddr::V4(address) => u64::from(u32::from(address) >> 8),
+            IpAddr::V6(address) => (u128::from(address) >> 80) as u64,
+        };
+        // Multiplication mixes all bits into the upper ones (Fibonacci hashing).
+        (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
+    }
 }
 
 /// The network of a client, which one operator can have as a whole: a /24 of IPv4, or a /48 of
