@@ -156,7 +156,7 @@ impl Home {
     /// than `rights` do: content or hidden names.
     pub fn leads_to_more(&self, path: &Path, rights: Rights) -> bool {
         let shows_more =
-            |other: Rights| other.read && (!rights.read || other.hidden > rights.hidden);
+            |other: Rights| other.read && (!rights.read || (other.hidden && !rights.hidden));
         let mut more = self.grants.all().filter(|grant| shows_more(grant.rights));
         more.any(|grant| grant.path.starts_with(path))
     }

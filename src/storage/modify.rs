@@ -201,7 +201,7 @@ impl<'a, K: Kernel> RenamePaths<'a, K> {
         let (to, new) = open_parent_to_create(kernel, to_place)?;
         let (rights, more) = (from_place.grant.rights, to_place.grant.rights);
         // A rename in place shows nothing; in another directory the user may have more rights.
-        let is_denied = !rights.read || more.hidden > rights.hidden;
+        let is_denied = !rights.read || (more.hidden && !rights.hidden);
         let is_denied = is_denied && !is_same_directory(kernel, &from, &to);
         if is_denied && !rights.read {
             return Err(ErrorCode::ReadDenied.into());
