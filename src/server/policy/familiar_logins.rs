@@ -59,7 +59,7 @@ mod tests {
             logins.record(client(network << 8), "a");
             assert!(logins.recent.len() + logins.older.len() <= FAMILIAR_LOGINS_MAX);
         }
-        assert!(logins.contains(client(2 * FAMILIAR_LOGINS_MAX as u32 - 1 << 8), "a"));
+        assert!(logins.contains(client((2 * FAMILIAR_LOGINS_MAX as u32 - 1) << 8), "a"));
         assert!(!logins.contains(client(0), "a"));
     }
 }
