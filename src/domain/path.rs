@@ -148,6 +148,7 @@ mod tests {
             "./a",
             ".tidegate",
             ".tidegate.pid",
+            ".tidegate-0123456789abcdef.part",
             ".Tidegate-x",
             "a/b",
             "/",

@@ -14,7 +14,8 @@ use crate::kernel::linux::Linux;
 use crate::kernel::sim::{Sim, SimEntry};
 use crate::storage::open_files::*;
 use crate::storage::tests::{
-    CANARY, DROP_BOX, READ, TestDirectory, UPLOAD, code_of, place, unprivileged,
+    CANARY, CHANGE_HIDDEN, CHANGE_UNSEEN, DROP_BOX, READ, TestDirectory, UPLOAD, code_of, place,
+    unprivileged,
 };
 
 type OpenResult = Result<Arc<OpenFile<Linux>>, StorageError>;
@@ -338,6 +339,28 @@ fn cached_files_are_found_by_valid_names_only() {
         for root in [around.clone(), around.trim_end_matches('/').to_owned()] {
             let opened = outcome(open_in(&mut cache, &place(Path::new(&root), below, READ)));
             assert_eq!(opened, Err(ErrorCode::NoSuchFile), "{below:?}");
+        }
+    }
+}
+
+#[test]
+fn cached_files_are_found_with_the_rights_only() {
+    let directory = TestDirectory::new();
+    fs::create_dir(directory.at(".git")).unwrap();
+    let names = ["visible", ".htaccess", ".git/config"];
+    for name in names {
+        fs::write(directory.at(name), "content").unwrap();
+    }
+    let mut cache = new_cache(directory.kernel.clone());
+    for below in names {
+        let with_right = directory.place(below, CHANGE_HIDDEN);
+        assert!(open_in(&mut cache, &with_right).is_ok());
+        for rights in [DROP_BOX, CHANGE_UNSEEN, READ] {
+            let opened = outcome(open_in(&mut cache, &directory.place(below, rights)));
+            match rights.read && below == "visible" {
+                true => assert_eq!(opened, Ok("content".into())),
+                false => assert_eq!(opened, Err(ErrorCode::NoSuchFile), "{below} {rights}"),
+            }
         }
     }
 }
