@@ -10,6 +10,7 @@ mod orphans;
 mod quota;
 mod resolve;
 mod status;
+mod storage_use;
 mod temp_names;
 mod upload;
 mod walk;
@@ -25,6 +26,7 @@ pub use crate::storage::quota::{
 pub use crate::storage::status::{
     check_free_space, file_status, find_device, free_space, leads_beyond, probe,
 };
+pub use crate::storage::storage_use::StorageUse;
 pub use crate::storage::upload::{
     StagedUpload, UploadSpec, check_upload, create_unique_upload, create_upload,
 };

@@ -16,18 +16,43 @@ use crate::storage::resolve::{
     full_path, is_replaceable, join, open_parent_to_change, open_parent_to_create, open_root,
     status_beneath, status_of_name,
 };
+use crate::storage::storage_use::StorageUse;
 use crate::storage::walk::SizeWalk;
 
 /// Links and names of unknown kind that are looked at to find why a directory is not empty.
 const UNKNOWN_NAMES_MAX: usize = 100;
 
-/// Creates a directory, and waits until its name is durable.
-pub fn make_directory<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<(), StorageError> {
+/// Creates a directory within the limits of a reservation, and waits until its name is durable.
+pub fn make_directory<K: Kernel>(
+    kernel: &K,
+    place: &GrantedPath,
+    mut reservation: QuotaReservation,
+) -> Result<(), StorageError> {
     let (directory, name) = open_parent_to_create(kernel, place)?;
-    match kernel.make_directory(&directory, name) {
-        Ok(()) => kernel
-            .sync(&directory)
-            .map_err(|error| failed("syncing", place, error)),
+    let added = StorageUse::file(0);
+    reservation.settle(|reservation| {
+        // An existing name is reported before a quota.
+        match kernel.status_at(&directory, name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => reservation.grow_to(added)?,
+            _ => {}
+        }
+        make_new_directory(kernel, place, &directory, name)?;
+        let removed = StorageUse::default();
+        Ok::<_, StorageError>(UsageChange { added, removed })
+    })?;
+    kernel
+        .sync(&directory)
+        .map_err(|error| failed("syncing", place, error))
+}
+
+fn make_new_directory<K: Kernel>(
+    kernel: &K,
+    place: &GrantedPath,
+    directory: &K::File,
+    name: &str,
+) -> Result<(), StorageError> {
+    match kernel.make_directory(directory, name) {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let root = open_root(kernel, place)?;
             match status_beneath(kernel, &root, &place.relative) {
@@ -120,11 +145,12 @@ impl PendingModification {
             return Step::More;
         }
         let reservation = &mut self.reservation;
-        let tree_bytes = self.size.as_ref().map(SizeWalk::bytes);
+        // The directory itself counts too.
+        let tree = (self.size.as_ref()).map(|size| size.total().plus(StorageUse::file(0)));
         let changed = match &self.modification {
-            Modification::Rename { from, to } => rename(kernel, from, to, tree_bytes, reservation),
+            Modification::Rename { from, to } => rename(kernel, from, to, tree, reservation),
             Modification::Remove(place) => remove(kernel, place, reservation),
-            Modification::RemoveDirectory(place) => remove_directory(kernel, place),
+            Modification::RemoveDirectory(place) => remove_directory(kernel, place, reservation),
             Modification::SetModified(place, modified) => {
                 return Step::Done(set_modified(kernel, place, *modified).map(Response::Modified));
             }
@@ -151,12 +177,12 @@ fn begin_size_walk<K: Kernel>(
     }
 }
 
-/// Renames something. `tree_bytes` is the size of a directory that moves between counted ones.
+/// Renames something. `tree` is the size of a directory that moves between counted ones.
 fn rename<K: Kernel>(
     kernel: &K,
     from: &GrantedPath,
     to: &GrantedPath,
-    tree_bytes: Option<u64>,
+    tree: Option<StorageUse>,
     reservation: &mut QuotaReservation,
 ) -> Result<(), StorageError> {
     let paths = RenamePaths::open(kernel, from, to)?;
@@ -164,11 +190,12 @@ fn rename<K: Kernel>(
         let old = kernel.status_at(&paths.from, paths.old).ok();
         let new = kernel.status_at(&paths.to, paths.new).ok();
         let is_same = old.map(identity) == new.map(identity);
-        let removed = if is_same { 0 } else { file_bytes(new) };
+        let removed = StorageUse::of(new.filter(|_| !is_same));
         let added = match reservation.changes_usage() {
-            true => tree_bytes.unwrap_or_else(|| file_bytes(old)),
-            false => 0,
+            true => tree.unwrap_or_else(|| StorageUse::of(old)),
+            false => StorageUse::default(),
         };
+        reservation.set_replaced(removed);
         reservation.grow_to(added)?;
         paths.rename(kernel, from, to)?;
         Ok(UsageChange { added, removed })
@@ -280,14 +307,18 @@ fn remove<K: Kernel>(
         }
         kernel.remove(&directory, name).map_err(failed)?;
         Ok(UsageChange {
-            added: 0,
-            removed: file_bytes(Some(found)),
+            added: StorageUse::default(),
+            removed: StorageUse::of(Some(found)),
         })
     })?;
     kernel.sync(&directory).map_err(failed)
 }
 
-fn remove_directory<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<(), StorageError> {
+fn remove_directory<K: Kernel>(
+    kernel: &K,
+    place: &GrantedPath,
+    reservation: &mut QuotaReservation,
+) -> Result<(), StorageError> {
     let (directory, name) = open_parent_to_change(kernel, place, ErrorCode::NoSuchDirectory)?;
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorCode::NoSuchDirectory.into(),
@@ -297,7 +328,13 @@ fn remove_directory<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<(), St
         }
         _ => failed("removing", place, error),
     };
-    kernel.remove_directory(&directory, name).map_err(failed)?;
+    reservation.settle::<StorageError>(|_| {
+        kernel.remove_directory(&directory, name).map_err(failed)?;
+        Ok(UsageChange {
+            added: StorageUse::default(),
+            removed: StorageUse::file(0),
+        })
+    })?;
     kernel.sync(&directory).map_err(failed)
 }
 
@@ -369,13 +406,6 @@ fn set_modified<K: Kernel>(
 
 fn failed(operation: &'static str, place: &GrantedPath, error: io::Error) -> StorageError {
     StorageError::writing(operation, full_path(place, &place.relative), error)
-}
-
-/// The size of a file; everything else counts as 0.
-fn file_bytes(found: Option<Status>) -> u64 {
-    found
-        .filter(|found| found.kind == FileKind::File)
-        .map_or(0, |found| found.size)
 }
 
 /// Whether two open directories are the same one; false if their status is unknown.

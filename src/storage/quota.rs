@@ -1,8 +1,9 @@
-//! Quotas: how many bytes granted directories hold, and reservations for uploads in progress.
+//! Quotas: how much granted directories hold, and reservations for uploads in progress.
 //!
 //! A directory is counted once by a walk. From then on its usage is updated whenever the server
-//! publishes, moves or removes a file. An upload reserves its bytes before it writes them, so that
-//! the uploads of all sessions together stay within the limits.
+//! publishes, moves or removes something. An upload reserves its bytes before it writes them, so
+//! that the uploads of all sessions together stay within the limits. Removed bytes are not
+//! reserved again: replacing a file needs room for the difference only.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use crate::domain::error::ErrorCode;
 use crate::domain::step::Step;
 use crate::kernel::Kernel;
 use crate::storage::error::FileFault;
+use crate::storage::storage_use::StorageUse;
 use crate::storage::walk::SizeWalk;
 
 /// The usage of all counted directories, shared by the event loop and the workers. Its locks are
@@ -24,39 +26,40 @@ pub struct QuotaLedger {
     changing: Mutex<()>,
 }
 
-/// The usage of one directory and everything below it, in bytes.
+/// The usage of one directory: everything below it.
 #[derive(Debug, Default)]
 struct DirectoryUsage {
-    /// Bytes of published files; `None` before the first scan.
-    published: Option<u64>,
-    /// Bytes that are reserved and not yet published.
-    reserved: u64,
-    /// During a scan: bytes published since it began.
-    published_since: Option<u64>,
+    /// The published part; `None` before the first scan.
+    published: Option<StorageUse>,
+    /// The reserved part, not yet published.
+    reserved: StorageUse,
+    /// During a scan: what was published since it began.
+    published_since: Option<StorageUse>,
     /// During a scan: whether anything has changed since it began.
     is_changed: bool,
 }
 
 impl DirectoryUsage {
-    fn total(&self) -> u64 {
-        self.published.unwrap_or(0).saturating_add(self.reserved)
+    fn total(&self) -> StorageUse {
+        self.published.unwrap_or_default().plus(self.reserved)
     }
 
-    fn apply(&mut self, added: u64, removed: u64) {
-        self.published =
-            (self.published).map(|bytes| bytes.saturating_add(added).saturating_sub(removed));
-        self.published_since = (self.published_since).map(|bytes| bytes.saturating_add(added));
+    fn apply(&mut self, added: StorageUse, removed: StorageUse) {
+        self.published = (self.published).map(|used| used.plus(added).minus(removed));
+        self.published_since = (self.published_since).map(|used| used.plus(added));
         self.is_changed = true;
     }
 }
 
-/// A limit on the bytes of some directories together.
+/// A limit on the content of some directories together.
 #[derive(Clone, Debug)]
 pub struct QuotaLimit {
     /// Counted directories, none below another.
     pub paths: Vec<PathBuf>,
     /// Bytes that they may hold.
     pub max_bytes: u64,
+    /// Files and directories that they may hold.
+    pub max_files: Option<u64>,
 }
 
 impl QuotaLedger {
@@ -85,41 +88,41 @@ impl QuotaLedger {
         found.all(|usage| usage.published.is_some())
     }
 
-    /// Bytes in these directories, reservations included.
-    pub fn bytes(&self, paths: &[PathBuf]) -> u64 {
+    /// The usage of these directories together, reservations included.
+    pub fn usage(&self, paths: &[PathBuf]) -> StorageUse {
         total(&self.usages(), paths)
     }
 
-    /// Bytes that can still be added within all these limits.
+    /// Bytes that can still be added within all these limits: none where no file can.
     pub fn left(&self, limits: &[QuotaLimit]) -> u64 {
         let usages = self.usages();
-        let left =
-            |limit: &QuotaLimit| limit.max_bytes.saturating_sub(total(&usages, &limit.paths));
+        let left = |limit: &QuotaLimit| {
+            let used = total(&usages, &limit.paths);
+            match limit.max_files.is_none_or(|max| used.files < max) {
+                true => limit.max_bytes.saturating_sub(used.bytes),
+                false => 0,
+            }
+        };
         limits.iter().map(left).min().unwrap_or(u64::MAX)
     }
 
-    /// Reserves `bytes` for a new file at `path`, within these limits.
-    ///
-    /// # Errors
-    /// [`ErrorCode::OverQuota`] where a limit would be exceeded.
+    /// A reservation of nothing yet for a change at `path`, within these limits.
     pub fn reserve(
         self: &Arc<QuotaLedger>,
         path: &Path,
         limits: Vec<QuotaLimit>,
-        bytes: u64,
-    ) -> Result<QuotaReservation, ErrorCode> {
-        let mut reservation = QuotaReservation {
+    ) -> QuotaReservation {
+        QuotaReservation {
             to: self.counted_above(path),
             from: Vec::new(),
             ledger: self.clone(),
             limits,
-            bytes: 0,
-        };
-        reservation.grow_to(bytes)?;
-        Ok(reservation)
+            replaced: StorageUse::default(),
+            reserved: StorageUse::default(),
+        }
     }
 
-    /// A reservation of no bytes yet for a move. Limits that count the source already do not apply.
+    /// The same for a move. Limits that count the source already do not apply.
     pub fn reserve_move(
         self: &Arc<QuotaLedger>,
         from: &Path,
@@ -127,13 +130,9 @@ impl QuotaLedger {
         limits: Vec<QuotaLimit>,
     ) -> QuotaReservation {
         let is_new = |limit: &QuotaLimit| !limit.paths.iter().any(|path| from.starts_with(path));
-        QuotaReservation {
-            to: self.counted_above(to),
-            from: self.counted_above(from),
-            ledger: self.clone(),
-            limits: limits.into_iter().filter(is_new).collect(),
-            bytes: 0,
-        }
+        let mut reservation = self.reserve(to, limits.into_iter().filter(is_new).collect());
+        reservation.from = self.counted_above(from);
+        reservation
     }
 
     /// The counted directories that contain a path.
@@ -153,16 +152,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-fn total(usages: &BTreeMap<PathBuf, DirectoryUsage>, paths: &[PathBuf]) -> u64 {
+fn total(usages: &BTreeMap<PathBuf, DirectoryUsage>, paths: &[PathBuf]) -> StorageUse {
     paths
         .iter()
         .filter_map(|path| usages.get(path))
         .map(DirectoryUsage::total)
-        .fold(0, u64::saturating_add)
+        .fold(StorageUse::default(), StorageUse::plus)
 }
 
-/// Bytes reserved for one file or one move. Dropping it releases the bytes that were not
-/// published.
+/// The reservation of one upload, directory or move. Dropping it releases the unpublished part.
 #[derive(Debug)]
 pub struct QuotaReservation {
     ledger: Arc<QuotaLedger>,
@@ -171,16 +169,19 @@ pub struct QuotaReservation {
     /// The counted directories that contain the old path of a move.
     from: Vec<PathBuf>,
     limits: Vec<QuotaLimit>,
-    bytes: u64,
+    /// The part that the change will remove.
+    replaced: StorageUse,
+    /// The reserved part, beyond `replaced`.
+    reserved: StorageUse,
 }
 
-/// The effect of a change on usage, in bytes.
+/// The effect of a change on usage.
 #[derive(Clone, Copy, Debug)]
 pub struct UsageChange {
-    /// Bytes published or moved.
-    pub added: u64,
-    /// Bytes of the file that was replaced or removed.
-    pub removed: u64,
+    /// The published or moved part.
+    pub added: StorageUse,
+    /// The replaced or removed part.
+    pub removed: StorageUse,
 }
 
 impl QuotaReservation {
@@ -189,27 +190,42 @@ impl QuotaReservation {
         self.to != self.from
     }
 
-    /// Raises the reservation to `bytes`; a larger one stays as it is.
+    /// Whether any limit applies.
+    pub fn is_limited(&self) -> bool {
+        !self.limits.is_empty()
+    }
+
+    /// Sets what the change will replace at the new path, for which nothing needs to be reserved.
+    pub fn set_replaced(&mut self, replaced: StorageUse) {
+        self.replaced = replaced;
+    }
+
+    /// Raises the reservation to that for a change which adds `added` and removes what
+    /// [`QuotaReservation::set_replaced`] has set; a larger one stays as it is.
     ///
     /// # Errors
     /// [`ErrorCode::OverQuota`] where a limit would be exceeded; the reservation is unchanged.
-    pub fn grow_to(&mut self, bytes: u64) -> Result<(), ErrorCode> {
-        let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
+    pub fn grow_to(&mut self, added: StorageUse) -> Result<(), ErrorCode> {
+        let more = added.minus(self.replaced).minus(self.reserved);
+        if more == StorageUse::default() {
             return Ok(());
-        };
+        }
         let mut usages = self.ledger.usages();
+        // A limit that was exceeded before, by other means, prevents only what adds to it.
         let fits = |limit: &QuotaLimit| {
-            total(&usages, &limit.paths).saturating_add(more) <= limit.max_bytes
+            let total = total(&usages, &limit.paths).plus(more);
+            (more.bytes == 0 || total.bytes <= limit.max_bytes)
+                && (more.files == 0 || limit.max_files.is_none_or(|max| total.files <= max))
         };
         if !self.limits.iter().all(fits) {
             return Err(ErrorCode::OverQuota);
         }
         for path in self.growing() {
             if let Some(usage) = usages.get_mut(path) {
-                usage.reserved = usage.reserved.saturating_add(more);
+                usage.reserved = usage.reserved.plus(more);
             }
         }
-        self.bytes = bytes;
+        self.reserved = self.reserved.plus(more);
         Ok(())
     }
 
@@ -230,32 +246,35 @@ impl QuotaReservation {
         result.map(drop)
     }
 
-    fn apply(&self, added: u64, removed: u64) {
+    fn apply(&self, added: StorageUse, removed: StorageUse) {
         let mut usages = self.ledger.usages();
         for path in &self.to {
             if let Some(usage) = usages.get_mut(path) {
-                let added = if self.from.contains(path) { 0 } else { added };
+                let added = match self.from.contains(path) {
+                    true => StorageUse::default(),
+                    false => added,
+                };
                 usage.apply(added, removed);
             }
         }
         for path in self.from.iter().filter(|path| !self.to.contains(path)) {
             if let Some(usage) = usages.get_mut(path) {
-                usage.apply(0, added);
+                usage.apply(StorageUse::default(), added);
             }
         }
     }
 
     fn release(&mut self) {
-        if self.bytes == 0 {
+        let reserved = std::mem::take(&mut self.reserved);
+        if reserved == StorageUse::default() {
             return;
         }
         let mut usages = self.ledger.usages();
         for path in self.growing() {
             if let Some(usage) = usages.get_mut(path) {
-                usage.reserved = usage.reserved.saturating_sub(self.bytes);
+                usage.reserved = usage.reserved.minus(reserved);
             }
         }
-        self.bytes = 0;
     }
 
     /// The counted directories whose usage grows.
@@ -285,7 +304,7 @@ impl UsageScan {
         let usage = usages
             .get_mut(root)
             .filter(|usage| usage.published_since.is_none())?;
-        usage.published_since = Some(0);
+        usage.published_since = Some(StorageUse::default());
         usage.is_changed = false;
         Some(UsageScan {
             ledger: ledger.clone(),
@@ -317,9 +336,9 @@ impl UsageScan {
     fn record(&mut self) {
         let mut usages = self.ledger.usages();
         if let Some(usage) = usages.get_mut(self.walk.root()) {
-            let since = usage.published_since.take().unwrap_or(0);
+            let since = usage.published_since.take().unwrap_or_default();
             if usage.published.is_none() || !usage.is_changed {
-                usage.published = Some(self.walk.bytes().saturating_add(since));
+                usage.published = Some(self.walk.total().plus(since));
             }
         }
     }

@@ -21,6 +21,7 @@ use crate::storage::error::StorageError;
 use crate::storage::quota::{QuotaReservation, UsageChange};
 use crate::storage::resolve::{check_name, full_path, is_replaceable, join, open_parent_to_create};
 use crate::storage::status::check_free_space_of;
+use crate::storage::storage_use::StorageUse;
 use crate::storage::temp_names::{NAME_ATTEMPTS_MAX, create_locked, with_new_name};
 use crate::storage::upload::base::BaseFile;
 
@@ -42,6 +43,8 @@ pub struct StagedUpload<K: Kernel> {
     temporary: Option<String>,
     /// Bytes written.
     offset: u64,
+    /// Bytes that it is announced to have, those of the base file included.
+    announced: u64,
     /// Bytes that it may have.
     max_length: u64,
     base: Option<BaseFile<K>>,
@@ -152,6 +155,7 @@ fn create_with<K: Kernel>(
         replaces: place.grant.rights.change && (is_taken || spec.base == UploadBase::Empty),
         temporary,
         offset: 0,
+        announced: length,
         max_length: spec.max_length,
         base,
         attributes_of: None,
@@ -226,14 +230,18 @@ impl<K: Kernel> StagedUpload<K> {
         }
     }
 
-    /// Holds a quota reservation until the upload is published or dropped, and raises it to the
-    /// length of the base file.
+    /// Holds a quota reservation until the upload is published or dropped, and raises it to what
+    /// the announced length adds to the file that is to be replaced.
     pub fn with_reservation(
         mut self,
         reservation: QuotaReservation,
     ) -> Result<StagedUpload<K>, StorageError> {
-        let length = self.base.as_ref().map_or(0, |base| base.length);
-        self.reservation.insert(reservation).grow_to(length)?;
+        let reservation = self.reservation.insert(reservation);
+        if self.replaces {
+            let found = self.kernel.status_at(&self.directory, &self.name).ok();
+            reservation.set_replaced(StorageUse::of(found));
+        }
+        reservation.grow_to(StorageUse::file(self.announced))?;
         Ok(self)
     }
 
@@ -260,7 +268,7 @@ impl<K: Kernel> StagedUpload<K> {
         }
         let end = self.offset + bytes.len() as u64;
         if let Some(reservation) = &mut self.reservation {
-            reservation.grow_to(end)?;
+            reservation.grow_to(StorageUse::file(end))?;
         }
         // Bytes beyond the announced length take space that was not allocated.
         if end / SPACE_CHECK_BYTES > self.offset / SPACE_CHECK_BYTES {
@@ -302,12 +310,12 @@ impl<K: Kernel> StagedUpload<K> {
             return Err(ErrorCode::FileUnwritable.into());
         }
         match self.reservation.take() {
-            Some(mut reservation) => reservation.settle(|_| {
-                let removed = self.link_or_replace()?;
-                let added = self.offset;
+            Some(mut reservation) => reservation.settle(|reservation| {
+                let removed = self.link_or_replace(Some(reservation))?;
+                let added = StorageUse::file(self.offset);
                 Ok::<_, StorageError>(UsageChange { added, removed })
             })?,
-            None => self.link_or_replace().map(drop)?,
+            None => self.link_or_replace(None).map(drop)?,
         }
         self.sync(&self.directory)
     }
@@ -318,15 +326,24 @@ impl<K: Kernel> StagedUpload<K> {
         self.publish_unless(|| false)
     }
 
-    /// Gives the file its name, and returns the bytes of the file it replaced.
-    fn link_or_replace(&mut self) -> Result<u64, StorageError> {
+    /// Gives the file its name, and returns what it replaced.
+    fn link_or_replace(
+        &mut self,
+        reservation: Option<&mut QuotaReservation>,
+    ) -> Result<StorageUse, StorageError> {
+        // The file to be replaced may be another one than at the start of the upload, or gone.
+        if let Some(reservation) = reservation {
+            let found = self.kernel.status_at(&self.directory, &self.name).ok();
+            reservation.set_replaced(StorageUse::of(found.filter(|_| self.replaces)));
+            reservation.grow_to(StorageUse::file(self.offset))?;
+        }
         match self.link() {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match self.replaces {
                 true => self.replace(),
                 false => Err(ErrorCode::FileExists.into()),
             },
             result => result
-                .map(|()| 0)
+                .map(|()| StorageUse::default())
                 .map_err(|error| self.failed("publishing", error)),
         }
     }
@@ -355,7 +372,7 @@ impl<K: Kernel> StagedUpload<K> {
     }
 
     /// Gives the file the name of an existing file or link.
-    fn replace(&mut self) -> Result<u64, StorageError> {
+    fn replace(&mut self) -> Result<StorageUse, StorageError> {
         let removed = self.check_replaced()?;
         // Another session or program has replaced or changed the file since the last sync.
         if self.copy_attributes()? {
@@ -425,9 +442,8 @@ impl<K: Kernel> StagedUpload<K> {
         Ok(is_same.then_some(file))
     }
 
-    /// Checks that the current holder of the name may be replaced. Returns the bytes that this
-    /// frees.
-    fn check_replaced(&self) -> Result<u64, StorageError> {
+    /// Checks that the current holder of the name may be replaced. Returns what this frees.
+    fn check_replaced(&self) -> Result<StorageUse, StorageError> {
         match self.kernel.status_at(&self.directory, &self.name) {
             Ok(found) if !is_replaceable(found.kind) => Err(ErrorCode::FileExists.into()),
             // Another session has published since the base file was copied.
@@ -437,8 +453,7 @@ impl<K: Kernel> StagedUpload<K> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(self.failed("reading the status of", error))
             }
-            Ok(found) if found.kind == FileKind::File => Ok(found.size),
-            _ => Ok(0),
+            found => Ok(StorageUse::of(found.ok())),
         }
     }
 

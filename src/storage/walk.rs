@@ -8,6 +8,7 @@ use crate::domain::step::Step;
 use crate::kernel::{FileKind, Kernel, OpenMode};
 use crate::storage::error::FileFault;
 use crate::storage::resolve::join;
+use crate::storage::storage_use::StorageUse;
 use crate::storage::temp_names::is_temporary;
 
 /// The actions of a walk on the names that it meets.
@@ -125,8 +126,8 @@ impl TreeWalk {
     }
 }
 
-/// A walk that adds up the sizes of all regular files. Hidden files count, temporary ones do not:
-/// the bytes of unfinished uploads are covered by their quota reservations.
+/// A walk that adds up what a directory holds. Hidden files count, temporary ones do not:
+/// unfinished uploads are covered by their quota reservations.
 #[derive(Debug)]
 pub(super) struct SizeWalk {
     walk: TreeWalk,
@@ -135,14 +136,16 @@ pub(super) struct SizeWalk {
 
 #[derive(Debug)]
 struct TreeSize {
-    bytes: u64,
+    total: StorageUse,
 }
 
 impl SizeWalk {
     pub(super) fn new(root: &Path, below: &str) -> SizeWalk {
         SizeWalk {
             walk: TreeWalk::new(root, below),
-            size: TreeSize { bytes: 0 },
+            size: TreeSize {
+                total: StorageUse::default(),
+            },
         }
     }
 
@@ -151,9 +154,9 @@ impl SizeWalk {
         self.walk.step(kernel, "counting", &mut self.size)
     }
 
-    /// Bytes found so far.
-    pub(super) fn bytes(&self) -> u64 {
-        self.size.bytes
+    /// The amounts found so far, without the directory itself.
+    pub(super) fn total(&self) -> StorageUse {
+        self.size.total
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -167,7 +170,7 @@ impl SizeWalk {
 
 impl Visitor for TreeSize {
     fn selects(&self, name: &str, kind: Option<FileKind>) -> bool {
-        !is_temporary(name) && matches!(kind, None | Some(FileKind::File | FileKind::Directory))
+        !is_temporary(name) && kind != Some(FileKind::Other)
     }
 
     fn visit<K: Kernel>(
@@ -177,14 +180,11 @@ impl Visitor for TreeSize {
         name: &str,
         _kind: Option<FileKind>,
     ) -> io::Result<Visit> {
-        match kernel.status_at(directory, name) {
-            Ok(found) if found.kind == FileKind::File => {
-                self.bytes = self.bytes.saturating_add(found.size);
-                Ok(Visit::Leaf)
-            }
-            Ok(found) if found.kind == FileKind::Directory => Ok(Visit::Descend),
-            // Nothing that counts, or removed in the meantime.
-            _ => Ok(Visit::Leaf),
-        }
+        let found = kernel.status_at(directory, name)?;
+        self.total = self.total.plus(StorageUse::of(Some(found)));
+        Ok(match found.kind {
+            FileKind::Directory => Visit::Descend,
+            _ => Visit::Leaf,
+        })
     }
 }

@@ -190,20 +190,20 @@ impl<K: Kernel> Services<K> {
             Request::CheckUpload { path } => self.uploads.check(session_id, path, context)?,
             Request::CheckSpace { grant, length } => {
                 let grant = grant.as_deref();
-                let left = grant.map_or(u64::MAX, |grant| self.quotas.left(grant, user));
+                let left = grant.map_or(u64::MAX, |grant| self.quotas.largest(grant, user));
                 (self.uploads).check_space(session_id, grant, (length, left), context)?
             }
             Request::Create { path, length, base } => {
-                let bytes = length.unwrap_or(0);
-                let reserved = self.quotas.reserve(&path, user, bytes, context);
-                (self.uploads).create(session_id, path, (length, base), reserved, context)?
+                let reserved = self.quotas.reserve(&path, user, context);
+                (self.uploads).create(session_id, path, (length, base), reserved, context)
             }
             Request::CreateUnique { directory } => {
-                let reserved = self.quotas.reserve(&directory, user, 0, context);
-                (self.uploads).create_unique(session_id, directory, reserved, context)?
+                let reserved = self.quotas.reserve(&directory, user, context);
+                (self.uploads).create_unique(session_id, directory, reserved, context)
             }
             Request::MakeDirectory { path } => {
-                modifications::make_directory(session_id, path, context)
+                let reserved = self.quotas.reserve(&path, user, context);
+                modifications::make_directory(session_id, path, reserved, context)
             }
             Request::Rename { from, to } => {
                 self.modify(session_id, Modification::Rename { from, to }, user)

@@ -13,10 +13,12 @@ use crate::storage::{Modification, PendingModification, QuotaReservation, Storag
 pub(super) fn make_directory<K: Kernel>(
     session_id: SessionId,
     path: GrantedPath,
+    reservation: QuotaReservation,
     context: &Context<K>,
 ) -> Handled<K> {
     let lane = context.lane(&path.grant);
-    let job = Job::owned(session_id, lane, Task::MakeDirectory(path));
+    let task = Task::MakeDirectory(path, reservation);
+    let job = Job::owned(session_id, lane, task);
     context.workers.submit(job);
     Handled::Later
 }

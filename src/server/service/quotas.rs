@@ -9,7 +9,6 @@ use log::warn;
 
 use crate::config::Home;
 use crate::domain::access::{Access, Grant};
-use crate::domain::error::ErrorCode;
 use crate::domain::path::GrantedPath;
 use crate::domain::request::{QuotaUsage, Request, Response};
 use crate::kernel::Kernel;
@@ -120,6 +119,7 @@ impl Quotas {
             request,
             Request::Create { .. }
                 | Request::CreateUnique { .. }
+                | Request::MakeDirectory { .. }
                 | Request::Rename { .. }
                 | Request::CheckSpace { .. }
                 | Request::Space { .. }
@@ -130,9 +130,9 @@ impl Quotas {
     /// Returns whether all usage that the request depends on is counted.
     pub(crate) fn is_ready(&self, request: &Request, user: &UserQuota) -> bool {
         let limits = match request {
-            Request::Create { path, .. } | Request::CreateUnique { directory: path } => {
-                limits(&path.grant, user)
-            }
+            Request::Create { path, .. }
+            | Request::CreateUnique { directory: path }
+            | Request::MakeDirectory { path } => limits(&path.grant, user),
             Request::Rename { to, .. } => limits(&to.grant, user),
             Request::Quota => {
                 let limits = named_limits(user);
@@ -144,25 +144,22 @@ impl Quotas {
         limits.all(|limit| self.ledger.is_counted(&limit.paths))
     }
 
-    /// Reserves bytes for an upload.
-    ///
-    /// # Errors
-    /// [`ErrorCode::OverQuota`].
+    /// Returns the reservation of a new file or directory. It covers nothing yet: what the path
+    /// holds now, and thus what the change adds, is for a worker to find out.
     pub(crate) fn reserve<K: Kernel>(
         &mut self,
         path: &GrantedPath,
         user: &UserQuota,
-        bytes: u64,
         context: &Context<K>,
-    ) -> Result<QuotaReservation, ErrorCode> {
+    ) -> QuotaReservation {
         let limits = limits(&path.grant, user);
         if !limits.is_empty() {
             self.refresh(context);
         }
-        self.ledger.reserve(&path.full_path(), limits, bytes)
+        self.ledger.reserve(&path.full_path(), limits)
     }
 
-    /// Returns the reservation of a modification. It covers no bytes until the modification is
+    /// Returns the reservation of a modification. It covers nothing until the modification is
     /// made, because the size of a moved directory is not known before.
     pub(crate) fn reserve_modification(
         &self,
@@ -189,6 +186,19 @@ impl Quotas {
         self.ledger.left(&limits(grant, user))
     }
 
+    /// Returns the length of the largest file that a user may have in a granted directory. With
+    /// the right to change, it may replace others.
+    pub(crate) fn largest(&self, grant: &Grant, user: &UserQuota) -> u64 {
+        match grant.rights.change {
+            true => {
+                let limits = limits(grant, user);
+                let bytes = limits.iter().map(|limit| limit.max_bytes);
+                bytes.min().unwrap_or(u64::MAX)
+            }
+            false => self.left(grant, user),
+        }
+    }
+
     /// Responds with the usage of a user's quotas.
     pub(crate) fn report<K: Kernel>(
         &mut self,
@@ -203,7 +213,7 @@ impl Quotas {
     fn usage(&self, user: &UserQuota) -> Vec<QuotaUsage> {
         let usage = |(directory, limit): (_, QuotaLimit)| QuotaUsage {
             directory,
-            used: self.ledger.bytes(&limit.paths),
+            used: self.ledger.usage(&limit.paths).bytes,
             limit: limit.max_bytes,
         };
         named_limits(user).map(usage).collect()
@@ -228,7 +238,11 @@ fn named_limits(user: &UserQuota) -> impl Iterator<Item = (Option<String>, Quota
 fn directory_limit(grant: &Grant) -> Option<QuotaLimit> {
     let max_bytes = grant.rights.quota?;
     let paths = vec![grant.path.clone()];
-    Some(QuotaLimit { paths, max_bytes })
+    Some(QuotaLimit {
+        paths,
+        max_bytes,
+        max_files: None,
+    })
 }
 
 /// Returns the limit over all directories to which the user may add files. Nested directories are
@@ -245,7 +259,11 @@ fn user_limit(user: &UserQuota) -> Option<QuotaLimit> {
             paths.push(path.to_owned());
         }
     }
-    Some(QuotaLimit { paths, max_bytes })
+    Some(QuotaLimit {
+        paths,
+        max_bytes,
+        max_files: None,
+    })
 }
 
 #[cfg(test)]
@@ -253,7 +271,9 @@ mod tests {
     use super::*;
     use crate::config::Home;
     use crate::domain::access::Rights;
+    use crate::domain::error::ErrorCode;
     use crate::domain::request::UploadBase;
+    use crate::storage::StorageUse;
 
     fn grant(name: &str, path: PathBuf, upload: bool, quota: Option<u64>) -> Arc<Grant> {
         Arc::new(Grant {
@@ -323,10 +343,12 @@ mod tests {
         }
         assert!(quotas.is_ready(&request, &user));
 
-        let reservation = quotas.reserve(&path, &user, 4, &context).unwrap();
+        let mut reservation = quotas.reserve(&path, &user, &context);
+        assert_eq!(reservation.grow_to(StorageUse::file(4)), Ok(()));
         assert_eq!(quotas.left(&grant, &user), 1);
-        let refused = quotas.reserve(&path, &user, 2, &context);
-        assert_eq!(refused.err(), Some(ErrorCode::OverQuota));
+        let mut other = quotas.reserve(&path, &user, &context);
+        let refused = other.grow_to(StorageUse::file(2));
+        assert_eq!(refused, Err(ErrorCode::OverQuota));
         let usage = QuotaUsage {
             directory: Some("Box".to_owned()),
             used: 9,

@@ -38,8 +38,7 @@ impl Uploads {
         path: GrantedPath,
         context: &Context<K>,
     ) -> Result<Handled<K>, StorageError> {
-        let refusal = None;
-        context.query(session_id, Query::CheckUpload { path, refusal })
+        context.query(session_id, Query::CheckUpload(path))
     }
 
     /// Checks that there is room for an upload in a granted directory, or else in the home. Quotas
@@ -73,23 +72,15 @@ impl Uploads {
         context.query(session_id, query)
     }
 
-    /// Starts a job that creates an upload. If the quotas refused the `reservation`, an error about
-    /// the name of the file takes precedence.
+    /// Starts a job that creates an upload.
     pub(crate) fn create<K: Kernel>(
         &self,
         session_id: SessionId,
         path: GrantedPath,
         (length, base): (Option<u64>, UploadBase),
-        reservation: Result<QuotaReservation, ErrorCode>,
+        reservation: QuotaReservation,
         context: &Context<K>,
-    ) -> Result<Handled<K>, StorageError> {
-        let reservation = match reservation {
-            Ok(reservation) => reservation,
-            Err(code) => {
-                let refusal = Some(code);
-                return context.query(session_id, Query::CheckUpload { path, refusal });
-            }
-        };
+    ) -> Handled<K> {
         let lane = context.lane(&path.grant);
         let creation = Creation {
             path,
@@ -99,7 +90,7 @@ impl Uploads {
         };
         let job = Job::owned(session_id, lane, Task::Create(creation));
         context.workers.submit(job);
-        Ok(Handled::Later)
+        Handled::Later
     }
 
     /// Starts a job that creates an upload with a generated name.
@@ -107,19 +98,19 @@ impl Uploads {
         &self,
         session_id: SessionId,
         directory: GrantedPath,
-        reservation: Result<QuotaReservation, ErrorCode>,
+        reservation: QuotaReservation,
         context: &Context<K>,
-    ) -> Result<Handled<K>, StorageError> {
+    ) -> Handled<K> {
         let lane = context.lane(&directory.grant);
         let creation = Creation {
             path: directory,
             spec: self.spec(None, UploadBase::Empty),
-            reservation: reservation?,
+            reservation,
             devices: context.devices.clone(),
         };
         let job = Job::owned(session_id, lane, Task::CreateUnique(creation));
         context.workers.submit(job);
-        Ok(Handled::Later)
+        Handled::Later
     }
 
     fn spec(&self, length: Option<u64>, base: UploadBase) -> UploadSpec {

@@ -91,7 +91,7 @@ pub(crate) enum Task<K: Kernel> {
     Discard(Box<StagedUpload<K>>),
     /// Opens, reads, writes or looks at a file.
     File(FileTask<K>),
-    MakeDirectory(GrantedPath),
+    MakeDirectory(GrantedPath, QuotaReservation),
     /// Renames, removes or touches a file, in slices where a tree has to be walked for a quota.
     Modify(Box<PendingModification>),
     Checksum(Checksum<K>),
@@ -343,8 +343,8 @@ impl<K: Kernel> Job<K> {
                 let result = task.run(&**kernel);
                 finished(JobResult::File { owner, result })
             }
-            Task::MakeDirectory(path) => {
-                let result = storage::make_directory(&**kernel, &path);
+            Task::MakeDirectory(path, reservation) => {
+                let result = storage::make_directory(&**kernel, &path, reservation);
                 respond(result.map(|()| Response::DirectoryCreated.into()), true)
             }
             Task::Modify(mut pending) => match pending.step(&**kernel) {

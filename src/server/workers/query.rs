@@ -16,11 +16,8 @@ pub(crate) enum Query {
     Status(GrantedPath),
     /// The bytes that can still be written, of which quotas permit `left`.
     Space { path: GrantedPath, left: u64 },
-    /// Whether an upload to the path would be accepted; then the quotas' refusal, if any.
-    CheckUpload {
-        path: GrantedPath,
-        refusal: Option<ErrorCode>,
-    },
+    /// Whether an upload to the path would be accepted. Quotas apply later.
+    CheckUpload(GrantedPath),
     /// Whether the file system of the first of these directories that can be opened has room for
     /// `bytes`. It has if none can be opened.
     CheckSpace {
@@ -35,7 +32,7 @@ impl Query {
     /// Returns the granted directory in which it looks.
     pub(crate) fn root(&self) -> &Path {
         match self {
-            Query::Status(path) | Query::Space { path, .. } | Query::CheckUpload { path, .. } => {
+            Query::Status(path) | Query::Space { path, .. } | Query::CheckUpload(path) => {
                 &path.grant.path
             }
             Query::CheckSpace { root, .. } => root,
@@ -50,12 +47,9 @@ impl Query {
                 let space = storage::free_space(kernel, path)?;
                 Ok(Response::Space(space.min(*left)))
             }
-            Query::CheckUpload { path, refusal } => {
+            Query::CheckUpload(path) => {
                 storage::check_upload(kernel, path)?;
-                match refusal {
-                    Some(code) => Err((*code).into()),
-                    None => Ok(Response::Allowed),
-                }
+                Ok(Response::Allowed)
             }
             Query::CheckSpace {
                 directories, bytes, ..

@@ -81,7 +81,7 @@ impl<K: Kernel> Job<K> {
             Task::Create(_)
             | Task::CreateUnique(_)
             | Task::Copy(_)
-            | Task::MakeDirectory(_)
+            | Task::MakeDirectory(..)
             | Task::Modify(_) => respond(ErrorCode::FileUnwritable),
             Task::Publish(publication) => Answer::Published(publication.session_id),
             Task::Checksum(_) => respond(ErrorCode::FileUnreadable),
@@ -89,7 +89,7 @@ impl<K: Kernel> Job<K> {
                 FileTask::Open(_) | FileTask::Query(Query::Status(_) | Query::Space { .. }) => {
                     respond(ErrorCode::FileUnreadable)
                 }
-                FileTask::Query(Query::CheckUpload { .. } | Query::CheckSpace { .. }) => {
+                FileTask::Query(Query::CheckUpload(_) | Query::CheckSpace { .. }) => {
                     respond(ErrorCode::FileUnwritable)
                 }
                 FileTask::Prefetch(_) | FileTask::Read(_) => {
@@ -127,7 +127,7 @@ impl<K: Kernel> Job<K> {
                 ListingTarget::Top { .. } => PathBuf::new(),
             },
             Task::Create(creation) | Task::CreateUnique(creation) => creation.path.full_path(),
-            Task::MakeDirectory(path) => path.full_path(),
+            Task::MakeDirectory(path, _) => path.full_path(),
             Task::Copy(upload) | Task::Discard(upload) => upload.path().to_owned(),
             Task::Publish(publication) => publication.upload.path().to_owned(),
             Task::Modify(pending) => pending.modification().path().full_path(),
@@ -163,14 +163,14 @@ impl<K: Kernel> Job<K> {
                 ListingTarget::Top { .. } => [None, None],
             },
             Task::Create(creation) | Task::CreateUnique(creation) => [Some(&creation.path), None],
-            Task::MakeDirectory(path) => [Some(path), None],
+            Task::MakeDirectory(path, _) => [Some(path), None],
             Task::Modify(pending) => match pending.modification() {
                 Modification::Rename { from, to } => [Some(from), Some(to)],
                 modification => [Some(modification.path()), None],
             },
             Task::File(FileTask::Open(opening)) => [Some(&opening.path), None],
             Task::File(FileTask::Query(
-                Query::Status(path) | Query::Space { path, .. } | Query::CheckUpload { path, .. },
+                Query::Status(path) | Query::Space { path, .. } | Query::CheckUpload(path),
             )) => [Some(path), None],
             _ => [None, None],
         }
@@ -220,7 +220,7 @@ fn file_task_path<K: Kernel>(task: &FileTask<K>) -> PathBuf {
     match task {
         FileTask::Open(opening) => opening.path.full_path(),
         FileTask::Query(
-            Query::Status(path) | Query::Space { path, .. } | Query::CheckUpload { path, .. },
+            Query::Status(path) | Query::Space { path, .. } | Query::CheckUpload(path),
         ) => path.full_path(),
         FileTask::Query(Query::CheckSpace { directories, .. }) => {
             directories.first().cloned().unwrap_or_default()

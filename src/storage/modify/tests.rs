@@ -20,11 +20,15 @@ use crate::storage::tests::{
     unprivileged,
 };
 
+/// A reservation without quotas.
+fn unlimited() -> QuotaReservation {
+    let (ledger, any) = (Arc::new(QuotaLedger::default()), Path::new("/"));
+    ledger.reserve_move(any, any, Vec::new())
+}
+
 /// Runs a modification without quotas.
 fn run(kernel: &Linux, modification: Modification) -> Result<(), StorageError> {
-    let (ledger, any) = (Arc::new(QuotaLedger::default()), Path::new("/"));
-    let reservation = ledger.reserve_move(any, any, Vec::new());
-    match PendingModification::new(modification, reservation).step(kernel) {
+    match PendingModification::new(modification, unlimited()).step(kernel) {
         Step::Done(result) => result.map(drop),
         Step::More => panic!("no walk is needed without quotas"),
     }
@@ -201,6 +205,7 @@ fn files_links_and_empty_directories_are_removed() {
         code_of(remove_directory(
             &*directory.kernel,
             &directory.place(below, rights),
+            &mut unlimited(),
         ))
     };
     for below in ["file", "link", "link-sub", "out", "out-file"] {
@@ -298,7 +303,11 @@ fn a_full_directory_that_looks_empty_is_explained() {
         fill(&kept);
         let reason = |rights| {
             let place = directory.place("kept", rights);
-            code_of(remove_directory(&*directory.kernel, &place))
+            code_of(remove_directory(
+                &*directory.kernel,
+                &place,
+                &mut unlimited(),
+            ))
         };
         assert_eq!(reason(CHANGE), Err(expected));
         assert_eq!(reason(CHANGE_HIDDEN), Err(with_hidden));
@@ -311,7 +320,10 @@ fn a_full_directory_that_looks_empty_is_explained() {
 fn the_right_hidden_covers_names_with_a_leading_dot() {
     let directory = TestDirectory::with_every_kind();
     let kernel = &directory.kernel;
-    let made = |below, rights| code_of(make_directory(&**kernel, &directory.place(below, rights)));
+    let made = |below, rights| {
+        let place = directory.place(below, rights);
+        code_of(make_directory(&**kernel, &place, unlimited()))
+    };
     assert_eq!(made(".git", CHANGE), Err(ErrorCode::HiddenDenied));
     assert_eq!(made(".git", READ), Err(ErrorCode::UploadDenied));
     assert_eq!(made("sub/.git/x", CHANGE), Err(ErrorCode::HiddenDenied));
@@ -388,7 +400,7 @@ fn missing_permissions_are_reported_with_their_cause() {
             ),
             (remove(&directory.kernel, &place("file")), "removing"),
             (
-                remove_directory(&*directory.kernel, &place("empty")),
+                remove_directory(&*directory.kernel, &place("empty"), &mut unlimited()),
                 "removing",
             ),
         ] {
@@ -423,6 +435,7 @@ fn directories_are_created() {
         let made = code_of(make_directory(
             &*directory.kernel,
             &directory.place(below, rights),
+            unlimited(),
         ));
         assert_eq!(made, expected, "{below}");
     }
@@ -444,7 +457,7 @@ fn an_unwritable_directory_is_reported_with_its_cause() {
             code_of(crate::storage::check_upload(&*directory.kernel, &place)),
             Ok(())
         );
-        let refused = make_directory(&*directory.kernel, &place).unwrap_err();
+        let refused = make_directory(&*directory.kernel, &place, unlimited()).unwrap_err();
         assert_eq!(refused.code, ErrorCode::FileUnwritable);
         let fault = refused.fault.unwrap().to_string();
         assert!(fault.starts_with("making /"), "{fault}");

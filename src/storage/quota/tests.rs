@@ -1,6 +1,7 @@
 //! Usage and reservations of directories on a real file system.
 
 use std::fs;
+use std::path::Path;
 
 use crate::storage::quota::*;
 use crate::storage::tests::TestDirectory;
@@ -17,13 +18,41 @@ fn ledger_of(directory: &TestDirectory) -> (Arc<QuotaLedger>, [PathBuf; 1]) {
     (ledger, [directory.at("")])
 }
 
+/// One file of `added` bytes in place of one of `removed`; 0 is no file.
 fn settled(added: u64, removed: u64) -> Result<UsageChange, ()> {
-    Ok(UsageChange { added, removed })
+    let file = |bytes| match bytes {
+        0 => StorageUse::default(),
+        bytes => StorageUse::file(bytes),
+    };
+    Ok(UsageChange {
+        added: file(added),
+        removed: file(removed),
+    })
 }
 
 fn limit(directory: &TestDirectory, max_bytes: u64) -> Vec<QuotaLimit> {
     let paths = vec![directory.at("")];
-    vec![QuotaLimit { paths, max_bytes }]
+    vec![QuotaLimit {
+        paths,
+        max_bytes,
+        max_files: None,
+    }]
+}
+
+/// A reservation of one new file.
+fn reserve(
+    ledger: &Arc<QuotaLedger>,
+    path: &Path,
+    limits: Vec<QuotaLimit>,
+    bytes: u64,
+) -> Result<QuotaReservation, ErrorCode> {
+    let mut reservation = ledger.reserve(path, limits);
+    reservation.grow_to(StorageUse::file(bytes))?;
+    Ok(reservation)
+}
+
+fn bytes(ledger: &QuotaLedger, paths: &[PathBuf]) -> u64 {
+    ledger.usage(paths).bytes
 }
 
 #[test]
@@ -43,7 +72,7 @@ fn files_are_counted_and_links_are_not() {
     assert!(!ledger.is_counted(&paths));
     scan(&ledger, &directory);
     assert!(ledger.is_counted(&paths));
-    assert_eq!(ledger.bytes(&paths), 9);
+    assert_eq!(bytes(&ledger, &paths), 9);
 }
 
 #[test]
@@ -52,27 +81,30 @@ fn reservations_stay_within_the_limit() {
     fs::write(directory.at("x"), "12345").unwrap();
     let (ledger, paths) = ledger_of(&directory);
     scan(&ledger, &directory);
-    let reserve = |bytes| ledger.reserve(&directory.at("new"), limit(&directory, 10), bytes);
+    let reserve = |bytes| reserve(&ledger, &directory.at("new"), limit(&directory, 10), bytes);
     let mut first = reserve(3).unwrap();
     assert_eq!(reserve(3).err(), Some(ErrorCode::OverQuota));
     let mut second = reserve(1).unwrap();
-    assert_eq!(second.grow_to(3), Err(ErrorCode::OverQuota));
-    assert_eq!(second.grow_to(2), Ok(()));
-    assert_eq!(second.grow_to(1), Ok(()), "a reservation never shrinks");
-    assert_eq!(ledger.bytes(&paths), 10);
-    drop(second);
-    assert_eq!(ledger.bytes(&paths), 8);
-    first.settle::<()>(|_| settled(3, 5)).unwrap();
-    assert_eq!(ledger.bytes(&paths), 3, "three added and five removed");
-    reserve(7).unwrap().settle(|_| Err(())).unwrap_err();
-    assert_eq!(ledger.bytes(&paths), 3);
-    assert!(reserve(7).is_ok());
-    assert!(
-        ledger
-            .reserve(&directory.at("new"), Vec::new(), u64::MAX)
-            .is_ok(),
-        "no limit"
+    assert_eq!(
+        second.grow_to(StorageUse::file(3)),
+        Err(ErrorCode::OverQuota)
     );
+    assert_eq!(second.grow_to(StorageUse::file(2)), Ok(()));
+    assert_eq!(
+        second.grow_to(StorageUse::file(1)),
+        Ok(()),
+        "a reservation never shrinks"
+    );
+    assert_eq!(bytes(&ledger, &paths), 10);
+    drop(second);
+    assert_eq!(bytes(&ledger, &paths), 8);
+    first.settle::<()>(|_| settled(3, 5)).unwrap();
+    assert_eq!(bytes(&ledger, &paths), 3, "three added and five removed");
+    reserve(7).unwrap().settle(|_| Err(())).unwrap_err();
+    assert_eq!(bytes(&ledger, &paths), 3);
+    assert!(reserve(7).is_ok());
+    let mut unlimited = ledger.reserve(&directory.at("new"), Vec::new());
+    assert!(unlimited.grow_to(StorageUse::file(u64::MAX)).is_ok());
 }
 
 #[test]
@@ -81,15 +113,15 @@ fn files_published_during_a_scan_are_counted() {
     fs::write(directory.at("x"), "12345").unwrap();
     let (ledger, paths) = ledger_of(&directory);
     let mut first = UsageScan::begin(&ledger, &directory.at("")).unwrap();
-    let mut reservation = ledger.reserve(&directory.at("new"), Vec::new(), 4).unwrap();
+    let mut reservation = reserve(&ledger, &directory.at("new"), Vec::new(), 4).unwrap();
     assert_eq!(first.step(&*directory.kernel), Step::More);
     reservation.settle::<()>(|_| settled(4, 0)).unwrap();
     assert_eq!(first.step(&*directory.kernel), Step::Done(()));
-    assert_eq!(ledger.bytes(&paths), 9);
+    assert_eq!(bytes(&ledger, &paths), 9);
     fs::write(directory.at("new"), "1234").unwrap();
     fs::write(directory.at("by hand"), "1").unwrap();
     scan(&ledger, &directory);
-    assert_eq!(ledger.bytes(&paths), 10);
+    assert_eq!(bytes(&ledger, &paths), 10);
 }
 
 #[test]
@@ -103,12 +135,10 @@ fn a_file_counts_in_every_directory_above_it() {
         let mut scan = UsageScan::begin(&ledger, path).unwrap();
         while scan.step(&*directory.kernel) == Step::More {}
     }
-    let mut reservation = ledger
-        .reserve(&directory.at("sub/new"), Vec::new(), 4)
-        .unwrap();
+    let mut reservation = reserve(&ledger, &directory.at("sub/new"), Vec::new(), 4).unwrap();
     reservation.settle::<()>(|_| settled(4, 0)).unwrap();
-    assert_eq!(ledger.bytes(&paths[..1]), 4);
-    assert_eq!(ledger.bytes(&paths[1..]), 4);
+    assert_eq!(bytes(&ledger, &paths[..1]), 4);
+    assert_eq!(bytes(&ledger, &paths[1..]), 4);
 }
 
 #[test]
@@ -125,11 +155,12 @@ fn a_move_shifts_usage_to_the_target() {
         let mut scan = UsageScan::begin(&ledger, path).unwrap();
         while scan.step(&*directory.kernel) == Step::More {}
     }
-    let bytes = || [&all, &here, &there].map(|path| ledger.bytes(std::slice::from_ref(path)));
+    let bytes = || [&all, &here, &there].map(|path| ledger.usage(std::slice::from_ref(path)).bytes);
     let limits = |max_bytes| {
         let of = |path: &PathBuf| QuotaLimit {
             paths: vec![path.clone()],
             max_bytes,
+            max_files: None,
         };
         vec![of(&there), of(&all)]
     };
@@ -139,21 +170,23 @@ fn a_move_shifts_usage_to_the_target() {
     assert!(!reservation("here/new", 0).changes_usage());
     // The directory that contains both counts the file already.
     assert_eq!(
-        reservation("there/new", 11).grow_to(6),
+        reservation("there/new", 11).grow_to(StorageUse::file(6)),
         Err(ErrorCode::OverQuota)
     );
     let mut moving = reservation("there/new", 12);
     assert!(moving.changes_usage());
-    moving.grow_to(6).unwrap();
+    moving.grow_to(StorageUse::file(6)).unwrap();
     assert_eq!(bytes(), [12, 6, 12]);
     drop(moving);
     assert_eq!(bytes(), [12, 6, 6]);
     let mut over = reservation("there/file", 12);
     over.settle(|reservation| {
-        reservation.grow_to(6).map(|()| UsageChange {
-            added: 6,
-            removed: 6,
-        })
+        reservation
+            .grow_to(StorageUse::file(6))
+            .map(|()| UsageChange {
+                added: StorageUse::file(6),
+                removed: StorageUse::file(6),
+            })
     })
     .unwrap();
     assert_eq!(bytes(), [6, 0, 6]);

@@ -11,9 +11,11 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, mkfifo};
 
+use crate::domain::request::Response;
 use crate::kernel::linux::Linux;
+use crate::storage::modify::{Modification, PendingModification};
 use crate::storage::orphans::OrphanSweep;
-use crate::storage::quota::QuotaLedger;
+use crate::storage::quota::{QuotaLedger, QuotaLimit, UsageScan};
 use crate::storage::status::check_free_space;
 use crate::storage::temp_names::is_temporary;
 use crate::storage::tests::{
@@ -353,9 +355,7 @@ fn one_of_two_concurrent_appends_is_published() {
         let append = |text: &str| {
             let upload =
                 create_upload(&directory.kernel, &place, continuing(UploadBase::Whole)).unwrap();
-            let reservation = ledger
-                .reserve(&directory.at("file"), Vec::new(), 0)
-                .unwrap();
+            let reservation = ledger.reserve(&directory.at("file"), Vec::new());
             let mut upload = upload.with_reservation(reservation).unwrap();
             assert_eq!(upload.copy_base().unwrap(), Step::Done(()));
             upload.write(text.as_bytes()).unwrap();
@@ -706,4 +706,84 @@ fn rights_of_a_lost_group_are_not_given_to_another() {
         assert_eq!(attributes(&directory.at("file")).0, new, "{old:o}");
         fs::remove_file(directory.at("file")).unwrap();
     }
+}
+
+#[test]
+fn replacing_a_file_needs_room_for_the_difference() {
+    let directory = TestDirectory::new();
+    let place = directory.place("file", CHANGE);
+    let ledger = Arc::new(QuotaLedger::default());
+    ledger.track([directory.at("")].into_iter());
+    let mut scan = UsageScan::begin(&ledger, &directory.at("")).unwrap();
+    while scan.step(&*directory.kernel) == Step::More {}
+    let limit = || QuotaLimit {
+        paths: vec![directory.at("")],
+        max_bytes: 100,
+        max_files: Some(1),
+    };
+    let begin = |name: &str, spec| {
+        let place = directory.place(name, CHANGE);
+        let reservation = ledger.reserve(&directory.at(name), vec![limit()]);
+        create_upload(&directory.kernel, &place, spec)?.with_reservation(reservation)
+    };
+    let store = |name: &str, spec, bytes: usize| {
+        let mut upload = begin(name, spec)?;
+        while upload.copy_base()? == Step::More {}
+        upload.write(&vec![b'x'; bytes])?;
+        upload.publish()
+    };
+    let used = || ledger.usage(&[directory.at("")]);
+    store("file", spec(80), 80).unwrap();
+    // Announced, or not.
+    store("file", spec(90), 90).unwrap();
+    store("file", continuing(UploadBase::Empty), 95).unwrap();
+    store("file", continuing(UploadBase::Whole), 1).unwrap();
+    store("file", continuing(UploadBase::Prefix(90)), 10).unwrap();
+    assert_eq!(used(), StorageUse::file(100));
+    let over = Err(ErrorCode::OverQuota);
+    assert_eq!(
+        code_of(store("file", continuing(UploadBase::Whole), 1)),
+        over
+    );
+    assert_eq!(code_of(store("file", spec(101), 0)), over);
+    assert_eq!(
+        code_of(store("other", spec(0), 0)),
+        over,
+        "one file is permitted"
+    );
+    store("file", spec(10), 10).unwrap();
+    assert_eq!(used(), StorageUse::file(10));
+
+    // Two uploads that replace the same file release it once.
+    fs::write(directory.at("file"), [b'x'; 10]).unwrap();
+    let mut both = [(); 2].map(|()| begin("file", spec(55)).unwrap());
+    assert_eq!(used(), StorageUse::file(100), "45 more bytes each");
+    let refused = begin("file", spec(11));
+    assert_eq!(code_of(refused).err(), Some(ErrorCode::OverQuota));
+    for upload in &mut both {
+        upload.write(&[b'x'; 55]).unwrap();
+    }
+    for upload in both {
+        upload.publish().unwrap();
+    }
+    assert_eq!(used(), StorageUse::file(55));
+
+    // The file that was to be replaced is gone.
+    let mut upload = begin("file", spec(100)).unwrap();
+    upload.write(&[b'x'; 100]).unwrap();
+    let removal = PendingModification::new(
+        Modification::Remove(place),
+        ledger.reserve_move(&directory.at("file"), &directory.at("file"), Vec::new()),
+    )
+    .step(&*directory.kernel);
+    assert!(matches!(removal, Step::Done(Ok(Response::Done))));
+    assert_eq!(
+        used(),
+        StorageUse {
+            bytes: 45,
+            files: 0
+        }
+    );
+    upload.publish().unwrap();
+    assert_eq!(used(), StorageUse::file(100));
 }

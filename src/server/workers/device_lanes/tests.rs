@@ -13,7 +13,7 @@ use crate::limits::{
 use crate::server::policy::sessions::UserSessions;
 use crate::server::session_id::{SessionId, UserKey};
 use crate::server::workers::job::{Lane, Success, Task};
-use crate::storage::{OrphanSweep, StorageError};
+use crate::storage::{OrphanSweep, QuotaLedger, StorageError};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
@@ -52,7 +52,8 @@ impl World {
             relative: "new".to_owned(),
         };
         let lane = Lane::Device(device.clone());
-        let job = Job::owned(session_id, lane, Task::MakeDirectory(path));
+        let reservation = Arc::new(QuotaLedger::default()).reserve("/".as_ref(), Vec::new());
+        let job = Job::owned(session_id, lane, Task::MakeDirectory(path, reservation));
         let refused = self.lanes.submit(device, job);
         (session_id, !refused.results.is_empty())
     }

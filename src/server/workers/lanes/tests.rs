@@ -6,6 +6,7 @@ use crate::kernel::FileSystemKind;
 use crate::kernel::devices::Device;
 use crate::kernel::linux::Linux;
 use crate::server::workers::job::{Reload, Task};
+use crate::storage::QuotaLedger;
 
 fn workers() -> Workers<Linux> {
     Workers::without_threads(Arc::new(Linux::new().unwrap()))
@@ -31,7 +32,8 @@ fn job(owner: u64, device: &Arc<Device>) -> Job<Linux> {
         relative: "x".to_owned(),
     };
     let lane = Lane::Device(device.clone());
-    Job::owned(session(owner), lane, Task::MakeDirectory(path))
+    let reservation = Arc::new(QuotaLedger::default()).reserve("/".as_ref(), Vec::new());
+    Job::owned(session(owner), lane, Task::MakeDirectory(path, reservation))
 }
 
 fn devices() -> [Arc<Device>; 2] {

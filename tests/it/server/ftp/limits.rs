@@ -35,20 +35,38 @@ fn an_upload_over_quota_is_552_with_the_remaining_bytes() {
     assert!(reply.contains(" 6000 bytes available"), "{reply}");
     server.log_line(&["event=refused limit=quota user=user3 from=127.0.0.1:"]);
     ftp.command("CWD Box", "250");
-    assert!(
-        ftp.command("ALLO 6001", "552")
-            .contains(" 6000 bytes available")
-    );
-    ftp.command("ALLO 6000", "202");
+    // A file of 6001 bytes might replace another one.
+    ftp.command("ALLO 6001", "202");
+    let reply = ftp.command("ALLO 10001", "552");
+    assert!(reply.contains(" 6000 bytes available"), "{reply}");
     put(&mut ftp, "b", 6000);
-    let data = ftp.connect_data();
-    ftp.command("APPE b", "552");
-    drop(data);
+    ftp.store("APPE b", b"x");
+    ftp.expect("552");
     assert_eq!(server.home.names("Box"), ["a", "b"]);
     // Replacing a file releases its bytes.
     ftp.command("DELE a", "250");
     put(&mut ftp, "b", 4000);
     assert_eq!(ftp.command("AVBL .", "213"), "213 6000");
+}
+
+#[test]
+fn a_replaced_file_makes_room_for_its_successor() {
+    let server = serve_with(&["user3:Box:read,change,quota=100"], &["Box"]);
+    let mut ftp = FtpClient::login(&server, "user3", "3456");
+    put(&mut ftp, "Box/file", 80);
+    ftp.command("CWD Box", "250");
+    ftp.command("ALLO 90", "202");
+    put(&mut ftp, "file", 90);
+    ftp.store("APPE file", b"x");
+    ftp.expect("226");
+    ftp.command("REST 91", "350");
+    ftp.store("STOR file", &[b'x'; 9]);
+    ftp.expect("226");
+    assert_eq!(ftp.command("AVBL .", "213"), "213 0");
+    ftp.store("APPE file", b"x");
+    ftp.expect("552");
+    assert_eq!(server.home.names("Box"), ["file"]);
+    assert_eq!(ftp.retrieve("file").len(), 100);
 }
 
 #[test]
