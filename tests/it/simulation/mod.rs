@@ -5,6 +5,7 @@
 //! in `failed_seeds.txt` and run first.
 
 mod client;
+mod device_seeds;
 mod ftp;
 mod ftp_client;
 mod ftp_dialogue;
@@ -39,6 +40,7 @@ use tidegate::server::{EventLoop, Options};
 
 use crate::support::seeds::{for_seeds, once_in};
 use client::Client;
+use device_seeds::Devices;
 use model::Model;
 
 /// The number of seeds in a test run.
@@ -76,6 +78,7 @@ struct Run {
     home: TempDir,
     options: Options,
     events: Events,
+    devices: Option<Devices>,
 }
 
 /// Events other than those of the clients.
@@ -97,6 +100,17 @@ struct Events {
 
 impl Run {
     fn from_seed(seed: u64) -> Run {
+        Run::prepared(seed, |_| None)
+    }
+
+    /// The same on several devices.
+    fn with_devices(seed: u64) -> Run {
+        let mut run = Run::prepared(seed, |sim| Some(Devices::mount(seed, sim)));
+        run.model.faulty = true;
+        run
+    }
+
+    fn prepared(seed: u64, devices: impl FnOnce(&Sim) -> Option<Devices>) -> Run {
         let mut rng = Rng::with_seed(seed);
         let sim = Sim::new(rng.u64(..));
         sim.set_unnamed_files(!once_in(&mut rng, 4));
@@ -105,6 +119,7 @@ impl Run {
         }
         let large = rng.usize(SLICE_BUDGET_BYTES..4 * SLICE_BUDGET_BYTES);
         let mut model = Model::new(&mut rng, &sim, large);
+        let devices = devices(&sim);
         let scripts: Vec<_> = (0..rng.usize(1..10))
             .map(|id| script::script(&mut rng, &mut model, id))
             .collect();
@@ -144,7 +159,11 @@ impl Run {
             stopped: step(&mut rng),
             few_faults: false,
         };
+        if devices.is_some() {
+            options.disk_timeout = Duration::from_secs(2);
+        }
         let mut run = Run::new(rng, sim, model, clients, options, events);
+        run.devices = devices;
         if once_in(&mut run.rng, 8) {
             run.sim.set_descriptors(run.rng.usize(4..30));
             run.model.faulty = true;
@@ -196,6 +215,7 @@ impl Run {
             home,
             options,
             events,
+            devices: None,
         }
     }
 
@@ -209,6 +229,9 @@ impl Run {
         // Without faults, every client that is not stalled finishes.
         self.sim.set_fault_plan(FaultPlan::NoFaults);
         self.sim.set_descriptors(usize::MAX);
+        if let Some(devices) = &mut self.devices {
+            devices.recover(&self.sim);
+        }
         self.clients.iter_mut().for_each(Client::speed_up);
         self.finish();
         self.clients.iter_mut().for_each(Client::resume);
@@ -220,6 +243,10 @@ impl Run {
     fn step(&mut self) {
         self.model.step += 1;
         let step = Some(self.model.step);
+        if let Some(devices) = &mut self.devices {
+            devices.change(&self.sim);
+            devices.resume(&self.sim);
+        }
         if self.events.news && once_in(&mut self.rng, 64) {
             self.model.change_news(&mut self.rng, &self.sim);
         }
@@ -278,7 +305,7 @@ impl Run {
 
     fn run_job(&mut self) {
         let job = self.rng.usize(..self.event_loop.jobs());
-        self.sim.as_worker(|| self.event_loop.run_job(job));
+        self.sim.run_job(self.event_loop.start_job(job));
     }
 
     fn run_jobs(&mut self) {
@@ -356,6 +383,7 @@ impl Run {
         for _ in 0..100 {
             self.tick();
             self.run_jobs();
+            while self.sim.resume_job(0) {}
         }
         assert_eq!(self.event_loop.connections(), 0, "slots remain");
         let listeners = usize::from(self.event_loop.stopped().is_none());
@@ -373,16 +401,18 @@ impl Run {
             "the server does not stop"
         );
         drop(self.event_loop);
-        assert_eq!(
-            self.sim.held_handles(),
-            HeldHandles::default(),
-            "handles remain after the end"
-        );
+        let mut held = self.sim.held_handles();
+        if self.devices.is_some() {
+            // Closing a file of a remote device could wait, so the end of the process does it.
+            (held.files, held.nameless) = (0, 0);
+        }
+        let none = HeldHandles::default();
+        assert_eq!(held, none, "handles remain after the end");
         let fired = self.sim.injected_faults();
         let cannot_remove = fired.iter().any(|(call, _)| *call == SystemCall::Remove);
         let temporary = self.model.check_tree(&self.sim);
         assert!(
-            temporary.is_empty() || cannot_remove,
+            temporary.is_empty() || cannot_remove || self.devices.is_some(),
             "{temporary:?} remain after {fired:?}"
         );
     }

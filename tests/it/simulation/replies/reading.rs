@@ -23,7 +23,12 @@ impl Replies<'_> {
         if found != Some(true) {
             self.refusal(ErrorCode::NoSuchDirectory);
         }
-        self.faults(&[ErrorCode::NoSuchDirectory, ErrorCode::DirectoryUnreadable]);
+        self.faults(&[
+            ErrorCode::NoSuchDirectory,
+            ErrorCode::DirectoryUnreadable,
+            // The device does not answer.
+            ErrorCode::FileUnreadable,
+        ]);
     }
 
     pub(super) fn details(&mut self) {
@@ -36,7 +41,12 @@ impl Replies<'_> {
             false => Part::Line(format!("{}0", text::ENTRIES)),
         };
         self.reply([details, self.menu()], Effect::Nothing);
-        self.faults(&[ErrorCode::NoSuchDirectory, ErrorCode::DirectoryUnreadable]);
+        self.faults(&[
+            ErrorCode::NoSuchDirectory,
+            ErrorCode::DirectoryUnreadable,
+            // The device does not answer.
+            ErrorCode::FileUnreadable,
+        ]);
     }
 
     /// Adds the replies to a download from an offset.
