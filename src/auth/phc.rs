@@ -38,6 +38,32 @@ impl Cost {
         }
     }
 
+    /// Returns the memory in KiB that all passes process, to which the time of a verification is
+    /// proportional. Lanes are filled one after the other, and do not matter.
+    pub fn work(self) -> u64 {
+        self.params().block_count() as u64 * u64::from(self.t)
+    }
+
+    /// Returns the cost that is left of this one after `work` KiB, in about as much memory, so that
+    /// its time is proportional too; `None` if that is less than argon2 can hash.
+    pub(super) fn after(self, work: u64) -> Option<Cost> {
+        if work == 0 {
+            return Some(self);
+        }
+        let rest = self.work().saturating_sub(work);
+        let passes = rest.div_ceil(u64::from(self.m)).max(1);
+        // Argon2 rounds the memory down to four blocks per lane.
+        let memory = rest / passes / 4 * 4;
+        let memory = memory.max(u64::from(Params::MIN_M_COST));
+        let passes = rest / memory;
+        Some(Cost {
+            m: memory.try_into().ok()?,
+            t: passes.try_into().ok()?,
+            p: 1,
+        })
+        .filter(|rest| rest.t > 0)
+    }
+
     /// Builds a cost for tests that must be quick.
     #[cfg(test)]
     pub(crate) const fn new(m: u32, t: u32, p: u32) -> Cost {

@@ -16,6 +16,9 @@ use crate::auth::phc::{Cost, ParsedHash};
 pub struct Verifier {
     memory: Vec<Block>,
     key: RandomKey,
+    /// The KiB that argon2 has processed.
+    #[cfg(test)]
+    work: u64,
 }
 
 impl Verifier {
@@ -27,6 +30,8 @@ impl Verifier {
         Verifier {
             memory: Vec::new(),
             key: RandomKey::new(),
+            #[cfg(test)]
+            work: 0,
         }
     }
 
@@ -55,26 +60,24 @@ impl Verifier {
             && Output::new(output).is_ok_and(|output| output == hash.output)
     }
 
-    /// Verifies like [`Verifier::verify`] for a server that hides its usernames: an unknown user
-    /// (`None`) and a plain password take as long as a hash of cost `typical`, so that the response
-    /// time does not show which names exist.
+    /// Verifies like [`Verifier::verify`] for a server that hides its usernames, so that the
+    /// response time does not show which names exist: an unknown user (`None`), a plain password
+    /// and a hash of less cost take as long as a hash of cost `costliest`. A correct password takes
+    /// no less, since it can be refused for another reason.
     pub fn verify_hidden(
         &mut self,
         secret: Option<&Secret>,
-        typical: Cost,
+        costliest: Cost,
         password: &[u8],
     ) -> bool {
-        match secret {
-            Some(secret @ (Secret::Hash(_) | Secret::Anyone)) => self.verify(secret, password),
-            Some(secret @ Secret::Plain(_)) => {
-                self.hash_and_discard(typical, password);
-                self.verify(secret, password)
-            }
-            None => {
-                self.hash_and_discard(typical, password);
-                false
-            }
+        // Otherwise the first hashes of each cost would take longer.
+        self.reserve(costliest.params().block_count());
+        let is_correct = secret.is_some_and(|secret| self.verify(secret, password));
+        let work = secret.and_then(Cost::of).map_or(0, Cost::work);
+        if let Some(rest) = costliest.after(work) {
+            self.hash_and_discard(rest, password);
         }
+        is_correct
     }
 
     /// Takes as long as a verification against a hash of this cost.
@@ -84,12 +87,19 @@ impl Verifier {
         std::hint::black_box(&output);
     }
 
-    /// Hashes into `output`; `false` if argon2 refuses a length.
-    fn fill(&mut self, params: Params, password: &[u8], salt: &[u8], output: &mut [u8]) -> bool {
-        let blocks = params.block_count();
+    fn reserve(&mut self, blocks: usize) {
         if self.memory.len() < blocks {
             self.memory = Vec::new(); // frees the old memory before the new allocation
             self.memory.resize(blocks, Block::default());
+        }
+    }
+
+    /// Hashes into `output`; `false` if argon2 refuses a length.
+    fn fill(&mut self, params: Params, password: &[u8], salt: &[u8], output: &mut [u8]) -> bool {
+        self.reserve(params.block_count());
+        #[cfg(test)]
+        {
+            self.work += params.block_count() as u64 * u64::from(params.t_cost());
         }
         // The memory is not wiped: it holds hash state derived from the last password and never
         // leaves the process.
@@ -181,6 +191,45 @@ mod tests {
         assert!(verifier.verify_hidden(Some(&plain("x")), small, b"x"));
         assert!(!verifier.verify_hidden(Some(&plain("x")), small, b"y"));
         assert_eq!(verifier.memory.len(), 8);
+    }
+
+    /// A hash that matches no password.
+    fn hash(m: u32, t: u32, p: u32) -> Secret {
+        let output = "A".repeat(43);
+        Secret::Hash(format!(
+            "$argon2id$v=19$m={m},t={t},p={p}$c29tZXNhbHQ${output}"
+        ))
+    }
+
+    #[test]
+    fn hidden_users_cost_the_same_whatever_the_scheme() {
+        for costliest in [(256, 2, 2), (64, 9, 1), (8, 70, 1), (100, 3, 3)] {
+            let (m, t, p) = costliest;
+            let costliest = Cost::new(m, t, p);
+            let secrets = [
+                None,
+                Some(plain("x")),
+                Some(plain("other")),
+                Some(hash(m, t, p)),
+                Some(hash(8, 1, 1)),
+                Some(hash(16, 7, 2)),
+                Some(hash(39, 3, 1)),
+                Some(hash(64, 2, 1)),
+                Some(Secret::Hash("invalid".into())),
+            ];
+            let mut verifier = Verifier::new();
+            for secret in &secrets {
+                verifier.work = 0;
+                verifier.verify_hidden(secret.as_ref(), costliest, b"x");
+                let least = costliest.work() - costliest.work() / 16;
+                assert!(
+                    (least..=costliest.work()).contains(&verifier.work),
+                    "{costliest:?}: {} KiB of {}",
+                    verifier.work,
+                    costliest.work()
+                );
+            }
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub struct Home {
     grants: Grants,
     /// By user, [`ALL_USERS`] included.
     limits: HashMap<String, UserLimits>,
-    typical_cost: Cost,
+    costliest: Cost,
     /// The directories that a reload can grant; `None` without a file sandbox.
     sandbox_scope: Option<Arc<SandboxScope>>,
 }
@@ -75,7 +75,7 @@ impl Home {
             limits: limits
                 .map(|record| (record.user.clone(), record.limits))
                 .collect(),
-            typical_cost: typical_cost(&accounts),
+            costliest: costliest(&accounts),
             sandbox_scope: None,
             accounts,
         }
@@ -183,24 +183,19 @@ impl Home {
         paths
     }
 
-    /// The cost of most hashes of this home, for
+    /// The highest cost among the hashes of this home, for
     /// [`crate::auth::verifier::Verifier::verify_hidden`].
-    pub fn typical_cost(&self) -> Cost {
-        self.typical_cost
+    pub fn costliest(&self) -> Cost {
+        self.costliest
     }
 }
 
-/// The most frequent cost among the hashes; [`Cost::OURS`] without a hash.
-fn typical_cost(accounts: &[Arc<Account>]) -> Cost {
-    let mut counts: HashMap<Cost, usize> = HashMap::new();
-    for cost in accounts
+/// The highest cost among the hashes; [`Cost::OURS`] without a hash.
+fn costliest(accounts: &[Arc<Account>]) -> Cost {
+    let costs = accounts
         .iter()
-        .filter_map(|account| Cost::of(&account.secret))
-    {
-        *counts.entry(cost).or_default() += 1;
-    }
-    let most = counts.into_iter().max_by_key(|&(_, count)| count);
-    most.map_or(Cost::OURS, |(cost, _)| cost)
+        .filter_map(|account| Cost::of(&account.secret));
+    costs.max_by_key(|cost| cost.work()).unwrap_or(Cost::OURS)
 }
 
 #[cfg(test)]

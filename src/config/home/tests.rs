@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::auth::account::Secret;
 
 fn home(credentials: &[u8], directories: &[u8]) -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
@@ -29,6 +30,19 @@ fn anonymous_users_with_write_access_cause_a_warning() {
 }
 
 #[test]
+fn hidden_logins_cost_the_costliest_hash() {
+    let hash = |m, t| format!("$argon2id$v=19$m={m},t={t},p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ");
+    let (cheap, costly, large) = (hash(8, 1), hash(16, 5), hash(64, 1));
+    let records = format!("a:{cheap}\nb:{costly}\nc:{large}\nd:{cheap}\ne:plain:x\n");
+    let cost = |records: &str| {
+        let home = home(records.as_bytes(), b"");
+        Home::load(home.path()).unwrap().0.costliest()
+    };
+    assert_eq!(Some(cost(&records)), Cost::of(&Secret::Hash(costly)));
+    assert_eq!(cost("e:plain:x\n"), Cost::OURS);
+}
+
+#[test]
 fn a_home_is_loaded_with_its_warnings() {
     let home = home(
         b"b:plain:x\nc :plain:y\na:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ\n",
@@ -48,7 +62,7 @@ fn a_home_is_loaded_with_its_warnings() {
     assert_eq!(loaded.limits("a").to_string(), "sessions=9");
     assert_eq!(loaded.limits("b").to_string(), "rate=1k");
     assert_eq!(
-        Some(loaded.typical_cost()),
+        Some(loaded.costliest()),
         Cost::of(&loaded.account("a").unwrap().secret)
     );
     let shown = path.display();

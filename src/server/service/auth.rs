@@ -144,7 +144,7 @@ impl Auth {
                 origin: self.origin(session_id, &account.user, context.now),
                 account,
                 is_known,
-                hidden: conceals.then(|| context.home.typical_cost()),
+                hidden: conceals.then(|| context.home.costliest()),
                 password: login.password,
             });
         }
