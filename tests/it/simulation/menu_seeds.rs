@@ -302,7 +302,6 @@ fn random_access(random: &mut Rng) -> Arc<Access> {
     let mut grants = Vec::new();
     for name in ["Movies", "Docs", "Uploads"] {
         let [read, upload, change] = [once_in(random, 2), once_in(random, 3), once_in(random, 4)];
-        let hidden = once_in(random, 4);
         if random.usize(..5) < 3 {
             let (name, rights) = (
                 name.to_owned(),
@@ -310,7 +309,7 @@ fn random_access(random: &mut Rng) -> Arc<Access> {
                     read,
                     upload,
                     change,
-                    hidden,
+                    hidden: upload != change,
                     quota: None,
                 },
             );
