@@ -159,7 +159,26 @@ pub enum Representation {
 }
 
 /// Panics because of an input that `state` does not expect. The server broke the sequence of
-/// actions and inputs; the input itself is not shown, as it may be a password.
+/// actions and inputs. The input is not shown, and no text of the state: it may be a password, or
+/// one that the client sent in place of its username.
 pub(crate) fn unexpected_input(state: &impl Debug) -> ! {
-    unreachable!("unexpected input in the state {state:?}")
+    let state = format!("{state:?}");
+    let shown = state.split('"').next().unwrap_or_default();
+    unreachable!("unexpected input in the state {shown}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_shows_the_state_without_its_text() {
+        let message = |state: (u8, Option<&'static str>)| {
+            let panic = std::panic::catch_unwind(|| unexpected_input(&state)).unwrap_err();
+            panic.downcast_ref::<String>().unwrap().clone()
+        };
+        let expected = "unexpected input in the state (7, ";
+        assert!(message((7, None)).ends_with(&format!("{expected}None)")));
+        assert!(message((7, Some("a\"b"))).ends_with(&format!("{expected}Some(")));
+    }
 }
