@@ -82,6 +82,14 @@ impl StorageError {
         }
     }
 
+    /// The error for a directory of which a part cannot be counted.
+    pub(super) fn uncounted(fault: FileFault) -> StorageError {
+        StorageError {
+            code: ErrorCode::DirectoryUnreadable,
+            fault: Some(fault),
+        }
+    }
+
     /// The error for a path that leads to nothing. The cause is kept only for
     /// [`StorageError::is_elsewhere`].
     pub(super) fn absent(code: ErrorCode, path: PathBuf, error: io::Error) -> StorageError {

@@ -100,17 +100,19 @@ impl Modification {
 
 /// A modification and its effect on quotas. Before a directory moves between counted directories,
 /// a walk determines its size, one directory per step.
-#[derive(Debug)]
-pub struct PendingModification {
+pub struct PendingModification<K: Kernel> {
     modification: Modification,
     reservation: QuotaReservation,
     /// Through the directory that is to be moved.
-    size: Option<SizeWalk>,
+    size: Option<SizeWalk<K>>,
 }
 
-impl PendingModification {
+impl<K: Kernel> PendingModification<K> {
     /// Prepares a modification; `reservation` covers the bytes that it adds to quotas.
-    pub fn new(modification: Modification, reservation: QuotaReservation) -> PendingModification {
+    pub fn new(
+        modification: Modification,
+        reservation: QuotaReservation,
+    ) -> PendingModification<K> {
         PendingModification {
             modification,
             reservation,
@@ -129,7 +131,7 @@ impl PendingModification {
     }
 
     /// Runs the next slice: one directory of the walk, or the modification itself.
-    pub fn step<K: Kernel>(&mut self, kernel: &K) -> Step<Result<Response, StorageError>> {
+    pub fn step(&mut self, kernel: &K) -> Step<Result<Response, StorageError>> {
         if let Modification::Rename { from, to } = &self.modification
             && self.reservation.changes_usage()
             && self.size.is_none()
@@ -143,6 +145,13 @@ impl PendingModification {
             && size.step(kernel) == Step::More
         {
             return Step::More;
+        }
+        // A limit cannot be applied to what cannot be counted.
+        if self.reservation.is_limited()
+            && let Some(size) = self.size.take_if(|size| size.fault().is_some())
+            && let Some(fault) = size.into_fault()
+        {
+            return Step::Done(Err(StorageError::uncounted(fault)));
         }
         let reservation = &mut self.reservation;
         // The directory itself counts too.
@@ -165,7 +174,7 @@ fn begin_size_walk<K: Kernel>(
     kernel: &K,
     from: &GrantedPath,
     to: &GrantedPath,
-) -> Result<Option<SizeWalk>, StorageError> {
+) -> Result<Option<SizeWalk<K>>, StorageError> {
     let paths = RenamePaths::open(kernel, from, to)?;
     if paths.found.kind != FileKind::Directory {
         return Ok(None);

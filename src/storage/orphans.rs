@@ -14,9 +14,8 @@ use crate::storage::walk::{TreeWalk, Visit, Visitor};
 
 /// A walk through one granted directory that removes orphans: files with temporary names whose
 /// lock is free. One step visits one directory.
-#[derive(Debug)]
-pub struct OrphanSweep {
-    walk: TreeWalk,
+pub struct OrphanSweep<K: Kernel> {
+    walk: TreeWalk<K>,
     removal: OrphanRemoval,
 }
 
@@ -25,9 +24,9 @@ struct OrphanRemoval {
     removed: usize,
 }
 
-impl OrphanSweep {
+impl<K: Kernel> OrphanSweep<K> {
     /// A sweep of the directory at an operator's path.
-    pub fn new(root: &Path) -> OrphanSweep {
+    pub fn new(root: &Path) -> OrphanSweep<K> {
         OrphanSweep {
             walk: TreeWalk::new(root, ""),
             removal: OrphanRemoval { removed: 0 },
@@ -35,7 +34,7 @@ impl OrphanSweep {
     }
 
     /// Visits one more directory. An error ends the visit of that directory only.
-    pub fn step<K: Kernel>(&mut self, kernel: &K) -> Step<()> {
+    pub fn step(&mut self, kernel: &K) -> Step<()> {
         self.walk.step(kernel, "sweeping", &mut self.removal)
     }
 
@@ -176,7 +175,7 @@ mod tests {
         let mut sweep = OrphanSweep::new(&directory.at(""));
         assert_eq!(sweep.step(&*directory.kernel), Step::More);
         // Replace the next directory by a file.
-        let next = directory.at(sweep.walk.next_path().unwrap());
+        let next = directory.at(&sweep.walk.next_path().unwrap());
         fs::remove_dir_all(&next).unwrap();
         fs::write(&next, "").unwrap();
         while sweep.step(&*directory.kernel) == Step::More {}

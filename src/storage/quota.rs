@@ -290,16 +290,15 @@ impl Drop for QuotaReservation {
 }
 
 /// A scan of one counted directory; one step visits one directory in it.
-#[derive(Debug)]
-pub struct UsageScan {
+pub struct UsageScan<K: Kernel> {
     ledger: Arc<QuotaLedger>,
-    walk: SizeWalk,
+    walk: SizeWalk<K>,
 }
 
-impl UsageScan {
+impl<K: Kernel> UsageScan<K> {
     /// Begins a scan of the directory at `root`. Returns `None` during another scan of it, or
     /// where the directory is not counted.
-    pub fn begin(ledger: &Arc<QuotaLedger>, root: &Path) -> Option<UsageScan> {
+    pub fn begin(ledger: &Arc<QuotaLedger>, root: &Path) -> Option<UsageScan<K>> {
         let mut usages = ledger.usages();
         let usage = usages
             .get_mut(root)
@@ -318,7 +317,7 @@ impl UsageScan {
     }
 
     /// Visits one more directory. Directories that cannot be read are left out.
-    pub fn step<K: Kernel>(&mut self, kernel: &K) -> Step<()> {
+    pub fn step(&mut self, kernel: &K) -> Step<()> {
         let step = self.walk.step(kernel);
         if step == Step::Done(()) {
             self.record();
@@ -332,14 +331,17 @@ impl UsageScan {
     }
 
     /// Records the result. After a change during a later scan, which the walk may have seen or not,
-    /// the usage kept so far is the better number.
+    /// the usage kept so far is the better number. What could not be walked never lowers it.
     fn record(&mut self) {
         let mut usages = self.ledger.usages();
         if let Some(usage) = usages.get_mut(self.walk.root()) {
             let since = usage.published_since.take().unwrap_or_default();
-            if usage.published.is_none() || !usage.is_changed {
-                usage.published = Some(self.walk.total().plus(since));
-            }
+            let found = self.walk.total().plus(since);
+            usage.published = Some(match usage.published {
+                Some(known) if usage.is_changed => known,
+                Some(known) if self.walk.fault().is_some() => known.max(found),
+                _ => found,
+            });
         }
     }
 }

@@ -93,12 +93,12 @@ pub(crate) enum Task<K: Kernel> {
     File(FileTask<K>),
     MakeDirectory(GrantedPath, QuotaReservation),
     /// Renames, removes or touches a file, in slices where a tree has to be walked for a quota.
-    Modify(Box<PendingModification>),
+    Modify(Box<PendingModification<K>>),
     Checksum(Checksum<K>),
     /// Removes the temporary files that a crash left in one granted directory, in slices.
-    SweepOrphans(OrphanSweep),
+    SweepOrphans(OrphanSweep<K>),
     /// Counts the bytes of one directory for a quota, in slices.
-    Count(UsageScan),
+    Count(UsageScan<K>),
     /// Tries whether the device of a path answers.
     Probe(PathBuf),
     Reload(Reload),
@@ -483,7 +483,7 @@ fn log_modification(session_id: SessionId, modification: &Modification) {
     }
 }
 
-fn log_sweep(sweep: &OrphanSweep) {
+fn log_sweep<K: Kernel>(sweep: &OrphanSweep<K>) {
     let removed = sweep.removed();
     if removed > 0 {
         info!("event=sweep removed={removed}");

@@ -13,7 +13,7 @@ use nix::unistd::Uid;
 
 use crate::kernel::linux::Linux;
 use crate::storage::modify::*;
-use crate::storage::quota::QuotaLedger;
+use crate::storage::quota::{QuotaLedger, QuotaLimit};
 use crate::storage::status::file_status;
 use crate::storage::tests::{
     CHANGE, CHANGE_HIDDEN, CHANGE_UNSEEN, DROP_BOX, READ, TestDirectory, UPLOAD, code_of, place,
@@ -465,5 +465,40 @@ fn an_unwritable_directory_is_reported_with_its_cause() {
             fault.contains("granted/closed/new: Permission denied"),
             "{fault}"
         );
+    });
+}
+
+#[test]
+fn a_tree_that_cannot_be_counted_enters_no_quota() {
+    let directory = TestDirectory::new();
+    fs::create_dir_all(directory.at("from/tree/shut")).unwrap();
+    fs::create_dir(directory.at("to")).unwrap();
+    for below in ["from", "from/tree", "to"] {
+        fs::set_permissions(directory.at(below), fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let shut = directory.at("from/tree/shut");
+    fs::set_permissions(&shut, fs::Permissions::from_mode(0o000)).unwrap();
+    let ledger = Arc::new(QuotaLedger::default());
+    ledger.track([directory.at("to")].into_iter());
+    let rename = |limits| {
+        let [from, to] = ["from/tree", "to/tree"];
+        let reservation = ledger.reserve_move(&directory.at(from), &directory.at(to), limits);
+        let [from, to] = [from, to].map(|below| directory.place(below, CHANGE));
+        let mut pending = PendingModification::new(Modification::Rename { from, to }, reservation);
+        loop {
+            if let Step::Done(result) = pending.step(&*directory.kernel) {
+                return code_of(result.map(drop));
+            }
+        }
+    };
+    let limit = QuotaLimit {
+        paths: vec![directory.at("to")],
+        max_bytes: 1_000,
+        max_files: None,
+    };
+    unprivileged(|| {
+        let refused = rename(vec![limit]);
+        assert_eq!(refused, Err(ErrorCode::DirectoryUnreadable));
+        assert_eq!(rename(Vec::new()), Ok(()), "no limit applies");
     });
 }

@@ -1,14 +1,16 @@
 //! Usage and reservations of directories on a real file system.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::kernel::linux::Linux;
 use crate::storage::quota::*;
-use crate::storage::tests::TestDirectory;
+use crate::storage::tests::{TestDirectory, unprivileged};
 
 fn scan(ledger: &Arc<QuotaLedger>, directory: &TestDirectory) {
     let mut scan = UsageScan::begin(ledger, &directory.at("")).expect("no other scan runs");
-    assert!(UsageScan::begin(ledger, &directory.at("")).is_none());
+    assert!(UsageScan::<Linux>::begin(ledger, &directory.at("")).is_none());
     while scan.step(&*directory.kernel) == Step::More {}
 }
 
@@ -190,4 +192,72 @@ fn a_move_shifts_usage_to_the_target() {
     })
     .unwrap();
     assert_eq!(bytes(), [6, 0, 6]);
+}
+
+/// Puts the directory `top` below ten others with long names.
+fn deepen(directory: &TestDirectory, top: &str) {
+    let names = vec!["x".repeat(250); 10].join("/");
+    fs::create_dir_all(directory.at(&format!("new/{names}"))).unwrap();
+    fs::rename(
+        directory.at(top),
+        directory.at(&format!("new/{names}/{top}")),
+    )
+    .unwrap();
+    fs::rename(directory.at("new"), directory.at(top)).unwrap();
+}
+
+#[test]
+fn trees_deeper_than_path_max_are_counted() {
+    let directory = TestDirectory::new();
+    let (ledger, paths) = ledger_of(&directory);
+    fs::create_dir(directory.at("top")).unwrap();
+    fs::write(directory.at("top/file"), "12345").unwrap();
+    for _ in 0..5 {
+        deepen(&directory, "top");
+    }
+    scan(&ledger, &directory);
+    let usage = StorageUse {
+        bytes: 5,
+        files: 57,
+    };
+    assert_eq!(ledger.usage(&paths), usage);
+
+    // The depth of a walk has a limit. Beyond it, the file still counts.
+    for _ in 0..65 {
+        deepen(&directory, "top");
+    }
+    let mut scan = UsageScan::begin(&ledger, &directory.at("")).unwrap();
+    while scan.step(&*directory.kernel) == Step::More {}
+    assert!(scan.into_fault().is_some());
+    let usage = ledger.usage(&paths);
+    assert_eq!(usage.bytes, 5);
+    assert!(usage.files > 500, "{usage:?}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_walked_lowers_no_count() {
+    let directory = TestDirectory::new();
+    let (ledger, paths) = ledger_of(&directory);
+    let mode = |mode| {
+        fs::set_permissions(directory.at("sub"), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    fs::create_dir(directory.at("sub")).unwrap();
+    fs::write(directory.at("sub/file"), "12345").unwrap();
+    fs::write(directory.at("file"), "123").unwrap();
+    scan(&ledger, &directory);
+    // Neither where the directory cannot be opened, nor where its names cannot be looked up.
+    for unreadable in [0o000, 0o444] {
+        mode(unreadable);
+        unprivileged(|| scan(&ledger, &directory));
+        assert_eq!(bytes(&ledger, &paths), 8);
+    }
+    fs::write(directory.at("more"), "123456").unwrap();
+    unprivileged(|| scan(&ledger, &directory));
+    assert_eq!(bytes(&ledger, &paths), 9, "the visible part alone is more");
+    mode(0o755);
+    scan(&ledger, &directory);
+    assert_eq!(bytes(&ledger, &paths), 14);
+    fs::remove_file(directory.at("sub/file")).unwrap();
+    scan(&ledger, &directory);
+    assert_eq!(bytes(&ledger, &paths), 9);
 }
