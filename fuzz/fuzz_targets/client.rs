@@ -140,6 +140,7 @@ fn send_commands<'a>(
             Some(b'r') => dialogue.resume("Movies/Joker", 100, &mut out),
             Some(b'R') => dialogue.resume("Movies/ Joker ", 100, &mut out),
             Some(b'p') => dialogue.put("Uploads/Notes", 11, &mut out),
+            Some(b'P') => dialogue.put_new("Uploads/Notes", 11, &mut out),
             Some(b'm') => dialogue.make_directory("Uploads/New", &mut out),
             Some(b'c') => dialogue.checksum("Movies/Joker", &mut out),
             Some(b'q') => {

@@ -76,6 +76,7 @@ fn run_client(how: u8) {
     let login = RemoteLogin {
         remote: format!("user1@{address}").parse().expect("a server"),
         password: b"1234".to_vec().into(),
+        password_source: None,
         timeout: Duration::from_millis(500),
     };
     let path = ["Movies", "Movies/Joker", "Movies/*", "*/*"][usize::from(how & 3)];
