@@ -112,6 +112,9 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     fn mount_of(&self, path: &Path) -> u64;
     /// The kind of the file system at a path, judged like [`Kernel::mount_of`].
     fn kind_of_mount(&self, path: &Path) -> FileSystemKind;
+    /// Whether a mount point is directly in the directory at a path, judged like
+    /// [`Kernel::mount_of`].
+    fn holds_mount(&self, path: &Path) -> bool;
     /// Whether a mount point is on the way to a path beneath `root`, or the path is one. No call is
     /// made on the file system that is mounted there.
     fn crosses_mount(&self, root: &Self::File, path: &str) -> bool;

@@ -220,6 +220,10 @@ impl Kernel for Linux {
         self.mounts.kind_of(path)
     }
 
+    fn holds_mount(&self, path: &Path) -> bool {
+        self.mounts.has_point_in(path)
+    }
+
     fn crosses_mount(&self, root: &File, path: &str) -> bool {
         let opened = timed(|| root.open_beneath(path, OpenMode::Path, false));
         opened.is_err_and(|error| errors::crosses_devices(&error))

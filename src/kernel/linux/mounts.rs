@@ -64,6 +64,12 @@ impl Mounts {
         nearest.map_or(FileSystemKind::Remote, |(_, kind)| kind)
     }
 
+    /// Whether a mount point is directly in the directory at `path`.
+    pub(super) fn has_point_in(&self, path: &Path) -> bool {
+        let mut points = self.points.iter();
+        points.any(|(point, _)| point.parent() == Some(path))
+    }
+
     fn nearest(&self, path: &Path) -> Option<(usize, FileSystemKind)> {
         let points = self.points.iter().enumerate();
         let above = points.filter(|(_, (point, _))| path.starts_with(point));

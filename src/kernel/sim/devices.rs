@@ -125,6 +125,12 @@ impl SimDevices {
         nearest.map_or(SimDevice::ROOT, |(index, _)| SimDevice(index))
     }
 
+    /// Whether a mount point is directly in the directory at `path`.
+    pub(super) fn has_mount_in(&self, path: &Path) -> bool {
+        let mut mounted = self.mounted.iter();
+        mounted.any(|device| device.mount_point.parent() == Some(path))
+    }
+
     /// Whether there is only the root, and it is normal.
     pub(super) fn is_plain(&self) -> bool {
         matches!(&self.mounted[..], [root] if root.behaviour == DeviceBehaviour::Normal)

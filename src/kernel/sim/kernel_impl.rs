@@ -228,6 +228,10 @@ impl Kernel for Sim {
         state.devices.kind(state.devices.of_path(path))
     }
 
+    fn holds_mount(&self, path: &Path) -> bool {
+        self.state().devices.has_mount_in(path)
+    }
+
     fn crosses_mount(&self, root: &SimFile, path: &str) -> bool {
         let files = &self.state().files;
         files.devices_beneath(root.handle, path.as_bytes()).len() > 1

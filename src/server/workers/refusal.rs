@@ -148,9 +148,26 @@ impl<K: Kernel> Job<K> {
         };
         // A network file system that is mounted in another one hangs with it.
         let leads_beyond = device.is_local()
-            && (self.granted_paths().into_iter().flatten())
-                .any(|path| storage::leads_beyond(kernel, path));
+            && (self.lists_mount(kernel)
+                || (self.granted_paths().into_iter().flatten())
+                    .any(|path| storage::leads_beyond(kernel, path)));
         leads_beyond.then(|| Lane::Device(beyond.clone()))
+    }
+
+    /// Whether a listing needs the status of a file system that is mounted in its directory.
+    fn lists_mount(&self, kernel: &K) -> bool {
+        let Task::List(job) = &self.task else {
+            return false;
+        };
+        match &job.target {
+            ListingTarget::Top { .. } => false,
+            ListingTarget::Directory(path) => kernel.holds_mount(&path.full_path()),
+            ListingTarget::Path { path, glob, .. } => {
+                let path = path.full_path();
+                let above = path.parent().filter(|_| *glob);
+                kernel.holds_mount(&path) || above.is_some_and(|above| kernel.holds_mount(above))
+            }
+        }
     }
 
     /// Returns the paths of which a look-up may cross a mount point.

@@ -32,7 +32,7 @@ const REQUESTS: [&str; 11] = [
 fn stage(seed: u64, kind: FileSystemKind) -> (Stage, SimDevice) {
     let sim = Sim::new(seed);
     for directory in ["/srv/Movies", "/srv/Movies/deep/far"] {
-        let film = SimEntry::File(vec![b'f'; 100_000]);
+        let film = SimEntry::File(vec![b'f'; 10_000]);
         sim.put(&format!("{directory}/film"), film);
         sim.put(&format!("{directory}/sub"), SimEntry::Directory);
     }
@@ -76,7 +76,7 @@ impl Stage {
     fn reply(&mut self, client: &Client) -> String {
         self.peer = client.control;
         let mut replies = String::new();
-        for _ in 0..200 {
+        for _ in 0..2000 {
             let received = self.sim.peer_receive(client.data, usize::MAX);
             replies += &self.receive();
             let last = replies.lines().last();
@@ -152,6 +152,33 @@ fn sessions_make_progress_while_another_device_hangs() {
                 assert!(is_answered, "{kind:?} {far} {line:?} afterwards: {reply:?}");
             }
         }
+    }
+}
+
+#[test]
+fn listings_of_a_hanging_mount_point_leave_their_disk_usable() {
+    let (mut stage, device) = stage(1, FileSystemKind::Remote);
+    stage.connect_ftp();
+    stage.sim.set_behaviour(device, DeviceBehaviour::Hanging);
+    let listings = ["LIST Movies/deep\r\n", "LIST Movies/deep/f*\r\n"].map(|line| {
+        let client = stage.request(line);
+        stage.pass(DISK_TIMEOUT + DISK_PROBE_TIMEOUT + 2 * SWEEP_INTERVAL);
+        client
+    });
+    for client in &listings {
+        let reply = stage.reply(client);
+        assert!(reply.starts_with("451 "), "{reply:?}");
+    }
+    assert_eq!(
+        stage.sim.jobs_waiting_for(device),
+        4,
+        "each once, a probe and a check"
+    );
+    for line in REQUESTS {
+        let client = stage.request(&in_directory(line, "Movies"));
+        let reply = stage.reply(&client);
+        let is_answered = ["2", "550"].iter().any(|code| reply.starts_with(code));
+        assert!(is_answered, "{line:?}: {reply:?}");
     }
 }
 
