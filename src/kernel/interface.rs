@@ -154,8 +154,9 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     /// for the disk.
     fn read_ahead(&self, file: &Self::File, offset: u64, count: usize) -> io::Result<()>;
     /// Creates a file without a name in `directory`'s file system (O_TMPFILE). It disappears with
-    /// its handle unless it is linked.
-    fn create_unnamed(&self, directory: &Self::File) -> io::Result<Self::File>;
+    /// its handle unless it is linked. Fails with [`io::ErrorKind::Unsupported`] where that is not
+    /// possible, which may be tried once per file system with the new name `probe`.
+    fn create_unnamed(&self, directory: &Self::File, probe: &str) -> io::Result<Self::File>;
     /// Creates a file under a new name (O_EXCL).
     fn create_named(&self, directory: &Self::File, name: &str) -> io::Result<Self::File>;
     /// Locks a file exclusively for the life of this handle, without waiting (flock(2), LOCK_NB).

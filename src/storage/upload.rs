@@ -14,7 +14,7 @@ use crate::domain::path::GrantedPath;
 use crate::domain::request::UploadBase;
 use crate::domain::step::Step;
 use crate::kernel::devices::{Device, Devices};
-use crate::kernel::errors::is_absent;
+use crate::kernel::errors::{is_absent, is_not_permitted};
 use crate::kernel::{FileKind, FileSystemKind, Kernel, OpenMode, Status};
 use crate::limits::COPY_SLICE_BYTES;
 use crate::storage::error::StorageError;
@@ -29,6 +29,10 @@ mod base;
 
 /// Bytes after which an upload checks again that enough space stays free.
 const SPACE_CHECK_BYTES: u64 = 1 << 20;
+
+/// Bytes for which space is allocated ahead of those that have arrived: a client that announces much
+/// and sends nothing takes no more from the others.
+const ALLOCATION_STEP_BYTES: u64 = 16 << 20;
 
 /// An upload that has begun. Dropping it discards the file.
 pub struct StagedUpload<K: Kernel> {
@@ -45,6 +49,8 @@ pub struct StagedUpload<K: Kernel> {
     offset: u64,
     /// Bytes that it is announced to have, those of the base file included.
     announced: u64,
+    /// The first of them that have space allocated.
+    allocated: u64,
     /// Bytes that it may have.
     max_length: u64,
     base: Option<BaseFile<K>>,
@@ -64,7 +70,7 @@ pub struct StagedUpload<K: Kernel> {
 /// The parameters of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadSpec {
-    /// Announced bytes, if any; their space is allocated in advance.
+    /// Announced bytes, if any; their space is allocated a step ahead of their arrival.
     pub length: Option<u64>,
     /// Bytes that the whole file may have.
     pub max_length: u64,
@@ -125,7 +131,7 @@ fn create_with<K: Kernel>(
     kernel: &Arc<K>,
     place: &GrantedPath,
     spec: UploadSpec,
-    create_unnamed: fn(&K, &K::File) -> io::Result<K::File>,
+    create_unnamed: fn(&K, &K::File, &str) -> io::Result<K::File>,
 ) -> Result<StagedUpload<K>, StorageError> {
     let (directory, name) = open_parent_to_create(&**kernel, place)?;
     let is_taken = check_name(&**kernel, &directory, name, place)?;
@@ -139,13 +145,14 @@ fn create_with<K: Kernel>(
     }
     let needed = length.saturating_add(spec.keep_free);
     check_free_space_of(&**kernel, &directory, needed, &path)?;
-    let (file, temporary) = match create_unnamed(kernel, &directory) {
-        Err(error) if has_no_unnamed_files(&error) => {
-            create_locked(&**kernel, &directory).map(|(name, file)| (file, Some(name)))
+    let (file, temporary) =
+        match with_new_name(&**kernel, |probe| create_unnamed(kernel, &directory, probe)) {
+            Err(error) if has_no_unnamed_files(&error) => {
+                create_locked(&**kernel, &directory).map(|(name, file)| (file, Some(name)))
+            }
+            result => result.map(|(_, file)| (file, None)),
         }
-        result => result.map(|file| (file, None)),
-    }
-    .map_err(|error| StorageError::writing("making", path.clone(), error))?;
+        .map_err(|error| StorageError::writing("making", path.clone(), error))?;
     let mut upload = StagedUpload {
         kernel: kernel.clone(),
         directory,
@@ -156,6 +163,7 @@ fn create_with<K: Kernel>(
         temporary,
         offset: 0,
         announced: length,
+        allocated: 0,
         max_length: spec.max_length,
         base,
         attributes_of: None,
@@ -167,13 +175,9 @@ fn create_with<K: Kernel>(
     };
     // Before the first byte, since a temporary name may make it readable.
     upload.copy_attributes()?;
-    match kernel.preallocate(&upload.file, length) {
-        Err(error) if error.kind() != io::ErrorKind::Unsupported => {
-            Err(upload.failed("allocating space for", error))
-        }
-        // Other uploads have allocated space in the meantime.
-        _ => upload.check_free_space().map(|()| upload),
-    }
+    upload.allocate(length.min(ALLOCATION_STEP_BYTES))?;
+    // Other uploads have allocated space in the meantime.
+    upload.check_free_space().map(|()| upload)
 }
 
 /// Checks that the user may read the existing bytes that an upload is to keep. Otherwise an offset
@@ -196,6 +200,14 @@ fn has_no_unnamed_files(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::Unsupported | io::ErrorKind::IsADirectory
+    )
+}
+
+/// Whether the file system has no renames that replace nothing.
+fn is_not_supported(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
     )
 }
 
@@ -274,6 +286,9 @@ impl<K: Kernel> StagedUpload<K> {
         if end / SPACE_CHECK_BYTES > self.offset / SPACE_CHECK_BYTES {
             self.check_free_space()?;
         }
+        if end > self.allocated && self.allocated < self.announced {
+            self.allocate(self.announced.min(end + ALLOCATION_STEP_BYTES))?;
+        }
         while !bytes.is_empty() {
             match self.kernel.write_at(&self.file, bytes, self.offset) {
                 Ok(0) => return Err(self.failed("writing", io::ErrorKind::WriteZero.into())),
@@ -285,6 +300,19 @@ impl<K: Kernel> StagedUpload<K> {
             }
         }
         Ok(())
+    }
+
+    /// Allocates space for the first bytes of the file, where the file system can.
+    fn allocate(&mut self, length: u64) -> Result<(), StorageError> {
+        match self.kernel.preallocate(&self.file, length) {
+            Err(error) if error.kind() != io::ErrorKind::Unsupported => {
+                Err(self.failed("allocating space for", error))
+            }
+            _ => {
+                self.allocated = length;
+                Ok(())
+            }
+        }
     }
 
     /// Marks the upload as refused: [`StagedUpload::publish_unless`] then discards it and fails
@@ -360,8 +388,11 @@ impl<K: Kernel> StagedUpload<K> {
         match self.kernel.rename(from, to, false) {
             // A file system without RENAME_NOREPLACE (renameat2(2)) may have hard links. The drop
             // removes the temporary name.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                self.kernel.link(&self.file, &self.directory, &self.name)
+            Err(error) if is_not_supported(&error) => {
+                match self.kernel.link(&self.file, &self.directory, &self.name) {
+                    Err(error) if is_not_permitted(&error) => self.rename_if_free(),
+                    result => result,
+                }
             }
             Ok(()) => {
                 self.temporary = None;
@@ -369,6 +400,24 @@ impl<K: Kernel> StagedUpload<K> {
             }
             error => error,
         }
+    }
+
+    /// Renames to a name that is free a moment before: all that a file system can do without hard
+    /// links and RENAME_NOREPLACE. Of two new files that are published at once, one may replace the
+    /// other.
+    fn rename_if_free(&mut self) -> io::Result<()> {
+        let Some(temporary) = &self.temporary else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        match self.kernel.status_at(&self.directory, &self.name) {
+            Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let to = (&self.directory, &*self.name);
+        self.kernel.rename((&self.directory, temporary), to, true)?;
+        self.temporary = None;
+        Ok(())
     }
 
     /// Gives the file the name of an existing file or link.

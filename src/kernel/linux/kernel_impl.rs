@@ -22,6 +22,7 @@ use crate::kernel::linux::ffi::{Map, retry};
 use crate::kernel::linux::file::File;
 use crate::kernel::linux::mounts::Mounts;
 use crate::kernel::linux::poll::Poller;
+use crate::kernel::linux::unnamed_files::UnnamedFiles;
 use crate::kernel::linux::{attributes, ffi, file, socket};
 use crate::kernel::types::{
     CallStats, FileKind, FileSystemKind, Milestone, OpenMode, Piece, Readiness, Signal, Status,
@@ -39,6 +40,7 @@ pub struct Linux {
     poller: Poller,
     external: External,
     mounts: Mounts,
+    unnamed_files: UnnamedFiles,
 }
 
 impl Linux {
@@ -48,6 +50,7 @@ impl Linux {
             poller: Poller::new()?,
             external: External::default(),
             mounts: Mounts::read(),
+            unnamed_files: UnnamedFiles::default(),
         })
     }
 
@@ -277,8 +280,8 @@ impl Kernel for Linux {
         timed(|| file.read_ahead(offset, count))
     }
 
-    fn create_unnamed(&self, directory: &File) -> io::Result<File> {
-        timed(|| directory.create_unnamed())
+    fn create_unnamed(&self, directory: &File, probe: &str) -> io::Result<File> {
+        timed(|| self.unnamed_files.create(directory, probe))
     }
 
     fn create_named(&self, directory: &File, name: &str) -> io::Result<File> {

@@ -9,6 +9,7 @@ mod kernel_impl;
 mod mounts;
 mod poll;
 mod socket;
+mod unnamed_files;
 
 pub use crate::kernel::linux::ffi::{
     Map, add_landlock_rule, end_by_broken_pipe, own_inherited, receive_descriptors,

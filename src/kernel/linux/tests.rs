@@ -286,7 +286,7 @@ fn new_names_must_be_free() {
     let (folder, root) = folder(&linux);
     let named = linux.create_named(&root, "first").unwrap();
     assert!(linux.create_named(&root, "first").is_err());
-    match linux.create_unnamed(&root) {
+    match linux.create_unnamed(&root, "probe") {
         Ok(unnamed) => {
             assert_eq!(linux.write_at(&unnamed, b"content", 0).unwrap(), 7);
             linux.sync(&unnamed).unwrap();

@@ -23,6 +23,7 @@ pub(super) struct SimFiles {
     pub(super) capacity: u64,
     /// Whether O_TMPFILE is supported.
     pub(super) has_unnamed_files: bool,
+    pub(super) has_links: bool,
     /// Whether a directory reports the types of its names.
     reports_kinds: bool,
     /// Whether pages are uncached until they are read; `None` without RWF_NOWAIT.
@@ -48,6 +49,7 @@ impl SimFiles {
             last_handle: 0,
             capacity: u64::MAX,
             has_unnamed_files: true,
+            has_links: true,
             reports_kinds: rng.bool(),
             starts_uncached: *rng
                 .choice(&[None, Some(false), Some(true)])
@@ -179,7 +181,7 @@ impl SimFiles {
         name: Option<&str>,
         now: Time,
     ) -> Result<u64, Errno> {
-        if name.is_none() && !self.has_unnamed_files {
+        if name.is_none() && !(self.has_unnamed_files && self.has_links) {
             return Err(Errno::EOPNOTSUPP);
         }
         let content = InodeContent::file(Vec::new());
@@ -208,6 +210,9 @@ impl SimFiles {
         name: &str,
         now: Time,
     ) -> Result<(), Errno> {
+        if !self.has_links {
+            return Err(Errno::EPERM);
+        }
         self.check_same_device(file, directory)?;
         self.add_name(self.handles[&file].inode, directory, name, now)
     }
@@ -219,6 +224,9 @@ impl SimFiles {
         replace: bool,
         now: Time,
     ) -> Result<(), Errno> {
+        if !replace && !self.has_links {
+            return Err(Errno::EINVAL);
+        }
         self.check_same_device(from, to)?;
         let (from, to) = (self.handles[&from].inode, self.handles[&to].inode);
         let names = self.tree.names(from)?;

@@ -350,7 +350,7 @@ impl Kernel for Sim {
         Ok(())
     }
 
-    fn create_unnamed(&self, directory: &SimFile) -> io::Result<SimFile> {
+    fn create_unnamed(&self, directory: &SimFile, _: &str) -> io::Result<SimFile> {
         let mut state = self.file_call(SystemCall::CreateUnnamed, directory.device())?;
         state.check_descriptors()?;
         let now = state.time();

@@ -276,6 +276,11 @@ impl Sim {
         self.state().files.has_unnamed_files = is_supported;
     }
 
+    /// Sets whether the file system supports hard links and renames that replace nothing.
+    pub fn set_links(&self, are_supported: bool) {
+        self.state().files.has_links = are_supported;
+    }
+
     /// The kernel after a power cut at this moment: files as they are on the disk, no handles, and
     /// all devices normal. This kernel is not affected.
     pub fn crash(&self) -> Sim {
@@ -285,6 +290,7 @@ impl Sim {
         let after = Sim::with_tree(rng, tree, state.elapsed);
         after.state().devices = state.devices.restarted();
         after.set_unnamed_files(state.files.has_unnamed_files);
+        after.set_links(state.files.has_links);
         after
     }
 

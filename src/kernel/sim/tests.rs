@@ -277,7 +277,7 @@ fn an_unnamed_file_frees_its_space_on_close() {
     sim.put("/d", SimEntry::Directory);
     sim.set_capacity(10);
     let root = sim.open_root("/d".as_ref()).unwrap();
-    let file = sim.create_unnamed(&root).unwrap();
+    let file = sim.create_unnamed(&root, "probe").unwrap();
     sim.preallocate(&file, 8).unwrap();
     assert_eq!(sim.free_space(&root).unwrap(), 2);
     assert_eq!(sim.write_at(&file, &[1; 20], 0).unwrap(), 10);
@@ -289,7 +289,7 @@ fn an_unnamed_file_frees_its_space_on_close() {
         (10, 0)
     );
     sim.set_unnamed_files(false);
-    let refused = sim.create_unnamed(&root).map(|_| ()).unwrap_err();
+    let refused = sim.create_unnamed(&root, "probe").map(|_| ()).unwrap_err();
     assert_eq!(refused.raw_os_error(), Some(Errno::EOPNOTSUPP as i32));
 }
 
@@ -299,7 +299,7 @@ fn a_synced_and_linked_file_survives_a_power_cut() {
         let sim = Sim::new(seed);
         sim.put("/d", SimEntry::Directory);
         let root = sim.open_root("/d".as_ref()).unwrap();
-        let file = sim.create_unnamed(&root).unwrap();
+        let file = sim.create_unnamed(&root, "probe").unwrap();
         sim.write_at(&file, b"whole", 0).unwrap();
         sim.as_worker(|| sim.sync(&file)).unwrap();
         sim.link(&file, &root, "name").unwrap();

@@ -13,6 +13,7 @@ use nix::unistd::{Uid, mkfifo};
 
 use crate::domain::request::Response;
 use crate::kernel::linux::Linux;
+use crate::kernel::sim::{Sim, SimEntry};
 use crate::storage::modify::{Modification, PendingModification};
 use crate::storage::orphans::OrphanSweep;
 use crate::storage::quota::{QuotaLedger, QuotaLimit, UsageScan};
@@ -30,7 +31,7 @@ type Create = fn(&Arc<Linux>, &GrantedPath, u64) -> Result<StagedUpload<Linux>, 
 const WAYS: [Create; 2] = [
     |kernel, place, length| create_upload(kernel, place, spec(length)),
     |kernel, place, length| {
-        create_with(kernel, place, spec(length), |_, _| {
+        create_with(kernel, place, spec(length), |_, _, _| {
             Err(Errno::EOPNOTSUPP.into())
         })
     },
@@ -786,4 +787,56 @@ fn replacing_a_file_needs_room_for_the_difference() {
     );
     upload.publish().unwrap();
     assert_eq!(used(), StorageUse::file(100));
+}
+
+#[test]
+fn announced_space_is_allocated_as_data_arrives() {
+    let directory = TestDirectory::new();
+    let place = directory.place("new", UPLOAD);
+    let announced = 3 * ALLOCATION_STEP_BYTES;
+    let mut upload = create_upload(&directory.kernel, &place, spec(announced)).unwrap();
+    assert_eq!(upload.allocated, ALLOCATION_STEP_BYTES);
+    upload.write(b"x").unwrap();
+    assert_eq!(upload.allocated, ALLOCATION_STEP_BYTES);
+    upload
+        .write(&vec![0; ALLOCATION_STEP_BYTES as usize])
+        .unwrap();
+    assert_eq!(upload.allocated, 2 * ALLOCATION_STEP_BYTES + 1);
+    upload
+        .write(&vec![0; ALLOCATION_STEP_BYTES as usize + 1])
+        .unwrap();
+    assert_eq!(upload.allocated, announced);
+}
+
+#[test]
+fn uploads_are_published_without_hard_links() {
+    for seed in 0..32 {
+        let kernel = Arc::new(Sim::new(seed));
+        kernel.set_links(false);
+        kernel.put("/srv/taken", SimEntry::File(b"old".to_vec()));
+        let upload = |name, rights| {
+            let place = place(Path::new("/srv"), name, rights);
+            kernel.as_worker(|| {
+                let mut upload = create_upload(&kernel, &place, spec(3))?;
+                upload.write(b"new")?;
+                upload.publish()
+            })
+        };
+        assert_eq!(code_of(upload("free", UPLOAD)), Ok(()), "seed {seed}");
+        assert_eq!(code_of(upload("taken", CHANGE)), Ok(()), "seed {seed}");
+        assert_eq!(
+            code_of(upload("free", UPLOAD)),
+            Err(ErrorCode::FileExists),
+            "seed {seed}"
+        );
+        let files = kernel.tree();
+        for name in ["/srv/free", "/srv/taken"] {
+            let content = files[name].as_ref().expect("a file");
+            assert_eq!(**content, b"new");
+        }
+        assert!(
+            files.keys().all(|path| !path.contains(".part")),
+            "{files:?}"
+        );
+    }
 }

@@ -51,6 +51,7 @@ impl Simulation {
         let mut rng = Rng::with_seed(seed);
         let sim = Sim::new(rng.u64(..));
         sim.set_unnamed_files(!once_in(&mut rng, 4));
+        sim.set_links(!once_in(&mut rng, 8));
         if once_in(&mut rng, 4) {
             sim.set_slow();
         }

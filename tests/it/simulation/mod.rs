@@ -114,6 +114,7 @@ impl Run {
         let mut rng = Rng::with_seed(seed);
         let sim = Sim::new(rng.u64(..));
         sim.set_unnamed_files(!once_in(&mut rng, 4));
+        sim.set_links(!once_in(&mut rng, 8));
         if seed.is_multiple_of(4) {
             sim.set_slow();
         }
