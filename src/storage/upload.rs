@@ -30,8 +30,8 @@ mod base;
 /// Bytes after which an upload checks again that enough space stays free.
 const SPACE_CHECK_BYTES: u64 = 1 << 20;
 
-/// Bytes for which space is allocated ahead of those that have arrived: a client that announces much
-/// and sends nothing takes no more from the others.
+/// Bytes for which space is allocated ahead of those that have arrived: a client that announces
+/// much and sends nothing takes no more from the others.
 const ALLOCATION_STEP_BYTES: u64 = 16 << 20;
 
 /// An upload that has begun. Dropping it discards the file.
