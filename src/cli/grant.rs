@@ -29,8 +29,8 @@ pub(crate) struct GrantArgs {
     directory: String,
 
     /// a comma-separated list of read (list and download), upload (add new files), change (add,
-    /// replace, rename, delete), hidden (the same for names that begin with a dot) and quota=BYTES
-    /// (maximum size of the directory)
+    /// replace, rename, delete), hidden (the same for names that begin with a dot) and quota=SIZE
+    /// or quota=SIZE/FILES (maximum size of the directory, and number of files and directories)
     #[argh(positional, from_str_fn(values::rights))]
     rights: Rights,
 

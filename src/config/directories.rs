@@ -186,7 +186,7 @@ fn parse_limits(limits: &str, path: Option<&str>) -> Result<UserLimits, RecordEr
     let limits = limits.parse().map_err(|what: String| {
         RecordError::new(
             what,
-            "a comma-separated list of sessions=N, rate=BYTES and quota=BYTES",
+            "a comma-separated list of sessions=N, rate=BYTES and quota=SIZE or quota=SIZE/FILES",
         )
     })?;
     match path {

@@ -18,7 +18,6 @@ use crate::config::replace::{
     create_directory, create_file, failed, lock, replace_file, sync_directory,
 };
 use crate::domain::access::Rights;
-use crate::domain::byte_size::ByteSize;
 use crate::domain::name::ALL_USERS;
 use crate::domain::suggestion::Suggestion;
 
@@ -128,8 +127,7 @@ pub fn grant(
         && rights.quota.is_none()
     {
         warnings.push(format!(
-            "the replaced grant had quota={}; the new one has no quota",
-            ByteSize(quota)
+            "the replaced grant had quota={quota}; the new one has no quota"
         ));
     }
     edit.write_directories(&edit.directories.with(user, directory, rights, path))?;
@@ -155,8 +153,8 @@ const DIRECTORIES_COMMENT: &str = "\
 # directory outside files/. USER * is every user; a user's own line takes precedence.
 # RIGHTS is a comma-separated list of read, upload (add new files), change (add,
 # replace, rename, delete), hidden (names that begin with a dot, too) and
-# quota=BYTES. USER::LIMITS limits a user; LIMITS is a comma-separated list of
-# sessions=N, rate=BYTES (per second) and quota=BYTES.
+# quota=SIZE or quota=SIZE/FILES. USER::LIMITS limits a user; LIMITS is a
+# comma-separated list of sessions=N, rate=BYTES (per second) and quota=SIZE.
 ";
 
 /// An edit in progress: both files as they are, and the lock.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::domain::byte_size::ByteSize;
+use crate::domain::quota::Quota;
 use crate::domain::suggestion::Suggestion;
 
 /// The grants of one user. Created at a login, shared by all sessions of the user, and replaced
@@ -52,9 +52,9 @@ pub struct Rights {
     pub change: bool,
     /// The other rights apply to names that begin with a dot too.
     pub hidden: bool,
-    /// Maximum size of the directory in bytes, files of other users included, when this user adds
-    /// to it; `None` is unlimited.
-    pub quota: Option<u64>,
+    /// Maximum content of the directory, files of other users included, when this user adds to
+    /// it; `None` is unlimited.
+    pub quota: Option<Quota>,
 }
 
 impl Rights {
@@ -83,12 +83,12 @@ impl fmt::Display for Rights {
         names.try_for_each(|name| write!(f, ",{name}"))?;
         match self.quota {
             None => Ok(()),
-            Some(quota) => write!(f, ",quota={}", ByteSize(quota)),
+            Some(quota) => write!(f, ",quota={quota}"),
         }
     }
 }
 
-/// Parses at least one of `read`, `upload`, `change`, and optionally `hidden` and `quota=BYTES`,
+/// Parses at least one of `read`, `upload`, `change`, and optionally `hidden` and `quota=SIZE` or
 /// each at most once, separated by `,`. The error names the fault.
 impl FromStr for Rights {
     type Err = String;
@@ -106,7 +106,8 @@ impl FromStr for Rights {
                 _ => {
                     let quota = word.strip_prefix("quota=");
                     let quota = quota.ok_or_else(|| unknown_right(word))?;
-                    let quota = ByteSize::parse_positive(quota)
+                    let quota = quota
+                        .parse()
                         .map_err(|_| format!("invalid quota '{shown}'"))?;
                     rights.quota.replace(quota).is_some()
                 }

@@ -8,6 +8,7 @@ pub mod io_reason;
 pub mod listing;
 pub mod name;
 pub mod path;
+pub mod quota;
 pub mod reload_report;
 pub mod request;
 pub mod step;

@@ -227,4 +227,6 @@ pub struct QuotaUsage {
     pub used: u64,
     /// The limit in bytes.
     pub limit: u64,
+    /// Files and directories, and their limit, if there is one.
+    pub files: Option<(u64, u64)>,
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::domain::byte_size::ByteSize;
+use crate::domain::quota::{Quota, parse_count};
 use crate::domain::suggestion::Suggestion;
 
 /// The names of the limits.
@@ -16,8 +17,8 @@ pub struct UserLimits {
     pub sessions: Option<usize>,
     /// Bytes per second of all sessions of the user, both directions together.
     pub rate: Option<u64>,
-    /// Bytes in all directories to which the user may add files, including files of other users.
-    pub quota: Option<u64>,
+    /// Content of all directories to which the user may add files, including files of other users.
+    pub quota: Option<Quota>,
 }
 
 /// Formats the limits as in `Directories`: `sessions=4,rate=10MiB`.
@@ -26,14 +27,14 @@ impl fmt::Display for UserLimits {
         let limits = [
             self.sessions.map(|sessions| format!("sessions={sessions}")),
             self.rate.map(|rate| format!("rate={}", ByteSize(rate))),
-            self.quota.map(|quota| format!("quota={}", ByteSize(quota))),
+            self.quota.map(|quota| format!("quota={quota}")),
         ];
         let limits: Vec<String> = limits.into_iter().flatten().collect();
         f.write_str(&limits.join(","))
     }
 }
 
-/// Parses at least one of `sessions=N`, `rate=BYTES` and `quota=BYTES`, each at most once and at
+/// Parses at least one of `sessions=N`, `rate=BYTES` and `quota=SIZE`, each at most once and at
 /// least 1, separated by `,`. The error names the fault.
 impl FromStr for UserLimits {
     type Err = String;
@@ -53,7 +54,7 @@ impl FromStr for UserLimits {
                     limits.rate.replace(rate).is_some()
                 }
                 Some(("quota", quota)) => {
-                    let quota = ByteSize::parse_positive(quota).map_err(invalid)?;
+                    let quota = quota.parse().map_err(invalid)?;
                     limits.quota.replace(quota).is_some()
                 }
                 _ if limit.is_empty() => return Err("a limit is missing".into()),
@@ -71,14 +72,6 @@ impl FromStr for UserLimits {
     }
 }
 
-/// Parses a number of at least 1, digits only.
-fn parse_count(text: &str) -> Result<usize, &'static str> {
-    match text.parse() {
-        Ok(count @ 1..) if text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(count),
-        _ => Err("not a number from 1"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -87,14 +80,17 @@ mod tests {
 
     #[test]
     fn limits_are_parsed_and_displayed() {
-        let limits: UserLimits = "quota=5G,sessions=4,rate=10MiB".parse().unwrap();
+        let limits: UserLimits = "quota=5G/100,sessions=4,rate=10MiB".parse().unwrap();
         let expected = UserLimits {
             sessions: Some(4),
             rate: Some(10 << 20),
-            quota: Some(5_000_000_000),
+            quota: Some(Quota {
+                bytes: 5_000_000_000,
+                files: Some(100),
+            }),
         };
         assert_eq!(limits, expected);
-        assert_eq!(limits.to_string(), "sessions=4,rate=10MiB,quota=5G");
+        assert_eq!(limits.to_string(), "sessions=4,rate=10MiB,quota=5G/100");
         for (text, error) in [
             ("", "a limit is missing"),
             ("sessions=1,", "a limit is missing"),
@@ -112,6 +108,7 @@ mod tests {
             ("sessions=", "invalid limit 'sessions='"),
             ("rate=0", "invalid limit 'rate=0'"),
             ("quota=1.5G", "invalid limit 'quota=1.5G'"),
+            ("quota=1G/0", "invalid limit 'quota=1G/0'"),
             ("rate=1,rate=1", "repeated limit 'rate=1'"),
         ] {
             assert_eq!(text.parse::<UserLimits>(), Err(error.to_owned()), "{text}");

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::grants::Grants;
+use crate::domain::quota::Quota;
 
 fn parse(text: &[u8]) -> Result<Directories, Vec<HomeError>> {
     let text = Zeroizing::new(text.to_vec());
@@ -176,7 +177,9 @@ fn edits_keep_comments_and_order() {
 }
 
 fn rights() -> impl Strategy<Value = Rights> {
-    (1u8..16, proptest::option::of(1u64..))
+    let quota = (1u64.., proptest::option::of(1u64..));
+    let quota = quota.prop_map(|(bytes, files)| Quota { bytes, files });
+    (1u8..16, proptest::option::of(quota))
         .prop_filter("a right besides hidden", |(bits, _)| bits & 7 != 0)
         .prop_map(|(bits, quota)| Rights {
             read: bits & 1 != 0,

@@ -136,19 +136,29 @@ pub struct DetailsEntry<'a> {
 pub fn parse_quota(line: &[u8]) -> Option<QuotaUsage> {
     let (kind, rest) = str::from_utf8(line).ok()?.split_once(' ')?;
     let (used, rest) = rest.split_once(" of ")?;
-    let (limit, name) = match kind {
-        text::USER => (rest.strip_suffix(text::BYTES)?, None),
+    let (limit, rest) = rest.split_once(text::BYTES)?;
+    let (files, rest) = match rest.strip_prefix(", ") {
+        Some(rest) => {
+            let (used, rest) = rest.split_once(" of ")?;
+            let (limit, rest) = rest.split_once(text::FILES_UNIT)?;
+            let files = (number(used.as_bytes())?, number(limit.as_bytes())?);
+            (Some(files), rest)
+        }
+        None => (None, rest),
+    };
+    let directory = match kind {
+        text::USER if rest.is_empty() => None,
         text::DIRECTORY => {
-            let (limit, name) = rest.split_once(text::BYTES)?;
-            let name = name.strip_prefix(' ').filter(|name| is_name(name))?;
-            (limit, Some(name.to_owned()))
+            let name = rest.strip_prefix(' ').filter(|name| is_name(name))?;
+            Some(name.to_owned())
         }
         _ => return None,
     };
     Some(QuotaUsage {
-        directory: name,
+        directory,
         used: number(used.as_bytes())?,
         limit: number(limit.as_bytes())?,
+        files,
     })
 }
 

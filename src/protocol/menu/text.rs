@@ -256,22 +256,28 @@ pub fn append_details(out: &mut Vec<u8>, name: &str, is_directory: bool, size: u
 }
 
 /// Appends the line of one quota: `user BYTES of BYTES bytes` or
-/// `directory BYTES of BYTES bytes NAME`.
+/// `directory BYTES of BYTES bytes NAME`. A limit of files is reported after the bytes:
+/// `user BYTES of BYTES bytes, FILES of FILES files`.
 pub fn append_quota(out: &mut Vec<u8>, quota: &QuotaUsage) {
     let QuotaUsage {
         directory,
         used,
         limit,
+        files,
     } = quota;
+    let files = match files {
+        Some((used, limit)) => format!(", {used} of {limit}{FILES_UNIT}"),
+        None => String::new(),
+    };
+    let used = format_args!("{used} of {limit}{BYTES}{files}");
     match directory {
-        None => append_line(out, format_args!("{USER} {used} of {limit}{BYTES}")),
-        Some(name) => append_line(
-            out,
-            format_args!("{DIRECTORY} {used} of {limit}{BYTES} {name}"),
-        ),
+        None => append_line(out, format_args!("{USER} {used}")),
+        Some(name) => append_line(out, format_args!("{DIRECTORY} {used} {name}")),
     }
 }
 
+/// Follows the numbers of files of a quota.
+pub const FILES_UNIT: &str = " files";
 /// First word of the details of a file.
 pub const FILE: &str = "file";
 /// First word of the user's own quota.
@@ -330,20 +336,26 @@ mod tests {
     #[test]
     fn quotas_are_one_per_line() {
         let mut out = Vec::new();
-        for directory in [None, Some("Free Films".to_owned())] {
-            let (used, limit) = (0, 5_000_000_000);
-            append_quota(
-                &mut out,
-                &QuotaUsage {
-                    directory,
-                    used,
-                    limit,
-                },
-            );
+        for (directory, files) in [
+            (None, None),
+            (Some("Free Films"), None),
+            (None, Some((3, 10_000))),
+            (Some("Free Films"), Some((0, 1))),
+        ] {
+            let quota = QuotaUsage {
+                directory: directory.map(str::to_owned),
+                used: 0,
+                limit: 5_000_000_000,
+                files,
+            };
+            append_quota(&mut out, &quota);
         }
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "user 0 of 5000000000 bytes\ndirectory 0 of 5000000000 bytes Free Films\n"
+            "user 0 of 5000000000 bytes\n\
+             directory 0 of 5000000000 bytes Free Films\n\
+             user 0 of 5000000000 bytes, 3 of 10000 files\n\
+             directory 0 of 5000000000 bytes, 0 of 1 files Free Films\n"
         );
     }
 

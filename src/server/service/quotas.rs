@@ -10,6 +10,7 @@ use log::warn;
 use crate::config::Home;
 use crate::domain::access::{Access, Grant};
 use crate::domain::path::GrantedPath;
+use crate::domain::quota::Quota;
 use crate::domain::request::{QuotaUsage, Request, Response};
 use crate::kernel::Kernel;
 use crate::limits::QUOTA_COUNT_AGE;
@@ -35,8 +36,8 @@ pub(crate) struct Quotas {
 /// The quota of a user over all directories to which the user may add files.
 #[derive(Default)]
 pub(crate) struct UserQuota {
-    /// The limit in bytes.
-    pub(crate) limit: Option<u64>,
+    /// The limit.
+    pub(crate) limit: Option<Quota>,
     /// The user's access, if the login is still valid.
     pub(crate) access: Option<Arc<Access>>,
 }
@@ -211,10 +212,14 @@ impl Quotas {
 
     /// Returns the usage of a user's quotas: the user's own, then those of directories.
     fn usage(&self, user: &UserQuota) -> Vec<QuotaUsage> {
-        let usage = |(directory, limit): (_, QuotaLimit)| QuotaUsage {
-            directory,
-            used: self.ledger.usage(&limit.paths).bytes,
-            limit: limit.max_bytes,
+        let usage = |(directory, limit): (_, QuotaLimit)| {
+            let used = self.ledger.usage(&limit.paths);
+            QuotaUsage {
+                directory,
+                used: used.bytes,
+                limit: limit.max_bytes,
+                files: limit.max_files.map(|max| (used.files, max)),
+            }
         };
         named_limits(user).map(usage).collect()
     }
@@ -236,19 +241,19 @@ fn named_limits(user: &UserQuota) -> impl Iterator<Item = (Option<String>, Quota
 }
 
 fn directory_limit(grant: &Grant) -> Option<QuotaLimit> {
-    let max_bytes = grant.rights.quota?;
+    let quota = grant.rights.quota?;
     let paths = vec![grant.path.clone()];
     Some(QuotaLimit {
         paths,
-        max_bytes,
-        max_files: None,
+        max_bytes: quota.bytes,
+        max_files: quota.files,
     })
 }
 
 /// Returns the limit over all directories to which the user may add files. Nested directories are
 /// counted once.
 fn user_limit(user: &UserQuota) -> Option<QuotaLimit> {
-    let (max_bytes, access) = (user.limit?, user.access.as_ref()?);
+    let (quota, access) = (user.limit?, user.access.as_ref()?);
     let grants = access.grants.iter().filter(|grant| grant.rights.may_add());
     let mut all: Vec<&Path> = grants.map(|grant| &*grant.path).collect();
     // A directory sorts before those inside it, but not necessarily right before them.
@@ -261,8 +266,8 @@ fn user_limit(user: &UserQuota) -> Option<QuotaLimit> {
     }
     Some(QuotaLimit {
         paths,
-        max_bytes,
-        max_files: None,
+        max_bytes: quota.bytes,
+        max_files: quota.files,
     })
 }
 
@@ -283,15 +288,20 @@ mod tests {
                 upload,
                 change: false,
                 hidden: false,
-                quota,
+                quota: quota.map(of_bytes),
             },
             path,
         })
     }
 
+    fn of_bytes(bytes: u64) -> Quota {
+        let files = Some(2);
+        Quota { bytes, files }
+    }
+
     fn user(limit: Option<u64>, grants: Vec<Arc<Grant>>) -> UserQuota {
         UserQuota {
-            limit,
+            limit: limit.map(of_bytes),
             access: Some(Arc::new(Access {
                 user: "ann".to_owned(),
                 grants,
@@ -345,7 +355,7 @@ mod tests {
 
         let mut reservation = quotas.reserve(&path, &user, &context);
         assert_eq!(reservation.grow_to(StorageUse::file(4)), Ok(()));
-        assert_eq!(quotas.left(&grant, &user), 1);
+        assert_eq!(quotas.left(&grant, &user), 0, "no file more");
         let mut other = quotas.reserve(&path, &user, &context);
         let refused = other.grow_to(StorageUse::file(2));
         assert_eq!(refused, Err(ErrorCode::OverQuota));
@@ -353,6 +363,7 @@ mod tests {
             directory: Some("Box".to_owned()),
             used: 9,
             limit: 10,
+            files: Some((2, 2)),
         };
         assert_eq!(quotas.usage(&user), [usage]);
         drop(reservation);

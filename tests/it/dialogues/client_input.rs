@@ -231,6 +231,7 @@ fn quotas_are_parsed_as_formatted() {
         directory: directory.map(str::to_owned),
         used: 7,
         limit: 5_000_000_000,
+        files: directory.map(|_| (5, 6)),
     });
     let mut output = b"QUOTA 3\n".to_vec();
     for quota in &quotas {

@@ -200,6 +200,7 @@ fn random_quotas(random: &mut Rng) -> Vec<QuotaUsage> {
         directory,
         used: random.u64(..i64::MAX as u64),
         limit: random.u64(..i64::MAX as u64),
+        files: None,
     };
     directories.into_iter().take(count).map(quota).collect()
 }

@@ -70,6 +70,45 @@ fn a_replaced_file_makes_room_for_its_successor() {
 }
 
 #[test]
+fn a_quota_bounds_files_and_directories() {
+    let lines = [
+        "user3:Box:read,change,quota=1GiB/3",
+        "user3:Free:read,change",
+    ];
+    let server = serve_with(&lines, &["Box", "Free"]);
+    let mut ftp = FtpClient::login(&server, "user3", "3456");
+    put(&mut ftp, "Box/a", 1);
+    ftp.command("MKD Box/sub", "257");
+    put(&mut ftp, "Box/sub/b", 0);
+    ftp.command("MKD Box/more", "552");
+    let refused = |ftp: &mut FtpClient, command: &str| {
+        assert_eq!(ftp.attempt_transfer(command, b""), "552 Quota exceeded.\r");
+    };
+    refused(&mut ftp, "STOR Box/c");
+    refused(&mut ftp, "APPE Box/c");
+    assert_eq!(ftp.command("AVBL Box", "213"), "213 0");
+    // An existing name comes before the quota, and a replaced file makes room for its successor.
+    ftp.command("MKD Box/sub", "550");
+    put(&mut ftp, "Box/a", 10);
+    put(&mut ftp, "Free/d", 1);
+    ftp.command("RNFR Free/d", "350");
+    ftp.command("RNTO Box/d", "552");
+    ftp.command("RNFR Free/d", "350");
+    ftp.command("RNTO Box/a", "250");
+    // A directory moves with all that it holds.
+    ftp.command("MKD Free/tree", "257");
+    ftp.command("MKD Free/tree/deep", "257");
+    ftp.command("DELE Box/a", "250");
+    ftp.command("RNFR Free/tree", "350");
+    ftp.command("RNTO Box/tree", "552");
+    ftp.command("RNFR Free/tree/deep", "350");
+    ftp.command("RNTO Box/deep", "250");
+    ftp.command("RMD Box/deep", "250");
+    put(&mut ftp, "Box/c", 1);
+    refused(&mut ftp, "STOR Box/d");
+}
+
+#[test]
 fn renames_move_bytes_between_quotas() {
     let lines = [
         "user3:Box:read,change,quota=10k",
