@@ -5,7 +5,7 @@
 //! that the uploads of all sessions together stay within the limits. Removed bytes are not
 //! reserved again: replacing a file needs room for the difference only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -21,9 +21,10 @@ use crate::storage::walk::SizeWalk;
 #[derive(Debug, Default)]
 pub struct QuotaLedger {
     usages: Mutex<BTreeMap<PathBuf, DirectoryUsage>>,
-    /// Held while a worker checks a name and then creates, replaces, moves or removes it. So no
-    /// file's bytes are subtracted twice, and no file is replaced that the worker has not seen.
-    changing: Mutex<()>,
+    /// By device: held while a worker checks a name there and then creates, replaces, moves or
+    /// removes it. So no file's bytes are subtracted twice, and no file is replaced that the worker
+    /// has not seen. A device that hangs holds up no other.
+    changing: Mutex<HashMap<u64, Arc<Mutex<()>>>>,
 }
 
 /// The usage of one directory: everything below it.
@@ -229,15 +230,22 @@ impl QuotaReservation {
         Ok(())
     }
 
-    /// Runs `change`, which publishes, replaces, moves or removes a file while no other worker
-    /// does, then adds its effect to the usage and releases the reservation. `change` can raise the
-    /// reservation first, and should not wait for the disk.
+    /// Runs `change`, which publishes, replaces, moves or removes a file of a device
+    /// ([`Status::device`]) while no other worker does, then adds its effect to the usage and
+    /// releases the reservation. `change` can raise the reservation first, and should not wait for
+    /// the disk.
+    ///
+    /// [`Status::device`]: crate::kernel::Status::device
     pub fn settle<E>(
         &mut self,
+        device: u64,
         change: impl FnOnce(&mut QuotaReservation) -> Result<UsageChange, E>,
     ) -> Result<(), E> {
-        let ledger = self.ledger.clone();
-        let _changing = lock(&ledger.changing);
+        let changing = lock(&self.ledger.changing)
+            .entry(device)
+            .or_default()
+            .clone();
+        let _changing = lock(&changing);
         let result = change(self);
         if let Ok(UsageChange { added, removed }) = result {
             self.apply(added, removed);

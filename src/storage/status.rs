@@ -67,6 +67,11 @@ pub fn free_space<K: Kernel>(kernel: &K, place: &GrantedPath) -> Result<u64, Sto
     })
 }
 
+/// Returns the device of an open directory; 0 if it is unknown.
+pub(crate) fn device_of<K: Kernel>(kernel: &K, directory: &K::File) -> u64 {
+    kernel.status(directory).map_or(0, |status| status.device)
+}
+
 /// Whether the way to a path leads through a mount point in its granted directory. The file system
 /// that is mounted there is not called.
 pub fn leads_beyond<K: Kernel>(kernel: &K, place: &GrantedPath) -> bool {

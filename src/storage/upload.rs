@@ -21,6 +21,7 @@ use crate::storage::error::StorageError;
 use crate::storage::quota::{QuotaReservation, UsageChange};
 use crate::storage::resolve::{check_name, full_path, is_replaceable, join, open_parent_to_create};
 use crate::storage::status::check_free_space_of;
+use crate::storage::status::device_of;
 use crate::storage::storage_use::StorageUse;
 use crate::storage::temp_names::{NAME_ATTEMPTS_MAX, create_locked, with_new_name};
 use crate::storage::upload::base::BaseFile;
@@ -337,8 +338,9 @@ impl<K: Kernel> StagedUpload<K> {
         if is_given_up() {
             return Err(ErrorCode::FileUnwritable.into());
         }
+        let device = device_of(&*self.kernel, &self.directory);
         match self.reservation.take() {
-            Some(mut reservation) => reservation.settle(|reservation| {
+            Some(mut reservation) => reservation.settle(device, |reservation| {
                 let removed = self.link_or_replace(Some(reservation))?;
                 let added = StorageUse::file(self.offset);
                 Ok::<_, StorageError>(UsageChange { added, removed })
