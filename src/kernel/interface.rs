@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -161,9 +162,13 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     fn create_named(&self, directory: &Self::File, name: &str) -> io::Result<Self::File>;
     /// Locks a file exclusively for the life of this handle, without waiting (flock(2), LOCK_NB).
     fn lock(&self, file: &Self::File) -> io::Result<()>;
-    /// Allocates space for `length` bytes without changing the size (fallocate(2),
+    /// Allocates space for a range without changing the size (fallocate(2),
     /// FALLOC_FL_KEEP_SIZE).
-    fn preallocate(&self, file: &Self::File, length: u64) -> io::Result<()>;
+    fn preallocate(&self, file: &Self::File, range: Range<u64>) -> io::Result<()>;
+    /// Returns the first range with data that ends after `offset`, from there on (lseek(2),
+    /// SEEK_DATA and SEEK_HOLE); `None` if the rest of the file is a hole. Where a file system has
+    /// no holes, everything is data.
+    fn next_data(&self, file: &Self::File, offset: u64) -> io::Result<Option<Range<u64>>>;
     /// Bytes that an unprivileged process can still write in `directory`'s file system
     /// (statvfs(3), `f_bavail`); `u64::MAX` if the file system does not know: some FUSE file
     /// systems and those in memory without a limit report no blocks at all.

@@ -164,7 +164,8 @@ fn create_with<K: Kernel>(
         temporary,
         offset: 0,
         announced: length,
-        allocated: 0,
+        // Holes of the base file stay holes.
+        allocated: copied,
         max_length: spec.max_length,
         base,
         attributes_of: None,
@@ -176,7 +177,7 @@ fn create_with<K: Kernel>(
     };
     // Before the first byte, since a temporary name may make it readable.
     upload.copy_attributes()?;
-    upload.allocate(length.min(ALLOCATION_STEP_BYTES))?;
+    upload.allocate(length.min(copied.saturating_add(ALLOCATION_STEP_BYTES)))?;
     // Other uploads have allocated space in the meantime.
     upload.check_free_space().map(|()| upload)
 }
@@ -305,7 +306,7 @@ impl<K: Kernel> StagedUpload<K> {
 
     /// Allocates space for the first bytes of the file, where the file system can.
     fn allocate(&mut self, length: u64) -> Result<(), StorageError> {
-        match self.kernel.preallocate(&self.file, length) {
+        match (self.kernel).preallocate(&self.file, self.allocated..length) {
             Err(error) if error.kind() != io::ErrorKind::Unsupported => {
                 Err(self.failed("allocating space for", error))
             }

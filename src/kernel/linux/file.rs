@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -19,7 +20,7 @@ use nix::sys::statfs::{
 };
 use nix::sys::statvfs::fstatvfs;
 use nix::sys::time::TimeSpec;
-use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
+use nix::unistd::{UnlinkatFlags, Whence, linkat, lseek, unlinkat};
 
 use crate::kernel::linux::ffi;
 use crate::kernel::linux::ffi::{Map, retry};
@@ -189,12 +190,26 @@ impl File {
         retry(|| self.0.try_lock().map_err(io::Error::from))
     }
 
-    pub(super) fn preallocate(&self, length: u64) -> io::Result<()> {
-        if length == 0 {
+    pub(super) fn preallocate(&self, range: Range<u64>) -> io::Result<()> {
+        if range.is_empty() {
             return Ok(()); // fallocate(2) takes no length of 0
         }
-        let length = libc::off_t::try_from(length).map_err(|_| Errno::EFBIG)?;
-        retry(|| fallocate(&self.0, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, length))
+        let start = libc::off_t::try_from(range.start).map_err(|_| Errno::EFBIG)?;
+        let end = libc::off_t::try_from(range.end).map_err(|_| Errno::EFBIG)?;
+        let flags = FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        retry(|| fallocate(&self.0, flags, start, end - start))
+    }
+
+    /// Moves the file's own position, which no other call uses.
+    pub(super) fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
+        let seek = |offset, whence| lseek(&self.0, offset, whence);
+        let start = match seek(to_off_t(offset)?, Whence::SeekData) {
+            Err(Errno::ENXIO) => return Ok(None),
+            Err(Errno::EINVAL | Errno::EOPNOTSUPP) => return Ok(Some(offset..u64::MAX)),
+            result => result?,
+        };
+        let end = seek(start, Whence::SeekHole)?;
+        Ok(Some(start as u64..end as u64))
     }
 
     pub(super) fn free_space(&self) -> io::Result<u64> {

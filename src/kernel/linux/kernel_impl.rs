@@ -4,6 +4,7 @@
 use std::io;
 use std::io::Read;
 use std::net::{Shutdown, SocketAddr};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -292,8 +293,12 @@ impl Kernel for Linux {
         timed(|| file.lock())
     }
 
-    fn preallocate(&self, file: &File, length: u64) -> io::Result<()> {
-        timed(|| file.preallocate(length))
+    fn preallocate(&self, file: &File, range: Range<u64>) -> io::Result<()> {
+        timed(|| file.preallocate(range))
+    }
+
+    fn next_data(&self, file: &File, offset: u64) -> io::Result<Option<Range<u64>>> {
+        timed(|| file.next_data(offset))
     }
 
     fn free_space(&self, directory: &File) -> io::Result<u64> {

@@ -432,13 +432,13 @@ fn preallocation_keeps_the_size() {
     let proc = linux.open_root(Path::new("/proc")).unwrap();
     assert_eq!(linux.free_space(&proc).unwrap(), u64::MAX);
     let file = linux.create_named(&root, "file").unwrap();
-    linux.preallocate(&file, 0).unwrap();
-    match linux.preallocate(&file, 1 << 20) {
+    linux.preallocate(&file, 0..0).unwrap();
+    match linux.preallocate(&file, 0..1 << 20) {
         Ok(()) => assert_eq!(linux.status(&file).unwrap().size, 0),
         Err(error) => assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}"),
     }
     for absurd in [i64::MAX as u64, u64::MAX] {
-        let error = linux.preallocate(&file, absurd).unwrap_err();
+        let error = linux.preallocate(&file, 0..absurd).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EFBIG));
     }
 }

@@ -3,6 +3,7 @@
 //! Must not know: sockets, the meaning of names.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use fastrand::Rng;
@@ -13,6 +14,9 @@ use crate::kernel::sim::inode::{Inode, InodeContent, PAGE_BYTES, Time};
 use crate::kernel::sim::tree::{InodeTree, ROOT};
 use crate::kernel::types::{FileKind, OpenMode, Status};
 use crate::limits::NAME_BYTES_MAX;
+
+/// Unit of holes in files.
+const BLOCK_BYTES: usize = 512;
 
 /// The file system and the open handles.
 pub(super) struct SimFiles {
@@ -382,6 +386,26 @@ impl SimFiles {
         content[offset..offset + count].copy_from_slice(&bytes[..count]);
         (inode.modified, inode.changed) = (now, now);
         Ok(count)
+    }
+
+    /// Blocks of [`BLOCK_BYTES`] zeros are holes.
+    pub(super) fn next_data(&self, handle: u64, offset: u64) -> Option<Range<u64>> {
+        let InodeContent::File { content, .. } = &self.tree.inode(self.handles[&handle].inode).node
+        else {
+            panic!("only a file has data");
+        };
+        let is_hole = |block: &&[u8]| block.iter().all(|byte| *byte == 0);
+        let first = offset as usize / BLOCK_BYTES;
+        let blocks = || content.chunks(BLOCK_BYTES).skip(first);
+        let holes = blocks().take_while(is_hole).count();
+        let data = blocks()
+            .skip(holes)
+            .take_while(|block| !is_hole(block))
+            .count();
+        let start = (first + holes) * BLOCK_BYTES;
+        let end = content.len().min(start + data * BLOCK_BYTES);
+        let range = start.max(offset as usize) as u64..end as u64;
+        (!range.is_empty()).then_some(range)
     }
 
     pub(super) fn preallocate(&mut self, handle: u64, length: u64) -> Result<(), Errno> {

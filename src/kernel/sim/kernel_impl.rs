@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -373,9 +374,14 @@ impl Kernel for Sim {
             .lock(file.handle)?)
     }
 
-    fn preallocate(&self, file: &SimFile, length: u64) -> io::Result<()> {
+    fn preallocate(&self, file: &SimFile, range: Range<u64>) -> io::Result<()> {
         let mut state = self.file_call(SystemCall::Preallocate, file.device())?;
-        Ok(state.files.preallocate(file.handle, length)?)
+        Ok(state.files.preallocate(file.handle, range.end)?)
+    }
+
+    fn next_data(&self, file: &SimFile, offset: u64) -> io::Result<Option<Range<u64>>> {
+        let state = self.file_call(SystemCall::Status, file.device())?;
+        Ok(state.files.next_data(file.handle, offset))
     }
 
     fn free_space(&self, directory: &SimFile) -> io::Result<u64> {

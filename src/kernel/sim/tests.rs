@@ -278,7 +278,7 @@ fn an_unnamed_file_frees_its_space_on_close() {
     sim.set_capacity(10);
     let root = sim.open_root("/d".as_ref()).unwrap();
     let file = sim.create_unnamed(&root, "probe").unwrap();
-    sim.preallocate(&file, 8).unwrap();
+    sim.preallocate(&file, 0..8).unwrap();
     assert_eq!(sim.free_space(&root).unwrap(), 2);
     assert_eq!(sim.write_at(&file, &[1; 20], 0).unwrap(), 10);
     assert!(sim.write_at(&file, &[1], 10).is_err());

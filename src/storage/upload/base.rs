@@ -72,9 +72,9 @@ impl<K: Kernel> BaseFile<K> {
         }))
     }
 
-    /// Copies bytes `offset..stop` to the same place in `to`, and advances `offset`. Uses
-    /// copy_file_range(2) where both file systems support it, else a buffer. Returns false if the
-    /// base file ends before `stop`.
+    /// Copies bytes `offset..stop` to the same place in `to`, and advances `offset`. Holes stay
+    /// holes. Uses copy_file_range(2) where both file systems support it, else a buffer. Returns
+    /// false if the base file ends before `stop`.
     pub(super) fn copy(
         &self,
         kernel: &K,
@@ -84,7 +84,17 @@ impl<K: Kernel> BaseFile<K> {
     ) -> io::Result<bool> {
         let mut buffer = Vec::new();
         while *offset < stop {
-            let count = (stop - *offset) as usize;
+            let data = kernel.next_data(&self.file, *offset)?;
+            if data.is_none() && kernel.status(&self.file)?.size < stop {
+                return Ok(false);
+            }
+            let data = data.unwrap_or(stop..stop);
+            if data.start > *offset {
+                self.skip_hole(kernel, to, data.start.min(stop))?;
+                *offset = data.start.min(stop);
+                continue;
+            }
+            let count = (data.end.min(stop) - *offset) as usize;
             let copied = match buffer.is_empty() {
                 true => kernel.copy_range(&self.file, to, *offset, count),
                 false => self.copy_buffered(kernel, to, &mut buffer, *offset, count),
@@ -99,6 +109,15 @@ impl<K: Kernel> BaseFile<K> {
             }
         }
         Ok(true)
+    }
+
+    /// Leaves a hole before `end`. The next write makes the file longer; at the end of the copy, a
+    /// byte does.
+    fn skip_hole(&self, kernel: &K, to: &K::File, end: u64) -> io::Result<()> {
+        if end == self.length && kernel.write_at(to, &[0], end - 1)? == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        Ok(())
     }
 
     fn copy_buffered(

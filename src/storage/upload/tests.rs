@@ -1,7 +1,7 @@
 //! Uploads on a real file system.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::sync::Barrier;
 
@@ -838,5 +838,31 @@ fn uploads_are_published_without_hard_links() {
             files.keys().all(|path| !path.contains(".part")),
             "{files:?}"
         );
+    }
+}
+
+#[test]
+fn holes_are_kept_when_a_file_is_continued() {
+    const SIZE: u64 = 64 << 20;
+    let directory = TestDirectory::new();
+    let place = directory.place("file", CHANGE);
+    let sparse = fs::File::create(directory.at("file")).unwrap();
+    sparse.write_all_at(b"middle", SIZE / 2).unwrap();
+    sparse.set_len(SIZE).unwrap();
+    let blocks = || fs::metadata(directory.at("file")).unwrap().blocks();
+    if blocks() > 1_000 {
+        eprintln!("skipped: the file system has no holes");
+        return;
+    }
+    let mut expected = fs::read(directory.at("file")).unwrap();
+    for bytes in [&b""[..], b"x", b"more"] {
+        let spec = continuing(UploadBase::Whole);
+        let mut upload = create_upload(&directory.kernel, &place, spec).unwrap();
+        while upload.copy_base().unwrap() == Step::More {}
+        upload.write(bytes).unwrap();
+        upload.publish().unwrap();
+        expected.extend(bytes);
+        assert!(fs::read(directory.at("file")).unwrap() == expected);
+        assert!(blocks() < 1_000, "{} blocks", blocks());
     }
 }
