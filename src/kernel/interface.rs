@@ -4,8 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::domain::reload_report::ReloadReport;
@@ -103,6 +103,12 @@ pub trait Kernel: Send + Sync + Sized + 'static {
     fn shutdown_write(&self, socket: &Self::Socket) -> io::Result<()>;
 
     // Files. Paths are relative and UTF-8; storage has checked every component.
+
+    /// Takes a lock that another worker may hold during calls on a device.
+    fn lock_changes<'a>(&self, changes: &'a Mutex<()>) -> MutexGuard<'a, ()> {
+        // A panic of the other worker leaves nothing half-way.
+        changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     /// The measurements of the calling thread's file calls since the last call of this method.
     fn take_call_stats(&self) -> CallStats;

@@ -31,7 +31,7 @@ pub fn make_directory<K: Kernel>(
 ) -> Result<(), StorageError> {
     let (directory, name) = open_parent_to_create(kernel, place)?;
     let added = StorageUse::file(0);
-    reservation.settle(device_of(kernel, &directory), |reservation| {
+    reservation.settle((kernel, device_of(kernel, &directory)), |reservation| {
         // An existing name is reported before a quota.
         match kernel.status_at(&directory, name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => reservation.grow_to(added)?,
@@ -200,7 +200,7 @@ fn rename<K: Kernel>(
     if device != target {
         return Err(ErrorCode::CrossDevice.into());
     }
-    reservation.settle::<StorageError>(device, |reservation| {
+    reservation.settle::<_, StorageError>((kernel, device), |reservation| {
         let old = kernel.status_at(&paths.from, paths.old).ok();
         let new = kernel.status_at(&paths.to, paths.new).ok();
         let is_same = old.map(identity) == new.map(identity);
@@ -313,7 +313,7 @@ fn remove<K: Kernel>(
         io::ErrorKind::NotFound => ErrorCode::NoSuchFile.into(), // removed in the meantime
         _ => failed("removing", place, error),
     };
-    reservation.settle::<StorageError>(device_of(kernel, &directory), |_| {
+    reservation.settle::<_, StorageError>((kernel, device_of(kernel, &directory)), |_| {
         let found = status_of_name(kernel, &directory, name, place)?;
         match found.kind {
             FileKind::File | FileKind::Link => {}
@@ -342,7 +342,7 @@ fn remove_directory<K: Kernel>(
         }
         _ => failed("removing", place, error),
     };
-    reservation.settle::<StorageError>(device_of(kernel, &directory), |_| {
+    reservation.settle::<_, StorageError>((kernel, device_of(kernel, &directory)), |_| {
         kernel.remove_directory(&directory, name).map_err(failed)?;
         Ok(UsageChange {
             added: StorageUse::default(),

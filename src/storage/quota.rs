@@ -236,16 +236,16 @@ impl QuotaReservation {
     /// the disk.
     ///
     /// [`Status::device`]: crate::kernel::Status::device
-    pub fn settle<E>(
+    pub fn settle<K: Kernel, E>(
         &mut self,
-        device: u64,
+        (kernel, device): (&K, u64),
         change: impl FnOnce(&mut QuotaReservation) -> Result<UsageChange, E>,
     ) -> Result<(), E> {
         let changing = lock(&self.ledger.changing)
             .entry(device)
             .or_default()
             .clone();
-        let _changing = lock(&changing);
+        let _changing = kernel.lock_changes(&changing);
         let result = change(self);
         if let Ok(UsageChange { added, removed }) = result {
             self.apply(added, removed);

@@ -339,9 +339,10 @@ impl<K: Kernel> StagedUpload<K> {
         if is_given_up() {
             return Err(ErrorCode::FileUnwritable.into());
         }
-        let device = device_of(&*self.kernel, &self.directory);
+        let kernel = self.kernel.clone();
+        let device = device_of(&*kernel, &self.directory);
         match self.reservation.take() {
-            Some(mut reservation) => reservation.settle(device, |reservation| {
+            Some(mut reservation) => reservation.settle((&*kernel, device), |reservation| {
                 let removed = self.link_or_replace(Some(reservation))?;
                 let added = StorageUse::file(self.offset);
                 Ok::<_, StorageError>(UsageChange { added, removed })

@@ -8,13 +8,14 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
 use crate::kernel::interface::Kernel;
+use crate::kernel::sim::devices::SimDevice;
 use crate::kernel::sim::fault_plan::{InjectedFault, SystemCall};
 use crate::kernel::sim::files::SimFiles;
 use crate::kernel::sim::handles::{SimFile, SimListener, SimMap, SimSocket};
@@ -23,6 +24,9 @@ use crate::kernel::sim::tree::ROOT;
 use crate::kernel::types::{
     CallStats, FileKind, FileSystemKind, OpenMode, PIECES_MAX, Piece, Readiness, Signal, Status,
 };
+
+/// Simulated time after which a job looks again whether a lock is free.
+const LOCK_RETRY: Duration = Duration::from_millis(1);
 
 impl Kernel for Sim {
     type Listener = SimListener;
@@ -209,6 +213,19 @@ impl Kernel for Sim {
     fn shutdown_write(&self, socket: &SimSocket) -> io::Result<()> {
         let mut state = self.call(SystemCall::ShutdownWrite)?;
         Ok(state.network.shutdown_write(socket.id)?)
+    }
+
+    fn lock_changes<'a>(&self, changes: &'a Mutex<()>) -> MutexGuard<'a, ()> {
+        loop {
+            match changes.try_lock() {
+                Ok(guard) => return guard,
+                Err(TryLockError::Poisoned(error)) => return error.into_inner(),
+                // The job that holds it waits for a device.
+                Err(TryLockError::WouldBlock) => {
+                    drop(self.wait_in_call(self.state(), SimDevice::ROOT, Some(LOCK_RETRY)));
+                }
+            }
+        }
     }
 
     fn take_call_stats(&self) -> CallStats {

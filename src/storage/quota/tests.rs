@@ -100,9 +100,14 @@ fn reservations_stay_within_the_limit() {
     assert_eq!(bytes(&ledger, &paths), 10);
     drop(second);
     assert_eq!(bytes(&ledger, &paths), 8);
-    first.settle::<()>(1, |_| settled(3, 5)).unwrap();
+    first
+        .settle::<_, ()>((&*directory.kernel, 1), |_| settled(3, 5))
+        .unwrap();
     assert_eq!(bytes(&ledger, &paths), 3, "three added and five removed");
-    reserve(7).unwrap().settle(1, |_| Err(())).unwrap_err();
+    reserve(7)
+        .unwrap()
+        .settle((&*directory.kernel, 1), |_| Err(()))
+        .unwrap_err();
     assert_eq!(bytes(&ledger, &paths), 3);
     assert!(reserve(7).is_ok());
     let mut unlimited = ledger.reserve(&directory.at("new"), Vec::new());
@@ -117,7 +122,9 @@ fn files_published_during_a_scan_are_counted() {
     let mut first = UsageScan::begin(&ledger, &directory.at("")).unwrap();
     let mut reservation = reserve(&ledger, &directory.at("new"), Vec::new(), 4).unwrap();
     assert_eq!(first.step(&*directory.kernel), Step::More);
-    reservation.settle::<()>(1, |_| settled(4, 0)).unwrap();
+    reservation
+        .settle::<_, ()>((&*directory.kernel, 1), |_| settled(4, 0))
+        .unwrap();
     assert_eq!(first.step(&*directory.kernel), Step::Done(()));
     assert_eq!(bytes(&ledger, &paths), 9);
     fs::write(directory.at("new"), "1234").unwrap();
@@ -138,7 +145,9 @@ fn a_file_counts_in_every_directory_above_it() {
         while scan.step(&*directory.kernel) == Step::More {}
     }
     let mut reservation = reserve(&ledger, &directory.at("sub/new"), Vec::new(), 4).unwrap();
-    reservation.settle::<()>(1, |_| settled(4, 0)).unwrap();
+    reservation
+        .settle::<_, ()>((&*directory.kernel, 1), |_| settled(4, 0))
+        .unwrap();
     assert_eq!(bytes(&ledger, &paths[..1]), 4);
     assert_eq!(bytes(&ledger, &paths[1..]), 4);
 }
@@ -182,7 +191,7 @@ fn a_move_shifts_usage_to_the_target() {
     drop(moving);
     assert_eq!(bytes(), [12, 6, 6]);
     let mut over = reservation("there/file", 12);
-    over.settle(1, |reservation| {
+    over.settle((&*directory.kernel, 1), |reservation| {
         reservation
             .grow_to(StorageUse::file(6))
             .map(|()| UsageChange {
