@@ -69,6 +69,13 @@ pub fn is_not_permitted(error: &io::Error) -> bool {
     )
 }
 
+/// Whether a rename that is to replace nothing failed because the file system does not have it
+/// (RENAME_NOREPLACE, renameat2(2)), or because a directory was to be moved into itself.
+pub fn is_unsupported_rename(error: &io::Error) -> bool {
+    use Errno::{EINVAL, ENOSYS, EOPNOTSUPP};
+    matches!(errno(error), Some(EINVAL | ENOSYS | EOPNOTSUPP))
+}
+
 /// Whether a path led out of its root or, on the event loop, to another file system (EXDEV,
 /// openat2(2)).
 pub fn crosses_devices(error: &io::Error) -> bool {

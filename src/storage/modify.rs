@@ -9,6 +9,7 @@ use crate::domain::error::ErrorCode;
 use crate::domain::path::{GrantedPath, is_hidden, is_name};
 use crate::domain::request::Response;
 use crate::domain::step::Step;
+use crate::kernel::errors::is_unsupported_rename;
 use crate::kernel::{FileKind, Kernel, OpenMode, Status};
 use crate::storage::error::StorageError;
 use crate::storage::quota::{QuotaReservation, UsageChange};
@@ -272,24 +273,18 @@ impl<'a, K: Kernel> RenamePaths<'a, K> {
         let renamed = match kernel.rename(from, to, false) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let taken = (kernel.status_at(to.0, to.1))
-                    .map_err(|error| failed("renaming", from_place, error))?
-                    .kind;
-                if taken == FileKind::Directory {
-                    return Err(ErrorCode::DirectoryExists.into());
-                }
-                let may_replace = to_place.grant.rights.change && is_replaceable(taken);
-                if !may_replace || self.found.kind == FileKind::Directory {
-                    return Err(ErrorCode::FileExists.into());
-                }
+                    .map_err(|error| failed("renaming", from_place, error))?;
+                self.check_replaced(taken.kind, to_place)?;
                 kernel.rename(from, to, true)
             }
-            // The file system may not support RENAME_NOREPLACE. A file that takes the name between
-            // the two calls is replaced.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            // A file that takes the name between the two calls is replaced.
+            Err(error) if is_unsupported_rename(&error) => {
                 match kernel.status_at(to.0, to.1) {
-                    Ok(_) => return Err(ErrorCode::FileExists.into()),
-                    Err(_) => kernel.rename(from, to, true),
+                    Ok(found) => self.check_replaced(found.kind, to_place)?,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(failed("renaming", from_place, error)),
                 }
+                kernel.rename(from, to, true)
             }
             result => result,
         };
@@ -300,6 +295,18 @@ impl<'a, K: Kernel> RenamePaths<'a, K> {
             io::ErrorKind::IsADirectory => ErrorCode::DirectoryExists.into(),
             _ => failed("renaming", from_place, error),
         })
+    }
+
+    /// Checks that the current holder of the new name may be replaced.
+    fn check_replaced(&self, taken: FileKind, to_place: &GrantedPath) -> Result<(), StorageError> {
+        if taken == FileKind::Directory {
+            return Err(ErrorCode::DirectoryExists.into());
+        }
+        let may_replace = to_place.grant.rights.change && is_replaceable(taken);
+        match may_replace && self.found.kind != FileKind::Directory {
+            true => Ok(()),
+            false => Err(ErrorCode::FileExists.into()),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::domain::path::GrantedPath;
 use crate::domain::request::UploadBase;
 use crate::domain::step::Step;
 use crate::kernel::devices::{Device, Devices};
-use crate::kernel::errors::{is_absent, is_not_permitted};
+use crate::kernel::errors::{is_absent, is_not_permitted, is_unsupported_rename};
 use crate::kernel::{FileKind, FileSystemKind, Kernel, OpenMode, Status};
 use crate::limits::COPY_SLICE_BYTES;
 use crate::storage::error::StorageError;
@@ -205,14 +205,6 @@ fn has_no_unnamed_files(error: &io::Error) -> bool {
     )
 }
 
-/// Whether the file system has no renames that replace nothing.
-fn is_not_supported(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
-    )
-}
-
 impl<K: Kernel> StagedUpload<K> {
     /// The path it is published at: the granted directory and the path that the client sent.
     pub fn path(&self) -> &Path {
@@ -392,7 +384,7 @@ impl<K: Kernel> StagedUpload<K> {
         match self.kernel.rename(from, to, false) {
             // A file system without RENAME_NOREPLACE (renameat2(2)) may have hard links. The drop
             // removes the temporary name.
-            Err(error) if is_not_supported(&error) => {
+            Err(error) if is_unsupported_rename(&error) => {
                 match self.kernel.link(&self.file, &self.directory, &self.name) {
                     Err(error) if is_not_permitted(&error) => self.rename_if_free(),
                     result => result,

@@ -47,8 +47,9 @@ impl UnnamedFiles {
             Err(error) if is_not_permitted(&error) || error.kind() == io::ErrorKind::NotFound => {
                 false
             }
-            // Another reason, such as a full disk, says nothing about the next file.
-            Err(_) => return Ok(file),
+            // Another reason, such as a full disk, says nothing about the next file. This one gets
+            // a name at once.
+            Err(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         self.known().insert(device, can_be_named);
         match can_be_named {

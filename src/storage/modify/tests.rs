@@ -12,6 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::Uid;
 
 use crate::kernel::linux::Linux;
+use crate::kernel::sim::{Sim, SimEntry};
 use crate::storage::modify::*;
 use crate::storage::quota::{QuotaLedger, QuotaLimit};
 use crate::storage::status::file_status;
@@ -27,14 +28,14 @@ fn unlimited() -> QuotaReservation {
 }
 
 /// Runs a modification without quotas.
-fn run(kernel: &Linux, modification: Modification) -> Result<(), StorageError> {
+fn run<K: Kernel>(kernel: &K, modification: Modification) -> Result<(), StorageError> {
     match PendingModification::new(modification, unlimited()).step(kernel) {
         Step::Done(result) => result.map(drop),
         Step::More => panic!("no walk is needed without quotas"),
     }
 }
 
-fn rename(kernel: &Linux, from: &GrantedPath, to: &GrantedPath) -> Result<(), StorageError> {
+fn rename<K: Kernel>(kernel: &K, from: &GrantedPath, to: &GrantedPath) -> Result<(), StorageError> {
     let (from, to) = (from.clone(), to.clone());
     run(kernel, Modification::Rename { from, to })
 }
@@ -48,7 +49,7 @@ fn files_directories_and_links_are_renamed() {
     let directory = TestDirectory::with_every_kind();
     let renamed = |from: &str, to: &str, rights| {
         let (from, to) = (directory.place(from, CHANGE), directory.place(to, rights));
-        code_of(rename(&directory.kernel, &from, &to))
+        code_of(rename(&*directory.kernel, &from, &to))
     };
     assert_eq!(renamed("file", "sub/file", UPLOAD), Ok(()));
     assert_eq!(fs::read(directory.at("sub/file")).unwrap(), b"12345");
@@ -103,12 +104,12 @@ fn a_refused_rename_changes_nothing() {
         ("file", CHANGE, "missing/new", ErrorCode::NoSuchDirectory),
     ] {
         let (from, to) = (directory.place(from, rights), directory.place(to, CHANGE));
-        let renamed = code_of(rename(&directory.kernel, &from, &to));
+        let renamed = code_of(rename(&*directory.kernel, &from, &to));
         assert_eq!(renamed, Err(expected), "{from:?} {to:?}");
     }
     let into = directory.place("new", READ);
     let renamed = code_of(rename(
-        &directory.kernel,
+        &*directory.kernel,
         &directory.place("file", CHANGE),
         &into,
     ));
@@ -123,7 +124,7 @@ fn leaving_an_unreadable_directory_is_refused() {
     let renamed = |from: &str, to: &str, rights| {
         let from = directory.place(from, CHANGE_UNSEEN);
         code_of(rename(
-            &directory.kernel,
+            &*directory.kernel,
             &from,
             &directory.place(to, rights),
         ))
@@ -145,7 +146,7 @@ fn leaving_an_unreadable_directory_is_refused() {
     // Another granted directory inside the first one, and the same directory by another path.
     let inner = place(&directory.at("empty"), "sub", CHANGE);
     let from = directory.place("sub", CHANGE_UNSEEN);
-    let refused = code_of(rename(&directory.kernel, &from, &inner));
+    let refused = code_of(rename(&*directory.kernel, &from, &inner));
     assert_eq!(refused, Err(ErrorCode::ReadDenied));
     for (from, to) in [
         ("file", "new"),
@@ -165,7 +166,7 @@ fn renames_work_within_one_file_system() {
     fs::create_dir(directory.at("../granted-too")).unwrap();
     let there = place(&directory.at("../granted-too"), "file", UPLOAD);
     let from = directory.place("file", CHANGE);
-    assert_eq!(code_of(rename(&directory.kernel, &from, &there)), Ok(()));
+    assert_eq!(code_of(rename(&*directory.kernel, &from, &there)), Ok(()));
     assert_eq!(
         fs::read(directory.at("../granted-too/file")).unwrap(),
         b"12345"
@@ -189,7 +190,7 @@ fn renames_work_within_one_file_system() {
                 directory.place("sub/other", CHANGE),
                 directory.place("empty/x", CHANGE),
             );
-            let renamed = code_of(rename(&directory.kernel, &from, &to));
+            let renamed = code_of(rename(&*directory.kernel, &from, &to));
             assert_eq!(renamed, Err(ErrorCode::CrossDevice));
         };
         scope.spawn(other_file_system).join().unwrap();
@@ -200,7 +201,7 @@ fn renames_work_within_one_file_system() {
 fn files_links_and_empty_directories_are_removed() {
     let directory = TestDirectory::with_every_kind();
     let removed =
-        |below, rights| code_of(remove(&directory.kernel, &directory.place(below, rights)));
+        |below, rights| code_of(remove(&*directory.kernel, &directory.place(below, rights)));
     let gone = |below, rights| {
         code_of(remove_directory(
             &*directory.kernel,
@@ -337,7 +338,7 @@ fn the_right_hidden_covers_names_with_a_leading_dot() {
 
     let renamed = |from, to, from_rights, to_rights| {
         let from = directory.place(from, from_rights);
-        code_of(rename(kernel, &from, &directory.place(to, to_rights)))
+        code_of(rename(&**kernel, &from, &directory.place(to, to_rights)))
     };
     // A directory may contain names that the user has no right to see.
     let denied = Err(ErrorCode::HiddenDenied);
@@ -395,10 +396,10 @@ fn missing_permissions_are_reported_with_their_cause() {
         let place = |below| directory.place(below, CHANGE);
         for (done, doing) in [
             (
-                rename(&directory.kernel, &place("file"), &place("new")),
+                rename(&*directory.kernel, &place("file"), &place("new")),
                 "renaming",
             ),
-            (remove(&directory.kernel, &place("file")), "removing"),
+            (remove(&*directory.kernel, &place("file")), "removing"),
             (
                 remove_directory(&*directory.kernel, &place("empty"), &mut unlimited()),
                 "removing",
@@ -501,4 +502,32 @@ fn a_tree_that_cannot_be_counted_enters_no_quota() {
         assert_eq!(refused, Err(ErrorCode::DirectoryUnreadable));
         assert_eq!(rename(Vec::new()), Ok(()), "no limit applies");
     });
+}
+
+#[test]
+fn renames_without_support_for_free_names_replace_by_right() {
+    for seed in 0..32 {
+        let kernel = Sim::new(seed);
+        kernel.set_links(false);
+        for name in ["one", "two", "three"] {
+            kernel.put(&format!("/srv/{name}"), SimEntry::File(name.into()));
+        }
+        kernel.put("/srv/sub", SimEntry::Directory);
+        let renamed = |from: &str, to: &str, rights| {
+            let at = |name, rights| place(Path::new("/srv"), name, rights);
+            let result = kernel.as_worker(|| rename(&kernel, &at(from, CHANGE), &at(to, rights)));
+            code_of(result)
+        };
+        assert_eq!(renamed("one", "two", UPLOAD), Err(ErrorCode::FileExists));
+        assert_eq!(
+            renamed("one", "sub", CHANGE),
+            Err(ErrorCode::DirectoryExists)
+        );
+        assert_eq!(renamed("sub", "one", CHANGE), Err(ErrorCode::FileExists));
+        assert_eq!(renamed("one", "two", CHANGE), Ok(()), "seed {seed}");
+        assert_eq!(renamed("three", "free", UPLOAD), Ok(()), "seed {seed}");
+        let files = kernel.tree();
+        assert!(!files.contains_key("/srv/one") && !files.contains_key("/srv/three"));
+        assert_eq!(**files["/srv/two"].as_ref().expect("a file"), b"one");
+    }
 }

@@ -11,7 +11,11 @@ fn an_ipv4_client_of_an_ipv6_listener_uses_ipv4() {
     if !needs::has("IPv6") {
         return;
     }
-    let options = ["--max-failures", "2", "--max-per-address", "3"];
+    let options = [
+        "--max-failures=2",
+        "--max-per-address=3",
+        "--allow-loopback-active",
+    ];
     let server = serve_ftp_at(plain_home(), "[::]:0", &options);
     let port = server.address().port();
     let from = |client: &str| {
