@@ -201,7 +201,7 @@ fn renames_work_within_one_file_system() {
 fn files_links_and_empty_directories_are_removed() {
     let directory = TestDirectory::with_every_kind();
     let removed =
-        |below, rights| code_of(remove(&*directory.kernel, &directory.place(below, rights)));
+        |below, rights| code_of(remove(&directory.kernel, &directory.place(below, rights)));
     let gone = |below, rights| {
         code_of(remove_directory(
             &*directory.kernel,
@@ -399,7 +399,7 @@ fn missing_permissions_are_reported_with_their_cause() {
                 rename(&*directory.kernel, &place("file"), &place("new")),
                 "renaming",
             ),
-            (remove(&*directory.kernel, &place("file")), "removing"),
+            (remove(&directory.kernel, &place("file")), "removing"),
             (
                 remove_directory(&*directory.kernel, &place("empty"), &mut unlimited()),
                 "removing",
