@@ -1,7 +1,7 @@
 //! Telnet commands on the control connection (RFC 854; RFC 959, 4.1.3).
 //!
 //! Clients of every dialect may be Telnet clients. [`filter`] works on received bytes, before they
-//! are split into lines, since a client may wait for an answer in the middle of a line; [`strip`]
+//! are split into lines, since a client may wait for an answer in the middle of a line; `strip`
 //! on whole lines of FTP, whose clients send Telnet's escapes as well.
 
 use zeroize::Zeroizing;
