@@ -100,6 +100,7 @@ pub(crate) fn failure(error: RequestError, begin: &str) -> Failure {
             let lines = faults.into_iter().chain([format!("{begin}{why}")]);
             Failure::from_lines(lines.collect())
         }
+        RequestError::NoServer { .. } if begin.is_empty() => Failure::new(error.to_string()),
         RequestError::NoServer { .. } => {
             Failure::new(format!("{begin}no server has reloaded it: {error}"))
         }

@@ -166,7 +166,7 @@ impl Devices {
         device
     }
 
-    /// Returns the remote device that stands in for all file systems that are mounted in a granted
+    /// Returns the remote device that is used for all file systems that are mounted in a granted
     /// directory or over it, as long as no file there is open.
     pub fn beyond(&self, root: &Path) -> Arc<Device> {
         let known = &mut *lock(&self.known);

@@ -208,6 +208,23 @@ class Server:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.child.pid}/fd"))
 
+    def listeners(self):
+        """Returns how many of the descriptors are sockets that accept connections."""
+        folder = Path(f"/proc/{self.child.pid}")
+        listening = set()
+        for table in ["tcp", "tcp6"]:
+            for line in (folder / "net" / table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == "0A":  # TCP_LISTEN
+                    listening.add(f"socket:[{fields[9]}]")
+        count = 0
+        for name in os.listdir(folder / "fd"):
+            try:
+                count += os.readlink(folder / "fd" / name) in listening
+            except FileNotFoundError:
+                pass  # closed meanwhile
+        return count
+
     def memory_kib(self):
         """Returns the resident memory in KiB."""
         for line in Path(f"/proc/{self.child.pid}/smaps_rollup").read_text().splitlines():
