@@ -38,6 +38,11 @@ pub(super) fn sources(folder: &str) -> Vec<Source> {
     let mut sources: Vec<Source> = files(&root().join(folder), "rs")
         .into_iter()
         .filter(|path| !path.ends_with("tests.rs") && !path.ends_with("testing.rs"))
+        .filter(|path| {
+            !path
+                .parent()
+                .is_some_and(|folder| folder.ends_with("tests"))
+        })
         .map(|path| {
             let text = fs::read_to_string(&path).expect("sources are UTF-8");
             let path = path.strip_prefix(root()).expect("it lies below the root");
