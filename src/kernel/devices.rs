@@ -143,7 +143,7 @@ struct Known {
     ///
     /// Here and below, paths are hashed as bytes, which is faster than their components.
     roots: HashMap<OsString, Arc<Device>>,
-    /// Stand-ins for the devices below mount points in granted directories.
+    /// The devices that are used for all mounts in a granted directory.
     beyond: HashMap<OsString, Arc<Device>>,
     /// The status of each granted directory when it was last opened.
     statuses: HashMap<OsString, Status>,

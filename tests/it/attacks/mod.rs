@@ -12,8 +12,6 @@ mod secrets;
 
 use std::fs;
 
-use tidegate::limits::SHARED_PASSIVE_PORTS;
-
 use crate::support::{Home, Server, eventually};
 
 /// The content of files that no client may read.
@@ -35,9 +33,8 @@ fn assert_unharmed(server: &mut Server, descriptors: usize) {
     let mut client = server.login("user1");
     assert_eq!(client.download("Movies/Joker").len(), 4096);
     client.quit();
-    // Passive listeners stay open for the next data connection.
     eventually("the descriptors are closed", || {
-        server.descriptors() <= descriptors + 2 + SHARED_PASSIVE_PORTS
+        server.descriptors() <= descriptors + 2
     });
     for place in ["../canary", "canary", "files/canary"] {
         assert_eq!(
