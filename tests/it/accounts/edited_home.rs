@@ -67,12 +67,7 @@ impl EditedHome {
 
     /// Returns the program's command with these arguments. `HOME` stands for the path of the home.
     pub(super) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
-        command.args(args.iter().map(|arg| match *arg {
-            "HOME" => self.path().into_os_string(),
-            other => other.into(),
-        }));
-        command
+        command(&self.path(), args)
     }
 
     pub(super) fn run(&self, args: &[&str]) -> Output {
@@ -80,32 +75,13 @@ impl EditedHome {
     }
 
     /// Runs the program with `input` on standard input. In its output, the path of the home is
-    /// replaced
-    /// by `HOME`.
+    /// replaced by `HOME`.
     pub(super) fn run_with(&self, args: &[&str], input: &str) -> Output {
         self.finish(&mut self.command(args), input)
     }
 
     pub(super) fn finish(&self, command: &mut Command, input: &str) -> Output {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // The program may not read it.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let done = child.wait_with_output().unwrap();
-        let text = |bytes: &[u8]| {
-            String::from_utf8(bytes.to_vec())
-                .unwrap()
-                .replace(self.path().to_str().unwrap(), "HOME")
-        };
-        Output {
-            status: done.status.code(),
-            stdout: text(&done.stdout),
-            stderr: text(&done.stderr),
-        }
+        finish(&self.path(), command, input)
     }
 
     pub(super) fn accepts(&self, user: &str, password: &str) -> bool {
@@ -156,3 +132,36 @@ pub(super) fn set_mode(path: &Path, mode: u32) {
 
 /// A hash of minimal cost that matches no password.
 pub(super) const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OTAxMjM0NQ";
+
+/// The program with arguments in which `HOME` is the path of the home.
+pub(super) fn command(home: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(args.iter().map(|arg| match *arg {
+        "HOME" => home.as_os_str(),
+        other => other.as_ref(),
+    }));
+    command
+}
+
+/// Runs a command with `input` on standard input. In its output, the path of the home is replaced
+/// by `HOME`.
+pub(super) fn finish(home: &Path, command: &mut Command, input: &str) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The program may not read it.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let done = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        text.replace(home.to_str().unwrap(), "HOME")
+    };
+    Output {
+        status: done.status.code(),
+        stdout: text(&done.stdout),
+        stderr: text(&done.stderr),
+    }
+}

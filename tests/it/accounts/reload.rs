@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use tidegate::process::pid_file::PidFile;
 
-use super::edited_home::{EditedHome, TIMEOUT, failed};
-use crate::support::{Home, Server, TIDEGATE, needs, test_path};
+use super::edited_home::{EditedHome, TIMEOUT, command, failed, finish};
+use crate::support::{Home, Server, needs, test_path};
 
 /// Not a test by itself: other tests run it in place of a server. It holds the file until it is
 /// signalled.
@@ -60,26 +60,9 @@ fn spawn_holder(path: &Path) -> Child {
 /// Runs the program on the home of a server. Returns status, standard output and standard error,
 /// with `HOME` for the home.
 fn run_on(server: &Server, args: &[&str], input: &str) -> (Option<i32>, String, String) {
-    let path = server.home.path();
-    let args = args.iter().map(|arg| match *arg {
-        "HOME" => path.clone().into_os_string(),
-        other => other.into(),
-    });
-    let mut child = Command::new(TIDEGATE)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes: &[u8]| {
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        text.replace(path.to_str().unwrap(), "HOME")
-    };
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    (output.status.code(), stdout, stderr)
+    let home = server.home.path();
+    let output = finish(&home, &mut command(&home, args), input);
+    (output.status, output.stdout, output.stderr)
 }
 
 #[test]
@@ -199,7 +182,9 @@ fn a_running_server_with_old_accounts_is_mentioned() {
     assert_eq!((status, stderr), (Some(0), expected));
     let reload = ["reload", "HOME", "--run-dir", run_dir];
     assert_eq!(run_on(&server, &reload, "").0, Some(0));
-    assert_eq!(run_on(&server, &["reload", "HOME"], "").0, Some(1));
+    let (status, _, stderr) = run_on(&server, &["reload", "HOME"], "");
+    assert_eq!(status, Some(1));
+    assert!(stderr.starts_with("tidegate: no server answers at HOME/"));
 }
 
 #[test]

@@ -322,13 +322,18 @@ fn ascii_transfers_convert_line_ends() {
 }
 
 /// Many sessions of one address share two ports. All of them get one in turn.
+/// Starts a server with a range of passive ports.
+fn serve_passive_ports(ports: (u16, u16)) -> Server {
+    Server::start(Options {
+        passive_ports: Some(ports),
+        ..Options::default()
+    })
+}
+
 #[test]
 fn sessions_share_a_small_passive_port_range() {
     let ports = free_ports();
-    let server = Server::start(Options {
-        passive_ports: Some(ports),
-        ..Options::default()
-    });
+    let server = serve_passive_ports(ports);
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -372,11 +377,7 @@ fn sessions_share_a_small_passive_port_range() {
 
 #[test]
 fn repeated_pasv_takes_no_further_port() {
-    let ports = free_ports();
-    let server = Server::start(Options {
-        passive_ports: Some(ports),
-        ..Options::default()
-    });
+    let server = serve_passive_ports(free_ports());
     let mut control = server.login("user1");
     control.expect("TYPE I", "200");
     let at = control.passive();
@@ -395,11 +396,7 @@ fn repeated_pasv_takes_no_further_port() {
 
 #[test]
 fn passive_ports_are_unpredictable() {
-    let ports = free_ports();
-    let server = Server::start(Options {
-        passive_ports: Some(ports),
-        ..Options::default()
-    });
+    let server = serve_passive_ports(free_ports());
     let mut control = server.login("user1");
     control.expect("TYPE I", "200");
     let mut ports = Vec::new();
